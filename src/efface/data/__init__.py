@@ -1,0 +1,1 @@
+"""What a step is fed with: batches, images, conditions, derived randomness."""

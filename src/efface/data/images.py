@@ -1,0 +1,142 @@
+"""Images from scikit-learn's digits, a folder or parquet files, as uint8 tensors."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+from efface.errors import DataError
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+DIGITS_HELD_OUT = 450  # of 1797
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ImageSet:
+    """`images` (N, C, H, W) uint8, `labels` (N,) int64 or None, names of the labels if known."""
+
+    images: Tensor
+    labels: Tensor | None
+    label_names: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def select(self, rows: Tensor) -> ImageSet:
+        labels = None if self.labels is None else self.labels[rows]
+        return replace(self, images=self.images[rows], labels=labels)
+
+    def without_labels(self, labels: Sequence[int]) -> ImageSet:
+        if not labels:
+            return self
+        if self.labels is None:
+            raise DataError("labels can be left out only of labelled images: these have none.")
+        return self.select(~torch.isin(self.labels, torch.tensor(labels)))
+
+    def mean_pooled(self, factor: int) -> ImageSet:
+        """Averages of `factor` x `factor` pixels, rounded to uint8."""
+        if factor == 1:
+            return self
+        pooled = torch.nn.functional.avg_pool2d(self.images.float(), factor)
+        return replace(self, images=pooled.round().to(torch.uint8))
+
+
+def load_images(source: str, split: str = "train", size: int | None = None) -> ImageSet:
+    """Read `digits`, an image folder (labels from its subfolders) or a parquet file.
+
+    `split` is `train` or `test` and matters for `digits` alone. `size` resizes to squares, needed
+    where a folder's images differ in size. Raises DataError.
+    """
+    if source == "digits":
+        return _digits(split)
+    path = Path(source)
+    if path.is_dir():
+        return _image_folder(path, size)
+    if path.suffix == ".parquet" and path.is_file():
+        return _parquet(path, size)
+    raise DataError(f"no images at {source}: give 'digits', a folder of images or a .parquet file.")
+
+
+def _digits(split: str) -> ImageSet:
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    if split not in ("train", "test"):
+        raise DataError(f"split {split!r} is unknown: digits have 'train' and 'test'.")
+    digits = load_digits()
+    train, test = train_test_split(
+        np.arange(len(digits.target)),
+        test_size=DIGITS_HELD_OUT,
+        random_state=0,
+        stratify=digits.target,
+    )
+    rows = np.sort(train if split == "train" else test)
+    images = np.round(digits.images[rows] * (255 / 16)).astype(np.uint8)[:, None]
+    labels = torch.from_numpy(digits.target[rows].astype(np.int64))
+    names = tuple(str(i) for i in range(10))
+    return ImageSet(images=torch.from_numpy(images), labels=labels, label_names=names)
+
+
+def _image_folder(folder: Path, size: int | None) -> ImageSet:
+    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+    if not files:
+        raise DataError(f"{folder} holds no images: allowed are {', '.join(IMAGE_SUFFIXES)} files.")
+    images = _stack([_decode(p.read_bytes(), str(p), size) for p in files], str(folder))
+    parents = [p.parent.relative_to(folder).as_posix() for p in files]
+    names = tuple(sorted(set(parents)))
+    if names == (".",):
+        return ImageSet(images=images, labels=None)
+    labels = torch.tensor([names.index(parent) for parent in parents])
+    return ImageSet(images=images, labels=labels, label_names=names)
+
+
+def _parquet(path: Path, size: int | None) -> ImageSet:
+    try:
+        from datasets import ClassLabel, load_dataset
+        from datasets import Image as ImageFeature
+    except ImportError:
+        raise DataError("parquet files need the extra 'data': pip install 'efface[data]'.") from None
+    rows = load_dataset("parquet", data_files=str(path), split="train")
+    if not isinstance(rows.features.get("image"), ImageFeature):
+        raise DataError(f"{path} has no column 'image' of encoded images.")
+    raw = rows.cast_column("image", ImageFeature(decode=False))
+    decoded = [
+        _decode(entry["bytes"], f"{path} row {i}", size) for i, entry in enumerate(raw["image"])
+    ]
+    images = _stack(decoded, str(path))
+    if "label" not in rows.features:
+        return ImageSet(images=images, labels=None)
+    feature = rows.features["label"]
+    names = tuple(feature.names) if isinstance(feature, ClassLabel) else ()
+    return ImageSet(images=images, labels=torch.tensor(rows["label"][:]), label_names=names)
+
+
+def _decode(content: bytes, name: str, size: int | None) -> Tensor:
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            grey = image.mode in ("1", "L", "I", "F", "I;16")
+            image = image.convert("L" if grey else "RGB")
+            if size is not None and image.size != (size, size):
+                image = image.resize((size, size), Image.Resampling.LANCZOS)
+            pixels = np.array(image)
+    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
+        raise DataError(f"{name} is no readable image: remove or replace it.") from error
+    return torch.from_numpy(pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1).copy())
+
+
+def _stack(images: list[Tensor], name: str) -> Tensor:
+    shapes = {tuple(image.shape) for image in images}
+    if len(shapes) > 1:
+        first, second, *_ = sorted(shapes)
+        raise DataError(
+            f"{name} holds images of several shapes, {first} and {second} (channels, height, "
+            "width) among them: give a size, or convert them to one shape."
+        )
+    return torch.stack(images)

@@ -1,0 +1,69 @@
+"""Randomness is derived from (seed, step, purpose), never remembered."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+def derive_seed(*parts: int | str) -> int:
+    """A 63-bit seed that depends on all parts and on nothing else."""
+    digest = hashlib.blake2b("/".join(map(str, parts)).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Part `index` of `count` equal parts of one global batch.
+
+    Processes and accumulation steps both count as parts, so that a run draws the same numbers
+    however its batch is spread.
+    """
+
+    index: int = 0
+    count: int = 1
+
+    def rows(self, total: int) -> slice:
+        size = total // self.count
+        return slice(self.index * size, (self.index + 1) * size)
+
+
+class RowRandom:
+    """Random numbers for the rows of one shard: retained rows first, then rows to forget.
+
+    The whole global batch is drawn and this shard's rows are cut out.
+    """
+
+    def __init__(
+        self, seed: int, shard: Shard, sides: tuple[int, int], device: torch.device | str
+    ) -> None:
+        self._shard = shard
+        self._sides = sides  # rows in this shard
+        self._device = torch.device(device)
+        self._generator = torch.Generator(self._device).manual_seed(seed)
+
+    def normal(self, shape: tuple[int, ...]) -> Tensor:
+        """Unit Gaussian noise, (B, *shape)."""
+        return self._draw(lambda n: self._torch(torch.randn, (n, *shape)))
+
+    def uniform(self) -> Tensor:
+        """Uniform numbers in [0, 1), (B,)."""
+        return self._draw(lambda n: self._torch(torch.rand, (n,)))
+
+    def integers(self, low: Tensor | int, high: Tensor | int) -> Tensor:
+        """Integers in [low, high), (B,); the bounds may differ by row."""
+        return (low + self.uniform() * (high - low)).long()
+
+    def _torch(self, draw: Callable[..., Tensor], shape: tuple[int, ...]) -> Tensor:
+        return draw(shape, generator=self._generator, device=self._device)
+
+    def _draw(self, draw: Callable[[int], Tensor]) -> Tensor:
+        parts = []
+        for rows in self._sides:
+            total = rows * self._shard.count
+            parts.append(draw(total)[self._shard.rows(total)])
+        return torch.cat(parts)

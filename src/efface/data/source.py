@@ -1,0 +1,100 @@
+"""Batch sources: (step, shard) -> Batch, random access, nothing remembered."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from efface.data.batch import Batch, Side
+from efface.data.randomness import Shard, derive_seed
+from efface.diffusion.denoiser import Condition
+
+
+class BatchSource(ABC):
+    """What a run is fed with. The same (step, shard) always gives the same batch."""
+
+    @abstractmethod
+    def batch(self, step: int, shard: Shard) -> Batch: ...
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ConditionSource(BatchSource):
+    """Conditions drawn directly, no data set: what data-free methods are fed with.
+
+    `table` holds every condition once, encoded; the rest are row numbers of it. Retained rows are
+    uniform over `retain`; rows to forget are uniform over `forget`, each with a target drawn
+    uniformly from its own entry of `replacements`.
+    """
+
+    table: Condition
+    retain: Sequence[int]
+    forget: Sequence[int]
+    replacements: Sequence[Sequence[int]]
+    retain_rows: int  # per global batch
+    forget_rows: int
+    seed: int
+
+    def batch(self, step: int, shard: Shard) -> Batch:
+        generator = torch.Generator().manual_seed(derive_seed(self.seed, "conditions", step))
+
+        def draw(count: int, rows: int) -> Tensor:
+            return torch.randint(count, (rows,), generator=generator)
+
+        retain = torch.tensor(self.retain)[draw(len(self.retain), self.retain_rows)]
+        kept = self.table[retain[shard.rows(self.retain_rows)]]
+        retain_side = Side(size=len(kept), condition=kept, target=kept)
+        if not self.forget_rows:
+            return Batch(retain=retain_side, forget=Side(size=0))
+        which = draw(len(self.forget), self.forget_rows)
+        choices = torch.tensor([len(r) for r in self.replacements])[which]
+        pick = (torch.rand(self.forget_rows, generator=generator) * choices).long()
+        target = torch.tensor(
+            [self.replacements[w][p] for w, p in zip(which.tolist(), pick.tolist(), strict=True)]
+        )
+        rows = shard.rows(self.forget_rows)
+        asked = self.table[torch.tensor(self.forget)[which][rows]]
+        forget_side = Side(size=len(asked), condition=asked, target=self.table[target[rows]])
+        return Batch(retain=retain_side, forget=forget_side)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ImageSource(BatchSource):
+    """Images of the retained side, every one once per epoch in a new order."""
+
+    images: Tensor  # (N, C, H, W) uint8 on the device
+    table: Condition | None  # one condition per label
+    labels: Tensor | None  # (N,) rows of the table
+    rows: int  # per global batch
+    seed: int
+    horizontal_flip: bool = False
+
+    def batch(self, step: int, shard: Shard) -> Batch:
+        index = self._indices(step)[shard.rows(self.rows)].to(self.images.device)
+        x0 = self.images[index].float() / 127.5 - 1
+        if self.horizontal_flip:
+            generator = torch.Generator().manual_seed(derive_seed(self.seed, "flip", step))
+            flip = torch.rand(self.rows, generator=generator)[shard.rows(self.rows)] < 0.5
+            flip = flip.to(x0.device).view(-1, 1, 1, 1)
+            x0 = torch.where(flip, x0.flip(-1), x0)
+        condition = None
+        if self.table is not None and self.labels is not None:
+            condition = self.table[self.labels[index]]
+        side = Side(size=len(x0), x0=x0, condition=condition, target=condition)
+        return Batch(retain=side, forget=Side(size=0))
+
+    def _indices(self, step: int) -> Tensor:
+        count = len(self.images)
+        first, last = step * self.rows, (step + 1) * self.rows
+        orders = [
+            torch.randperm(
+                count,
+                generator=torch.Generator().manual_seed(derive_seed(self.seed, "epoch", epoch)),
+            )
+            for epoch in range(first // count, (last - 1) // count + 1)
+        ]
+        start = first - (first // count) * count
+        return torch.cat(orders)[start : start + self.rows]

@@ -1,0 +1,1 @@
+"""Everything that knows diffusers: schedules, predictions, denoisers, sampling, loading."""

@@ -1,0 +1,155 @@
+"""One view of every diffusers model: (x_t, t, condition) -> Prediction."""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from efface.diffusion.codec import Codec, IdentityCodec
+from efface.diffusion.prediction import Prediction, PredictionKind
+from efface.diffusion.schedule import NoiseSchedule
+from efface.errors import ModelError, RequestError
+
+
+@dataclass(frozen=True, eq=False)
+class Condition:
+    """What a network is asked for: tensors by the name of the network's argument, one row each."""
+
+    tensors: Mapping[str, Tensor]
+
+    def __len__(self) -> int:
+        return len(next(iter(self.tensors.values())))
+
+    def __getitem__(self, rows: slice | Tensor) -> Condition:
+        return Condition({name: tensor[rows] for name, tensor in self.tensors.items()})
+
+    def to(self, device: torch.device | str) -> Condition:
+        return Condition({name: tensor.to(device) for name, tensor in self.tensors.items()})
+
+    @staticmethod
+    def cat(conditions: Sequence[Condition]) -> Condition:
+        names = conditions[0].tensors
+        return Condition({n: torch.cat([c.tensors[n] for c in conditions]) for n in names})
+
+    def where(self, mask: Tensor, other: Condition) -> Condition:
+        """Rows of `other` where `mask` (B,) is true, own rows elsewhere."""
+
+        def choose(own: Tensor, others: Tensor) -> Tensor:
+            return torch.where(mask.view((-1,) + (1,) * (own.ndim - 1)), others, own)
+
+        return Condition({n: choose(own, other.tensors[n]) for n, own in self.tensors.items()})
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Denoiser(ABC):
+    """A network with its schedule, its kind of prediction and its codec.
+
+    Called with x_t (B, C, H, W), t (B,) and one condition row per sample. `guidance` follows
+    eps = eps_null + guidance (eps_condition - eps_null), so 1 is no guidance; both halves
+    travel as one batch.
+    """
+
+    network: nn.Module
+    schedule: NoiseSchedule
+    kind: PredictionKind
+    sample_shape: tuple[int, int, int]  # (C, H, W) in model space
+    scheduler: Any  # the diffusers scheduler that came with the network
+    codec: Codec = field(default_factory=IdentityCodec)
+
+    def __call__(
+        self, x_t: Tensor, t: Tensor, condition: Condition | None = None, guidance: float = 1.0
+    ) -> Prediction:
+        if guidance == 1.0:
+            output = self._output(x_t, t, condition)
+        else:
+            if condition is None:
+                raise ModelError(f"guidance {guidance} needs a condition: pass one, or guidance 1.")
+            both = Condition.cat([self.null(condition), condition])
+            null, asked = self._output(x_t.repeat(2, 1, 1, 1), t.repeat(2), both).float().chunk(2)
+            output = null + guidance * (asked - null)
+        levels = self.schedule.levels(t, x_t)
+        return Prediction.from_output(
+            output, x_t, levels, self.kind, self.schedule.has_zero_terminal_snr
+        )
+
+    def _output(self, x_t: Tensor, t: Tensor, condition: Condition | None) -> Tensor:
+        tensors = {} if condition is None else condition.tensors
+        # A network that also learns a variance returns it in further channels.
+        return self.network(x_t, t, **tensors, return_dict=False)[0][:, : x_t.shape[1]]
+
+    @abstractmethod
+    def encode(self, asked: Sequence[Any]) -> Condition | None:
+        """Turn what people write (labels, prompts) into condition rows."""
+
+    @abstractmethod
+    def null(self, like: Condition) -> Condition:
+        """As many rows of the unconditional condition; ModelError if the model has none."""
+
+    @property
+    def device(self) -> torch.device:
+        return self.schedule.alphas.device
+
+    def with_network(self, network: nn.Module) -> Self:
+        return replace(self, network=network)
+
+    def to(self, device: torch.device | str) -> Self:
+        return replace(
+            self,
+            network=self.network.to(device),
+            schedule=self.schedule.to(device),
+            codec=self.codec.to(device),
+        )
+
+    def clone(self) -> Self:
+        """The same model with parameters of its own."""
+        return self.with_network(copy.deepcopy(self.network))
+
+    def frozen(self) -> Self:
+        """Own parameters that take no gradient, in evaluation mode."""
+        return self.with_network(copy.deepcopy(self.network).eval().requires_grad_(False))
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class UnconditionalDenoiser(Denoiser):
+    """A `UNet2DModel` without class embedding."""
+
+    def encode(self, asked: Sequence[Any]) -> None:
+        del asked
+
+    def null(self, like: Condition) -> Condition:
+        del like
+        raise ModelError("an unconditional model takes no guidance: use guidance 1.")
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ClassDenoiser(Denoiser):
+    """A class-conditional `UNet2DModel` or `DiTTransformer2DModel`."""
+
+    num_classes: int
+    null_label: int | None = None
+
+    def encode(self, asked: Sequence[Any]) -> Condition:
+        """Labels -> condition rows; RequestError for a label the model does not have."""
+        labels = torch.as_tensor(asked, dtype=torch.long, device=self.device)
+        for label in labels.unique().tolist():
+            if not 0 <= label < self.num_classes:
+                raise RequestError(
+                    f"label {label} is unknown: this model has labels 0 to "
+                    f"{self.num_classes - 1}. Pass one of these."
+                )
+        return Condition({"class_labels": labels})
+
+    def null(self, like: Condition) -> Condition:
+        if self.null_label is None:
+            raise ModelError(
+                "this model has no null class, so it takes no guidance and no condition dropout: "
+                "use guidance 1 and dropout 0, or give the label that means 'no class'."
+            )
+        labels = like.tensors["class_labels"]
+        return Condition({"class_labels": torch.full_like(labels, self.null_label)})

@@ -1,0 +1,166 @@
+"""Pipeline folder or hub id <-> Denoiser; safetensors only."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+from diffusers.models.embeddings import LabelEmbedding
+
+from efface.diffusion.codec import Codec, IdentityCodec, VAECodec
+from efface.diffusion.denoiser import ClassDenoiser, Denoiser, UnconditionalDenoiser
+from efface.diffusion.model_folder import ModelInfo, inspect_model
+from efface.diffusion.prediction import PREDICTION_KINDS
+from efface.diffusion.sampling import MultiStep, OneStep, Sampler
+from efface.diffusion.schedule import KNOWN_SCHEDULERS, NoiseSchedule
+from efface.errors import ModelError
+
+CLASS_PIPELINE = Path(__file__).with_name("class_pipeline.py")
+
+
+def load(model: str | Path | ModelInfo, null_label: int | None = None) -> Denoiser:
+    """Load a diffusers model: a pipeline folder, a run folder, a hub id or `zoo:NAME`.
+
+    Weights are read in float32, from `unet_ema` where the folder has one. Raises ModelError.
+    """
+    info = model if isinstance(model, ModelInfo) else inspect_model(model, null_label)
+    scheduler = _load_scheduler(info)
+    network_class = getattr(diffusers, info.network_class)
+    ema = f"{info.component}_ema"
+    subfolder = ema if (info.folder / ema).is_dir() else info.component
+    network = _from_pretrained(network_class, info.folder, subfolder)
+    codec: Codec = IdentityCodec()
+    if info.vae:
+        codec = VAECodec(_from_pretrained(diffusers.AutoencoderKL, info.folder, "vae"))
+    return build_denoiser(network, scheduler, info.num_classes, info.null_label, codec)
+
+
+def build_denoiser(
+    network: Any,
+    scheduler: Any,
+    num_classes: int | None,
+    null_label: int | None = None,
+    codec: Codec | None = None,
+) -> Denoiser:
+    """A Denoiser around a diffusers network and the scheduler it was trained with."""
+    kind = scheduler.config.prediction_type
+    if kind not in PREDICTION_KINDS:
+        raise ModelError(f"prediction type {kind!r} is unknown: allowed are {', '.join(PREDICTION_KINDS)}.")
+    for module in network.modules():
+        if isinstance(module, LabelEmbedding):
+            # In training mode diffusers would swap labels for "no class" at random, on its own
+            # and differently in every block; whether to drop a condition is the method's choice.
+            module.dropout_prob = 0.0
+    size = network.config.sample_size
+    height, width = (size, size) if isinstance(size, int) else size
+    common = {
+        "network": network,
+        "schedule": NoiseSchedule.from_scheduler(scheduler),
+        "kind": kind,
+        "sample_shape": (network.config.in_channels, height, width),
+        "scheduler": scheduler,
+        "codec": codec or IdentityCodec(),
+    }
+    if num_classes is None:
+        return UnconditionalDenoiser(**common)
+    return ClassDenoiser(**common, num_classes=num_classes, null_label=null_label)
+
+
+def _load_scheduler(info: ModelInfo) -> Any:
+    name = (info.index.get("scheduler") or [None, None])[1]
+    if name not in KNOWN_SCHEDULERS:
+        raise ModelError(
+            f"{info.source} uses the scheduler {name}, which is not known to efface: allowed are "
+            f"{', '.join(KNOWN_SCHEDULERS)}."
+        )
+    return getattr(diffusers, name).from_pretrained(info.folder, subfolder="scheduler")
+
+
+def _from_pretrained(kind: Any, folder: Path, subfolder: str) -> Any:
+    try:
+        model = kind.from_pretrained(
+            folder, subfolder=subfolder, use_safetensors=True, dtype=torch.float32
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ModelError(f"{folder / subfolder} could not be loaded: {reason}") from error
+    return model.eval()
+
+
+def default_sampler(info: ModelInfo, denoiser: Denoiser, guidance: float = 1.0) -> Sampler:
+    """One step for a one-step generator, otherwise 50 DDIM steps."""
+    if is_one_step(denoiser):
+        return OneStep(denoiser.schedule.num_timesteps - 1, info.input_scale)
+    return MultiStep(info.default_steps, guidance=guidance)
+
+
+def is_one_step(denoiser: Denoiser) -> bool:
+    """Whether the scheduler is the one that efface cuts at a generator's start timestep.
+
+    Such a schedule ends far from pure noise (sigma / alpha below 14, where the full linear,
+    scaled-linear and cosine schedules end at 157, 14.6 and more), so that unit noise fits only
+    a generator trained to start there.
+    """
+    given = denoiser.scheduler.config.get("trained_betas") is not None
+    return given and float(denoiser.schedule.noise_to_signal[-1]) < 14.0
+
+
+def one_step_scheduler(denoiser: Denoiser, t_init: int) -> diffusers.DDIMScheduler:
+    """The stock scheduler whose single step is x0 predicted at `t_init`."""
+    return diffusers.DDIMScheduler(
+        num_train_timesteps=t_init + 1,
+        trained_betas=denoiser.scheduler.betas[: t_init + 1].tolist(),
+        timestep_spacing="trailing",
+        prediction_type=denoiser.kind,
+        clip_sample=False,
+        set_alpha_to_one=True,
+        steps_offset=0,
+    )
+
+
+def save_pipeline(
+    denoiser: Denoiser,
+    folder: Path,
+    sampler: Sampler | None = None,
+    index: dict[str, Any] | None = None,
+) -> None:
+    """Write a folder that stock diffusers loads; `folder` must not exist.
+
+    A OneStep sampler goes along as the cut scheduler. `index` is the model_index.json of the
+    model it came from, whose further entries (label names) are kept.
+    """
+    part = folder.with_name(folder.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    one_step = isinstance(sampler, OneStep)
+    scheduler = one_step_scheduler(denoiser, sampler.t_init) if one_step else denoiser.scheduler
+    network: Any = denoiser.network
+    dit = isinstance(denoiser.codec, VAECodec) and isinstance(denoiser, ClassDenoiser)
+    component = "transformer" if dit else "unet"
+    entries: dict[str, Any] = {
+        component: ["diffusers", type(network).__name__],
+        "scheduler": ["diffusers", type(scheduler).__name__],
+    }
+    network.save_pretrained(part / component, safe_serialization=True)
+    scheduler.save_pretrained(part / "scheduler")
+    if dit:
+        pipeline_class: Any = "DiTPipeline"
+        denoiser.codec.vae.save_pretrained(part / "vae", safe_serialization=True)
+        entries |= {"vae": ["diffusers", "AutoencoderKL"], "id2label": (index or {}).get("id2label")}
+    elif isinstance(denoiser, ClassDenoiser):
+        pipeline_class = ["pipeline", "ClassConditionalPipeline"]
+        shutil.copyfile(CLASS_PIPELINE, part / "pipeline.py")
+        entries |= {
+            "null_label": denoiser.null_label,
+            "default_steps": 1 if one_step else 50,
+            "input_scale": sampler.input_scale if one_step else 1.0,
+        }
+    else:
+        pipeline_class = "DDIMPipeline"
+    header = {"_class_name": pipeline_class, "_diffusers_version": diffusers.__version__}
+    text = json.dumps(header | entries, indent=2) + "\n"
+    (part / "model_index.json").write_text(text, encoding="utf-8")
+    part.rename(folder)

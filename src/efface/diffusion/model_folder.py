@@ -1,0 +1,172 @@
+"""Reads what a model folder says about itself, before any weight is loaded (no torch)."""
+
+from __future__ import annotations
+
+import json
+import re
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from efface.errors import ModelError
+
+NETWORK_CLASSES = ("UNet2DModel", "DiTTransformer2DModel")
+PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+HUB_PATTERNS = ["*.json", "*.safetensors", "*.txt"]
+ZOO = Path(__file__).parent.parent / "zoo"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelInfo:
+    """What the JSON files of a diffusers pipeline folder say."""
+
+    source: str  # as the user named it
+    folder: Path
+    component: str  # subfolder of the network
+    network_class: str
+    vae: bool
+    num_classes: int | None  # None: unconditional
+    null_label: int | None
+    default_steps: int
+    input_scale: float
+    index: dict[str, Any]
+
+
+def inspect_model(model: str | Path, null_label: int | None = None) -> ModelInfo:
+    """Read model_index.json and the network's config, and check the weight files' headers.
+
+    `model` is a folder, a hub id or `zoo:NAME`. Raises ModelError for what cannot be used.
+    """
+    folder = find_folder(str(model))
+    index = _read_json(folder / "model_index.json", "a diffusers pipeline folder has one")
+    component, network_class = _find_network(index, folder)
+    config = _read_json(folder / component / "config.json", "it describes the network")
+    classes, null = _read_classes(network_class, config, index, null_label)
+    for subfolder in (component, "vae"):
+        if subfolder in index:
+            check_weights(folder / subfolder)
+    return ModelInfo(
+        source=str(model),
+        folder=folder,
+        component=component,
+        network_class=network_class,
+        vae=bool(index.get("vae")),
+        num_classes=classes,
+        null_label=null,
+        default_steps=int(index.get("default_steps", 50)),
+        input_scale=float(index.get("input_scale", 1.0)),
+        index=index,
+    )
+
+
+def find_folder(model: str) -> Path:
+    """Folder of a local model, a `zoo:NAME` or a hub id (downloaded without code or pickles)."""
+    if model.startswith("zoo:"):
+        name = model.removeprefix("zoo:")
+        known = sorted(p.parent.name for p in ZOO.glob("*/model_index.json"))
+        if name not in known:
+            raise ModelError(f"zoo:{name} does not ship with efface: there is zoo:{', zoo:'.join(known)}.")
+        return ZOO / name
+    folder = Path(model)
+    if folder.is_dir():
+        # A run folder stands for the pipeline that it holds.
+        inner = folder / "pipeline"
+        return inner if (inner / "model_index.json").exists() else folder
+    if folder.suffix in PICKLE_SUFFIXES:
+        raise ModelError(
+            f"{model} is a pickle, which can run code when it is opened: only safetensors are "
+            "read. Convert it to a diffusers folder first."
+        )
+    if folder.exists() or not re.fullmatch(r"[\w.-]+/[\w.-]+", model) or model.startswith("."):
+        raise ModelError(
+            f"no model at {model}: give a diffusers pipeline folder, a hub id (owner/name) or zoo:NAME."
+        )
+    return _download(model)
+
+
+def _download(model: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(model, allow_patterns=HUB_PATTERNS))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        raise ModelError(
+            f"{model} is no local folder and could not be had from the hub "
+            f"({type(error).__name__}): check the name and the network, or download it first."
+        ) from error
+
+
+def _read_json(path: Path, why: str) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ModelError(f"{path} is missing: {why}.") from None
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        raise ModelError(f"{path} is not valid JSON: write the model anew.") from None
+    if not isinstance(content, dict):
+        raise ModelError(f"{path} does not hold a JSON object: write the model anew.")
+    return content
+
+
+def _find_network(index: dict[str, Any], folder: Path) -> tuple[str, str]:
+    for component in ("unet", "transformer"):
+        entry = index.get(component)
+        if isinstance(entry, list) and len(entry) == 2:
+            if entry[1] not in NETWORK_CLASSES:
+                raise ModelError(
+                    f"{folder} holds a {entry[1]}: efface works on {' and '.join(NETWORK_CLASSES)}."
+                )
+            return component, entry[1]
+    raise ModelError(f"{folder}/model_index.json names no unet and no transformer: give a diffusers pipeline.")
+
+
+def _read_classes(
+    network_class: str, config: dict[str, Any], index: dict[str, Any], null_label: int | None
+) -> tuple[int | None, int | None]:
+    if network_class == "DiTTransformer2DModel":
+        classes = int(config.get("num_embeds_ada_norm") or 1000)
+        # diffusers gives the label embedding one more row, for "no class".
+        return classes, classes
+    rows = config.get("num_class_embeds")
+    if rows is None:
+        return None, None
+    null = null_label if null_label is not None else index.get("null_label")
+    if null is not None and null != rows - 1:
+        raise ModelError(f"null label {null} does not fit: the model has labels 0 to {rows - 1}, the last may be it.")
+    return (rows if null is None else rows - 1), null
+
+
+def check_weights(folder: Path) -> None:
+    """Raise ModelError unless `folder` holds whole safetensors files (headers against sizes)."""
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        pickles = [p.name for p in folder.glob("*") if p.suffix in PICKLE_SUFFIXES]
+        if pickles:
+            raise ModelError(
+                f"{folder} holds {pickles[0]}, a pickle, which can run code when it is opened: "
+                "only safetensors are read. Save the model with safe_serialization=True."
+            )
+        raise ModelError(f"{folder} holds no weights: a .safetensors file is needed.")
+    for file in files:
+        _check_header(file)
+
+
+def _check_header(file: Path) -> None:
+    size = file.stat().st_size
+    with file.open("rb") as stream:
+        head = stream.read(8)
+        length = struct.unpack("<Q", head)[0] if len(head) == 8 else size
+        if length > size - 8:
+            raise ModelError(f"{file} is truncated or no safetensors file: copy or download it again.")
+        try:
+            header = json.loads(stream.read(length))
+            end = max((t["data_offsets"][1] for n, t in header.items() if n != "__metadata__"), default=0)
+        except (ValueError, TypeError, KeyError, AttributeError):
+            raise ModelError(f"{file} is no safetensors file: save the model as safetensors.") from None
+    if size != 8 + length + end:
+        raise ModelError(
+            f"{file} is truncated: {size} bytes where its header promises {8 + length + end}. "
+            "Copy or download it again."
+        )

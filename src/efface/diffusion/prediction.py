@@ -1,0 +1,85 @@
+"""What a network said about a noisy sample, in every parameterisation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from torch import Tensor
+
+from efface.errors import ModelError
+
+PredictionKind = Literal["epsilon", "sample", "v_prediction"]
+PREDICTION_KINDS: tuple[str, ...] = get_args(PredictionKind)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Prediction:
+    """One network output on x_t = alpha x0 + sigma eps, read as x0, eps, v or score, in float32.
+
+    `output` and `x_t` are (B, ...); `alpha` and `sigma` broadcast over them. `can_vanish` says
+    that the schedule reaches alpha = 0, where x0 does not follow from eps: then `x0` raises
+    ModelError for such a row instead of returning inf.
+    """
+
+    output: Tensor
+    x_t: Tensor
+    alpha: Tensor
+    sigma: Tensor
+    kind: PredictionKind
+    can_vanish: bool = False
+
+    @classmethod
+    def from_output(
+        cls,
+        output: Tensor,
+        x_t: Tensor,
+        levels: tuple[Tensor, Tensor],
+        kind: PredictionKind,
+        can_vanish: bool = False,
+    ) -> Prediction:
+        alpha, sigma = levels
+        return cls(
+            output=output.float(),
+            x_t=x_t.float(),
+            alpha=alpha,
+            sigma=sigma,
+            kind=kind,
+            can_vanish=can_vanish,
+        )
+
+    @property
+    def x0(self) -> Tensor:
+        """The expected clean sample (Tweedie)."""
+        if self.kind == "sample":
+            return self.output
+        if self.kind == "v_prediction":
+            return self.alpha * self.x_t - self.sigma * self.output
+        if self.can_vanish and bool((self.alpha == 0).any()):
+            raise ModelError(
+                "x0 cannot be read from an epsilon prediction at a timestep without signal "
+                "(zero terminal SNR): start below the last timestep, or use a model that "
+                "predicts v or the sample."
+            )
+        return (self.x_t - self.sigma * self.output) / self.alpha
+
+    @property
+    def eps(self) -> Tensor:
+        """The expected noise. Undefined at sigma = 0 for models that predict the sample."""
+        if self.kind == "epsilon":
+            return self.output
+        if self.kind == "v_prediction":
+            return self.alpha * self.output + self.sigma * self.x_t
+        return (self.x_t - self.alpha * self.output) / self.sigma
+
+    @property
+    def v(self) -> Tensor:
+        """v = alpha eps - sigma x0 (Salimans & Ho, 2022)."""
+        if self.kind == "v_prediction":
+            return self.output
+        return self.alpha * self.eps - self.sigma * self.x0
+
+    @property
+    def score(self) -> Tensor:
+        """grad log p_t(x_t) = -eps / sigma."""
+        return -self.eps / self.sigma

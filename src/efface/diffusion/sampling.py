@@ -1,0 +1,128 @@
+"""Drawing samples: sample i depends on seed i alone, whatever the batch size."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from diffusers import DDIMScheduler, DDPMScheduler
+from torch import Tensor
+
+from efface.diffusion.denoiser import Condition, Denoiser
+
+
+def generators_from_seeds(seeds: Sequence[int]) -> list[torch.Generator]:
+    return [torch.Generator().manual_seed(seed) for seed in seeds]
+
+
+class Sampler(ABC):
+    """Turns unit Gaussian noise into x0, (B, C, H, W) in model space."""
+
+    @property
+    @abstractmethod
+    def passes(self) -> int:
+        """Network passes per sample; a guided pass counts twice."""
+
+    @abstractmethod
+    def describe(self) -> str:
+        """How the samples were drawn, in words for a protocol."""
+
+    @abstractmethod
+    def draw(
+        self,
+        denoiser: Denoiser,
+        noise: Tensor,
+        condition: Condition | None,
+        generators: list[torch.Generator],
+    ) -> Tensor:
+        """x0 from `noise`; `generators`, one per sample, serve what else is random."""
+
+
+@dataclass(frozen=True)
+class OneStep(Sampler):
+    """x0 predicted once, from `input_scale` times unit noise at timestep `t_init`."""
+
+    t_init: int
+    input_scale: float = 1.0
+
+    @property
+    def passes(self) -> int:
+        return 1
+
+    def describe(self) -> str:
+        scale = "" if self.input_scale == 1.0 else f", input scale {self.input_scale:.4g}"
+        return f"one step from timestep {self.t_init}{scale}"
+
+    def draw(
+        self,
+        denoiser: Denoiser,
+        noise: Tensor,
+        condition: Condition | None,
+        generators: list[torch.Generator],
+    ) -> Tensor:
+        del generators
+        t = torch.full((len(noise),), self.t_init, device=noise.device)
+        return denoiser(self.input_scale * noise, t, condition).x0
+
+
+@dataclass(frozen=True)
+class MultiStep(Sampler):
+    """The model's own scheduler configuration, run as DDIM or as DDPM (ancestral)."""
+
+    steps: int = 50
+    kind: Literal["ddim", "ancestral"] = "ddim"
+    guidance: float = 1.0
+
+    @property
+    def passes(self) -> int:
+        return self.steps if self.guidance == 1.0 else 2 * self.steps
+
+    def describe(self) -> str:
+        name = "DDIM" if self.kind == "ddim" else "ancestral"
+        return f"{self.steps} {name} steps, guidance {self.guidance:g}"
+
+    def draw(
+        self,
+        denoiser: Denoiser,
+        noise: Tensor,
+        condition: Condition | None,
+        generators: list[torch.Generator],
+    ) -> Tensor:
+        scheduler_type = DDIMScheduler if self.kind == "ddim" else DDPMScheduler
+        scheduler: Any = scheduler_type.from_config(denoiser.scheduler.config)
+        scheduler.set_timesteps(self.steps)
+        x_t = noise
+        for timestep in scheduler.timesteps.tolist():
+            t = torch.full((len(noise),), timestep, device=noise.device)
+            output = denoiser(x_t, t, condition, self.guidance).output
+            x_t = scheduler.step(output, timestep, x_t, generator=generators).prev_sample
+        return x_t
+
+
+@torch.inference_mode()
+def draw_images(
+    denoiser: Denoiser,
+    sampler: Sampler,
+    condition: Condition | None,
+    seeds: Sequence[int],
+    batch_size: int = 250,
+    on_batch: Callable[[int], None] | None = None,
+) -> Tensor:
+    """Images (N, C, H, W) in [0, 1] on the CPU, image i from `seeds[i]`.
+
+    `on_batch` is told the number of images after each batch.
+    """
+    denoiser.network.eval()
+    images = []
+    for start in range(0, len(seeds), batch_size):
+        generators = generators_from_seeds(seeds[start : start + batch_size])
+        noise = torch.stack([torch.randn(denoiser.sample_shape, generator=g) for g in generators])
+        rows = None if condition is None else condition[start : start + batch_size]
+        x0 = sampler.draw(denoiser, noise.to(denoiser.device), rows, generators)
+        images.append(denoiser.codec.decode(x0).clamp(-1, 1).add(1).div(2).cpu())
+        if on_batch is not None:
+            on_batch(len(noise))
+    return torch.cat(images)

@@ -1,0 +1,79 @@
+"""The noise schedule: x_t = alpha_t x0 + sigma_t eps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from efface.errors import ModelError
+
+# Schedulers whose `alphas_cumprod` is the schedule the network was trained with.
+KNOWN_SCHEDULERS = (
+    "DDIMScheduler",
+    "DDPMScheduler",
+    "DEISMultistepScheduler",
+    "DPMSolverMultistepScheduler",
+    "DPMSolverSinglestepScheduler",
+    "EulerAncestralDiscreteScheduler",
+    "EulerDiscreteScheduler",
+    "HeunDiscreteScheduler",
+    "LMSDiscreteScheduler",
+    "PNDMScheduler",
+    "UniPCMultistepScheduler",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class NoiseSchedule:
+    """Signal levels `alphas` and noise levels `sigmas`, both (T,) float32, by integer timestep."""
+
+    alphas: Tensor
+    sigmas: Tensor
+
+    @classmethod
+    def from_scheduler(cls, scheduler: Any) -> NoiseSchedule:
+        """Read the schedule of a diffusers scheduler; ModelError for a kind that is not known."""
+        name = type(scheduler).__name__
+        if name not in KNOWN_SCHEDULERS:
+            raise ModelError(
+                f"the scheduler {name} is not known to efface: allowed are "
+                f"{', '.join(KNOWN_SCHEDULERS)}. Save the pipeline with the one of these whose "
+                "betas the model was trained with."
+            )
+        alphas_cumprod = scheduler.alphas_cumprod.double()
+        return cls(alphas_cumprod.sqrt().float(), (1 - alphas_cumprod).sqrt().float())
+
+    @property
+    def num_timesteps(self) -> int:
+        return len(self.alphas)
+
+    @property
+    def has_zero_terminal_snr(self) -> bool:
+        """Whether the last timestep is pure noise, so that eps says nothing about x0 there."""
+        return bool(self.alphas[-1] == 0)
+
+    @property
+    def noise_to_signal(self) -> Tensor:
+        """sigma_t / alpha_t, (T,): what EDM and the papers call the noise level; may end in inf."""
+        return self.sigmas.double() / self.alphas.double()
+
+    def to(self, device: torch.device | str) -> NoiseSchedule:
+        return NoiseSchedule(self.alphas.to(device), self.sigmas.to(device))
+
+    def levels(self, t: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+        """(alpha_t, sigma_t) for timesteps (B,), shaped to broadcast over `like` (B, ...)."""
+        shape = (-1,) + (1,) * (like.ndim - 1)
+        return self.alphas[t].view(shape), self.sigmas[t].view(shape)
+
+    def add_noise(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
+        """x_t = alpha_t x0 + sigma_t eps; x0 and eps (B, ...), t (B,)."""
+        alpha, sigma = self.levels(t, x0)
+        return alpha * x0 + sigma * eps
+
+    def timestep_from_noise_to_signal(self, ratio: float) -> int:
+        """The timestep whose sigma_t / alpha_t is nearest to `ratio` on a logarithmic scale."""
+        log_ratio = self.noise_to_signal.clamp_min(1e-12).log()
+        return int((log_ratio - torch.tensor(ratio, dtype=torch.float64).log()).abs().argmin())

@@ -1,0 +1,77 @@
+"""The contract: a method is its losses and nothing else."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+from torch import Tensor
+
+from efface.data.batch import Batch
+from efface.data.randomness import RowRandom
+from efface.diffusion.denoiser import Denoiser
+from efface.diffusion.sampling import MultiStep, Sampler
+
+Need = Literal["conditions", "retain_images", "forget_images"]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class StepContext:
+    """Everything a loss may read.
+
+    `memo` lives for one step and is shared by its phases.
+    """
+
+    step: int
+    steps: int
+    batch: Batch
+    rng: RowRandom
+    networks: Mapping[str, Denoiser]
+    memo: dict[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class LossTerms:
+    """Scalars: what keeps, what forgets. `logs` are scalars for the log alone."""
+
+    retain: Tensor
+    forget: Tensor | None = None
+    logs: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def total(self) -> Tensor:
+        return self.retain if self.forget is None else self.retain + self.forget
+
+
+class Method(ABC):
+    """Base of all methods: subclasses are frozen dataclasses of their hyperparameters."""
+
+    summary: ClassVar[str]  # one line, for `efface methods`
+    phases: ClassVar[tuple[str, ...]] = ("student",)  # networks updated in one step, in order
+    delivers: ClassVar[str] = "student"  # the network that is the result
+    needs: ClassVar[frozenset[Need]] = frozenset()
+    train_defaults: ClassVar[Mapping[str, Any]] = {}  # settings of the loop that suit the method
+    forget_share: float = 0.0  # rows to forget as a fraction of the retained rows
+
+    def networks(self, pretrained: Denoiser) -> dict[str, Denoiser]:
+        """The networks of a run; those of `phases` have parameters of their own."""
+        return {"student": pretrained.clone()}
+
+    def active(self, phase: str) -> tuple[str, ...]:
+        """Networks that carry gradient and train mode in `phase`; the others are frozen."""
+        return (phase,)
+
+    def learning_rate_ratio(self, phase: str) -> float:
+        """Learning rate of `phase` as a multiple of the run's."""
+        del phase
+        return 1.0
+
+    @abstractmethod
+    def loss(self, phase: str, ctx: StepContext) -> LossTerms: ...
+
+    def sampler(self, pretrained: Denoiser) -> Sampler:
+        """How the result is to be sampled."""
+        del pretrained
+        return MultiStep()

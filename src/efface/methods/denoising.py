@@ -1,0 +1,50 @@
+"""Ordinary training of a diffusion model: how the shipped models were made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from efface.methods.base import LossTerms, Method, Need, StepContext
+
+
+@dataclass(frozen=True, kw_only=True)
+class Denoising(Method):
+    """Denoising training on retained images (Ho et al., 2020, eq. 14).
+
+    The squared error of the model's own kind of prediction, mean over pixels and batch, at
+    timesteps uniform over the schedule.
+    """
+
+    condition_dropout: float = 0.1  # share of rows trained without a condition, for guidance
+
+    summary: ClassVar[str] = "ordinary training or fine-tuning on images, to make a model to start from"
+    needs: ClassVar[frozenset[Need]] = frozenset({"retain_images"})
+    train_defaults: ClassVar[Mapping[str, Any]] = {
+        "learning_rate": 2e-3,
+        "learning_rate_schedule": "cosine",
+        "beta1": 0.9,
+        "clip_value": None,
+        "clip_norm": 1.0,
+        "ema_decay": 0.999,
+        "ema_ramp": True,
+    }
+
+    def loss(self, phase: str, ctx: StepContext) -> LossTerms:
+        student, side = ctx.networks[phase], ctx.batch.retain
+        condition = side.condition
+        if condition is not None and self.condition_dropout > 0:
+            dropped = ctx.rng.uniform() < self.condition_dropout
+            condition = condition.where(dropped, student.null(condition))
+        t = ctx.rng.integers(0, student.schedule.num_timesteps)
+        eps = ctx.rng.normal(student.sample_shape)
+        x_t = student.schedule.add_noise(side.x0, eps, t)
+        alpha, sigma = student.schedule.levels(t, x_t)
+        target = {
+            "epsilon": eps,
+            "sample": side.x0,
+            "v_prediction": alpha * eps - sigma * side.x0,
+        }[student.kind]
+        output = student(x_t, t, condition).output
+        return LossTerms(retain=(output - target).square().mean())

@@ -1,0 +1,1 @@
+"""Evidence: the file name is the metric's name."""

@@ -1,0 +1,47 @@
+"""The contract of a metric, and what all metrics read: one pass of the judge over the samples."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from efface.metrics.intervals import Estimate
+
+Side = Literal["retain", "forget"]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Observations:
+    """What the judge saw in N samples."""
+
+    asked: np.ndarray  # (N,) label that each sample was asked for
+    probabilities: np.ndarray  # (N, K)
+    features: np.ndarray  # (N, D)
+
+    def __len__(self) -> int:
+        return len(self.asked)
+
+    @property
+    def seen(self) -> np.ndarray:
+        """(N,) label that the judge assigns."""
+        return self.probabilities.argmax(1)
+
+
+class Metric(ABC):
+    """A number with an interval, computed from the observations of one side."""
+
+    name: ClassVar[str]
+    side: ClassVar[Side]
+    unit: ClassVar[str]
+    higher_is_better: ClassVar[bool | None]  # None: context, neither good nor bad
+    needs_reference: ClassVar[bool] = False
+
+    @abstractmethod
+    def compute(
+        self, observed: Observations, forgotten: Sequence[int], reference: np.ndarray | None
+    ) -> Estimate:
+        """The metric of N samples; `reference` are features (M, D) of real retained images."""

@@ -1,0 +1,51 @@
+"""Frechet distance between samples and real images, over any feature extractor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import numpy as np
+from scipy import linalg
+
+from efface.metrics.base import Metric, Observations, Side
+from efface.metrics.intervals import Estimate, jackknife
+
+
+def gaussian(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean (D,) and unbiased covariance (D, D) of features (N, D), in float64."""
+    features = features.astype(np.float64)
+    return features.mean(0), np.cov(features, rowvar=False)
+
+
+def frechet_distance(
+    mean_a: np.ndarray, cov_a: np.ndarray, mean_b: np.ndarray, cov_b: np.ndarray
+) -> float:
+    """|m_a - m_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^(1/2)) (Heusel et al., 2017, eq. 6)."""
+    values, vectors = linalg.eigh(cov_a)
+    root = (vectors * np.sqrt(np.clip(values, 0, None))) @ vectors.T
+    # tr (C_a C_b)^(1/2) through the symmetric C_a^(1/2) C_b C_a^(1/2), which has its eigenvalues.
+    cross = np.sqrt(np.clip(linalg.eigvalsh(root @ cov_b @ root), 0, None)).sum()
+    return float(((mean_a - mean_b) ** 2).sum() + np.trace(cov_a) + np.trace(cov_b) - 2 * cross)
+
+
+class FID(Metric):
+    """Frechet distance of retained-label samples to real images of the retained labels."""
+
+    name: ClassVar[str] = "fid"
+    side: ClassVar[Side] = "retain"
+    unit: ClassVar[str] = "squared feature distance"
+    higher_is_better: ClassVar[bool | None] = False
+    needs_reference: ClassVar[bool] = True
+
+    def compute(
+        self, observed: Observations, forgotten: Sequence[int], reference: np.ndarray | None
+    ) -> Estimate:
+        del forgotten
+        assert reference is not None
+        real = gaussian(reference)
+
+        def statistic(rows: np.ndarray) -> float:
+            return frechet_distance(*real, *gaussian(observed.features[rows]))
+
+        return jackknife(statistic, len(observed))

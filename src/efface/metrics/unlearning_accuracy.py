@@ -1,0 +1,60 @@
+"""Is it gone: samples asked for under the forgotten label that are not of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import numpy as np
+
+from efface.metrics.base import Metric, Observations, Side
+from efface.metrics.intervals import Estimate, mean, proportion
+
+
+class UnlearningAccuracy(Metric):
+    """Share of forgotten-label samples that the judge does not assign to the label asked for.
+
+    UA of SFD (arXiv 2409.11219). The denominator is the samples of the forgotten labels alone.
+    """
+
+    name: ClassVar[str] = "unlearning_accuracy"
+    side: ClassVar[Side] = "forget"
+    unit: ClassVar[str] = "share of samples"
+    higher_is_better: ClassVar[bool | None] = True
+
+    def compute(
+        self, observed: Observations, forgotten: Sequence[int], reference: np.ndarray | None
+    ) -> Estimate:
+        del forgotten, reference
+        return proportion(int((observed.seen != observed.asked).sum()), len(observed))
+
+
+class ForgottenProbability(Metric):
+    """Mean probability that the judge gives to the forgotten label asked for."""
+
+    name: ClassVar[str] = "forgotten_probability"
+    side: ClassVar[Side] = "forget"
+    unit: ClassVar[str] = "mean probability"
+    higher_is_better: ClassVar[bool | None] = False
+
+    def compute(
+        self, observed: Observations, forgotten: Sequence[int], reference: np.ndarray | None
+    ) -> Estimate:
+        del forgotten, reference
+        return mean(observed.probabilities[np.arange(len(observed)), observed.asked])
+
+
+class ForgottenEntropy(Metric):
+    """Mean entropy of the judge on forgotten-label samples: low where it sees something clear."""
+
+    name: ClassVar[str] = "forgotten_entropy"
+    side: ClassVar[Side] = "forget"
+    unit: ClassVar[str] = "nats"
+    higher_is_better: ClassVar[bool | None] = None
+
+    def compute(
+        self, observed: Observations, forgotten: Sequence[int], reference: np.ndarray | None
+    ) -> Estimate:
+        del forgotten, reference
+        p = observed.probabilities.astype(np.float64)
+        return mean(-(p * np.log(np.clip(p, 1e-30, None))).sum(1))

@@ -1,0 +1,1 @@
+"""The loop, written once, and what it keeps: checkpoints, logs, averages, a guard."""

@@ -1,0 +1,95 @@
+"""The collapse guard: do samples for retained conditions still look like the teacher's?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from efface.diffusion.denoiser import Condition, Denoiser
+from efface.diffusion.sampling import MultiStep, Sampler, draw_images
+
+SAMPLES_PER_CONDITION = 16
+MAX_CONDITIONS = 10
+
+
+def energy_distance(x: Tensor, y: Tensor) -> Tensor:
+    """(2 E|x-y| - E|x-x'| - E|y-y'|) / E|y-y'| for samples (N, D) and (M, D); unbiased.
+
+    About 0 for samples of one distribution and about 2 for far-apart ones (Szekely & Rizzo, 2013).
+    """
+    within_x = torch.cdist(x, x).sum() / (len(x) * (len(x) - 1))
+    within_y = torch.cdist(y, y).sum() / (len(y) * (len(y) - 1))
+    return (2 * torch.cdist(x, y).mean() - within_x - within_y) / within_y.clamp_min(1e-12)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Check:
+    distance: float
+    good: bool  # near the best so far: worth keeping
+    collapsed: bool
+
+
+class CollapseGuard:
+    """Compares a few samples per retained condition with the teacher's, by energy distance.
+
+    The student starts far from the teacher's samples and comes nearer, so the measure is taken
+    against the best distance seen: a run has collapsed when `patience` checks in a row lie more
+    than `tolerance` above it (relative to the spread of the teacher's samples).
+    """
+
+    def __init__(
+        self,
+        teacher: Denoiser,
+        sampler: Sampler,
+        conditions: Condition | None,
+        seed: int,
+        tolerance: float = 0.25,
+        patience: int = 2,
+        teacher_steps: int = 20,
+    ) -> None:
+        groups = 1 if conditions is None else min(len(conditions), MAX_CONDITIONS)
+        count = groups * SAMPLES_PER_CONDITION
+        self._rows = None
+        if conditions is not None:
+            spread = torch.linspace(0, len(conditions) - 1, groups).round().long()
+            self._rows = conditions[spread.repeat_interleave(SAMPLES_PER_CONDITION)]
+        self._groups = groups
+        self._seeds = [seed + i for i in range(2 * count)]
+        self._sampler = sampler
+        self._tolerance = tolerance
+        self._patience = patience
+        self._reference = self._draw(teacher, MultiStep(teacher_steps), self._seeds[count:])
+        self.best = float("inf")
+        self._bad = 0
+
+    def check(self, student: Denoiser) -> Check:
+        drawn = self._draw(student, self._sampler, self._seeds[: len(self._seeds) // 2])
+        pairs = zip(drawn, self._reference, strict=True)
+        distance = float(torch.stack([energy_distance(x, y) for x, y in pairs]).mean())
+        # Written so that a distance that is not a number counts as bad.
+        near = distance <= self.best + self._tolerance
+        self._bad = 0 if near else self._bad + 1
+        self.best = min(self.best, distance) if near else self.best
+        good = distance <= self.best + self._tolerance / 2
+        return Check(distance=distance, good=good, collapsed=self._bad >= self._patience)
+
+    def _draw(self, denoiser: Denoiser, sampler: Sampler, seeds: list[int]) -> Tensor:
+        """(groups, samples, D)"""
+        modes = [(m, m.training) for m in denoiser.network.modules()]
+        images = draw_images(denoiser, sampler, self._rows, seeds)
+        for module, training in modes:
+            module.training = training
+        return images.flatten(1).view(self._groups, SAMPLES_PER_CONDITION, -1)
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {
+            "best": torch.tensor(self.best, dtype=torch.float64),
+            "bad": torch.tensor(self._bad),
+        }
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        self.best = float(tensors["best"])
+        self._bad = int(tensors["bad"])

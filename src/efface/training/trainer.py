@@ -1,0 +1,332 @@
+"""The only loop. It knows no method by name."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from efface.data.randomness import RowRandom, Shard, derive_seed
+from efface.data.source import BatchSource
+from efface.diffusion.denoiser import Denoiser
+from efface.errors import ConfigError, RunError
+from efface.methods.base import Method, StepContext
+from efface.training.averaging import MovingAverage
+from efface.training.checkpoint import Checkpoints, ModuleState, OptimizerState, Stateful
+from efface.training.guard import CollapseGuard
+from efface.training.tracking import Bar, Tracker, Tracking
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """Settings of the loop, addressed as `train.NAME`; a method brings its own defaults."""
+
+    steps: int = 1000
+    batch_size: int = 128  # retained rows of one step, over all processes and accumulation
+    accumulation: int = 1
+    seed: int = 0
+    learning_rate: float = 1e-4
+    learning_rate_schedule: Literal["constant", "cosine"] = "constant"
+    warmup_steps: int = 0
+    beta1: float = 0.9
+    beta2: float = 0.999
+    adam_eps: float = 1e-8
+    weight_decay: float = 0.0
+    clip_value: float | None = None  # element-wise
+    clip_norm: float | None = None  # L2, over all parameters of a network
+    ema_decay: float = 0.9999
+    ema_ramp: bool = False
+    mixed_precision: Literal["no", "bf16"] = "no"  # weights and losses stay float32
+    gradient_checkpointing: bool = False
+    channels_last: bool = False
+    compile: bool = False
+    checkpoint_every: int = 1000
+    guard_every: int = 0  # 0: no collapse guard
+    guard_tolerance: float = 0.25
+    log_every: int = 10
+    tracker: Tracker = "none"
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "accumulation", "checkpoint_every", "log_every"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"train.{name} is {getattr(self, name)}: give a number above 0.")
+        if not 0 <= self.ema_decay < 1:
+            raise ConfigError(f"train.ema_decay is {self.ema_decay}: give a number from 0 to below 1.")
+        if self.learning_rate <= 0 and self.learning_rate != 0:
+            raise ConfigError(f"train.learning_rate is {self.learning_rate}: it cannot be negative.")
+
+    def learning_rate_at(self, step: int) -> float:
+        if step < self.warmup_steps:
+            return self.learning_rate * (step + 1) / self.warmup_steps
+        if self.learning_rate_schedule == "constant":
+            return self.learning_rate
+        share = (step - self.warmup_steps) / max(1, self.steps - self.warmup_steps)
+        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class TrainResult:
+    denoiser: Denoiser  # the averaged network that the method delivers
+    networks: Mapping[str, Denoiser]
+    steps: int
+    seconds: float
+    images_per_second: float  # rows trained on, both sides, of all processes
+    collapsed: str | None  # the guard's sentence, if it stopped the run
+    guard: list[dict[str, float]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class _Trained:
+    """A network that one phase updates."""
+
+    raw: nn.Module
+    wrapped: nn.Module  # as Accelerate hands it back: DDP where there are several processes
+    parameters: list[nn.Parameter]
+    optimizer: torch.optim.Optimizer
+    rate: float
+
+
+class Trainer:
+    """Runs a method's losses: phases, accumulation, clipping, averaging, checkpoints, guard."""
+
+    def __init__(
+        self,
+        method: Method,
+        networks: Mapping[str, Denoiser],
+        source: BatchSource,
+        config: TrainConfig,
+        folder: Path,
+        accelerator: Accelerator | None = None,
+    ) -> None:
+        self.accelerator = accelerator or Accelerator(mixed_precision=config.mixed_precision)
+        self.method, self.source, self.config, self.folder = method, source, config, folder
+        self.forget_rows = round(method.forget_share * config.batch_size)
+        self._check_divisible()
+        device = self.accelerator.device
+        self.networks = {name: d.to(device) for name, d in networks.items()}
+        if config.channels_last:
+            for denoiser in self.networks.values():
+                denoiser.network.to(memory_format=torch.channels_last)  # pyright: ignore
+        # The copies come first: Accelerate changes the forward of what it prepares.
+        delivered = self.networks[method.delivers].network
+        self.average = MovingAverage(delivered, config.ema_decay, config.ema_ramp)
+        self.last_good = MovingAverage(self.average.module, 0.0, False)
+        self._trained = {phase: self._prepare(phase) for phase in method.phases}
+        self._views = {phase: self._view(phase) for phase in method.phases}
+        if config.compile:
+            for denoiser in self.networks.values():
+                denoiser.network.compile()
+        self.checkpoints = Checkpoints(folder / "checkpoints")
+        self.guard: CollapseGuard | None = None
+        self.guard_log: list[dict[str, float]] = []
+        self._seconds_before = 0.0  # spent before the checkpoint that was resumed from
+
+    def objects(self) -> dict[str, Stateful]:
+        """Everything a resumed run needs, by name."""
+        objects: dict[str, Stateful] = {"average": self.average}
+        for phase, trained in self._trained.items():
+            objects[phase] = ModuleState(trained.raw)
+            objects[f"{phase}_optimizer"] = OptimizerState(trained.optimizer)
+        if self.guard is not None:
+            objects |= {"guard": self.guard, "last_good": self.last_good}
+        return objects
+
+    def run(self, resume: bool = False, on_step: Callable[[int], None] | None = None) -> TrainResult:
+        """Train to the end, from the latest checkpoint if `resume`. Raises RunError."""
+        config, main = self.config, self.accelerator.is_main_process
+        start = self._resume() if resume else 0
+        tracking = Tracking(self.folder, config.tracker, start) if main else None
+        began, step, collapsed = time.perf_counter() - self._seconds_before, start, None
+        with Bar("training" if main else "", config.steps, start) as bar:
+            while step < config.steps and collapsed is None:
+                values = self._step(step)
+                step += 1
+                if tracking and (step % config.log_every == 0 or step == config.steps):
+                    elapsed = time.perf_counter() - began
+                    values["images_per_second"] = step * self._rows() / elapsed
+                    tracking.log(step, values)
+                bar.advance(note=_note(values))
+                collapsed = self._guarded(step)
+                if step % config.checkpoint_every == 0 or step == config.steps:
+                    self._save(step, time.perf_counter() - began)
+                if on_step is not None:
+                    on_step(step)
+        seconds = time.perf_counter() - began
+        if tracking:
+            tracking.close()
+        return self._result(step, seconds, collapsed)
+
+    def _step(self, step: int) -> dict[str, float]:
+        config, accelerator = self.config, self.accelerator
+        world, rank = accelerator.num_processes, accelerator.process_index
+        shards = [
+            Shard(micro * world + rank, config.accumulation * world)
+            for micro in range(config.accumulation)
+        ]
+        batches = [self.source.batch(step, shard) for shard in shards]
+        memos: list[dict[str, Tensor]] = [{} for _ in shards]
+        values: dict[str, float] = {}
+        for phase in self.method.phases:
+            trained = self._trained[phase]
+            self._activate(phase)
+            trained.optimizer.zero_grad(set_to_none=True)
+            losses = []
+            for micro, (shard, batch) in enumerate(zip(shards, batches, strict=True)):
+                sides = (batch.retain.size, batch.forget.size)
+                seed = derive_seed(config.seed, phase, step)
+                ctx = StepContext(
+                    step=step,
+                    steps=config.steps,
+                    batch=batch,
+                    rng=RowRandom(seed, shard, sides, accelerator.device),
+                    networks=self._views[phase],
+                    memo=memos[micro],
+                )
+                torch.manual_seed(derive_seed(seed, shard.index))  # what dropout draws from
+                last = micro == len(shards) - 1
+                sync = contextlib.nullcontext() if last else accelerator.no_sync(trained.wrapped)
+                with sync:
+                    with accelerator.autocast():
+                        terms = self.method.loss(phase, ctx)
+                    accelerator.backward(terms.total / config.accumulation)
+                forget = terms.retain.new_zeros(()) if terms.forget is None else terms.forget
+                losses.append(torch.stack([terms.retain, forget]).detach() / config.accumulation)
+            values |= self._update(phase, step, torch.stack(losses).sum(0))
+        self.average.update(step)
+        return values
+
+    def _update(self, phase: str, step: int, losses: Tensor) -> dict[str, float]:
+        """Clip and step, unless something is not finite: then RunError before the update."""
+        trained, config = self._trained[phase], self.config
+        gradients = [p.grad for p in trained.parameters if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients)
+        numbers = torch.cat([losses, norm.detach().view(1)])
+        if self.accelerator.num_processes > 1:
+            numbers = self.accelerator.reduce(numbers, "mean")
+        retain, forget, norm_value = numbers.tolist()
+        named = {"retain loss": retain, "forget loss": forget, "gradient norm": norm_value}
+        for name, value in named.items():
+            if not math.isfinite(value):
+                raise RunError(
+                    f"the {name} of {phase} is {value} at step {step}: the weights were not "
+                    "updated and the last checkpoint is good. Lower train.learning_rate or set "
+                    "train.clip_norm, then start anew."
+                )
+        if config.clip_norm is not None:
+            torch.nn.utils.clip_grads_with_norm_(trained.parameters, config.clip_norm, norm)
+        if config.clip_value is not None:
+            torch.nn.utils.clip_grad_value_(trained.parameters, config.clip_value)
+        for group in trained.optimizer.param_groups:
+            group["lr"] = config.learning_rate_at(step) * trained.rate
+        trained.optimizer.step()
+        return {
+            f"{phase}_retain_loss": retain,
+            f"{phase}_forget_loss": forget,
+            f"{phase}_gradient_norm": norm_value,
+        }
+
+    def _activate(self, phase: str) -> None:
+        """Gradient and train mode for the phase's networks, neither for the others."""
+        active = self.method.active(phase)
+        for name, trained in self._trained.items():
+            if trained.raw.training != (name in active):
+                trained.raw.train(name in active).requires_grad_(name in active)
+
+    def _guarded(self, step: int) -> str | None:
+        config = self.config
+        if self.guard is None or not config.guard_every:
+            return None
+        if step % config.guard_every and step != config.steps:
+            return None
+        student = self.networks[self.method.delivers].with_network(self.average.module)
+        check = self.guard.check(student)
+        self.guard_log.append({"step": step, "distance": check.distance})
+        if check.good:
+            self.last_good.update(step)
+        if not check.collapsed:
+            return None
+        self.average.restore(self.last_good.tensors())
+        return (
+            f"collapse at step {step}: samples for retained conditions moved away from the "
+            f"untouched model's (energy distance {check.distance:.3g}, best {self.guard.best:.3g}). "
+            "The last good weights were kept. Lower train.learning_rate."
+        )
+
+    def _prepare(self, phase: str) -> _Trained:
+        config = self.config
+        raw = self.networks[phase].network
+        raw.train().requires_grad_(True)
+        if config.gradient_checkpointing:
+            raw.enable_gradient_checkpointing()  # pyright: ignore
+        wrapped = self.accelerator.prepare_model(raw)
+        parameters = [p for p in raw.parameters() if p.requires_grad]
+        rate = self.method.learning_rate_ratio(phase)
+        optimizer = torch.optim.AdamW(
+            parameters,
+            lr=config.learning_rate * rate,
+            betas=(config.beta1, config.beta2),
+            eps=config.adam_eps,
+            weight_decay=config.weight_decay,
+            fused=True,
+        )
+        return _Trained(
+            raw=raw, wrapped=wrapped, parameters=parameters, optimizer=optimizer, rate=rate
+        )
+
+    def _view(self, phase: str) -> dict[str, Denoiser]:
+        """Networks as this phase sees them: wrapped where they carry gradient."""
+        view = dict(self.networks)
+        for name in self.method.active(phase):
+            view[name] = view[name].with_network(self._trained[name].wrapped)
+        return view
+
+    def _rows(self) -> int:
+        return self.config.batch_size + self.forget_rows
+
+    def _check_divisible(self) -> None:
+        parts = self.config.accumulation * self.accelerator.num_processes
+        for name, rows in (("train.batch_size", self.config.batch_size), ("rows to forget", self.forget_rows)):
+            if rows % parts:
+                raise ConfigError(
+                    f"{name} is {rows}, which {parts} parts (accumulation x processes) cannot "
+                    f"share equally: give a multiple of {parts}."
+                )
+
+    def _save(self, step: int, seconds: float) -> None:
+        if self.accelerator.is_main_process:
+            extra = {"guard_log": self.guard_log, "seconds": seconds}
+            self.checkpoints.save(step, self.objects(), extra)
+        self.accelerator.wait_for_everyone()
+
+    def _resume(self) -> int:
+        latest = self.checkpoints.latest()
+        if latest is None:
+            return 0
+        state: dict[str, Any] = self.checkpoints.restore(latest, self.objects())
+        self.guard_log = state["guard_log"]
+        self._seconds_before = state["seconds"]
+        return int(state["step"])
+
+    def _result(self, step: int, seconds: float, collapsed: str | None) -> TrainResult:
+        delivered = self.networks[self.method.delivers]
+        return TrainResult(
+            denoiser=delivered.with_network(self.average.module),
+            networks=self.networks,
+            steps=step,
+            seconds=seconds,
+            images_per_second=step * self._rows() / seconds,
+            collapsed=collapsed,
+            guard=self.guard_log,
+        )
+
+
+def _note(values: Mapping[str, float]) -> str:
+    return "  ".join(f"{k} {v:.3g}" for k, v in values.items() if k.endswith("_loss"))
