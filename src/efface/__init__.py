@@ -1,0 +1,39 @@
+"""Make a diffusion model forget, and prove it."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from typing import TYPE_CHECKING, Any
+
+# Threads that wait by spinning make training ten times slower on a machine that does anything
+# else. OpenMP reads this when torch is first imported, so it has to be set here.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+if TYPE_CHECKING:
+    from efface.diffusion.loading import load
+    from efface.reporting import write_report as report
+    from efface.requests import Distil, ForgetClass
+    from efface.recipes import train
+    from efface.runs import evaluate, forget
+
+__version__ = "0.1.0"
+__all__ = ["Distil", "ForgetClass", "evaluate", "forget", "load", "report", "train"]
+
+_HOMES = {
+    "load": ("efface.diffusion.loading", "load"),
+    "report": ("efface.reporting", "write_report"),
+    "ForgetClass": ("efface.requests", "ForgetClass"),
+    "Distil": ("efface.requests", "Distil"),
+    "evaluate": ("efface.runs", "evaluate"),
+    "forget": ("efface.runs", "forget"),
+    "train": ("efface.recipes", "train"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import torch and diffusers only when something that needs them is used."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'efface' has no attribute {name!r}")
+    module, attribute = _HOMES[name]
+    return getattr(importlib.import_module(module), attribute)

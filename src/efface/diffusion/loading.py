@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import diffusers
 import torch
 from diffusers.models.embeddings import LabelEmbedding
+from safetensors import SafetensorError
 
 from efface.diffusion.codec import Codec, IdentityCodec, VAECodec
 from efface.diffusion.denoiser import ClassDenoiser, Denoiser, UnconditionalDenoiser
@@ -17,7 +19,7 @@ from efface.diffusion.model_folder import ModelInfo, inspect_model
 from efface.diffusion.prediction import PREDICTION_KINDS
 from efface.diffusion.sampling import MultiStep, OneStep, Sampler
 from efface.diffusion.schedule import KNOWN_SCHEDULERS, NoiseSchedule
-from efface.errors import ModelError
+from efface.errors import ModelError, RunError
 
 CLASS_PIPELINE = Path(__file__).with_name("class_pipeline.py")
 
@@ -126,41 +128,53 @@ def save_pipeline(
     denoiser: Denoiser,
     folder: Path,
     sampler: Sampler | None = None,
-    index: dict[str, Any] | None = None,
+    index: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write a folder that stock diffusers loads; `folder` must not exist.
+    """Write a folder that stock diffusers loads; what was there is replaced only at the end.
 
     A OneStep sampler goes along as the cut scheduler. `index` is the model_index.json of the
-    model it came from, whose further entries (label names) are kept.
+    model it came from, whose names of labels are kept. Raises RunError if the disk refuses.
     """
     part = folder.with_name(folder.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
-    one_step = isinstance(sampler, OneStep)
-    scheduler = one_step_scheduler(denoiser, sampler.t_init) if one_step else denoiser.scheduler
+    try:
+        _write(denoiser, part, sampler, index or {})
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(part, ignore_errors=True)
+        raise RunError(
+            f"the model could not be written to {folder} ({error}): make room and start again "
+            "with --resume."
+        ) from error
+    if folder.exists():
+        shutil.rmtree(folder)
+    part.rename(folder)
+
+
+def _write(
+    denoiser: Denoiser, folder: Path, sampler: Sampler | None, index: Mapping[str, Any]
+) -> None:
+    scheduler, extra = denoiser.scheduler, {"default_steps": 50, "input_scale": 1.0}
+    if isinstance(sampler, OneStep):
+        scheduler = one_step_scheduler(denoiser, sampler.t_init)
+        extra = {"default_steps": 1, "input_scale": sampler.input_scale}
     network: Any = denoiser.network
-    dit = isinstance(denoiser.codec, VAECodec) and isinstance(denoiser, ClassDenoiser)
-    component = "transformer" if dit else "unet"
+    latent_classes = isinstance(denoiser.codec, VAECodec) and isinstance(denoiser, ClassDenoiser)
+    component = "transformer" if latent_classes else "unet"
+    network.save_pretrained(folder / component, safe_serialization=True)
+    scheduler.save_pretrained(folder / "scheduler")
     entries: dict[str, Any] = {
         component: ["diffusers", type(network).__name__],
         "scheduler": ["diffusers", type(scheduler).__name__],
     }
-    network.save_pretrained(part / component, safe_serialization=True)
-    scheduler.save_pretrained(part / "scheduler")
-    if dit:
-        pipeline_class: Any = "DiTPipeline"
-        denoiser.codec.vae.save_pretrained(part / "vae", safe_serialization=True)
-        entries |= {"vae": ["diffusers", "AutoencoderKL"], "id2label": (index or {}).get("id2label")}
+    pipeline: Any = "DDIMPipeline"
+    if isinstance(denoiser.codec, VAECodec):
+        pipeline = "DiTPipeline"
+        denoiser.codec.vae.save_pretrained(folder / "vae", safe_serialization=True)
+        entries |= {"vae": ["diffusers", "AutoencoderKL"], "id2label": index.get("id2label")}
     elif isinstance(denoiser, ClassDenoiser):
-        pipeline_class = ["pipeline", "ClassConditionalPipeline"]
-        shutil.copyfile(CLASS_PIPELINE, part / "pipeline.py")
-        entries |= {
-            "null_label": denoiser.null_label,
-            "default_steps": 1 if one_step else 50,
-            "input_scale": sampler.input_scale if one_step else 1.0,
-        }
-    else:
-        pipeline_class = "DDIMPipeline"
-    header = {"_class_name": pipeline_class, "_diffusers_version": diffusers.__version__}
+        pipeline = ["pipeline", "ClassConditionalPipeline"]
+        shutil.copyfile(CLASS_PIPELINE, folder / "pipeline.py")
+        entries |= {"null_label": denoiser.null_label} | extra
+    header = {"_class_name": pipeline, "_diffusers_version": diffusers.__version__}
     text = json.dumps(header | entries, indent=2) + "\n"
-    (part / "model_index.json").write_text(text, encoding="utf-8")
-    part.rename(folder)
+    (folder / "model_index.json").write_text(text, encoding="utf-8")

@@ -104,11 +104,12 @@ class Trainer:
         source: BatchSource,
         config: TrainConfig,
         folder: Path,
+        forget_rows: int = 0,
         accelerator: Accelerator | None = None,
     ) -> None:
         self.accelerator = accelerator or Accelerator(mixed_precision=config.mixed_precision)
         self.method, self.source, self.config, self.folder = method, source, config, folder
-        self.forget_rows = round(method.forget_share * config.batch_size)
+        self.forget_rows = forget_rows
         self._check_divisible()
         device = self.accelerator.device
         self.networks = {name: d.to(device) for name, d in networks.items()}

@@ -1,0 +1,268 @@
+"""The command line. Heavy imports happen inside the commands, so that --help answers at once."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from efface.errors import EffaceError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Make a diffusion model forget, and prove it.",
+)
+forget_app = typer.Typer(no_args_is_help=True, help="Make a model forget.")
+app.add_typer(forget_app, name="forget")
+
+Model = Annotated[str, typer.Argument(help="A diffusers folder, a hub id or zoo:NAME.")]
+Out = Annotated[Path, typer.Option(help="The run folder to write.")]
+Recipe = Annotated[Path | None, typer.Option(help="A TOML file of settings.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="A setting, as train.steps=500 or method.alpha=1.0. Repeatable."),
+]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in OUT.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run in OUT.")]
+NullLabel = Annotated[
+    int | None, typer.Option(help="The label that means 'no class', where the model does not say.")
+]
+JudgeFolder = Annotated[
+    Path | None, typer.Option(help="A judge made by `efface judge`; default: the one beside MODEL.")
+]
+NoEvaluate = Annotated[bool, typer.Option("--no-evaluate", help="Skip evaluation and report.")]
+
+
+@forget_app.command("class")
+def forget_class(
+    model: Model,
+    out: Out,
+    label: Annotated[list[int], typer.Option(help="A label to forget. Repeatable.")],
+    replace: Annotated[
+        list[str] | None,
+        typer.Option(help="What to draw instead: labels (repeatable) or 'random' among the rest."),
+    ] = None,
+    method: Annotated[str | None, typer.Option(help="See `efface methods`.")] = None,
+    recipe: Recipe = None,
+    changes: Set = None,
+    start: Annotated[
+        Path | None, typer.Option(help="Two-stage: a run of `efface distil` to begin from.")
+    ] = None,
+    judge: JudgeFolder = None,
+    null_label: NullLabel = None,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+    no_evaluate: NoEvaluate = False,
+) -> None:
+    """Forget labels of a class-conditional model, data-free; ends with evaluation and report."""
+    from efface.requests import ForgetClass
+
+    request = ForgetClass(labels=tuple(label), replacement=_labels(replace or ["random"]))
+    from efface.runs import forget
+
+    forget(
+        model,
+        request,
+        out,
+        method=method,
+        recipe=recipe,
+        changes=changes or [],
+        start=start,
+        judge=judge,
+        null_label=null_label,
+        resume=resume,
+        overwrite=overwrite,
+        measure=not no_evaluate,
+    )
+    _tell(out)
+
+
+@app.command()
+def distil(
+    model: Model,
+    out: Out,
+    recipe: Recipe = None,
+    changes: Set = None,
+    judge: JudgeFolder = None,
+    null_label: NullLabel = None,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+    no_evaluate: NoEvaluate = False,
+) -> None:
+    """Make a one-step generator that forgets nothing, for later requests to --start from."""
+    from efface.requests import Distil
+    from efface.runs import forget
+
+    forget(
+        model,
+        Distil(),
+        out,
+        recipe=recipe,
+        changes=changes or [],
+        judge=judge,
+        null_label=null_label,
+        resume=resume,
+        overwrite=overwrite,
+        measure=not no_evaluate,
+    )
+    _tell(out)
+
+
+@app.command()
+def train(
+    recipe: Annotated[Path, typer.Argument(help="A TOML file with [data], [network], [train].")],
+    out: Out,
+    changes: Set = None,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Train a small diffusion model from nothing."""
+    from efface.recipes import train as train_model
+
+    train_model(recipe, out, changes=changes or [], resume=resume, overwrite=overwrite)
+    _say(f"model written to {out / 'pipeline'}")
+
+
+@app.command()
+def judge(
+    recipe: Annotated[Path, typer.Argument(help="A TOML file with [data] and [judge].")],
+    out: Out,
+    changes: Set = None,
+) -> None:
+    """Train the classifier that judges samples, and keep features of its training images."""
+    from efface.recipes import make_judge
+
+    made = make_judge(recipe, out, changes or [])
+    accuracy, count = made.config["held_out_accuracy"], made.config["held_out_images"]
+    _say(f"judge written to {out}: {accuracy:.1%} right on {count} held-out images")
+
+
+@app.command()
+def sample(
+    model: Model,
+    out: Annotated[Path, typer.Option(help="A new folder for the PNG files.")],
+    label: Annotated[list[int] | None, typer.Option(help="A label. Repeatable; default: all.")] = None,
+    count: Annotated[int, typer.Option(min=1, help="Images per label.")] = 10,
+    seed: Annotated[int, typer.Option(help="Image i has seed SEED + i.")] = 0,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="DDIM steps; default: one for a one-step generator.")
+    ] = None,
+    guidance: float = 1.0,
+    null_label: NullLabel = None,
+) -> None:
+    """Draw images."""
+    from efface.sheets import draw_sheet
+
+    files = draw_sheet(model, out, label, count, seed, steps, guidance, null_label)
+    _say(f"{files} images and grid.png written to {out}")
+
+
+@app.command()
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    judge: JudgeFolder = None,
+    changes: Set = None,
+) -> None:
+    """Measure a run beside the untouched model, and write its report."""
+    from efface.runs import evaluate as evaluate_run
+
+    evaluate_run(run, judge=judge, changes=changes or [])
+    _tell(run)
+
+
+@app.command()
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders.")],
+    out: Annotated[Path | None, typer.Option(help="Default: report.html in the first run.")] = None,
+) -> None:
+    """Write one self-contained HTML page about runs."""
+    from efface.reporting import write_report
+
+    _say(f"report written to {write_report(runs, out or runs[0] / 'report.html')}")
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="A new folder.")] = Path("efface-demo"),
+    overwrite: Overwrite = False,
+) -> None:
+    """Forget a digit in the model that ships, offline, and write a report to look at."""
+    from efface.demo import run_demo
+
+    _say(f"report written to {run_demo(out, overwrite)}")
+
+
+@app.command()
+def methods() -> None:
+    """List the methods there are."""
+    from efface.methods import names, resolve
+
+    console = Console()
+    for name in names():
+        console.print(f"{name:16} {resolve(name).summary}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def doctor() -> None:
+    """Check the installation."""
+    from efface.doctor import examine
+
+    findings = examine()
+    for finding in findings:
+        _say(f"{'ok  ' if finding.good else 'BAD '} {finding.text}")
+    if not all(f.good for f in findings):
+        raise typer.Exit(1)
+
+
+def _labels(texts: list[str]) -> tuple[int, ...]:
+    from efface.errors import RequestError
+
+    if texts == ["random"]:
+        return ()
+    try:
+        return tuple(int(text) for text in texts)
+    except ValueError:
+        raise RequestError(
+            f"--replace {' '.join(texts)} is not understood: give labels, as --replace 1, or 'random'."
+        ) from None
+
+
+def _tell(run: Path) -> None:
+    """The verdict of a run, where it was measured, and where to look."""
+    if (run / "evaluation.json").exists():
+        from efface.records import read_evaluation, read_record
+        from efface.reporting import judge_run
+
+        _say(judge_run(read_record(run), read_evaluation(run)).headline)
+        _say(f"report: {run / 'report.html'}")
+    _say(f"model: {run / 'pipeline'}")
+
+
+def _say(text: str) -> None:
+    Console().print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def main() -> None:
+    """Entry point: an error that the user can mend is one sentence and exit code 1."""
+    try:
+        app()
+    except EffaceError as error:
+        Console(stderr=True).print(f"efface: {error}", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(1)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        Console(stderr=True).print(
+            "efface: the disk is full: make room and start again with --resume.", markup=False
+        )
+        sys.exit(1)
+    except KeyboardInterrupt:
+        Console(stderr=True).print("efface: stopped; go on with --resume", markup=False)
+        sys.exit(130)

@@ -1,0 +1,166 @@
+"""Recipes (TOML) and `--set` -> frozen dataclasses."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import TypeAdapter, ValidationError
+
+from efface.errors import ConfigError
+from efface.methods import resolve
+from efface.methods.base import Method
+from efface.metrics.judge import JudgeConfig
+from efface.training.trainer import TrainConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateConfig:
+    """How results are measured, addressed as `evaluate.NAME`."""
+
+    forget_samples: int = 500  # over all forgotten labels
+    retain_samples: int = 900  # over all retained labels
+    baseline_steps: int = 50  # DDIM steps of the untouched model
+    guidance: float = 1.0  # of the untouched model
+    batch_size: int = 250
+    seed: int = 1000  # sample i is drawn from seed + i
+
+    def __post_init__(self) -> None:
+        for name in ("forget_samples", "retain_samples", "baseline_steps", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"evaluate.{name} is {getattr(self, name)}: give a number above 0.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Which images a model is trained on, addressed as `data.NAME`."""
+
+    source: str = "digits"  # 'digits', an image folder or a parquet file
+    held_out: str | None = None  # as source; None: the held-out part of the digits
+    size: int | None = None
+    mean_pool: int = 1  # average so many pixels to the side into one
+    without_labels: tuple[int, ...] = ()
+    conditional: bool = True
+    horizontal_flip: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkConfig:
+    """A diffusers network and its schedule, addressed as `network.NAME`."""
+
+    type: Literal["UNet2DModel", "DiTTransformer2DModel"] = "UNet2DModel"
+    channels: tuple[int, ...] = (16, 32)  # width per resolution; for a DiT: heads, head width
+    layers: int = 1
+    attention: tuple[bool, ...] = (False, True)  # by resolution
+    patch_size: int = 4  # DiT alone
+    norm_groups: int = 8
+    dropout: float = 0.0
+    schedule: Literal["linear", "scaled_linear", "squaredcos_cap_v2"] = "linear"
+    zero_terminal_snr: bool = False
+    prediction: Literal["epsilon", "sample", "v_prediction"] = "epsilon"
+    clip_sample: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Everything a run is set to."""
+
+    method: Method
+    method_name: str
+    train: TrainConfig
+    evaluate: EvaluateConfig
+    data: DataConfig
+    network: NetworkConfig
+    judge: JudgeConfig
+
+    def to_json(self) -> dict[str, Any]:
+        sections = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        sections["method"] = {"name": sections.pop("method_name")} | dataclasses.asdict(self.method)
+        for name in ("train", "evaluate", "data", "network", "judge"):
+            sections[name] = dataclasses.asdict(sections[name])
+        return json.loads(json.dumps(sections))
+
+
+SECTIONS = ("method", "train", "evaluate", "data", "network", "judge")
+
+
+def read_settings(
+    method: str | None = None, recipe: Path | None = None, changes: Iterable[str] = ()
+) -> Settings:
+    """Defaults, then the method's own, then the recipe, then `changes` ("train.steps=500").
+
+    Raises ConfigError for unknown keys and wrong types.
+    """
+    given = {} if recipe is None else _read_recipe(recipe)
+    for change in changes:
+        _apply(given, change)
+    named = given["method"].pop("name", None) if "method" in given else None
+    if method is not None and named is not None and method != named:
+        raise ConfigError(f"the recipe is for method {named!r} but {method!r} was asked for: drop one.")
+    name = method or named or "sfd"
+    kind = resolve(name)
+    train = dict(kind.train_defaults) | given.get("train", {})
+    return Settings(
+        method=_build(kind, given.get("method", {}), "method"),
+        method_name=name,
+        train=_build(TrainConfig, train, "train"),
+        evaluate=_build(EvaluateConfig, given.get("evaluate", {}), "evaluate"),
+        data=_build(DataConfig, given.get("data", {}), "data"),
+        network=_build(NetworkConfig, given.get("network", {}), "network"),
+        judge=_build(JudgeConfig, given.get("judge", {}), "judge"),
+    )
+
+
+def _read_recipe(path: Path) -> dict[str, dict[str, Any]]:
+    try:
+        recipe = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"no recipe at {path}: give a TOML file.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise ConfigError(f"{path} is no readable TOML: {error}.") from error
+    recipe.pop("expected", None)  # what the recipe must reach: read by benchmarks
+    for section, content in recipe.items():
+        _check_section(section, f"in {path}")
+        if not isinstance(content, dict):
+            raise ConfigError(f"{section} in {path} is no table: write [{section}].")
+    return recipe
+
+
+def _apply(given: dict[str, dict[str, Any]], change: str) -> None:
+    key, equals, text = change.partition("=")
+    section, dot, name = key.strip().partition(".")
+    if not (equals and dot and name):
+        raise ConfigError(f"--set {change!r} is not understood: write SECTION.NAME=VALUE, as train.steps=500.")
+    _check_section(section, "with --set")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = None if text == "none" else text
+    given.setdefault(section, {})[name] = value
+
+
+def _check_section(section: str, where: str) -> None:
+    if section not in SECTIONS:
+        raise ConfigError(f"section {section!r} {where} is unknown: there is {', '.join(SECTIONS)}.")
+
+
+def _build(kind: Any, values: Mapping[str, Any], section: str) -> Any:
+    known = [f.name for f in dataclasses.fields(kind)]
+    for key in values:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, 1)
+            hint = f" Did you mean {section}.{near[0]}?" if near else ""
+            raise ConfigError(f"{section}.{key} is unknown: there is {', '.join(known)}.{hint}")
+    try:
+        # Through JSON, so that lists become tuples but text never becomes a number.
+        return TypeAdapter(kind).validate_json(json.dumps(dict(values)), strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, (section, *first["loc"])))
+        raise ConfigError(f"{key} is {first['input']!r}: {first['msg'].lower()}.") from None

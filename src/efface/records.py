@@ -1,0 +1,118 @@
+"""What a run leaves behind as JSON: the record and the evaluation (no torch)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+from efface.errors import DataError
+
+
+M = TypeVar("M", bound=BaseModel)
+
+
+class Value(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    value: float
+    low: float
+    high: float
+
+
+class Result(BaseModel):
+    """One metric of the result, with the untouched model measured by the same protocol."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    metric: str
+    value: float
+    low: float
+    high: float
+    unit: str
+    higher_is_better: bool | None
+    samples: int
+    seeds: list[int]  # first and last: sample i has seed first + i
+    protocol: str
+    baseline: Value  # the untouched model with its multi-step sampler
+    baseline_one_step: Value | None = None  # for context: the untouched model asked for one step
+
+
+class Evaluation(BaseModel):
+    """`evaluation.json`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    schema_version: Literal[1] = 1
+    results: list[Result]
+    judge: dict[str, Any] | None = None
+    verdict: dict[str, Any] = {}
+
+    def get(self, metric: str) -> Result | None:
+        return next((r for r in self.results if r.metric == metric), None)
+
+
+class RunRecord(BaseModel):
+    """`record.json`: what was asked, with what it was done, what came out."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    schema_version: Literal[1] = 1
+    status: Literal["running", "finished", "collapsed"]
+    request: dict[str, Any]
+    model: dict[str, Any]  # source, network class, classes, weight hashes
+    settings: dict[str, Any]
+    start: dict[str, Any] | None = None  # an earlier run whose networks this one began from
+    sampler: dict[str, Any] = {}
+    versions: dict[str, str]
+    hardware: dict[str, Any]
+    started: str
+    finished: str | None = None
+    seconds: float | None = None
+    steps: int | None = None
+    images_per_second: float | None = None
+    output: dict[str, str] = {}  # weight hashes
+    guard: list[dict[str, float]] = []
+    note: str | None = None  # the guard's sentence
+
+
+def write_json(path: Path, model: BaseModel) -> None:
+    """Write atomically; the field `schema_version` is called `schema` in the file."""
+    content = model.model_dump(mode="json")
+    content = {"schema": content.pop("schema_version")} | content
+    part = path.with_name(path.name + ".part")
+    part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    os.replace(part, path)
+
+
+def read_record(folder: Path) -> RunRecord:
+    """The record of a run folder; DataError if there is none."""
+    return _read(RunRecord, folder / "record.json", "give the folder of a run")
+
+
+def read_evaluation(folder: Path) -> Evaluation:
+    """The evaluation of a run folder; DataError if there is none."""
+    return _read(Evaluation, folder / "evaluation.json", "measure it with `efface evaluate`")
+
+
+def _read(kind: type[M], path: Path, remedy: str) -> M:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        content["schema_version"] = content.pop("schema")
+        return kind.model_validate(content)
+    except FileNotFoundError:
+        raise DataError(f"{path} is missing: {remedy}.") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{path} is not what efface writes: {remedy}.") from error
+
+
+def hash_weights(folder: Path) -> dict[str, str]:
+    """SHA-256 of every safetensors file of a model folder, by its relative path."""
+    return {
+        file.relative_to(folder).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in sorted(folder.glob("*/*.safetensors"))
+    }

@@ -1,0 +1,86 @@
+"""The details that fold away: everything needed to check or repeat a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from efface.records import Evaluation, Result, RunRecord
+from efface.reporting.glossary import explain
+from efface.reporting.wording import format_count, format_duration, format_number
+
+
+@dataclass(frozen=True, kw_only=True)
+class FactSheet:
+    """A titled list of names and values, as text."""
+
+    title: str
+    facts: list[tuple[str, str]]
+
+
+def fact_sheets(record: RunRecord, evaluation: Evaluation) -> list[FactSheet]:
+    """How it was measured, what was run, settings, weights, versions; empty ones are left out."""
+    model = {k: v for k, v in record.model.items() if k != "weights"}
+    sheets = [
+        ("How it was measured", _protocols(evaluation)),
+        ("What was run", [*_course(record), *flatten(record.request, "request")]),
+        ("Model and sampler", [*flatten(model, "model"), *flatten(record.sampler, "sampler")]),
+        ("All settings", flatten(record.settings)),
+        ("Weights before and after (SHA-256)", _weights(record)),
+        ("Versions and hardware", [*flatten(record.versions), *flatten(record.hardware)]),
+    ]
+    return [FactSheet(title=title, facts=facts) for title, facts in sheets if facts]
+
+
+def flatten(content: Any, name: str = "") -> list[tuple[str, str]]:
+    """Nested JSON as (dotted name, text); a list of plain values is one text."""
+    if isinstance(content, dict):
+        dot = f"{name}." if name else ""
+        return [fact for key, value in content.items() for fact in flatten(value, f"{dot}{key}")]
+    if isinstance(content, (list, tuple)) and any(isinstance(v, (dict, list)) for v in content):
+        return [fact for n, value in enumerate(content) for fact in flatten(value, f"{name}[{n}]")]
+    return [(name, _text(content))]
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(_text(v) for v in value) or "none"
+    return str(value)
+
+
+def _protocols(evaluation: Evaluation) -> list[tuple[str, str]]:
+    facts = [(explain(result.metric).label, _protocol(result)) for result in evaluation.results]
+    return [*facts, *flatten(evaluation.judge or {}, "judge")]
+
+
+def _protocol(result: Result) -> str:
+    seeds = ""
+    if result.seeds:
+        seeds = f", seeds {result.seeds[0]} to {result.seeds[-1]}"
+    return f"{result.unit}; {format_count(result.samples)} samples{seeds}; {result.protocol}"
+
+
+def _course(record: RunRecord) -> list[tuple[str, str]]:
+    facts = [("status", record.status), ("started", record.started)]
+    facts.append(("finished", _text(record.finished)))
+    if record.seconds is not None:
+        facts.append(("training took", format_duration(record.seconds)))
+    if record.steps is not None:
+        facts.append(("steps", format_count(record.steps)))
+    if record.images_per_second is not None:
+        facts.append(("images per second", format_number(record.images_per_second)))
+    if record.note:
+        facts.append(("note of the guard", record.note))
+    return facts
+
+
+def _weights(record: RunRecord) -> list[tuple[str, str]]:
+    return [
+        *flatten(record.model.get("weights", {}), "untouched"),
+        *flatten({} if record.start is None else record.start, "began from"),
+        *flatten(record.output, "result"),
+    ]

@@ -1,0 +1,150 @@
+"""Reads everything of a run folder that the report shows."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+from pydantic import BaseModel, Field, ValidationError, model_validator
+
+from efface.errors import DataError
+from efface.records import Evaluation, RunRecord, read_evaluation, read_record
+
+Curves = dict[str, list[tuple[float, float]]]
+
+
+class Grid(BaseModel):
+    """`samples/grid.json`: one row per label, one column per noise seed."""
+
+    labels: list[int] = Field(min_length=1)
+    names: list[str]
+    columns: int = Field(ge=1)
+    forgotten: list[int] = []
+    tile: int = Field(ge=1)
+    before: str
+    after: str
+
+    @model_validator(mode="after")
+    def _check_names(self) -> Grid:
+        if len(self.names) != len(self.labels):
+            raise ValueError("one name per label")
+        return self
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pictures:
+    """The two grids as data URIs, of equal size in pixels."""
+
+    grid: Grid
+    before: str
+    after: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A run as the report sees it."""
+
+    name: str
+    record: RunRecord
+    evaluation: Evaluation
+    curves: Curves
+    pictures: Pictures | None
+
+    @property
+    def names(self) -> dict[int, str]:
+        if self.pictures is None:
+            return {}
+        grid = self.pictures.grid
+        return dict(zip(grid.labels, grid.names, strict=True))
+
+
+def read_run(folder: Path) -> Run:
+    """Read a run folder, of which only the record must exist; DataError for what is not ours."""
+    record = read_record(folder)
+    measured = (folder / "evaluation.json").exists()
+    return Run(
+        name=folder.resolve().name,
+        record=record,
+        evaluation=read_evaluation(folder) if measured else Evaluation(results=[]),
+        curves=read_curves(folder / "metrics.jsonl"),
+        pictures=read_pictures(folder / "samples"),
+    )
+
+
+def read_curves(path: Path) -> Curves:
+    """Read finite (step, value) points by name, passing over lines that a killed run cut off."""
+    if not path.exists():
+        return {}
+    curves: Curves = {}
+    for line in _read_bytes(path).decode("utf-8", "replace").splitlines():
+        try:
+            content = json.loads(line)
+        except ValueError:
+            continue
+        if not isinstance(content, dict) or not _is_number(content.get("step")):
+            continue
+        step = float(content.pop("step"))
+        for name, value in content.items():
+            if _is_number(value):
+                curves.setdefault(name, []).append((step, float(value)))
+    return curves
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def read_pictures(folder: Path) -> Pictures | None:
+    """Read the before and after grids; None where any of the three files is missing."""
+    paths = [folder / name for name in ("grid.json", "before.png", "after.png")]
+    if not all(path.exists() for path in paths):
+        return None
+    description, before, after = (_read_bytes(path) for path in paths)
+    try:
+        grid = Grid.model_validate_json(description)
+    except ValidationError as error:
+        raise DataError(
+            f"{paths[0]} does not describe the pictures beside it: write them again with "
+            "`efface evaluate`."
+        ) from error
+    sizes = [_png_size(content, path) for content, path in ((before, paths[1]), (after, paths[2]))]
+    if sizes[0] != sizes[1]:
+        raise DataError(
+            f"before.png and after.png in {folder} differ in size ({sizes[0]} and {sizes[1]}): "
+            "write them again with `efface evaluate`."
+        )
+    width, height = sizes[0]
+    return Pictures(
+        grid=grid, before=_data_uri(before), after=_data_uri(after), width=width, height=height
+    )
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror}): mend or remove it.") from error
+
+
+def _png_size(content: bytes, path: Path) -> tuple[int, int]:
+    """Width and height of what Pillow verifies to be a PNG."""
+    try:
+        with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
+            size = image.size
+            image.verify()
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DataError(
+            f"{path} is no sound PNG picture: write it again with `efface evaluate`."
+        ) from error
+    return size
+
+
+def _data_uri(content: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(content).decode('ascii')}"

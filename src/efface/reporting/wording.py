@@ -1,0 +1,103 @@
+"""Numbers, durations and lists as a reader wants them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+SPACE = "\N{NO-BREAK SPACE}"  # between a number and its unit
+DASH = "\N{EN DASH}"
+LARGE, SMALL = 1000, 1e-3  # numbers beyond get separators, or an exponent
+LEAST = 5e-4  # a share below this would be rounded to 0 percent
+MINUTE, HOUR = 60, 3600
+SMALL_NUMBERS = (
+    *("no", "one", "two", "three", "four", "five", "six"),
+    *("seven", "eight", "nine", "ten", "eleven", "twelve"),
+)
+
+
+def is_share(unit: str) -> bool:
+    return unit.startswith("share of")
+
+
+def format_number(value: float) -> str:
+    """Three significant digits, never in exponents where a reader would stumble."""
+    if not math.isfinite(value):
+        return DASH
+    if value == 0:
+        return "0"
+    if abs(value) >= LARGE:
+        return f"{value:,.0f}"
+    if abs(value) < SMALL:
+        return f"{value:.2e}"
+    digits = 2 - math.floor(math.log10(abs(value)))
+    return f"{value:.{max(0, digits)}f}"
+
+
+def format_share(value: float, sign: bool = True) -> str:
+    """Write a share in percent; 100 and 0 are written only where they are exact."""
+    if not math.isfinite(value):
+        return DASH
+    if value in (0.0, 1.0):
+        text = "100" if value else "0"
+    elif 0 < value < LEAST:
+        text = "<0.1"
+    elif 1 - LEAST <= value < 1:
+        text = ">99.9"
+    else:
+        text = f"{100 * value:.1f}"
+    return f"{text}{SPACE}%" if sign else text
+
+
+def format_value(value: float, unit: str) -> str:
+    return format_share(value) if is_share(unit) else format_number(value)
+
+
+def format_interval(low: float, high: float, unit: str) -> str:
+    """'97.1 to 98.9 %' or '5.2 to 6.1'."""
+    if is_share(unit):
+        return f"{format_share(low, sign=False)} to {format_share(high)}"
+    return f"{format_number(low)} to {format_number(high)}"
+
+
+def format_count(count: int) -> str:
+    return f"{count:,}"
+
+
+def format_duration(seconds: float) -> str:
+    if seconds < MINUTE / 6:
+        return f"{seconds:.1f}{SPACE}s"
+    whole = round(seconds)
+    if whole < 2 * MINUTE:
+        return f"{whole}{SPACE}s"
+    if whole < 2 * HOUR:
+        return f"{whole // MINUTE}{SPACE}min {whole % MINUTE:02d}{SPACE}s"
+    return f"{whole // HOUR}{SPACE}h {whole % HOUR // MINUTE:02d}{SPACE}min"
+
+
+def number_word(count: int) -> str:
+    return SMALL_NUMBERS[count] if 0 <= count < len(SMALL_NUMBERS) else format_count(count)
+
+
+def plural(count: int, one: str, many: str | None = None) -> str:
+    return one if count == 1 else many or f"{one}s"
+
+
+def join_words(words: Sequence[str]) -> str:
+    """'4', '4 and 7', '1, 4 and 7'."""
+    *first, last = words
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def describe_hardware(hardware: dict[str, Any]) -> str:
+    """'NVIDIA H200' or '2 CPU cores' from a record's hardware."""
+    gpus = [str(gpu) for gpu in hardware.get("gpus") or []]
+    if gpus:
+        kinds = list(dict.fromkeys(gpus))
+        counted = [(kind, gpus.count(kind)) for kind in kinds]
+        return " + ".join(kind if n == 1 else f"{n} × {kind}" for kind, n in counted)
+    cores = hardware.get("cores")
+    if isinstance(cores, int):
+        return f"{cores} CPU {plural(cores, 'core')}"
+    return "hardware not recorded"

@@ -1,0 +1,326 @@
+"""One run, one folder: forget, train, evaluate."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import os
+import platform
+import shutil
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+
+from efface.config import Settings, read_settings
+from efface.data.source import ConditionSource
+from efface.diffusion.denoiser import ClassDenoiser, Denoiser
+from efface.diffusion.loading import default_sampler, load, save_pipeline
+from efface.diffusion.model_folder import ModelInfo, inspect_model
+from efface.diffusion.sampling import MultiStep, OneStep, Sampler
+from efface.errors import ConfigError, RequestError
+from efface.evaluation import (
+    ClassProtocol,
+    Subject,
+    as_class_denoiser,
+    evaluate_classes,
+    write_grids,
+)
+from efface.methods.base import Method
+from efface.metrics.judge import load_judge
+from efface.records import (
+    Evaluation,
+    RunRecord,
+    hash_weights,
+    read_record,
+    write_json,
+)
+from efface.requests import Distil, ForgetClass, Request
+from efface.training.checkpoint import Checkpoints, read_tensors
+from efface.training.guard import CollapseGuard
+from efface.training.trainer import Trainer, TrainResult
+
+GUARD_SEED = 7_000_000  # away from the seeds of training and evaluation
+PACKAGES = ("efface", "torch", "diffusers", "accelerate", "safetensors", "numpy")
+
+
+def forget(
+    model: str | Path,
+    request: Request,
+    out: str | Path,
+    *,
+    method: str | None = None,
+    recipe: str | Path | None = None,
+    changes: Iterable[str] = (),
+    start: str | Path | None = None,
+    judge: str | Path | None = None,
+    null_label: int | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    measure: bool = True,
+) -> Path:
+    """Carry out a request and write the run folder `out`; returns it.
+
+    `start` is an earlier `Distil` run to begin from; `judge` a judge's folder (default: the one
+    beside the model). Raises an EffaceError, before the model is loaded where that is possible.
+    """
+    out = Path(out)
+    settings = read_settings(method, Path(recipe) if recipe else None, changes)
+    if "conditions" not in settings.method.needs:
+        raise ConfigError(
+            f"method {settings.method_name!r} does not forget classes: use one that works on "
+            "conditions, as sfd."
+        )
+    info = inspect_model(model, null_label)
+    request.check(info)
+    judge_folder = find_judge(info, judge)
+    described = None if start is None else _describe_start(Path(start), info)
+    record = new_record(info, request.model_dump(mode="json"), settings, described)
+    if open_folder(out, record, resume, overwrite) == "finished":
+        return out
+    denoiser = as_class_denoiser(load(info))
+    accelerator = Accelerator(mixed_precision=settings.train.mixed_precision)
+    trainer = _trainer(denoiser, request, settings, out, start, accelerator)
+    result = trainer.run(resume)
+    if accelerator.is_main_process:
+        sampler = settings.method.sampler(denoiser)
+        final = result.denoiser.to("cpu")
+        save_pipeline(final, out / "pipeline", sampler, info.index)
+        write_json(out / "record.json", finished_record(record, result, sampler, out))
+        if measure:
+            evaluate(out, judge=judge_folder)
+    accelerator.wait_for_everyone()
+    return out
+
+
+def evaluate(
+    run: str | Path, *, judge: str | Path | None = None, changes: Sequence[str] = ()
+) -> Evaluation:
+    """Measure a run beside the untouched model; writes evaluation.json, samples and report.html.
+
+    Without a judge only the pictures are drawn and the evaluation is empty.
+    """
+    from efface.reporting import write_report
+
+    run = Path(run)
+    record = read_record(run)
+    # The run's own settings, with `changes` to evaluate.NAME on top.
+    kept = [f"evaluate.{k}={v}" for k, v in record.settings["evaluate"].items()]
+    config = read_settings(record.settings["method"]["name"], None, [*kept, *changes]).evaluate
+    info = inspect_model(record.model["source"], record.model["null_label"])
+    if hash_weights(info.folder) != record.model["weights"]:
+        raise RequestError(
+            f"{info.source} is no longer the model that this run started from: restore it, or "
+            "run again."
+        )
+    judge_folder = find_judge(info, judge)
+    output_info = inspect_model(run / "pipeline", record.model["null_label"])
+    output = as_class_denoiser(load(output_info))
+    untouched = as_class_denoiser(load(info))
+    sampler = default_sampler(output_info, output)
+    after = Subject(denoiser=output, sampler=sampler)
+    before = Subject(
+        denoiser=untouched, sampler=MultiStep(config.baseline_steps, guidance=config.guidance)
+    )
+    forgotten = list(record.request.get("labels", []))
+    write_grids(run / "samples", before, after, forgotten, config.seed)
+    evaluation = Evaluation(results=[])
+    if judge_folder is not None:
+        one_step = None
+        if isinstance(sampler, OneStep):
+            one_step = Subject(denoiser=untouched, sampler=sampler)
+        retained = [c for c in range(untouched.num_classes) if c not in forgotten]
+        protocol = ClassProtocol(forgotten=forgotten, retained=retained, config=config)
+        evaluation = evaluate_classes(after, before, one_step, protocol, load_judge(judge_folder))
+    write_json(run / "evaluation.json", evaluation)
+    write_report([run], run / "report.html")
+    return evaluation
+
+
+def find_judge(info: ModelInfo, judge: str | Path | None) -> Path | None:
+    """The judge's folder that was given, or the one beside the model; None if there is none."""
+    if judge is not None:
+        load_judge(Path(judge))
+        return Path(judge)
+    beside = info.folder / "judge"
+    return beside if beside.is_dir() else None
+
+
+def new_record(
+    info: ModelInfo | None,
+    request: dict[str, Any],
+    settings: Settings,
+    start: dict[str, Any] | None = None,
+) -> RunRecord:
+    """The record of a run that is about to begin; `info` is None for a model made from nothing."""
+    model: dict[str, Any] = {"source": None}
+    if info is not None:
+        model = {
+            "source": info.source,
+            "network": info.network_class,
+            "classes": info.num_classes,
+            "null_label": info.null_label,
+            "weights": hash_weights(info.folder),
+        }
+    return RunRecord(
+        status="running",
+        request=request,
+        model=model,
+        settings=settings.to_json(),
+        start=start,
+        versions=versions(),
+        hardware=hardware(),
+        started=_now(),
+    )
+
+
+def finished_record(
+    record: RunRecord, result: TrainResult, sampler: Sampler, out: Path
+) -> RunRecord:
+    """The record of a run whose pipeline has been written."""
+    return record.model_copy(
+        update={
+            "status": "finished" if result.collapsed is None else "collapsed",
+            "sampler": {"text": sampler.describe(), "passes": sampler.passes},
+            "finished": _now(),
+            "seconds": result.seconds,
+            "steps": result.steps,
+            "images_per_second": result.images_per_second,
+            "output": hash_weights(out / "pipeline"),
+            "guard": result.guard,
+            "note": result.collapsed,
+        }
+    )
+
+
+def open_folder(out: Path, record: RunRecord, resume: bool, overwrite: bool) -> str:
+    """Make the run folder; returns "new", "resumed" or "finished". Raises RequestError.
+
+    Nothing that exists is touched unless `overwrite`, and then only a run folder.
+    """
+    if Accelerator().process_index != 0:
+        Accelerator().wait_for_everyone()
+        return "new" if not resume else "resumed"
+    try:
+        state = _open(out, record, resume, overwrite)
+    finally:
+        Accelerator().wait_for_everyone()
+    return state
+
+
+def _open(out: Path, record: RunRecord, resume: bool, overwrite: bool) -> str:
+    state = "new"
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        if not (out / "record.json").exists():
+            raise RequestError(
+                f"{out} exists and is no run of efface: nothing there was touched. Give another folder."
+            )
+        if resume:
+            earlier = read_record(out)
+            differing = [
+                name
+                for name in ("request", "model", "settings", "start")
+                if getattr(earlier, name) != getattr(record, name)
+            ]
+            if differing:
+                raise RequestError(
+                    f"{out} holds a run with another {' and '.join(differing)}: resume it with "
+                    "the same arguments, or give another folder."
+                )
+            if earlier.status != "running":
+                return "finished"
+            return "resumed"
+        if not overwrite:
+            raise RequestError(
+                f"{out} holds a run already: add --resume to go on with it, --overwrite to "
+                "replace it, or give another folder."
+            )
+        shutil.rmtree(out)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        write_json(out / "record.json", record)
+    except OSError as error:
+        raise RequestError(f"{out} cannot be written ({error.strerror}): give another folder.") from error
+    return state
+
+
+def _trainer(
+    denoiser: ClassDenoiser,
+    request: Request,
+    settings: Settings,
+    out: Path,
+    start: str | Path | None,
+    accelerator: Accelerator,
+) -> Trainer:
+    method, config = settings.method, settings.train
+    networks = method.networks(denoiser)
+    if start is not None:
+        _start_from(networks, Path(start), method)
+    everything = list(range(denoiser.num_classes))
+    retained = request.retained(denoiser.num_classes) if isinstance(request, ForgetClass) else everything
+    forgotten = list(request.labels) if isinstance(request, ForgetClass) else []
+    replacement = request.replacement if isinstance(request, ForgetClass) else ()
+    forget_rows = round(method.forget_share * config.batch_size) if forgotten else 0
+    device = accelerator.device
+    source = ConditionSource(
+        table=denoiser.encode(everything).to(device),
+        retain=retained,
+        forget=forgotten,
+        replacements=[replacement or retained for _ in forgotten],
+        retain_rows=config.batch_size,
+        forget_rows=forget_rows,
+        seed=config.seed,
+    )
+    trainer = Trainer(method, networks, source, config, out, forget_rows, accelerator)
+    if config.guard_every:
+        trainer.guard = CollapseGuard(
+            denoiser.to(device),
+            method.sampler(denoiser),
+            denoiser.encode(retained).to(device),
+            GUARD_SEED,
+            config.guard_tolerance,
+        )
+    return trainer
+
+
+def _start_from(networks: dict[str, Denoiser], start: Path, method: Method) -> None:
+    """Two-stage: the average of what was delivered, the rest raw; the teacher stays the true one."""
+    folder = Checkpoints(start / "checkpoints").latest()
+    assert folder is not None  # _describe_start checked it
+    for name in method.phases:
+        tensors = read_tensors(folder, "average" if name == method.delivers else name)
+        networks[name].network.load_state_dict(tensors)
+
+
+def _describe_start(start: Path, info: ModelInfo) -> dict[str, Any]:
+    earlier = read_record(start)
+    if earlier.model["weights"] != hash_weights(info.folder):
+        raise RequestError(
+            f"{start} was made from another model than {info.source}: start from a run of this "
+            "very model."
+        )
+    if Checkpoints(start / "checkpoints").latest() is None or earlier.status != "finished":
+        raise RequestError(f"{start} is not finished: complete it with --resume first.")
+    return {"request": earlier.request, "output": earlier.output}
+
+
+def versions() -> dict[str, str]:
+    return {name: importlib.metadata.version(name) for name in PACKAGES} | {
+        "python": platform.python_version()
+    }
+
+
+def hardware() -> dict[str, Any]:
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return {
+        "machine": platform.machine(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpus": gpus,
+    }
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

@@ -1,0 +1,48 @@
+"""Images of a model as PNG files and as one sheet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from efface.diffusion.denoiser import ClassDenoiser
+from efface.diffusion.loading import default_sampler, load
+from efface.diffusion.model_folder import inspect_model
+from efface.diffusion.sampling import MultiStep, draw_images
+from efface.errors import RequestError
+from efface.evaluation import save_grid
+
+
+def draw_sheet(
+    model: str | Path,
+    out: Path,
+    labels: Sequence[int] | None,
+    count: int,
+    seed: int,
+    steps: int | None,
+    guidance: float,
+    null_label: int | None = None,
+) -> int:
+    """Draw `count` images per label into a new folder `out`; returns the number of images."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise RequestError(f"{out} exists: nothing there was touched. Give another folder.")
+    info = inspect_model(model, null_label)
+    if labels and info.num_classes is None:
+        raise RequestError(f"{info.source} is not class-conditional: leave --label out.")
+    denoiser = load(info)
+    sampler = default_sampler(info, denoiser, guidance)
+    if steps is not None:
+        sampler = MultiStep(steps, guidance=guidance)
+    if isinstance(denoiser, ClassDenoiser):
+        asked = [n for n in (labels or range(denoiser.num_classes)) for _ in range(count)]
+        names = [f"label{label:04d}_{i % count:05d}" for i, label in enumerate(asked)]
+        condition = denoiser.encode(asked)
+    else:
+        condition, names = None, [f"{i:05d}" for i in range(count)]
+    seeds = [seed + i for i in range(len(names))]
+    images = draw_images(denoiser, sampler, condition, seeds)
+    out.mkdir(parents=True, exist_ok=True)
+    for image, name in zip(images, names, strict=True):
+        save_grid(image[None], 1, out / f"{name}.png")
+    save_grid(images, count, out / "grid.png")
+    return len(names)
