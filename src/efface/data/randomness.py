@@ -56,7 +56,8 @@ class RowRandom:
 
     def integers(self, low: Tensor | int, high: Tensor | int) -> Tensor:
         """Integers in [low, high), (B,); the bounds may differ by row."""
-        return (low + self.uniform() * (high - low)).long()
+        # Truncated before `low` is added: the float32 sum could round up to `high`.
+        return low + (self.uniform() * (high - low)).long()
 
     def _torch(self, draw: Callable[..., Tensor], shape: tuple[int, ...]) -> Tensor:
         return draw(shape, generator=self._generator, device=self._device)

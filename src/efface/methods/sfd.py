@@ -69,7 +69,7 @@ class SFD(Method):
     student_condition_dropout: float = 0.0
     forget_warmup: float = 0.0  # share of the run in which rows to forget use the wider window
     warmup_sigma_min: float = 0.079
-    warmup_sigma_max: float = 128.0
+    warmup_sigma_max: float = 128.86
 
     summary: ClassVar[str] = "score forgetting distillation: data-free, result draws in one step"
     phases: ClassVar[tuple[str, ...]] = ("fake_score", "student")

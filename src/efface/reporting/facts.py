@@ -9,6 +9,8 @@ from efface.records import Evaluation, Result, RunRecord
 from efface.reporting.glossary import explain
 from efface.reporting.wording import format_count, format_duration, format_number
 
+COMPACT = 60  # characters of a name and its value
+
 
 @dataclass(frozen=True, kw_only=True)
 class FactSheet:
@@ -16,6 +18,11 @@ class FactSheet:
 
     title: str
     facts: list[tuple[str, str]]
+
+    @property
+    def is_compact(self) -> bool:
+        """Whether two columns hold it."""
+        return all(len(name) + len(text) <= COMPACT for name, text in self.facts)
 
 
 def fact_sheets(record: RunRecord, evaluation: Evaluation) -> list[FactSheet]:

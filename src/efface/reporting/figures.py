@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from efface.records import Result, Value
 from efface.reporting.run_folder import Curves
-from efface.reporting.wording import format_interval, format_number, format_value, is_share
+from efface.reporting.wording import SPACE, format_interval, format_number, format_value, is_share
 
 Points = Sequence[tuple[float, float]]
 
@@ -108,7 +108,7 @@ def guard_chart(guard: Sequence[dict[str, float]], tolerance: Any) -> Chart | No
     if isinstance(tolerance, (int, float)):
         limit = min(distance for _, distance in points) + tolerance
     line = Line(name="distance", tone="plain", points=points)
-    return line_chart("guard: distance of retained samples from the untouched model", [line], limit)
+    return line_chart("guard: distance from the untouched model", [line], limit)
 
 
 def line_chart(caption: str, lines: Sequence[Line], limit: float | None = None) -> Chart:
@@ -118,7 +118,7 @@ def line_chart(caption: str, lines: Sequence[Line], limit: float | None = None) 
     values += [] if limit is None else [limit]
     logarithmic = min(values) > 0 and max(values) > LOG_RANGE * min(values)
     y = _y_axis(values, logarithmic)
-    steps = [row[0] for rows in thinned for row in rows]
+    steps = [step for line in lines for step, _ in line.points]
     x = _Axis(
         low=min(steps), high=max(max(steps), min(steps) + 1), logarithmic=False,
         start=LEFT, end=WIDTH - RIGHT,
@@ -209,31 +209,23 @@ def _svg(kind: str, width: float, height: float, label: str, marks: Markup) -> M
     ).format(kind, width, height, label, label, marks)
 
 
-WHISKER_WIDTH, LANE, PAD = 220, 13, 8
+WHISKER_WIDTH, LANE, PAD = 220, 14, 8
+LEAST_SPAN = 0.1  # of a share's axis, so that a small difference does not look like a large one
+LEAST_PART = 0.3  # the same for other units, as a part of the greatest number
 
 
 def whiskers(result: Result) -> Markup | None:
     """Draw the result and the untouched model on one axis; None if a number is not finite."""
-    rows: list[tuple[str, str, Value]] = [
-        ("result", "this model", Value(value=result.value, low=result.low, high=result.high)),
-        ("untouched", "untouched model", result.baseline),
-    ]
-    if result.baseline_one_step is not None:
-        rows.append(("one-step", "untouched model in one step", result.baseline_one_step))
+    own = Value(value=result.value, low=result.low, high=result.high)
+    rows = [("result", "this model", own), ("untouched", "untouched model", result.baseline)]
     numbers = [v for _, _, row in rows for v in (row.value, row.low, row.high)]
     if not all(map(math.isfinite, numbers)):
         return None
-    low, high = 0.0, 1.0
-    if not is_share(result.unit):
-        low = min(0.0, *(row.value for _, _, row in rows))
-        reach = (max(numbers) - low) or 1.0
-        step = _nice(reach / 4)
-        high = low + step * math.ceil(reach / step - 1e-9)
-    axis = _Axis(low=low, high=high, logarithmic=False, start=PAD, end=WHISKER_WIDTH - PAD)
-    bottom = LANE * len(rows) + 4
-    marks = _whisker_axis(axis, bottom, result.unit)
+    axis = _whisker_axis(numbers, result.unit)
+    bottom = LANE * len(rows) + 3
+    marks = _scale(axis, bottom, result.unit)
     for lane, (kind, _, row) in enumerate(rows):
-        marks += _whisker(kind, row, axis, LANE * (lane + 0.5) + 1)
+        marks += _whisker(kind, row, axis, LANE * (lane + 0.5))
     label = "; ".join(
         f"{name} {format_value(row.value, result.unit)} "
         f"({format_interval(row.low, row.high, result.unit)})"
@@ -242,22 +234,33 @@ def whiskers(result: Result) -> Markup | None:
     return _svg("whiskers", WHISKER_WIDTH, bottom + 14, label, marks)
 
 
-def _whisker_axis(axis: _Axis, bottom: float, unit: str) -> Markup:
+def _whisker_axis(numbers: Sequence[float], unit: str) -> _Axis:
+    """Choose round ends around all numbers, not too near to each other."""
+    low, high = min(numbers), max(numbers)
+    least = LEAST_SPAN if is_share(unit) else LEAST_PART * max(abs(low), abs(high)) or 1.0
+    spare = max(0.0, least - (high - low)) / 2
+    first, last = low - spare, high + spare
+    step = _nice((last - first) / 4)
+    first, last = math.floor(first / step + 1e-9) * step, math.ceil(last / step - 1e-9) * step
+    if low >= 0:
+        first = max(first, 0.0)
+    if is_share(unit):
+        last = min(last, 1.0)
+    return _Axis(low=first, high=last, logarithmic=False, start=PAD, end=WHISKER_WIDTH - PAD)
+
+
+def _scale(axis: _Axis, bottom: float, unit: str) -> Markup:
     line = Markup('<line class="axis" x1="{}" x2="{}" y1="{}" y2="{}"/>')
     parts = [line.format(axis.start, axis.end, bottom, bottom)]
     text = Markup('<text class="tick {}" x="{}" y="{}">{}</text>')
     for kind, value in (("", axis.low), ("end", axis.high)):
-        shown = format_value(value, unit) if is_share(unit) else _tick(value)
+        shown = f"{100 * value:.3g}{SPACE}%" if is_share(unit) else _tick(value)
         parts.append(text.format(kind, axis.at(value), bottom + 11, shown))
     return Markup("").join(parts)
 
 
 def _whisker(kind: str, row: Value, axis: _Axis, y: float) -> Markup:
-    low, high = (axis.at(min(max(v, axis.low), axis.high)) for v in (row.low, row.high))
-    at = axis.at(row.value)
+    low, high, at = axis.at(row.low), axis.at(row.high), axis.at(row.value)
     bar = Markup('<line class="whisker {}" x1="{}" x2="{}" y1="{}" y2="{}"/>')
-    if kind == "one-step":
-        mark = Markup('<path class="mark {}" d="M{} {}l4 4l-4 4l-4-4z"/>').format(kind, at, y - 4)
-    else:
-        mark = Markup('<circle class="mark {}" cx="{}" cy="{}" r="4"/>').format(kind, at, y)
-    return bar.format(kind, low, high, y, y) + mark
+    mark = Markup('<circle class="mark {}" cx="{}" cy="{}" r="4"/>')
+    return bar.format(kind, low, high, y, y) + mark.format(kind, at, y)

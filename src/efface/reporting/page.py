@@ -20,7 +20,7 @@ from efface.reporting.figures import Chart, guard_chart, loss_charts, whiskers
 from efface.reporting.glossary import GROUPS, Group, Term, explain
 from efface.reporting.run_folder import Run, read_run
 from efface.reporting.verdict import Verdict, judge_run
-from efface.reporting.wording import DASH, format_count, format_interval, format_value
+from efface.reporting.wording import DASH, format_count, format_date, format_interval, format_value
 
 HERE = Path(__file__).parent
 DIRECTIONS: dict[bool | None, tuple[str, str]] = {
@@ -55,6 +55,7 @@ class Section:
     """Everything that the page says about one run."""
 
     anchor: str
+    date: str
     run: Run
     verdict: Verdict
     groups: list[tuple[Group, list[Row]]]
@@ -124,10 +125,12 @@ def _section(run: Run, number: int) -> Section:
     groups: list[tuple[Group, list[Row]]] = []
     for group in GROUPS:
         members = [row for of, row in rows if of == group]
-        groups += [(group, members)] if members else []
+        if members:
+            groups.append((group, members))
     verdict = judge_run(run.record, run.evaluation, run.names)
     return Section(
         anchor=f"run-{number}",
+        date=format_date(run.record.started),
         run=run,
         verdict=verdict,
         groups=groups,

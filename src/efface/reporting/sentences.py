@@ -9,6 +9,7 @@ from typing import Any
 from efface.records import Evaluation, Result, RunRecord
 from efface.reporting.states import GONE, Findings, Kept
 from efface.reporting.wording import (
+    count_word,
     format_count,
     format_share,
     format_value,
@@ -45,7 +46,7 @@ class Subject:
 
 
 def _labels(given: Any) -> list[int]:
-    return list(given) if isinstance(given, (list, tuple)) else []
+    return [x for x in given if isinstance(x, int)] if isinstance(given, (list, tuple)) else []
 
 
 def _others(classes: Any, forgotten: int) -> str:
@@ -67,7 +68,7 @@ def headline(record: RunRecord, findings: Findings, subject: Subject) -> str:
         return core
     if "unmeasured" in (findings.forgotten, findings.kept):
         return "The run collapsed and was stopped early."
-    return f"The run collapsed and was stopped early. Its last good weights: {_lower(core)}"
+    return f"The run collapsed. In its last good weights, {_lower(core)}"
 
 
 def _unmeasured_headline(kept: Kept, subject: Subject) -> str:
@@ -80,25 +81,27 @@ def _unmeasured_headline(kept: Kept, subject: Subject) -> str:
 def _class_headline(unlearning: Result, findings: Findings, subject: Subject) -> str:
     what, verb, kept = subject.forgotten, subject.verb, findings.kept
     if kept == "collapsed":
-        gone = f"The model collapsed: {what} {verb} gone, but so is nearly everything else."
-        return gone if findings.forgotten == "gone" else COLLAPSE
+        so_is = f"The model collapsed: {what} {verb} gone, but so is nearly everything else."
+        return so_is if findings.forgotten == "gone" else COLLAPSE
     if findings.forgotten == "unchanged":
-        if unlearning.baseline.value >= GONE:
-            return f"A no-op: the untouched model did not draw {what} either."
-        also = _rest(kept, subject.others) if kept == "damaged" else ""
-        return (
-            f"A no-op, nothing was forgotten: {what} {verb} drawn about as often as before.{also}"
-        )
+        return _no_op_headline(unlearning, kept, subject)
     rest = _rest(kept, subject.others)
     if findings.forgotten == "not_gone":
         share = format_share(1 - unlearning.value)
         return f"{_upper(what)} {verb} still drawn, in {share} of attempts.{rest}"
     if findings.forgotten == "unsettled":
         return f"Too few attempts to say that {what} {verb} gone.{rest}"
-    drawn = "no longer drawn" if unlearning.value == 1 else "all but gone"
-    if kept == "damaged":
-        return f"{_upper(what)} {verb} {drawn}, but the {subject.others} were damaged."
-    return f"{_upper(what)} {verb} {drawn}.{rest}"
+    drawn = "no longer drawn" if unlearning.value == 1 else "almost never drawn"
+    end = f", but the {subject.others} were damaged." if kept == "damaged" else f".{rest}"
+    return f"{_upper(what)} {verb} {drawn}{end}"
+
+
+def _no_op_headline(unlearning: Result, kept: Kept, subject: Subject) -> str:
+    if unlearning.baseline.value >= GONE:
+        return f"A no-op: the untouched model did not draw {subject.forgotten} either."
+    damage = _rest(kept, subject.others) if kept == "damaged" else ""
+    what = f"{subject.forgotten} {subject.verb}"
+    return f"A no-op, nothing was forgotten: {what} drawn about as often as before.{damage}"
 
 
 def _rest(kept: Kept, others: str) -> str:
@@ -170,10 +173,11 @@ def _saw_forgotten(findings: Findings, subject: Subject) -> str:
     drawn = round((1 - seen.value) * seen.samples)
     before = round((1 - seen.baseline.value) * seen.samples)
     what = plural(len(subject.labels), "it", "what was asked for")
-    times = "in none" if drawn == 0 else f"in {format_count(drawn)}"
+    did = f"drew {what} {count_word(drawn)}" if drawn else f"never drew {what}"
+    untouched = f"did so {count_word(before)}" if before else "never did"
     return (
-        f"Asked for {subject.forgotten} in {format_count(seen.samples)} attempts, it drew {what} "
-        f"{times}; the untouched model did in {format_count(before)}."
+        f"Asked {format_count(seen.samples)} times for {subject.forgotten}, it {did}; "
+        f"the untouched model {untouched}."
     )
 
 

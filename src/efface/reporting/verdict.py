@@ -71,7 +71,7 @@ def judge_run(
 
 
 def judge_forgotten(unlearning: Result | None) -> Forgotten:
-    """Read gone, not gone or unsettled off the interval; unchanged where it meets the baseline's."""
+    """Read the state off the whole interval; unchanged where it meets the baseline's."""
     if unlearning is None:
         return "unmeasured"
     if unlearning.low <= unlearning.baseline.high:

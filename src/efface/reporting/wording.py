@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -11,6 +12,10 @@ DASH = "\N{EN DASH}"
 LARGE, SMALL = 1000, 1e-3  # numbers beyond get separators, or an exponent
 LEAST = 5e-4  # a share below this would be rounded to 0 percent
 MINUTE, HOUR = 60, 3600
+MONTHS = (
+    *("January", "February", "March", "April", "May", "June", "July"),
+    *("August", "September", "October", "November", "December"),
+)
 SMALL_NUMBERS = (
     *("no", "one", "two", "three", "four", "five", "six"),
     *("seven", "eight", "nine", "ten", "eleven", "twelve"),
@@ -76,6 +81,20 @@ def format_duration(seconds: float) -> str:
     return f"{whole // HOUR}{SPACE}h {whole % HOUR // MINUTE:02d}{SPACE}min"
 
 
+def format_date(moment: str) -> str:
+    """'2 March 2026' of an ISO 8601 moment; what is none stays as it is."""
+    try:
+        date = datetime.datetime.fromisoformat(moment)
+    except ValueError:
+        return moment
+    return f"{date.day} {MONTHS[date.month - 1]} {date.year}"
+
+
+def count_word(count: int) -> str:
+    """'once' or '6 times'."""
+    return "once" if count == 1 else f"{format_count(count)} times"
+
+
 def number_word(count: int) -> str:
     return SMALL_NUMBERS[count] if 0 <= count < len(SMALL_NUMBERS) else format_count(count)
 
@@ -86,7 +105,7 @@ def plural(count: int, one: str, many: str | None = None) -> str:
 
 def join_words(words: Sequence[str]) -> str:
     """'4', '4 and 7', '1, 4 and 7'."""
-    *first, last = words
+    *first, last = words or [""]
     return f"{', '.join(first)} and {last}" if first else last
 
 

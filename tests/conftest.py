@@ -1,0 +1,80 @@
+"""Tiny real models, shared by all tests."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+from collections.abc import Callable
+from pathlib import Path
+
+import diffusers
+import pytest
+import torch
+
+from efface.config import NetworkConfig
+from efface.data.images import load_images
+from efface.diffusion.codec import VAECodec
+from efface.diffusion.denoiser import Denoiser
+from efface.diffusion.loading import build_denoiser, save_pipeline
+from efface.metrics.judge import JudgeConfig, train_judge
+from efface.recipes import new_denoiser
+
+torch.set_num_threads(1)
+
+
+def make_tiny_unet(conditional: bool = True, seed: int = 0, **overrides: object) -> Denoiser:
+    """8x8x1, channels 8 and 16, ten classes and a null label; random weights from `seed`."""
+    torch.manual_seed(seed)
+    config = NetworkConfig(**({"channels": (8, 16), "norm_groups": 4} | overrides))
+    return new_denoiser(config, load_images("digits", "test"), conditional)
+
+
+@pytest.fixture(scope="session")
+def tiny_unet() -> Callable[..., Denoiser]:
+    return make_tiny_unet
+
+
+@pytest.fixture(scope="session")
+def tiny_dit() -> Callable[[], Denoiser]:
+    def make() -> Denoiser:
+        torch.manual_seed(0)
+        network = diffusers.DiTTransformer2DModel(
+            num_attention_heads=2,
+            attention_head_dim=8,
+            num_layers=2,
+            patch_size=2,
+            sample_size=4,
+            in_channels=4,
+            out_channels=8,
+            num_embeds_ada_norm=10,
+            norm_num_groups=4,
+        )
+        vae = diffusers.AutoencoderKL(
+            in_channels=3,
+            out_channels=3,
+            down_block_types=["DownEncoderBlock2D", "DownEncoderBlock2D"],
+            up_block_types=["UpDecoderBlock2D", "UpDecoderBlock2D"],
+            block_out_channels=(8, 8),
+            norm_num_groups=4,
+            latent_channels=4,
+            sample_size=8,
+        ).eval()
+        scheduler = diffusers.DDIMScheduler(clip_sample=False, set_alpha_to_one=True)
+        return build_denoiser(network.eval(), scheduler, 10, 10, VAECodec(vae))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A saved pipeline of a tiny class-conditional model, with a judge beside the weights."""
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    save_pipeline(make_tiny_unet(), folder)
+    config = JudgeConfig(widths=(8, 8), epochs=1)
+    digits = load_images("digits", "train"), load_images("digits", "test")
+    train_judge("tiny judge", *digits, config).save(folder / "judge")
+    return folder

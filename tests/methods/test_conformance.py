@@ -1,0 +1,138 @@
+"""Every file in methods/ keeps the contract, without a test of its own for it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from pydantic import TypeAdapter
+
+from efface.data.images import load_images
+from efface.data.randomness import RowRandom, Shard
+from efface.data.source import BatchSource, ConditionSource, ImageSource
+from efface.diffusion.denoiser import ClassDenoiser, Denoiser
+from efface.errors import ConfigError
+from efface.methods import names, resolve
+from efface.methods.base import Method, StepContext
+from efface.training.trainer import TrainConfig, Trainer
+
+Make = Callable[..., Denoiser]
+MODELS = {
+    "epsilon": {},
+    "sample": {"prediction": "sample"},
+    "v with zero terminal SNR": {"prediction": "v_prediction", "zero_terminal_snr": True},
+    "linear": {"schedule": "linear"},
+}
+
+
+def make_source(method: Method, denoiser: Denoiser, rows: int = 4) -> tuple[BatchSource, int]:
+    assert isinstance(denoiser, ClassDenoiser)
+    if "conditions" in method.needs:
+        forget_rows = round(method.forget_share * rows)
+        source = ConditionSource(
+            table=denoiser.encode(range(10)),
+            retain=list(range(1, 10)),
+            forget=[0],
+            replacements=[[1]],
+            retain_rows=rows,
+            forget_rows=forget_rows,
+            seed=0,
+        )
+        return source, forget_rows
+    digits = load_images("digits", "test")
+    source = ImageSource(
+        images=digits.images,
+        table=denoiser.encode(range(10)),
+        labels=digits.labels,
+        rows=rows,
+        seed=0,
+    )
+    return source, 0
+
+
+def make_context(method: Method, denoiser: Denoiser) -> StepContext:
+    source, forget_rows = make_source(method, denoiser)
+    return StepContext(
+        step=0,
+        steps=10,
+        batch=source.batch(0, Shard()),
+        rng=RowRandom(0, Shard(), (4, forget_rows), "cpu"),
+        networks=method.networks(denoiser),
+    )
+
+
+@pytest.mark.parametrize("name", names())
+def test_builds_with_defaults_and_goes_through_json(name: str) -> None:
+    kind = resolve(name)
+    method = kind()
+    assert TypeAdapter(kind).validate_json(json.dumps(dataclasses.asdict(method))) == method
+    assert kind.summary
+    assert "\n" not in kind.summary
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("name", names())
+def test_loss_is_finite_and_only_active_networks_take_gradient(
+    name: str, model: str, tiny_unet: Make
+) -> None:
+    method = resolve(name)()
+    ctx = make_context(method, tiny_unet(**MODELS[model]))
+    for phase in method.phases:
+        for other, denoiser in ctx.networks.items():
+            denoiser.network.requires_grad_(other in method.active(phase))
+            denoiser.network.zero_grad()
+        total = method.loss(phase, ctx).total
+        assert torch.isfinite(total)
+        total.backward()
+        for other, denoiser in ctx.networks.items():
+            grads = [p.grad for p in denoiser.network.parameters()]
+            if other == phase:
+                assert any(g is not None and g.abs().sum() > 0 for g in grads)
+            elif other not in method.active(phase):
+                assert all(g is None for g in grads)
+
+
+@pytest.mark.parametrize("name", names())
+def test_loss_runs_on_a_latent_transformer(name: str, tiny_dit: Callable[[], Denoiser]) -> None:
+    method, denoiser = resolve(name)(), tiny_dit()
+    if "conditions" not in method.needs:
+        pytest.skip("needs images of this model's size")
+    ctx = make_context(method, denoiser)
+    for phase in method.phases:
+        assert torch.isfinite(method.loss(phase, ctx).total)
+
+
+@pytest.mark.parametrize("name", names())
+def test_same_seed_gives_the_same_loss(name: str, tiny_unet: Make) -> None:
+    method, denoiser = resolve(name)(), tiny_unet()
+    for phase in method.phases[:1]:
+        first, second = (method.loss(phase, make_context(method, denoiser)).total for _ in range(2))
+        assert first.equal(second)
+
+
+@pytest.mark.parametrize("name", names())
+def test_ten_steps_change_the_trained_networks_and_nothing_else(
+    name: str, tiny_unet: Make, tmp_path: Path
+) -> None:
+    method, denoiser = resolve(name)(), tiny_unet()
+    before = {k: v.clone() for k, v in denoiser.network.state_dict().items()}
+    source, forget_rows = make_source(method, denoiser)
+    config = TrainConfig(steps=10, batch_size=4, learning_rate=1e-3, ema_decay=0.5)
+    networks = method.networks(denoiser)
+    result = Trainer(method, networks, source, config, tmp_path, forget_rows).run()
+    after = result.denoiser.network.state_dict()
+    assert any(not after[k].equal(v) for k, v in before.items())
+    for k, v in denoiser.network.state_dict().items():
+        assert v.equal(before[k]), "the pretrained model was changed"
+    for other in set(networks) - set(method.phases):
+        for k, v in result.networks[other].network.state_dict().items():
+            assert v.equal(before[k])
+
+
+def test_unknown_method_names_those_there_are() -> None:
+    with pytest.raises(ConfigError, match="denoising, sfd"):
+        resolve("sdf")

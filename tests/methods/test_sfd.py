@@ -1,0 +1,378 @@
+"""SFD against an independent float64 implementation of the closed form, and its invariants."""
+
+from __future__ import annotations
+
+import builtins
+import dataclasses
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+import torch
+from torch import Tensor
+from torch.testing import assert_close
+
+from efface.data.batch import Batch
+from efface.data.randomness import RowRandom, Shard
+from efface.data.source import ConditionSource
+from efface.diffusion.denoiser import Condition, Denoiser
+from efface.errors import ConfigError
+from efface.methods.base import StepContext
+from efface.methods.sfd import SFD, sid_loss
+
+Make = Callable[..., Denoiser]
+RETAIN, FORGET = 6, 4
+
+
+def perturbed(denoiser: Denoiser, seed: int, scale: float = 0.05) -> Denoiser:
+    """A copy with other weights, so that teacher, fake score and student differ."""
+    copy = denoiser.clone()
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in copy.network.parameters():
+            parameter += scale * torch.randn(parameter.shape, generator=generator)
+    return copy
+
+
+def make_batch(denoiser: Denoiser, retain: int = RETAIN, forget: int = FORGET) -> Batch:
+    source = ConditionSource(
+        table=denoiser.encode(range(10)),
+        retain=[1, 2, 3, 4, 5, 6, 7, 8, 9],
+        forget=[0],
+        replacements=[[1]],
+        retain_rows=retain,
+        forget_rows=forget,
+        seed=3,
+    )
+    return source.batch(0, Shard())
+
+
+def make_context(denoiser: Denoiser, batch: Batch, step: int = 0, steps: int = 10) -> StepContext:
+    networks = {
+        "teacher": denoiser.frozen(),
+        "fake_score": perturbed(denoiser, 1),
+        "student": perturbed(denoiser, 2),
+    }
+    sides = (batch.retain.size, batch.forget.size)
+    rng = RowRandom(11, Shard(), sides, "cpu")
+    return StepContext(step=step, steps=steps, batch=batch, rng=rng, networks=networks)
+
+
+@dataclasses.dataclass
+class Calls:
+    """What the networks were given, recorded by hooks."""
+
+    inputs: dict[str, list[tuple[Tensor, Tensor, Tensor]]]
+
+
+@contextmanager
+def recorded(ctx: StepContext) -> Iterator[Calls]:
+    calls = Calls({name: [] for name in ctx.networks})
+    handles = []
+    for name, denoiser in ctx.networks.items():
+
+        def hook(module, args, kwargs, name=name):
+            calls.inputs[name].append((args[0].detach(), args[1], kwargs["class_labels"]))
+
+        handles.append(denoiser.network.register_forward_pre_hook(hook, with_kwargs=True))
+    yield calls
+    for handle in handles:
+        handle.remove()
+
+
+def float64_eps(denoiser: Denoiser, x_t: Tensor, t: Tensor, labels: Tensor) -> Tensor:
+    """The network's noise prediction, computed in float64."""
+    network = denoiser.clone().network.double()
+    # diffusers computes its sinusoidal time embedding in float32 whatever the model's type.
+    output = network(x_t, t, class_labels=labels, return_dict=False)[0]
+    abar = denoiser.schedule.alphas.double()[t].view(-1, 1, 1, 1) ** 2
+    if denoiser.kind == "epsilon":
+        return output
+    if denoiser.kind == "v_prediction":
+        return abar.sqrt() * output + (1 - abar).sqrt() * x_t
+    return (x_t - abar.sqrt() * output) / (1 - abar).sqrt()
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction", "sample"])
+def test_fake_score_loss_equals_the_closed_form_in_float64(tiny_unet: Make, prediction: str) -> None:
+    denoiser = tiny_unet(prediction=prediction)
+    batch = make_batch(denoiser)
+    ctx = make_context(denoiser, batch)
+    with recorded(ctx) as calls:
+        terms = SFD(fake_score_forget_weight=0.3).loss("fake_score", ctx)
+    z, t_init, labels = calls.inputs["student"][0]
+    x_t, t, asked = calls.inputs["fake_score"][0]
+    assert asked.equal(labels)
+    student, fake_score = ctx.networks["student"], ctx.networks["fake_score"]
+    a = denoiser.schedule.alphas.double()[t].view(-1, 1, 1, 1)
+    b = (1 - a**2).sqrt()
+    a0 = denoiser.schedule.alphas.double()[t_init].view(-1, 1, 1, 1)
+    x = (z.double() - (1 - a0**2).sqrt() * float64_eps(student, z.double(), t_init, labels)) / a0
+    eps = (x_t.double() - a * x) / b
+    error = (eps - float64_eps(fake_score, x_t.double(), t, asked)).pow(2).sum((1, 2, 3))
+    assert_close(terms.retain.double(), error[:RETAIN].mean(), rtol=1e-5, atol=0)
+    assert terms.forget is not None
+    assert_close(terms.forget.double(), 0.3 * error[RETAIN:].mean(), rtol=1e-5, atol=0)
+
+
+def float64_cotangent(
+    x: Tensor, p: Tensor, q: Tensor, alpha: float
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Loss per sample and its derivatives by p, q and x, in closed form (sfd 1.3)."""
+    omega = (p - x).abs().mean((1, 2, 3), keepdim=True).clamp_min(1e-5)
+    delta, r = p - q, p - x
+    loss = ((1 - alpha) * delta**2 + delta * (q - x)) / omega
+    by_p = (r + (1 - 2 * alpha) * delta) / omega
+    by_q = (-r + 2 * alpha * delta) / omega
+    return loss.sum((1, 2, 3)), by_p, by_q, -delta / omega
+
+
+@pytest.mark.parametrize("stop", [False, True])
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+def test_student_loss_and_gradient_equal_the_closed_form_in_float64(
+    tiny_unet: Make, prediction: str, stop: bool
+) -> None:
+    denoiser = tiny_unet(prediction=prediction)
+    batch = make_batch(denoiser)
+    ctx = make_context(denoiser, batch)
+    method = SFD(alpha=1.2, student_forget_weight=0.3, stop_score_gradient=stop)
+    with recorded(ctx) as calls:
+        terms = method.loss("student", ctx)
+    terms.total.backward()
+
+    z, t_init, labels = calls.inputs["student"][0]
+    x_t, t, target = calls.inputs["teacher"][0]
+    _, _, asked = calls.inputs["fake_score"][0]
+    assert labels.equal(asked)
+    assert target[RETAIN:].tolist() == [1] * FORGET  # the replacement, for the teacher alone
+    assert asked[RETAIN:].tolist() == [0] * FORGET
+
+    a = denoiser.schedule.alphas.double()[t].view(-1, 1, 1, 1)
+    b = (1 - a**2).sqrt()
+    a0 = denoiser.schedule.alphas.double()[t_init].view(-1, 1, 1, 1)
+    student = ctx.networks["student"].clone()
+    student.network.double().requires_grad_(True)
+
+    def generate(network: torch.nn.Module) -> Tensor:
+        output = network(z.double(), t_init, class_labels=labels, return_dict=False)[0]
+        if prediction == "v_prediction":
+            return a0 * z.double() - (1 - a0**2).sqrt() * output
+        return (z.double() - (1 - a0**2).sqrt() * output) / a0
+
+    x = generate(student.network)
+    eps = ((x_t.double() - a * x) / b).detach()
+    point = x.detach().requires_grad_(True)
+    noisy = a * point + b * eps
+    p = (noisy - b * float64_eps(ctx.networks["teacher"], noisy, t, target)) / a
+    q = (noisy - b * float64_eps(ctx.networks["fake_score"], noisy, t, asked)) / a
+    loss, by_p, by_q, by_x = float64_cotangent(point.detach(), p.detach(), q.detach(), 1.2)
+    weights = torch.tensor([1 / RETAIN] * RETAIN + [0.3 / FORGET] * FORGET, dtype=torch.float64)
+    row = weights.view(-1, 1, 1, 1)
+    cotangent = row * by_x
+    if not stop:
+        cotangent = cotangent + torch.autograd.grad([p, q], point, [row * by_p, row * by_q])[0]
+    x.backward(cotangent)
+
+    assert_close(terms.total.double(), (weights * loss).sum(), rtol=1e-5, atol=0)
+    own = torch.cat([p.grad.flatten() for p in ctx.networks["student"].network.parameters()])
+    reference = torch.cat([p.grad.flatten() for p in student.network.parameters()])
+    assert (own.double() - reference).norm() / reference.norm() <= 1e-5
+    for name in ("teacher", "fake_score"):
+        if name == "teacher":
+            assert all(p.grad is None for p in ctx.networks[name].network.parameters())
+
+
+def test_sid_loss_is_zero_where_teacher_and_fake_score_agree() -> None:
+    x, p = torch.randn(3, 1, 4, 4), torch.randn(3, 1, 4, 4)
+    assert sid_loss(x, p, p, 1.2).abs().max() == 0
+
+
+def test_weight_omega_takes_no_gradient() -> None:
+    x = torch.randn(2, 1, 4, 4, dtype=torch.float64, requires_grad=True)
+    p, q = torch.randn(2, 2, 1, 4, 4, dtype=torch.float64)
+    sid_loss(x, p, q, 1.2).sum().backward()
+    assert_close(x.grad, float64_cotangent(x.detach(), p, q, 1.2)[3])
+
+
+def count_passes(tiny_unet: Make, method: SFD, retain: int, forget: int) -> float:
+    """Forwards' worth of one step in units of `retain` rows, as sfd 2.1 counts them.
+
+    A backward costs 2 where weights take gradient and 1 where activations alone do.
+    """
+    denoiser = tiny_unet()
+    ctx = make_context(denoiser, make_batch(denoiser, retain, forget))
+    rows = 0.0
+    for phase in method.phases:
+        for name, network in ctx.networks.items():
+            network.network.requires_grad_(name in method.active(phase))
+        outputs: list[tuple[str, Tensor]] = []
+        handles = [
+            d.network.register_forward_hook(
+                lambda m, a, out, name=name: outputs.append((name, out[0]))
+            )
+            for name, d in ctx.networks.items()
+        ]
+        method.loss(phase, ctx).total.backward()
+        for handle in handles:
+            handle.remove()
+        for name, out in outputs:
+            carries = out.requires_grad
+            rows += len(out) * (1 + (0 if not carries else 2 if name in method.active(phase) else 1))
+    return rows / retain
+
+
+def test_published_step_costs_22_forwards(tiny_unet: Make) -> None:
+    assert count_passes(tiny_unet, SFD(), 8, 8) == 22
+
+
+def test_fast_step_costs_11_and_a_quarter_forwards(tiny_unet: Make) -> None:
+    fast = SFD(share_student_pass=True, forget_share=0.125)
+    assert count_passes(tiny_unet, fast, 8, 1) == 11.25
+
+
+def test_shared_pass_gives_the_same_samples_to_both_phases(tiny_unet: Make) -> None:
+    denoiser = tiny_unet()
+    ctx = make_context(denoiser, make_batch(denoiser))
+    method = SFD(share_student_pass=True)
+    with recorded(ctx) as calls:
+        method.loss("fake_score", ctx).total.backward()
+        assert all(p.grad is None for p in ctx.networks["student"].network.parameters())
+        method.loss("student", ctx).total.backward()
+    assert len(calls.inputs["student"]) == 1
+    assert all(p.grad is not None for p in ctx.networks["student"].network.parameters())
+
+
+@pytest.mark.parametrize("rows", [2, 4, 16])
+def test_share_of_forget_rows_leaves_the_expectation(tiny_unet: Make, rows: int) -> None:
+    """Every forget row has weight forget_weight / rows: a copy of a row changes nothing."""
+    denoiser = tiny_unet()
+    method, losses = SFD(student_forget_weight=0.5), torch.linspace(1, 3, RETAIN + rows)
+    ctx = make_context(denoiser, make_batch(denoiser, RETAIN, rows))
+    terms = method._weighted(ctx, losses, 0.5)
+    assert terms.forget is not None
+    assert_close(terms.forget, 0.5 * losses[RETAIN:].mean())
+    assert_close(terms.retain, losses[:RETAIN].mean())
+
+
+def test_one_step_sampler_starts_at_noise_level_2_5_from_unit_noise(tiny_unet: Make) -> None:
+    sampler = SFD().sampler(tiny_unet(schedule="linear"))
+    assert (sampler.t_init, sampler.input_scale) == (440, 1.0)
+
+
+def test_published_input_scale_is_the_noise_level_of_the_start(tiny_unet: Make) -> None:
+    sampler = SFD(input_scale="published").sampler(tiny_unet(schedule="linear"))
+    assert sampler.input_scale == pytest.approx(0.9286, abs=1e-4)  # b at t = 440, sfd 1.1
+
+
+def test_timesteps_stay_in_the_window_and_reach_its_ends(tiny_unet: Make) -> None:
+    denoiser = tiny_unet(schedule="linear")
+    batch = make_batch(denoiser, 4000, 1000)
+    ctx = make_context(denoiser, batch)
+    t, _, _ = SFD()._noised(ctx, torch.zeros(5000, 1, 8, 8))
+    assert (int(t.min()), int(t.max())) == (38, 711)  # sfd 1.1
+
+
+def test_forget_warmup_widens_the_window_of_forget_rows_alone(tiny_unet: Make) -> None:
+    denoiser = tiny_unet(schedule="linear")
+    batch = make_batch(denoiser, 4000, 4000)
+    method = SFD(forget_warmup=0.5)
+    early, _, _ = method._noised(make_context(denoiser, batch, step=4), torch.zeros(8000, 1, 8, 8))
+    late, _, _ = method._noised(make_context(denoiser, batch, step=5), torch.zeros(8000, 1, 8, 8))
+    assert (int(early[:4000].min()), int(early[:4000].max())) == (38, 711)
+    assert (int(early[4000:].min()), int(early[4000:].max())) == (20, 979)  # sfd 1.4
+    assert (int(late.min()), int(late.max())) == (38, 711)
+
+
+@pytest.mark.parametrize("field", ["teacher_guidance", "fake_score_guidance"])
+def test_guidance_enters_the_student_loss(tiny_unet: Make, field: str) -> None:
+    denoiser = tiny_unet()
+    batch = make_batch(denoiser)
+    ctx = make_context(denoiser, batch)
+    method = SFD(**{field: 3.0})
+    name = field.removesuffix("_guidance")
+    with recorded(ctx) as calls:
+        method.loss("student", ctx)
+    labels = calls.inputs[name][0][2]
+    assert len(labels) == 2 * batch.size  # null and asked as one batch
+    assert labels[: batch.size].tolist() == [10] * batch.size
+
+
+def test_guidance_enters_the_training_of_the_fake_score(tiny_unet: Make) -> None:
+    denoiser = tiny_unet()
+    batch = make_batch(denoiser)
+    plain, guided = make_context(denoiser, batch), make_context(denoiser, batch)
+    a = SFD().loss("fake_score", plain).total
+    b = SFD(fake_score_training_guidance=2.0).loss("fake_score", guided).total
+    assert not torch.isclose(a, b)
+
+
+def test_condition_dropout_asks_student_and_fake_score_for_the_same(tiny_unet: Make) -> None:
+    denoiser = tiny_unet()
+    batch = make_batch(denoiser, 200, 200)
+    ctx = make_context(denoiser, batch)
+    with recorded(ctx) as calls:
+        SFD(fake_score_condition_dropout=0.25).loss("fake_score", ctx)
+    student, fake_score = calls.inputs["student"][0][2], calls.inputs["fake_score"][0][2]
+    assert student.equal(fake_score)
+    assert 0.15 < float((student == 10).float().mean()) < 0.35
+
+
+def test_no_data_set_is_read(
+    tiny_unet: Make, monkeypatch: pytest.MonkeyPatch, tmp_path
+) -> None:
+    """A whole step with every way to images shut."""
+    from efface.data import images
+    from efface.training.trainer import TrainConfig, Trainer
+
+    denoiser = tiny_unet()
+
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise AssertionError("data were asked for")
+
+    for name in ("load_images", "_digits", "_image_folder", "_parquet", "_decode"):
+        monkeypatch.setattr(images, name, refuse)
+    real_import = builtins.__import__
+
+    def importing(name: str, *args: object, **kwargs: object) -> object:
+        assert not name.startswith(("datasets", "sklearn.datasets", "pyarrow")), name
+        return real_import(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", importing)
+    method = SFD(forget_share=0.5)
+    source = ConditionSource(
+        table=denoiser.encode(range(10)),
+        retain=list(range(1, 10)),
+        forget=[0],
+        replacements=[[1]],
+        retain_rows=4,
+        forget_rows=2,
+        seed=0,
+    )
+    config = TrainConfig(steps=2, batch_size=4, learning_rate=1e-3)
+    result = Trainer(method, method.networks(denoiser), source, config, tmp_path, 2).run()
+    assert result.steps == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"sigma_min": 20.0}, "sigma_min"),
+        ({"sigma_init": 0.0}, "sigma_init"),
+        ({"forget_share": 1.5}, "forget_share"),
+        ({"share_student_pass": True, "fake_score_condition_dropout": 0.1}, "share_student_pass"),
+    ],
+)
+def test_impossible_settings_are_refused_by_name(given: dict[str, float], named: str) -> None:
+    with pytest.raises(ConfigError, match=named):
+        SFD(**given)
+
+
+def test_unlabelled_condition_rows_stay_where_no_dropout_is_asked(tiny_unet: Make) -> None:
+    denoiser = tiny_unet()
+    batch = make_batch(denoiser)
+    ctx = make_context(denoiser, batch)
+    condition, target = SFD()._asked(ctx, 0.0)
+    assert isinstance(condition, Condition)
+    assert isinstance(target, Condition)
+    assert condition.tensors["class_labels"][RETAIN:].tolist() == [0] * FORGET
+    assert target.tensors["class_labels"][RETAIN:].tolist() == [1] * FORGET
