@@ -27,7 +27,9 @@ Tracker = Literal["none", "tensorboard", "wandb"]
 class Bar(AbstractContextManager["Bar"]):
     """A progress bar with speed, remaining time and a note; silent when not on a terminal."""
 
-    def __init__(self, what: str, total: int, done: int = 0, unit: str = "it") -> None:
+    def __init__(
+        self, what: str, total: int, done: int = 0, unit: str = "it", hidden: bool = False
+    ) -> None:
         console = Console(stderr=True)
         self._progress = Progress(
             SpinnerColumn(),
@@ -38,7 +40,7 @@ class Bar(AbstractContextManager["Bar"]):
             TimeRemainingColumn(),
             TextColumn("{task.fields[note]}"),
             console=console,
-            disable=not console.is_terminal,
+            disable=hidden or not console.is_terminal,
         )
         self._unit = unit
         self._task = self._progress.add_task(what, total=total, completed=done, speed="", note="")

@@ -50,7 +50,7 @@ class TrainConfig:
     compile: bool = False
     checkpoint_every: int = 1000
     guard_every: int = 0  # 0: no collapse guard
-    guard_tolerance: float = 0.25
+    guard_tolerance: float = 0.1
     log_every: int = 10
     tracker: Tracker = "none"
 
@@ -146,7 +146,9 @@ class Trainer:
         start = self._resume() if resume else 0
         tracking = Tracking(self.folder, config.tracker, start) if main else None
         began, step, collapsed = time.perf_counter() - self._seconds_before, start, None
-        with Bar("training" if main else "", config.steps, start) as bar:
+        if start == 0:
+            self._guarded(0)
+        with Bar("training", config.steps, start, hidden=not main) as bar:
             while step < config.steps and collapsed is None:
                 values = self._step(step)
                 step += 1

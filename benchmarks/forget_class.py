@@ -1,0 +1,158 @@
+"""Forgets several classes with several seeds and compares the results with the recipe's bars.
+
+    python benchmarks/forget_class.py zoo:digits recipes/digits-sfd.toml --pair 0:1 --pair 4:9 \
+        --seed 0 --seed 1 --out benchmarks/results/digits-sfd.json
+
+With --variant NAME:k=v,k=v (repeatable) every variant is run on every pair and seed.
+Runs are kept in --runs and resumed; finished ones are not done again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import statistics
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import efface
+from efface.records import Evaluation, Result, read_evaluation, read_record
+from efface.runs import hardware, versions
+
+
+def main() -> None:
+    arguments = parse()
+    expected = tomllib.loads(arguments.recipe.read_text())["expected"]
+    variants = dict(parse_variant(text) for text in arguments.variant) or {"recipe": []}
+    runs = []
+    for variant, changes in variants.items():
+        for pair in arguments.pair:
+            for seed in arguments.seed:
+                run = one_run(arguments, variant, changes, pair, seed)
+                runs.append(run | {"bars": check(run, expected)})
+                print(describe(runs[-1]), flush=True)
+    content = {
+        "command": " ".join(["python", *sys.argv]),
+        "commit": git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain") else ""),
+        "date": datetime.date.today().isoformat(),
+        "machine": hardware() | versions(),
+        "seeds": arguments.seed,
+        "expected": expected,
+        "summary": [summarise(runs, v) for v in variants],
+        "runs": runs,
+    }
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    arguments.out.write_text(json.dumps(content, indent=2) + "\n")
+    met = all(all(run["bars"].values()) for run in runs)
+    print(f"{'all bars met' if met else 'NOT all bars met'}; written to {arguments.out}")
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model")
+    parser.add_argument("recipe", type=Path)
+    parser.add_argument("--pair", action="append", required=True, help="FORGET:REPLACE")
+    parser.add_argument("--seed", action="append", type=int, required=True)
+    parser.add_argument("--variant", action="append", default=[], help="NAME:k=v,k=v")
+    parser.add_argument("--runs", type=Path, default=Path("runs/benchmark"))
+    parser.add_argument("--out", type=Path, required=True)
+    return parser.parse_args()
+
+
+def parse_variant(text: str) -> tuple[str, list[str]]:
+    name, _, changes = text.partition(":")
+    return name, [change for change in changes.split(",") if change]
+
+
+def one_run(
+    arguments: argparse.Namespace, variant: str, changes: list[str], pair: str, seed: int
+) -> dict[str, Any]:
+    label, replacement = map(int, pair.split(":"))
+    out = arguments.runs / f"{arguments.recipe.stem}-{variant}-{label}-{replacement}-seed{seed}"
+    # Every training seed is judged on samples of its own.
+    seeds = [f"train.seed={seed}", f"evaluate.seed={1000 + 10_000 * seed}"]
+    efface.forget(
+        arguments.model,
+        efface.ForgetClass(labels=(label,), replacement=(replacement,)),
+        out,
+        recipe=arguments.recipe,
+        changes=[*changes, *seeds],
+        resume=out.exists(),
+    )
+    evaluation, record = read_evaluation(out), read_record(out)
+    return {
+        "variant": variant,
+        "pair": pair,
+        "seed": seed,
+        "status": record.status,
+        "seconds": record.seconds,
+        "steps": record.steps,
+        "images_per_second": record.images_per_second,
+        "passes_per_image": record.sampler["passes"],
+        "results": {r.metric: figures(r) for r in evaluation.results},
+        "judge": evaluation.judge,
+        "protocol": protocol(evaluation),
+    }
+
+
+def figures(result: Result) -> dict[str, Any]:
+    keep = ("value", "low", "high", "samples", "seeds", "baseline", "baseline_one_step")
+    return {key: value for key, value in result.model_dump().items() if key in keep}
+
+
+def protocol(evaluation: Evaluation) -> str:
+    fid = evaluation.get("fid")
+    return fid.protocol if fid else ""
+
+
+def check(run: dict[str, Any], expected: dict[str, dict[str, Any]]) -> dict[str, bool]:
+    bars = {}
+    for metric, bar in expected.items():
+        result = run["results"][metric]
+        for kind, limit in bar.items():
+            number = result["baseline"]["value"] if limit == "baseline" else limit
+            value = result["value"]
+            bars[f"{metric} {kind} {limit}"] = value >= number if kind == "at_least" else value <= number
+    return bars
+
+
+def summarise(runs: list[dict[str, Any]], variant: str) -> dict[str, Any]:
+    """Mean, spread and worst over the runs of a variant."""
+    own = [run for run in runs if run["variant"] == variant]
+    summary: dict[str, Any] = {"variant": variant, "runs": len(own)}
+    summary["seconds_median"] = statistics.median(run["seconds"] for run in own)
+    for metric in own[0]["results"]:
+        values = [run["results"][metric]["value"] for run in own]
+        baselines = [run["results"][metric]["baseline"]["value"] for run in own]
+        summary[metric] = {
+            "mean": statistics.fmean(values),
+            "standard_deviation": statistics.stdev(values) if len(values) > 1 else None,
+            "lowest": min(values),
+            "highest": max(values),
+            "baseline_mean": statistics.fmean(baselines),
+        }
+    return summary
+
+
+def describe(run: dict[str, Any]) -> str:
+    numbers = "  ".join(
+        f"{name} {run['results'][name]['value']:.4g} ({run['results'][name]['baseline']['value']:.4g})"
+        for name in ("unlearning_accuracy", "retained_accuracy", "fid", "recall")
+    )
+    missed = [bar for bar, met in run["bars"].items() if not met]
+    return (
+        f"{run['variant']} {run['pair']} seed {run['seed']}: {numbers}  {run['seconds']:.0f} s"
+        + (f"  MISSED {missed}" if missed else "")
+    )
+
+
+def git(*arguments: str) -> str:
+    return subprocess.run(["git", *arguments], capture_output=True, text=True).stdout.strip()
+
+
+if __name__ == "__main__":
+    main()
