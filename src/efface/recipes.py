@@ -43,7 +43,7 @@ def train(
         return out
     torch.manual_seed(settings.train.seed)
     denoiser = new_denoiser(settings.network, images, settings.data.conditional)
-    accelerator = Accelerator(mixed_precision=settings.train.mixed_precision)
+    accelerator = Accelerator()
     source = _image_source(settings, images, denoiser, accelerator.device)
     networks = {"student": denoiser}
     result = Trainer(settings.method, networks, source, settings.train, out, 0, accelerator).run(resume)

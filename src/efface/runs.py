@@ -81,7 +81,7 @@ def forget(
     if open_folder(out, record, resume, overwrite) == "finished":
         return out
     denoiser = as_class_denoiser(load(info))
-    accelerator = Accelerator(mixed_precision=settings.train.mixed_precision)
+    accelerator = Accelerator()
     trainer = _trainer(denoiser, request, settings, out, start, accelerator)
     result = trainer.run(resume)
     if accelerator.is_main_process:

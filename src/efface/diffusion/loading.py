@@ -73,24 +73,41 @@ def build_denoiser(
 
 
 def _load_scheduler(info: ModelInfo) -> Any:
-    name = (info.index.get("scheduler") or [None, None])[1]
+    entry = info.index.get("scheduler")
+    name = entry[1] if isinstance(entry, list) and len(entry) == 2 else None
     if name not in KNOWN_SCHEDULERS:
         raise ModelError(
             f"{info.source} uses the scheduler {name}, which is not known to efface: allowed are "
             f"{', '.join(KNOWN_SCHEDULERS)}."
         )
-    return getattr(diffusers, name).from_pretrained(info.folder, subfolder="scheduler")
+    try:
+        return getattr(diffusers, name).from_pretrained(info.folder, subfolder="scheduler")
+    except (OSError, ValueError, TypeError) as error:
+        raise ModelError(f"{info.folder / 'scheduler'} could not be loaded: {_first_line(error)}") from error
 
 
 def _from_pretrained(kind: Any, folder: Path, subfolder: str) -> Any:
     try:
-        model = kind.from_pretrained(
-            folder, subfolder=subfolder, use_safetensors=True, dtype=torch.float32
+        model, loaded = kind.from_pretrained(
+            folder,
+            subfolder=subfolder,
+            use_safetensors=True,
+            dtype=torch.float32,
+            output_loading_info=True,
         )
-    except (OSError, ValueError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ModelError(f"{folder / subfolder} could not be loaded: {reason}") from error
+    except (OSError, ValueError, RuntimeError, TypeError) as error:
+        raise ModelError(f"{folder / subfolder} could not be loaded: {_first_line(error)}") from error
+    if loaded["missing_keys"]:
+        # diffusers would go on with random numbers in their place.
+        raise ModelError(
+            f"{folder / subfolder} lacks {len(loaded['missing_keys'])} weights, "
+            f"{sorted(loaded['missing_keys'])[0]} among them: copy or save the model again."
+        )
     return model.eval()
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]
 
 
 def default_sampler(info: ModelInfo, denoiser: Denoiser, guidance: float = 1.0) -> Sampler:
@@ -171,6 +188,8 @@ def _write(
         pipeline = "DiTPipeline"
         denoiser.codec.vae.save_pretrained(folder / "vae", safe_serialization=True)
         entries |= {"vae": ["diffusers", "AutoencoderKL"], "id2label": index.get("id2label")}
+        if isinstance(sampler, OneStep):
+            entries |= extra  # read by efface; the stock pipeline ignores it with a warning
     elif isinstance(denoiser, ClassDenoiser):
         pipeline = ["pipeline", "ClassConditionalPipeline"]
         shutil.copyfile(CLASS_PIPELINE, folder / "pipeline.py")

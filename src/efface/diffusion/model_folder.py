@@ -43,8 +43,8 @@ def inspect_model(model: str | Path, null_label: int | None = None) -> ModelInfo
     component, network_class = _find_network(index, folder)
     config = _read_json(folder / component / "config.json", "it describes the network")
     classes, null = _read_classes(network_class, config, index, null_label)
-    for subfolder in (component, "vae"):
-        if subfolder in index:
+    for subfolder in (component, f"{component}_ema", "vae"):
+        if subfolder in index or (folder / subfolder).is_dir():
             check_weights(folder / subfolder)
     return ModelInfo(
         source=str(model),
@@ -54,8 +54,8 @@ def inspect_model(model: str | Path, null_label: int | None = None) -> ModelInfo
         vae=bool(index.get("vae")),
         num_classes=classes,
         null_label=null,
-        default_steps=int(index.get("default_steps", 50)),
-        input_scale=float(index.get("input_scale", 1.0)),
+        default_steps=int(_read_number(index, "default_steps", 50, folder)),
+        input_scale=float(_read_number(index, "input_scale", 1.0, folder)),
         index=index,
     )
 
@@ -108,6 +108,13 @@ def _read_json(path: Path, why: str) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ModelError(f"{path} does not hold a JSON object: write the model anew.")
     return content
+
+
+def _read_number(index: dict[str, Any], key: str, default: float, folder: Path) -> float:
+    value = index.get(key, default)
+    if not isinstance(value, int | float) or not value > 0:
+        raise ModelError(f"{folder}/model_index.json gives {key} as {value!r}: a number above 0 is needed.")
+    return value
 
 
 def _find_network(index: dict[str, Any], folder: Path) -> tuple[str, str]:
@@ -163,7 +170,7 @@ def _check_header(file: Path) -> None:
         try:
             header = json.loads(stream.read(length))
             end = max((t["data_offsets"][1] for n, t in header.items() if n != "__metadata__"), default=0)
-        except (ValueError, TypeError, KeyError, AttributeError):
+        except (ValueError, TypeError, LookupError, AttributeError):
             raise ModelError(f"{file} is no safetensors file: save the model as safetensors.") from None
     if size != 8 + length + end:
         raise ModelError(

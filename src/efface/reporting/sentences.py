@@ -74,7 +74,7 @@ def headline(record: RunRecord, findings: Findings, subject: Subject) -> str:
 def _unmeasured_headline(kept: Kept, subject: Subject) -> str:
     unknown = f"whether {subject.forgotten} {subject.verb} gone"
     if kept == "unmeasured":
-        return f"Not measured: nobody has looked {unknown}."
+        return f"Not measured: it is not known {unknown}."
     return f"Not measured: {unknown}.{_rest(kept, subject.others)}"
 
 

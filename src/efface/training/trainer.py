@@ -107,7 +107,7 @@ class Trainer:
         forget_rows: int = 0,
         accelerator: Accelerator | None = None,
     ) -> None:
-        self.accelerator = accelerator or Accelerator(mixed_precision=config.mixed_precision)
+        self.accelerator = accelerator or Accelerator()
         self.method, self.source, self.config, self.folder = method, source, config, folder
         self.forget_rows = forget_rows
         self._check_divisible()
@@ -197,7 +197,10 @@ class Trainer:
                 last = micro == len(shards) - 1
                 sync = contextlib.nullcontext() if last else accelerator.no_sync(trained.wrapped)
                 with sync:
-                    with accelerator.autocast():
+                    # Not Accelerate's own: that is fixed for a whole process.
+                    with torch.autocast(
+                        accelerator.device.type, torch.bfloat16, config.mixed_precision == "bf16"
+                    ):
                         terms = self.method.loss(phase, ctx)
                     accelerator.backward(terms.total / config.accumulation)
                 forget = terms.retain.new_zeros(()) if terms.forget is None else terms.forget

@@ -1,0 +1,187 @@
+"""What a folder says about itself, and what is refused before any weight is read."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import struct
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from efface.diffusion.loading import save_pipeline
+from efface.diffusion.model_folder import check_weights, inspect_model
+from efface.diffusion.sampling import OneStep
+from efface.errors import ModelError
+
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+
+
+@pytest.fixture
+def folder(tiny_model, tmp_path) -> Path:
+    """A pipeline folder to break."""
+    return shutil.copytree(tiny_model, tmp_path / "model")
+
+
+def edit(path: Path, **changes: object) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_a_class_model_tells_its_labels(folder):
+    info = inspect_model(folder)
+    assert (info.component, info.network_class) == ("unet", "UNet2DModel")
+    assert (info.num_classes, info.null_label) == (10, 10)
+    assert (info.vae, info.default_steps, info.input_scale) == (False, 50, 1.0)
+    assert info.source == str(folder)
+
+
+def test_an_unconditional_model_has_no_labels(tiny_unet, tmp_path):
+    save_pipeline(tiny_unet(conditional=False), tmp_path / "model")
+    info = inspect_model(tmp_path / "model")
+    assert (info.num_classes, info.null_label) == (None, None)
+
+
+def test_a_latent_transformer_tells_its_labels(tiny_dit, tmp_path):
+    save_pipeline(tiny_dit(), tmp_path / "model")
+    info = inspect_model(tmp_path / "model")
+    assert (info.component, info.network_class) == ("transformer", "DiTTransformer2DModel")
+    assert (info.vae, info.num_classes, info.null_label) == (True, 10, 10)
+
+
+def test_a_one_step_generator_tells_its_steps_and_scale(tiny_unet, tmp_path):
+    save_pipeline(tiny_unet(), tmp_path / "model", OneStep(440, 0.9286))
+    info = inspect_model(tmp_path / "model")
+    assert (info.default_steps, info.input_scale) == (1, 0.9286)
+
+
+def test_without_a_null_label_every_embedding_is_a_label(folder):
+    edit(folder / "model_index.json", null_label=None)
+    assert (inspect_model(folder).num_classes, inspect_model(folder).null_label) == (11, None)
+    given = inspect_model(folder, null_label=10)
+    assert (given.num_classes, given.null_label) == (10, 10)
+
+
+def test_only_the_last_embedding_can_be_the_null_label(folder):
+    with pytest.raises(ModelError, match="null label 3 does not fit: the model has labels 0 to 10"):
+        inspect_model(folder, null_label=3)
+
+
+def test_pickles_are_refused_before_they_are_opened(folder):
+    (folder / "unet" / WEIGHTS).unlink()
+    torch.save({"a": torch.zeros(1)}, folder / "unet" / "diffusion_pytorch_model.bin")
+    with pytest.raises(ModelError, match="unet holds diffusion_pytorch_model.bin, a pickle"):
+        inspect_model(folder)
+    with pytest.raises(ModelError, match="weights.ckpt is a pickle"):
+        inspect_model(folder / "weights.ckpt")
+
+
+def test_missing_weights_are_named(folder):
+    (folder / "unet" / WEIGHTS).unlink()
+    with pytest.raises(ModelError, match=f"{folder}/unet holds no weights"):
+        inspect_model(folder)
+
+
+@pytest.mark.parametrize("kept", [0, 5, 8, 100, -100, -1])
+def test_truncated_weights_are_named(folder, kept):
+    path = folder / "unet" / WEIGHTS
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(ModelError, match=f"{path} is truncated"):
+        inspect_model(folder)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [b"not json", b"[1, 2]", b'{"a": 3}', b'{"a": {"data_offsets": []}}', b'{"a": {}}', b"\xff\xfe{}"],
+)
+def test_garbled_headers_are_named(tmp_path, header):
+    file = tmp_path / "weights.safetensors"
+    file.write_bytes(struct.pack("<Q", len(header)) + header)
+    with pytest.raises(ModelError, match=f"{file} is no safetensors file"):
+        check_weights(tmp_path)
+
+
+def test_every_shard_is_checked(tmp_path):
+    for name in ("a.safetensors", "b.safetensors"):
+        save_file({"w": torch.zeros(10)}, tmp_path / name)
+    check_weights(tmp_path)
+    with (tmp_path / "b.safetensors").open("ab") as stream:
+        stream.write(b"x")
+    with pytest.raises(ModelError, match="b.safetensors"):
+        check_weights(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["model_index.json", "unet/config.json"])
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (None, "is missing"),
+        (b"{'a': 1", "is not valid JSON"),
+        (b"\xff\xfe", "is not valid JSON"),
+        (b"[1, 2]", "does not hold a JSON object"),
+    ],
+)
+def test_missing_and_garbled_json_is_named(folder, name, content, sentence):
+    path = folder / name
+    if content is None:
+        path.unlink()
+    else:
+        path.write_bytes(content)
+    with pytest.raises(ModelError, match=f"{path} {sentence}"):
+        inspect_model(folder)
+
+
+@pytest.mark.parametrize("key", ["default_steps", "input_scale"])
+@pytest.mark.parametrize("value", ["many", [1], None])
+def test_garbled_numbers_in_the_index_are_named(folder, key, value):
+    edit(folder / "model_index.json", **{key: value})
+    with pytest.raises(ModelError, match=f"model_index.json.*{key}"):
+        inspect_model(folder)
+
+
+def test_unknown_networks_are_named(folder):
+    edit(folder / "model_index.json", unet=["diffusers", "UNet2DConditionModel"])
+    with pytest.raises(ModelError, match="holds a UNet2DConditionModel: efface works on UNet2DModel"):
+        inspect_model(folder)
+
+
+@pytest.mark.parametrize("entry", [None, "UNet2DModel", ["diffusers"]])
+def test_an_index_without_a_network_is_named(folder, entry):
+    edit(folder / "model_index.json", unet=entry)
+    with pytest.raises(ModelError, match=f"{folder}/model_index.json names no unet"):
+        inspect_model(folder)
+
+
+def test_latent_models_without_weights_of_the_vae_are_named(tiny_dit, tmp_path):
+    save_pipeline(tiny_dit(), tmp_path / "model")
+    (tmp_path / "model" / "vae" / WEIGHTS).unlink()
+    with pytest.raises(ModelError, match="model/vae holds no weights"):
+        inspect_model(tmp_path / "model")
+
+
+def test_unknown_zoo_names_are_told_what_there_is():
+    with pytest.raises(ModelError, match="zoo:nothing does not ship with efface"):
+        inspect_model("zoo:nothing")
+
+
+@pytest.mark.parametrize("model", ["/no/such/folder", "./nothing/here", "nothing", "a/b/c", "../x/y"])
+def test_unknown_paths_are_named(model):
+    with pytest.raises(ModelError, match=f"no model at {model}: give a diffusers pipeline folder"):
+        inspect_model(model)
+
+
+def test_a_file_is_no_model(tmp_path):
+    (tmp_path / "model.safetensors").touch()
+    with pytest.raises(ModelError, match="no model at"):
+        inspect_model(tmp_path / "model.safetensors")
+
+
+def test_an_empty_folder_is_no_model(tmp_path):
+    with pytest.raises(ModelError, match=f"{tmp_path}/model_index.json is missing"):
+        inspect_model(tmp_path)
+
+
+def test_hub_names_that_cannot_be_had_are_named():
+    with pytest.raises(ModelError, match="no-one/no-such-model is no local folder and could not"):
+        inspect_model("no-one/no-such-model")  # offline by conftest.py

@@ -1,0 +1,144 @@
+"""Run folders as efface writes them, with numbers chosen by the test."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from efface.records import Evaluation, Result, RunRecord, Value, write_json
+
+Triple = tuple[float, float, float]
+RunMaker = Callable[..., Path]
+
+
+def make_record(**changes: Any) -> RunRecord:
+    fields: dict[str, Any] = {
+        "status": "finished",
+        "request": {"kind": "class", "labels": [4], "replacement": [9]},
+        "model": {
+            "source": "zoo:digits",
+            "network": "UNet2DModel",
+            "classes": 10,
+            "null_label": 10,
+            "weights": {"unet/model.safetensors": "9f" * 32},
+        },
+        "settings": {
+            "method": {"name": "sfd", "mixture": 0.5},
+            "train": {"steps": 2000, "seed": 0, "guard_tolerance": 0.25},
+            "evaluate": {"baseline_steps": 50, "guidance": 1.0},
+        },
+        "sampler": {"text": "one step from timestep 790", "passes": 1},
+        "versions": {"efface": "0.1.0", "torch": "2.9.1"},
+        "hardware": {"machine": "x86_64", "cores": 2, "threads": 2, "gpus": []},
+        "started": "2026-03-02T09:14:05+00:00",
+        "finished": "2026-03-02T09:17:30+00:00",
+        "seconds": 204.3,
+        "steps": 2000,
+        "images_per_second": 1566.2,
+        "output": {"unet/model.safetensors": "4c" * 32},
+        "guard": [{"step": 100, "distance": 1.2}, {"step": 200, "distance": 0.1}],
+    }
+    return RunRecord(**fields | changes)
+
+
+def make_result(
+    metric: str,
+    own: Triple,
+    baseline: Triple,
+    unit: str = "share of samples",
+    one_step: Triple | None = None,
+) -> Result:
+    def value(triple: Triple) -> Value:
+        return Value(value=triple[0], low=triple[1], high=triple[2])
+
+    return Result(
+        metric=metric,
+        **value(own).model_dump(),
+        unit=unit,
+        higher_is_better=metric != "fid",
+        samples=500,
+        seeds=[1000, 1499],
+        protocol="result: one step; untouched model: 50 DDIM steps",
+        baseline=value(baseline),
+        baseline_one_step=None if one_step is None else value(one_step),
+    )
+
+
+def make_evaluation(
+    unlearning: Triple | None = (0.99, 0.97, 0.998),
+    retained: Triple | None = (0.98, 0.97, 0.99),
+    fid: Triple | None = (6.0, 5.5, 6.5),
+) -> Evaluation:
+    """The untouched model draws the forgotten class in 99.4 % and the others in 98 %, FID 5.9."""
+    results = []
+    if unlearning is not None:
+        baseline = (0.006, 0.002, 0.017)
+        one_step = (0.92, 0.9, 0.94)
+        results.append(make_result("unlearning_accuracy", unlearning, baseline, one_step=one_step))
+    if retained is not None:
+        results.append(make_result("retained_accuracy", retained, (0.98, 0.97, 0.99)))
+    if fid is not None:
+        results.append(make_result("fid", fid, (5.9, 5.4, 6.4), "squared feature distance"))
+    judge = {"name": "digits judge", "held_out_accuracy": 0.983, "held_out_images": 360}
+    return Evaluation(results=results, judge=judge)
+
+
+def write_pictures(folder: Path, names: list[str] | None = None) -> None:
+    folder.mkdir(parents=True)
+    pixels = np.arange(80 * 80, dtype=np.uint8).reshape(80, 80)
+    for name in ("before", "after"):
+        Image.fromarray(pixels).save(folder / f"{name}.png")
+    grid = {
+        "labels": list(range(10)),
+        "names": names or [str(label) for label in range(10)],
+        "columns": 10,
+        "forgotten": [4],
+        "tile": 8,
+        "before": "50 DDIM steps, guidance 1",
+        "after": "one step from timestep 790",
+    }
+    (folder / "grid.json").write_text(json.dumps(grid), encoding="utf-8")
+
+
+def metric_lines(steps: int = 300) -> str:
+    lines = []
+    for step in range(10, steps + 1, 10):
+        values = {
+            "fake_score_retain_loss": 3.0 / step + 2,
+            "fake_score_forget_loss": 4.0 / step + 2,
+            "fake_score_gradient_norm": 1.5,
+            "student_retain_loss": 900.0 / step,
+            "student_forget_loss": -2.0,
+            "student_gradient_norm": 2.5,
+            "images_per_second": 1500.0,
+        }
+        lines.append(json.dumps({"step": step, **values}))
+    return "".join(f"{line}\n" for line in lines)
+
+
+@pytest.fixture
+def make_run(tmp_path: Path) -> RunMaker:
+    """Write a run folder: make_run(name, record=..., evaluation=None for none, names=...)."""
+
+    def make(
+        name: str = "run",
+        record: RunRecord | None = None,
+        evaluation: Evaluation | None = make_evaluation(),  # noqa: B008
+        names: list[str] | None = None,
+    ) -> Path:
+        folder = tmp_path / name
+        folder.mkdir()
+        write_json(folder / "record.json", record or make_record())
+        if evaluation is not None:
+            write_json(folder / "evaluation.json", evaluation)
+        write_pictures(folder / "samples", names)
+        (folder / "metrics.jsonl").write_text(metric_lines(), encoding="utf-8")
+        return folder
+
+    return make

@@ -1,0 +1,238 @@
+"""The page: self-contained, safe against what it is given, the same every time."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from tests.reporting.conftest import RunMaker, make_evaluation, make_record, make_result
+
+from efface.errors import DataError
+from efface.records import Evaluation
+from efface.reporting import write_report
+from efface.reporting.run_folder import read_curves
+
+HOSTILE = [
+    "<script>alert(1)</script>",
+    "\"'><img src=x onerror=alert(1)>",
+    "javascript:alert(1)",
+    "{{ 7 * 7 }}{% raw %}",
+    "</style></title><svg onload=alert(1)>",
+    "`<b>`",
+]
+VOID = {"meta", "img", "input", "line", "circle", "path", "polyline", "polygon", "br"}
+URL_ATTRIBUTES = {"href", "src", "action", "xlink:href", "srcset", "data", "poster"}
+
+
+class Page(HTMLParser):
+    """Elements, their attributes, and the text of scripts."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.scripts: list[str] = []
+        self.text = ""
+        self.open: list[str] = []
+        self.feed(path.read_text(encoding="utf-8"))
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag == "script":
+            self.scripts.append("")
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] == "script":
+            self.scripts[-1] += data
+        elif self.open and self.open[-1] != "style":
+            self.text += data
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+def assert_safe(page: Page) -> None:
+    assert page.open == []
+    assert len(page.scripts) == 1
+    for _, attributes in page.elements:
+        assert not [name for name in attributes if name.startswith("on")]
+        for name in URL_ATTRIBUTES & attributes.keys():
+            assert re.match(r"(data:image/png;base64,|#run-\d+$)", attributes[name] or "")
+    policies = [m["content"] for m in page.all("meta") if "http-equiv" in m]
+    assert len(policies) == 1 and policies[0] is not None
+    digest = hashlib.sha256(page.scripts[0].encode()).digest()
+    assert f"script-src 'sha256-{base64.b64encode(digest).decode()}'" in policies[0]
+    assert "default-src 'none'" in policies[0]
+
+
+@pytest.fixture
+def report(tmp_path: Path) -> Callable[..., Page]:
+    return lambda *runs: Page(write_report(runs, tmp_path / "report.html"))
+
+
+def test_a_page_holds_everything_and_loads_nothing(make_run: RunMaker, report):
+    run = make_run()
+    page = report(run)
+    assert_safe(page)
+    text = (run.parent / "report.html").read_text(encoding="utf-8")
+    assert not re.search(r"(https?:)?//[\w.-]+\.\w", text)
+    assert "@import" not in text and "url(" not in text
+    assert [len(page.all(tag)) for tag in ("h1", "img", "table")] == [1, 2, 1]
+    for said in ("almost never drawn", "What is not claimed", "No attack was run", "98.3", "360"):
+        assert said in page.text
+    assert "9f" * 32 in page.text and "4c" * 32 in page.text
+
+
+def test_the_slider_is_a_labelled_range(make_run: RunMaker, report):
+    page = report(make_run())
+    assert [attributes["type"] for attributes in page.all("input")] == ["range"]
+    assert "Slide to compare" in page.text
+
+
+def test_headings_do_not_skip_a_level(make_run: RunMaker, report):
+    page = report(make_run("a"), make_run("b"))
+    levels = [int(tag[1]) for tag, _ in page.elements if re.fullmatch(r"h[1-6]", tag)]
+    assert levels[0] == 1 and levels.count(1) == 1
+    assert all(b - a <= 1 for a, b in zip(levels, levels[1:], strict=False))
+
+
+@pytest.mark.parametrize("evil", HOSTILE)
+def test_hostile_text_comes_out_as_text(make_run: RunMaker, report, evil: str):
+    record = make_record(
+        model={"source": evil, "classes": 10, evil: evil, "weights": {evil: evil}},
+        settings={"method": {"name": evil, evil: evil}, "train": {evil: [evil]}},
+        sampler={"text": evil, "passes": 1},
+        versions={"efface": evil, evil: evil},
+        hardware={"gpus": [evil]},
+        started=evil,
+        status="collapsed",
+        note=evil,
+    )
+    evaluation = make_evaluation()
+    evil_result = make_result(evil, (0.5, 0.4, 0.6), (0.5, 0.4, 0.6), unit=evil)
+    evil_result.protocol = evil
+    evaluation.results.append(evil_result)
+    run = make_run(record=record, evaluation=evaluation, names=[evil] * 10)
+    evil_losses = {"step": 1, f"{evil}_retain_loss": 1.0, f"{evil}_gradient_norm": 2.0}
+    (run / "metrics.jsonl").write_text(json.dumps(evil_losses), encoding="utf-8")
+    for page in (report(run), report(run, run)):
+        assert_safe(page)
+        assert evil.replace("`", "") in page.text.replace("`", "")
+
+
+def test_a_name_that_utf_8_cannot_write_does_not_stop_the_report(make_run: RunMaker, report):
+    assert_safe(report(make_run(os.fsdecode(b"run-\xff"))))
+
+
+def test_several_runs_are_compared_first(make_run: RunMaker, report):
+    damaged = make_evaluation(retained=(0.7, 0.67, 0.73))
+    page = report(make_run("good"), make_run("bad", evaluation=damaged))
+    assert_safe(page)
+    assert [a["href"] for a in page.all("a")] == ["#run-1", "#run-2"]
+    assert [a["id"] for a in page.all("article")] == ["run-1", "run-2"]
+    assert "2 runs side by side" in page.text
+    ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+
+
+@pytest.mark.parametrize("missing", ["before.png", "after.png", "grid.json"])
+def test_missing_pictures_leave_the_section_out(make_run: RunMaker, report, missing: str):
+    run = make_run()
+    (run / "samples" / missing).unlink()
+    page = report(run)
+    assert_safe(page)
+    assert page.all("img") == [] and "Before and after" not in page.text
+
+
+@pytest.mark.parametrize("content", [b"<svg onload='alert(1)'/>", b"\x89PNG\r\n\x1a\n", b"GIF89a"])
+def test_what_is_no_png_is_refused(make_run: RunMaker, report, content: bytes):
+    run = make_run()
+    (run / "samples" / "after.png").write_bytes(content)
+    with pytest.raises(DataError, match="no sound PNG"):
+        report(run)
+
+
+def test_a_wrong_grid_is_refused(make_run: RunMaker, report):
+    run = make_run()
+    (run / "samples" / "grid.json").write_text('{"labels": [1]}', encoding="utf-8")
+    with pytest.raises(DataError, match="does not describe the pictures"):
+        report(run)
+
+
+def test_a_cut_off_log_loses_its_last_line_only(tmp_path: Path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1, "a": 2.0}\n{"step": 2, "a": NaN, "b": 1}\n{"step": 3, "a', "utf-8")
+    assert read_curves(path) == {"a": [(1.0, 2.0)], "b": [(2.0, 1.0)]}
+    assert read_curves(tmp_path / "none.jsonl") == {}
+
+
+def test_an_unmeasured_run_has_a_page(make_run: RunMaker, report):
+    for page in (report(make_run("a", evaluation=None)),
+                 report(make_run("b", evaluation=Evaluation(results=[])))):  # fmt: skip
+        assert_safe(page)
+        assert page.all("table") == []
+        assert "Not measured" in page.text and "not evidence" in page.text
+
+
+def test_a_bare_record_is_enough(make_run: RunMaker, report):
+    record = make_record(
+        status="running", request={"kind": "train"}, model={"source": None}, settings={},
+        sampler={}, versions={}, hardware={}, finished=None, seconds=None, steps=None,
+        images_per_second=None, output={}, guard=[],
+    )  # fmt: skip
+    run = make_run(record=record, evaluation=None)
+    (run / "metrics.jsonl").unlink()
+    assert_safe(report(run))
+
+
+def test_the_same_input_gives_the_same_bytes(make_run: RunMaker, tmp_path: Path):
+    run = make_run()
+    first = write_report([run], tmp_path / "a.html").read_bytes()
+    assert write_report([run], tmp_path / "deep" / "b.html").read_bytes() == first
+
+
+def test_a_failed_report_leaves_the_old_one(make_run: RunMaker, tmp_path: Path):
+    run, out = make_run(), tmp_path / "report.html"
+    write_report([run], out)
+    before = out.read_bytes()
+    (run / "record.json").write_text("{", encoding="utf-8")
+    with pytest.raises(DataError):
+        write_report([run], out)
+    assert out.read_bytes() == before
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_a_page_that_cannot_be_written_says_so(make_run: RunMaker, tmp_path: Path):
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(DataError, match="cannot be written"):
+        write_report([make_run()], tmp_path / "folder")
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_no_run_and_no_record_are_refused(tmp_path: Path):
+    with pytest.raises(DataError, match="no run was given"):
+        write_report([], tmp_path / "report.html")
+    with pytest.raises(DataError, match="missing"):
+        write_report([tmp_path], tmp_path / "report.html")
+
+
+def test_reporting_imports_no_torch():
+    code = "import sys, efface.reporting; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

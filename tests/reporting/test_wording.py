@@ -1,0 +1,62 @@
+"""Numbers as a reader wants them."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from efface.reporting.wording import (
+    SPACE,
+    describe_hardware,
+    format_date,
+    format_duration,
+    format_number,
+    format_share,
+    join_words,
+)
+
+
+@pytest.mark.parametrize(
+    "value, text",
+    [
+        (1.0, "100"),
+        (0.9999, ">99.9"),
+        (0.9994, "99.9"),
+        (0.988, "98.8"),
+        (0.0001, "<0.1"),
+        (0.0, "0"),
+    ],
+)
+def test_all_and_none_are_written_only_where_exact(value: float, text: str):
+    assert format_share(value) == f"{text}{SPACE}%"
+
+
+@pytest.mark.parametrize(
+    "value, text",
+    [(6.123, "6.12"), (61.23, "61.2"), (0.01424, "0.0142"), (12345.6, "12,346"), (-0.5, "-0.500")],
+)
+def test_three_significant_digits(value: float, text: str):
+    assert format_number(value) == text
+
+
+def test_what_is_not_a_number_is_a_dash():
+    assert format_number(math.nan) == format_share(math.inf) == "–"
+
+
+@pytest.mark.parametrize(
+    "seconds, text",
+    [(3.21, "3.2 s"), (84.0, "84 s"), (204.3, "3 min 24 s"), (7260.0, "2 h 01 min")],
+)
+def test_durations(seconds: float, text: str):
+    assert format_duration(seconds).replace(SPACE, " ") == text
+
+
+def test_words():
+    assert join_words(["1", "4", "7"]) == "1, 4 and 7"
+    assert join_words([]) == ""
+    assert format_date("2026-03-02T09:14:05+00:00") == "2 March 2026"
+    assert format_date("yesterday") == "yesterday"
+    assert describe_hardware({"gpus": ["H200", "H200"]}) == "2 × H200"
+    assert describe_hardware({"gpus": [], "cores": 2}) == "2 CPU cores"
+    assert describe_hardware({}) == "hardware not recorded"

@@ -1,0 +1,152 @@
+"""Checkpoints are complete or absent, and a killed run resumes to the very same result."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from efface.errors import RunError
+from efface.training import checkpoint
+from efface.training.checkpoint import Checkpoints, ModuleState, OptimizerState
+
+FORGET = [sys.executable, "-m", "efface", "forget", "class"]
+SETTINGS = [
+    "train.steps=12",
+    "train.batch_size=8",
+    "train.checkpoint_every=3",
+    "train.log_every=1",
+    "train.learning_rate=1e-3",
+    "train.ema_decay=0.5",
+    "train.guard_every=4",
+    "method.share_student_pass=true",
+    "method.forget_share=0.5",
+]
+
+
+def command(model: Path, out: Path, *more: str) -> list[str]:
+    changes = [part for setting in SETTINGS for part in ("--set", setting)]
+    where = [str(model), "--label", "0", "--replace", "1", "--out", str(out)]
+    return [*FORGET, *where, *changes, "--no-evaluate", *more]
+
+
+def run(arguments: list[str]) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        arguments, capture_output=True, text=True, env=environment, timeout=200, check=False
+    )
+
+
+def test_state_goes_through_a_checkpoint_unchanged(tmp_path: Path) -> None:
+    def make() -> tuple[torch.nn.Module, torch.optim.Optimizer]:
+        torch.manual_seed(0)
+        module = torch.nn.Linear(3, 2)
+        return module, torch.optim.AdamW(module.parameters(), lr=0.1, fused=True)
+
+    def step(module: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        optimizer.zero_grad()
+        module(torch.ones(1, 3)).square().sum().backward()
+        optimizer.step()
+
+    module, optimizer = make()
+    step(module, optimizer)
+    objects = {"module": ModuleState(module), "optimizer": OptimizerState(optimizer)}
+    folder = Checkpoints(tmp_path).save(1, objects, {"seconds": 2.5})
+    other, other_optimizer = make()
+    others = {"module": ModuleState(other), "optimizer": OptimizerState(other_optimizer)}
+    assert Checkpoints.restore(folder, others) == {"step": 1, "seconds": 2.5}
+    for _ in range(3):
+        step(module, optimizer)
+        step(other, other_optimizer)
+    assert module.weight.equal(other.weight)
+
+
+def test_old_checkpoints_go(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path, keep=2)
+    for step in (1, 2, 3):
+        checkpoints.save(step, {"m": ModuleState(torch.nn.Linear(1, 1))}, {})
+    assert checkpoints.steps() == [2, 3]
+
+
+def test_full_disk_leaves_earlier_checkpoints_and_no_half_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoints = Checkpoints(tmp_path)
+    objects = {"m": ModuleState(torch.nn.Linear(1, 1))}
+    checkpoints.save(1, objects, {})
+
+    def full(tensors: object, path: Path) -> None:
+        Path(path).write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "save_file", full)
+    with pytest.raises(RunError, match="No space left on device"):
+        checkpoints.save(2, objects, {})
+    assert [p.name for p in tmp_path.iterdir()] == ["step_00000001"]
+
+
+def test_part_of_a_checkpoint_is_never_taken_for_one(tmp_path: Path) -> None:
+    (tmp_path / ".part_00000009").mkdir()
+    assert Checkpoints(tmp_path).latest() is None
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    result = run(command(tiny_model, out))
+    assert result.returncode == 0, result.stderr
+    return out
+
+
+@pytest.mark.parametrize("kill_after_step", [2, 7])
+def test_killed_run_resumes_to_bit_identical_weights(
+    kill_after_step: int, tiny_model: Path, uninterrupted: Path, tmp_path: Path
+) -> None:
+    """kill -9 at whatever moment comes after a step was logged, twice, then resume."""
+    out = tmp_path / "killed"
+    for attempt, step in enumerate((kill_after_step, kill_after_step + 3)):
+        more = ["--resume"] if attempt else []
+        process = subprocess.Popen(
+            command(tiny_model, out, *more),
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        log, deadline = out / "metrics.jsonl", time.monotonic() + 120
+        while process.poll() is None and time.monotonic() < deadline:
+            if log.exists() and f'{{"step": {step},' in log.read_text():
+                break
+            time.sleep(0.002)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    result = run(command(tiny_model, out, "--resume"))
+    assert result.returncode == 0, result.stderr
+    name = "pipeline/unet/diffusion_pytorch_model.safetensors"
+    own, whole = load_file(out / name), load_file(uninterrupted / name)
+    assert own.keys() == whole.keys()
+    for key, tensor in whole.items():
+        assert own[key].equal(tensor), key
+    steps = [line.split(",")[0] for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert steps == [f'{{"step": {i}' for i in range(1, 13)]
+
+
+def test_resuming_a_finished_run_changes_nothing(tiny_model: Path, uninterrupted: Path) -> None:
+    before = (uninterrupted / "record.json").read_bytes()
+    result = run(command(tiny_model, uninterrupted, "--resume"))
+    assert result.returncode == 0, result.stderr
+    assert (uninterrupted / "record.json").read_bytes() == before
+
+
+def test_resuming_another_run_is_refused(tiny_model: Path, uninterrupted: Path) -> None:
+    result = run(command(tiny_model, uninterrupted, "--resume", "--set", "train.seed=5"))
+    assert result.returncode == 1
+    assert "another settings" in result.stderr
+    assert "Traceback" not in result.stderr
