@@ -116,7 +116,9 @@ def check(run: dict[str, Any], expected: dict[str, dict[str, Any]]) -> dict[str,
         for kind, limit in bar.items():
             number = result["baseline"]["value"] if limit == "baseline" else limit
             value = result["value"]
-            bars[f"{metric} {kind} {limit}"] = value >= number if kind == "at_least" else value <= number
+            bars[f"{metric} {kind} {limit}"] = (
+                value >= number if kind == "at_least" else value <= number
+            )
     return bars
 
 

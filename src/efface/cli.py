@@ -148,7 +148,9 @@ def judge(
 def sample(
     model: Model,
     out: Annotated[Path, typer.Option(help="A new folder for the PNG files.")],
-    label: Annotated[list[int] | None, typer.Option(help="A label. Repeatable; default: all.")] = None,
+    label: Annotated[
+        list[int] | None, typer.Option(help="A label. Repeatable; default: all.")
+    ] = None,
     count: Annotated[int, typer.Option(min=1, help="Images per label.")] = 10,
     seed: Annotated[int, typer.Option(help="Image i has seed SEED + i.")] = 0,
     steps: Annotated[
@@ -254,7 +256,9 @@ def main() -> None:
     try:
         app()
     except EffaceError as error:
-        Console(stderr=True).print(f"efface: {error}", markup=False, highlight=False, soft_wrap=True)
+        Console(stderr=True).print(
+            f"efface: {error}", markup=False, highlight=False, soft_wrap=True
+        )
         sys.exit(1)
     except OSError as error:
         if error.errno != errno.ENOSPC:

@@ -34,7 +34,9 @@ class EvaluateConfig:
     def __post_init__(self) -> None:
         for name in ("forget_samples", "retain_samples", "baseline_steps", "batch_size"):
             if getattr(self, name) < 1:
-                raise ConfigError(f"evaluate.{name} is {getattr(self, name)}: give a number above 0.")
+                raise ConfigError(
+                    f"evaluate.{name} is {getattr(self, name)}: give a number above 0."
+                )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +104,9 @@ def read_settings(
         _apply(given, change)
     named = given["method"].pop("name", None) if "method" in given else None
     if method is not None and named is not None and method != named:
-        raise ConfigError(f"the recipe is for method {named!r} but {method!r} was asked for: drop one.")
+        raise ConfigError(
+            f"the recipe is for method {named!r} but {method!r} was asked for: drop one."
+        )
     name = method or named or "sfd"
     kind = resolve(name)
     train = dict(kind.train_defaults) | given.get("train", {})
@@ -136,7 +140,9 @@ def _apply(given: dict[str, dict[str, Any]], change: str) -> None:
     key, equals, text = change.partition("=")
     section, dot, name = key.strip().partition(".")
     if not (equals and dot and name):
-        raise ConfigError(f"--set {change!r} is not understood: write SECTION.NAME=VALUE, as train.steps=500.")
+        raise ConfigError(
+            f"--set {change!r} is not understood: write SECTION.NAME=VALUE, as train.steps=500."
+        )
     _check_section(section, "with --set")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
@@ -147,7 +153,9 @@ def _apply(given: dict[str, dict[str, Any]], change: str) -> None:
 
 def _check_section(section: str, where: str) -> None:
     if section not in SECTIONS:
-        raise ConfigError(f"section {section!r} {where} is unknown: there is {', '.join(SECTIONS)}.")
+        raise ConfigError(
+            f"section {section!r} {where} is unknown: there is {', '.join(SECTIONS)}."
+        )
 
 
 def _build(kind: Any, values: Mapping[str, Any], section: str) -> Any:

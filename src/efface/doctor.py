@@ -24,7 +24,11 @@ def examine() -> list[Finding]:
         devices = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
         where = ", ".join(devices) or f"CPU with {torch.get_num_threads()} threads"
         findings.append(Finding(True, f"runs on {where}"))
-    for extra, module in (("data", "datasets"), ("metrics", "torchmetrics"), ("track", "tensorboard")):
+    for extra, module in (
+        ("data", "datasets"),
+        ("metrics", "torchmetrics"),
+        ("track", "tensorboard"),
+    ):
         present = importlib.util.find_spec(module) is not None
         state = "present" if present else f"absent: pip install 'efface[{extra}]' if you need it"
         findings.append(Finding(True, f"extra '{extra}': {state}"))

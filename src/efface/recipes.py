@@ -46,7 +46,9 @@ def train(
     accelerator = Accelerator()
     source = _image_source(settings, images, denoiser, accelerator.device)
     networks = {"student": denoiser}
-    result = Trainer(settings.method, networks, source, settings.train, out, 0, accelerator).run(resume)
+    result = Trainer(settings.method, networks, source, settings.train, out, 0, accelerator).run(
+        resume
+    )
     if accelerator.is_main_process:
         save_pipeline(result.denoiser.to("cpu"), out / "pipeline")
         write_json(out / "record.json", finished_record(record, result, MultiStep(), out))

@@ -40,7 +40,9 @@ class ForgetClass(BaseModel):
                 "must be a label that stays."
             )
         if len(self.labels) == classes:
-            raise RequestError(f"all {classes} labels were to be forgotten: at least one must stay.")
+            raise RequestError(
+                f"all {classes} labels were to be forgotten: at least one must stay."
+            )
 
     def retained(self, classes: int) -> list[int]:
         return [label for label in range(classes) if label not in self.labels]

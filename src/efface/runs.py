@@ -242,7 +242,9 @@ def _open(out: Path, record: RunRecord, resume: bool, overwrite: bool) -> str:
         out.mkdir(parents=True, exist_ok=True)
         write_json(out / "record.json", record)
     except OSError as error:
-        raise RequestError(f"{out} cannot be written ({error.strerror}): give another folder.") from error
+        raise RequestError(
+            f"{out} cannot be written ({error.strerror}): give another folder."
+        ) from error
     return state
 
 
@@ -259,7 +261,9 @@ def _trainer(
     if start is not None:
         _start_from(networks, Path(start), method)
     everything = list(range(denoiser.num_classes))
-    retained = request.retained(denoiser.num_classes) if isinstance(request, ForgetClass) else everything
+    retained = (
+        request.retained(denoiser.num_classes) if isinstance(request, ForgetClass) else everything
+    )
     forgotten = list(request.labels) if isinstance(request, ForgetClass) else []
     replacement = request.replacement if isinstance(request, ForgetClass) else ()
     forget_rows = round(method.forget_share * config.batch_size) if forgotten else 0

@@ -100,7 +100,10 @@ def test_bfloat16_networks_predict_in_float32(tiny_unet):
     denoiser = tiny_unet()
     x_t, t = noisy(denoiser, 2)
     with torch.autocast("cpu", torch.bfloat16):
-        assert denoiser.network(x_t, t, class_labels=torch.tensor([1, 2])).sample.dtype == torch.bfloat16
+        assert (
+            denoiser.network(x_t, t, class_labels=torch.tensor([1, 2])).sample.dtype
+            == torch.bfloat16
+        )
         for guidance in (1.0, 2.0):
             prediction = denoiser(x_t, t, denoiser.encode([1, 2]), guidance)
             assert prediction.output.dtype == prediction.x0.dtype == torch.float32
@@ -131,7 +134,9 @@ def test_models_without_a_null_label_take_no_guidance(tiny_unet):
 
 @pytest.mark.parametrize("label", [-1, 10, 12])
 def test_unknown_labels_are_refused(tiny_unet, label):
-    with pytest.raises(RequestError, match=f"label {label} is unknown: this model has labels 0 to 9"):
+    with pytest.raises(
+        RequestError, match=f"label {label} is unknown: this model has labels 0 to 9"
+    ):
         tiny_unet().encode([3, label])
 
 
@@ -163,7 +168,9 @@ def test_frozen_copies_take_no_gradient_and_leave_the_original_trainable(denoise
     assert not frozen.network.training
     assert not any(p.requires_grad for p in frozen.network.parameters())
     assert denoiser.network.training
-    assert all(p.requires_grad for p in denoiser.clone().network.parameters() if p.is_floating_point())
+    assert all(
+        p.requires_grad for p in denoiser.clone().network.parameters() if p.is_floating_point()
+    )
 
 
 def test_gradient_flows_through_a_frozen_network_to_its_input(tiny_unet):

@@ -123,12 +123,13 @@ def test_the_one_step_sampler_travels_with_the_weights(tiny_unet, tmp_path, kind
     assert_close(after, before, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("sampler", [OneStep(440), OneStep(440, 0.9286), OneStep(800)])
+@pytest.mark.parametrize("sampler", [OneStep(440), OneStep(440, 0.9286), OneStep(800, 0.9998)])
 def test_the_one_step_sampler_travels_with_latent_models_too(tiny_dit, tmp_path, sampler):
     denoiser = tiny_dit()
     save_pipeline(denoiser, tmp_path / "model", sampler)
     info = inspect_model(tmp_path / "model")
     loaded = load(info)
+    assert default_sampler(info, loaded) == sampler
     before = draw_images(denoiser, sampler, denoiser.encode([1, 2]), [0, 1])
     after = draw_images(loaded, default_sampler(info, loaded), loaded.encode([1, 2]), [0, 1])
     assert_close(after, before, rtol=0, atol=1e-6)
@@ -258,7 +259,9 @@ def index_scheduler(entry: object) -> Callable[[Path], None]:
 @pytest.mark.parametrize(
     ("breakage", "sentence"),
     [
-        pytest.param(break_missing_weight, "unet.*lacks.*class_embedding.weight", id="missing weight"),
+        pytest.param(
+            break_missing_weight, "unet.*lacks.*class_embedding.weight", id="missing weight"
+        ),
         pytest.param(break_shape, "unet could not be loaded.*conv_in.bias", id="wrong shape"),
         pytest.param(break_average, "unet_ema.*is truncated", id="truncated average"),
         pytest.param(break_average_pickle, "unet_ema.*pickle", id="pickled average"),

@@ -93,7 +93,14 @@ def test_truncated_weights_are_named(folder, kept):
 
 @pytest.mark.parametrize(
     "header",
-    [b"not json", b"[1, 2]", b'{"a": 3}', b'{"a": {"data_offsets": []}}', b'{"a": {}}', b"\xff\xfe{}"],
+    [
+        b"not json",
+        b"[1, 2]",
+        b'{"a": 3}',
+        b'{"a": {"data_offsets": []}}',
+        b'{"a": {}}',
+        b"\xff\xfe{}",
+    ],
 )
 def test_garbled_headers_are_named(tmp_path, header):
     file = tmp_path / "weights.safetensors"
@@ -142,7 +149,9 @@ def test_garbled_numbers_in_the_index_are_named(folder, key, value):
 
 def test_unknown_networks_are_named(folder):
     edit(folder / "model_index.json", unet=["diffusers", "UNet2DConditionModel"])
-    with pytest.raises(ModelError, match="holds a UNet2DConditionModel: efface works on UNet2DModel"):
+    with pytest.raises(
+        ModelError, match="holds a UNet2DConditionModel: efface works on UNet2DModel"
+    ):
         inspect_model(folder)
 
 
@@ -165,7 +174,9 @@ def test_unknown_zoo_names_are_told_what_there_is():
         inspect_model("zoo:nothing")
 
 
-@pytest.mark.parametrize("model", ["/no/such/folder", "./nothing/here", "nothing", "a/b/c", "../x/y"])
+@pytest.mark.parametrize(
+    "model", ["/no/such/folder", "./nothing/here", "nothing", "a/b/c", "../x/y"]
+)
 def test_unknown_paths_are_named(model):
     with pytest.raises(ModelError, match=f"no model at {model}: give a diffusers pipeline folder"):
         inspect_model(model)

@@ -25,7 +25,9 @@ def known(seed: int = 0) -> tuple[Tensor, Tensor]:
     return x0, torch.randn(4, 3, 8, 8, generator=generator)
 
 
-def output_of(kind: PredictionKind, x0: Tensor, eps: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+def output_of(
+    kind: PredictionKind, x0: Tensor, eps: Tensor, alpha: Tensor, sigma: Tensor
+) -> Tensor:
     return {"epsilon": eps, "sample": x0, "v_prediction": alpha * eps - sigma * x0}[kind]
 
 

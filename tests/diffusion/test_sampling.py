@@ -40,7 +40,10 @@ def denoiser(tiny_unet) -> Denoiser:
 
 def noise_of(denoiser: Denoiser, seeds: list[int]) -> Tensor:
     return torch.stack(
-        [torch.randn(denoiser.sample_shape, generator=torch.Generator().manual_seed(s)) for s in seeds]
+        [
+            torch.randn(denoiser.sample_shape, generator=torch.Generator().manual_seed(s))
+            for s in seeds
+        ]
     )
 
 
@@ -100,7 +103,10 @@ def test_ddim_of_an_unconditional_model_equals_the_stock_pipeline(tiny_unet, kin
     pipeline = diffusers.DDIMPipeline(denoiser.network, denoiser.scheduler)
     pipeline.set_progress_bar_config(disable=True)
     stock = pipeline(
-        batch_size=3, generator=generators_from_seeds([0, 1, 2]), num_inference_steps=6, output_type="np"
+        batch_size=3,
+        generator=generators_from_seeds([0, 1, 2]),
+        num_inference_steps=6,
+        output_type="np",
     ).images
     images = draw_images(denoiser, MultiStep(6), None, [0, 1, 2])
     assert_close(images.permute(0, 2, 3, 1), torch.from_numpy(stock), rtol=0, atol=1e-5)
@@ -172,7 +178,9 @@ def test_latent_models_give_decoded_images(tiny_dit):
     images = draw_images(denoiser, OneStep(440), denoiser.encode([1, 2]), [0, 1])
     assert images.shape == (2, 3, 8, 8)
     with torch.no_grad():
-        latents = OneStep(440).draw(denoiser, noise_of(denoiser, [0, 1]), denoiser.encode([1, 2]), [])
+        latents = OneStep(440).draw(
+            denoiser, noise_of(denoiser, [0, 1]), denoiser.encode([1, 2]), []
+        )
         decoded = denoiser.codec.vae.decode(latents / 0.18215).sample
     assert_close(images, decoded.clamp(-1, 1) / 2 + 0.5, rtol=0, atol=1e-6)
 

@@ -94,7 +94,9 @@ def float64_eps(denoiser: Denoiser, x_t: Tensor, t: Tensor, labels: Tensor) -> T
 
 
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction", "sample"])
-def test_fake_score_loss_equals_the_closed_form_in_float64(tiny_unet: Make, prediction: str) -> None:
+def test_fake_score_loss_equals_the_closed_form_in_float64(
+    tiny_unet: Make, prediction: str
+) -> None:
     denoiser = tiny_unet(prediction=prediction)
     batch = make_batch(denoiser)
     ctx = make_context(denoiser, batch)
@@ -217,7 +219,9 @@ def count_passes(tiny_unet: Make, method: SFD, retain: int, forget: int) -> floa
             handle.remove()
         for name, out in outputs:
             carries = out.requires_grad
-            rows += len(out) * (1 + (0 if not carries else 2 if name in method.active(phase) else 1))
+            rows += len(out) * (
+                1 + (0 if not carries else 2 if name in method.active(phase) else 1)
+            )
     return rows / retain
 
 
@@ -317,9 +321,7 @@ def test_condition_dropout_asks_student_and_fake_score_for_the_same(tiny_unet: M
     assert 0.15 < float((student == 10).float().mean()) < 0.35
 
 
-def test_no_data_set_is_read(
-    tiny_unet: Make, monkeypatch: pytest.MonkeyPatch, tmp_path
-) -> None:
+def test_no_data_set_is_read(tiny_unet: Make, monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
     """A whole step with every way to images shut."""
     from efface.data import images
     from efface.training.trainer import TrainConfig, Trainer

@@ -18,7 +18,12 @@ ARGUMENTS = [
     *("--set", "train.learning_rate=1e-4", "--set", "method.forget_share=0.5"),
     *("--set", "method.student_forget_weight=1.0", "--set", "train.guard_every=2"),
 ]
-LOSSES = ("fake_score_retain_loss", "fake_score_forget_loss", "student_retain_loss", "student_forget_loss")
+LOSSES = (
+    "fake_score_retain_loss",
+    "fake_score_forget_loss",
+    "student_retain_loss",
+    "student_forget_loss",
+)
 
 
 def forget(launcher: list[str], model: Path, out: Path, *more: str) -> list[dict[str, float]]:

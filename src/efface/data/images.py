@@ -101,32 +101,53 @@ def _parquet(path: Path, size: int | None) -> ImageSet:
     try:
         from datasets import ClassLabel, load_dataset
         from datasets import Image as ImageFeature
+        from datasets.exceptions import DatasetsError
     except ImportError:
-        raise DataError("parquet files need the extra 'data': pip install 'efface[data]'.") from None
-    rows = load_dataset("parquet", data_files=str(path), split="train")
+        raise DataError(
+            "parquet files need the extra 'data': pip install 'efface[data]'."
+        ) from None
+    try:
+        rows = load_dataset("parquet", data_files=str(path), split="train")
+    except (ValueError, OSError, DatasetsError) as error:
+        raise DataError(f"{path} is no readable parquet file with rows: write it anew.") from error
     if not isinstance(rows.features.get("image"), ImageFeature):
         raise DataError(f"{path} has no column 'image' of encoded images.")
     raw = rows.cast_column("image", ImageFeature(decode=False))
     decoded = [
-        _decode(entry["bytes"], f"{path} row {i}", size) for i, entry in enumerate(raw["image"])
+        _decode((entry or {}).get("bytes") or b"", f"{path} row {i}", size)
+        for i, entry in enumerate(raw["image"])
     ]
     images = _stack(decoded, str(path))
     if "label" not in rows.features:
         return ImageSet(images=images, labels=None)
     feature = rows.features["label"]
     names = tuple(feature.names) if isinstance(feature, ClassLabel) else ()
-    return ImageSet(images=images, labels=torch.tensor(rows["label"][:]), label_names=names)
+    labels = rows["label"][:]
+    wrong = [label for label in labels if not isinstance(label, int) or label < 0]
+    if wrong:
+        raise DataError(f"{path} has the label {wrong[0]!r}: labels are numbers from 0 up.")
+    return ImageSet(images=images, labels=torch.tensor(labels), label_names=names)
 
 
 def _decode(content: bytes, name: str, size: int | None) -> Tensor:
     try:
         with Image.open(io.BytesIO(content)) as image:
-            grey = image.mode in ("1", "L", "I", "F", "I;16")
-            image = image.convert("L" if grey else "RGB")
+            if image.mode in ("I", "F"):
+                raise DataError(f"{name} has pixels of mode {image.mode}: convert it to 8 bits.")
+            if image.mode.startswith("I;16"):
+                # Pillow's own conversion cuts off all above 255.
+                image = Image.fromarray(np.round(np.asarray(image) / 257).astype(np.uint8))
+            image = image.convert("L" if image.mode in ("1", "L") else "RGB")
             if size is not None and image.size != (size, size):
                 image = image.resize((size, size), Image.Resampling.LANCZOS)
             pixels = np.array(image)
-    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
+    except (
+        UnidentifiedImageError,
+        OSError,
+        ValueError,
+        SyntaxError,  # what Pillow calls a broken PNG
+        Image.DecompressionBombError,
+    ) as error:
         raise DataError(f"{name} is no readable image: remove or replace it.") from error
     return torch.from_numpy(pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1).copy())
 

@@ -51,7 +51,9 @@ def build_denoiser(
     """A Denoiser around a diffusers network and the scheduler it was trained with."""
     kind = scheduler.config.prediction_type
     if kind not in PREDICTION_KINDS:
-        raise ModelError(f"prediction type {kind!r} is unknown: allowed are {', '.join(PREDICTION_KINDS)}.")
+        raise ModelError(
+            f"prediction type {kind!r} is unknown: allowed are {', '.join(PREDICTION_KINDS)}."
+        )
     for module in network.modules():
         if isinstance(module, LabelEmbedding):
             # In training mode diffusers would swap labels for "no class" at random, on its own
@@ -83,7 +85,9 @@ def _load_scheduler(info: ModelInfo) -> Any:
     try:
         return getattr(diffusers, name).from_pretrained(info.folder, subfolder="scheduler")
     except (OSError, ValueError, TypeError) as error:
-        raise ModelError(f"{info.folder / 'scheduler'} could not be loaded: {_first_line(error)}") from error
+        raise ModelError(
+            f"{info.folder / 'scheduler'} could not be loaded: {_first_line(error)}"
+        ) from error
 
 
 def _from_pretrained(kind: Any, folder: Path, subfolder: str) -> Any:
@@ -96,7 +100,9 @@ def _from_pretrained(kind: Any, folder: Path, subfolder: str) -> Any:
             output_loading_info=True,
         )
     except (OSError, ValueError, RuntimeError, TypeError) as error:
-        raise ModelError(f"{folder / subfolder} could not be loaded: {_first_line(error)}") from error
+        raise ModelError(
+            f"{folder / subfolder} could not be loaded: {_first_line(error)}"
+        ) from error
     if loaded["missing_keys"]:
         # diffusers would go on with random numbers in their place.
         raise ModelError(
@@ -112,7 +118,7 @@ def _first_line(error: Exception) -> str:
 
 def default_sampler(info: ModelInfo, denoiser: Denoiser, guidance: float = 1.0) -> Sampler:
     """One step for a one-step generator, otherwise 50 DDIM steps."""
-    if is_one_step(denoiser):
+    if info.default_steps == 1 or is_one_step(denoiser):
         return OneStep(denoiser.schedule.num_timesteps - 1, info.input_scale)
     return MultiStep(info.default_steps, guidance=guidance)
 

@@ -66,7 +66,9 @@ def find_folder(model: str) -> Path:
         name = model.removeprefix("zoo:")
         known = sorted(p.parent.name for p in ZOO.glob("*/model_index.json"))
         if name not in known:
-            raise ModelError(f"zoo:{name} does not ship with efface: there is zoo:{', zoo:'.join(known)}.")
+            raise ModelError(
+                f"zoo:{name} does not ship with efface: there is zoo:{', zoo:'.join(known)}."
+            )
         return ZOO / name
     folder = Path(model)
     if folder.is_dir():
@@ -113,7 +115,9 @@ def _read_json(path: Path, why: str) -> dict[str, Any]:
 def _read_number(index: dict[str, Any], key: str, default: float, folder: Path) -> float:
     value = index.get(key, default)
     if not isinstance(value, int | float) or not value > 0:
-        raise ModelError(f"{folder}/model_index.json gives {key} as {value!r}: a number above 0 is needed.")
+        raise ModelError(
+            f"{folder}/model_index.json gives {key} as {value!r}: a number above 0 is needed."
+        )
     return value
 
 
@@ -126,7 +130,9 @@ def _find_network(index: dict[str, Any], folder: Path) -> tuple[str, str]:
                     f"{folder} holds a {entry[1]}: efface works on {' and '.join(NETWORK_CLASSES)}."
                 )
             return component, entry[1]
-    raise ModelError(f"{folder}/model_index.json names no unet and no transformer: give a diffusers pipeline.")
+    raise ModelError(
+        f"{folder}/model_index.json names no unet and no transformer: give a diffusers pipeline."
+    )
 
 
 def _read_classes(
@@ -141,7 +147,9 @@ def _read_classes(
         return None, None
     null = null_label if null_label is not None else index.get("null_label")
     if null is not None and null != rows - 1:
-        raise ModelError(f"null label {null} does not fit: the model has labels 0 to {rows - 1}, the last may be it.")
+        raise ModelError(
+            f"null label {null} does not fit: the model has labels 0 to {rows - 1}, the last may be it."
+        )
     return (rows if null is None else rows - 1), null
 
 
@@ -166,12 +174,18 @@ def _check_header(file: Path) -> None:
         head = stream.read(8)
         length = struct.unpack("<Q", head)[0] if len(head) == 8 else size
         if length > size - 8:
-            raise ModelError(f"{file} is truncated or no safetensors file: copy or download it again.")
+            raise ModelError(
+                f"{file} is truncated or no safetensors file: copy or download it again."
+            )
         try:
             header = json.loads(stream.read(length))
-            end = max((t["data_offsets"][1] for n, t in header.items() if n != "__metadata__"), default=0)
+            end = max(
+                (t["data_offsets"][1] for n, t in header.items() if n != "__metadata__"), default=0
+            )
         except (ValueError, TypeError, LookupError, AttributeError):
-            raise ModelError(f"{file} is no safetensors file: save the model as safetensors.") from None
+            raise ModelError(
+                f"{file} is no safetensors file: save the model as safetensors."
+            ) from None
     if size != 8 + length + end:
         raise ModelError(
             f"{file} is truncated: {size} bytes where its header promises {8 + length + end}. "

@@ -19,7 +19,9 @@ class Denoising(Method):
 
     condition_dropout: float = 0.1  # share of rows trained without a condition, for guidance
 
-    summary: ClassVar[str] = "ordinary training or fine-tuning on images, to make a model to start from"
+    summary: ClassVar[str] = (
+        "ordinary training or fine-tuning on images, to make a model to start from"
+    )
     needs: ClassVar[frozenset[Need]] = frozenset({"retain_images"})
     train_defaults: ClassVar[Mapping[str, Any]] = {
         "learning_rate": 2e-3,

@@ -168,15 +168,15 @@ class SFD(Method):
         low, high = _timestep(schedule, self.sigma_min), _timestep(schedule, self.sigma_max) + 1
         if ctx.step >= self.forget_warmup * ctx.steps:
             return low, high
-        forget = torch.arange(ctx.batch.size, device=schedule.alphas.device) >= ctx.batch.retain.size
+        forget = (
+            torch.arange(ctx.batch.size, device=schedule.alphas.device) >= ctx.batch.retain.size
+        )
         return (
             torch.where(forget, _timestep(schedule, self.warmup_sigma_min), low),
             torch.where(forget, _timestep(schedule, self.warmup_sigma_max) + 1, high),
         )
 
-    def _asked(
-        self, ctx: StepContext, dropout: float
-    ) -> tuple[Condition | None, Condition | None]:
+    def _asked(self, ctx: StepContext, dropout: float) -> tuple[Condition | None, Condition | None]:
         """Condition and target of this phase, a share of both replaced by the null condition."""
         condition, target = ctx.batch.condition, ctx.batch.target
         if dropout == 0 or condition is None or target is None:

@@ -134,7 +134,9 @@ def train_judge(
     torch.manual_seed(derive_seed(config.seed, "judge"))
     classes = int(train.labels.max()) + 1
     classifier = ResidualClassifier(train.images.shape[1], config.widths, classes).to(device)
-    optimizer = torch.optim.AdamW(classifier.parameters(), lr=config.learning_rate, weight_decay=0.01)
+    optimizer = torch.optim.AdamW(
+        classifier.parameters(), lr=config.learning_rate, weight_decay=0.01
+    )
     steps = config.epochs * (len(train) // config.batch_size)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, steps)
     images, labels = train.images.to(device), train.labels.to(device)

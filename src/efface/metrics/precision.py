@@ -43,7 +43,5 @@ class Precision(Metric):
     ) -> Estimate:
         del forgotten
         assert reference is not None
-        inside = inside_manifold(
-            observed.features.astype(np.float64), reference.astype(np.float64)
-        )
+        inside = inside_manifold(observed.features.astype(np.float64), reference.astype(np.float64))
         return proportion(int(inside.sum()), len(inside))

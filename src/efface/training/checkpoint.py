@@ -113,7 +113,9 @@ def read_tensors(folder: Path, name: str) -> dict[str, Tensor]:
     try:
         return load_file(file)
     except (OSError, SafetensorError) as error:
-        raise RunError(f"{file} cannot be read ({error}): remove {folder} to resume before it.") from error
+        raise RunError(
+            f"{file} cannot be read ({error}): remove {folder} to resume before it."
+        ) from error
 
 
 def _sync(path: Path) -> None:

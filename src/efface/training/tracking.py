@@ -122,5 +122,7 @@ def _wandb(folder: Path) -> Any:
     try:
         import wandb
     except ImportError:
-        raise ConfigError("train.tracker = 'wandb' needs wandb: pip install 'efface[track]'.") from None
+        raise ConfigError(
+            "train.tracker = 'wandb' needs wandb: pip install 'efface[track]'."
+        ) from None
     return wandb.init(dir=folder, name=folder.name)

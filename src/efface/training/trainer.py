@@ -59,9 +59,13 @@ class TrainConfig:
             if getattr(self, name) < 1:
                 raise ConfigError(f"train.{name} is {getattr(self, name)}: give a number above 0.")
         if not 0 <= self.ema_decay < 1:
-            raise ConfigError(f"train.ema_decay is {self.ema_decay}: give a number from 0 to below 1.")
+            raise ConfigError(
+                f"train.ema_decay is {self.ema_decay}: give a number from 0 to below 1."
+            )
         if self.learning_rate <= 0 and self.learning_rate != 0:
-            raise ConfigError(f"train.learning_rate is {self.learning_rate}: it cannot be negative.")
+            raise ConfigError(
+                f"train.learning_rate is {self.learning_rate}: it cannot be negative."
+            )
 
     def learning_rate_at(self, step: int) -> float:
         if step < self.warmup_steps:
@@ -140,7 +144,9 @@ class Trainer:
             objects |= {"guard": self.guard, "last_good": self.last_good}
         return objects
 
-    def run(self, resume: bool = False, on_step: Callable[[int], None] | None = None) -> TrainResult:
+    def run(
+        self, resume: bool = False, on_step: Callable[[int], None] | None = None
+    ) -> TrainResult:
         """Train to the end, from the latest checkpoint if `resume`. Raises RunError."""
         config, main = self.config, self.accelerator.is_main_process
         start = self._resume() if resume else 0
@@ -299,7 +305,10 @@ class Trainer:
 
     def _check_divisible(self) -> None:
         parts = self.config.accumulation * self.accelerator.num_processes
-        for name, rows in (("train.batch_size", self.config.batch_size), ("rows to forget", self.forget_rows)):
+        for name, rows in (
+            ("train.batch_size", self.config.batch_size),
+            ("rows to forget", self.forget_rows),
+        ):
             if rows % parts:
                 raise ConfigError(
                     f"{name} is {rows}, which {parts} parts (accumulation x processes) cannot "

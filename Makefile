@@ -1,0 +1,46 @@
+# Every target sets up what it needs. Python, make and a C compiler are enough.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export OMP_WAIT_POLICY := PASSIVE
+export TOKENIZERS_PARALLELISM := false
+# uv reads its own variable for local package files; empty elsewhere, which is fine.
+export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
+
+.PHONY: setup demo test slow check format bench clean
+
+setup: $(VENV)/.ready
+
+$(VENV)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[dev]' \
+	  || $(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	touch $@
+
+demo: setup
+	$(BIN)/efface demo
+
+test: setup
+	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2
+
+slow: setup
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m slow
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: setup
+	$(BIN)/python benchmarks/step_cost.py --out benchmarks/results/step-cost.json
+	$(BIN)/python benchmarks/forget_class.py zoo:digits recipes/digits-sfd.toml --pair 0:1 --pair 4:9 \
+	  --pair 8:3 --seed 0 --seed 1 --seed 2 --out benchmarks/results/digits-sfd.json
+
+clean:
+	rm -rf $(VENV) efface-demo runs

@@ -1,0 +1,170 @@
+"""Sources: the right labels, random access, the same batch however it is spread."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from scipy import stats
+from torch.testing import assert_close
+
+from efface.data.batch import Batch, Side
+from efface.data.randomness import Shard
+from efface.data.source import ConditionSource, ImageSource
+from efface.diffusion.denoiser import Condition
+
+TABLE = Condition({"class_labels": torch.arange(10)})
+RETAIN = [0, 1, 3, 4, 5, 6, 8, 9]
+FORGET = [2, 7]
+REPLACEMENTS = [[1], [0, 3, 4]]
+
+
+def conditions(retain_rows: int = 64, forget_rows: int = 32, seed: int = 0) -> ConditionSource:
+    return ConditionSource(
+        table=TABLE,
+        retain=RETAIN,
+        forget=FORGET,
+        replacements=REPLACEMENTS,
+        retain_rows=retain_rows,
+        forget_rows=forget_rows,
+        seed=seed,
+    )
+
+
+def labels(condition: Condition | None) -> list[int]:
+    assert condition is not None
+    return condition.tensors["class_labels"].tolist()
+
+
+def assert_same_batch(one: Batch, other: Batch) -> None:
+    for side in ("retain", "forget"):
+        a, b = getattr(one, side), getattr(other, side)
+        assert a.size == b.size
+        assert labels(a.condition) == labels(b.condition)
+        assert labels(a.target) == labels(b.target)
+
+
+def test_labels_are_uniform_over_what_stays_and_over_what_goes():
+    batch = conditions(8000, 4000).batch(0, Shard())
+    for side, expected in ((batch.retain, RETAIN), (batch.forget, FORGET)):
+        values, counts = torch.tensor(labels(side.condition)).unique(return_counts=True)
+        assert values.tolist() == expected
+        assert stats.chisquare(counts).pvalue > 0.01
+
+
+def test_targets_are_uniform_over_each_labels_own_replacements():
+    batch = conditions(8, 6000).batch(0, Shard())
+    asked, target = (torch.tensor(labels(c)) for c in (batch.forget.condition, batch.forget.target))
+    for label, replacement in zip(FORGET, REPLACEMENTS, strict=True):
+        values, counts = target[asked == label].unique(return_counts=True)
+        assert values.tolist() == replacement
+        assert len(replacement) == 1 or stats.chisquare(counts).pvalue > 0.01
+
+
+def test_what_stays_is_its_own_target():
+    batch = conditions().batch(3, Shard())
+    assert labels(batch.retain.condition) == labels(batch.retain.target)
+    assert batch.retain.x0 is None
+
+
+def test_steps_and_seeds_differ_and_any_step_can_be_had_at_once():
+    source = conditions()
+    in_order = [source.batch(step, Shard()) for step in range(6)]
+    assert_same_batch(conditions().batch(5, Shard()), in_order[5])
+    first = labels(in_order[0].retain.condition)
+    assert first != labels(in_order[1].retain.condition)
+    assert first != labels(conditions(seed=1).batch(0, Shard()).retain.condition)
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_shards_together_are_the_whole_batch(count):
+    whole = conditions().batch(7, Shard())
+    parts = [conditions().batch(7, Shard(i, count)) for i in range(count)]
+    for side in ("retain", "forget"):
+        sides = [getattr(part, side) for part in parts]
+        assert [s.size for s in sides] == [getattr(whole, side).size // count] * count
+        for what in ("condition", "target"):
+            together = sum((labels(getattr(s, what)) for s in sides), [])
+            assert together == labels(getattr(getattr(whole, side), what))
+
+
+def test_without_rows_to_forget_that_side_is_empty():
+    batch = conditions(forget_rows=0).batch(0, Shard())
+    assert (batch.size, batch.forget.size, batch.forget.condition) == (64, 0, None)
+    assert labels(batch.condition) == labels(batch.retain.condition)
+
+
+def test_a_batch_reads_as_retained_rows_then_rows_to_forget():
+    batch = conditions(4, 2).batch(0, Shard())
+    assert batch.size == 6
+    assert labels(batch.condition) == labels(batch.retain.condition) + labels(
+        batch.forget.condition
+    )
+    assert labels(batch.target) == labels(batch.retain.target) + labels(batch.forget.target)
+    assert Batch(retain=Side(size=2), forget=Side(size=0)).condition is None
+
+
+def numbered(count: int = 10, rows: int = 4, horizontal_flip: bool = False) -> ImageSource:
+    """Image i is i everywhere but for a bright left column; its label is i mod 3."""
+    images = torch.arange(count, dtype=torch.uint8).view(-1, 1, 1, 1).repeat(1, 1, 2, 2)
+    images[..., 0] = 255
+    return ImageSource(
+        images=images,
+        table=Condition({"class_labels": torch.arange(3)}),
+        labels=torch.arange(count) % 3,
+        rows=rows,
+        seed=0,
+        horizontal_flip=horizontal_flip,
+    )
+
+
+def numbers(batch: Batch) -> list[int]:
+    """Which images a batch holds, whether flipped or not."""
+    assert batch.retain.x0 is not None
+    return batch.retain.x0.amin((1, 2, 3)).add(1).mul(127.5).round().int().tolist()
+
+
+@pytest.mark.parametrize(("count", "rows"), [(10, 4), (10, 5), (7, 10), (10, 23)])
+def test_every_image_comes_once_per_epoch_in_a_new_order(count, rows):
+    source = numbered(count, rows)
+    drawn = sum((numbers(source.batch(step, Shard())) for step in range(3 * count)), [])
+    epochs = [drawn[i : i + count] for i in range(0, count * rows, count)]
+    assert all(sorted(epoch) == list(range(count)) for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) == len(epochs)
+
+
+def test_pixels_go_to_minus_one_to_one():
+    images = torch.arange(256, dtype=torch.uint8).view(256, 1, 1, 1)
+    source = ImageSource(images=images, table=None, labels=None, rows=256, seed=0)
+    batch = source.batch(0, Shard())
+    assert batch.retain.x0 is not None
+    assert_close(batch.retain.x0.flatten().sort().values, torch.linspace(-1, 1, 256))
+    assert batch.retain.condition is None
+
+
+def test_images_keep_their_labels():
+    batch = numbered().batch(2, Shard())
+    assert labels(batch.retain.condition) == [i % 3 for i in numbers(batch)]
+    assert labels(batch.retain.target) == labels(batch.retain.condition)
+
+
+def test_about_half_of_the_images_are_flipped_and_only_if_asked():
+    plain = numbered(200, 200).batch(0, Shard()).retain.x0
+    mixed = numbered(200, 200, horizontal_flip=True).batch(0, Shard()).retain.x0
+    assert plain is not None and mixed is not None
+    assert (plain[..., 0] == 1).all()
+    flipped = mixed[:, 0, 0, 1] == 1
+    assert 70 < int(flipped.sum()) < 130  # 4 standard deviations of a fair coin
+    assert_close(
+        torch.where(flipped.view(-1, 1, 1, 1), mixed.flip(-1), mixed), plain, rtol=0, atol=0
+    )
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_shards_of_images_together_are_the_whole_batch(count):
+    source = numbered(rows=8, horizontal_flip=True)
+    whole = source.batch(5, Shard())
+    parts = [source.batch(5, Shard(i, count)) for i in range(count)]
+    assert whole.retain.x0 is not None
+    together = torch.cat([p.retain.x0 for p in parts if p.retain.x0 is not None])
+    assert_close(together, whole.retain.x0, rtol=0, atol=0)
+    assert sum((labels(p.retain.condition) for p in parts), []) == labels(whole.retain.condition)
