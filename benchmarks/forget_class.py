@@ -52,7 +52,7 @@ def main() -> None:
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("model")
     parser.add_argument("recipe", type=Path)
     parser.add_argument("--pair", action="append", required=True, help="FORGET:REPLACE")
@@ -141,8 +141,9 @@ def summarise(runs: list[dict[str, Any]], variant: str) -> dict[str, Any]:
 
 
 def describe(run: dict[str, Any]) -> str:
+    results = run["results"]
     numbers = "  ".join(
-        f"{name} {run['results'][name]['value']:.4g} ({run['results'][name]['baseline']['value']:.4g})"
+        f"{name} {results[name]['value']:.4g} ({results[name]['baseline']['value']:.4g})"
         for name in ("unlearning_accuracy", "retained_accuracy", "fid", "recall")
     )
     missed = [bar for bar, met in run["bars"].items() if not met]

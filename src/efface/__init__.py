@@ -12,9 +12,9 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if TYPE_CHECKING:
     from efface.diffusion.loading import load
+    from efface.recipes import train
     from efface.reporting import write_report as report
     from efface.requests import Distil, ForgetClass
-    from efface.recipes import train
     from efface.runs import evaluate, forget
 
 __version__ = "0.1.0"

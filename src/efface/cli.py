@@ -232,7 +232,8 @@ def _labels(texts: list[str]) -> tuple[int, ...]:
         return tuple(int(text) for text in texts)
     except ValueError:
         raise RequestError(
-            f"--replace {' '.join(texts)} is not understood: give labels, as --replace 1, or 'random'."
+            f"--replace {' '.join(texts)} is not understood: give labels, as --replace 1, or "
+            "'random'."
         ) from None
 
 

@@ -83,10 +83,14 @@ class Settings:
 
     def to_json(self) -> dict[str, Any]:
         sections = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        sections["method"] = {"name": sections.pop("method_name")} | dataclasses.asdict(self.method)
+        sections["method"] = {"name": sections.pop("method_name")} | _fields(self.method)
         for name in ("train", "evaluate", "data", "network", "judge"):
             sections[name] = dataclasses.asdict(sections[name])
         return json.loads(json.dumps(sections))
+
+
+def _fields(method: Any) -> dict[str, Any]:
+    return dataclasses.asdict(method)
 
 
 SECTIONS = ("method", "train", "evaluate", "data", "network", "judge")

@@ -43,8 +43,8 @@ def _torchvision() -> Finding:
     except (ImportError, RuntimeError, OSError) as error:
         return Finding(
             False,
-            f"torchvision is installed but cannot be imported ({error}), which breaks diffusers and "
-            "transformers: pip uninstall torchvision, or install the build that fits your torch.",
+            f"torchvision is installed but cannot be imported ({error}), which breaks diffusers "
+            "and transformers: pip uninstall torchvision, or install the build that fits your torch.",
         )
     return Finding(True, "torchvision works")
 

@@ -57,7 +57,7 @@ def train(
 
 
 def make_judge(recipe: str | Path, out: str | Path, changes: Iterable[str] = ()) -> Judge:
-    """Train the classifier of a recipe on its data, measure it on the held-out part, and save it."""
+    """Train the classifier of a recipe, measure it on the held-out part, and save it."""
     out = Path(out)
     if out.exists() and any(out.iterdir()):
         raise ConfigError(f"{out} exists: nothing there was touched. Give another folder.")
@@ -96,7 +96,8 @@ def new_denoiser(config: NetworkConfig, images: ImageSet, conditional: bool) -> 
 
 
 def _unet(config: NetworkConfig, images: ImageSet, classes: int | None) -> Any:
-    if len(config.attention) != len(config.channels):
+    attention = config.attention
+    if len(attention) != len(config.channels):
         raise ConfigError(
             f"network.attention has {len(config.attention)} entries and network.channels "
             f"{len(config.channels)}: give one of each per resolution."
@@ -108,8 +109,8 @@ def _unet(config: NetworkConfig, images: ImageSet, classes: int | None) -> Any:
         out_channels=channels,
         block_out_channels=config.channels,
         layers_per_block=config.layers,
-        down_block_types=["AttnDownBlock2D" if a else "DownBlock2D" for a in config.attention],
-        up_block_types=["AttnUpBlock2D" if a else "UpBlock2D" for a in config.attention[::-1]],
+        down_block_types=tuple("AttnDownBlock2D" if a else "DownBlock2D" for a in attention),
+        up_block_types=tuple("AttnUpBlock2D" if a else "UpBlock2D" for a in attention[::-1]),
         norm_num_groups=config.norm_groups,
         dropout=config.dropout,
         num_class_embeds=None if classes is None else classes + 1,

@@ -12,7 +12,6 @@ from pydantic import BaseModel, ConfigDict
 
 from efface.errors import DataError
 
-
 M = TypeVar("M", bound=BaseModel)
 
 

@@ -37,7 +37,7 @@ from efface.records import (
     read_record,
     write_json,
 )
-from efface.requests import Distil, ForgetClass, Request
+from efface.requests import ForgetClass, Request
 from efface.training.checkpoint import Checkpoints, read_tensors
 from efface.training.guard import CollapseGuard
 from efface.training.trainer import Trainer, TrainResult
@@ -215,7 +215,8 @@ def _open(out: Path, record: RunRecord, resume: bool, overwrite: bool) -> str:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         if not (out / "record.json").exists():
             raise RequestError(
-                f"{out} exists and is no run of efface: nothing there was touched. Give another folder."
+                f"{out} exists and is no run of efface: nothing there was touched. Give another "
+                "folder."
             )
         if resume:
             earlier = read_record(out)
@@ -290,7 +291,7 @@ def _trainer(
 
 
 def _start_from(networks: dict[str, Denoiser], start: Path, method: Method) -> None:
-    """Two-stage: the average of what was delivered, the rest raw; the teacher stays the true one."""
+    """Two-stage: the average of what was delivered, the rest raw; the teacher stays the same."""
     folder = Checkpoints(start / "checkpoints").latest()
     assert folder is not None  # _describe_start checked it
     for name in method.phases:

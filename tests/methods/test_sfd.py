@@ -210,7 +210,7 @@ def count_passes(tiny_unet: Make, method: SFD, retain: int, forget: int) -> floa
         outputs: list[tuple[str, Tensor]] = []
         handles = [
             d.network.register_forward_hook(
-                lambda m, a, out, name=name: outputs.append((name, out[0]))
+                lambda m, a, out, name=name, kept=outputs: kept.append((name, out[0]))
             )
             for name, d in ctx.networks.items()
         ]

@@ -6,6 +6,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -70,7 +71,7 @@ def _digits(split: str) -> ImageSet:
 
     if split not in ("train", "test"):
         raise DataError(f"split {split!r} is unknown: digits have 'train' and 'test'.")
-    digits = load_digits()
+    digits: Any = load_digits()
     train, test = train_test_split(
         np.arange(len(digits.target)),
         test_size=DIGITS_HELD_OUT,

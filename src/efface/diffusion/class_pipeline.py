@@ -50,9 +50,7 @@ class ClassConditionalPipeline(DiffusionPipeline):
         height, width = (size, size) if isinstance(size, int) else size
         shape = (len(labels), self.unet.config.in_channels, height, width)
         if latents is None:
-            latents = randn_tensor(
-                shape, generator=generator, device=device, dtype=self.unet.dtype
-            )
+            latents = randn_tensor(shape, generator=generator, device=device, dtype=self.unet.dtype)
         sample = latents.to(device) * (self.config.input_scale * self.scheduler.init_noise_sigma)
         self.scheduler.set_timesteps(num_inference_steps or self.config.default_steps)
         random = "generator" in inspect.signature(self.scheduler.step).parameters

@@ -82,7 +82,8 @@ def find_folder(model: str) -> Path:
         )
     if folder.exists() or not re.fullmatch(r"[\w.-]+/[\w.-]+", model) or model.startswith("."):
         raise ModelError(
-            f"no model at {model}: give a diffusers pipeline folder, a hub id (owner/name) or zoo:NAME."
+            f"no model at {model}: give a diffusers pipeline folder, a hub id (owner/name) "
+            "or zoo:NAME."
         )
     return _download(model)
 
@@ -148,7 +149,8 @@ def _read_classes(
     null = null_label if null_label is not None else index.get("null_label")
     if null is not None and null != rows - 1:
         raise ModelError(
-            f"null label {null} does not fit: the model has labels 0 to {rows - 1}, the last may be it."
+            f"null label {null} does not fit: the model has labels 0 to {rows - 1}, and only the "
+            "last can be it."
         )
     return (rows if null is None else rows - 1), null
 

@@ -74,12 +74,12 @@ class Prediction:
 
     @property
     def v(self) -> Tensor:
-        """v = alpha eps - sigma x0 (Salimans & Ho, 2022)."""
+        """V = alpha eps - sigma x0 (Salimans & Ho, 2022)."""
         if self.kind == "v_prediction":
             return self.output
         return self.alpha * self.eps - self.sigma * self.x0
 
     @property
     def score(self) -> Tensor:
-        """grad log p_t(x_t) = -eps / sigma."""
+        """Grad log p_t(x_t) = -eps / sigma."""
         return -self.eps / self.sigma

@@ -35,6 +35,7 @@ class Denoising(Method):
 
     def loss(self, phase: str, ctx: StepContext) -> LossTerms:
         student, side = ctx.networks[phase], ctx.batch.retain
+        assert side.x0 is not None  # `needs` says so
         condition = side.condition
         if condition is not None and self.condition_dropout > 0:
             dropped = ctx.rng.uniform() < self.condition_dropout

@@ -29,7 +29,7 @@ def fake_score_loss(eps: Tensor, eps_psi: Tensor) -> Tensor:
 
 
 def sid_loss(x: Tensor, p: Tensor, q: Tensor, alpha: float) -> Tensor:
-    """delta ((p - x) - alpha delta) / omega per sample, with delta = p - q: (B, ...) -> (B,).
+    """Delta ((p - x) - alpha delta) / omega per sample, with delta = p - q: (B, ...) -> (B,).
 
     The score identity distillation loss of SFD (arXiv 2409.11219) for a generated `x`, the
     teacher's mean `p` and the fake score's mean `q`, summed over pixels. Gradient flows through
@@ -149,7 +149,7 @@ class SFD(Method):
         return self._weighted(ctx, sid_loss(x, p, q, self.alpha), self.student_forget_weight)
 
     def _generate(self, ctx: StepContext, condition: Condition | None) -> Tensor:
-        """x = g_theta(z, c): one step from noise, never clamped."""
+        """X = g_theta(z, c): one step from noise, never clamped."""
         student = ctx.networks["student"]
         z = ctx.rng.normal(student.sample_shape)
         return self.sampler(student).draw(student, z, condition, [])

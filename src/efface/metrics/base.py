@@ -30,6 +30,11 @@ class Observations:
         """(N,) label that the judge assigns."""
         return self.probabilities.argmax(1)
 
+    @property
+    def features_by_label(self) -> np.ndarray:
+        """(N, D) sorted by the label asked for, so that every block of the jackknife has them all."""
+        return self.features[np.argsort(self.asked, kind="stable")]
+
 
 class Metric(ABC):
     """A number with an interval, computed from the observations of one side."""

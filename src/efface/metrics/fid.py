@@ -43,9 +43,9 @@ class FID(Metric):
     ) -> Estimate:
         del forgotten
         assert reference is not None
-        real = gaussian(reference)
+        real, drawn = gaussian(reference), observed.features_by_label
 
         def statistic(rows: np.ndarray) -> float:
-            return frechet_distance(*real, *gaussian(observed.features[rows]))
+            return frechet_distance(*real, *gaussian(drawn[rows]))
 
-        return jackknife(statistic, len(observed))
+        return jackknife(statistic, len(drawn))

@@ -20,6 +20,8 @@ from efface.data.randomness import derive_seed
 from efface.errors import DataError
 from efface.metrics.base import Observations
 
+REPORTED = ("name", "held_out_accuracy", "held_out_images")  # what an evaluation says of its judge
+
 
 class _Residual(nn.Module):
     def __init__(self, width_in: int, width: int, stride: int) -> None:
@@ -94,18 +96,21 @@ def load_judge(folder: Path) -> Judge:
         classifier.load_state_dict(load_file(folder / "model.safetensors"))
         reference = load_file(folder / "reference.safetensors")
         content = (folder / "model.safetensors").read_bytes()
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        missing = [key for key in REPORTED if key not in config]
+        if missing:
+            raise KeyError(missing[0])
+        return Judge(
+            classifier=classifier.eval(),
+            reference=reference["features"].numpy(),
+            reference_labels=reference["labels"].numpy(),
+            config=config,
+            name=config["name"],
+            digest=hashlib.sha256(content).hexdigest(),
+        )
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise DataError(
             f"{folder} is no judge ({type(error).__name__}): make one with `efface judge`."
         ) from error
-    return Judge(
-        classifier=classifier.eval(),
-        reference=reference["features"].numpy(),
-        reference_labels=reference["labels"].numpy(),
-        config=config,
-        name=config["name"],
-        digest=hashlib.sha256(content).hexdigest(),
-    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,6 +136,11 @@ def train_judge(
     """
     if train.labels is None or held_out.labels is None:
         raise DataError("a judge needs labelled images: sort them into one subfolder per label.")
+    if len(train) < config.batch_size:
+        raise DataError(
+            f"{len(train)} training images are fewer than one batch of {config.batch_size}: give "
+            "more, or set judge.batch_size lower."
+        )
     torch.manual_seed(derive_seed(config.seed, "judge"))
     classes = int(train.labels.max()) + 1
     classifier = ResidualClassifier(train.images.shape[1], config.widths, classes).to(device)

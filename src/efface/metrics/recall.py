@@ -27,5 +27,5 @@ class Recall(Metric):
         del forgotten
         assert reference is not None
         real = reference.astype(np.float64)
-        drawn = observed.features.astype(np.float64)
+        drawn = observed.features_by_label.astype(np.float64)
         return jackknife(lambda rows: float(inside_manifold(real, drawn[rows]).mean()), len(drawn))

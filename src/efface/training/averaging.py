@@ -20,7 +20,7 @@ class MovingAverage:
         self.module = copy.deepcopy(module).eval().requires_grad_(False)
         self._decay = decay
         self._ramp = ramp
-        self._pairs = (list(self.module.parameters()), list(module.parameters()))
+        self._pairs = _tensors(self.module), _tensors(module)
 
     @torch.no_grad()
     def update(self, step: int) -> None:
@@ -35,3 +35,7 @@ class MovingAverage:
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         self.module.load_state_dict(dict(tensors))
+
+
+def _tensors(module: nn.Module) -> list[Tensor]:
+    return list(module.parameters())

@@ -120,7 +120,7 @@ def _tensorboard(folder: Path) -> Any:
 
 def _wandb(folder: Path) -> Any:
     try:
-        import wandb
+        import wandb  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise ConfigError(
             "train.tracker = 'wandb' needs wandb: pip install 'efface[track]'."

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from accelerate import Accelerator
@@ -222,7 +222,7 @@ class Trainer:
         norm = torch.nn.utils.get_total_norm(gradients)
         numbers = torch.cat([losses, norm.detach().view(1)])
         if self.accelerator.num_processes > 1:
-            numbers = self.accelerator.reduce(numbers, "mean")
+            numbers = cast(Tensor, self.accelerator.reduce(numbers, "mean"))
         retain, forget, norm_value = numbers.tolist()
         named = {"retain loss": retain, "forget loss": forget, "gradient norm": norm_value}
         for name, value in named.items():
@@ -268,8 +268,8 @@ class Trainer:
         self.average.restore(self.last_good.tensors())
         return (
             f"collapse at step {step}: samples for retained conditions moved away from the "
-            f"untouched model's (energy distance {check.distance:.3g}, best {self.guard.best:.3g}). "
-            "The last good weights were kept. Lower train.learning_rate."
+            f"untouched model's (energy distance {check.distance:.3g}, best "
+            f"{self.guard.best:.3g}). The last good weights were kept. Lower train.learning_rate."
         )
 
     def _prepare(self, phase: str) -> _Trained:

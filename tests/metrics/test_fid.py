@@ -1,0 +1,112 @@
+"""Frechet distance against closed forms and torchmetrics; its interval by simulation."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy import linalg
+from torch import Tensor, nn
+
+from efface.metrics.base import Observations
+from efface.metrics.fid import FID, frechet_distance, gaussian
+
+
+def features(seed: int, count: int = 300, width: int = 5) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    mixing = np.random.default_rng(99).normal(size=(width, width))
+    return (rng.normal(size=(count, width)) @ mixing + 0.3 * seed).astype(np.float32)
+
+
+def observed(drawn: np.ndarray, asked: np.ndarray | None = None) -> Observations:
+    asked = np.zeros(len(drawn), dtype=np.int64) if asked is None else asked
+    return Observations(asked=asked, probabilities=np.ones((len(drawn), 1)), features=drawn)
+
+
+def test_diagonal_gaussians_have_a_closed_form():
+    mean_a, mean_b = np.array([1.0, -2.0, 0.5]), np.array([0.0, 1.0, 0.5])
+    var_a, var_b = np.array([4.0, 0.25, 1.0]), np.array([1.0, 2.25, 0.49])
+    # |m_a - m_b|^2 + sum (s_a - s_b)^2 = 10 + (1 + 1 + 0.09)
+    distance = frechet_distance(mean_a, np.diag(var_a), mean_b, np.diag(var_b))
+    assert distance == pytest.approx(12.09, abs=1e-9)
+    # The same, turned in space.
+    turn = linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0]
+    turned = [turn @ np.diag(v) @ turn.T for v in (var_a, var_b)]
+    distance = frechet_distance(turn @ mean_a, turned[0], turn @ mean_b, turned[1])
+    assert distance == pytest.approx(12.09, abs=1e-9)
+
+
+def test_the_formula_with_a_matrix_square_root_gives_the_same():
+    (mean_a, cov_a), (mean_b, cov_b) = gaussian(features(0)), gaussian(features(1))
+    root = linalg.sqrtm(cov_a @ cov_b).real
+    expected = ((mean_a - mean_b) ** 2).sum() + np.trace(cov_a + cov_b - 2 * root)
+    assert frechet_distance(mean_a, cov_a, mean_b, cov_b) == pytest.approx(expected, rel=1e-9)
+
+
+def test_distance_is_symmetric_and_vanishes_for_the_same_moments():
+    a, b = gaussian(features(0)), gaussian(features(1))
+    assert frechet_distance(*a, *b) == pytest.approx(frechet_distance(*b, *a), rel=1e-9)
+    assert frechet_distance(*a, *a) == pytest.approx(0, abs=1e-9)
+    few = gaussian(features(0, count=4))  # fewer samples than dimensions: singular
+    assert frechet_distance(*few, *few) == pytest.approx(0, abs=1e-6)
+
+
+def test_identical_sets_have_no_distance():
+    drawn = features(0)
+    assert FID().compute(observed(drawn), [], drawn).value == pytest.approx(0, abs=1e-9)
+
+
+class Pixels(nn.Module):
+    """Features are the pixels."""
+
+    num_features = 12
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images.flatten(1).float()
+
+
+def test_value_equals_torchmetrics():
+    fid = pytest.importorskip("torchmetrics.image.fid")
+    generator = torch.Generator().manual_seed(0)
+    real = torch.randint(0, 256, (200, 3, 2, 2), generator=generator, dtype=torch.uint8)
+    fake = (torch.randint(0, 200, (150, 3, 2, 2), generator=generator) + 20).to(torch.uint8)
+    reference = fid.FrechetInceptionDistance(feature=Pixels())
+    reference.update(real, real=True)
+    reference.update(fake, real=False)
+    own = FID().compute(observed(Pixels()(fake).numpy()), [], Pixels()(real).numpy())
+    assert own.value == pytest.approx(float(reference.compute()), rel=1e-4)
+
+
+def test_spread_between_labels_is_not_taken_for_chance():
+    """Labels take turns in the samples; with ten of them a block must not be a single label."""
+    rng = np.random.default_rng(0)
+    centres = 20 * rng.normal(size=(10, 4))
+    asked = np.arange(400) % 10
+    drawn = centres[asked] + rng.normal(size=(400, 4))
+    real = centres[asked] + rng.normal(size=(400, 4))
+    estimate = FID().compute(observed(drawn, asked), [], real)
+    values = []
+    for _ in range(200):
+        again = centres[asked] + rng.normal(size=(400, 4))
+        values.append(frechet_distance(*gaussian(real), *gaussian(again)))
+    reach, spread = (estimate.high - estimate.low) / 2, 1.96 * np.std(values)
+    assert 0.4 < reach / spread < 2.5
+    # However the samples are ordered, it is the same interval.
+    order = np.argsort(asked, kind="stable")
+    ordered = FID().compute(observed(drawn[order], asked[order]), [], real)
+    assert (ordered.low, ordered.high) == pytest.approx((estimate.low, estimate.high))
+
+
+def test_the_interval_holds_the_expected_distance_in_most_cases():
+    """D = 4, N = 200, 300 draws; what must be held is the mean distance at N = 200."""
+    rng = np.random.default_rng(5)
+    real = rng.normal(size=(2000, 4))
+    mixing = np.eye(4) + 0.3 * rng.normal(size=(4, 4))
+
+    def draw() -> np.ndarray:
+        return rng.normal(size=(200, 4)) @ mixing + 0.2
+
+    truth = np.mean([frechet_distance(*gaussian(real), *gaussian(draw())) for _ in range(2000)])
+    estimates = [FID().compute(observed(draw()), [], real) for _ in range(300)]
+    hits = sum(e.low <= truth <= e.high for e in estimates)
+    assert 273 <= hits <= 295  # 91 to 98.3 %

@@ -1,0 +1,92 @@
+"""Precision and recall against a brute-force implementation and on cases known by sight."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from efface.metrics.base import Observations
+from efface.metrics.intervals import proportion
+from efface.metrics.precision import Precision, inside_manifold
+from efface.metrics.recall import Recall
+
+
+def observed(drawn: np.ndarray) -> Observations:
+    return Observations(
+        asked=np.zeros(len(drawn), dtype=np.int64),
+        probabilities=np.ones((len(drawn), 1)),
+        features=drawn.astype(np.float32),
+    )
+
+
+def brute_force(points: np.ndarray, manifold: np.ndarray, k: int) -> list[bool]:
+    """Equation 1 of Kynkaanniemi et al., 2019, word for word."""
+    inside = []
+    for point in points:
+        held = False
+        for i, centre in enumerate(manifold):
+            others = [np.linalg.norm(centre - m) for j, m in enumerate(manifold) if j != i]
+            held = held or np.linalg.norm(point - centre) <= sorted(others)[k - 1]
+        inside.append(held)
+    return inside
+
+
+@pytest.mark.parametrize("k", [1, 3, 5])
+def test_membership_equals_brute_force(k):
+    rng = np.random.default_rng(k)
+    points, manifold = 1.5 * rng.normal(size=(60, 3)), rng.normal(size=(40, 3))
+    expected = brute_force(points, manifold, k)
+    assert inside_manifold(points, manifold, k).tolist() == expected
+    assert 0 < sum(expected) < 60
+
+
+def test_long_lists_are_cut_without_changing_the_answer():
+    rng = np.random.default_rng(0)
+    points, manifold = rng.normal(size=(2500, 4)), rng.normal(size=(50, 4))
+    whole = inside_manifold(points, manifold)
+    parts = [inside_manifold(p, manifold) for p in np.array_split(points, 7)]
+    assert whole.tolist() == np.concatenate(parts).tolist()
+
+
+def test_identical_sets_are_precise_and_complete():
+    drawn = np.random.default_rng(0).normal(size=(80, 6)).astype(np.float32)
+    assert Precision().compute(observed(drawn), [], drawn).value == 1
+    assert Recall().compute(observed(drawn), [], drawn).value == 1
+
+
+def test_half_of_the_modes_are_precise_but_incomplete():
+    rng = np.random.default_rng(1)
+    left, right = rng.normal(size=(100, 2)), rng.normal(size=(100, 2)) + 100
+    real = np.concatenate([left, right])
+    drawn = rng.normal(size=(60, 2)).astype(np.float32)
+    precision = Precision().compute(observed(drawn), [], real)
+    assert precision.value == np.mean(brute_force(drawn, real, 3)) > 0.9
+    recall = Recall().compute(observed(drawn), [], real)
+    assert recall.value <= 0.5
+    assert recall.value == np.mean(brute_force(real, drawn, 3))
+    assert recall.low <= recall.value <= recall.high
+
+
+def test_samples_far_from_everything_real_are_not_precise():
+    rng = np.random.default_rng(2)
+    real = rng.normal(size=(50, 2))
+    drawn = np.concatenate([real[:30], rng.normal(size=(10, 2)) + 50])
+    estimate = Precision().compute(observed(drawn), [], real)
+    assert estimate == proportion(30, 40)
+
+
+def test_order_of_labels_does_not_change_the_interval_of_recall():
+    rng = np.random.default_rng(3)
+    asked = np.arange(200) % 10
+    drawn = rng.normal(size=(200, 2)) + 10 * asked[:, None]
+    real = rng.normal(size=(100, 2)) + 10 * (np.arange(100) % 10)[:, None]
+    order = np.argsort(asked, kind="stable")
+    estimates = [
+        Recall().compute(
+            Observations(asked=asked[rows], probabilities=np.ones((200, 1)), features=drawn[rows]),
+            [],
+            real,
+        )
+        for rows in (np.arange(200), order)
+    ]
+    assert estimates[0] == estimates[1]
