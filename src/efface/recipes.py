@@ -19,7 +19,7 @@ from efface.diffusion.sampling import MultiStep
 from efface.errors import ConfigError, DataError
 from efface.metrics.judge import Judge, train_judge
 from efface.records import write_json
-from efface.runs import finished_record, new_record, open_folder
+from efface.runs import check_folder, finished_record, make_folder, new_record
 from efface.training.trainer import Trainer
 
 
@@ -39,11 +39,12 @@ def train(
     settings = read_settings("denoising", Path(recipe) if recipe else None, changes)
     images = _training_images(settings.data)
     record = new_record(None, {"kind": "train"}, settings)
-    if open_folder(out, record, resume, overwrite) == "finished":
+    if check_folder(out, record, resume, overwrite):
         return out
     torch.manual_seed(settings.train.seed)
     denoiser = new_denoiser(settings.network, images, settings.data.conditional)
     accelerator = Accelerator()
+    make_folder(out, record, resume, accelerator)
     source = _image_source(settings, images, denoiser, accelerator.device)
     networks = {"student": denoiser}
     result = Trainer(settings.method, networks, source, settings.train, out, 0, accelerator).run(

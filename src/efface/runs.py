@@ -78,10 +78,11 @@ def forget(
     judge_folder = find_judge(info, judge)
     described = None if start is None else _describe_start(Path(start), info)
     record = new_record(info, request.model_dump(mode="json"), settings, described)
-    if open_folder(out, record, resume, overwrite) == "finished":
+    if check_folder(out, record, resume, overwrite):
         return out
     denoiser = as_class_denoiser(load(info))
     accelerator = Accelerator()
+    make_folder(out, record, resume, accelerator)
     trainer = _trainer(denoiser, request, settings, out, start, accelerator)
     result = trainer.run(resume)
     if accelerator.is_main_process:
@@ -195,58 +196,48 @@ def finished_record(
     )
 
 
-def open_folder(out: Path, record: RunRecord, resume: bool, overwrite: bool) -> str:
-    """Make the run folder; returns "new", "resumed" or "finished". Raises RequestError.
+def check_folder(out: Path, record: RunRecord, resume: bool, overwrite: bool) -> bool:
+    """Whether the run in `out` is finished already; RequestError if `out` must not be used.
 
-    Nothing that exists is touched unless `overwrite`, and then only a run folder.
+    Nothing is touched, so that this can come before the model is loaded.
     """
-    if Accelerator().process_index != 0:
-        Accelerator().wait_for_everyone()
-        return "new" if not resume else "resumed"
-    try:
-        state = _open(out, record, resume, overwrite)
-    finally:
-        Accelerator().wait_for_everyone()
-    return state
-
-
-def _open(out: Path, record: RunRecord, resume: bool, overwrite: bool) -> str:
-    state = "new"
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        if not (out / "record.json").exists():
-            raise RequestError(
-                f"{out} exists and is no run of efface: nothing there was touched. Give another "
-                "folder."
-            )
-        if resume:
-            earlier = read_record(out)
-            differing = [
-                name
-                for name in ("request", "model", "settings", "start")
-                if getattr(earlier, name) != getattr(record, name)
-            ]
-            if differing:
-                raise RequestError(
-                    f"{out} holds a run with another {' and '.join(differing)}: resume it with "
-                    "the same arguments, or give another folder."
-                )
-            if earlier.status != "running":
-                return "finished"
-            return "resumed"
-        if not overwrite:
-            raise RequestError(
-                f"{out} holds a run already: add --resume to go on with it, --overwrite to "
-                "replace it, or give another folder."
-            )
-        shutil.rmtree(out)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        write_json(out / "record.json", record)
-    except OSError as error:
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return False
+    if not (out / "record.json").exists():
         raise RequestError(
-            f"{out} cannot be written ({error.strerror}): give another folder."
-        ) from error
-    return state
+            f"{out} exists and is no run of efface: nothing there was touched. Give another folder."
+        )
+    if overwrite:
+        return False
+    if not resume:
+        raise RequestError(
+            f"{out} holds a run already: add --resume to go on with it, --overwrite to replace "
+            "it, or give another folder."
+        )
+    earlier = read_record(out)
+    compared = ("request", "model", "settings", "start")
+    differing = [name for name in compared if getattr(earlier, name) != getattr(record, name)]
+    if differing:
+        raise RequestError(
+            f"{out} holds a run with another {' and '.join(differing)}: resume it with the same "
+            "arguments, or give another folder."
+        )
+    return earlier.status != "running"
+
+
+def make_folder(out: Path, record: RunRecord, resume: bool, accelerator: Accelerator) -> None:
+    """Make the run folder and write the record; what `check_folder` let pass is replaced."""
+    if accelerator.is_main_process:
+        try:
+            if out.exists() and not resume:
+                shutil.rmtree(out)
+            out.mkdir(parents=True, exist_ok=True)
+            write_json(out / "record.json", record)
+        except OSError as error:
+            raise RequestError(
+                f"{out} cannot be written ({error.strerror}): give another folder."
+            ) from error
+    accelerator.wait_for_everyone()
 
 
 def _trainer(

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from efface.diffusion.schedule import KNOWN_SCHEDULERS, NoiseSchedule
+from efface.diffusion.model_folder import KNOWN_SCHEDULERS
+from efface.diffusion.schedule import NoiseSchedule
 from efface.errors import ModelError
 
 BETA_SCHEDULES = ("linear", "scaled_linear", "squaredcos_cap_v2")

@@ -21,14 +21,11 @@ def observed(drawn: np.ndarray) -> Observations:
 
 def brute_force(points: np.ndarray, manifold: np.ndarray, k: int) -> list[bool]:
     """Equation 1 of Kynkaanniemi et al., 2019, word for word."""
-    inside = []
-    for point in points:
-        held = False
-        for i, centre in enumerate(manifold):
-            others = [np.linalg.norm(centre - m) for j, m in enumerate(manifold) if j != i]
-            held = held or np.linalg.norm(point - centre) <= sorted(others)[k - 1]
-        inside.append(held)
-    return inside
+    radii = []
+    for i, centre in enumerate(manifold):
+        others = np.linalg.norm(np.delete(manifold, i, axis=0) - centre, axis=1)
+        radii.append(np.sort(others)[k - 1])
+    return [bool((np.linalg.norm(manifold - point, axis=1) <= radii).any()) for point in points]
 
 
 @pytest.mark.parametrize("k", [1, 3, 5])

@@ -18,7 +18,7 @@ from efface.diffusion.denoiser import ClassDenoiser, Denoiser, UnconditionalDeno
 from efface.diffusion.model_folder import ModelInfo, inspect_model
 from efface.diffusion.prediction import PREDICTION_KINDS
 from efface.diffusion.sampling import MultiStep, OneStep, Sampler
-from efface.diffusion.schedule import KNOWN_SCHEDULERS, NoiseSchedule
+from efface.diffusion.schedule import NoiseSchedule
 from efface.errors import ModelError, RunError
 
 CLASS_PIPELINE = Path(__file__).with_name("class_pipeline.py")
@@ -75,15 +75,9 @@ def build_denoiser(
 
 
 def _load_scheduler(info: ModelInfo) -> Any:
-    entry = info.index.get("scheduler")
-    name = entry[1] if isinstance(entry, list) and len(entry) == 2 else None
-    if name not in KNOWN_SCHEDULERS:
-        raise ModelError(
-            f"{info.source} uses the scheduler {name}, which is not known to efface: allowed are "
-            f"{', '.join(KNOWN_SCHEDULERS)}."
-        )
+    kind = getattr(diffusers, info.index["scheduler"][1])
     try:
-        return getattr(diffusers, name).from_pretrained(info.folder, subfolder="scheduler")
+        return kind.from_pretrained(info.folder, subfolder="scheduler")
     except (OSError, ValueError, TypeError) as error:
         raise ModelError(
             f"{info.folder / 'scheduler'} could not be loaded: {_first_line(error)}"

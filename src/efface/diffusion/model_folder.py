@@ -11,6 +11,20 @@ from typing import Any
 
 from efface.errors import ModelError
 
+# Schedulers whose `alphas_cumprod` is the schedule the network was trained with.
+KNOWN_SCHEDULERS = (
+    "DDIMScheduler",
+    "DDPMScheduler",
+    "DEISMultistepScheduler",
+    "DPMSolverMultistepScheduler",
+    "DPMSolverSinglestepScheduler",
+    "EulerAncestralDiscreteScheduler",
+    "EulerDiscreteScheduler",
+    "HeunDiscreteScheduler",
+    "LMSDiscreteScheduler",
+    "PNDMScheduler",
+    "UniPCMultistepScheduler",
+)
 NETWORK_CLASSES = ("UNet2DModel", "DiTTransformer2DModel")
 PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 HUB_PATTERNS = ["*.json", "*.safetensors", "*.txt"]
@@ -43,6 +57,8 @@ def inspect_model(model: str | Path, null_label: int | None = None) -> ModelInfo
     component, network_class = _find_network(index, folder)
     config = _read_json(folder / component / "config.json", "it describes the network")
     classes, null = _read_classes(network_class, config, index, null_label)
+    entry = index.get("scheduler")
+    check_scheduler(entry[1] if isinstance(entry, list) and len(entry) == 2 else None)
     for subfolder in (component, f"{component}_ema", "vae"):
         if subfolder in index or (folder / subfolder).is_dir():
             check_weights(folder / subfolder)
@@ -58,6 +74,16 @@ def inspect_model(model: str | Path, null_label: int | None = None) -> ModelInfo
         input_scale=float(_read_number(index, "input_scale", 1.0, folder)),
         index=index,
     )
+
+
+def check_scheduler(name: str | None) -> None:
+    """Raise ModelError for a scheduler whose noise levels efface would have to guess."""
+    if name not in KNOWN_SCHEDULERS:
+        raise ModelError(
+            f"the scheduler {name} is not known to efface: allowed are "
+            f"{', '.join(KNOWN_SCHEDULERS)}. Save the pipeline with the one of these whose betas "
+            "the model was trained with."
+        )
 
 
 def find_folder(model: str) -> Path:

@@ -8,22 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from efface.errors import ModelError
-
-# Schedulers whose `alphas_cumprod` is the schedule the network was trained with.
-KNOWN_SCHEDULERS = (
-    "DDIMScheduler",
-    "DDPMScheduler",
-    "DEISMultistepScheduler",
-    "DPMSolverMultistepScheduler",
-    "DPMSolverSinglestepScheduler",
-    "EulerAncestralDiscreteScheduler",
-    "EulerDiscreteScheduler",
-    "HeunDiscreteScheduler",
-    "LMSDiscreteScheduler",
-    "PNDMScheduler",
-    "UniPCMultistepScheduler",
-)
+from efface.diffusion.model_folder import check_scheduler
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,13 +21,7 @@ class NoiseSchedule:
     @classmethod
     def from_scheduler(cls, scheduler: Any) -> NoiseSchedule:
         """Read the schedule of a diffusers scheduler; ModelError for a kind that is not known."""
-        name = type(scheduler).__name__
-        if name not in KNOWN_SCHEDULERS:
-            raise ModelError(
-                f"the scheduler {name} is not known to efface: allowed are "
-                f"{', '.join(KNOWN_SCHEDULERS)}. Save the pipeline with the one of these whose "
-                "betas the model was trained with."
-            )
+        check_scheduler(type(scheduler).__name__)
         alphas_cumprod = scheduler.alphas_cumprod.double()
         return cls(alphas_cumprod.sqrt().float(), (1 - alphas_cumprod).sqrt().float())
 
