@@ -110,15 +110,21 @@ def protocol(evaluation: Evaluation) -> str:
 
 
 def check(run: dict[str, Any], expected: dict[str, dict[str, Any]]) -> dict[str, bool]:
+    """Whether each bar is met: a number or "baseline", which `times` and `minus` can shift."""
     bars = {}
     for metric, bar in expected.items():
         result = run["results"][metric]
-        for kind, limit in bar.items():
+        times, minus = bar.get("times"), bar.get("minus")
+        for kind in ("at_least", "at_most"):
+            if kind not in bar:
+                continue
+            limit, value = bar[kind], result["value"]
             number = result["baseline"]["value"] if limit == "baseline" else limit
-            value = result["value"]
-            bars[f"{metric} {kind} {limit}"] = (
-                value >= number if kind == "at_least" else value <= number
-            )
+            number = number * (1 if times is None else times) - (minus or 0)
+            name = f"{metric} {kind} {limit}"
+            name += "" if times is None else f" times {times}"
+            name += "" if minus is None else f" minus {minus}"
+            bars[name] = value >= number if kind == "at_least" else value <= number
     return bars
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
+import math
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -107,6 +108,8 @@ def read_settings(
     for change in changes:
         _apply(given, change)
     named = given["method"].pop("name", None) if "method" in given else None
+    if named is not None and not isinstance(named, str):
+        raise ConfigError(f"method.name is {named!r}: give the name of a method, as 'sfd'.")
     if method is not None and named is not None and method != named:
         raise ConfigError(
             f"the recipe is for method {named!r} but {method!r} was asked for: drop one."
@@ -169,9 +172,12 @@ def _build(kind: Any, values: Mapping[str, Any], section: str) -> Any:
             near = difflib.get_close_matches(key, known, 1)
             hint = f" Did you mean {section}.{near[0]}?" if near else ""
             raise ConfigError(f"{section}.{key} is unknown: there is {', '.join(known)}.{hint}")
+        if isinstance(values[key], float) and not math.isfinite(values[key]):
+            raise ConfigError(f"{section}.{key} is {values[key]}: give a finite number.")
     try:
-        # Through JSON, so that lists become tuples but text never becomes a number.
-        return TypeAdapter(kind).validate_json(json.dumps(dict(values)), strict=True)
+        # Through JSON, so that lists become tuples but text never becomes a number; what TOML
+        # takes for a date is text.
+        return TypeAdapter(kind).validate_json(json.dumps(dict(values), default=str), strict=True)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, (section, *first["loc"])))

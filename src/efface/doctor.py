@@ -44,7 +44,8 @@ def _torchvision() -> Finding:
         return Finding(
             False,
             f"torchvision is installed but cannot be imported ({error}), which breaks diffusers "
-            "and transformers: pip uninstall torchvision, or install the build that fits your torch.",
+            "and transformers: pip uninstall torchvision, or install the build that fits your "
+            "torch.",
         )
     return Finding(True, "torchvision works")
 

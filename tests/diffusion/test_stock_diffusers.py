@@ -74,8 +74,9 @@ for guidance in (1, 3):
 
 pipe = stock("latent")
 assert type(pipe) is diffusers.DiTPipeline
+once = {"guidance_scale": 1.0, "num_inference_steps": 1}
 images["latent"] = channels_first(
-    pipe(labels, guidance_scale=1.0, num_inference_steps=1, generator=generators(), output_type="np").images
+    pipe(labels, **once, generator=generators(), output_type="np").images
 )
 
 pipe = stock("unconditional")

@@ -32,7 +32,7 @@ class Observations:
 
     @property
     def features_by_label(self) -> np.ndarray:
-        """(N, D) sorted by the label asked for, so that every block of the jackknife has them all."""
+        """(N, D) sorted by the label asked for: what `jackknife` needs to spread the labels."""
         return self.features[np.argsort(self.asked, kind="stable")]
 
 

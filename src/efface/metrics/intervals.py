@@ -42,7 +42,8 @@ def jackknife(
     """A statistic of `count` samples with the grouped jackknife's interval (Shao & Tu, 1995).
 
     `statistic` gets the row numbers to use. Blocks are interleaved, so that rows sorted by label
-    (and not rows whose labels take turns) spread over all of them. The interval is for the statistic at this sample size.
+    (but not rows whose labels take turns) spread over all of them. The interval is for the
+    statistic at this sample size.
     """
     rows = np.arange(count)
     value = statistic(rows)

@@ -1,0 +1,479 @@
+"""Trains a CIFAR-10 model and a judge, forgets a class with SFD and measures it, piece by piece.
+
+    python benchmarks/cifar10.py --work runs/cifar10 --minutes 9 --teacher-minutes 11 --sfd-minutes 7
+
+One call does as much as fits into --minutes, stops at a checkpoint, and exits with 3; call it again
+with the same arguments until it exits with 0 and the results are written. --teacher-minutes and
+--sfd-minutes replace the recipes' numbers of steps by what a short trial on this machine says will
+fit; the numbers are kept in WORK/plan.json, since a resumed run must have the same settings.
+
+WORK holds all that a later call needs, so it can be copied to another machine between calls; keep
+its path and --data the same, because the records name them. One checkpoint of the 35.8 M network is
+0.57 GB for the teacher and 1.15 GB for SFD (averages and optimizer states, float32), two are kept
+and a third is there while it is written: at most 1.8 and 3.5 GB. The teacher's checkpoints go when
+it is finished; its pipeline and the result's are 0.14 GB each. WORK/sfd/report.html and
+WORK/sfd/samples are what to look at.
+
+--tiny does all of it on a CPU with a tiny network and a few images, stopping at every checkpoint
+and resuming: it shows that the pieces fit together and measures nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import datetime
+import json
+import shutil
+import statistics
+import sys
+import time
+import tomllib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import diffusers
+import pyarrow.parquet
+import torch
+from forget_class import check, figures, git, protocol
+from torch.utils.flop_counter import FlopCounterMode
+
+import efface
+import efface.runs
+from efface.config import Settings, read_settings
+from efface.diffusion.denoiser import Denoiser
+from efface.diffusion.loading import load
+from efface.diffusion.model_folder import ModelInfo
+from efface.recipes import make_judge
+from efface.records import read_evaluation, read_record
+from efface.training.trainer import Trainer, TrainResult
+
+RECIPES = Path(__file__).parent.parent / "recipes"
+RECIPE = {"teacher": RECIPES / "cifar10-teacher.toml", "sfd": RECIPES / "cifar10-sfd.toml"}
+RESULTS = Path(__file__).parent / "results" / "cifar10-sfd.json"
+FORGET, REPLACE = 0, 1  # airplane, automobile
+FILES = {"source": "cifar10_train.parquet", "held_out": "cifar10_test.parquet"}
+DATA_NOTE = (
+    "CIFAR-10 re-encoded as JPEG; reference and judge from the same pictures; not comparable with "
+    "numbers on the lossless set"
+)
+NEEDED = {
+    "judge": 150,
+    "teacher": 120,
+    "sfd": 150,
+    "evaluation": 240,
+}  # seconds to be worth a start
+TRIAL_STEPS = 60
+TINY_ROWS = {"source": 500, "held_out": 200}
+TINY_TRAIN = [
+    "train.batch_size=16",
+    "train.mixed_precision=no",
+    "train.compile=false",
+    "train.channels_last=false",
+    "train.warmup_steps=2",
+    "train.log_every=5",
+]
+TINY = {
+    "teacher": [
+        "network.channels=[16, 32]",
+        "network.attention=[false, true]",
+        "network.layers=1",
+        "network.norm_groups=8",
+        "train.steps=20",
+        "train.checkpoint_every=10",
+        "judge.widths=[8, 16]",
+        "judge.epochs=2",
+        "judge.batch_size=50",
+        "judge.reference_images=400",
+        *TINY_TRAIN,
+    ],
+    "sfd": [
+        "train.steps=10",
+        "train.checkpoint_every=5",
+        "train.guard_every=5",
+        "evaluate.forget_samples=20",
+        "evaluate.retain_samples=90",
+        "evaluate.baseline_steps=4",
+        *TINY_TRAIN,
+    ],
+}
+
+
+class OutOfTime(Exception):
+    """This call's time is used up; what was done is kept."""
+
+
+class TrialOver(Exception):
+    """A trial has made enough steps."""
+
+
+class Call:
+    """What one call may still do: so many minutes, or so many checkpoints."""
+
+    def __init__(self, minutes: float | None, checkpoints: int | None) -> None:
+        self._until = None if minutes is None else time.monotonic() + 60 * minutes
+        self._checkpoints = checkpoints
+        self._worked = False
+
+    def begin(self, stage: str) -> None:
+        """Raise OutOfTime if this call has done something and the stage is not worth a start."""
+        if self._worked and self._left() < NEEDED[stage]:
+            raise OutOfTime
+        self._worked = True
+
+    def checkpoint_written(self, seconds: float) -> None:
+        """Raise OutOfTime unless as long again as since the last checkpoint is left."""
+        if self._checkpoints is not None:
+            self._checkpoints -= 1
+        if self._checkpoints == 0 or self._left() < 1.1 * seconds:
+            raise OutOfTime
+
+    def _left(self) -> float:
+        return float("inf") if self._until is None else self._until - time.monotonic()
+
+
+class Watch:
+    """Times a trainer's steps; ends the call at the last checkpoint that fits into it."""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self._checkpoint = self._step = time.perf_counter()
+        self.durations: list[float] = []
+
+    def __call__(self, trainer: Trainer, step: int) -> None:
+        now = time.perf_counter()
+        self.durations.append(now - self._step)
+        self._step = now
+        if step % trainer.config.checkpoint_every == 0 and step < trainer.config.steps:
+            since, self._checkpoint = now - self._checkpoint, now
+            self._call.checkpoint_written(since)
+
+
+class Trial:
+    """Times a trainer's first steps and stops it."""
+
+    seconds_per_step = 0.0
+
+    def __init__(self) -> None:
+        self._times: list[float] = []
+
+    def __call__(self, trainer: Trainer, step: int) -> None:
+        self._times.append(time.perf_counter())
+        if step < min(TRIAL_STEPS, trainer.config.steps):
+            return
+        late = self._times[len(self._times) // 2 :]
+        self.seconds_per_step = (late[-1] - late[0]) / (len(late) - 1)
+        raise TrialOver
+
+
+@contextlib.contextmanager
+def watched(watch: Callable[[Trainer, int], None]) -> Iterator[None]:
+    """Show every step of the trainers that efface runs meanwhile to `watch`."""
+    run = Trainer.run
+
+    def run_watched(
+        trainer: Trainer, resume: bool = False, on_step: Callable[[int], None] | None = None
+    ) -> TrainResult:
+        del on_step
+        return run(trainer, resume, lambda step: watch(trainer, step))
+
+    with mock.patch.object(Trainer, "run", run_watched):
+        yield
+
+
+@contextlib.contextmanager
+def models_loaded_to(device: str) -> Iterator[None]:
+    """Put the models that `efface.evaluate` loads on `device`."""
+
+    def load_there(model: str | Path | ModelInfo, null_label: int | None = None) -> Denoiser:
+        return load(model, null_label).to(device)
+
+    with mock.patch.object(efface.runs, "load", load_there, create=True):
+        yield
+
+
+class Experiment:
+    """The stages in one work folder: each is done, half done or not begun."""
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self.arguments = arguments
+        self.work: Path = arguments.work
+        self.work.mkdir(parents=True, exist_ok=True)
+        self.changes = self._changes()
+
+    def _changes(self) -> dict[str, list[str]]:
+        arguments, data = self.arguments, self.arguments.data
+        changes: dict[str, list[str]] = {"teacher": [], "sfd": []}
+        if arguments.tiny:
+            data = thin(data or data_folder(), self.work / "data")
+            changes = {stage: list(own) for stage, own in TINY.items()}
+        if data is not None:
+            changes["teacher"] += [f"data.{key}={data / name}" for key, name in FILES.items()]
+        seed = arguments.seed
+        changes["teacher"] += [f"train.seed={seed}", f"judge.seed={seed}"]
+        changes["sfd"] += [f"train.seed={seed}", f"evaluate.seed={1000 + 20_000 * seed}"]
+        for text in arguments.set:
+            stage, _, change = text.partition(":")
+            changes[stage].append(change)
+        return changes
+
+    def advance(self, call: Call) -> None:
+        """Go on from wherever the work folder stands, to the end or until OutOfTime."""
+        self.make_judge(call)
+        for stage in ("teacher", "sfd"):
+            self.train(stage, call)
+        shutil.rmtree(self.work / "teacher" / "checkpoints", ignore_errors=True)
+        self.measure(call)
+
+    def make_judge(self, call: Call) -> None:
+        folder = self.work / "judge"
+        if (folder / "config.json").exists():  # written last
+            return
+        call.begin("judge")
+        shutil.rmtree(folder, ignore_errors=True)
+        began = time.perf_counter()
+        judge = make_judge(RECIPE["teacher"], folder, self.changes["teacher"])
+        accuracy = judge.config["held_out_accuracy"]
+        self.note("judge", began, held_out_accuracy=accuracy)
+
+    def train(self, stage: str, call: Call) -> None:
+        folder = self.work / stage
+        if (folder / "record.json").exists() and read_record(folder).status != "running":
+            return
+        call.begin(stage)
+        self.plan(stage)
+        began, watch, finished = time.perf_counter(), Watch(call), False
+        try:
+            with watched(watch):
+                self.run(stage, folder)
+            finished = True
+        finally:
+            steps = len(watch.durations)
+            typical = statistics.median(watch.durations) if steps else None
+            self.note(stage, began, steps=steps, seconds_per_step=typical, finished=finished)
+
+    def run(self, stage: str, folder: Path) -> None:
+        torch.compiler.reset()  # every stage compiles the same code for other networks
+        changes = self.changes[stage] + self.planned(stage)
+        if stage == "teacher":
+            efface.train(RECIPE[stage], folder, changes=changes, resume=True)
+            return
+        efface.forget(
+            self.work / "teacher",
+            efface.ForgetClass(labels=(FORGET,), replacement=(REPLACE,)),
+            folder,
+            recipe=RECIPE[stage],
+            changes=changes,
+            judge=self.work / "judge",
+            resume=True,
+            measure=False,
+        )
+
+    def plan(self, stage: str) -> None:
+        """Fix the number of steps by a trial, if minutes were asked for and none is fixed yet."""
+        minutes = {"teacher": self.arguments.teacher_minutes, "sfd": self.arguments.sfd_minutes}
+        if minutes[stage] is None or self.planned(stage) or (self.work / stage).exists():
+            return
+        began, trial, folder = time.perf_counter(), Trial(), self.work / f"trial-{stage}"
+        shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.suppress(TrialOver), watched(trial):
+            self.run(stage, folder)
+        shutil.rmtree(folder, ignore_errors=True)
+        every = self.settings(stage).train.checkpoint_every
+        # A little less than fits: checkpoints and the guard take time too.
+        fitting = 0.95 * 60 * minutes[stage] / trial.seconds_per_step
+        path, steps = self.work / "plan.json", max(1, int(fitting / every)) * every
+        plan = json.loads(path.read_text()) if path.exists() else {}
+        path.write_text(json.dumps(plan | {stage: steps}, indent=2) + "\n")
+        self.note(
+            f"trial of {stage}", began, seconds_per_step=trial.seconds_per_step, planned=steps
+        )
+
+    def planned(self, stage: str) -> list[str]:
+        path = self.work / "plan.json"
+        steps = json.loads(path.read_text()).get(stage) if path.exists() else None
+        return [] if steps is None else [f"train.steps={steps}"]
+
+    def measure(self, call: Call) -> None:
+        folder = self.work / "sfd"
+        if (folder / "evaluation.json").exists():
+            return
+        call.begin("evaluation")
+        began = time.perf_counter()
+        with models_loaded_to("cuda" if torch.cuda.is_available() else "cpu"):
+            efface.evaluate(folder, judge=self.work / "judge")
+        self.note("evaluation", began)
+
+    def settings(self, stage: str) -> Settings:
+        return read_settings(None, RECIPE[stage], self.changes[stage] + self.planned(stage))
+
+    def note(self, stage: str, began: float, **values: Any) -> None:
+        """Keep what a stage did in this call, and print it."""
+        line = {"stage": stage, "seconds": round(time.perf_counter() - began, 1)} | values
+        with (self.work / "calls.jsonl").open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(line) + "\n")
+        print(*(f"{key} {value}" for key, value in line.items()), sep=", ", flush=True)
+
+    def notes(self) -> list[dict[str, Any]]:
+        lines = (self.work / "calls.jsonl").read_text(encoding="utf-8").splitlines()
+        return [json.loads(line) for line in lines]
+
+    def results(self) -> dict[str, Any]:
+        """All that is written down about the finished experiment."""
+        arguments, folder = self.arguments, self.work / "sfd"
+        evaluation, record = read_evaluation(folder), read_record(folder)
+        expected = tomllib.loads(RECIPE["sfd"].read_text(encoding="utf-8"))["expected"]
+        run = {"results": {r.metric: figures(r) for r in evaluation.results}}
+        bars = check(run, expected)
+        return {
+            "command": " ".join(["python", *sys.argv]),
+            "commit": commit(arguments.commit),
+            "date": datetime.date.today().isoformat(),
+            "machine": efface.runs.hardware() | efface.runs.versions(),
+            "seeds": [arguments.seed],
+            "tiny": arguments.tiny,
+            "data": DATA_NOTE,
+            "pair": f"{FORGET}:{REPLACE}",
+            "status": record.status,
+            "passes_per_image": record.sampler["passes"],
+            "expected": expected,
+            "bars": bars,
+            "all_bars_met": all(bars.values()),
+            **run,
+            "judge": evaluation.judge,
+            "protocol": protocol(evaluation),
+            "teacher": self.speed("teacher"),
+            "sfd": self.speed("sfd"),
+            "calls": self.notes(),
+            "settings": {stage: self.settings(stage).to_json() for stage in RECIPE},
+        }
+
+    def speed(self, stage: str) -> dict[str, Any]:
+        """Times of a training stage and the share of the machine's peak that it used."""
+        record, settings = read_record(self.work / stage), self.settings(stage)
+        longest = max(
+            (n for n in self.notes() if n["stage"] == stage), key=lambda note: note["steps"]
+        )
+        rows = settings.train.batch_size
+        rows += round(settings.method.forget_share * rows) if stage == "sfd" else 0
+        steady = rows / longest["seconds_per_step"]
+        forward = forward_flops(self.work / "teacher" / "pipeline" / "unet")
+        worth = forwards(settings, stage)
+        teraflops = steady * worth * forward["flops"] / 1e12
+        peak = self.arguments.peak_tflops if torch.cuda.is_available() else None
+        return {
+            "steps": record.steps,
+            "seconds": record.seconds,
+            "images_per_second": record.images_per_second,  # with compiling, checkpoints, guard
+            "images_per_second_steady": steady,  # of the median step
+            "parameters": forward["parameters"],
+            "forward_gmacs": forward["flops"] / 2e9,
+            "forwards_per_image": worth,
+            "tflops": teraflops,
+            "peak_tflops": peak,
+            "share_of_peak": None if peak is None else teraflops / peak,
+            "guard": record.guard,
+        }
+
+
+def forwards(settings: Settings, stage: str) -> int:
+    """Cost of one image in forward passes; a backward pass is 2, or 1 to the input alone.
+
+    SFD: student 3, fake score learning 3, teacher and fake score with gradient to the image 2 each,
+    and once more the student if the phases do not share its pass.
+    """
+    if stage == "teacher":
+        return 3
+    shared = read_shared(settings)
+    return 10 if shared else 11
+
+
+def read_shared(settings: Settings) -> bool:
+    return bool(settings.to_json()["method"]["share_student_pass"])
+
+
+def forward_flops(folder: Path) -> dict[str, int]:
+    """Parameters of a saved UNet2DModel and floating-point operations of one pass for one image."""
+    config: Any = diffusers.UNet2DModel.load_config(folder)
+    with torch.device("meta"):
+        network: Any = diffusers.UNet2DModel.from_config(config)
+        x = torch.empty(1, config["in_channels"], config["sample_size"], config["sample_size"])
+        zero = torch.zeros(1, dtype=torch.long)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(x, zero, class_labels=zero)
+    return {
+        "parameters": sum(p.numel() for p in network.parameters()),
+        "flops": counter.get_total_flops(),
+    }
+
+
+def data_folder() -> Path:
+    source = read_settings(None, RECIPE["teacher"]).data.source
+    return Path(source).parent
+
+
+def thin(folder: Path, out: Path) -> Path:
+    """Write evenly spread rows, so of all classes, of the data into `out`; returns it."""
+    out.mkdir(exist_ok=True)
+    for key, name in FILES.items():
+        if not (out / name).exists():
+            table = pyarrow.parquet.read_table(folder / name)
+            every = max(1, len(table) // TINY_ROWS[key])
+            pyarrow.parquet.write_table(table.take(list(range(0, len(table), every))), out / name)
+    return out
+
+
+def commit(given: str | None) -> str:
+    """The commit that was given, or the one checked out; empty where there is no git."""
+    if given is not None or shutil.which("git") is None:
+        return given or ""
+    return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain") else "")
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--work", type=Path, required=True, help="folder of all that is kept")
+    parser.add_argument("--data", type=Path, help=f"folder of {' and '.join(FILES.values())}")
+    parser.add_argument("--minutes", type=float, help="of this call; without: to the end")
+    parser.add_argument("--teacher-minutes", type=float, help="of the teacher's training in all")
+    parser.add_argument("--sfd-minutes", type=float, help="of SFD in all")
+    parser.add_argument("--peak-tflops", type=float, default=790.0, help="of the GPU, in bf16")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--set", action="append", default=[], help="STAGE:SECTION.NAME=VALUE")
+    parser.add_argument("--commit", help="where this is no git checkout")
+    parser.add_argument("--tiny", action="store_true", help="on a CPU, to see that it runs")
+    parser.add_argument("--out", type=Path, help="default: benchmarks/results, tiny: --work")
+    parsed = parser.parse_args(arguments)
+    for text in parsed.set:
+        if text.partition(":")[0] not in RECIPE:
+            parser.error(f"--set {text}: begin with {' or '.join(f'{s}:' for s in RECIPE)}")
+    return parsed
+
+
+def main(given: list[str] | None = None) -> int:
+    arguments = parse(given)
+    torch.set_float32_matmul_precision("high")  # as cuDNN's convolutions are by default
+    experiment = Experiment(arguments)
+    while True:
+        try:
+            experiment.advance(Call(arguments.minutes, 1 if arguments.tiny else None))
+            break
+        except OutOfTime:
+            print("stopped at a checkpoint", flush=True)
+            if not arguments.tiny:
+                print("not finished: call again with the same arguments")
+                return 3
+    out = arguments.out or (arguments.work / RESULTS.name if arguments.tiny else RESULTS)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    content = experiment.results()
+    out.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    for bar, met in content["bars"].items():
+        print(f"{'met' if met else 'MISSED'}: {bar}")
+    print(f"written to {out}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,131 @@
+"""Who may import whom, and what stays light."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import efface
+
+SOURCE = Path(__file__).parents[1] / "src" / "efface"
+LAYERS = {
+    "errors": set(),
+    "diffusion": {"errors"},
+    "data": {"diffusion", "errors"},
+    "methods": {"data", "diffusion", "errors"},
+    "metrics": {"data", "diffusion", "errors"},
+    "training": {"methods", "data", "diffusion", "errors"},
+    "records": {"errors"},
+    "requests": {"diffusion", "errors"},
+    "reporting": {"records", "requests", "errors"},
+}
+TORCH_FREE = ("efface", "efface.cli", "efface.errors", "efface.records", "efface.requests")
+TORCH_FREE += ("efface.diffusion.model_folder", "efface.reporting")
+MODULES = sorted(
+    ".".join(("efface", *path.relative_to(SOURCE).with_suffix("").parts)).removesuffix(".__init__")
+    for path in SOURCE.rglob("*.py")
+    if path.name != "__main__.py"
+)
+
+
+def imported(path: Path) -> set[str]:
+    """Modules that a file names in an import, also inside functions, as dotted names."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def layers_of(names: set[str]) -> set[str]:
+    """The part after `efface.`; "" for the package itself."""
+    inside = (name.split(".") for name in names if name.split(".")[0] == "efface")
+    return {parts[1] if len(parts) > 1 else "" for parts in inside}
+
+
+def python(code: str) -> str:
+    """Run code in a fresh interpreter; returns what it prints."""
+    environment = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_a_layer_imports_only_what_lies_below(layer):
+    files = sorted((SOURCE / layer).rglob("*.py")) or [SOURCE / f"{layer}.py"]
+    for file in files:
+        beyond = layers_of(imported(file)) - LAYERS[layer] - {layer}
+        assert not beyond, f"{file} imports {beyond}"
+
+
+def test_the_walk_sees_imports_of_every_form(tmp_path):
+    file = tmp_path / "x.py"
+    file.write_text(
+        "import efface.cli\nfrom efface import runs\nfrom efface.data.batch import Batch\n"
+        "def f():\n    from efface.methods import names\n    import torch.nn as n, efface.demo\n"
+    )
+    names = imported(file)
+    assert layers_of(names) - {""} == {"cli", "runs", "data", "methods", "demo"}
+    assert "torch.nn" in names
+
+
+def test_methods_know_nothing_of_files_optimizers_or_logs():
+    for file in sorted((SOURCE / "methods").glob("*.py")):
+        heavy = {name.split(".")[0] for name in imported(file)}
+        assert not heavy & {"accelerate", "pathlib", "os", "json", "logging", "diffusers"}, file
+        assert not any(name.startswith("torch.optim") for name in imported(file)), file
+
+
+@pytest.mark.parametrize("module", TORCH_FREE)
+def test_light_modules_do_not_import_torch(module):
+    code = f"import sys, {module}; print([m for m in ('torch', 'diffusers') if m in sys.modules])"
+    assert python(code).strip() == "[]"
+
+
+def test_help_does_not_import_torch():
+    code = """
+import sys
+from typer.testing import CliRunner
+from efface.cli import app
+for command in ("", "forget", "forget class", "sample"):
+    arguments = [*command.split(), "--help"]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0 and "Usage" in done.output, done.output
+print([m for m in ("torch", "diffusers", "numpy") if m in sys.modules])
+"""
+    assert python(code).strip() == "[]"
+
+
+def test_every_module_can_be_imported_first():
+    code = f"""
+import importlib, random, sys
+modules = {MODULES!r}
+for module in modules:  # each on its own
+    for name in [m for m in sys.modules if m.split(".")[0] == "efface"]:
+        del sys.modules[name]
+    importlib.import_module(module)
+for seed in range(2):
+    random.Random(seed).shuffle(modules)
+    for name in [m for m in sys.modules if m.split(".")[0] == "efface"]:
+        del sys.modules[name]
+    for module in modules:
+        importlib.import_module(module)
+print(len(modules))
+"""
+    assert python(code).strip() == str(len(MODULES))
+
+
+def test_public_names_are_there():
+    assert all(callable(getattr(efface, name)) for name in efface.__all__)
+    assert not hasattr(efface, "nothing")

@@ -1,0 +1,133 @@
+"""Records and evaluations: what is written is what is read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+from efface.errors import DataError
+from efface.records import (
+    Evaluation,
+    Result,
+    RunRecord,
+    Value,
+    hash_weights,
+    read_evaluation,
+    read_record,
+    write_json,
+)
+
+
+def record() -> RunRecord:
+    return RunRecord(
+        status="finished",
+        request={"kind": "class", "labels": [0], "replacement": [1]},
+        model={"source": "zoo:digits", "weights": {"unet/a.safetensors": "00"}},
+        settings={"train": {"steps": 5, "clip_norm": None}},
+        versions={"torch": "2.6"},
+        hardware={"cores": 2, "gpus": []},
+        started="2025-01-01T00:00:00+00:00",
+        seconds=1.5,
+        guard=[{"step": 1.0, "accuracy": 0.9}],
+    )
+
+
+def evaluation() -> Evaluation:
+    value = Value(value=0.9, low=0.85, high=0.95)
+    result = Result(
+        metric="unlearning_accuracy",
+        **value.model_dump(),
+        unit="share of samples",
+        higher_is_better=True,
+        samples=500,
+        seeds=[1000, 1499],
+        protocol="one step",
+        baseline=Value(value=0.02, low=0.01, high=0.03),
+    )
+    return Evaluation(results=[result], judge={"name": "judge"})
+
+
+def test_a_record_comes_back_as_written(tmp_path):
+    write_json(tmp_path / "record.json", record())
+    assert read_record(tmp_path) == record()
+
+
+def test_an_evaluation_comes_back_as_written(tmp_path):
+    write_json(tmp_path / "evaluation.json", evaluation())
+    read = read_evaluation(tmp_path)
+    assert read == evaluation()
+    assert read.get("unlearning_accuracy") == read.results[0]
+    assert read.get("fid") is None
+
+
+@pytest.mark.parametrize(("name", "make"), [("record", record), ("evaluation", evaluation)])
+def test_the_version_of_the_format_is_called_schema_and_comes_first(tmp_path, name, make):
+    write_json(tmp_path / f"{name}.json", make())
+    content = json.loads((tmp_path / f"{name}.json").read_text())
+    assert next(iter(content.items())) == ("schema", 1)
+    assert "schema_version" not in content
+
+
+def test_writing_replaces_the_file_and_leaves_nothing_else(tmp_path):
+    write_json(tmp_path / "record.json", record())
+    later = record().model_copy(update={"status": "collapsed", "note": "gone"})
+    write_json(tmp_path / "record.json", later)
+    assert read_record(tmp_path) == later
+    assert [p.name for p in tmp_path.iterdir()] == ["record.json"]
+
+
+def test_missing_files_are_named_with_what_to_do(tmp_path):
+    with pytest.raises(
+        DataError, match=f"{tmp_path}/record.json is missing: give the folder of a run"
+    ):
+        read_record(tmp_path)
+    with pytest.raises(
+        DataError, match="evaluation.json is missing: measure it with `efface evaluate`"
+    ):
+        read_evaluation(tmp_path)
+    with pytest.raises(DataError, match="record.json is not what efface writes|is missing"):
+        read_record(tmp_path / "nothing")
+
+
+def written() -> dict[str, object]:
+    content = record().model_dump(mode="json")
+    content["schema"] = content.pop("schema_version")
+    return content
+
+
+def without(key: str) -> bytes:
+    content = written()
+    del content[key]
+    return json.dumps(content).encode()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(b"", id="empty"),
+        pytest.param(b"{", id="cut off"),
+        pytest.param(b"\xff\xfe", id="not text"),
+        pytest.param(b"[1]", id="a list"),
+        pytest.param(b"3", id="a number"),
+        pytest.param(b"null", id="nothing"),
+        pytest.param(without("schema"), id="no schema"),
+        pytest.param(without("status"), id="no status"),
+        pytest.param(json.dumps(written() | {"schema": 2}).encode(), id="later schema"),
+        pytest.param(json.dumps(written() | {"status": "lost"}).encode(), id="unknown status"),
+        pytest.param(json.dumps(written() | {"extra": 1}).encode(), id="unknown key"),
+        pytest.param(json.dumps(written() | {"seconds": "long"}).encode(), id="wrong type"),
+    ],
+)
+def test_garbled_files_are_named(tmp_path, content):
+    (tmp_path / "record.json").write_bytes(content)
+    with pytest.raises(DataError, match="record.json is not what efface writes"):
+        read_record(tmp_path)
+
+
+def test_weights_are_hashed_by_relative_path(tiny_model: Path):
+    hashes = hash_weights(tiny_model)
+    name = "unet/diffusion_pytorch_model.safetensors"
+    assert hashes[name] == hashlib.sha256((tiny_model / name).read_bytes()).hexdigest()

@@ -1,0 +1,197 @@
+"""A run from request to report, on tiny real models."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch.testing import assert_close
+
+import efface
+from efface.diffusion.denoiser import Denoiser
+from efface.diffusion.loading import save_pipeline
+from efface.diffusion.sampling import OneStep, draw_images
+from efface.errors import RequestError
+from efface.records import read_evaluation, read_record
+from efface.training.checkpoint import Checkpoints, read_tensors
+
+SMALL = [
+    "train.steps=4",
+    "train.batch_size=8",
+    "train.learning_rate=1e-4",
+    "train.guard_every=2",
+    "method.forget_share=0.5",
+    "evaluate.forget_samples=12",
+    "evaluate.retain_samples=36",
+    "evaluate.baseline_steps=2",
+]
+
+
+@pytest.fixture(scope="module")
+def run(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    request = efface.ForgetClass(labels=(0, 3), replacement=(1, 2))
+    out = tmp_path_factory.mktemp("runs") / "run"
+    return efface.forget(tiny_model, request, out, changes=SMALL)
+
+
+def test_run_folder_holds_what_is_promised(run: Path) -> None:
+    names = {p.name for p in run.iterdir()}
+    promised = {"pipeline", "record.json", "metrics.jsonl", "evaluation.json", "samples"}
+    assert promised | {"checkpoints", "report.html"} <= names
+    record = read_record(run)
+    assert record.status == "finished"
+    assert record.request == {"kind": "class", "labels": [0, 3], "replacement": [1, 2]}
+    assert record.settings["method"]["alpha"] == 1.2
+    assert record.sampler["passes"] == 1
+    assert record.output.keys() == {"unet/diffusion_pytorch_model.safetensors"}
+    assert record.output != record.model["weights"]
+
+
+def test_evaluation_has_the_promised_shape(run: Path) -> None:
+    content = json.loads((run / "evaluation.json").read_text())
+    assert content["schema"] == 1
+    metrics = {r["metric"]: r for r in content["results"]}
+    promised = {"unlearning_accuracy", "retained_accuracy", "fid", "precision", "recall"}
+    assert promised <= metrics.keys()
+    for result in metrics.values():
+        assert result["low"] <= result["value"] <= result["high"]
+        baseline = result["baseline"]
+        assert baseline["low"] <= baseline["value"] <= baseline["high"]
+        assert result["samples"] == result["seeds"][1] - result["seeds"][0] + 1
+        assert "2 DDIM steps" in result["protocol"]
+    assert metrics["unlearning_accuracy"]["samples"] == 12
+    assert metrics["retained_accuracy"]["samples"] == 36
+
+
+def test_evaluating_again_gives_the_same_numbers(run: Path) -> None:
+    before = read_evaluation(run)
+    assert efface.evaluate(run).results == before.results
+
+
+def test_output_loads_as_a_one_step_generator(run: Path) -> None:
+    denoiser = efface.load(run)
+    noise = torch.randn(2, 1, 8, 8)
+    condition = denoiser.encode([1, 2])
+    images = draw_images(denoiser, OneStep(denoiser.schedule.num_timesteps - 1), condition, [0, 1])
+    assert images.shape == noise.shape
+
+
+def test_stock_diffusers_draws_the_same_without_efface(run: Path, tmp_path: Path) -> None:
+    """In a process where importing efface fails."""
+    denoiser = efface.load(run)
+    generator = torch.Generator().manual_seed(5)
+    noise = torch.randn(3, 1, 8, 8, generator=generator)
+    sampler = OneStep(denoiser.schedule.num_timesteps - 1)
+    with torch.no_grad():
+        own = sampler.draw(denoiser, noise, denoiser.encode([1, 4, 9]), [])
+    script = f"""
+import sys
+sys.modules["efface"] = None
+import torch
+from diffusers import DDIMScheduler, DiffusionPipeline, UNet2DModel
+folder = {str(run / "pipeline")!r}
+noise = torch.randn(3, 1, 8, 8, generator=torch.Generator().manual_seed(5))
+labels = torch.tensor([1, 4, 9])
+unet = UNet2DModel.from_pretrained(folder, subfolder="unet", use_safetensors=True)
+scheduler = DDIMScheduler.from_pretrained(folder, subfolder="scheduler")
+scheduler.set_timesteps(1)
+(t,) = scheduler.timesteps
+with torch.no_grad():
+    output = unet(noise, t, class_labels=labels).sample
+    by_hand = scheduler.step(output, t, noise).prev_sample
+pipe = DiffusionPipeline.from_pretrained(folder, trust_remote_code=True)
+pipe.set_progress_bar_config(disable=True)
+images = pipe(labels, latents=noise, output_type="pt").images
+torch.save({{"by_hand": by_hand, "images": images}}, {str(tmp_path / "stock.pt")!r})
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr[-2000:]
+    stock = torch.load(tmp_path / "stock.pt", weights_only=True)
+    assert_close(stock["by_hand"], own, rtol=0, atol=1e-6)
+    assert_close(stock["images"], own.clamp(-1, 1).add(1).div(2), rtol=0, atol=1e-6)
+
+
+def test_two_stage_starts_from_the_distilled_networks_with_the_true_teacher(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    first = efface.forget(
+        tiny_model, efface.Distil(), tmp_path / "first", changes=SMALL, measure=False
+    )
+    frozen = [*SMALL, "train.learning_rate=0.0"]  # so that the start is what is written
+    second = efface.forget(
+        tiny_model,
+        efface.ForgetClass(labels=(0,), replacement=(1,)),
+        tmp_path / "second",
+        changes=frozen,
+        start=first,
+        measure=False,
+    )
+    name = "pipeline/unet/diffusion_pytorch_model.safetensors"
+    a, b = load_file(first / name), load_file(second / name)
+    assert all(a[key].equal(b[key]) for key in a)
+    kept = [Checkpoints(r / "checkpoints").latest() for r in (first, second)]
+    a, b = (read_tensors(folder, "fake_score") for folder in kept if folder)
+    assert all(a[key].equal(b[key]) for key in a)
+    assert read_record(second).start == {
+        "request": {"kind": "distil"},
+        "output": read_record(first).output,
+    }
+
+
+def test_starting_from_a_run_of_another_model_is_refused(
+    tiny_unet: Callable[..., Denoiser], run: Path, tmp_path: Path
+) -> None:
+    save_pipeline(tiny_unet(seed=9), tmp_path / "other")
+    request = efface.ForgetClass(labels=(0,), replacement=(1,))
+    with pytest.raises(RequestError, match="was made from another model"):
+        efface.forget(tmp_path / "other", request, tmp_path / "out", start=run)
+
+
+def test_evaluating_against_a_changed_model_is_refused(
+    tiny_unet: Callable[..., Denoiser], tmp_path: Path
+) -> None:
+    save_pipeline(tiny_unet(), tmp_path / "model")
+    request = efface.ForgetClass(labels=(0,))
+    out = efface.forget(tmp_path / "model", request, tmp_path / "out", changes=SMALL, measure=False)
+    save_pipeline(tiny_unet(seed=1), tmp_path / "model")
+    with pytest.raises(RequestError, match="is no longer the model"):
+        efface.evaluate(out)
+
+
+def test_without_a_judge_the_pictures_are_drawn_and_nothing_is_claimed(
+    tiny_unet: Callable[..., Denoiser], tmp_path: Path
+) -> None:
+    save_pipeline(tiny_unet(), tmp_path / "model")
+    request = efface.ForgetClass(labels=(0,))
+    out = efface.forget(tmp_path / "model", request, tmp_path / "out", changes=SMALL)
+    assert read_evaluation(out).results == []
+    assert (out / "samples" / "after.png").exists()
+    assert (out / "report.html").exists()
+
+
+def test_latent_transformer_with_vae_runs_end_to_end(
+    tiny_dit: Callable[[], Denoiser], tmp_path: Path
+) -> None:
+    save_pipeline(tiny_dit(), tmp_path / "dit")
+    request = efface.ForgetClass(labels=(2,), replacement=(5,))
+    out = efface.forget(tmp_path / "dit", request, tmp_path / "out", changes=SMALL)
+    index = json.loads((out / "pipeline" / "model_index.json").read_text())
+    assert index["_class_name"] == "DiTPipeline"
+    assert efface.load(out).schedule.num_timesteps < 1000
+
+
+def test_sampling_writes_one_file_per_image(run: Path, tmp_path: Path) -> None:
+    from efface.sheets import draw_sheet
+
+    assert draw_sheet(run, tmp_path / "sheet", [1, 2], 3, 0, None, 1.0) == 6
+    assert len(list((tmp_path / "sheet").glob("label*.png"))) == 6
+    with pytest.raises(RequestError, match="nothing there was touched"):
+        draw_sheet(run, tmp_path / "sheet", [1], 1, 0, None, 1.0)
