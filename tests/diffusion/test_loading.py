@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import diffusers
@@ -248,14 +247,6 @@ def garble_unet(folder: Path) -> None:
     path.write_text(json.dumps(config | {"block_out_channels": "wide"}))
 
 
-def index_scheduler(entry: object) -> Callable[[Path], None]:
-    def write(folder: Path) -> None:
-        path = folder / "model_index.json"
-        path.write_text(json.dumps(json.loads(path.read_text()) | {"scheduler": entry}))
-
-    return write
-
-
 @pytest.mark.parametrize(
     ("breakage", "sentence"),
     [
@@ -268,14 +259,6 @@ def index_scheduler(entry: object) -> Callable[[Path], None]:
         pytest.param(remove_scheduler, "scheduler.*could not be", id="no scheduler"),
         pytest.param(garble_scheduler, "scheduler.*could not be", id="garbled scheduler"),
         pytest.param(garble_unet, "unet could not be loaded", id="garbled network config"),
-        pytest.param(
-            index_scheduler(["diffusers", "FlowMatchEulerDiscreteScheduler"]),
-            "model uses the scheduler FlowMatchEulerDiscreteScheduler.*DDIMScheduler",
-            id="flow scheduler",
-        ),
-        pytest.param(index_scheduler(None), "the scheduler None", id="scheduler of nothing"),
-        pytest.param(index_scheduler("DDIM"), "the scheduler None", id="scheduler of text"),
-        pytest.param(index_scheduler(["x"]), "the scheduler None", id="scheduler of one word"),
     ],
 )
 def test_a_broken_folder_is_refused_with_a_sentence(folder, breakage, sentence):

@@ -155,6 +155,23 @@ def test_unknown_networks_are_named(folder):
         inspect_model(folder)
 
 
+@pytest.mark.parametrize(
+    ("entry", "name"),
+    [
+        (["diffusers", "FlowMatchEulerDiscreteScheduler"], "FlowMatchEulerDiscreteScheduler"),
+        (["diffusers", "EDMEulerScheduler"], "EDMEulerScheduler"),
+        (["DDIMScheduler"], "None"),
+        ("DDIMScheduler", "None"),
+        (None, "None"),
+    ],
+)
+def test_unknown_schedulers_are_named_before_weights_are_read(folder, entry, name):
+    edit(folder / "model_index.json", scheduler=entry)
+    (folder / "unet" / WEIGHTS).unlink()
+    with pytest.raises(ModelError, match=f"the scheduler {name} is not known .*DDIMScheduler"):
+        inspect_model(folder)
+
+
 @pytest.mark.parametrize("entry", [None, "UNet2DModel", ["diffusers"]])
 def test_an_index_without_a_network_is_named(folder, entry):
     edit(folder / "model_index.json", unet=entry)

@@ -74,6 +74,7 @@ def make_evaluation(
     unlearning: Triple | None = (0.99, 0.97, 0.998),
     retained: Triple | None = (0.98, 0.97, 0.99),
     fid: Triple | None = (6.0, 5.5, 6.5),
+    recall: Triple | None = None,
 ) -> Evaluation:
     """The untouched model draws the forgotten class in 99.4 % and the others in 98 %, FID 5.9."""
     results = []
@@ -85,6 +86,8 @@ def make_evaluation(
         results.append(make_result("retained_accuracy", retained, (0.98, 0.97, 0.99)))
     if fid is not None:
         results.append(make_result("fid", fid, (5.9, 5.4, 6.4), "squared feature distance"))
+    if recall is not None:
+        results.append(make_result("recall", recall, (0.9, 0.87, 0.93), "share of real images"))
     judge = {"name": "digits judge", "held_out_accuracy": 0.983, "held_out_images": 360}
     return Evaluation(results=results, judge=judge)
 

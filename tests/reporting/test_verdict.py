@@ -44,6 +44,15 @@ def test_gone_and_damaged_is_never_called_forgotten():
     assert [card.kind for card in verdict.cards] == ["good", "bad", "good"]
 
 
+def test_right_pictures_of_less_variety_are_called_so():
+    verdict = judge_run(make_record(), make_evaluation(GONE, recall=(0.7, 0.64, 0.76)))
+    assert verdict.kept == "less_varied"
+    assert "with less variety" in verdict.headline
+    assert "variety (recall) 70 %, before 90 %" in verdict.cards[1].note
+    level = judge_run(make_record(), make_evaluation(GONE, recall=(0.85, 0.81, 0.89)))
+    assert level.kept == "kept"
+
+
 def test_a_much_larger_fid_is_damage_though_the_classes_are_right():
     assert kinds(unlearning=GONE, fid=(12.0, 11.0, 13.0))[0] == "damaged"
 

@@ -29,6 +29,7 @@ FORGOTTEN_MARKS: dict[Forgotten, tuple[MarkKind, str]] = {
 }
 KEPT_MARKS: dict[Kept, tuple[MarkKind, str]] = {
     "kept": ("good", "no damage found"),
+    "less_varied": ("warn", "right, but less varied"),
     "unsettled": ("warn", "damage not ruled out"),
     "damaged": ("bad", "damage"),
     "collapsed": ("bad", "collapsed"),
@@ -59,6 +60,11 @@ def kept_card(findings: Findings) -> Card:
     fid, note = findings.fid, ""
     if fid is not None:
         note = f"FID {format_number(fid.value)}, before {format_number(fid.baseline.value)}"
+    if findings.kept == "less_varied" and (recall := findings.recall) is not None:
+        drawn, before = (
+            format_value(v, recall.unit) for v in (recall.value, recall.baseline.value)
+        )
+        note += f"; variety (recall) {drawn}, before {before}"
     meaning = "of the other pictures show what was asked for"
     if findings.forgotten == "not_asked":
         meaning = "of the pictures show what was asked for"

@@ -107,6 +107,7 @@ def _no_op_headline(unlearning: Result, kept: Kept, subject: Subject) -> str:
 def _rest(kept: Kept, others: str) -> str:
     return {
         "kept": f" No damage was found in the {others}.",
+        "less_varied": f" The {others} are drawn as well, with less variety.",
         "damaged": f" The {others} were damaged.",
         "collapsed": " The rest collapsed.",
         "unsettled": f" Whether the {others} were damaged is not settled.",
@@ -118,6 +119,7 @@ def _plain_headline(kind: Any, kept: Kept) -> str:
     made = MADE.get(str(kind), "The run is done")
     return {
         "kept": f"{made}, and no damage was found. Nothing was to be forgotten.",
+        "less_varied": f"{made}, and it draws with less variety. Nothing was to be forgotten.",
         "damaged": f"{made}, but its pictures got worse. Nothing was to be forgotten.",
         "collapsed": COLLAPSE,
         "unsettled": f"{made}. Whether its pictures got worse is not settled.",

@@ -8,7 +8,7 @@ from typing import Literal
 from efface.records import Result
 
 Forgotten = Literal["gone", "unsettled", "not_gone", "unchanged", "unmeasured", "not_asked"]
-Kept = Literal["kept", "unsettled", "damaged", "collapsed", "unmeasured"]
+Kept = Literal["kept", "less_varied", "unsettled", "damaged", "collapsed", "unmeasured"]
 
 GONE = 0.95  # unlearning accuracy whose whole interval lies above this counts as gone
 
@@ -22,3 +22,4 @@ class Findings:
     unlearning: Result | None
     retained: Result | None
     fid: Result | None
+    recall: Result | None

@@ -49,14 +49,15 @@ def judge_run(
     """
     unlearning = _measured(evaluation, "unlearning_accuracy")
     retained = _measured(evaluation, "retained_accuracy")
-    fid = _measured(evaluation, "fid")
+    fid, recall = _measured(evaluation, "fid"), _measured(evaluation, "recall")
     asked = record.request.get("kind") == "class"
     findings = Findings(
         forgotten=judge_forgotten(unlearning) if asked else "not_asked",
-        kept=judge_kept(retained, fid),
+        kept=judge_kept(retained, fid, recall),
         unlearning=unlearning if asked else None,
         retained=retained,
         fid=fid,
+        recall=recall,
     )
     subject = Subject(record, names or {})
     cards = (kept_card(findings), cost_card(record))
@@ -81,8 +82,13 @@ def judge_forgotten(unlearning: Result | None) -> Forgotten:
     return "not_gone" if unlearning.high < GONE else "unsettled"
 
 
-def judge_kept(retained: Result | None, fid: Result | None) -> Kept:
-    """Call damage what the intervals show, and unsettled what they neither show nor exclude."""
+def judge_kept(
+    retained: Result | None, fid: Result | None, recall: Result | None = None
+) -> Kept:
+    """Call damage what the intervals show, and unsettled what they neither show nor exclude.
+
+    Pictures that are right but cover less of the real variety are less varied, not undamaged.
+    """
     if retained is None:
         return "unmeasured"
     if retained.high < COLLAPSED * retained.baseline.low:
@@ -91,7 +97,10 @@ def judge_kept(retained: Result | None, fid: Result | None) -> Kept:
     if retained.high < retained.baseline.low or (fid is not None and fid.low > worst_fid):
         return "damaged"
     unclear = retained.low < retained.baseline.value - MARGIN
-    return "unsettled" if unclear or (fid is not None and fid.value > worst_fid) else "kept"
+    if unclear or (fid is not None and fid.value > worst_fid):
+        return "unsettled"
+    narrower = recall is not None and recall.high < recall.baseline.low
+    return "less_varied" if narrower else "kept"
 
 
 def _measured(evaluation: Evaluation, metric: str) -> Result | None:
@@ -119,4 +128,4 @@ def _outcome(record: RunRecord, findings: Findings) -> Outcome:
         return "damaged"
     if kept == "unmeasured":
         return "unmeasured"
-    return "forgotten" if (forgotten, kept) == ("gone", "kept") else "unsettled"
+    return "forgotten" if forgotten == "gone" and kept in ("kept", "less_varied") else "unsettled"
