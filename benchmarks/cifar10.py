@@ -1,6 +1,6 @@
 """Trains a CIFAR-10 model and a judge, forgets a class with SFD and measures it, piece by piece.
 
-    python benchmarks/cifar10.py --work runs/cifar10 --minutes 9 --teacher-minutes 11 --sfd-minutes 7
+    python benchmarks/cifar10.py --work WORK --minutes 9 --teacher-minutes 11 --sfd-minutes 7
 
 One call does as much as fits into --minutes, stops at a checkpoint, and exits with 3; call it again
 with the same arguments until it exits with 0 and the results are written. --teacher-minutes and
@@ -46,6 +46,7 @@ from efface.config import Settings, read_settings
 from efface.diffusion.denoiser import Denoiser
 from efface.diffusion.loading import load
 from efface.diffusion.model_folder import ModelInfo
+from efface.methods.sfd import SFD
 from efface.recipes import make_judge
 from efface.records import read_evaluation, read_record
 from efface.training.trainer import Trainer, TrainResult
@@ -77,10 +78,10 @@ TINY_TRAIN = [
 ]
 TINY = {
     "teacher": [
-        "network.channels=[16, 32]",
+        "network.channels=[8, 16]",
         "network.attention=[false, true]",
         "network.layers=1",
-        "network.norm_groups=8",
+        "network.norm_groups=4",
         "train.steps=20",
         "train.checkpoint_every=10",
         "judge.widths=[8, 16]",
@@ -102,7 +103,7 @@ TINY = {
 
 
 class OutOfTime(Exception):
-    """This call's time is used up; what was done is kept."""
+    """The time of a call is used up; what was done is kept."""
 
 
 class TrialOver(Exception):
@@ -357,10 +358,10 @@ class Experiment:
             (n for n in self.notes() if n["stage"] == stage), key=lambda note: note["steps"]
         )
         rows = settings.train.batch_size
-        rows += round(settings.method.forget_share * rows) if stage == "sfd" else 0
+        rows += round(settings.method.forget_share * rows)
         steady = rows / longest["seconds_per_step"]
         forward = forward_flops(self.work / "teacher" / "pipeline" / "unet")
-        worth = forwards(settings, stage)
+        worth = forwards(settings)
         teraflops = steady * worth * forward["flops"] / 1e12
         peak = self.arguments.peak_tflops if torch.cuda.is_available() else None
         return {
@@ -378,20 +379,15 @@ class Experiment:
         }
 
 
-def forwards(settings: Settings, stage: str) -> int:
+def forwards(settings: Settings) -> int:
     """Cost of one image in forward passes; a backward pass is 2, or 1 to the input alone.
 
     SFD: student 3, fake score learning 3, teacher and fake score with gradient to the image 2 each,
     and once more the student if the phases do not share its pass.
     """
-    if stage == "teacher":
+    if not isinstance(settings.method, SFD):
         return 3
-    shared = read_shared(settings)
-    return 10 if shared else 11
-
-
-def read_shared(settings: Settings) -> bool:
-    return bool(settings.to_json()["method"]["share_student_pass"])
+    return 10 if settings.method.share_student_pass else 11
 
 
 def forward_flops(folder: Path) -> dict[str, int]:

@@ -128,6 +128,15 @@ def test_ddim_of_a_class_model_equals_the_pipeline_that_is_saved_with_it(denoise
     assert_close(images, stock, rtol=0, atol=1e-5)
 
 
+def test_the_saved_pipeline_refuses_what_it_cannot_do(denoiser):
+    pipeline = ClassConditionalPipeline(denoiser.network, denoiser.scheduler)
+    pipeline.set_progress_bar_config(disable=True)
+    with pytest.raises(ValueError, match="no null class: use guidance_scale=1"):
+        pipeline([3], guidance_scale=2.0)
+    with pytest.raises(ValueError, match="output_type 'jpg' is unknown: use 'pil', 'np' or 'pt'"):
+        pipeline([3], num_inference_steps=1, output_type="jpg")
+
+
 @torch.no_grad()
 def test_ancestral_steps_are_draws_from_the_posterior(denoiser):
     """q(x_s | x_t, x0) between neighbouring timesteps of the sampler (Ho et al., 2020, eq. 7)."""

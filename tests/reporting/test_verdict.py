@@ -48,7 +48,7 @@ def test_right_pictures_of_less_variety_are_called_so():
     verdict = judge_run(make_record(), make_evaluation(GONE, recall=(0.7, 0.64, 0.76)))
     assert verdict.kept == "less_varied"
     assert "with less variety" in verdict.headline
-    assert "variety (recall) 70 %, before 90 %" in verdict.cards[1].note
+    assert "variety (recall) 70.0\u00a0%, before 90.0\u00a0%" in verdict.cards[1].note
     level = judge_run(make_record(), make_evaluation(GONE, recall=(0.85, 0.81, 0.89)))
     assert level.kept == "kept"
 

@@ -82,9 +82,7 @@ def judge_forgotten(unlearning: Result | None) -> Forgotten:
     return "not_gone" if unlearning.high < GONE else "unsettled"
 
 
-def judge_kept(
-    retained: Result | None, fid: Result | None, recall: Result | None = None
-) -> Kept:
+def judge_kept(retained: Result | None, fid: Result | None, recall: Result | None = None) -> Kept:
     """Call damage what the intervals show, and unsettled what they neither show nor exclude.
 
     Pictures that are right but cover less of the real variety are less varied, not undamaged.
