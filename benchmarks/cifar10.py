@@ -29,10 +29,9 @@ import statistics
 import sys
 import time
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import diffusers
 import pyarrow.parquet
@@ -41,15 +40,11 @@ from forget_class import check, figures, git, protocol
 from torch.utils.flop_counter import FlopCounterMode
 
 import efface
-import efface.runs
 from efface.config import Settings, read_settings
-from efface.diffusion.denoiser import Denoiser
-from efface.diffusion.loading import load
-from efface.diffusion.model_folder import ModelInfo
 from efface.methods.sfd import SFD
 from efface.recipes import make_judge
 from efface.records import read_evaluation, read_record
-from efface.training.trainer import Trainer, TrainResult
+from efface.training.trainer import TrainConfig
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 RECIPE = {"teacher": RECIPES / "cifar10-teacher.toml", "sfd": RECIPES / "cifar10-sfd.toml"}
@@ -136,63 +131,38 @@ class Call:
 
 
 class Watch:
-    """Times a trainer's steps; ends the call at the last checkpoint that fits into it."""
+    """Times a run's steps; ends the call at the last checkpoint that fits into it."""
 
-    def __init__(self, call: Call) -> None:
-        self._call = call
+    def __init__(self, call: Call, config: TrainConfig) -> None:
+        self._call, self._config = call, config
         self._checkpoint = self._step = time.perf_counter()
         self.durations: list[float] = []
 
-    def __call__(self, trainer: Trainer, step: int) -> None:
+    def __call__(self, step: int) -> None:
         now = time.perf_counter()
         self.durations.append(now - self._step)
         self._step = now
-        if step % trainer.config.checkpoint_every == 0 and step < trainer.config.steps:
+        if step % self._config.checkpoint_every == 0 and step < self._config.steps:
             since, self._checkpoint = now - self._checkpoint, now
             self._call.checkpoint_written(since)
 
 
 class Trial:
-    """Times a trainer's first steps and stops it."""
+    """Times a run's first steps and stops it."""
 
     seconds_per_step = 0.0
 
-    def __init__(self) -> None:
+    def __init__(self, config: TrainConfig) -> None:
+        self._steps = min(TRIAL_STEPS, config.steps)
         self._times: list[float] = []
 
-    def __call__(self, trainer: Trainer, step: int) -> None:
+    def __call__(self, step: int) -> None:
         self._times.append(time.perf_counter())
-        if step < min(TRIAL_STEPS, trainer.config.steps):
+        if step < self._steps:
             return
         late = self._times[len(self._times) // 2 :]
         self.seconds_per_step = (late[-1] - late[0]) / (len(late) - 1)
         raise TrialOver
-
-
-@contextlib.contextmanager
-def watched(watch: Callable[[Trainer, int], None]) -> Iterator[None]:
-    """Show every step of the trainers that efface runs meanwhile to `watch`."""
-    run = Trainer.run
-
-    def run_watched(
-        trainer: Trainer, resume: bool = False, on_step: Callable[[int], None] | None = None
-    ) -> TrainResult:
-        del on_step
-        return run(trainer, resume, lambda step: watch(trainer, step))
-
-    with mock.patch.object(Trainer, "run", run_watched):
-        yield
-
-
-@contextlib.contextmanager
-def models_loaded_to(device: str) -> Iterator[None]:
-    """Put the models that `efface.evaluate` loads on `device`."""
-
-    def load_there(model: str | Path | ModelInfo, null_label: int | None = None) -> Denoiser:
-        return load(model, null_label).to(device)
-
-    with mock.patch.object(efface.runs, "load", load_there, create=True):
-        yield
 
 
 class Experiment:
@@ -245,21 +215,21 @@ class Experiment:
             return
         call.begin(stage)
         self.plan(stage)
-        began, watch, finished = time.perf_counter(), Watch(call), False
+        began, finished = time.perf_counter(), False
+        watch = Watch(call, self.settings(stage).train)
         try:
-            with watched(watch):
-                self.run(stage, folder)
+            self.run(stage, folder, watch)
             finished = True
         finally:
             steps = len(watch.durations)
             typical = statistics.median(watch.durations) if steps else None
             self.note(stage, began, steps=steps, seconds_per_step=typical, finished=finished)
 
-    def run(self, stage: str, folder: Path) -> None:
+    def run(self, stage: str, folder: Path, on_step: Callable[[int], None]) -> None:
         torch.compiler.reset()  # every stage compiles the same code for other networks
         changes = self.changes[stage] + self.planned(stage)
         if stage == "teacher":
-            efface.train(RECIPE[stage], folder, changes=changes, resume=True)
+            efface.train(RECIPE[stage], folder, changes=changes, resume=True, on_step=on_step)
             return
         efface.forget(
             self.work / "teacher",
@@ -270,6 +240,7 @@ class Experiment:
             judge=self.work / "judge",
             resume=True,
             measure=False,
+            on_step=on_step,
         )
 
     def plan(self, stage: str) -> None:
@@ -277,10 +248,11 @@ class Experiment:
         minutes = {"teacher": self.arguments.teacher_minutes, "sfd": self.arguments.sfd_minutes}
         if minutes[stage] is None or self.planned(stage) or (self.work / stage).exists():
             return
-        began, trial, folder = time.perf_counter(), Trial(), self.work / f"trial-{stage}"
+        began, folder = time.perf_counter(), self.work / f"trial-{stage}"
+        trial = Trial(self.settings(stage).train)
         shutil.rmtree(folder, ignore_errors=True)
-        with contextlib.suppress(TrialOver), watched(trial):
-            self.run(stage, folder)
+        with contextlib.suppress(TrialOver):
+            self.run(stage, folder, trial)
         shutil.rmtree(folder, ignore_errors=True)
         every = self.settings(stage).train.checkpoint_every
         # A little less than fits: checkpoints and the guard take time too.
@@ -303,8 +275,7 @@ class Experiment:
             return
         call.begin("evaluation")
         began = time.perf_counter()
-        with models_loaded_to("cuda" if torch.cuda.is_available() else "cpu"):
-            efface.evaluate(folder, judge=self.work / "judge")
+        efface.evaluate(folder, judge=self.work / "judge")
         self.note("evaluation", began)
 
     def settings(self, stage: str) -> Settings:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ def train(
     changes: Iterable[str] = (),
     resume: bool = False,
     overwrite: bool = False,
+    on_step: Callable[[int], None] | None = None,
 ) -> Path:
     """Train a model from nothing and write the run folder `out`; returns it.
 
@@ -47,9 +48,8 @@ def train(
     make_folder(out, record, resume, accelerator)
     source = _image_source(settings, images, denoiser, accelerator.device)
     networks = {"student": denoiser}
-    result = Trainer(settings.method, networks, source, settings.train, out, 0, accelerator).run(
-        resume
-    )
+    trainer = Trainer(settings.method, networks, source, settings.train, out, 0, accelerator)
+    result = trainer.run(resume, on_step)
     if accelerator.is_main_process:
         save_pipeline(result.denoiser.to("cpu"), out / "pipeline")
         write_json(out / "record.json", finished_record(record, result, MultiStep(), out))

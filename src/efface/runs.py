@@ -7,7 +7,7 @@ import importlib.metadata
 import os
 import platform
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,11 +60,13 @@ def forget(
     resume: bool = False,
     overwrite: bool = False,
     measure: bool = True,
+    on_step: Callable[[int], None] | None = None,
 ) -> Path:
     """Carry out a request and write the run folder `out`; returns it.
 
     `start` is an earlier `Distil` run to begin from; `judge` a judge's folder (default: the one
-    beside the model). Raises an EffaceError, before the model is loaded where that is possible.
+    beside the model). `on_step` is called after every step, and may raise to stop. Raises an
+    EffaceError, before the model is loaded where that is possible.
     """
     out = Path(out)
     settings = read_settings(method, Path(recipe) if recipe else None, changes)
@@ -84,7 +86,7 @@ def forget(
     accelerator = Accelerator()
     make_folder(out, record, resume, accelerator)
     trainer = _trainer(denoiser, request, settings, out, start, accelerator)
-    result = trainer.run(resume)
+    result = trainer.run(resume, on_step)
     if accelerator.is_main_process:
         sampler = settings.method.sampler(denoiser)
         final = result.denoiser.to("cpu")
@@ -118,8 +120,9 @@ def evaluate(
         )
     judge_folder = find_judge(info, judge)
     output_info = inspect_model(run / "pipeline", record.model["null_label"])
-    output = as_class_denoiser(load(output_info))
-    untouched = as_class_denoiser(load(info))
+    device = Accelerator().device
+    output = as_class_denoiser(load(output_info).to(device))
+    untouched = as_class_denoiser(load(info).to(device))
     sampler = default_sampler(output_info, output)
     after = Subject(denoiser=output, sampler=sampler)
     before = Subject(
@@ -133,8 +136,9 @@ def evaluate(
         if isinstance(sampler, OneStep):
             one_step = Subject(denoiser=untouched, sampler=sampler)
         retained = [c for c in range(untouched.num_classes) if c not in forgotten]
+        judged = load_judge(judge_folder).to(device)
         protocol = ClassProtocol(forgotten=forgotten, retained=retained, config=config)
-        evaluation = evaluate_classes(after, before, one_step, protocol, load_judge(judge_folder))
+        evaluation = evaluate_classes(after, before, one_step, protocol, judged)
     write_json(run / "evaluation.json", evaluation)
     write_report([run], run / "report.html")
     return evaluation

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import diffusers
 import numpy as np
 import pytest
@@ -73,6 +75,10 @@ def test_timestep_from_noise_to_signal_inverts_the_table(beta_schedule):
 
 def test_timestep_is_nearest_on_a_logarithmic_scale():
     schedule = linear()
+    low, high = schedule.noise_to_signal[:2].tolist()
+    assert 1.001 * math.sqrt(low * high) < (low + high) / 2
+    assert schedule.timestep_from_noise_to_signal(0.999 * math.sqrt(low * high)) == 0
+    assert schedule.timestep_from_noise_to_signal(1.001 * math.sqrt(low * high)) == 1
     table = np.log(schedule.noise_to_signal.numpy())
     for ratio in np.exp(np.random.default_rng(0).uniform(np.log(0.005), np.log(200), 50)):
         expected = int(np.abs(table - np.log(ratio)).argmin())

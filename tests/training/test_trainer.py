@@ -221,3 +221,21 @@ def test_compiled_bf16_channels_last_run_on_a_gpu(tiny_unet: Make, tmp_path: Pat
         tiny_unet(), tmp_path, compile=True, mixed_precision="bf16", channels_last=True
     )
     assert trainer.run().steps == 3
+
+
+def test_resume_in_channels_last_is_the_same_run(tiny_unet: Make, tmp_path: Path) -> None:
+    """Optimizer states have to come back in the layout of their parameters."""
+    settings = {"channels_last": True, "steps": 6, "checkpoint_every": 3}
+    whole = make_trainer(tiny_unet(), tmp_path / "whole", **settings).run()
+
+    class Stop(Exception):
+        pass
+
+    def stop(step: int) -> None:
+        if step == 3:
+            raise Stop
+
+    with pytest.raises(Stop):
+        make_trainer(tiny_unet(), tmp_path / "parts", **settings).run(on_step=stop)
+    parts = make_trainer(tiny_unet(), tmp_path / "parts", **settings).run(resume=True)
+    assert weights(parts.denoiser).equal(weights(whole.denoiser))

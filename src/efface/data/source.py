@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -89,12 +90,12 @@ class ImageSource(BatchSource):
     def _indices(self, step: int) -> Tensor:
         count = len(self.images)
         first, last = step * self.rows, (step + 1) * self.rows
-        orders = [
-            torch.randperm(
-                count,
-                generator=torch.Generator().manual_seed(derive_seed(self.seed, "epoch", epoch)),
-            )
-            for epoch in range(first // count, (last - 1) // count + 1)
-        ]
+        epochs = range(first // count, (last - 1) // count + 1)
+        orders = [_epoch_order(count, derive_seed(self.seed, "epoch", epoch)) for epoch in epochs]
         start = first - (first // count) * count
         return torch.cat(orders)[start : start + self.rows]
+
+
+@functools.lru_cache(maxsize=4)
+def _epoch_order(count: int, seed: int) -> Tensor:
+    return torch.randperm(count, generator=torch.Generator().manual_seed(seed))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +67,9 @@ class Judge:
     config: dict[str, Any]  # channels, widths, num_classes, held_out_accuracy, data
     name: str
     digest: str  # of the classifier's file
+
+    def to(self, device: torch.device | str) -> Judge:
+        return replace(self, classifier=self.classifier.to(device))
 
     def reference_without(self, labels: Sequence[int]) -> np.ndarray:
         return self.reference[~np.isin(self.reference_labels, labels)]
@@ -161,7 +164,7 @@ def train_judge(
         loss.backward()
         optimizer.step()
         schedule.step()
-    classifier.eval().cpu()
+    classifier.eval()
     _, probabilities = _classify(classifier, held_out.images.float() / 255)
     correct = probabilities.argmax(1) == held_out.labels.numpy()
     spread = torch.linspace(0, len(train) - 1, min(config.reference_images, len(train))).long()
@@ -169,7 +172,7 @@ def train_judge(
     reference, _ = _classify(classifier, kept.images.float() / 255)
     assert kept.labels is not None
     return Judge(
-        classifier=classifier,
+        classifier=classifier.cpu(),
         reference=reference,
         reference_labels=kept.labels.numpy(),
         config={
@@ -202,6 +205,10 @@ def _augment(images: Tensor, config: JudgeConfig) -> Tensor:
 def _classify(
     classifier: ResidualClassifier, images: Tensor, batch_size: int = 500
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Features (N, D) and probabilities (N, K)."""
-    features = torch.cat([classifier.features(rows) for rows in images.split(batch_size)])
-    return features.numpy(), classifier.head(features).softmax(1).numpy()
+    """Features (N, D) and probabilities (N, K), on the classifier's device."""
+    device = classifier.head.weight.device
+    features, probabilities = [], []
+    for rows in images.split(batch_size):
+        features.append(classifier.features(rows.to(device)))
+        probabilities.append(classifier.head(features[-1]).softmax(1))
+    return torch.cat(features).cpu().numpy(), torch.cat(probabilities).cpu().numpy()

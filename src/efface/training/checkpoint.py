@@ -49,9 +49,14 @@ class OptimizerState:
         return {f"{i}.{name}": value for i, entry in state.items() for name, value in entry.items()}
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        parameters = [p for group in self._optimizer.param_groups for p in group["params"]]
         state: dict[int, dict[str, Tensor]] = {}
         for key, value in tensors.items():
             index, name = key.split(".", 1)
+            own = parameters[int(index)]
+            if value.shape == own.shape:
+                # Fused AdamW walks memory: layouts must agree (channels_last), not shapes alone.
+                value = torch.empty_like(own, dtype=value.dtype).copy_(value)
             state.setdefault(int(index), {})[name] = value
         groups = self._optimizer.state_dict()["param_groups"]
         self._optimizer.load_state_dict({"state": state, "param_groups": groups})

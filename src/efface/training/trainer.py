@@ -133,6 +133,7 @@ class Trainer:
         self.guard: CollapseGuard | None = None
         self.guard_log: list[dict[str, float]] = []
         self._seconds_before = 0.0  # spent before the checkpoint that was resumed from
+        self._began = time.perf_counter()
 
     def objects(self) -> dict[str, Stateful]:
         """Everything a resumed run needs, by name."""
@@ -150,28 +151,31 @@ class Trainer:
         """Train to the end, from the latest checkpoint if `resume`. Raises RunError."""
         config, main = self.config, self.accelerator.is_main_process
         start = self._resume() if resume else 0
-        tracking = Tracking(self.folder, config.tracker, start) if main else None
-        began, step, collapsed = time.perf_counter() - self._seconds_before, start, None
-        if start == 0:
-            self._guarded(0)
-        with Bar("training", config.steps, start, hidden=not main) as bar:
+        self._began = time.perf_counter() - self._seconds_before
+        with contextlib.ExitStack() as stack:
+            bar = stack.enter_context(Bar("training", config.steps, start, hidden=not main))
+            tracking = None
+            if main:
+                tracking = Tracking(self.folder, config.tracker, start)
+                stack.callback(tracking.close)
+            step, collapsed = start, self._guarded(0) if start == 0 else None
             while step < config.steps and collapsed is None:
                 values = self._step(step)
                 step += 1
                 if tracking and (step % config.log_every == 0 or step == config.steps):
-                    elapsed = time.perf_counter() - began
-                    values["images_per_second"] = step * self._rows() / elapsed
-                    tracking.log(step, values)
+                    speed = step * self._rows() / self._seconds()
+                    tracking.log(step, values | {"images_per_second": speed})
                 bar.advance(note=_note(values))
                 collapsed = self._guarded(step)
                 if step % config.checkpoint_every == 0 or step == config.steps:
-                    self._save(step, time.perf_counter() - began)
+                    self._save(step)
                 if on_step is not None:
                     on_step(step)
-        seconds = time.perf_counter() - began
-        if tracking:
-            tracking.close()
-        return self._result(step, seconds, collapsed)
+        return self._result(step, self._seconds(), collapsed)
+
+    def _seconds(self) -> float:
+        """Time spent training, before the checkpoint that was resumed from too."""
+        return time.perf_counter() - self._began
 
     def _step(self, step: int) -> dict[str, float]:
         config, accelerator = self.config, self.accelerator
@@ -315,9 +319,9 @@ class Trainer:
                     f"share equally: give a multiple of {parts}."
                 )
 
-    def _save(self, step: int, seconds: float) -> None:
+    def _save(self, step: int) -> None:
         if self.accelerator.is_main_process:
-            extra = {"guard_log": self.guard_log, "seconds": seconds}
+            extra = {"guard_log": self.guard_log, "seconds": self._seconds()}
             self.checkpoints.save(step, self.objects(), extra)
         self.accelerator.wait_for_everyone()
 
