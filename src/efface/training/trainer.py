@@ -93,6 +93,7 @@ class _Trained:
 
     raw: nn.Module
     wrapped: nn.Module  # as Accelerate hands it back: DDP where there are several processes
+    modules: list[nn.Module]
     parameters: list[nn.Parameter]
     optimizer: torch.optim.Optimizer
     rate: float
@@ -253,8 +254,13 @@ class Trainer:
         """Gradient and train mode for the phase's networks, neither for the others."""
         active = self.method.active(phase)
         for name, trained in self._trained.items():
-            if trained.raw.training != (name in active):
-                trained.raw.train(name in active).requires_grad_(name in active)
+            wanted = name in active
+            if trained.raw.training != wanted:
+                # As `train` and `requires_grad_` do, without walking the module tree every time.
+                for module in trained.modules:
+                    module.training = wanted
+                for parameter in trained.parameters:
+                    parameter.requires_grad = wanted
 
     def _guarded(self, step: int) -> str | None:
         config = self.config
@@ -294,7 +300,12 @@ class Trainer:
             fused=True,
         )
         return _Trained(
-            raw=raw, wrapped=wrapped, parameters=parameters, optimizer=optimizer, rate=rate
+            raw=raw,
+            wrapped=wrapped,
+            modules=list(raw.modules()),
+            parameters=parameters,
+            optimizer=optimizer,
+            rate=rate,
         )
 
     def _view(self, phase: str) -> dict[str, Denoiser]:
