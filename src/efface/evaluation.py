@@ -27,8 +27,8 @@ from efface.metrics.unlearning_accuracy import (
     ForgottenProbability,
     UnlearningAccuracy,
 )
+from efface.progress import Bar
 from efface.records import Evaluation, Result, Value
-from efface.training.tracking import Bar
 
 CLASS_METRICS: tuple[Metric, ...] = (
     UnlearningAccuracy(),

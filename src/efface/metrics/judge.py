@@ -19,6 +19,7 @@ from efface.data.images import ImageSet
 from efface.data.randomness import derive_seed
 from efface.errors import DataError
 from efface.metrics.base import Observations
+from efface.progress import Bar
 
 REPORTED = ("name", "held_out_accuracy", "held_out_images")  # what an evaluation says of its judge
 
@@ -153,17 +154,19 @@ def train_judge(
     steps = config.epochs * (len(train) // config.batch_size)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, steps)
     images, labels = train.images.to(device), train.labels.to(device)
-    for step in range(steps):
-        position = step % (len(train) // config.batch_size)
-        if position == 0:
-            order = torch.randperm(len(train), device=device)
-        rows = order[position * config.batch_size : (position + 1) * config.batch_size]
-        logits = classifier(_augment(images[rows].float() / 255, config))
-        loss = nn.functional.cross_entropy(logits, labels[rows], label_smoothing=0.05)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        schedule.step()
+    with Bar("training the judge", steps) as bar:
+        for step in range(steps):
+            position = step % (len(train) // config.batch_size)
+            if position == 0:
+                order = torch.randperm(len(train), device=device)
+            rows = order[position * config.batch_size : (position + 1) * config.batch_size]
+            logits = classifier(_augment(images[rows].float() / 255, config))
+            loss = nn.functional.cross_entropy(logits, labels[rows], label_smoothing=0.05)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            bar.advance()
     classifier.eval()
     _, probabilities = _classify(classifier, held_out.images.float() / 255)
     correct = probabilities.argmax(1) == held_out.labels.numpy()

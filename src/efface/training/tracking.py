@@ -1,71 +1,15 @@
-"""A line of JSON per logged step always; a progress bar on a terminal; trackers if asked."""
+"""A line of JSON per logged step always; trackers if asked."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Literal, Self
-
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TextColumn,
-    TimeRemainingColumn,
-)
+from typing import Any, Literal
 
 from efface.errors import ConfigError
 
 Tracker = Literal["none", "tensorboard", "wandb"]
-
-
-class Bar(AbstractContextManager["Bar"]):
-    """A progress bar with speed, remaining time and a note; silent when not on a terminal."""
-
-    def __init__(
-        self, what: str, total: int, done: int = 0, unit: str = "it", hidden: bool = False
-    ) -> None:
-        console = Console(stderr=True)
-        self._progress = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[speed]}"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
-            console=console,
-            disable=hidden or not console.is_terminal,
-        )
-        self._unit = unit
-        self._task = self._progress.add_task(what, total=total, completed=done, speed="", note="")
-
-    def __enter__(self) -> Self:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._progress.stop()
-
-    def advance(self, count: int = 1, note: str | None = None) -> None:
-        if self._progress.disable:
-            return
-        self._progress.advance(self._task, count)
-        speed = self._progress.tasks[0].speed
-        fields: dict[str, Any] = {"speed": f"{speed:.3g} {self._unit}/s" if speed else ""}
-        if note is not None:
-            fields["note"] = note
-        self._progress.update(self._task, **fields)
 
 
 class Tracking:

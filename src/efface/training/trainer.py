@@ -19,10 +19,11 @@ from efface.data.source import BatchSource
 from efface.diffusion.denoiser import Denoiser
 from efface.errors import ConfigError, RunError
 from efface.methods.base import Method, StepContext
+from efface.progress import Bar
 from efface.training.averaging import MovingAverage
 from efface.training.checkpoint import Checkpoints, ModuleState, OptimizerState, Stateful
 from efface.training.guard import CollapseGuard
-from efface.training.tracking import Bar, Tracker, Tracking
+from efface.training.tracking import Tracker, Tracking
 
 
 @dataclass(frozen=True, kw_only=True)
