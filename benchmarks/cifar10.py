@@ -44,7 +44,7 @@ from efface.config import Settings, read_settings
 from efface.methods.sfd import SFD
 from efface.recipes import make_judge
 from efface.records import read_evaluation, read_record
-from efface.training.trainer import TrainConfig
+from efface.training.settings import TrainConfig
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 RECIPE = {"teacher": RECIPES / "cifar10-teacher.toml", "sfd": RECIPES / "cifar10-sfd.toml"}

@@ -21,7 +21,7 @@ from typing import Any
 
 import efface
 from efface.records import Evaluation, Result, read_evaluation, read_record
-from efface.runs import hardware, versions
+from efface.run_folder import hardware, versions
 
 
 def main() -> None:

@@ -27,8 +27,9 @@ from efface.data.source import ConditionSource
 from efface.diffusion.denoiser import ClassDenoiser
 from efface.evaluation import as_class_denoiser
 from efface.methods.sfd import SFD
-from efface.runs import hardware, versions
-from efface.training.trainer import TrainConfig, Trainer
+from efface.run_folder import hardware, versions
+from efface.training.settings import TrainConfig
+from efface.training.trainer import Trainer
 
 SETTINGS = {
     "published": SFD(),

@@ -39,9 +39,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("conditional", [True, False])
-def test_a_model_is_trained_from_a_folder(
-    conditional: bool, folder: Path, tmp_path: Path
-) -> None:
+def test_a_model_is_trained_from_a_folder(conditional: bool, folder: Path, tmp_path: Path) -> None:
     where = [f"data.source='{folder}'", f"data.conditional={str(conditional).lower()}"]
     out = train(None, tmp_path / "out", changes=[*TINY, *where])
     model = efface.load(out)
@@ -129,3 +127,9 @@ def test_conditional_training_without_labels_is_refused(folder: Path, tmp_path: 
     with pytest.raises(DataError, match="needs labelled images"):
         train(None, tmp_path / "out", changes=[*TINY, f"data.source='{only}'"])
     assert not (tmp_path / "out").exists()
+
+
+def test_the_shipped_pipeline_is_the_one_that_is_written() -> None:
+    source = Path(efface.__file__).parent
+    shipped = source / "zoo" / "digits" / "pipeline.py"
+    assert shipped.read_bytes() == (source / "diffusion" / "class_pipeline.py").read_bytes()

@@ -18,7 +18,7 @@ from efface.errors import ConfigError
 from efface.methods import resolve
 from efface.methods.base import Method
 from efface.metrics.judge import JudgeConfig
-from efface.training.trainer import TrainConfig
+from efface.training.settings import TrainConfig
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,7 @@ from efface.diffusion.sampling import MultiStep
 from efface.errors import ConfigError, DataError
 from efface.metrics.judge import Judge, train_judge
 from efface.records import write_json
-from efface.runs import check_folder, finished_record, make_folder, new_record
+from efface.run_folder import check_folder, finished_record, make_folder, new_record
 from efface.training.trainer import Trainer
 
 

@@ -49,7 +49,6 @@ class Evaluation(BaseModel):
     schema_version: Literal[1] = 1
     results: list[Result]
     judge: dict[str, Any] | None = None
-    verdict: dict[str, Any] = {}
 
     def get(self, metric: str) -> Result | None:
         return next((r for r in self.results if r.metric == metric), None)

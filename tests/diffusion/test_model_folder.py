@@ -213,3 +213,18 @@ def test_an_empty_folder_is_no_model(tmp_path):
 def test_hub_names_that_cannot_be_had_are_named():
     with pytest.raises(ModelError, match="no-one/no-such-model is no local folder and could not"):
         inspect_model("no-one/no-such-model")  # offline by conftest.py
+
+
+def test_a_hub_id_is_taken_from_the_cache_without_the_network(tiny_model, tmp_path, monkeypatch):
+    """The layout is the hub client's own: blobs left out, snapshots by commit."""
+    import huggingface_hub.constants
+
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    repository = tmp_path / "models--acme--tiny"
+    shutil.copytree(tiny_model, repository / "snapshots" / commit)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(commit)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    info = inspect_model("acme/tiny")
+    assert info.folder == repository / "snapshots" / commit
+    assert info.num_classes == 10

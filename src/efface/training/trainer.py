@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
@@ -23,58 +23,8 @@ from efface.progress import Bar
 from efface.training.averaging import MovingAverage
 from efface.training.checkpoint import Checkpoints, ModuleState, OptimizerState, Stateful
 from efface.training.guard import CollapseGuard
-from efface.training.tracking import Tracker, Tracking
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainConfig:
-    """Settings of the loop, addressed as `train.NAME`; a method brings its own defaults."""
-
-    steps: int = 1000
-    batch_size: int = 128  # retained rows of one step, over all processes and accumulation
-    accumulation: int = 1
-    seed: int = 0
-    learning_rate: float = 1e-4
-    learning_rate_schedule: Literal["constant", "cosine"] = "constant"
-    warmup_steps: int = 0
-    beta1: float = 0.9
-    beta2: float = 0.999
-    adam_eps: float = 1e-8
-    weight_decay: float = 0.0
-    clip_value: float | None = None  # element-wise
-    clip_norm: float | None = None  # L2, over all parameters of a network
-    ema_decay: float = 0.9999
-    ema_ramp: bool = False
-    mixed_precision: Literal["no", "bf16"] = "no"  # weights and losses stay float32
-    gradient_checkpointing: bool = False
-    channels_last: bool = False
-    compile: bool = False
-    checkpoint_every: int = 1000
-    guard_every: int = 0  # 0: no collapse guard
-    guard_tolerance: float = 0.1
-    log_every: int = 10
-    tracker: Tracker = "none"
-
-    def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "accumulation", "checkpoint_every", "log_every"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"train.{name} is {getattr(self, name)}: give a number above 0.")
-        if not 0 <= self.ema_decay < 1:
-            raise ConfigError(
-                f"train.ema_decay is {self.ema_decay}: give a number from 0 to below 1."
-            )
-        if self.learning_rate <= 0 and self.learning_rate != 0:
-            raise ConfigError(
-                f"train.learning_rate is {self.learning_rate}: it cannot be negative."
-            )
-
-    def learning_rate_at(self, step: int) -> float:
-        if step < self.warmup_steps:
-            return self.learning_rate * (step + 1) / self.warmup_steps
-        if self.learning_rate_schedule == "constant":
-            return self.learning_rate
-        share = (step - self.warmup_steps) / max(1, self.steps - self.warmup_steps)
-        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
+from efface.training.settings import TrainConfig
+from efface.training.tracking import Tracking
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -1,4 +1,4 @@
-"""A pipeline for class-conditional UNets, needing diffusers and torch alone.
+"""A pipeline for class-conditional pixel models, needing diffusers and torch alone.
 
 This file travels with a saved model as `pipeline.py`:
 
@@ -6,13 +6,15 @@ This file travels with a saved model as `pipeline.py`:
     images = pipe(class_labels=[3, 7], generator=torch.Generator().manual_seed(0)).images
 """
 
+import inspect
+
 import torch
 from diffusers import DiffusionPipeline, ImagePipelineOutput
 from diffusers.utils.torch_utils import randn_tensor
 
 
 class ClassConditionalPipeline(DiffusionPipeline):
-    """Draws images for class labels with a `UNet2DModel` and its scheduler.
+    """Draws images for class labels with a network in pixel space and its scheduler.
 
     `null_label` is the label that means "no class" (None: the model takes no guidance);
     `default_steps` is what the weights were made for, 1 for a one-step generator; `input_scale`
@@ -51,18 +53,20 @@ class ClassConditionalPipeline(DiffusionPipeline):
             latents = randn_tensor(shape, generator=generator, device=device, dtype=self.unet.dtype)
         sample = latents.to(device) * (self.config.input_scale * self.scheduler.init_noise_sigma)
         self.scheduler.set_timesteps(num_inference_steps or self.config.default_steps)
+        random = "generator" in inspect.signature(self.scheduler.step).parameters
+        options = {"generator": generator} if random else {}
         for t in self.progress_bar(self.scheduler.timesteps):
             model_input = self.scheduler.scale_model_input(sample, t)
             if guidance_scale == 1.0:
-                output = self.unet(model_input, t, class_labels=labels).sample
+                output = self._output(model_input, t, labels)
             else:
                 null = torch.full_like(labels, self.config.null_label)
-                both = self.unet(
-                    torch.cat([model_input, model_input]), t, class_labels=torch.cat([null, labels])
-                ).sample
+                both = self._output(
+                    torch.cat([model_input, model_input]), t, torch.cat([null, labels])
+                )
                 unconditional, conditional = both.chunk(2)
                 output = unconditional + guidance_scale * (conditional - unconditional)
-            sample = self.scheduler.step(output, t, sample).prev_sample
+            sample = self.scheduler.step(output, t, sample, **options).prev_sample
         images = sample.clamp(-1, 1).add(1).div(2)
         if output_type == "pt":
             pass
@@ -73,3 +77,9 @@ class ClassConditionalPipeline(DiffusionPipeline):
         else:
             raise ValueError(f"output_type {output_type!r} is unknown: use 'pil', 'np' or 'pt'.")
         return ImagePipelineOutput(images=images) if return_dict else (images,)
+
+    def _output(self, model_input, t, labels):
+        rows = t.expand(len(labels)).to(labels.device)  # transformers take no single number
+        output = self.unet(model_input, rows, class_labels=labels).sample
+        # A network that also learns a variance returns it in further channels.
+        return output[:, : model_input.shape[1]]
