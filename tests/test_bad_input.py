@@ -79,6 +79,7 @@ def forget(model: Path | str, out: Path, *more: object) -> tuple[object, ...]:
         (("--judge", "missing"), "missing is no judge"),
         (("--start", "missing"), "missing"),
         (("--null-label", 3), "null label 3 does not fit"),
+        (("--resume", "--overwrite"), "both --resume and --overwrite were given"),
     ],
 )
 def test_wrong_arguments(

@@ -74,6 +74,15 @@ def test_evaluating_again_gives_the_same_numbers(run: Path) -> None:
     assert efface.evaluate(run).results == before.results
 
 
+def test_a_run_that_was_stopped_before_it_was_measured_is_measured_on_resume(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    request, out = efface.ForgetClass(labels=(0,)), tmp_path / "out"
+    efface.forget(tiny_model, request, out, changes=SMALL, measure=False)
+    efface.forget(tiny_model, request, out, changes=SMALL, resume=True)
+    assert read_evaluation(out).results
+
+
 def test_output_loads_as_a_one_step_generator(run: Path) -> None:
     denoiser = efface.load(run)
     noise = torch.randn(2, 1, 8, 8)

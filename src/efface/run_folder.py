@@ -75,6 +75,8 @@ def check_folder(out: Path, record: RunRecord, resume: bool, overwrite: bool) ->
 
     Nothing is touched, so that this can come before the model is loaded.
     """
+    if resume and overwrite:
+        raise RequestError("both --resume and --overwrite were given: give the one you mean.")
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return False
     if not (out / "record.json").exists():

@@ -74,6 +74,8 @@ def forget(
     described = None if start is None else _describe_start(Path(start), info)
     record = new_record(info, request.model_dump(mode="json"), settings, described)
     if check_folder(out, record, resume, overwrite):
+        if measure and not (out / "evaluation.json").exists():
+            evaluate(out, judge=judge_folder)
         return out
     denoiser = as_class_denoiser(load(info))
     accelerator = Accelerator()

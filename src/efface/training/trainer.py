@@ -66,7 +66,7 @@ class Trainer:
         self.accelerator = accelerator or Accelerator()
         self.method, self.source, self.config, self.folder = method, source, config, folder
         self.forget_rows = forget_rows
-        self._check_divisible()
+        self._check_parts()
         device = self.accelerator.device
         self.networks = {name: d.to(device) for name, d in networks.items()}
         if config.channels_last:
@@ -269,8 +269,16 @@ class Trainer:
     def _rows(self) -> int:
         return self.config.batch_size + self.forget_rows
 
-    def _check_divisible(self) -> None:
-        parts = self.config.accumulation * self.accelerator.num_processes
+    def _check_parts(self) -> None:
+        processes = self.accelerator.num_processes
+        parts = self.config.accumulation * processes
+        shared = any(len(self.method.active(phase)) > 1 for phase in self.method.phases)
+        if shared and processes > 1 and self.config.accumulation > 1:
+            # DDP arms its reduction at the forward pass, before the earlier parts' backwards.
+            raise ConfigError(
+                f"a pass shared between phases cannot be accumulated over {processes} processes: "
+                "set train.accumulation=1 or method.share_student_pass=false."
+            )
         for name, rows in (
             ("train.batch_size", self.config.batch_size),
             ("rows to forget", self.forget_rows),
