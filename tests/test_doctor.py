@@ -14,7 +14,8 @@ from efface import doctor
 
 def doctor_with(folder: Path) -> subprocess.CompletedProcess[str]:
     """`efface doctor` in a process that sees `folder` before what is installed."""
-    environment = os.environ | {"PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
+    path = os.pathsep.join(filter(None, (str(folder), os.environ.get("PYTHONPATH"))))
+    environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
     code = "import sys; sys.argv = ['efface', 'doctor']; from efface.cli import main; main()"
     return subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True

@@ -131,3 +131,10 @@ def test_weights_are_hashed_by_relative_path(tiny_model: Path):
     hashes = hash_weights(tiny_model)
     name = "unet/diffusion_pytorch_model.safetensors"
     assert hashes[name] == hashlib.sha256((tiny_model / name).read_bytes()).hexdigest()
+
+
+def test_a_judge_beside_a_model_is_no_part_of_its_weights(tmp_path):
+    for name in ("unet", "judge"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model.safetensors").write_bytes(b"weights")
+    assert list(hash_weights(tmp_path)) == ["unet/model.safetensors"]

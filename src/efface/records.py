@@ -109,8 +109,12 @@ def _read(kind: type[M], path: Path, remedy: str) -> M:
 
 
 def hash_weights(folder: Path) -> dict[str, str]:
-    """SHA-256 of every safetensors file of a model folder, by its relative path."""
+    """SHA-256 of every safetensors file of a model folder, by its relative path.
+
+    A judge beside the model is no part of it.
+    """
     return {
         file.relative_to(folder).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest()
         for file in sorted(folder.glob("*/*.safetensors"))
+        if file.parent.name != "judge"
     }

@@ -20,6 +20,7 @@ from efface.diffusion.sampling import (
     draw_images,
     generators_from_seeds,
 )
+from efface.errors import ModelError
 
 SAMPLERS = [
     pytest.param(OneStep(440), id="one-step"),
@@ -203,3 +204,9 @@ def test_models_saved_with_another_known_scheduler_are_drawn_by_ddim(tiny_unet):
         denoiser = build_denoiser(unet.network, scheduler, 10, 10)
         drawn.append(draw_images(denoiser, MultiStep(4), denoiser.encode([1, 2]), [0, 1]))
     assert_close(drawn[0], drawn[1], rtol=0, atol=0)
+
+
+def test_epsilon_models_cannot_start_where_no_signal_is_left(tiny_unet):
+    denoiser = tiny_unet(zero_terminal_snr=True)
+    with pytest.raises(ModelError, match="predicts v or the sample"):
+        draw_images(denoiser, MultiStep(2), denoiser.encode([1]), [0])

@@ -149,6 +149,8 @@ def _read_number(index: dict[str, Any], key: str, default: float, folder: Path) 
 
 
 def _find_network(index: dict[str, Any], folder: Path) -> tuple[str, str]:
+    if "vqvae" in index:
+        raise ModelError(f"{folder} has a VQ-VAE: efface works on pixels and on AutoencoderKL.")
     for component in ("unet", "transformer"):
         entry = index.get(component)
         if isinstance(entry, list) and len(entry) == 2:
@@ -169,6 +171,11 @@ def _read_classes(
         classes = int(config.get("num_embeds_ada_norm") or 1000)
         # diffusers gives the label embedding one more row, for "no class".
         return classes, classes
+    if config.get("class_embed_type") is not None:
+        raise ModelError(
+            f"class embeddings of type {config['class_embed_type']!r} are not known to efface: "
+            "allowed are plain ones (num_class_embeds)."
+        )
     rows = config.get("num_class_embeds")
     if rows is None:
         return None, None

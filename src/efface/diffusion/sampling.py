@@ -12,6 +12,7 @@ from diffusers import DDIMScheduler, DDPMScheduler
 from torch import Tensor
 
 from efface.diffusion.denoiser import Condition, Denoiser
+from efface.errors import ModelError
 
 
 def generators_from_seeds(seeds: Sequence[int]) -> list[torch.Generator]:
@@ -94,6 +95,12 @@ class MultiStep(Sampler):
         scheduler_type = DDIMScheduler if self.kind == "ddim" else DDPMScheduler
         scheduler: Any = scheduler_type.from_config(denoiser.scheduler.config)
         scheduler.set_timesteps(self.steps)
+        ends_in_noise = denoiser.schedule.has_zero_terminal_snr and denoiser.kind == "epsilon"
+        if ends_in_noise and int(scheduler.timesteps[0]) == denoiser.schedule.num_timesteps - 1:
+            raise ModelError(
+                "a model that predicts epsilon cannot start at a timestep without signal (zero "
+                "terminal SNR): use a model that predicts v or the sample."
+            )
         x_t = noise
         for timestep in scheduler.timesteps.tolist():
             t = torch.full((len(noise),), timestep, device=noise.device)

@@ -12,7 +12,7 @@ from efface.metrics.intervals import Estimate, mean, proportion
 
 
 class UnlearningAccuracy(Metric):
-    """Share of forgotten-label samples that the judge does not assign to the label asked for.
+    """Share of forgotten-label samples in which the judge sees none of the forgotten labels.
 
     UA of SFD (arXiv 2409.11219). The denominator is the samples of the forgotten labels alone.
     """
@@ -25,8 +25,9 @@ class UnlearningAccuracy(Metric):
     def compute(
         self, observed: Observations, forgotten: Sequence[int], reference: np.ndarray | None
     ) -> Estimate:
-        del forgotten, reference
-        return proportion(int((observed.seen != observed.asked).sum()), len(observed))
+        del reference
+        gone = ~np.isin(observed.seen, forgotten)
+        return proportion(int(gone.sum()), len(observed))
 
 
 class ForgottenProbability(Metric):
