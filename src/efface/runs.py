@@ -12,7 +12,7 @@ from efface.config import Settings, read_settings
 from efface.data.source import ConditionSource
 from efface.diffusion.denoiser import ClassDenoiser, Denoiser
 from efface.diffusion.loading import default_sampler, load, save_pipeline
-from efface.diffusion.model_folder import ModelInfo, inspect_model
+from efface.diffusion.model_folder import ModelInfo, fetch_weights, inspect_model
 from efface.diffusion.sampling import MultiStep, OneStep
 from efface.errors import ConfigError, RequestError
 from efface.evaluation import (
@@ -71,6 +71,7 @@ def forget(
     info = inspect_model(model, null_label)
     request.check(info)
     judge_folder = find_judge(info, judge)
+    fetch_weights(info)
     described = None if start is None else _describe_start(Path(start), info)
     record = new_record(info, request.model_dump(mode="json"), settings, described)
     if check_folder(out, record, resume, overwrite):
@@ -108,6 +109,7 @@ def evaluate(
     kept = [f"evaluate.{k}={v}" for k, v in record.settings["evaluate"].items()]
     config = read_settings(record.settings["method"]["name"], None, [*kept, *changes]).evaluate
     info = inspect_model(record.model["source"], record.model["null_label"])
+    fetch_weights(info)
     if hash_weights(info.folder) != record.model["weights"]:
         raise RequestError(
             f"{info.source} is no longer the model that this run started from: restore it, or "

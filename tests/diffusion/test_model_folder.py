@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from efface.diffusion.loading import save_pipeline
-from efface.diffusion.model_folder import check_weights, inspect_model
+from efface.diffusion.model_folder import check_weights, fetch_weights, inspect_model
 from efface.diffusion.sampling import OneStep
 from efface.errors import ModelError
 
@@ -228,3 +228,22 @@ def test_a_hub_id_is_taken_from_the_cache_without_the_network(tiny_model, tmp_pa
     info = inspect_model("acme/tiny")
     assert info.folder == repository / "snapshots" / commit
     assert info.num_classes == 10
+
+
+def test_a_wrong_request_is_found_before_hub_weights_are_fetched(tiny_model, tmp_path, monkeypatch):
+    """With the JSON files alone in the cache, inspecting works and only fetching fails."""
+    import huggingface_hub.constants
+
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    repository = tmp_path / "models--acme--tiny"
+    shutil.copytree(
+        tiny_model,
+        repository / "snapshots" / commit,
+        ignore=shutil.ignore_patterns("*.safetensors"),
+    )
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(commit)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    info = inspect_model("acme/tiny")
+    with pytest.raises(ModelError, match="holds no weights"):
+        fetch_weights(info)

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 
 from efface.diffusion.codec import Codec, IdentityCodec, VAECodec
 from efface.diffusion.denoiser import ClassDenoiser, Denoiser, UnconditionalDenoiser
-from efface.diffusion.model_folder import ModelInfo, inspect_model
+from efface.diffusion.model_folder import ModelInfo, fetch_weights, inspect_model
 from efface.diffusion.prediction import PREDICTION_KINDS
 from efface.diffusion.sampling import MultiStep, OneStep, Sampler
 from efface.diffusion.schedule import NoiseSchedule
@@ -30,6 +30,8 @@ def load(model: str | Path | ModelInfo, null_label: int | None = None) -> Denois
     Weights are read in float32, from `unet_ema` where the folder has one. Raises ModelError.
     """
     info = model if isinstance(model, ModelInfo) else inspect_model(model, null_label)
+    if info.on_hub:
+        fetch_weights(info)
     scheduler = _load_scheduler(info)
     network_class = getattr(diffusers, info.network_class)
     ema = f"{info.component}_ema"

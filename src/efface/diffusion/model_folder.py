@@ -27,7 +27,7 @@ KNOWN_SCHEDULERS = (
 )
 NETWORK_CLASSES = ("UNet2DModel", "DiTTransformer2DModel")
 PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
-HUB_PATTERNS = ["*.json", "*.safetensors", "*.txt"]
+OTHER_VARIANTS = ["*.fp16.*", "*.non_ema.*"]
 ZOO = Path(__file__).parent.parent / "zoo"
 
 
@@ -36,6 +36,7 @@ class ModelInfo:
     """What the JSON files of a diffusers pipeline folder say."""
 
     source: str  # as the user named it
+    on_hub: bool
     folder: Path
     component: str  # subfolder of the network
     network_class: str
@@ -53,17 +54,18 @@ def inspect_model(model: str | Path, null_label: int | None = None) -> ModelInfo
     `model` is a folder, a hub id or `zoo:NAME`. Raises ModelError for what cannot be used.
     """
     folder = find_folder(str(model))
+    on_hub = folder is None
+    if folder is None:
+        folder = _download(str(model), ["*.json"])
     index = _read_json(folder / "model_index.json", "a diffusers pipeline folder has one")
     component, network_class = _find_network(index, folder)
     config = _read_json(folder / component / "config.json", "it describes the network")
     classes, null = _read_classes(network_class, config, index, null_label)
     entry = index.get("scheduler")
     check_scheduler(entry[1] if isinstance(entry, list) and len(entry) == 2 else None)
-    for subfolder in (component, f"{component}_ema", "vae"):
-        if subfolder in index or (folder / subfolder).is_dir():
-            check_weights(folder / subfolder)
-    return ModelInfo(
+    info = ModelInfo(
         source=str(model),
+        on_hub=on_hub,
         folder=folder,
         component=component,
         network_class=network_class,
@@ -74,6 +76,22 @@ def inspect_model(model: str | Path, null_label: int | None = None) -> ModelInfo
         input_scale=float(_read_number(index, "input_scale", 1.0, folder)),
         index=index,
     )
+    if not on_hub:
+        fetch_weights(info)
+    return info
+
+
+def fetch_weights(info: ModelInfo) -> None:
+    """Download the weights of a model on the hub, and check that all weight files are whole.
+
+    Apart from `inspect_model`, so that a wrong request is found before gigabytes are fetched.
+    """
+    subfolders = (info.component, f"{info.component}_ema", "vae")
+    if info.on_hub:
+        _download(info.source, [f"{subfolder}/*.safetensors" for subfolder in subfolders])
+    for subfolder in subfolders:
+        if subfolder in info.index or (info.folder / subfolder).is_dir():
+            check_weights(info.folder / subfolder)
 
 
 def check_scheduler(name: str | None) -> None:
@@ -86,8 +104,8 @@ def check_scheduler(name: str | None) -> None:
         )
 
 
-def find_folder(model: str) -> Path:
-    """Folder of a local model, a `zoo:NAME` or a hub id (downloaded without code or pickles)."""
+def find_folder(model: str) -> Path | None:
+    """Folder of a local model or a `zoo:NAME`; None for what can only be a hub id."""
     if model.startswith("zoo:"):
         name = model.removeprefix("zoo:")
         known = sorted(p.parent.name for p in ZOO.glob("*/model_index.json"))
@@ -111,15 +129,18 @@ def find_folder(model: str) -> Path:
             f"no model at {model}: give a diffusers pipeline folder, a hub id (owner/name) "
             "or zoo:NAME."
         )
-    return _download(model)
+    return None
 
 
-def _download(model: str) -> Path:
+def _download(model: str, patterns: list[str]) -> Path:
+    """Files of a hub model, never code and never pickles; returns the folder."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(model, allow_patterns=HUB_PATTERNS))
+        return Path(
+            snapshot_download(model, allow_patterns=patterns, ignore_patterns=OTHER_VARIANTS)
+        )
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise ModelError(
             f"{model} is no local folder and could not be had from the hub "

@@ -318,4 +318,9 @@ class Trainer:
 
 
 def _note(values: Mapping[str, float]) -> str:
-    return "  ".join(f"{k} {v:.3g}" for k, v in values.items() if k.endswith("_loss"))
+    """Retain and forget loss of every phase, short enough for a terminal's line."""
+    phases = [key.removesuffix("_retain_loss") for key in values if key.endswith("_retain_loss")]
+    return "  ".join(
+        f"{phase} {values[f'{phase}_retain_loss']:.3g}/{values[f'{phase}_forget_loss']:.3g}"
+        for phase in phases
+    )
