@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -106,13 +107,15 @@ def uninterrupted(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) ->
     return out
 
 
-@pytest.mark.parametrize("kill_after_step", [2, 7])
-def test_killed_run_resumes_to_bit_identical_weights(
-    kill_after_step: int, tiny_model: Path, uninterrupted: Path, tmp_path: Path
+def test_run_killed_at_random_moments_resumes_to_bit_identical_weights(
+    tiny_model: Path, uninterrupted: Path, tmp_path: Path
 ) -> None:
-    """kill -9 at whatever moment comes after a step was logged, twice, then resume."""
+    """kill -9 three times, some random time after a random step was logged, then resume."""
     out = tmp_path / "killed"
-    for attempt, step in enumerate((kill_after_step, kill_after_step + 3)):
+    seed = random.SystemRandom().randrange(2**32)
+    print(f"moments drawn with seed {seed}")
+    moments = random.Random(seed)
+    for attempt, step in enumerate(sorted(moments.randint(1, 11) for _ in range(3))):
         more = ["--resume"] if attempt else []
         process = subprocess.Popen(
             command(tiny_model, out, *more),
@@ -125,6 +128,7 @@ def test_killed_run_resumes_to_bit_identical_weights(
             if log.exists() and f'{{"step": {step},' in log.read_text():
                 break
             time.sleep(0.002)
+        time.sleep(moments.uniform(0, 0.1))
         process.send_signal(signal.SIGKILL)
         process.wait()
     result = run(command(tiny_model, out, "--resume"))
