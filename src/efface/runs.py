@@ -88,9 +88,9 @@ def forget(
         final = result.denoiser.to("cpu")
         save_pipeline(final, out / "pipeline", sampler, info.index)
         write_json(out / "record.json", finished_record(record, result, sampler, out))
-        if measure:
-            evaluate(out, judge=judge_folder)
-    accelerator.wait_for_everyone()
+    accelerator.wait_for_everyone()  # before what may take longer than a barrier waits
+    if measure and accelerator.is_main_process:
+        evaluate(out, judge=judge_folder)
     return out
 
 
