@@ -206,6 +206,24 @@ def test_overwrite_keeps_the_old_run_when_the_request_is_wrong(
     assert (out / "record.json").read_text() == "{}"
 
 
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ("method.teacher_guidance=2.0", "this model has no null class"),
+        ("train.accumulation=3", "cannot share equally"),
+    ],
+)
+def test_settings_that_this_model_cannot_take(
+    change: str, sentence: str, fails: Run, model: Path, tmp_path: Path
+) -> None:
+    index = json.loads((model / "model_index.json").read_text())
+    (model / "model_index.json").write_text(json.dumps(index | {"null_label": None}))
+    out = tmp_path / "out"
+    small = ("--set", "train.batch_size=8", "--set", change)
+    assert sentence in fails(*forget(model, out, *small))
+    assert not out.exists()
+
+
 def test_full_disk_at_the_end_is_one_sentence(
     fails: Run, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

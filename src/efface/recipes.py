@@ -45,10 +45,10 @@ def train(
     torch.manual_seed(settings.train.seed)
     denoiser = new_denoiser(settings.network, images, settings.data.conditional)
     accelerator = Accelerator()
-    make_folder(out, record, resume, accelerator)
     source = _image_source(settings, images, denoiser, accelerator.device)
     networks = {"student": denoiser}
     trainer = Trainer(settings.method, networks, source, settings.train, out, 0, accelerator)
+    make_folder(out, record, resume, accelerator)
     result = trainer.run(resume, on_step)
     if accelerator.is_main_process:
         save_pipeline(result.denoiser.to("cpu"), out / "pipeline")

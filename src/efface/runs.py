@@ -80,8 +80,8 @@ def forget(
         return out
     denoiser = as_class_denoiser(load(info))
     accelerator = Accelerator()
-    make_folder(out, record, resume, accelerator)
     trainer = _trainer(denoiser, request, settings, out, start, accelerator)
+    make_folder(out, record, resume, accelerator)
     result = trainer.run(resume, on_step)
     if accelerator.is_main_process:
         sampler = settings.method.sampler(denoiser)

@@ -6,7 +6,7 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 import torch
 from torch import Tensor, nn
@@ -91,6 +91,10 @@ class Denoiser(ABC):
     def null(self, like: Condition) -> Condition:
         """As many rows of the unconditional condition; ModelError if the model has none."""
 
+    @abstractmethod
+    def require_null(self) -> Any:
+        """Raise ModelError if the model has no unconditional condition."""
+
     @property
     def device(self) -> torch.device:
         return self.schedule.alphas.device
@@ -124,6 +128,9 @@ class UnconditionalDenoiser(Denoiser):
 
     def null(self, like: Condition) -> Condition:
         del like
+        return self.require_null()
+
+    def require_null(self) -> NoReturn:
         raise ModelError("an unconditional model takes no guidance: use guidance 1.")
 
 
@@ -145,11 +152,14 @@ class ClassDenoiser(Denoiser):
                 )
         return Condition({"class_labels": labels})
 
-    def null(self, like: Condition) -> Condition:
+    def require_null(self) -> int:
         if self.null_label is None:
             raise ModelError(
                 "this model has no null class, so it takes no guidance and no condition dropout: "
                 "use guidance 1 and dropout 0, or give the label that means 'no class'."
             )
+        return self.null_label
+
+    def null(self, like: Condition) -> Condition:
         labels = like.tensors["class_labels"]
-        return Condition({"class_labels": torch.full_like(labels, self.null_label)})
+        return Condition({"class_labels": torch.full_like(labels, self.require_null())})

@@ -102,6 +102,14 @@ class SFD(Method):
             )
 
     def networks(self, pretrained: Denoiser) -> dict[str, Denoiser]:
+        guidances = (
+            self.fake_score_training_guidance,
+            self.fake_score_guidance,
+            self.teacher_guidance,
+        )
+        dropouts = self.fake_score_condition_dropout, self.student_condition_dropout
+        if any(g != 1.0 for g in guidances) or any(d > 0 for d in dropouts):
+            pretrained.require_null()
         return {
             "teacher": pretrained.frozen(),
             "fake_score": pretrained.clone(),
