@@ -15,6 +15,7 @@ from efface.requests import Distil, ForgetClass, Request
 def model(classes: int | None = 10) -> ModelInfo:
     return ModelInfo(
         source="some/model",
+        on_hub=False,
         folder=Path("."),
         component="unet",
         network_class="UNet2DModel",
