@@ -44,6 +44,7 @@ from efface.config import Settings, read_settings
 from efface.methods.sfd import SFD
 from efface.recipes import make_judge
 from efface.records import read_evaluation, read_record
+from efface.run_folder import hardware, versions
 from efface.training.settings import TrainConfig
 
 RECIPES = Path(__file__).parent.parent / "recipes"
@@ -303,7 +304,7 @@ class Experiment:
             "command": " ".join(["python", *sys.argv]),
             "commit": commit(arguments.commit),
             "date": datetime.date.today().isoformat(),
-            "machine": efface.runs.hardware() | efface.runs.versions(),
+            "machine": hardware() | versions(),
             "seeds": [arguments.seed],
             "tiny": arguments.tiny,
             "data": DATA_NOTE,
