@@ -49,6 +49,9 @@ class DataConfig:
     size: int | None = None
     mean_pool: int = 1  # average so many pixels to the side into one
     without_labels: tuple[int, ...] = ()
+    added: str | None = None  # further training images, as source: what a test is to forget
+    added_rows: tuple[int, ...] = ()  # of `added`; empty: all of them
+    added_copies: int = 1  # how often each is repeated
     conditional: bool = True
     horizontal_flip: bool = False
 

@@ -9,6 +9,7 @@ from typing import Any
 import diffusers
 import torch
 from accelerate import Accelerator
+from torch import Tensor
 
 from efface.config import DataConfig, NetworkConfig, Settings, read_settings
 from efface.data.images import ImageSet, load_images
@@ -141,8 +142,22 @@ def _dit(config: NetworkConfig, images: ImageSet, classes: int | None) -> Any:
 
 
 def _training_images(data: DataConfig) -> ImageSet:
-    images = load_images(data.source, "train", data.size).mean_pooled(data.mean_pool)
-    return images.without_labels(data.without_labels)
+    images = load_images(data.source, "train", data.size).without_labels(data.without_labels)
+    if data.added is not None:
+        added = load_images(data.added, "train", data.size)
+        if data.added_rows:
+            added = added.select(_existing(data.added_rows, len(added), data.added))
+        images = images.with_copies(added, data.added_copies)
+    return images.mean_pooled(data.mean_pool)
+
+
+def _existing(rows: tuple[int, ...], count: int, source: str) -> Tensor:
+    for row in rows:
+        if not 0 <= row < count:
+            raise ConfigError(
+                f"data.added_rows names row {row}: {source} has rows 0 to {count - 1}."
+            )
+    return torch.tensor(rows)
 
 
 def _image_source(

@@ -41,6 +41,16 @@ class ImageSet:
             raise DataError("labels can be left out only of labelled images: these have none.")
         return self.select(~torch.isin(self.labels, torch.tensor(labels)))
 
+    def with_copies(self, added: ImageSet, copies: int) -> ImageSet:
+        """These images without labels, and after them every added one `copies` times."""
+        if self.images.shape[1:] != added.images.shape[1:]:
+            raise DataError(
+                f"the added images have shape {tuple(added.images.shape[1:])} and the others "
+                f"{tuple(self.images.shape[1:])}: give images of one shape."
+            )
+        repeated = added.images.repeat_interleave(copies, 0)
+        return ImageSet(images=torch.cat([self.images, repeated]), labels=None)
+
     def mean_pooled(self, factor: int) -> ImageSet:
         """Averages of `factor` x `factor` pixels, rounded to uint8."""
         if factor == 1:
