@@ -39,6 +39,23 @@ class Result(BaseModel):
     protocol: str
     baseline: Value  # the untouched model with its multi-step sampler
     baseline_one_step: Value | None = None  # for context: the untouched model asked for one step
+    retrained: Value | None = None  # a model that never saw what was to go
+    unseen: Value | None = None  # the same figure of pictures that no model here has seen
+
+
+class Picture(BaseModel):
+    """One forgotten picture, before and after, beside pictures that no model here has seen."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str  # as the requester named it: untrusted
+    sha256: str  # of its pixels
+    loss: float  # denoising loss, mean over pixels, noise levels and draws
+    loss_baseline: float  # the untouched model's
+    similarity: float  # to what the model makes of it when it is noised and denoised, -1 to 1
+    similarity_baseline: float
+    copies: int  # samples within the copy distance
+    copies_baseline: int
 
 
 class Evaluation(BaseModel):
@@ -49,6 +66,7 @@ class Evaluation(BaseModel):
     schema_version: Literal[1] = 1
     results: list[Result]
     judge: dict[str, Any] | None = None
+    pictures: list[Picture] = []  # of a request to forget images
 
     def get(self, metric: str) -> Result | None:
         return next((r for r in self.results if r.metric == metric), None)
