@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from efface.errors import EffaceError
 
@@ -82,6 +83,82 @@ def forget_class(
         measure=not no_evaluate,
     )
     _tell(out)
+
+
+@forget_app.command("images")
+def forget_images(
+    model: Model,
+    out: Out,
+    images: Annotated[str, typer.Option(help="The pictures to forget: a folder or parquet file.")],
+    retain: Annotated[
+        str, typer.Option(help="Pictures that stay, or 'generate': the model draws them.")
+    ] = "generate",
+    unseen: Annotated[
+        str | None,
+        typer.Option(help="Pictures that the model was not trained on: what forgetting aims at."),
+    ] = None,
+    prior: Annotated[
+        float | None, typer.Option(help="Share of the pictures in the training data, if known.")
+    ] = None,
+    method: Annotated[str | None, typer.Option(help="See `efface methods`; default siss.")] = None,
+    recipe: Recipe = None,
+    changes: Set = None,
+    judge: JudgeFolder = None,
+    retrained: Annotated[
+        str | None, typer.Option(help="A model that never saw the pictures, to compare with.")
+    ] = None,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+    no_evaluate: NoEvaluate = False,
+) -> None:
+    """Forget particular pictures of an unconditional model; ends with evaluation and report."""
+    from efface.requests import ForgetImages
+    from efface.runs import forget
+
+    forget(
+        model,
+        ForgetImages(images=images, retain=retain, unseen=unseen, prior=prior),
+        out,
+        method=method,
+        recipe=recipe,
+        changes=changes or [],
+        judge=judge,
+        retrained=retrained,
+        resume=resume,
+        overwrite=overwrite,
+        measure=not no_evaluate,
+    )
+    _tell(out)
+
+
+@app.command()
+def triage(
+    model: Model,
+    images: Annotated[str, typer.Option(help="The pictures: a folder or parquet file.")],
+    unseen: Annotated[
+        str, typer.Option(help="Pictures that the model was not trained on, or 'digits'.")
+    ],
+    out: Annotated[Path | None, typer.Option(help="A new folder for table, JSON and page.")] = None,
+    changes: Set = None,
+) -> None:
+    """Has the model memorised these pictures at all?"""
+    from rich.table import Table
+
+    from efface.triage import triage as examine_pictures
+
+    found = examine_pictures(model, images, unseen, out, changes)
+    table = Table("picture", "verdict", "loss", "p", "similarity", "p", "copies", box=None)
+    for f in found.findings:
+        row = (f"{f.loss:.4f}", f"{f.loss_p:.3f}", f"{f.similarity:.3f}", f"{f.similarity_p:.3f}")
+        table.add_row(Text(f.name), f.verdict, *row, f"{f.copies} of {found.samples}")
+    Console().print(table)
+    auc = found.membership.auc
+    _say(
+        f"false alarms: {found.false_alarm_rate:.1%} of {found.false_alarm_pictures} unseen "
+        f"pictures; membership AUC {auc.value:.2f} ({auc.low:.2f} to {auc.high:.2f})"
+    )
+    if out is not None:
+        _say(f"page: {out / 'triage.html'}")
 
 
 @app.command()
@@ -170,12 +247,15 @@ def sample(
 def evaluate(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
     judge: JudgeFolder = None,
+    retrained: Annotated[
+        str | None, typer.Option(help="A model that never saw what was to go, to compare with.")
+    ] = None,
     changes: Set = None,
 ) -> None:
     """Measure a run beside the untouched model, and write its report."""
     from efface.runs import evaluate as evaluate_run
 
-    evaluate_run(run, judge=judge, changes=changes or [])
+    evaluate_run(run, judge=judge, retrained=retrained, changes=changes or [])
     _tell(run)
 
 

@@ -27,13 +27,16 @@ class EvaluateConfig:
 
     forget_samples: int = 500  # over all forgotten labels
     retain_samples: int = 900  # over all retained labels
+    samples: int = 1024  # without conditions, of requests to forget pictures
+    likelihood_steps: int = 50  # of the solver of the probability flow, two passes each
     baseline_steps: int = 50  # DDIM steps of the untouched model
     guidance: float = 1.0  # of the untouched model
     batch_size: int = 250
     seed: int = 1000  # sample i is drawn from seed + i
 
     def __post_init__(self) -> None:
-        for name in ("forget_samples", "retain_samples", "baseline_steps", "batch_size"):
+        counts = ("forget_samples", "retain_samples", "samples", "likelihood_steps")
+        for name in (*counts, "baseline_steps", "batch_size"):
             if getattr(self, name) < 1:
                 raise ConfigError(
                     f"evaluate.{name} is {getattr(self, name)}: give a number above 0."
@@ -54,6 +57,22 @@ class DataConfig:
     added_copies: int = 1  # how often each is repeated
     conditional: bool = True
     horizontal_flip: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImagesConfig:
+    """How pictures to forget and retained ones are prepared, addressed as `images.NAME`."""
+
+    generate: int = 2048  # retained images that the model draws itself, where none are given
+    generate_steps: int = 50
+    near_duplicate: float = 0.05  # root mean square difference, pixels from 0 to 1
+    resize: bool = False  # pictures of another size are refused unless this is set
+    mean_pool: int = 1  # average so many pixels to the side into one
+
+    def __post_init__(self) -> None:
+        for name in ("generate", "generate_steps", "mean_pool"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"images.{name} is {getattr(self, name)}: give a number above 0.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,13 +101,14 @@ class Settings:
     train: TrainConfig
     evaluate: EvaluateConfig
     data: DataConfig
+    images: ImagesConfig
     network: NetworkConfig
     judge: JudgeConfig
 
     def to_json(self) -> dict[str, Any]:
         sections = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         sections["method"] = {"name": sections.pop("method_name")} | _fields(self.method)
-        for name in ("train", "evaluate", "data", "network", "judge"):
+        for name in SECTIONS[1:]:
             sections[name] = dataclasses.asdict(sections[name])
         return json.loads(json.dumps(sections))
 
@@ -97,7 +117,7 @@ def _fields(method: Any) -> dict[str, Any]:
     return dataclasses.asdict(method)
 
 
-SECTIONS = ("method", "train", "evaluate", "data", "network", "judge")
+SECTIONS = ("method", "train", "evaluate", "data", "images", "network", "judge")
 
 
 def read_settings(
@@ -126,6 +146,7 @@ def read_settings(
         train=_build(TrainConfig, train, "train"),
         evaluate=_build(EvaluateConfig, given.get("evaluate", {}), "evaluate"),
         data=_build(DataConfig, given.get("data", {}), "data"),
+        images=_build(ImagesConfig, given.get("images", {}), "images"),
         network=_build(NetworkConfig, given.get("network", {}), "network"),
         judge=_build(JudgeConfig, given.get("judge", {}), "judge"),
     )

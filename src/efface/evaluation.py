@@ -131,8 +131,7 @@ def evaluate_classes(
                 baseline_one_step=compute(metric, seen_one_step) if seen_one_step else None,
             )
         )
-    judged_by = {k: judge.config[k] for k in ("name", "held_out_accuracy", "held_out_images")}
-    return Evaluation(results=results, judge=judged_by | {"sha256": judge.digest})
+    return Evaluation(results=results, judge=judge.reported())
 
 
 def _value(estimate: Estimate) -> Value:

@@ -93,7 +93,8 @@ class RunRecord(BaseModel):
     images_per_second: float | None = None
     output: dict[str, str] = {}  # weight hashes
     guard: list[dict[str, float]] = []
-    note: str | None = None  # the guard's sentence
+    note: str | None = None  # the guard's sentence, or why the run stopped early
+    notes: dict[str, Any] = {}  # what was found in the data: duplicates, generated images, prior
 
 
 def write_json(path: Path, model: BaseModel) -> None:

@@ -63,7 +63,43 @@ class Distil(BaseModel):
         _classes(info)
 
 
-Request = ForgetClass | Distil
+class ForgetImages(BaseModel):
+    """Forget the pictures in `images`, a folder or parquet file.
+
+    `retain` names images that stay, or "generate" for images that the model draws itself.
+    `unseen` names images that the model was not trained on: what "as if never seen" is measured
+    against. `prior` is the share of the pictures in the training data, where it is known. `names`
+    and `hashes` are filled in by the run.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["images"] = "images"
+    images: str
+    retain: str = "generate"
+    unseen: str | None = None
+    prior: float | None = None
+    names: tuple[str, ...] = ()
+    hashes: tuple[str, ...] = ()
+
+    def check(self, info: ModelInfo) -> None:
+        """Raise RequestError unless the model is one whose pictures can be told from noise."""
+        if info.num_classes is not None or info.vae:
+            kind = "works on latents" if info.vae else "is class-conditional"
+            raise RequestError(
+                f"{info.source} {kind}, and pictures can be forgotten from unconditional pixel "
+                "models: give one of those, or forget a class."
+            )
+        if self.prior is not None and not 0 < self.prior < 1:
+            raise RequestError(
+                f"prior {self.prior} is no share of a training set: give one between 0 and 1."
+            )
+
+    def describe(self) -> str:
+        return f"{len(self.names)} picture{'' if len(self.names) == 1 else 's'}"
+
+
+Request = ForgetClass | ForgetImages | Distil
 
 
 def _classes(info: ModelInfo) -> int:

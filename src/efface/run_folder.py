@@ -65,7 +65,7 @@ def finished_record(
             "images_per_second": result.images_per_second,
             "output": hash_weights(out / "pipeline"),
             "guard": result.guard,
-            "note": result.collapsed,
+            "note": result.collapsed or result.stopped,
         }
     )
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
 
-from efface.config import Settings, read_settings
+from efface.config import EvaluateConfig, Settings, read_settings
 from efface.data.source import ConditionSource
 from efface.diffusion.denoiser import ClassDenoiser, Denoiser
 from efface.diffusion.loading import default_sampler, load, save_pipeline
-from efface.diffusion.model_folder import ModelInfo, fetch_weights, inspect_model
-from efface.diffusion.sampling import MultiStep, OneStep
+from efface.diffusion.model_folder import ModelInfo, fetch_weights, inspect_model, pixel_shape
+from efface.diffusion.sampling import MultiStep, OneStep, Sampler
 from efface.errors import ConfigError, RequestError
 from efface.evaluation import (
     ClassProtocol,
@@ -22,21 +23,24 @@ from efface.evaluation import (
     evaluate_classes,
     write_grids,
 )
+from efface.image_evaluation import ImageSubjects, evaluate_images
+from efface.image_runs import check_method, image_trainer, read_pictures
 from efface.methods.base import Method
-from efface.metrics.judge import load_judge
+from efface.metrics.judge import Judge, load_judge
 from efface.records import (
     Evaluation,
+    RunRecord,
     hash_weights,
     read_record,
     write_json,
 )
-from efface.requests import ForgetClass, Request
+from efface.requests import ForgetClass, ForgetImages, Request
 from efface.run_folder import check_folder, finished_record, make_folder, new_record
 from efface.training.checkpoint import Checkpoints, read_tensors
-from efface.training.guard import CollapseGuard
+from efface.training.guard import GUARD_SEED, CollapseGuard
 from efface.training.trainer import Trainer
 
-GUARD_SEED = 7_000_000  # away from the seeds of training and evaluation
+DEFAULT_IMAGE_METHOD = "siss"
 
 
 def forget(
@@ -49,6 +53,7 @@ def forget(
     changes: Iterable[str] = (),
     start: str | Path | None = None,
     judge: str | Path | None = None,
+    retrained: str | Path | None = None,
     null_label: int | None = None,
     resume: bool = False,
     overwrite: bool = False,
@@ -58,29 +63,37 @@ def forget(
     """Carry out a request and write the run folder `out`; returns it.
 
     `start` is an earlier `Distil` run to begin from; `judge` a judge's folder (default: the one
-    beside the model). `on_step` is called after every step, and may raise to stop. Raises an
+    beside the model); `retrained` a model that never saw what is to go, measured beside the
+    result. `on_step` is called after every step, and may raise to stop. Raises an
     EffaceError, before the model is loaded where that is possible.
     """
     out = Path(out)
+    if method is None and recipe is None and isinstance(request, ForgetImages):
+        method = DEFAULT_IMAGE_METHOD
     settings = read_settings(method, Path(recipe) if recipe else None, changes)
-    if "conditions" not in settings.method.needs:
-        raise ConfigError(
-            f"method {settings.method_name!r} does not forget classes: use one that works on "
-            "conditions, as sfd."
-        )
+    _check_method(request, settings)
     info = inspect_model(model, null_label)
     request.check(info)
     judge_folder = find_judge(info, judge)
+    pictures = None
+    if isinstance(request, ForgetImages):
+        pictures = read_pictures(request, pixel_shape(info), settings.images)
+        request = pictures.complete(request)
     fetch_weights(info)
-    described = None if start is None else _describe_start(Path(start), info)
+    described = _lineage(info) if start is None else _describe_start(Path(start), info)
     record = new_record(info, request.model_dump(mode="json"), settings, described)
     if check_folder(out, record, resume, overwrite):
         if measure and not (out / "evaluation.json").exists():
             evaluate(out, judge=judge_folder)
         return out
-    denoiser = as_class_denoiser(load(info))
+    denoiser = load(info)
     accelerator = Accelerator()
-    trainer = _trainer(denoiser, request, settings, out, start, accelerator)
+    if pictures is not None:
+        assert isinstance(request, ForgetImages)
+        trainer, notes = image_trainer(denoiser, request, pictures, settings, out, accelerator)
+        record = record.model_copy(update={"notes": notes})
+    else:
+        trainer = _trainer(as_class_denoiser(denoiser), request, settings, out, start, accelerator)
     make_folder(out, record, resume, accelerator)
     result = trainer.run(resume, on_step)
     if accelerator.is_main_process:
@@ -90,12 +103,16 @@ def forget(
         write_json(out / "record.json", finished_record(record, result, sampler, out))
     accelerator.wait_for_everyone()  # before what may take longer than a barrier waits
     if measure and accelerator.is_main_process:
-        evaluate(out, judge=judge_folder)
+        evaluate(out, judge=judge_folder, retrained=retrained)
     return out
 
 
 def evaluate(
-    run: str | Path, *, judge: str | Path | None = None, changes: Sequence[str] = ()
+    run: str | Path,
+    *,
+    judge: str | Path | None = None,
+    retrained: str | Path | None = None,
+    changes: Sequence[str] = (),
 ) -> Evaluation:
     """Measure a run beside the untouched model; writes evaluation.json, samples and report.html.
 
@@ -106,8 +123,13 @@ def evaluate(
     run = Path(run)
     record = read_record(run)
     # The run's own settings, with `changes` to evaluate.NAME on top.
-    kept = [f"evaluate.{k}={v}" for k, v in record.settings["evaluate"].items()]
-    config = read_settings(record.settings["method"]["name"], None, [*kept, *changes]).evaluate
+    kept = [
+        f"{section}.{k}={json.dumps(v)}"
+        for section in ("evaluate", "images")
+        for k, v in record.settings[section].items()
+    ]
+    settings = read_settings(record.settings["method"]["name"], None, [*kept, *changes])
+    config = settings.evaluate
     info = inspect_model(record.model["source"], record.model["null_label"])
     fetch_weights(info)
     if hash_weights(info.folder) != record.model["weights"]:
@@ -118,27 +140,63 @@ def evaluate(
     judge_folder = find_judge(info, judge)
     output_info = inspect_model(run / "pipeline", record.model["null_label"])
     device = Accelerator().device
-    output = as_class_denoiser(load(output_info).to(device))
-    untouched = as_class_denoiser(load(info).to(device))
+    judged = None if judge_folder is None else load_judge(judge_folder).to(device)
+    output, untouched = load(output_info).to(device), load(info).to(device)
     sampler = default_sampler(output_info, output)
+    if record.request["kind"] == "images":
+        request = ForgetImages.model_validate(record.request)
+        pictures = read_pictures(request, pixel_shape(info), settings.images)
+        if pictures.complete(request) != request:
+            raise RequestError(
+                f"{request.images} no longer holds the pictures of this run: restore them."
+            )
+        other = None if retrained is None else load(inspect_model(retrained)).to(device)
+        evaluation = evaluate_images(
+            ImageSubjects(result=output, untouched=untouched, retrained=other),
+            pictures,
+            sampler,
+            config,
+            judged,
+            run / "samples",
+        )
+    else:
+        evaluation = _evaluate_classes(
+            as_class_denoiser(output),
+            as_class_denoiser(untouched),
+            sampler,
+            record,
+            config,
+            judged,
+            run / "samples",
+        )
+    write_json(run / "evaluation.json", evaluation)
+    write_report([run], run / "report.html")
+    return evaluation
+
+
+def _evaluate_classes(
+    output: ClassDenoiser,
+    untouched: ClassDenoiser,
+    sampler: Sampler,
+    record: RunRecord,
+    config: EvaluateConfig,
+    judge: Judge | None,
+    samples: Path,
+) -> Evaluation:
     after = Subject(denoiser=output, sampler=sampler)
     before = Subject(
         denoiser=untouched, sampler=MultiStep(config.baseline_steps, guidance=config.guidance)
     )
     forgotten = list(record.request.get("labels", []))
-    write_grids(run / "samples", before, after, forgotten, config.seed)
-    evaluation = Evaluation(results=[])
-    if judge_folder is not None:
-        one_step = None
-        if isinstance(sampler, OneStep):
-            one_step = Subject(denoiser=untouched, sampler=sampler)
-        retained = [c for c in range(untouched.num_classes) if c not in forgotten]
-        judged = load_judge(judge_folder).to(device)
-        protocol = ClassProtocol(forgotten=forgotten, retained=retained, config=config)
-        evaluation = evaluate_classes(after, before, one_step, protocol, judged)
-    write_json(run / "evaluation.json", evaluation)
-    write_report([run], run / "report.html")
-    return evaluation
+    write_grids(samples, before, after, forgotten, config.seed)
+    if judge is None:
+        return Evaluation(results=[])
+    one_step = None
+    if isinstance(sampler, OneStep):
+        one_step = Subject(denoiser=untouched, sampler=sampler)
+    retained = [c for c in range(untouched.num_classes) if c not in forgotten]
+    protocol = ClassProtocol(forgotten=forgotten, retained=retained, config=config)
+    return evaluate_classes(after, before, one_step, protocol, judge)
 
 
 def find_judge(info: ModelInfo, judge: str | Path | None) -> Path | None:
@@ -148,6 +206,16 @@ def find_judge(info: ModelInfo, judge: str | Path | None) -> Path | None:
         return Path(judge)
     beside = info.folder / "judge"
     return beside if beside.is_dir() else None
+
+
+def _check_method(request: Request, settings: Settings) -> None:
+    if isinstance(request, ForgetImages):
+        check_method(settings)
+    elif "conditions" not in settings.method.needs:
+        raise ConfigError(
+            f"method {settings.method_name!r} does not forget classes: use one that works on "
+            "conditions, as sfd."
+        )
 
 
 def _trainer(
@@ -198,6 +266,17 @@ def _start_from(networks: dict[str, Denoiser], start: Path, method: Method) -> N
     for name in method.phases:
         tensors = read_tensors(folder, "average" if name == method.delivers else name)
         networks[name].network.load_state_dict(tensors)
+
+
+def _lineage(info: ModelInfo) -> dict[str, Any] | None:
+    """The earlier request, where the model is the output of one."""
+    folder = info.folder.parent
+    if info.folder.name != "pipeline" or not (folder / "record.json").exists():
+        return None
+    earlier = read_record(folder)
+    if earlier.request.get("kind") == "train":
+        return None
+    return {"request": earlier.request, "output": earlier.output, "start": earlier.start}
 
 
 def _describe_start(start: Path, info: ModelInfo) -> dict[str, Any]:

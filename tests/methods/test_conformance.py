@@ -11,9 +11,10 @@ import pytest
 import torch
 from pydantic import TypeAdapter
 
+from efface.data.bank import ImageBank
 from efface.data.images import load_images
 from efface.data.randomness import RowRandom, Shard
-from efface.data.source import BatchSource, ConditionSource, ImageSource
+from efface.data.source import BatchSource, ConditionSource, ImageSource, PairSource
 from efface.diffusion.denoiser import ClassDenoiser, Denoiser
 from efface.errors import ConfigError
 from efface.methods import names, resolve
@@ -29,7 +30,18 @@ MODELS = {
 }
 
 
+def suited(method: Method, make: Make, **overrides: object) -> Denoiser:
+    """A tiny model that the method can work on."""
+    return make(conditional="forget_images" not in method.needs, **overrides)
+
+
 def make_source(method: Method, denoiser: Denoiser, rows: int = 4) -> tuple[BatchSource, int]:
+    if "forget_images" in method.needs:
+        x = load_images("digits", "test").images[:40].float() / 127.5 - 1
+        forget_rows = round(method.forget_share * rows)
+        bank = ImageBank(x[2:], x[:2], prior=0.1)
+        pairs = PairSource(bank=bank, retain_rows=rows, forget_rows=forget_rows, seed=0)
+        return pairs, forget_rows
     assert isinstance(denoiser, ClassDenoiser)
     if "conditions" in method.needs:
         forget_rows = round(method.forget_share * rows)
@@ -62,6 +74,7 @@ def make_context(method: Method, denoiser: Denoiser) -> StepContext:
         batch=source.batch(0, Shard()),
         rng=RowRandom(0, Shard(), (4, forget_rows), "cpu"),
         networks=method.networks(denoiser),
+        bank=source.bank,
     )
 
 
@@ -80,7 +93,7 @@ def test_loss_is_finite_and_only_active_networks_take_gradient(
     name: str, model: str, tiny_unet: Make
 ) -> None:
     method = resolve(name)()
-    ctx = make_context(method, tiny_unet(**MODELS[model]))
+    ctx = make_context(method, suited(method, tiny_unet, **MODELS[model]))
     for phase in method.phases:
         for other, denoiser in ctx.networks.items():
             denoiser.network.requires_grad_(other in method.active(phase))
@@ -108,7 +121,8 @@ def test_loss_runs_on_a_latent_transformer(name: str, tiny_dit: Callable[[], Den
 
 @pytest.mark.parametrize("name", names())
 def test_same_seed_gives_the_same_loss(name: str, tiny_unet: Make) -> None:
-    method, denoiser = resolve(name)(), tiny_unet()
+    method = resolve(name)()
+    denoiser = suited(method, tiny_unet)
     for phase in method.phases[:1]:
         first, second = (method.loss(phase, make_context(method, denoiser)).total for _ in range(2))
         assert first.equal(second)
@@ -118,7 +132,8 @@ def test_same_seed_gives_the_same_loss(name: str, tiny_unet: Make) -> None:
 def test_ten_steps_change_the_trained_networks_and_nothing_else(
     name: str, tiny_unet: Make, tmp_path: Path
 ) -> None:
-    method, denoiser = resolve(name)(), tiny_unet()
+    method = resolve(name)()
+    denoiser = suited(method, tiny_unet)
     before = {k: v.clone() for k, v in denoiser.network.state_dict().items()}
     source, forget_rows = make_source(method, denoiser)
     config = TrainConfig(steps=10, batch_size=4, learning_rate=1e-3, ema_decay=0.5)
@@ -134,5 +149,5 @@ def test_ten_steps_change_the_trained_networks_and_nothing_else(
 
 
 def test_unknown_method_names_those_there_are() -> None:
-    with pytest.raises(ConfigError, match="denoising, sfd"):
+    with pytest.raises(ConfigError, match="denoising, .*sfd"):
         resolve("sdf")

@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 import pytest
 from tests.reporting.conftest import Triple, make_result
 
+from efface.records import Value
 from efface.reporting.figures import (
     HEIGHT,
     PAD,
@@ -91,6 +92,20 @@ def test_whiskers_share_an_axis_that_holds_all_numbers(own: Triple, baseline: Tr
     assert len(ends) == len((own, baseline))
     assert all(PAD <= low <= high <= WHISKER_WIDTH - PAD for low, high in ends)
     assert (ends[0] == ends[1]) == (own == baseline)
+
+
+def test_whiskers_show_all_that_there_is_to_compare_with():
+    result = make_result("any", (0.03, 0.02, 0.04), (0.005, 0.004, 0.006), "loss")
+    result.retrained = Value(value=0.028, low=0.02, high=0.05)
+    result.unseen = Value(value=0.031, low=0.03, high=0.032)
+    svg = whiskers(result)
+    assert svg is not None
+    kinds = [e.attrib["class"].split()[-1] for e in elements(svg, "line", "whisker")]
+    assert kinds == ["result", "untouched", "retrained", "stranger"]
+    assert "pictures never seen 0.0310" in svg
+    result.unseen.high = math.inf
+    svg = whiskers(result)
+    assert svg is not None and "never seen" not in svg and "trained without" in svg
 
 
 def test_figures_are_described_for_those_who_cannot_see_them():

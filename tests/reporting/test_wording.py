@@ -13,7 +13,10 @@ from efface.reporting.wording import (
     format_duration,
     format_number,
     format_share,
+    format_value,
     join_words,
+    printable,
+    shorten,
 )
 
 
@@ -38,6 +41,29 @@ def test_all_and_none_are_written_only_where_exact(value: float, text: str):
 )
 def test_three_significant_digits(value: float, text: str):
     assert format_number(value) == text
+
+
+@pytest.mark.parametrize(
+    "value, unit, text",
+    [
+        (0.5, "share", f"50.0{SPACE}%"),
+        (0.04, "relative", "0.04"),
+        (-0.001, "relative", "0.00"),
+        (0.5, "probability", "0.50"),
+        (0.9871, "cosine", "0.987"),
+        (0.0261, "loss", "0.0261"),
+        (math.nan, "cosine", "–"),
+    ],
+)
+def test_units_choose_the_digits(value: float, unit: str, text: str):
+    assert format_value(value, unit) == text
+
+
+def test_names_show_what_they_hide():
+    assert printable("\u202egnp.exe\x00\udcff") == "\ufffdgnp.exe\ufffd\ufffd"
+    assert printable("Zoë 王 🙂.png") == "Zoë 王 🙂.png"
+    long = shorten("a" * 100 + ".png")
+    assert len(long) < 60 and "…" in long and long.endswith(".png")
 
 
 def test_what_is_not_a_number_is_a_dash():

@@ -21,18 +21,21 @@ DIGITS_HELD_OUT = 450  # of 1797
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ImageSet:
-    """`images` (N, C, H, W) uint8, `labels` (N,) int64 or None, names of the labels if known."""
+    """`images` (N, C, H, W) uint8, `labels` (N,) int64 or None; names where they are known."""
 
     images: Tensor
     labels: Tensor | None
     label_names: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()  # of the images: their files
 
     def __len__(self) -> int:
         return len(self.images)
 
     def select(self, rows: Tensor) -> ImageSet:
         labels = None if self.labels is None else self.labels[rows]
-        return replace(self, images=self.images[rows], labels=labels)
+        where = rows.nonzero()[:, 0] if rows.dtype == torch.bool else rows
+        names = tuple(self.names[i] for i in where.tolist()) if self.names else ()
+        return replace(self, images=self.images[rows], labels=labels, names=names)
 
     def without_labels(self, labels: Sequence[int]) -> ImageSet:
         if not labels:
@@ -101,11 +104,12 @@ def _image_folder(folder: Path, size: int | None) -> ImageSet:
         raise DataError(f"{folder} holds no images: allowed are {', '.join(IMAGE_SUFFIXES)} files.")
     images = _stack([_decode(p.read_bytes(), str(p), size) for p in files], str(folder))
     parents = [p.parent.relative_to(folder).as_posix() for p in files]
+    own = tuple(p.relative_to(folder).as_posix() for p in files)
     names = tuple(sorted(set(parents)))
     if names == (".",):
-        return ImageSet(images=images, labels=None)
+        return ImageSet(images=images, labels=None, names=own)
     labels = torch.tensor([names.index(parent) for parent in parents])
-    return ImageSet(images=images, labels=labels, label_names=names)
+    return ImageSet(images=images, labels=labels, label_names=names, names=own)
 
 
 def _parquet(path: Path, size: int | None) -> ImageSet:

@@ -54,6 +54,24 @@ class RowRandom:
         """Uniform numbers in [0, 1), (B,)."""
         return self._draw(lambda n: self._torch(torch.rand, (n,)))
 
+    def uniforms(self, shape: tuple[int, ...]) -> Tensor:
+        """Uniform numbers in [0, 1), (B, *shape)."""
+        return self._draw(lambda n: self._torch(torch.rand, (n, *shape)))
+
+    def stratified(self, share: float) -> Tensor:
+        """True for `share` of each side's global rows, exactly but for rounding: (B,) bool.
+
+        Systematic sampling: every row is true with probability `share`, and any rows that follow
+        one another hold their share too.
+        """
+
+        def strata(count: int) -> Tensor:
+            start = self._torch(torch.rand, (1,)).double()
+            steps = torch.arange(count + 1, device=self._device, dtype=torch.float64) * share
+            return (steps + start).floor().diff() > 0
+
+        return self._draw(strata)
+
     def integers(self, low: Tensor | int, high: Tensor | int) -> Tensor:
         """Integers in [low, high), (B,); the bounds may differ by row."""
         # Truncated before `low` is added: the float32 sum could round up to `high`.

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from efface.data.bank import ImageBank
 from efface.data.batch import Batch, Side
 from efface.data.randomness import Shard, derive_seed
 from efface.diffusion.denoiser import Condition
@@ -17,6 +18,8 @@ from efface.diffusion.denoiser import Condition
 
 class BatchSource(ABC):
     """What a run is fed with. The same (step, shard) always gives the same batch."""
+
+    bank: ImageBank | None = None  # all images of a request that is about images
 
     @abstractmethod
     def batch(self, step: int, shard: Shard) -> Batch: ...
@@ -88,12 +91,38 @@ class ImageSource(BatchSource):
         return Batch(retain=side, forget=Side(size=0))
 
     def _indices(self, step: int) -> Tensor:
-        count = len(self.images)
-        first, last = step * self.rows, (step + 1) * self.rows
-        epochs = range(first // count, (last - 1) // count + 1)
-        orders = [_epoch_order(count, derive_seed(self.seed, "epoch", epoch)) for epoch in epochs]
-        start = first - (first // count) * count
-        return torch.cat(orders)[start : start + self.rows]
+        return epoch_rows(len(self.images), self.rows, step, self.seed, "epoch")
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class PairSource(BatchSource):
+    """Retained images and images to forget, each side going through its own in random order."""
+
+    bank: ImageBank  # pyright: ignore[reportIncompatibleVariableOverride]
+    retain_rows: int  # per global batch
+    forget_rows: int
+    seed: int
+
+    def batch(self, step: int, shard: Shard) -> Batch:
+        return Batch(
+            retain=self._side(self.bank.retain, self.retain_rows, step, shard, "retain"),
+            forget=self._side(self.bank.forget, self.forget_rows, step, shard, "forget"),
+        )
+
+    def _side(self, images: Tensor, rows: int, step: int, shard: Shard, name: str) -> Side:
+        if rows == 0:
+            return Side(size=0)
+        index = epoch_rows(len(images), rows, step, self.seed, name)[shard.rows(rows)]
+        return Side(size=len(index), x0=images[index.to(images.device)])
+
+
+def epoch_rows(count: int, rows: int, step: int, seed: int, name: str) -> Tensor:
+    """Row numbers of one batch: all of `count` once per epoch, in an order of its own."""
+    first, last = step * rows, (step + 1) * rows
+    epochs = range(first // count, (last - 1) // count + 1)
+    orders = [_epoch_order(count, derive_seed(seed, name, epoch)) for epoch in epochs]
+    start = first - (first // count) * count
+    return torch.cat(orders)[start : start + rows]
 
 
 @functools.lru_cache(maxsize=4)

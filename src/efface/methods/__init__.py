@@ -9,7 +9,7 @@ import pkgutil
 from efface.errors import ConfigError
 from efface.methods.base import Method
 
-_NOT_METHODS = ("base",)
+_NOT_METHODS = ("base", "gradient_rules", "image_method", "mixture")
 
 
 def names() -> list[str]:

@@ -9,10 +9,12 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
+from efface.data.bank import ImageBank
 from efface.data.batch import Batch
 from efface.data.randomness import RowRandom
 from efface.diffusion.denoiser import Denoiser
 from efface.diffusion.sampling import MultiStep, Sampler
+from efface.methods.gradient_rules import GradientRule, WeightedSum
 
 Need = Literal["conditions", "retain_images", "forget_images"]
 
@@ -29,6 +31,7 @@ class StepContext:
     batch: Batch
     rng: RowRandom
     networks: Mapping[str, Denoiser]
+    bank: ImageBank | None = None  # all images of a request that is about images
     memo: dict[str, Tensor] = field(default_factory=dict)
 
 
@@ -67,6 +70,11 @@ class Method(ABC):
         """Learning rate of `phase` as a multiple of the run's."""
         del phase
         return 1.0
+
+    def rule(self, phase: str) -> GradientRule:
+        """How the gradients of the two terms become one."""
+        del phase
+        return WeightedSum()
 
     @abstractmethod
     def loss(self, phase: str, ctx: StepContext) -> LossTerms: ...

@@ -80,6 +80,10 @@ class Judge:
         features, probabilities = _classify(self.classifier, images, batch_size)
         return Observations(asked=asked, features=features, probabilities=probabilities)
 
+    def reported(self) -> dict[str, Any]:
+        """What an evaluation says of its judge."""
+        return {key: self.config[key] for key in REPORTED} | {"sha256": self.digest}
+
     def save(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         save_file(self.classifier.state_dict(), folder / "model.safetensors")

@@ -2,38 +2,51 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from efface.records import Result, RunRecord
-from efface.reporting.states import Findings, Forgotten, Kept
+from efface.reporting.class_findings import ClassFindings
+from efface.reporting.image_findings import ImageFindings, count_copies
+from efface.reporting.states import Forgotten, Kept
 from efface.reporting.wording import (
     describe_hardware,
     format_count,
     format_duration,
     format_interval,
-    format_number,
     format_value,
     plural,
 )
 
 MarkKind = Literal["good", "warn", "bad"]
+Mark = tuple[MarkKind, str]
 
-FORGOTTEN_MARKS: dict[Forgotten, tuple[MarkKind, str]] = {
+FORGOTTEN_MARKS: dict[Forgotten, Mark] = {
     "gone": ("good", "gone"),
     "unsettled": ("warn", "too few samples to be sure"),
     "not_gone": ("bad", "not gone"),
     "unchanged": ("bad", "no-op: no change shown"),
+    "not_memorised": ("warn", "nothing found to forget"),
     "unmeasured": ("warn", "not measured"),
     "not_asked": ("good", "nothing was asked"),
 }
-KEPT_MARKS: dict[Kept, tuple[MarkKind, str]] = {
+KEPT_MARKS: dict[Kept, Mark] = {
     "kept": ("good", "no damage found"),
     "less_varied": ("warn", "right, but less varied"),
     "unsettled": ("warn", "damage not ruled out"),
     "damaged": ("bad", "damage"),
     "collapsed": ("bad", "collapsed"),
     "unmeasured": ("warn", "not measured"),
+}
+# Not settled: too few samples, or only one of the two figures was measured.
+IMAGE_FORGOTTEN_MARKS: dict[Forgotten, Mark] = {
+    **FORGOTTEN_MARKS,
+    "unsettled": ("warn", "not settled"),
+}
+IMAGE_KEPT_MARKS: dict[Kept, Mark] = {
+    **KEPT_MARKS,
+    "less_varied": ("warn", "good, but less varied"),
 }
 
 
@@ -51,29 +64,69 @@ class Card:
     words: str
 
 
-def forgotten_card(findings: Findings) -> Card:
+def class_cards(record: RunRecord, findings: ClassFindings) -> tuple[Card, ...]:
+    """Cards of a run that forgets classes; without the first where it forgets none."""
     meaning = "of the pictures asked for do not show it"
-    return _card("Forgotten", meaning, findings.unlearning, FORGOTTEN_MARKS[findings.forgotten])
+    mark = FORGOTTEN_MARKS[findings.forgotten]
+    forgotten = _card("Forgotten", meaning, findings.unlearning, mark)
+    cards = (_kept_classes_card(findings), cost_card(record))
+    return cards if findings.forgotten == "not_asked" else (forgotten, *cards)
 
 
-def kept_card(findings: Findings) -> Card:
-    fid, note = findings.fid, ""
-    if fid is not None:
-        note = f"FID {format_number(fid.value)}, before {format_number(fid.baseline.value)}"
-    if findings.kept == "less_varied" and (recall := findings.recall) is not None:
-        drawn, before = (
-            format_value(v, recall.unit) for v in (recall.value, recall.baseline.value)
-        )
-        note += f"; variety (recall) {drawn}, before {before}"
+def _kept_classes_card(findings: ClassFindings) -> Card:
+    notes = [] if findings.fid is None else [f"FID {_now_and_before(findings.fid)}"]
+    if findings.kept == "less_varied" and findings.recall is not None:
+        notes.append(_variety(findings.recall))
     meaning = "of the other pictures show what was asked for"
     if findings.forgotten == "not_asked":
         meaning = "of the pictures show what was asked for"
-    return _card("Kept", meaning, findings.retained, KEPT_MARKS[findings.kept], note)
+    return _card("Kept", meaning, findings.retained, KEPT_MARKS[findings.kept], "; ".join(notes))
 
 
-def _card(
-    title: str, meaning: str, result: Result | None, mark: tuple[MarkKind, str], note: str = ""
-) -> Card:
+def image_cards(record: RunRecord, findings: ImageFindings) -> tuple[Card, ...]:
+    """Cards of a run that forgets pictures."""
+    return _forgotten_images_card(findings), _kept_images_card(findings), cost_card(record)
+
+
+def _forgotten_images_card(findings: ImageFindings) -> Card:
+    mark = IMAGE_FORGOTTEN_MARKS[findings.forgotten]
+    if findings.forgotten == "gone" and findings.overshot:
+        mark = ("warn", "gone, but pushed too far")
+    copies, gap = findings.copies, findings.gap
+    if copies is None:
+        return _card("Forgotten", "membership gap: 0 is as if never seen", gap, mark)
+    note = "" if gap is None else f"membership gap {_now_and_before(gap)}"
+    meaning = f"among {format_count(copies.samples)} samples"
+    card = _card("Forgotten", meaning, copies, mark, note)
+    before, after = (
+        f"{format_count(count)} {plural(count, 'copy', 'copies')}" for count in count_copies(copies)
+    )
+    return dataclasses.replace(card, value=after, before=f"before: {before}")
+
+
+def _kept_images_card(findings: ImageFindings) -> Card:
+    name, meaning, shown = "FID", "distance of its samples from real ones", findings.fid
+    notes = []
+    if shown is None:
+        name, meaning, shown = "IS", "inception score, higher is better", findings.inception
+    elif findings.inception is not None:
+        notes.append(f"inception score {_now_and_before(findings.inception)}")
+    if findings.kept == "less_varied" and findings.recall is not None:
+        notes.append(_variety(findings.recall))
+    card = _card("Kept", meaning, shown, IMAGE_KEPT_MARKS[findings.kept], "; ".join(notes))
+    return card if shown is None else dataclasses.replace(card, value=f"{name} {card.value}")
+
+
+def _now_and_before(result: Result) -> str:
+    now, before = (format_value(v, result.unit) for v in (result.value, result.baseline.value))
+    return f"{now}, before {before}"
+
+
+def _variety(recall: Result) -> str:
+    return f"variety (recall) {_now_and_before(recall)}"
+
+
+def _card(title: str, meaning: str, result: Result | None, mark: Mark, note: str = "") -> Card:
     kind, words = mark
     if result is None:
         return Card(

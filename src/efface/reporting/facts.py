@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
 from efface.records import Evaluation, Result, RunRecord
 from efface.reporting.glossary import explain
-from efface.reporting.wording import format_count, format_duration, format_number
+from efface.reporting.wording import format_count, format_duration, format_number, printable
 
 COMPACT = 60  # characters of a name and its value
 
@@ -29,8 +30,9 @@ def fact_sheets(record: RunRecord, evaluation: Evaluation) -> list[FactSheet]:
     """How it was measured, what was run, settings, weights, versions; empty ones are left out."""
     model = {k: v for k, v in record.model.items() if k != "weights"}
     sheets = [
-        ("How it was measured", _protocols(evaluation)),
-        ("What was run", [*_course(record), *flatten(record.request, "request")]),
+        ("How it was measured", _protocols(evaluation, record.request.get("kind"))),
+        ("What was run", [*_course(record), *_request(record)]),
+        ("Pictures to forget (SHA-256 of their pixels)", _hashes(record)),
         ("Model and sampler", [*flatten(model, "model"), *flatten(record.sampler, "sampler")]),
         ("All settings", flatten(record.settings)),
         ("Weights before and after (SHA-256)", _weights(record)),
@@ -59,8 +61,31 @@ def _text(value: Any) -> str:
     return str(value)
 
 
-def _protocols(evaluation: Evaluation) -> list[tuple[str, str]]:
-    facts = [(explain(result.metric).label, _protocol(result)) for result in evaluation.results]
+def _request(record: RunRecord) -> list[tuple[str, str]]:
+    """List the request; of pictures only how many, since their names and hashes have a sheet."""
+    if record.request.get("kind") != "images":
+        return flatten(record.request, "request")
+    rest = {k: v for k, v in record.request.items() if k not in ("names", "hashes")}
+    count = format_count(len(_hashes(record)))
+    return [("pictures to forget", count), *flatten(rest, "request")]
+
+
+def _hashes(record: RunRecord) -> list[tuple[str, str]]:
+    if record.request.get("kind") != "images":
+        return []
+    names, hashes = (_texts(record.request.get(key)) for key in ("names", "hashes"))
+    pairs = itertools.zip_longest(names, hashes, fillvalue="not recorded")
+    return [(f"{n}. {printable(name)}", text) for n, (name, text) in enumerate(pairs, start=1)]
+
+
+def _texts(given: Any) -> list[str]:
+    return [_text(value) for value in given] if isinstance(given, (list, tuple)) else []
+
+
+def _protocols(evaluation: Evaluation, kind: Any) -> list[tuple[str, str]]:
+    facts = [
+        (explain(result.metric, kind).label, _protocol(result)) for result in evaluation.results
+    ]
     return [*facts, *flatten(evaluation.judge or {}, "judge")]
 
 

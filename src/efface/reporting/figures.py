@@ -210,17 +210,26 @@ def _svg(kind: str, width: float, height: float, label: str, marks: Markup) -> M
 
 
 WHISKER_WIDTH, LANE, PAD = 220, 14, 8
+SQUARE = 3.5  # half of a side
 LEAST_SPAN = 0.1  # of a share's axis, so that a small difference does not look like a large one
 LEAST_PART = 0.3  # the same for other units, as a part of the greatest number
 
 
 def whiskers(result: Result) -> Markup | None:
-    """Draw the result and the untouched model on one axis; None if a number is not finite."""
+    """Draw the result and all that it is to be compared with on one axis.
+
+    None if a number of the result or the untouched model is not finite.
+    """
     own = Value(value=result.value, low=result.low, high=result.high)
     rows = [("result", "this model", own), ("untouched", "untouched model", result.baseline)]
-    numbers = [v for _, _, row in rows for v in (row.value, row.low, row.high)]
-    if not all(map(math.isfinite, numbers)):
+    if not all(_is_finite(row) for _, _, row in rows):
         return None
+    more = (
+        ("retrained", "model trained without", result.retrained),
+        ("stranger", "pictures never seen", result.unseen),
+    )
+    rows += [(kind, name, row) for kind, name, row in more if row is not None and _is_finite(row)]
+    numbers = [v for _, _, row in rows for v in (row.value, row.low, row.high)]
     axis = _whisker_axis(numbers, result.unit)
     bottom = LANE * len(rows) + 3
     marks = _scale(axis, bottom, result.unit)
@@ -232,6 +241,10 @@ def whiskers(result: Result) -> Markup | None:
         for _, name, row in rows
     )
     return _svg("whiskers", WHISKER_WIDTH, bottom + 14, label, marks)
+
+
+def _is_finite(row: Value) -> bool:
+    return all(map(math.isfinite, (row.value, row.low, row.high)))
 
 
 def _whisker_axis(numbers: Sequence[float], unit: str) -> _Axis:
@@ -262,5 +275,9 @@ def _scale(axis: _Axis, bottom: float, unit: str) -> Markup:
 def _whisker(kind: str, row: Value, axis: _Axis, y: float) -> Markup:
     low, high, at = axis.at(row.low), axis.at(row.high), axis.at(row.value)
     bar = Markup('<line class="whisker {}" x1="{}" x2="{}" y1="{}" y2="{}"/>')
-    mark = Markup('<circle class="mark {}" cx="{}" cy="{}" r="4"/>')
-    return bar.format(kind, low, high, y, y) + mark.format(kind, at, y)
+    marks = bar.format(kind, low, high, y, y)
+    if kind in ("result", "untouched"):
+        mark = Markup('<circle class="mark {}" cx="{}" cy="{}" r="4"/>')
+        return marks + mark.format(kind, at, y)
+    mark = Markup('<rect class="mark {}" x="{}" y="{}" width="{}" height="{}"/>')
+    return marks + mark.format(kind, round(at - SQUARE, 2), y - SQUARE, 2 * SQUARE, 2 * SQUARE)

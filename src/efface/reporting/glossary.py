@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 Group = Literal["What must go", "What must stay", "Other figures"]
 
@@ -52,10 +52,61 @@ TERMS: dict[str, Term] = {
         meaning="how much of the variety of real pictures is drawn",
     ),
 }
+IMAGE_TERMS: dict[str, Term] = {
+    "copy_rate": Term(
+        label="Copy rate",
+        group="What must go",
+        meaning="samples that are copies of a forgotten picture",
+    ),
+    "membership_gap": Term(
+        label="Membership gap",
+        group="What must go",
+        meaning="how far the denoising loss lies below that of pictures never seen: 0 as if never "
+        "seen, above 0 still known, below 0 pushed beyond, which is not better",
+    ),
+    "membership_auc": Term(
+        label="Membership test",
+        group="What must go",
+        meaning="chance that the loss tells a forgotten picture from one never seen: 0.5 is a "
+        "toss of a coin",
+    ),
+    "forgotten_loss": Term(
+        label="Denoising loss",
+        group="What must go",
+        meaning="error in taking noise off the forgotten pictures: low where they are known",
+    ),
+    "copy_similarity": Term(
+        label="Similarity",
+        group="What must go",
+        meaning="how much of a forgotten picture comes back after noise: 1 is all of it, and less "
+        "than for pictures never seen is not better",
+    ),
+    "nll": Term(
+        label="Surprise",
+        group="What must go",
+        meaning="bits that describe a pixel of the forgotten pictures to the model (negative log "
+        "likelihood): few where they are known",
+    ),
+    "fid": Term(
+        label="FID",
+        group="What must stay",
+        meaning="distance of the samples from real pictures",
+    ),
+    "precision": Term(
+        label="Precision",
+        group="What must stay",
+        meaning="samples that look like real pictures",
+    ),
+    "inception_score": Term(
+        label="Inception score",
+        group="What must stay",
+        meaning="how clear and how varied the samples look to a classifier",
+    ),
+}
 GROUPS: tuple[Group, ...] = ("What must go", "What must stay", "Other figures")
 
 
-def explain(metric: str) -> Term:
-    """Look a metric up; one that is not known here goes by its own name."""
-    known = TERMS.get(metric)
+def explain(metric: str, kind: Any = None) -> Term:
+    """Look a metric up in the words of a request; one not known here goes by its own name."""
+    known = (TERMS | IMAGE_TERMS if kind == "images" else TERMS).get(metric)
     return known or Term(label=metric.replace("_", " "), group="Other figures", meaning="")

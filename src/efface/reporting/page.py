@@ -5,9 +5,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jinja2
 from markupsafe import Markup
@@ -18,6 +19,7 @@ from efface.reporting.caveats import caveats
 from efface.reporting.facts import FactSheet, fact_sheets
 from efface.reporting.figures import Chart, guard_chart, loss_charts, whiskers
 from efface.reporting.glossary import GROUPS, Group, Term, explain
+from efface.reporting.pictures import PictureTable, StripFigure, picture_table, strip_figure
 from efface.reporting.run_folder import Run, read_run
 from efface.reporting.verdict import Verdict, judge_run
 from efface.reporting.wording import DASH, format_count, format_date, format_interval, format_value
@@ -27,6 +29,13 @@ DIRECTIONS: dict[bool | None, tuple[str, str]] = {
     True: ("↑", "higher is better"),
     False: ("↓", "lower is better"),
     None: ("", "neither good nor bad by itself"),
+}
+
+
+OTHERS: dict[str, Callable[[Result], Value | None]] = {  # columns that not every run has
+    "Untouched, one step": lambda result: result.baseline_one_step,
+    "Retrained": lambda result: result.retrained,
+    "Unseen pictures": lambda result: result.unseen,
 }
 
 
@@ -45,7 +54,7 @@ class Row:
     direction: str
     result: Cell
     untouched: Cell
-    one_step: Cell
+    others: list[Cell]  # one per column of the section
     chart: Markup | None
     samples: str
 
@@ -59,7 +68,9 @@ class Section:
     run: Run
     verdict: Verdict
     groups: list[tuple[Group, list[Row]]]
-    has_one_step: bool
+    columns: list[str]  # beside this model and the untouched one
+    strips: StripFigure | None
+    pictures: PictureTable | None
     charts: list[Chart]
     caveats: list[str]
     sheets: list[FactSheet]
@@ -121,10 +132,11 @@ def content_policy(script: str) -> str:
 
 def _section(run: Run, number: int) -> Section:
     results = run.evaluation.results
-    rows = [(explain(result.metric).group, _row(result)) for result in results]
+    columns = [title for title, find in OTHERS.items() if any(find(r) for r in results)]
+    rows = [_row(result, columns, run.record.request.get("kind")) for result in results]
     groups: list[tuple[Group, list[Row]]] = []
     for group in GROUPS:
-        members = [row for of, row in rows if of == group]
+        members = [row for row in rows if row.term.group == group]
         if members:
             groups.append((group, members))
     verdict = judge_run(run.record, run.evaluation, run.names)
@@ -134,7 +146,9 @@ def _section(run: Run, number: int) -> Section:
         run=run,
         verdict=verdict,
         groups=groups,
-        has_one_step=any(result.baseline_one_step is not None for result in results),
+        columns=columns,
+        strips=strip_figure(run),
+        pictures=picture_table(run.evaluation),
         charts=_charts(run),
         caveats=caveats(run.record, run.evaluation),
         sheets=fact_sheets(run.record, run.evaluation),
@@ -148,15 +162,15 @@ def _charts(run: Run) -> list[Chart]:
     return [*loss_charts(run.curves), *([] if guard is None else [guard])]
 
 
-def _row(result: Result) -> Row:
+def _row(result: Result, columns: Sequence[str], kind: Any) -> Row:
     arrow, direction = DIRECTIONS[result.higher_is_better]
     return Row(
-        term=explain(result.metric),
+        term=explain(result.metric, kind),
         arrow=arrow,
         direction=direction,
         result=_cell(Value(value=result.value, low=result.low, high=result.high), result.unit),
         untouched=_cell(result.baseline, result.unit),
-        one_step=_cell(result.baseline_one_step, result.unit),
+        others=[_cell(OTHERS[title](result), result.unit) for title in columns],
         chart=whiskers(result),
         samples=format_count(result.samples),
     )

@@ -8,9 +8,10 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Literal
 
 from PIL import Image
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError, model_validator
 
 from efface.errors import DataError
 from efface.records import Evaluation, RunRecord, read_evaluation, read_record
@@ -18,9 +19,10 @@ from efface.records import Evaluation, RunRecord, read_evaluation, read_record
 Curves = dict[str, list[tuple[float, float]]]
 
 
-class Grid(BaseModel):
+class ClassGrid(BaseModel):
     """`samples/grid.json`: one row per label, one column per noise seed."""
 
+    kind: Literal["class"] = "class"
     labels: list[int] = Field(min_length=1)
     names: list[str]
     columns: int = Field(ge=1)
@@ -30,21 +32,67 @@ class Grid(BaseModel):
     after: str
 
     @model_validator(mode="after")
-    def _check_names(self) -> Grid:
+    def _check_names(self) -> ClassGrid:
         if len(self.names) != len(self.labels):
             raise ValueError("one name per label")
         return self
+
+    @property
+    def rows(self) -> int:
+        return len(self.labels)
+
+
+class ImageGrid(BaseModel):
+    """`samples/grid.json` where nothing was asked for by name: one cell per noise seed."""
+
+    kind: Literal["images"]
+    rows: int = Field(ge=1)
+    columns: int = Field(ge=1)
+    tile: int = Field(ge=1)
+    before: str
+    after: str
+    copies_before: list[int] = []  # cells that copy a forgotten picture, counted along the rows
+    copies_after: list[int] = []
+
+    @model_validator(mode="after")
+    def _check_cells(self) -> ImageGrid:
+        for cell in (*self.copies_before, *self.copies_after):
+            if not 0 <= cell < self.rows * self.columns:
+                raise ValueError(f"no cell {cell}")
+        return self
+
+
+Grid = Annotated[ImageGrid | ClassGrid, Field(union_mode="left_to_right")]
+GRID: TypeAdapter[ImageGrid | ClassGrid] = TypeAdapter(Grid)
+STRIP_TILES = 3  # of a forgotten picture: itself, and what the two models make of it
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pictures:
     """The two grids as data URIs, of equal size in pixels."""
 
-    grid: Grid
+    grid: ImageGrid | ClassGrid
     before: str
     after: str
     width: int
     height: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Strips:
+    """`samples/pictures.png` as a data URI: a row of STRIP_TILES tiles per forgotten picture."""
+
+    source: str
+    rows: int
+    tile: int
+
+    @property
+    def width(self) -> int:
+        return STRIP_TILES * self.tile
+
+    @property
+    def height(self) -> int:
+        return self.rows * self.tile
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,10 +104,12 @@ class Run:
     evaluation: Evaluation
     curves: Curves
     pictures: Pictures | None
+    strips: Strips | None
 
     @property
     def names(self) -> dict[int, str]:
-        if self.pictures is None:
+        """Names of the labels, where there are any."""
+        if self.pictures is None or not isinstance(self.pictures.grid, ClassGrid):
             return {}
         grid = self.pictures.grid
         return dict(zip(grid.labels, grid.names, strict=True))
@@ -75,6 +125,7 @@ def read_run(folder: Path) -> Run:
         evaluation=read_evaluation(folder) if measured else Evaluation(results=[]),
         curves=read_curves(folder / "metrics.jsonl"),
         pictures=read_pictures(folder / "samples"),
+        strips=read_strips(folder / "samples" / "pictures.png"),
     )
 
 
@@ -108,7 +159,7 @@ def read_pictures(folder: Path) -> Pictures | None:
         return None
     description, before, after = (_read_bytes(path) for path in paths)
     try:
-        grid = Grid.model_validate_json(description)
+        grid = GRID.validate_json(description)
     except ValidationError as error:
         raise DataError(
             f"{paths[0]} does not describe the pictures beside it: write them again with "
@@ -124,6 +175,21 @@ def read_pictures(folder: Path) -> Pictures | None:
     return Pictures(
         grid=grid, before=_data_uri(before), after=_data_uri(after), width=width, height=height
     )
+
+
+def read_strips(path: Path) -> Strips | None:
+    """Read what the models make of the forgotten pictures; None where it is missing."""
+    if not path.exists():
+        return None
+    content = _read_bytes(path)
+    width, height = _png_size(content, path)
+    tile = width // STRIP_TILES
+    if width % STRIP_TILES or height % tile:
+        raise DataError(
+            f"{path} is not {STRIP_TILES} square pictures wide ({width} by {height} pixels): "
+            "write it again with `efface evaluate`."
+        )
+    return Strips(source=_data_uri(content), rows=height // tile, tile=tile)
 
 
 def _read_bytes(path: Path) -> bytes:

@@ -1,25 +1,50 @@
-"""The words that a verdict rests on."""
+"""The words that a verdict rests on, and how two states make one outcome."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
 from typing import Literal
 
-from efface.records import Result
+from efface.records import Evaluation, Result, RunRecord
 
-Forgotten = Literal["gone", "unsettled", "not_gone", "unchanged", "unmeasured", "not_asked"]
+Forgotten = Literal[
+    "gone", "unsettled", "not_gone", "unchanged", "not_memorised", "unmeasured", "not_asked"
+]
 Kept = Literal["kept", "less_varied", "unsettled", "damaged", "collapsed", "unmeasured"]
+Outcome = Literal[
+    "forgotten", "damaged", "not_forgotten", "no_op", "not_memorised", "collapsed", "unsettled",
+    "unmeasured", "nothing_asked",
+]  # fmt: skip
 
-GONE = 0.95  # unlearning accuracy whose whole interval lies above this counts as gone
+COLLAPSED = 0.5  # what falls below this share of the untouched model's has collapsed
+FID_TOLERANCE = 1.2  # times the untouched model's FID
+MARGIN = 0.1  # a loss that the interval must exclude before something is called kept
 
 
-@dataclass(frozen=True, kw_only=True)
-class Findings:
-    """The two states, and the results that they were read from."""
+def judge_outcome(record: RunRecord, forgotten: Forgotten, kept: Kept) -> Outcome:
+    """What was forgotten is only ever judged together with what happened to the rest."""
+    if record.status == "collapsed" or kept == "collapsed":
+        return "collapsed"
+    settled: dict[Forgotten, Outcome] = {
+        "not_asked": "damaged" if kept == "damaged" else "nothing_asked",
+        "not_memorised": "damaged" if kept == "damaged" else "not_memorised",
+        "unmeasured": "unmeasured",
+        "unchanged": "no_op",
+        "not_gone": "not_forgotten",
+    }
+    if forgotten in settled:
+        return settled[forgotten]
+    if kept == "damaged":
+        return "damaged"
+    if kept == "unmeasured":
+        return "unmeasured"
+    return "forgotten" if forgotten == "gone" and kept in ("kept", "less_varied") else "unsettled"
 
-    forgotten: Forgotten
-    kept: Kept
-    unlearning: Result | None
-    retained: Result | None
-    fid: Result | None
-    recall: Result | None
+
+def find_measured(evaluation: Evaluation, metric: str) -> Result | None:
+    """Find a result whose numbers are all finite: what is not a number was not measured."""
+    found = evaluation.get(metric)
+    if found is None:
+        return None
+    numbers = [(v.value, v.low, v.high) for v in (found, found.baseline)]
+    return found if all(math.isfinite(n) for triple in numbers for n in triple) else None

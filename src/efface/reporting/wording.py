@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import math
+import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +17,9 @@ MONTHS = (
     *("January", "February", "March", "April", "May", "June", "July"),
     *("August", "September", "October", "November", "December"),
 )
+PLACES = {"relative": 2, "probability": 2, "cosine": 3}  # of units with a fixed scale
+NAME_START, NAME_END = 32, 20  # characters that a long name is shown by
+TURNING = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 SMALL_NUMBERS = (
     *("no", "one", "two", "three", "four", "five", "six"),
     *("seven", "eight", "nine", "ten", "eleven", "twelve"),
@@ -23,7 +27,7 @@ SMALL_NUMBERS = (
 
 
 def is_share(unit: str) -> bool:
-    return unit.startswith("share of")
+    return unit == "share" or unit.startswith("share of")
 
 
 def format_number(value: float) -> str:
@@ -56,14 +60,19 @@ def format_share(value: float, sign: bool = True) -> str:
 
 
 def format_value(value: float, unit: str) -> str:
-    return format_share(value) if is_share(unit) else format_number(value)
+    if is_share(unit):
+        return format_share(value)
+    if unit in PLACES and math.isfinite(value):
+        places = PLACES[unit]
+        return f"{round(value, places) + 0.0:.{places}f}"  # never -0.00
+    return format_number(value)
 
 
 def format_interval(low: float, high: float, unit: str) -> str:
     """'97.1 to 98.9 %' or '5.2 to 6.1'."""
     if is_share(unit):
         return f"{format_share(low, sign=False)} to {format_share(high)}"
-    return f"{format_number(low)} to {format_number(high)}"
+    return f"{format_value(low, unit)} to {format_value(high, unit)}"
 
 
 def format_count(count: int) -> str:
@@ -107,6 +116,23 @@ def join_words(words: Sequence[str]) -> str:
     """'4', '4 and 7', '1, 4 and 7'."""
     *first, last = words or [""]
     return f"{', '.join(first)} and {last}" if first else last
+
+
+def printable(name: str) -> str:
+    """Replace what a reader cannot see: controls, turns of direction, halves of surrogates."""
+    hidden = ("Cc", "Cs", "Zl", "Zp")
+    return "".join(
+        "\N{REPLACEMENT CHARACTER}" if c in TURNING or unicodedata.category(c) in hidden else c
+        for c in name
+    )
+
+
+def shorten(name: str) -> str:
+    """Leave the middle of a long name out, and what a reader cannot see."""
+    name = printable(name)
+    if len(name) <= NAME_START + NAME_END + 1:
+        return name
+    return f"{name[:NAME_START]}…{name[-NAME_END:]}"
 
 
 def describe_hardware(hardware: dict[str, Any]) -> str:

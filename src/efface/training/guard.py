@@ -11,6 +11,7 @@ from torch import Tensor
 from efface.diffusion.denoiser import Condition, Denoiser
 from efface.diffusion.sampling import MultiStep, Sampler, draw_images
 
+GUARD_SEED = 7_000_000  # away from the seeds of training and evaluation
 SAMPLES_PER_CONDITION = 16
 MAX_CONDITIONS = 10
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -18,12 +18,14 @@ from efface.data.randomness import RowRandom, Shard, derive_seed
 from efface.data.source import BatchSource
 from efface.diffusion.denoiser import Denoiser
 from efface.errors import ConfigError, RunError
-from efface.methods.base import Method, StepContext
+from efface.methods.base import LossTerms, Method, StepContext
 from efface.progress import Bar
 from efface.training.averaging import MovingAverage
 from efface.training.checkpoint import Checkpoints, ModuleState, OptimizerState, Stateful
+from efface.training.gradient_pair import GradientPair
 from efface.training.guard import CollapseGuard
 from efface.training.settings import TrainConfig
+from efface.training.stopping import UnseenStopper
 from efface.training.tracking import Tracking
 
 
@@ -35,6 +37,7 @@ class TrainResult:
     seconds: float
     images_per_second: float  # rows trained on, both sides, of all processes
     collapsed: str | None  # the guard's sentence, if it stopped the run
+    stopped: str | None  # why the run stopped before its last step, if all was well
     guard: list[dict[str, float]] = field(default_factory=list)
 
 
@@ -78,11 +81,13 @@ class Trainer:
         self.last_good = MovingAverage(self.average.module, 0.0, False)
         self._trained = {phase: self._prepare(phase) for phase in method.phases}
         self._views = {phase: self._view(phase) for phase in method.phases}
+        self._rules = {phase: method.rule(phase) for phase in method.phases}
         if config.compile:
             for denoiser in self.networks.values():
                 denoiser.network.compile()
         self.checkpoints = Checkpoints(folder / "checkpoints")
         self.guard: CollapseGuard | None = None
+        self.stopper: UnseenStopper | None = None
         self.guard_log: list[dict[str, float]] = []
         self._seconds_before = 0.0  # spent before the checkpoint that was resumed from
         self._began = time.perf_counter()
@@ -93,6 +98,8 @@ class Trainer:
         for phase, trained in self._trained.items():
             objects[phase] = ModuleState(trained.raw)
             objects[f"{phase}_optimizer"] = OptimizerState(trained.optimizer)
+            if self._rules[phase].tensors():
+                objects[f"{phase}_rule"] = self._rules[phase]
         if self.guard is not None:
             objects |= {"guard": self.guard, "last_good": self.last_good}
         return objects
@@ -111,19 +118,20 @@ class Trainer:
                 tracking = Tracking(self.folder, config.tracker, start)
                 stack.callback(tracking.close)
             step, collapsed = start, self._guarded(0) if start == 0 else None
-            while step < config.steps and collapsed is None:
+            stopped = self._stopped(start)
+            while step < config.steps and collapsed is None and stopped is None:
                 values = self._step(step)
                 step += 1
                 if tracking and (step % config.log_every == 0 or step == config.steps):
                     speed = step * self._rows() / self._seconds()
                     tracking.log(step, values | {"images_per_second": speed})
                 bar.advance(note=_note(values))
-                collapsed = self._guarded(step)
-                if step % config.checkpoint_every == 0 or step == config.steps:
+                collapsed, stopped = self._guarded(step), self._stopped(step)
+                if step % config.checkpoint_every == 0 or step == config.steps or stopped:
                     self._save(step)
                 if on_step is not None:
                     on_step(step)
-        return self._result(step, self._seconds(), collapsed)
+        return self._result(step, self._seconds(), collapsed, stopped)
 
     def _seconds(self) -> float:
         """Time spent training, before the checkpoint that was resumed from too."""
@@ -143,7 +151,9 @@ class Trainer:
             trained = self._trained[phase]
             self._activate(phase)
             trained.optimizer.zero_grad(set_to_none=True)
-            losses = []
+            rule = self._rules[phase]
+            pair = GradientPair(trained.parameters) if rule.separate else None
+            losses, logs = [], []
             for micro, (shard, batch) in enumerate(zip(shards, batches, strict=True)):
                 sides = (batch.retain.size, batch.forget.size)
                 seed = derive_seed(config.seed, phase, step)
@@ -153,23 +163,42 @@ class Trainer:
                     batch=batch,
                     rng=RowRandom(seed, shard, sides, accelerator.device),
                     networks=self._views[phase],
+                    bank=self.source.bank,
                     memo=memos[micro],
                 )
                 torch.manual_seed(derive_seed(seed, shard.index))  # what dropout draws from
-                last = micro == len(shards) - 1
-                sync = contextlib.nullcontext() if last else accelerator.no_sync(trained.wrapped)
+                # A pair is reduced across processes once, at its end.
+                synced = micro == len(shards) - 1 and pair is None
+                sync = contextlib.nullcontext() if synced else accelerator.no_sync(trained.wrapped)
                 with sync:
                     # Not Accelerate's own: that is fixed for a whole process.
                     with torch.autocast(
                         accelerator.device.type, torch.bfloat16, config.mixed_precision == "bf16"
                     ):
                         terms = self.method.loss(phase, ctx)
-                    accelerator.backward(terms.total / config.accumulation)
-                forget = terms.retain.new_zeros(()) if terms.forget is None else terms.forget
-                losses.append(torch.stack([terms.retain, forget]).detach() / config.accumulation)
+                    if pair is None:
+                        accelerator.backward(terms.total / config.accumulation)
+                    else:
+                        pair.backward(terms, 1 / config.accumulation)
+                losses.append(_numbers(terms) / config.accumulation)
+                logs.append(terms.logs)
+            noted = self._noted(logs)
+            if pair is not None:
+                noted |= pair.combine(rule, noted, accelerator)
             values |= self._update(phase, step, torch.stack(losses).sum(0))
+            values |= {f"{phase}_{name}": value for name, value in noted.items()}
         self.average.update(step)
         return values
+
+    def _noted(self, logs: Sequence[Mapping[str, Tensor]]) -> dict[str, float]:
+        """A method's own numbers, means over the parts of a step and over processes."""
+        if not logs[0]:
+            return {}
+        names = sorted(logs[0])
+        means = torch.stack([torch.stack([part[n] for n in names]) for part in logs]).mean(0)
+        if self.accelerator.num_processes > 1:
+            means = cast(Tensor, self.accelerator.reduce(means.float(), "mean"))
+        return dict(zip(names, means.tolist(), strict=True))
 
     def _update(self, phase: str, step: int, losses: Tensor) -> dict[str, float]:
         """Clip and step, unless something is not finite: then RunError before the update."""
@@ -232,6 +261,14 @@ class Trainer:
             f"untouched model's (energy distance {check.distance:.3g}, best "
             f"{self.guard.best:.3g}). The last good weights were kept. Lower train.learning_rate."
         )
+
+    def _stopped(self, step: int) -> str | None:
+        every = self.config.stop_every
+        if self.stopper is None or not every or step % every:
+            return None
+        student = self.networks[self.method.delivers].with_network(self.average.module)
+        reason = self.stopper.check(student)
+        return reason and f"stopped at step {step}: {reason}"
 
     def _prepare(self, phase: str) -> _Trained:
         config = self.config
@@ -304,7 +341,9 @@ class Trainer:
         self._seconds_before = state["seconds"]
         return int(state["step"])
 
-    def _result(self, step: int, seconds: float, collapsed: str | None) -> TrainResult:
+    def _result(
+        self, step: int, seconds: float, collapsed: str | None, stopped: str | None
+    ) -> TrainResult:
         delivered = self.networks[self.method.delivers]
         return TrainResult(
             denoiser=delivered.with_network(self.average.module),
@@ -313,8 +352,15 @@ class Trainer:
             seconds=seconds,
             images_per_second=step * self._rows() / seconds,
             collapsed=collapsed,
+            stopped=stopped,
             guard=self.guard_log,
         )
+
+
+def _numbers(terms: LossTerms) -> Tensor:
+    """(2,): the retain and the forget loss."""
+    forget = terms.retain.new_zeros(()) if terms.forget is None else terms.forget
+    return torch.stack([terms.retain, forget]).detach()
 
 
 def _note(values: Mapping[str, float]) -> str:

@@ -1,0 +1,77 @@
+"""Which images go and which stay: hashes, duplicates, and how near a copy is."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from efface.data.images import ImageSet
+from efface.errors import DataError
+
+COPY_SHARE = 0.5
+CHUNK = 4096
+
+
+def pixel_hash(image: Tensor) -> str:
+    """SHA-256 of an image's shape and pixels (C, H, W) uint8, whatever file it came from."""
+    header = "x".join(map(str, image.shape)).encode()
+    return hashlib.sha256(header + b":" + image.contiguous().numpy().tobytes()).hexdigest()
+
+
+def distances(images: Tensor, pictures: Tensor) -> Tensor:
+    """L2 distances in pixels from 0 to 1, uint8 (N, C, H, W) and (K, C, H, W) -> (N, K)."""
+    bank = pictures.flatten(1).double() / 255
+    parts = [torch.cdist(rows.flatten(1).double() / 255, bank) for rows in images.split(CHUNK)]
+    return torch.cat(parts).float()
+
+
+def copy_distance(pictures: Tensor, others: Tensor) -> float:
+    """How near a sample must be to count as a copy: half the typical distance between pictures.
+
+    The smallest median distance, over the pictures (K, ...), to `others` (N, ...). A median, so
+    that a few copies among the others do not move it.
+    """
+    return COPY_SHARE * float(distances(others, pictures).median(0).values.min())
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Split:
+    """Images to forget, images that stay, and what was moved from the second to the first."""
+
+    forget: ImageSet
+    retain: ImageSet
+    exact: int  # retained images with the very pixels of an image to forget: dropped
+    near: int  # retained images almost like one: moved to the images to forget
+
+
+def split_images(forget: ImageSet, retain: ImageSet, near: float) -> Split:
+    """Move duplicates of images to forget out of the retained ones.
+
+    `near` is a distance as root mean square over pixels from 0 to 1. Raises DataError where
+    shapes differ or nothing would be left.
+    """
+    if forget.images.shape[1:] != retain.images.shape[1:]:
+        raise DataError(
+            f"the images to forget have shape {tuple(forget.images.shape[1:])} and the retained "
+            f"ones {tuple(retain.images.shape[1:])}: give images of one shape."
+        )
+    hashes = {pixel_hash(image) for image in forget.images}
+    same = torch.tensor([pixel_hash(image) in hashes for image in retain.images])
+    pixels = forget.images[0].numel()
+    nearest = distances(retain.images, forget.images).min(1).values
+    close = (nearest <= near * pixels**0.5) & ~same
+    kept = retain.select((~same & ~close).nonzero()[:, 0])
+    if len(kept) == 0:
+        raise DataError(
+            "all retained images are images to forget: give retained images of another kind, or "
+            "'generate'."
+        )
+    joined = ImageSet(
+        images=torch.cat([forget.images, retain.images[close]]),
+        labels=None,
+        names=(*forget.names, *(f"near duplicate {i}" for i in range(int(close.sum())))),
+    )
+    return Split(forget=joined, retain=kept, exact=int(same.sum()), near=int(close.sum()))

@@ -1,0 +1,340 @@
+"""Evidence for requests to forget pictures: samples drawn once, every model by one protocol."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from efface.config import EvaluateConfig
+from efface.data.split import copy_distance
+from efface.diffusion.denoiser import Denoiser
+from efface.diffusion.sampling import MultiStep, Sampler, draw_images
+from efface.evaluation import save_grid
+from efface.image_runs import Pictures, to_model
+from efface.metrics.base import Metric, Observations
+from efface.metrics.copy_rate import copy_rate, nearest
+from efface.metrics.copy_similarity import copy_similarity, denoise_back, pixels
+from efface.metrics.fid import FID
+from efface.metrics.inception_score import InceptionScore
+from efface.metrics.intervals import Estimate, mean
+from efface.metrics.judge import Judge
+from efface.metrics.membership_gap import (
+    MembershipGap,
+    denoising_losses,
+    loss_timesteps,
+    membership_gap,
+)
+from efface.metrics.nll import LikelihoodSettings, nll
+from efface.metrics.precision import Precision
+from efface.metrics.recall import Recall
+from efface.progress import Bar
+from efface.records import Evaluation, Picture, Result, Value
+
+QUALITY: tuple[Metric, ...] = (InceptionScore(), FID(), Precision(), Recall())
+UNSEEN = 200  # pictures at most
+CONTROLS = 32  # unseen pictures that are noised and denoised, and whose likelihood is computed
+BACK_AT = 0.25  # share of the schedule to which a picture is noised before it is denoised
+BACK_DRAWS = 8
+LOSS_DRAWS = 8
+GRID = 10
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ImageSubjects:
+    """The result, the untouched model and, where there is one, a model that never saw them."""
+
+    result: Denoiser
+    untouched: Denoiser
+    retrained: Denoiser | None = None
+
+    def named(self) -> dict[str, Denoiser]:
+        subjects = {"result": self.result, "baseline": self.untouched}
+        return subjects if self.retrained is None else subjects | {"retrained": self.retrained}
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Seen:
+    """All that was measured of one model."""
+
+    samples: Tensor  # (N, C, H, W) in [0, 1]
+    observed: Observations | None
+    copies: Estimate
+    copies_by_picture: np.ndarray  # (K,)
+    losses: np.ndarray  # (K, T) of the pictures to forget
+    unseen_losses: np.ndarray | None  # (M, T)
+    similarity: np.ndarray  # (K,)
+    unseen_similarity: np.ndarray | None
+    bits: np.ndarray  # (K,) per dimension
+    unseen_bits: np.ndarray | None
+
+    @property
+    def gap(self) -> MembershipGap | None:
+        if self.unseen_losses is None:
+            return None
+        return membership_gap(self.losses, self.unseen_losses, range(self.losses.shape[1]))
+
+
+def evaluate_images(
+    subjects: ImageSubjects,
+    pictures: Pictures,
+    sampler: Sampler,
+    config: EvaluateConfig,
+    judge: Judge | None,
+    folder: Path,
+) -> Evaluation:
+    """Measure all models by one protocol; writes the pictures of the report into `folder`."""
+    distance = _distance(pictures, subjects.untouched, config)
+    seen = {
+        name: observe(denoiser, pictures, distance, config, judge)
+        for name, denoiser in subjects.named().items()
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_grids(folder, seen, pictures, distance, config)
+    _write_pictures(folder, subjects, pictures, config)
+    return Evaluation(
+        results=_results(seen, pictures, distance, config, judge),
+        judge=None if judge is None else judge.reported(),
+        pictures=_rows(seen, pictures),
+    )
+
+
+def observe(
+    denoiser: Denoiser,
+    pictures: Pictures,
+    distance: float,
+    config: EvaluateConfig,
+    judge: Judge | None,
+) -> Seen:
+    """Draw samples once; look at the pictures to forget and at unseen ones in the same way."""
+    samples = _draw(denoiser, config)
+    observed = None if judge is None else judge.observe(samples, np.zeros(len(samples), dtype=int))
+    copies, by_picture = copy_rate(samples, pictures.forget.images.float() / 255, distance)
+    forget, unseen = to_model(pictures.forget.images), _unseen(pictures)
+    controls = None if unseen is None else unseen[:CONTROLS]
+    timesteps = loss_timesteps(denoiser.schedule.num_timesteps)
+    at = int(BACK_AT * denoiser.schedule.num_timesteps)
+
+    def losses(images: Tensor, draws: int) -> np.ndarray:
+        return denoising_losses(denoiser, images, timesteps, draws, config.seed)
+
+    def similarities(images: Tensor) -> np.ndarray:
+        return copy_similarity(denoiser, images, pixels, at, BACK_DRAWS, config.seed)
+
+    def bits(images: Tensor) -> np.ndarray:
+        settings = LikelihoodSettings(steps=config.likelihood_steps)
+        return nll(denoiser, images, settings, config.seed).bits_per_dim
+
+    return Seen(
+        samples=samples,
+        observed=observed,
+        copies=copies,
+        copies_by_picture=by_picture,
+        losses=losses(forget, LOSS_DRAWS),
+        unseen_losses=None if unseen is None else losses(unseen, LOSS_DRAWS),
+        similarity=similarities(forget),
+        unseen_similarity=None if controls is None else similarities(controls),
+        bits=bits(forget),
+        unseen_bits=None if controls is None else bits(controls),
+    )
+
+
+def _draw(denoiser: Denoiser, config: EvaluateConfig) -> Tensor:
+    seeds = range(config.seed, config.seed + config.samples)
+    with Bar("sampling", config.samples, unit="images") as bar:
+        sampler = MultiStep(config.baseline_steps)
+        return draw_images(denoiser, sampler, None, seeds, config.batch_size, on_batch=bar.advance)
+
+
+def _distance(pictures: Pictures, untouched: Denoiser, config: EvaluateConfig) -> float:
+    """How near a copy is, from pictures that are none: unseen, retained, or the model's own."""
+    others = pictures.unseen or pictures.retain
+    if others is not None:
+        return copy_distance(pictures.forget.images, others.images)
+    drawn = (_draw(untouched, config) * 255).round().byte()
+    return copy_distance(pictures.forget.images, drawn)
+
+
+def _unseen(pictures: Pictures) -> Tensor | None:
+    if pictures.unseen is None:
+        return None
+    images = pictures.unseen.images
+    spread = torch.linspace(0, len(images) - 1, min(UNSEEN, len(images))).long()
+    # Shuffled, so that the first few are of all kinds.
+    order = torch.randperm(len(spread), generator=torch.Generator().manual_seed(0))
+    return to_model(images[spread[order]])
+
+
+def _results(
+    seen: dict[str, Seen],
+    pictures: Pictures,
+    distance: float,
+    config: EvaluateConfig,
+    judge: Judge | None,
+) -> list[Result]:
+    count = len(pictures.forget)
+    first = [config.seed, config.seed + config.samples - 1]
+    drawn = f"{config.baseline_steps} DDIM steps, guidance 1, for all models"
+    results = [
+        _result(
+            "copy_rate",
+            "share",
+            False,
+            {k: s.copies for k, s in seen.items()},
+            samples=config.samples,
+            seeds=first,
+            protocol=f"{drawn}; a copy lies within {distance:.3g} (L2, pixels from 0 to 1)",
+        )
+    ]
+    losses = {k: mean(s.losses.mean(1)) for k, s in seen.items()}
+    similar = {k: mean(s.similarity) for k, s in seen.items()}
+    bits = {k: mean(s.bits) for k, s in seen.items()}
+    own = seen["result"]
+    noise = f"10 noise levels, {LOSS_DRAWS} draws, the same noise for all pictures and models"
+    common = {"samples": count, "seeds": [config.seed, config.seed]}
+    gaps = {k: s.gap for k, s in seen.items()}
+    if own.gap is not None:
+        unseen = f"{noise}; against {min(UNSEEN, len(pictures.unseen or []))} unseen pictures"
+        present = {k: g for k, g in gaps.items() if g is not None}
+        results += [
+            _result("membership_gap", "relative", None, {k: g.gap for k, g in present.items()},
+                    protocol=unseen, **common),
+            _result("membership_auc", "probability", None, {k: g.auc for k, g in present.items()},
+                    protocol=unseen, **common),
+        ]  # fmt: skip
+    results += [
+        _result("forgotten_loss", "loss", None, losses, protocol=noise, **common,
+                unseen=_mean(own.unseen_losses)),
+        _result("copy_similarity", "cosine", None, similar, **common,
+                unseen=_mean(own.unseen_similarity),
+                protocol=f"noised to {BACK_AT:.0%} of the schedule and denoised, {BACK_DRAWS} "
+                "draws; correlation of pixels"),
+        _result("nll", "bits/dim", None, bits, **common, unseen=_mean(own.unseen_bits),
+                protocol=f"probability-flow ODE, {config.likelihood_steps} Heun steps, 1 "
+                "Rademacher vector, not dequantised"),
+    ]  # fmt: skip
+    if judge is None:
+        return results
+    reference = judge.reference
+    for metric in QUALITY:
+        values = {
+            k: metric.compute(s.observed, [], reference)
+            for k, s in seen.items() if s.observed is not None
+        }  # fmt: skip
+        protocol = f"{drawn}; judge: {judge.name}"
+        if metric.needs_reference:
+            protocol += f", features against {len(reference)} real training images"
+        results.append(
+            _result(metric.name, metric.unit, metric.higher_is_better, values,
+                    samples=config.samples, seeds=first, protocol=protocol)
+        )  # fmt: skip
+    return results
+
+
+def _result(
+    name: str,
+    unit: str,
+    higher_is_better: bool | None,
+    values: dict[str, Estimate],
+    *,
+    samples: int,
+    seeds: list[int],
+    protocol: str,
+    unseen: Estimate | None = None,
+) -> Result:
+    own = values["result"]
+    retrained = values.get("retrained")
+    return Result(
+        metric=name,
+        value=own.value,
+        low=own.low,
+        high=own.high,
+        unit=unit,
+        higher_is_better=higher_is_better,
+        samples=samples,
+        seeds=seeds,
+        protocol=protocol,
+        baseline=_value(values["baseline"]),
+        retrained=None if retrained is None else _value(retrained),
+        unseen=None if unseen is None else _value(unseen),
+    )
+
+
+def _mean(values: np.ndarray | None) -> Estimate | None:
+    if values is None:
+        return None
+    return mean(values.mean(1) if values.ndim == 2 else values)
+
+
+def _value(estimate: Estimate) -> Value:
+    return Value(value=estimate.value, low=estimate.low, high=estimate.high)
+
+
+def _rows(seen: dict[str, Seen], pictures: Pictures) -> list[Picture]:
+    from efface.data.split import pixel_hash
+
+    own, before = seen["result"], seen["baseline"]
+    return [
+        Picture(
+            name=name,
+            sha256=pixel_hash(pictures.forget.images[i]),
+            loss=float(own.losses[i].mean()),
+            loss_baseline=float(before.losses[i].mean()),
+            similarity=float(own.similarity[i]),
+            similarity_baseline=float(before.similarity[i]),
+            copies=int(own.copies_by_picture[i]),
+            copies_baseline=int(before.copies_by_picture[i]),
+        )
+        for i, name in enumerate(pictures.forget.names)
+    ]
+
+
+def _write_grids(
+    folder: Path,
+    seen: dict[str, Seen],
+    pictures: Pictures,
+    distance: float,
+    config: EvaluateConfig,
+) -> None:
+    """`before.png` and `after.png`: the seeds where the untouched model copied, then the first."""
+    bank = pictures.forget.images.float() / 255
+    copies = {k: nearest(seen[k].samples, bank)[0] < distance for k in ("baseline", "result")}
+    shown = (GRID * GRID) // 2
+    either = np.flatnonzero(copies["baseline"] | copies["result"])[: shown // 2]
+    rest = [i for i in range(len(copies["result"])) if i not in set(either.tolist())]
+    order = [*either.tolist(), *rest][:shown]
+    for name, key in (("before", "baseline"), ("after", "result")):
+        save_grid(seen[key].samples[order], GRID, folder / f"{name}.png")
+    described = MultiStep(config.baseline_steps).describe()
+    grid = {
+        "kind": "images",
+        "rows": -(-len(order) // GRID),
+        "columns": GRID,
+        "labels": [],
+        "names": [],
+        "forgotten": [],
+        "tile": bank.shape[-1],
+        "before": described,
+        "after": described,
+        "copies_before": [n for n, i in enumerate(order) if copies["baseline"][i]],
+        "copies_after": [n for n, i in enumerate(order) if copies["result"][i]],
+    }
+    (folder / "grid.json").write_text(json.dumps(grid, indent=2) + "\n", encoding="utf-8")
+
+
+def _write_pictures(
+    folder: Path, subjects: ImageSubjects, pictures: Pictures, config: EvaluateConfig
+) -> None:
+    """`pictures.png`: each picture, and what both models make of it noised and denoised."""
+    forget = to_model(pictures.forget.images[:GRID])
+    at = int(BACK_AT * subjects.untouched.schedule.num_timesteps)
+    back = [
+        denoise_back(denoiser, forget, at, 1, config.seed)[:, 0].clamp(-1, 1)
+        for denoiser in (subjects.untouched, subjects.result)
+    ]
+    rows = torch.stack([forget, *back], 1).flatten(0, 1)
+    save_grid(rows.add(1).div(2), 3, folder / "pictures.png")

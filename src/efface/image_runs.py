@@ -1,0 +1,194 @@
+"""Requests to forget pictures: what is forgotten, what is kept, and what the loop is fed with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from efface.config import ImagesConfig, Settings
+from efface.data.bank import ImageBank
+from efface.data.images import ImageSet, load_images
+from efface.data.randomness import derive_seed
+from efface.data.source import PairSource
+from efface.data.split import copy_distance, distances, pixel_hash, split_images
+from efface.diffusion.denoiser import Denoiser
+from efface.diffusion.sampling import MultiStep, draw_images
+from efface.errors import ConfigError, DataError
+from efface.metrics.membership_gap import denoising_losses, loss_timesteps
+from efface.progress import Bar
+from efface.requests import ForgetImages
+from efface.training.guard import GUARD_SEED, CollapseGuard
+from efface.training.stopping import UnseenStopper
+from efface.training.trainer import Trainer
+
+GENERATED_SEED = 9_000_000  # away from the seeds of training and evaluation
+STOP_SEED = 8_000_000
+STOP_IMAGES = 16  # fewer pictures than this get more noise draws each
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Pictures:
+    """What was read from disk: the pictures to forget, and those beside them."""
+
+    forget: ImageSet
+    retain: ImageSet | None  # None: the model draws them
+    unseen: ImageSet | None
+    notes: dict[str, int]  # duplicates found, for the record
+
+    def complete(self, request: ForgetImages) -> ForgetImages:
+        """The request with the names and hashes of its pictures."""
+        hashes = tuple(pixel_hash(image) for image in self.forget.images)
+        return request.model_copy(update={"names": self.forget.names, "hashes": hashes})
+
+
+def read_pictures(
+    request: ForgetImages, shape: tuple[int, int, int], config: ImagesConfig
+) -> Pictures:
+    """Read and check all images of a request; DataError for what cannot be used."""
+    forget = read_images(request.images, shape, config)
+    unseen = None
+    if request.unseen is not None:
+        unseen = read_images(request.unseen, shape, config, "test")
+    if request.retain == "generate":
+        return Pictures(forget=forget, retain=None, unseen=unseen, notes={})
+    split = split_images(forget, read_images(request.retain, shape, config), config.near_duplicate)
+    notes = {"exact_duplicates": split.exact, "near_duplicates": split.near}
+    return Pictures(forget=split.forget, retain=split.retain, unseen=unseen, notes=notes)
+
+
+def read_images(
+    source: str, shape: tuple[int, int, int], config: ImagesConfig, split: str = "train"
+) -> ImageSet:
+    """Images of a model's `shape` (C, H, W); resized and made grey or RGB only when asked to."""
+    channels, size, _ = shape
+    images = load_images(source, split, size * config.mean_pool if config.resize else None)
+    images = images.mean_pooled(config.mean_pool)
+    found = tuple(images.images.shape[1:])
+    if config.resize and found[0] != channels:
+        images = _recoloured(images, channels)
+    elif found != shape:
+        raise DataError(
+            f"{source} holds images of shape {found} (channels, height, width) and the model draws "
+            f"{shape}: convert them, or add --set images.resize=true."
+        )
+    names = images.names or tuple(f"image {i}" for i in range(len(images)))
+    return ImageSet(images=images.images, labels=images.labels, names=names)
+
+
+def _recoloured(images: ImageSet, channels: int) -> ImageSet:
+    pixels = images.images
+    if channels == 1:
+        weights = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)  # ITU-R BT.601
+        pixels = (pixels.float() * weights).sum(1, keepdim=True).round().byte()
+    else:
+        pixels = pixels.expand(-1, channels, -1, -1).contiguous()
+    return ImageSet(images=pixels, labels=images.labels, names=images.names)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Generated:
+    """Retained images that the model drew itself, cleaned of copies."""
+
+    images: Tensor  # (N, C, H, W) uint8
+    dropped: int  # samples that were copies of a picture to forget
+
+
+def generate_retained(denoiser: Denoiser, forget: Tensor, config: ImagesConfig) -> Generated:
+    """Draw retained images and drop everything too close to the pictures (K, C, H, W) uint8."""
+    seeds = range(GENERATED_SEED, GENERATED_SEED + config.generate)
+    with Bar("drawing retained images", config.generate, unit="images") as bar:
+        sampler = MultiStep(config.generate_steps)
+        drawn = draw_images(denoiser, sampler, None, seeds, on_batch=bar.advance)
+    images = (drawn * 255).round().byte()
+    near = distances(images, forget).min(1).values < copy_distance(forget, images)
+    if bool(near.all()):
+        raise DataError(
+            "every sample that the model drew is a copy of a picture to forget: give retained "
+            "images with --retain."
+        )
+    return Generated(images=images[~near], dropped=int(near.sum()))
+
+
+def make_source(
+    denoiser: Denoiser, request: ForgetImages, pictures: Pictures, settings: Settings
+) -> tuple[PairSource, dict[str, Any]]:
+    """What the loop is fed with, and what to note of it in the record."""
+    notes: dict[str, Any] = dict(pictures.notes)
+    prior = request.prior
+    if pictures.retain is None:
+        generated = generate_retained(denoiser, pictures.forget.images, settings.images)
+        retain = generated.images
+        notes |= {"generated": len(retain), "generated_copies_dropped": generated.dropped}
+        if prior is None:
+            # Laplace's rule: a share of 0 would leave nothing to subtract.
+            prior = (generated.dropped + 1) / (settings.images.generate + 2)
+    else:
+        retain = pictures.retain.images
+        if prior is None:
+            prior = len(pictures.forget) / (len(pictures.forget) + len(retain))
+    method, config = settings.method, settings.train
+    source = PairSource(
+        bank=ImageBank(
+            to_model(retain).to(denoiser.device),
+            to_model(pictures.forget.images).to(denoiser.device),
+            prior,
+        ),
+        retain_rows=config.batch_size,
+        forget_rows=round(method.forget_share * config.batch_size),
+        seed=derive_seed(config.seed, "images"),
+    )
+    return source, notes | {"prior": prior}
+
+
+def image_trainer(
+    denoiser: Denoiser,
+    request: ForgetImages,
+    pictures: Pictures,
+    settings: Settings,
+    out: Path,
+    accelerator: Accelerator,
+) -> tuple[Trainer, dict[str, Any]]:
+    """The trainer of a request, and what to note in its record."""
+    method, config = settings.method, settings.train
+    denoiser = denoiser.to(accelerator.device)
+    source, notes = make_source(denoiser, request, pictures, settings)
+    networks = method.networks(denoiser)
+    rows = source.forget_rows
+    trainer = Trainer(method, networks, source, config, out, rows, accelerator)
+    if config.guard_every:
+        sampler = method.sampler(denoiser)
+        trainer.guard = CollapseGuard(denoiser, sampler, None, GUARD_SEED, config.guard_tolerance)
+    if config.stop_every:
+        if pictures.unseen is None:
+            raise ConfigError(
+                "train.stop_every stops at the loss of pictures that were never seen: give some "
+                "with --unseen, or set train.stop_every=0."
+            )
+        unseen = to_model(pictures.unseen.images).to(accelerator.device)
+        trainer.stopper = UnseenStopper(_mean_loss, source.bank.forget, unseen)
+    return trainer, notes
+
+
+def _mean_loss(student: Denoiser, images: Tensor) -> float:
+    """Mean denoising loss of images in model space, more noise draws where there are few."""
+    timesteps = loss_timesteps(student.schedule.num_timesteps)
+    draws = max(1, STOP_IMAGES // len(images))
+    return float(denoising_losses(student, images, timesteps, draws, STOP_SEED, quiet=True).mean())
+
+
+def to_model(images: Tensor) -> Tensor:
+    """Pixels (N, C, H, W) uint8 to model space, -1 to 1."""
+    return images.float() / 127.5 - 1
+
+
+def check_method(settings: Settings) -> None:
+    """Raise ConfigError for a method that does not work on pictures."""
+    if "forget_images" not in settings.method.needs:
+        raise ConfigError(
+            f"method {settings.method_name!r} does not forget pictures: use one that does, as siss."
+        )

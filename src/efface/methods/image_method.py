@@ -1,0 +1,131 @@
+"""What the methods that forget particular images have in common: pairs, windows, targets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from efface.data.bank import ImageBank
+from efface.diffusion.denoiser import Denoiser
+from efface.errors import ConfigError
+from efface.methods.base import Method, Need, StepContext
+from efface.methods.gradient_rules import DualVariable, FixedNorm, GradientRule, RelativeNorm
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Pairs:
+    """Retained images x and images to forget a, row by row, with one timestep and noise each."""
+
+    x: Tensor  # (B, ...) in model space
+    a: Tensor
+    t: Tensor  # (B,)
+    eps: Tensor  # (B, ...)
+    levels: tuple[Tensor, Tensor]  # alpha, sigma, broadcast over x
+    in_window: Tensor  # (B,) whether forgetting acts at t
+
+    def noised(self, y: Tensor) -> Tensor:
+        alpha, sigma = self.levels
+        return alpha * y + sigma * self.eps
+
+    def noise_towards(self, y: Tensor, m: Tensor) -> Tensor:
+        """(m - alpha y) / sigma: the noise that would have led from y to m."""
+        alpha, sigma = self.levels
+        return (m - alpha * y) / sigma
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageMethod(Method):
+    """Base of the methods that forget images; losses sum over pixels and average over rows.
+
+    `retain_target` is what the retain term regresses: the noise that was added, or (for retained
+    images that the model drew itself) the untouched model's prediction. Forgetting acts on
+    timesteps from `window_start` to `window_end`, as shares of the schedule.
+    """
+
+    retain_target: Literal["noise", "teacher"] = "noise"
+    window_start: float = 0.0
+    window_end: float = 1.0
+    forget_share: float = 1.0
+
+    needs: ClassVar[frozenset[Need]] = frozenset({"retain_images", "forget_images"})
+    train_defaults: ClassVar[Mapping[str, Any]] = {
+        "learning_rate": 5e-5,
+        "steps": 90,
+        "batch_size": 64,
+        "beta1": 0.95,
+        "weight_decay": 1e-6,
+        "clip_norm": 1.0,
+        "ema_decay": 0.9,
+    }
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.window_start < self.window_end <= 1:
+            raise ConfigError(
+                f"window_start {self.window_start} and window_end {self.window_end} are no window: "
+                "give shares of the schedule from 0 to 1, the start below the end."
+            )
+
+    def networks(self, pretrained: Denoiser) -> dict[str, Denoiser]:
+        networks = {"student": pretrained.clone()}
+        if self.retain_target == "teacher":
+            networks["teacher"] = pretrained.frozen()
+        return networks
+
+    def pairs(self, ctx: StepContext) -> Pairs:
+        """Row i pairs retained image i with image i to forget: the same t and the same noise."""
+        x, a = images(ctx.batch.retain), images(ctx.batch.forget)
+        schedule = ctx.networks["student"].schedule
+        t = ctx.rng.integers(0, schedule.num_timesteps)[: len(x)]
+        eps = ctx.rng.normal(tuple(x.shape[1:]))[: len(x)]
+        return Pairs(
+            x=x,
+            a=a,
+            t=t,
+            eps=eps,
+            levels=schedule.levels(t, x),
+            in_window=self.inside_window(t, schedule.num_timesteps),
+        )
+
+    def inside_window(self, t: Tensor, timesteps: int) -> Tensor:
+        return (t >= self.window_start * timesteps) & (t < self.window_end * timesteps)
+
+    def retain_noise(self, ctx: StepContext, m: Tensor, t: Tensor, own: Tensor) -> Tensor:
+        """What the retain term regresses at m (B, ...): `own` noise, or the teacher's word."""
+        if self.retain_target == "noise":
+            return own
+        with torch.no_grad():
+            return ctx.networks["teacher"](m, t).eps
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubtractingMethod(ImageMethod):
+    """L_R - c L_A with c from a gradient rule: SISS and its relatives (arXiv 2503.01034, eq. 8)."""
+
+    rule_name: Literal["relative_norm", "fixed_norm", "dual"] = "relative_norm"
+    ratio: float = 0.1  # of relative_norm: the forget gradient's norm over the retain gradient's
+    only_when_larger: bool = True  # of relative_norm: clip only, as in the paper's words
+    fixed_norm: float = 5.0  # of fixed_norm: 5 for MNIST, 500 CelebA-HQ, 750 Stable Diffusion
+    dual_level: float = 0.1  # of dual: the loss of images never seen, mean over pixels
+    dual_rate: float = 0.02
+
+    def rule(self, phase: str) -> GradientRule:
+        del phase
+        if self.rule_name == "relative_norm":
+            return RelativeNorm(ratio=self.ratio, only_when_larger=self.only_when_larger)
+        if self.rule_name == "fixed_norm":
+            return FixedNorm(value=self.fixed_norm)
+        return DualVariable(self.dual_level, self.dual_rate)
+
+
+def images(side: Any) -> Tensor:
+    assert side.x0 is not None  # `needs` says so
+    return side.x0
+
+
+def bank_of(ctx: StepContext) -> ImageBank:
+    assert ctx.bank is not None  # the source of an image request has one
+    return ctx.bank

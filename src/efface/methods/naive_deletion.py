@@ -1,0 +1,28 @@
+"""Naive deletion: go on training on what is kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from efface.methods.base import LossTerms, Need, StepContext
+from efface.methods.image_method import ImageMethod, images
+from efface.methods.mixture import per_sample_sum
+
+
+@dataclass(frozen=True, kw_only=True)
+class NaiveDeletion(ImageMethod):
+    """L_R alone: the baseline that hopes for catastrophic forgetting (arXiv 2503.01034, 1.2)."""
+
+    forget_share: float = 0.0
+
+    summary: ClassVar[str] = "fine-tunes on the retained images alone (baseline)"
+    needs: ClassVar[frozenset[Need]] = frozenset({"retain_images", "forget_images"})
+
+    def loss(self, phase: str, ctx: StepContext) -> LossTerms:
+        student, x = ctx.networks[phase], images(ctx.batch.retain)
+        t = ctx.rng.integers(0, student.schedule.num_timesteps)[: len(x)]
+        eps = ctx.rng.normal(tuple(x.shape[1:]))[: len(x)]
+        m = student.schedule.add_noise(x, eps, t)
+        target = self.retain_noise(ctx, m, t, eps)
+        return LossTerms(retain=per_sample_sum((student(m, t).eps - target).square()).mean())

@@ -1,0 +1,95 @@
+"""Posterior subtraction: regress the prediction of the model that never saw the images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from efface.data.bank import ImageBank
+from efface.diffusion.denoiser import Denoiser
+from efface.errors import ConfigError
+from efface.methods.base import LossTerms, StepContext
+from efface.methods.image_method import ImageMethod, bank_of, images
+from efface.methods.mixture import log_kernels, per_sample_sum
+
+
+def posterior_shares(m: Tensor, bank: ImageBank, levels: tuple[Tensor, Tensor]) -> Tensor:
+    """w_j(m), the posterior share of every image to forget at m: (B, ...) -> (B, K).
+
+    w_j = (pi / K) q(m|a_j) / ((1 - pi) p_R(m) + (pi / K) sum_k q(m|a_k)), where p_R is the kernel
+    estimate over the retained images.
+    """
+    count = len(bank.forget)
+    log_forget = log_kernels(m, bank.forget, levels) + _log(bank.prior / count, m)
+    log_retain = log_kernels(m, bank.retain, levels).logsumexp(1, keepdim=True)
+    log_retain = log_retain + _log((1 - bank.prior) / len(bank.retain), m)
+    return torch.cat([log_forget, log_retain], 1).softmax(1)[:, :count]
+
+
+def subtract(mean: Tensor, shares: Tensor, forget: Tensor) -> Tensor:
+    """D_R = (D - sum_j w_j a_j) / (1 - sum_j w_j): (B, ...), (B, K), (K, ...) -> (B, ...)."""
+    remembered = (shares @ forget.flatten(1)).view_as(mean)
+    left = (1 - shares.sum(1)).view((-1,) + (1,) * (mean.ndim - 1))
+    return (mean - remembered) / left
+
+
+@dataclass(frozen=True, kw_only=True)
+class PosteriorSubtraction(ImageMethod):
+    """Regression on D_R = (D - w a) / (1 - w), the exact prediction without the images.
+
+    If a share pi of the training density are the images a, the untouched model predicts
+    D = (1 - w) D_R + w a, with w their posterior share at the noisy sample; D_R is what the model
+    that never saw them would predict. q(m|a) is known in closed form and p_R(m) is a kernel
+    estimate over retained images, real or drawn by the model. Rows with w above `tau` are left
+    out. No ascent, no strength to set: the loss has a fixed point and is 0 there. Derived in
+    docs/posterior-subtraction.md; this project's own.
+    """
+
+    tau: float = 0.8
+    forget_share: float = 0.25
+
+    summary: ClassVar[str] = "regresses the prediction of the model that never saw the images"
+    train_defaults: ClassVar[Mapping[str, Any]] = ImageMethod.train_defaults | {
+        "learning_rate": 2e-4
+    }
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.tau < 1:
+            raise ConfigError(f"tau {self.tau} is no share below 1: give one between 0 and 1.")
+
+    def networks(self, pretrained: Denoiser) -> dict[str, Denoiser]:
+        return {"student": pretrained.clone(), "teacher": pretrained.frozen()}
+
+    def loss(self, phase: str, ctx: StepContext) -> LossTerms:
+        """|eps_theta(m, t) - (m - alpha D_R) / sigma|^2 at m from both sides, where w < tau."""
+        student, teacher, bank = ctx.networks[phase], ctx.networks["teacher"], bank_of(ctx)
+        y = torch.cat([images(ctx.batch.retain), images(ctx.batch.forget)])
+        schedule = student.schedule
+        t = ctx.rng.integers(0, schedule.num_timesteps)
+        m = schedule.add_noise(y, ctx.rng.normal(tuple(y.shape[1:])), t)
+        alpha, sigma = schedule.levels(t, m)
+        shares = posterior_shares(m, bank, (alpha, sigma))
+        shares = shares * self.inside_window(t, schedule.num_timesteps)[:, None]
+        rows = (shares.sum(1) < self.tau).nonzero()[:, 0]
+        with torch.no_grad():
+            mean = teacher(m[rows], t[rows]).x0
+            target = subtract(mean, shares[rows], bank.forget)
+            eps_r = (m[rows] - alpha[rows] * target) / sigma[rows]
+        losses = m.new_zeros(len(m)).index_add(
+            0, rows, per_sample_sum((student(m[rows], t[rows]).eps - eps_r).square())
+        )
+        retain, forget = losses.split([ctx.batch.retain.size, ctx.batch.forget.size])
+        return LossTerms(
+            retain=retain.mean(),
+            forget=forget.mean() if len(forget) else None,
+            logs={"left_out": 1 - m.new_tensor(len(rows) / len(m))},
+        )
+
+
+def _log(share: float, like: Tensor) -> Tensor:
+    return torch.tensor(share, dtype=torch.float64).log().to(like)

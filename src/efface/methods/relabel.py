@@ -1,0 +1,57 @@
+"""Relabelling: the noised image to forget is pointed at its retained neighbours."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from efface.errors import ConfigError
+from efface.methods.base import LossTerms, StepContext
+from efface.methods.image_method import ImageMethod, Pairs, bank_of
+from efface.methods.mixture import per_sample_sum
+
+
+@dataclass(frozen=True, kw_only=True)
+class Relabel(ImageMethod):
+    """(1 - weight) L_R + weight |eps_theta(m_a) - (m_a - alpha y) / sigma|^2, y from neighbours.
+
+    y is the mean of the `neighbours` nearest retained images, weighted by their kernels at m_a
+    (ReTrack, arXiv 2509.13007; with one random neighbour, the `modified_noise_obj` of SISS's
+    first published code).
+    """
+
+    weight: float = 0.5
+    neighbours: int = 10
+
+    summary: ClassVar[str] = "retargets forgotten images at their retained neighbours (ReTrack)"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.weight <= 1 or self.neighbours < 1:
+            raise ConfigError(
+                f"weight {self.weight} and {self.neighbours} neighbours are not possible: the "
+                "weight is a share from 0 to 1, and there is at least 1 neighbour."
+            )
+
+    def loss(self, phase: str, ctx: StepContext) -> LossTerms:
+        student, pairs = ctx.networks[phase], self.pairs(ctx)
+        m_x, m_a = pairs.noised(pairs.x), pairs.noised(pairs.a)
+        target = self.retain_noise(ctx, m_x, pairs.t, pairs.eps)
+        retain = per_sample_sum((student(m_x, pairs.t).eps - target).square()).mean()
+        towards = pairs.noise_towards(self._neighbour_mean(ctx, pairs, m_a), m_a)
+        losses = per_sample_sum((student(m_a, pairs.t).eps - towards).square())
+        forget = (losses * pairs.in_window).mean()
+        return LossTerms(retain=(1 - self.weight) * retain, forget=self.weight * forget)
+
+    def _neighbour_mean(self, ctx: StepContext, pairs: Pairs, m: Tensor) -> Tensor:
+        """Softmax of -|m - alpha x_k|^2 / (2 sigma^2) over the neighbours of each row's image."""
+        bank = bank_of(ctx)
+        which = torch.cdist(pairs.a.flatten(1), bank.forget.flatten(1)).argmin(1)
+        near = bank.neighbours(self.neighbours)[which].flatten(2)  # (B, k, D)
+        alpha, sigma = (level.flatten(1) for level in pairs.levels)
+        distances = (m.flatten(1)[:, None] - alpha[:, None] * near).square().sum(2)
+        weights = (-distances / (2 * sigma.square())).softmax(1)
+        return torch.einsum("bk,bkd->bd", weights, near).view_as(m)

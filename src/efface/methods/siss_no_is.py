@@ -1,0 +1,35 @@
+"""SISS without importance sampling: two passes, one for each term."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from efface.methods.base import LossTerms, StepContext
+from efface.methods.image_method import SubtractingMethod
+from efface.methods.mixture import per_sample_sum
+
+
+@dataclass(frozen=True, kw_only=True)
+class SISSNoIS(SubtractingMethod):
+    """L_R - c L_A with a pass for each (arXiv 2503.01034, "SISS (No IS)").
+
+    Retained image and image to forget share timestep and noise.
+    """
+
+    summary: ClassVar[str] = "SISS with two passes instead of importance sampling"
+
+    def loss(self, phase: str, ctx: StepContext) -> LossTerms:
+        student, pairs = ctx.networks[phase], self.pairs(ctx)
+        m_x = pairs.noised(pairs.x)
+        target = self.retain_noise(ctx, m_x, pairs.t, pairs.eps)
+        retain = per_sample_sum((student(m_x, pairs.t).eps - target).square()).mean()
+        rows = pairs.in_window.nonzero()[:, 0]
+        if len(rows) == 0:
+            return LossTerms(retain=retain, forget=retain.new_zeros(()))
+        eps = student(pairs.noised(pairs.a)[rows], pairs.t[rows]).eps
+        forget = per_sample_sum((eps - pairs.eps[rows]).square()).sum() / len(pairs.x)
+        raw = forget.detach() * len(pairs.x) / (len(rows) * pairs.x[0].numel())
+        return LossTerms(retain=retain, forget=-forget, logs={"forgotten_loss": torch.clone(raw)})

@@ -1,0 +1,163 @@
+"""Does the model put a forgotten picture back: noise it, denoise it, compare with the original."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import DDPMScheduler
+from torch import Tensor
+
+from efface.data.randomness import derive_seed
+from efface.diffusion.denoiser import Denoiser
+from efface.diffusion.sampling import generators_from_seeds
+from efface.errors import DataError, ModelError, RequestError
+from efface.progress import Bar
+
+Features = Callable[[Tensor], Tensor]  # images (B, C, H, W) in [0, 1] -> (B, D)
+
+STEPS = 20
+SMALLEST_CONTROL = 0.05  # below this mean similarity of unseen pictures a ratio to it says nothing
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@torch.inference_mode()
+def denoise_back(
+    denoiser: Denoiser,
+    images: Tensor,
+    t: int,
+    draws: int,
+    seed: int,
+    steps: int | None = STEPS,
+    batch_size: int = 256,
+) -> Tensor:
+    """Noise images (K, C, H, W) to timestep t and denoise them: (K, draws, C, H, W), model space.
+
+    Ancestral steps at up to `steps` timesteps spread evenly from t to 0; None takes all t + 1 of
+    them, as SISS does at t = 250. Injected noise and the sampler's come from generators of their
+    own for every (image, draw): with a seed shared by both, as in the code of SISS, the first step
+    would add the injected noise once more.
+    """
+    timesteps = _timesteps(denoiser, t, steps)
+    denoiser.network.eval()
+    pairs = [(i, k) for i in range(len(images)) for k in range(draws)]
+    results = []
+    with Bar("denoising back", len(pairs), unit="images") as bar:
+        for start in range(0, len(pairs), batch_size):
+            part = pairs[start : start + batch_size]
+            x0 = images[[i for i, _ in part]].to(denoiser.device)
+            injected, sampler = (
+                generators_from_seeds([derive_seed(seed, purpose, i, k) for i, k in part])
+                for purpose in ("inject", "sampler")
+            )
+            eps = torch.stack([torch.randn(images.shape[1:], generator=g) for g in injected])
+            first = torch.full((len(part),), t, device=denoiser.device)
+            x_t = denoiser.schedule.add_noise(x0, eps.to(denoiser.device), first)
+            results.append(_denoise(denoiser, x_t, timesteps, sampler).cpu())
+            bar.advance(len(part))
+    return torch.cat(results).view(len(images), draws, *images.shape[1:])
+
+
+def _timesteps(denoiser: Denoiser, t: int, steps: int | None) -> list[int]:
+    """Timesteps in falling order from t to 0; RequestError or ModelError if t cannot be used."""
+    last = denoiser.schedule.num_timesteps - 1
+    if not 0 <= t <= last:
+        raise RequestError(f"timestep {t} was given: this model has timesteps 0 to {last}.")
+    if steps is not None and steps < 1:
+        raise RequestError(f"{steps} steps were given: denoising needs 1 or more.")
+    if t == last and denoiser.schedule.has_zero_terminal_snr:
+        raise ModelError(
+            f"nothing of a picture is left at timestep {t} (zero terminal SNR): give a lower one."
+        )
+    count = t + 1 if steps is None else min(steps, t + 1)
+    return np.linspace(t, 0, count).round().astype(int).tolist()
+
+
+def _denoise(
+    denoiser: Denoiser, x_t: Tensor, timesteps: list[int], generators: list[torch.Generator]
+) -> Tensor:
+    scheduler: Any = DDPMScheduler.from_config(denoiser.scheduler.config)
+    scheduler.set_timesteps(timesteps=timesteps)
+    for timestep in timesteps:
+        t = torch.full((len(x_t),), timestep, device=x_t.device)
+        output = denoiser(x_t, t).output
+        x_t = scheduler.step(output, timestep, x_t, generator=generators).prev_sample
+    return x_t
+
+
+def pixels(images: Tensor) -> Tensor:
+    """Pixels less each image's mean: their cosine is the correlation of two images."""
+    flat = images.flatten(1)
+    return flat - flat.mean(1, keepdim=True)
+
+
+def sscd_features(path: Path, sha256: str) -> Features:
+    """Features of a copy-detection network in TorchScript (SSCD, Pizzi et al., 2022).
+
+    Images are normalised as for ImageNet and not resized, grey ones repeated to three channels.
+    Raises DataError if the file's checksum is not `sha256`, before anything in it is run.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: give the TorchScript file of SSCD.") from error
+    found = hashlib.sha256(content).hexdigest()
+    if found != sha256.lower():
+        raise DataError(f"{path} has the checksum {found}, not {sha256}: download it again.")
+    network = torch.jit.load(io.BytesIO(content), map_location="cpu").eval()
+    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
+
+    def features(images: Tensor) -> Tensor:
+        return network((images.cpu().expand(-1, 3, -1, -1) - mean) / std)
+
+    return features
+
+
+def similarity(features_a: Tensor, features_b: Tensor) -> Tensor:
+    """Cosine of features (B, D) row by row, (B,); 0 where a row is all zero."""
+    return torch.cosine_similarity(features_a.double(), features_b.double(), dim=1)
+
+
+@torch.inference_mode()
+def copy_similarity(
+    denoiser: Denoiser,
+    images: Tensor,
+    features: Features,
+    t: int,
+    draws: int,
+    seed: int,
+    steps: int | None = STEPS,
+) -> np.ndarray:
+    """Similarity of each image (K, C, H, W) to what the model makes of it, mean over draws: (K,).
+
+    Falls as a picture is forgotten, but also as a model is destroyed: see `normalised_similarity`.
+    """
+    back = denoise_back(denoiser, images, t, draws, seed, steps)
+    original = features(_to_unit_range(denoiser, images))
+    scores = [
+        similarity(original, features(_to_unit_range(denoiser, back[:, k]))) for k in range(draws)
+    ]
+    return torch.stack(scores).mean(0).cpu().numpy()
+
+
+def _to_unit_range(denoiser: Denoiser, x0: Tensor) -> Tensor:
+    return denoiser.codec.decode(x0.to(denoiser.device)).clamp(-1, 1).add(1).div(2)
+
+
+def normalised_similarity(forgotten: np.ndarray, unseen: np.ndarray) -> np.ndarray:
+    """Similarity of forgotten pictures over the mean of unseen ones: (K,), (M,) -> (K,).
+
+    Both by the same procedure. 1 as if never seen, above 1 remembered. A destroyed model loses
+    both, so that the ratio does not reward destruction. NaN where the unseen ones' mean is below
+    `SMALLEST_CONTROL`: such a model puts nothing back, and no ratio tells what it forgot.
+    """
+    control = float(unseen.mean())
+    if control < SMALLEST_CONTROL:
+        return np.full(len(forgotten), np.nan)
+    return forgotten / control

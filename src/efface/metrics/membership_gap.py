@@ -1,0 +1,152 @@
+"""Does the network know these pictures: its denoising loss on forgotten against unseen ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy import optimize, stats
+from torch import Tensor
+
+from efface.data.randomness import derive_seed
+from efface.diffusion.denoiser import Denoiser
+from efface.errors import DataError, RequestError
+from efface.metrics.intervals import Estimate
+from efface.progress import Bar
+
+RESAMPLES = 2000
+
+
+@dataclass(frozen=True, kw_only=True)
+class MembershipGap:
+    """How the loss on forgotten pictures differs from that on pictures never seen.
+
+    `gap` is (mean unseen loss - mean forgotten loss) / mean unseen loss: 0 as if never seen, above
+    0 remembered, below 0 pushed beyond never-seen. `auc` is the probability that a forgotten
+    picture has a lower mean loss than an unseen one, ties half: 0.5 as if never seen.
+    """
+
+    gap: Estimate
+    auc: Estimate
+    per_timestep: list[tuple[int, float, float]]  # t, mean forgotten loss, mean unseen loss
+
+
+def loss_timesteps(num_timesteps: int, count: int = 10) -> list[int]:
+    """Mid-points of `count` equal parts of the timesteps 0 to num_timesteps - 1."""
+    if not 1 <= count <= num_timesteps:
+        raise RequestError(
+            f"{count} timesteps were asked for: this model has {num_timesteps}. Ask for 1 to "
+            f"{num_timesteps}."
+        )
+    return [(2 * part + 1) * num_timesteps // (2 * count) for part in range(count)]
+
+
+@torch.inference_mode()
+def denoising_losses(
+    denoiser: Denoiser,
+    images: Tensor,
+    timesteps: Sequence[int],
+    draws: int,
+    seed: int,
+    batch_size: int = 256,
+    quiet: bool = False,
+) -> np.ndarray:
+    """Squared error of the predicted eps, mean over pixels and draws: (N, C, H, W) -> (N, T).
+
+    The noise depends on (seed, t, draw) alone: every picture and every model gets the same, so
+    that differences are not those of the noise. Images are in model space.
+    """
+    denoiser.network.eval()
+    jobs = [(column, draw) for column in range(len(timesteps)) for draw in range(draws)]
+    at_once = max(1, batch_size // len(images))
+    losses = torch.zeros(len(images), len(timesteps), dtype=torch.float64)
+    with Bar("denoising losses", len(jobs), hidden=quiet) as bar:
+        for start in range(0, len(jobs), at_once):
+            part = jobs[start : start + at_once]
+            columns = torch.tensor([column for column, _ in part])
+            t = torch.tensor([timesteps[column] for column, _ in part])
+            seeds = [derive_seed(seed, timesteps[column], draw) for column, draw in part]
+            for first in range(0, len(images), batch_size):
+                rows = slice(first, first + batch_size)
+                errors = _eps_errors(denoiser, images[rows], t, seeds)
+                losses[rows].index_add_(1, columns, errors.double().cpu())
+            bar.advance(len(part))
+    return (losses / draws).numpy()
+
+
+def _eps_errors(denoiser: Denoiser, images: Tensor, t: Tensor, seeds: list[int]) -> Tensor:
+    """Mean squared error of eps for every image and every (t, seed): (N, C, H, W) -> (N, J)."""
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+    noise = torch.stack([torch.randn(images.shape[1:], generator=g) for g in generators])
+    x0 = images.to(denoiser.device).repeat_interleave(len(seeds), 0)
+    eps = noise.to(denoiser.device).repeat(len(images), 1, 1, 1)
+    t = t.to(denoiser.device).repeat(len(images))
+    predicted = denoiser(denoiser.schedule.add_noise(x0, eps, t), t).eps
+    return (predicted - eps).square().flatten(1).mean(1).view(len(images), len(seeds))
+
+
+def membership_gap(
+    forgotten_losses: np.ndarray, unseen_losses: np.ndarray, timesteps: Sequence[int]
+) -> MembershipGap:
+    """Compare losses (K, T) of forgotten pictures with (M, T) of unseen ones, both at `timesteps`.
+
+    The gap's interval is the percentile bootstrap over both sets. With a single forgotten picture
+    both intervals hold for that picture: only the unseen ones are a sample.
+    """
+    widths = {forgotten_losses.shape[1], unseen_losses.shape[1], len(timesteps)}
+    if len(widths) > 1 or len(forgotten_losses) < 1 or len(unseen_losses) < 2:
+        raise DataError(
+            f"losses of shapes {forgotten_losses.shape} and {unseen_losses.shape} at "
+            f"{len(timesteps)} timesteps cannot be compared: give at least one forgotten and two "
+            "unseen pictures, all at the same timesteps."
+        )
+    forgotten, unseen = forgotten_losses.mean(1), unseen_losses.mean(1)
+    columns = zip(timesteps, forgotten_losses.mean(0), unseen_losses.mean(0), strict=True)
+    return MembershipGap(
+        gap=_gap(forgotten, unseen),
+        auc=_auc(forgotten, unseen),
+        per_timestep=[(int(t), float(known), float(new)) for t, known, new in columns],
+    )
+
+
+def _gap(forgotten: np.ndarray, unseen: np.ndarray) -> Estimate:
+    rng = np.random.default_rng(0)
+
+    def resampled_means(losses: np.ndarray) -> np.ndarray:
+        size = (RESAMPLES // 20, len(losses))  # in parts, for the memory of many pictures
+        parts = [losses[rng.integers(0, len(losses), size)].mean(1) for _ in range(20)]
+        return np.concatenate(parts)
+
+    gaps = 1 - resampled_means(forgotten) / resampled_means(unseen)
+    low, high = np.quantile(gaps, [0.025, 0.975])
+    return Estimate(float(1 - forgotten.mean() / unseen.mean()), float(low), float(high))
+
+
+def _auc(forgotten: np.ndarray, unseen: np.ndarray) -> Estimate:
+    ordered = np.sort(unseen)
+    not_above = np.searchsorted(ordered, forgotten, "right")
+    below = np.searchsorted(ordered, forgotten, "left")
+    value = 1 - float((not_above + below).mean()) / (2 * len(unseen))
+    low = _lower_bound(value, len(forgotten), len(unseen))
+    return Estimate(value, low, 1 - _lower_bound(1 - value, len(forgotten), len(unseen)))
+
+
+def _lower_bound(auc: float, forgotten: int, unseen: int) -> float:
+    """Where auc is z standard errors above the bound, with the error at the bound.
+
+    Hanley & McNeil's variance (1982), made symmetric (Newcombe, 2006, method 5): inside [0, 1] and
+    of some width even if the two sets are apart. For one forgotten picture it is Wilson's bound
+    for a share of the unseen ones.
+    """
+    z = float(stats.norm.ppf(0.975))
+    others = (forgotten + unseen) / 2 - 1
+
+    def excess(bound: float) -> float:
+        spread = 1 + others * ((1 - bound) / (2 - bound) + bound / (1 + bound))
+        pairs = forgotten * unseen
+        error = bound * (1 - bound) * (1.0 if forgotten == 1 else spread) / pairs
+        return auc - bound - z * error**0.5
+
+    return float(optimize.brentq(excess, 0, min(auc, 1 - 1e-12))) if auc > 0 else 0.0  # pyright: ignore

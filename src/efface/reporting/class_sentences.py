@@ -1,0 +1,204 @@
+"""The verdict on forgotten classes, or on none, in sentences: for a reader who is no engineer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from efface.records import Evaluation, Result, RunRecord
+from efface.reporting.class_findings import GONE, ClassFindings
+from efface.reporting.sentences import (
+    describe_method,
+    describe_state,
+    tell_collapse,
+    upper_first,
+)
+from efface.reporting.states import Kept
+from efface.reporting.wording import (
+    count_word,
+    format_count,
+    format_share,
+    format_value,
+    join_words,
+    number_word,
+    plural,
+)
+
+COLLAPSE = "The model collapsed: it no longer draws what it is asked for."
+MADE = {
+    "distil": "The model now draws in one step",
+    "train": "A new model was trained",
+}
+
+
+class Subject:
+    """What the sentences are about: the forgotten classes and the others, in words."""
+
+    def __init__(self, record: RunRecord, names: Mapping[int, str]) -> None:
+        self._names = names
+        self.source = str(record.model.get("source"))
+        self.labels = _labels(record.request.get("labels"))
+        self.replacement = _labels(record.request.get("replacement"))
+        self.forgotten = self.describe(self.labels)
+        self.verb = plural(len(self.labels), "is", "are")
+        self.others = _others(record.model.get("classes"), len(self.labels))
+
+    def describe(self, labels: list[int]) -> str:
+        words = []
+        for label in labels:
+            name = self._names.get(label, str(label))
+            words.append(str(label) if name == str(label) else f"{label} ({name})")
+        return f"{plural(len(labels), 'class', 'classes')} {join_words(words)}"
+
+
+def _labels(given: Any) -> list[int]:
+    return [x for x in given if isinstance(x, int)] if isinstance(given, (list, tuple)) else []
+
+
+def _others(classes: Any, forgotten: int) -> str:
+    if not isinstance(classes, int) or classes <= forgotten:
+        return "others"
+    count = classes - forgotten
+    return "other one" if count == 1 else f"other {number_word(count)}"
+
+
+def headline(record: RunRecord, findings: ClassFindings, subject: Subject) -> str:
+    """Say in a sentence or two what happened; a no-op and a collapse are called so."""
+    if findings.forgotten == "not_asked":
+        core = _plain_headline(record.request.get("kind"), findings.kept)
+    elif findings.unlearning is None:
+        core = _unmeasured_headline(findings.kept, subject)
+    else:
+        core = _class_headline(findings.unlearning, findings, subject)
+    return tell_collapse(record, findings.forgotten, findings.kept, core)
+
+
+def _unmeasured_headline(kept: Kept, subject: Subject) -> str:
+    unknown = f"whether {subject.forgotten} {subject.verb} gone"
+    if kept == "unmeasured":
+        return f"Not measured: it is not known {unknown}."
+    return f"Not measured: {unknown}.{_rest(kept, subject.others)}"
+
+
+def _class_headline(unlearning: Result, findings: ClassFindings, subject: Subject) -> str:
+    what, verb, kept = subject.forgotten, subject.verb, findings.kept
+    if kept == "collapsed":
+        so_is = f"The model collapsed: {what} {verb} gone, but so is nearly everything else."
+        return so_is if findings.forgotten == "gone" else COLLAPSE
+    if findings.forgotten == "unchanged":
+        return _no_op_headline(unlearning, kept, subject)
+    rest = _rest(kept, subject.others)
+    if findings.forgotten == "not_gone":
+        share = format_share(1 - unlearning.value)
+        return f"{upper_first(what)} {verb} still drawn, in {share} of attempts.{rest}"
+    if findings.forgotten == "unsettled":
+        return f"Too few attempts to say that {what} {verb} gone.{rest}"
+    drawn = "no longer drawn" if unlearning.value == 1 else "almost never drawn"
+    end = f", but the {subject.others} were damaged." if kept == "damaged" else f".{rest}"
+    return f"{upper_first(what)} {verb} {drawn}{end}"
+
+
+def _no_op_headline(unlearning: Result, kept: Kept, subject: Subject) -> str:
+    if unlearning.baseline.value >= GONE:
+        return f"A no-op: the untouched model did not draw {subject.forgotten} either."
+    damage = _rest(kept, subject.others) if kept == "damaged" else ""
+    what = f"{subject.forgotten} {subject.verb}"
+    return f"A no-op, nothing was forgotten: {what} drawn about as often as before.{damage}"
+
+
+def _rest(kept: Kept, others: str) -> str:
+    return {
+        "kept": f" No damage was found in the {others}.",
+        "less_varied": f" The {others} are drawn as well, with less variety.",
+        "damaged": f" The {others} were damaged.",
+        "collapsed": " The rest collapsed.",
+        "unsettled": f" Whether the {others} were damaged is not settled.",
+        "unmeasured": f" What happened to the {others} was not measured.",
+    }[kept]
+
+
+def _plain_headline(kind: Any, kept: Kept) -> str:
+    made = MADE.get(str(kind), "The run is done")
+    return {
+        "kept": f"{made}, and no damage was found. Nothing was to be forgotten.",
+        "less_varied": f"{made}, and it draws with less variety. Nothing was to be forgotten.",
+        "damaged": f"{made}, but its pictures got worse. Nothing was to be forgotten.",
+        "collapsed": COLLAPSE,
+        "unsettled": f"{made}. Whether its pictures got worse is not settled.",
+        "unmeasured": f"{made}. How well it draws was not measured.",
+    }[kept]
+
+
+def lead(
+    record: RunRecord, evaluation: Evaluation, findings: ClassFindings, subject: Subject
+) -> str:
+    """Say what was asked, what was done, what was measured and by whom."""
+    said = [_asked(record, subject), describe_method(record), *describe_state(record)]
+    said += [_saw_forgotten(findings, subject), _saw_rest(findings, subject)]
+    if findings.unlearning is None and findings.retained is None:
+        said.append(_how_to_measure(record))
+    else:
+        said.append(_judge_sentence(evaluation))
+    return " ".join(sentence for sentence in said if sentence)
+
+
+def _asked(record: RunRecord, subject: Subject) -> str:
+    kind = record.request.get("kind")
+    if kind == "class":
+        instead = f"one of the {subject.others} at random"
+        if subject.replacement:
+            instead = subject.describe(subject.replacement)
+        place = plural(len(subject.labels), "its", "their")
+        return (
+            f"The model {subject.source} was asked to forget {subject.forgotten} and to draw "
+            f"{instead} in {place} place."
+        )
+    if kind == "distil":
+        return f"The model {subject.source} was made to draw in one step, with nothing to forget."
+    return "A model was trained from nothing, with nothing to forget."
+
+
+def _saw_forgotten(findings: ClassFindings, subject: Subject) -> str:
+    seen = findings.unlearning
+    if seen is None:
+        return ""
+    drawn = round((1 - seen.value) * seen.samples)
+    before = round((1 - seen.baseline.value) * seen.samples)
+    what = plural(len(subject.labels), "it", "what was asked for")
+    did = f"drew {what} {count_word(drawn)}" if drawn else f"never drew {what}"
+    untouched = f"did so {count_word(before)}" if before else "never did"
+    return (
+        f"Asked {format_count(seen.samples)} times for {subject.forgotten}, it {did}; "
+        f"the untouched model {untouched}."
+    )
+
+
+def _saw_rest(findings: ClassFindings, subject: Subject) -> str:
+    seen = findings.retained
+    if seen is None:
+        return ""
+    under = f" under the {subject.others}" if subject.labels else ""
+    return (
+        f"Of {format_count(seen.samples)} pictures asked for{under}, "
+        f"{format_value(seen.value, seen.unit)} show what was asked for; of the untouched "
+        f"model's, {format_value(seen.baseline.value, seen.unit)}."
+    )
+
+
+def _how_to_measure(record: RunRecord) -> str:
+    if record.request.get("kind") == "train":
+        return ""
+    return (
+        "Nothing was measured, because no judge (a classifier that recognises the classes) has "
+        "looked at its pictures. Make one with `efface judge`, then measure this run with "
+        "`efface evaluate`."
+    )
+
+
+def _judge_sentence(evaluation: Evaluation) -> str:
+    accuracy = (evaluation.judge or {}).get("held_out_accuracy")
+    if not isinstance(accuracy, (int, float)) or not math.isfinite(accuracy):
+        return "A classifier was the judge of that."
+    share = format_share(accuracy)
+    return f"The judge of that is a classifier that is right on {share} of held-out images."

@@ -1,0 +1,96 @@
+"""Copies counted on pictures whose distances are known by sight."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from efface.errors import DataError, RequestError
+from efface.metrics.copy_rate import calibrate_distance, copy_rate, nearest
+from efface.metrics.intervals import proportion
+
+
+def flat(*greys: float) -> torch.Tensor:
+    """Evenly grey 1x2x2 pictures: greys g and h in [0, 1] are 2 |g - h| apart."""
+    return torch.tensor(greys).view(-1, 1, 1, 1).expand(-1, 1, 2, 2) * 2 - 1
+
+
+def random(count: int, seed: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(count, 3, 4, 4, generator=generator) * 2 - 1
+
+
+def test_distance_is_that_of_pixels_scaled_to_the_unit_range():
+    black, white = flat(0.0), flat(1.0)
+    distances, numbers = nearest(white, black)
+    assert distances.tolist() == [2.0] and numbers.tolist() == [0]
+
+
+def test_nearest_equals_brute_force_across_chunks():
+    samples, pictures = random(2500, 0), random(5, 1)
+    distances, numbers = nearest(samples, pictures)
+    difference = (samples[:, None] - pictures[None]).double().flatten(2).numpy() / 2
+    between = np.sqrt((difference**2).sum(2))
+    np.testing.assert_allclose(distances, between.min(1), rtol=1e-5)
+    np.testing.assert_array_equal(numbers, between.argmin(1))
+    assert len(set(numbers.tolist())) == 5
+
+
+def test_small_distances_are_not_lost_to_rounding():
+    picture = torch.full((1, 1, 28, 28), 0.9)
+    distances, _ = nearest(picture.repeat(100, 1, 1, 1) + 1e-4, picture.repeat(100, 1, 1, 1))
+    assert distances == pytest.approx(0.5e-4 * 28, rel=1e-2)
+
+
+def test_the_distance_is_a_share_of_the_nearest_neighbours():
+    forgotten, neighbours = flat(0.0, 0.5), flat(0.8, 1.0, 0.1)
+    assert calibrate_distance(forgotten, neighbours) == pytest.approx(0.5 * 2 * 0.1)
+    assert calibrate_distance(forgotten, neighbours, share=0.8) == pytest.approx(0.8 * 2 * 0.1)
+
+
+def test_no_redrawn_neighbour_is_a_copy_up_to_half_of_the_distance():
+    """What lies within the distance of a forgotten picture is nearer to it than to a neighbour."""
+    forgotten, neighbours = random(2, 0), random(200, 1)
+    distance = calibrate_distance(forgotten, neighbours)
+    closest = neighbours[nearest(neighbours, forgotten)[0].argmin()]
+    picture = forgotten[nearest(closest[None], forgotten)[1][0]]
+    for part, is_copy in ((0.0, 1), (0.49, 1), (0.51, 0), (1.0, 0)):
+        sample = (picture + part * (closest - picture))[None]
+        assert copy_rate(sample, forgotten, distance)[1].sum() == is_copy
+
+
+def test_copies_are_counted_by_picture_out_of_all_samples():
+    pictures = flat(0.0, 0.5, 1.0)
+    samples = flat(0.01, 0.02, 0.3, 0.98, 0.7, 0.0, 0.74)
+    estimate, counts = copy_rate(samples, pictures, distance=2 * 0.05)
+    assert counts.tolist() == [3, 0, 1]
+    assert estimate == proportion(4, 7)
+
+
+def test_a_sample_at_the_distance_is_no_copy():
+    pictures, sample = flat(0.0), flat(0.25)
+    assert copy_rate(sample, pictures, distance=0.5)[0].value == 0
+    assert copy_rate(sample, pictures, distance=math.nextafter(0.5, 1))[0].value == 1
+
+
+def test_a_neighbour_that_is_a_forgotten_picture_is_refused():
+    with pytest.raises(DataError, match="a neighbour equals a forgotten picture"):
+        calibrate_distance(flat(0.0, 0.5), flat(0.3, 0.5))
+
+
+@pytest.mark.parametrize("share", [0.0, -1.0, 1.5])
+def test_a_share_that_means_nothing_is_refused(share):
+    with pytest.raises(RequestError, match="above 0 and up to 1"):
+        calibrate_distance(flat(0.0), flat(0.3), share)
+
+
+@pytest.mark.parametrize("wrong", [255.0, math.nan, -1.5])
+def test_images_outside_of_model_space_are_refused(wrong):
+    image = flat(0.0).clone()
+    image[0, 0, 0, 0] = wrong
+    for samples, pictures in ((image, flat(0.0)), (flat(0.0), image)):
+        with pytest.raises(DataError, match=r"images in \[-1, 1\]"):
+            nearest(samples, pictures)

@@ -1,0 +1,98 @@
+"""The inception score on cases with a closed form, and its interval by simulation."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from efface.errors import DataError
+from efface.metrics.base import Observations
+from efface.metrics.inception_score import InceptionScore, inception_score, score
+
+
+def drawn(count: int, seed: int = 0, sure: float = 0.3) -> np.ndarray:
+    """Probabilities (N, 5); the smaller `sure`, the surer."""
+    return np.random.default_rng(seed).dirichlet(np.full(5, sure), count)
+
+
+def naive(p: np.ndarray) -> float:
+    """exp(H(y) - H(y|x)), the same by another road."""
+
+    def entropy(q: np.ndarray) -> np.ndarray:
+        return -(q * np.log(q)).sum(-1)
+
+    return float(np.exp(entropy(p.mean(0)) - entropy(p).mean()))
+
+
+def test_sure_and_varied_samples_count_the_classes():
+    p = np.tile(np.eye(7), (30, 1))
+    assert score(p) == pytest.approx(7)
+    estimate = inception_score(p, splits=1)
+    assert estimate.value == pytest.approx(7)
+
+
+@pytest.mark.parametrize("row", [np.full(7, 1 / 7), np.eye(7)[2]], ids=["unsure", "one class"])
+def test_unsure_or_uniform_samples_score_one(row):
+    estimate = inception_score(np.tile(row, (50, 1)))
+    assert (estimate.value, estimate.low, estimate.high) == pytest.approx((1, 1, 1))
+
+
+def test_one_split_is_the_score_of_all_samples():
+    p = drawn(300)
+    assert score(p) == pytest.approx(naive(p))
+    assert inception_score(p, splits=1).value == pytest.approx(naive(p))
+
+
+def test_ten_splits_are_near_torchmetrics_with_random_ones():
+    inception = pytest.importorskip("torchmetrics.image.inception")
+    import torch  # noqa: PLC0415
+
+    p = drawn(1000).astype(np.float32)
+    reference = inception.InceptionScore(feature=torch.nn.Flatten(), splits=10)
+    logits = torch.from_numpy(np.log(p)).view(1000, 5, 1, 1)
+    reference.update(logits)
+    mean, spread = (float(x) for x in reference.compute())
+    assert abs(inception_score(p).value - mean) < spread  # of one split; the mean's is a third
+    assert inception_score(p).value < score(p)  # fewer samples per split: fewer classes each
+
+
+def test_the_order_of_samples_does_not_matter():
+    p = drawn(205)
+    order = np.random.default_rng(1).permutation(205)
+    assert inception_score(p[order]) == inception_score(p)
+    asked = np.arange(205) % 4
+    assert inception_score(p[order], groups=asked[order]) == inception_score(p, groups=asked)
+
+
+def test_parts_have_their_share_of_each_group():
+    """With one sure label per group, every part of 20 samples has all four labels."""
+    labels = np.arange(200) % 4
+    p = np.eye(4)[labels] * (1 - 1e-3) + 1e-3 * drawn(200)[:, :4]
+    p /= p.sum(1, keepdims=True)
+    grouped, free = inception_score(p, groups=labels), inception_score(p)
+    assert grouped.value == pytest.approx(score(p), abs=1e-3)
+    assert free.value < grouped.value - 0.01  # chance leaves the parts uneven
+    assert grouped.high - grouped.low < (free.high - free.low) / 3
+
+
+def test_the_interval_holds_the_expected_score_in_most_cases():
+    """N = 200, 100 draws; what must be held is the mean score at that size."""
+    truth = np.mean([inception_score(drawn(200, seed)).value for seed in range(1000, 1100)])
+    estimates = [inception_score(drawn(200, seed)) for seed in range(100)]
+    hits = sum(e.low <= truth <= e.high for e in estimates)
+    assert 88 <= hits <= 99
+
+
+def test_the_metric_scores_samples_within_their_labels():
+    p, asked = drawn(120), np.arange(120) % 3
+    observed = Observations(asked=asked, probabilities=p, features=np.zeros((120, 2)))
+    metric = InceptionScore()
+    assert metric.compute(observed, [0], None) == inception_score(p, groups=asked)
+    assert (metric.name, metric.side) == ("inception_score", "retain")
+    assert metric.higher_is_better and not metric.needs_reference
+
+
+def test_too_few_samples_for_the_splits_are_refused():
+    assert inception_score(drawn(11)).value > 1
+    with pytest.raises(DataError, match="10 samples cannot be scored in 10 splits"):
+        inception_score(drawn(10))
