@@ -17,7 +17,7 @@ from efface.diffusion.sampling import MultiStep, Sampler, draw_images
 from efface.evaluation import save_grid
 from efface.image_runs import Pictures, to_model
 from efface.metrics.base import Metric, Observations
-from efface.metrics.copy_rate import copy_rate, nearest
+from efface.metrics.copy_rate import calibrate_distance, copy_rate, nearest
 from efface.metrics.copy_similarity import copy_similarity, denoise_back, pixels
 from efface.metrics.fid import FID
 from efface.metrics.inception_score import InceptionScore
@@ -113,7 +113,7 @@ def observe(
     """Draw samples once; look at the pictures to forget and at unseen ones in the same way."""
     samples = _draw(denoiser, config)
     observed = None if judge is None else judge.observe(samples, np.zeros(len(samples), dtype=int))
-    copies, by_picture = copy_rate(samples, pictures.forget.images.float() / 255, distance)
+    copies, by_picture = copy_rate(samples * 2 - 1, to_model(pictures.forget.images), distance)
     forget, unseen = to_model(pictures.forget.images), _unseen(pictures)
     controls = None if unseen is None else unseen[:CONTROLS]
     timesteps = loss_timesteps(denoiser.schedule.num_timesteps)
@@ -154,7 +154,7 @@ def _distance(pictures: Pictures, untouched: Denoiser, config: EvaluateConfig) -
     """How near a copy is, from pictures that are none: unseen, retained, or the model's own."""
     others = pictures.unseen or pictures.retain
     if others is not None:
-        return copy_distance(pictures.forget.images, others.images)
+        return calibrate_distance(to_model(pictures.forget.images), to_model(others.images))
     drawn = (_draw(untouched, config) * 255).round().byte()
     return copy_distance(pictures.forget.images, drawn)
 
@@ -301,8 +301,8 @@ def _write_grids(
     config: EvaluateConfig,
 ) -> None:
     """`before.png` and `after.png`: the seeds where the untouched model copied, then the first."""
-    bank = pictures.forget.images.float() / 255
-    copies = {k: nearest(seen[k].samples, bank)[0] < distance for k in ("baseline", "result")}
+    bank = to_model(pictures.forget.images)
+    copies = {k: nearest(seen[k].samples * 2 - 1, bank)[0] < distance for k in ("baseline", "result")}
     shown = (GRID * GRID) // 2
     either = np.flatnonzero(copies["baseline"] | copies["result"])[: shown // 2]
     rest = [i for i in range(len(copies["result"])) if i not in set(either.tolist())]

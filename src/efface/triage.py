@@ -15,7 +15,7 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from efface.config import read_settings
-from efface.data.split import copy_distance, pixel_hash
+from efface.data.split import pixel_hash
 from efface.diffusion.denoiser import Denoiser
 from efface.diffusion.loading import load
 from efface.diffusion.model_folder import inspect_model, pixel_shape
@@ -23,7 +23,7 @@ from efface.diffusion.sampling import MultiStep, draw_images
 from efface.errors import DataError, RequestError
 from efface.evaluation import save_grid
 from efface.image_runs import read_images, to_model
-from efface.metrics.copy_rate import nearest
+from efface.metrics.copy_rate import calibrate_distance, nearest
 from efface.metrics.copy_similarity import copy_similarity, pixels
 from efface.metrics.membership_gap import (
     MembershipGap,
@@ -119,7 +119,7 @@ def triage(
         seeds = range(config.seed, config.seed + config.samples)
         sampler = MultiStep(config.baseline_steps)
         samples = draw_images(denoiser, sampler, None, seeds, on_batch=bar.advance)
-    distance = copy_distance(forget.images, others.images)
+    distance = calibrate_distance(to_model(forget.images), to_model(others.images))
     near = torch.cdist(samples.flatten(1), forget.images.flatten(1).float() / 255)  # (N, K)
 
     def p_values(name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -144,7 +144,7 @@ def triage(
     ]
     checks = p_values("check")
     unseen_copies = (
-        nearest(groups["check"].float() / 255, samples)[0] < distance
+        nearest(to_model(groups["check"]), samples * 2 - 1)[0] < distance
     )  # an unseen picture that the model happens to draw
     alarms = [
         _verdict(a, b, int(c)) == "memorised"

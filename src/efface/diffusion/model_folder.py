@@ -98,13 +98,13 @@ def pixel_shape(info: ModelInfo) -> tuple[int, int, int]:
     """(C, H, W) of the images of a model that works on pixels."""
     config = _read_json(info.folder / info.component / "config.json", "it describes the network")
     size, channels = config.get("sample_size"), config.get("in_channels")
-    sides = size if isinstance(size, list) else [size, size]
-    if not isinstance(channels, int) or not all(isinstance(side, int) for side in sides):
-        raise ModelError(
-            f"{info.folder / info.component} does not say the size of its images: sample_size is "
-            f"{size!r} and in_channels {channels!r}."
-        )
-    return (channels, sides[0], sides[1])
+    match (channels, *size) if isinstance(size, list) else (channels, size, size):
+        case (int(channels), int(height), int(width)):
+            return channels, height, width
+    raise ModelError(
+        f"{info.folder / info.component} does not say the size of its images: sample_size is "
+        f"{size!r} and in_channels {channels!r}."
+    )
 
 
 def check_scheduler(name: str | None) -> None:

@@ -53,8 +53,9 @@ class PosteriorSubtraction(ImageMethod):
     forget_share: float = 0.25
 
     summary: ClassVar[str] = "regresses the prediction of the model that never saw the images"
-    train_defaults: ClassVar[Mapping[str, Any]] = ImageMethod.train_defaults | {
-        "learning_rate": 2e-4
+    train_defaults: ClassVar[Mapping[str, Any]] = {
+        **ImageMethod.train_defaults,
+        "learning_rate": 2e-4,
     }
 
     def __post_init__(self) -> None:

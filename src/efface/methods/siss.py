@@ -51,7 +51,7 @@ class SISS(SubtractingMethod):
         w_x = torch.where(pairs.in_window, w_x, 1.0)
         eps_x = self.retain_noise(ctx, m, pairs.t, pairs.noise_towards(pairs.x, m))
         eps_a = pairs.noise_towards(pairs.a, m)
-        retain = forget = raw = m.new_zeros(())
+        retain = forget = m.new_zeros(())
         for rows in self._groups(w_x, w_a, m):
             eps = student(m[rows], pairs.t[rows]).eps
             retain = retain + _weighted_sum(w_x[rows], eps - eps_x[rows])
@@ -88,6 +88,11 @@ class SISS(SubtractingMethod):
 
 
 def _weighted_sum(weights: Tensor, difference: Tensor) -> Tensor:
-    """Sum over rows of w |difference|^2; rows without weight are left out before multiplying."""
+    """Sum over rows of w |difference|^2; rows without weight are left out before multiplying.
+
+    Where no row has weight the sum depends on nothing, so that no backward pass is made.
+    """
+    if not bool((weights >= NEGLIGIBLE).any()):
+        return weights.new_zeros(())
     rows = torch.where(weights >= NEGLIGIBLE, per_sample_sum(difference.square()), 0.0)
     return (torch.where(weights >= NEGLIGIBLE, weights, 0.0) * rows).sum()

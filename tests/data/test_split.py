@@ -1,0 +1,57 @@
+"""Duplicates are found by their pixels, near ones by their distance."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from efface.data.images import ImageSet
+from efface.data.split import copy_distance, distances, pixel_hash, split_images
+from efface.errors import DataError
+
+
+def images(count: int, seed: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(256, (count, 1, 4, 4), generator=generator, dtype=torch.uint8)
+
+
+def make(pixels: torch.Tensor) -> ImageSet:
+    return ImageSet(images=pixels, labels=None, names=tuple(f"{i}.png" for i in range(len(pixels))))
+
+
+def test_hash_is_that_of_shape_and_pixels() -> None:
+    a = images(1, 0)[0]
+    assert pixel_hash(a) == pixel_hash(a.clone())
+    assert pixel_hash(a) != pixel_hash(a.flip(0).view(1, 2, 8))
+    assert pixel_hash(a) != pixel_hash(a ^ 1)
+
+
+def test_exact_duplicates_are_dropped_and_near_ones_moved() -> None:
+    forget, others = images(2, 0), images(5, 1)
+    almost = forget[:1].clone()
+    almost[0, 0, 0, 0] ^= 3
+    retain = torch.cat([others, forget[1:], almost])
+    split = split_images(make(forget), make(retain), near=0.02)
+    assert (split.exact, split.near) == (1, 1)
+    assert torch.equal(split.retain.images, others)
+    assert torch.equal(split.forget.images, torch.cat([forget, almost]))
+    assert split.forget.names == ("0.png", "1.png", "near duplicate 0")
+    assert split.retain.names == tuple(f"{i}.png" for i in range(5))
+
+
+def test_sets_that_overlap_entirely_are_refused() -> None:
+    with pytest.raises(DataError, match="all retained images are images to forget"):
+        split_images(make(images(3, 0)), make(images(3, 0)), near=0.02)
+
+
+def test_sets_of_two_shapes_are_refused() -> None:
+    with pytest.raises(DataError, match="one shape"):
+        split_images(make(images(1, 0)), make(images(3, 0).view(3, 1, 2, 8)), near=0.02)
+
+
+def test_distances_and_copy_distance() -> None:
+    black, white = torch.zeros(1, 1, 2, 2).byte(), torch.full((1, 1, 2, 2), 255).byte()
+    assert float(distances(black, white)) == pytest.approx(2.0)
+    # One copy among five others does not move the median.
+    others = torch.cat([white.repeat(5, 1, 1, 1), black])
+    assert copy_distance(black, others) == pytest.approx(1.0)

@@ -1,0 +1,125 @@
+"""D_R = (D - w a) / (1 - w): exact where everything is known, and a fixed point of the method."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.testing import assert_close
+
+from efface.data.bank import ImageBank
+from efface.data.batch import Batch, Side
+from efface.data.randomness import RowRandom, Shard
+from efface.diffusion.denoiser import UnconditionalDenoiser
+from efface.diffusion.schedule import NoiseSchedule
+from efface.errors import ConfigError
+from efface.methods.base import StepContext
+from efface.methods.mixture import posterior_mean
+from efface.methods.posterior_subtraction import PosteriorSubtraction, posterior_shares, subtract
+
+SIGMAS = torch.linspace(0.3, 0.99, 20)
+SCHEDULE = NoiseSchedule((1 - SIGMAS.square()).sqrt(), SIGMAS)
+
+
+class Exact(nn.Module):
+    """The exact eps prediction for data that are `images` (N, 1, 2, 2) with `weights` (N,)."""
+
+    def __init__(self, images: Tensor, weights: Tensor, shift: float = 0.0) -> None:
+        super().__init__()
+        self.images, self.weights = images, weights
+        self.shift = nn.Parameter(torch.tensor(shift))
+
+    def forward(self, x: Tensor, t: Tensor, return_dict: bool = False) -> tuple[Tensor]:
+        alpha, sigma = SCHEDULE.levels(t, x)
+        distances = (x[:, None] - alpha[:, None] * self.images[None]).flatten(2).square().sum(2)
+        logits = -distances / (2 * sigma.view(-1, 1).square()) + self.weights.log()
+        mean = torch.einsum("bn,nchw->bchw", logits.softmax(1), self.images)
+        return ((x - alpha * mean) / sigma + self.shift,)
+
+
+def exact(images: Tensor, weights: Tensor, shift: float = 0.0) -> UnconditionalDenoiser:
+    return UnconditionalDenoiser(
+        network=Exact(images, weights, shift),
+        schedule=SCHEDULE,
+        kind="epsilon",
+        sample_shape=(1, 2, 2),
+        scheduler=None,
+    )
+
+
+def world(pictures: int = 1, prior: float = 0.1) -> tuple[ImageBank, UnconditionalDenoiser]:
+    """Images to keep and to forget, and the model that was trained on both."""
+    torch.manual_seed(0)
+    retain, forget = torch.randn(6, 1, 2, 2), torch.randn(pictures, 1, 2, 2)
+    weights = torch.cat(
+        [torch.full((6,), (1 - prior) / 6), torch.full((pictures,), prior / pictures)]
+    )
+    return ImageBank(retain, forget, prior), exact(torch.cat([retain, forget]), weights)
+
+
+@pytest.mark.parametrize("pictures", [1, 3])
+@pytest.mark.parametrize("prior", [0.01, 0.3])
+def test_subtraction_gives_the_model_that_never_saw_them(pictures: int, prior: float) -> None:
+    bank, teacher = world(pictures, prior)
+    torch.manual_seed(1)
+    y = torch.cat([bank.retain, bank.forget]).repeat(40, 1, 1, 1)
+    t = torch.randint(len(SIGMAS), (len(y),))
+    m = SCHEDULE.add_noise(y, torch.randn_like(y), t)
+    levels = SCHEDULE.levels(t, m)
+    shares = posterior_shares(m, bank, levels)
+    usable = shares.sum(1) < 0.9
+    assert usable.sum() > 50
+    got = subtract(teacher(m, t).x0, shares, bank.forget)[usable]
+    assert_close(got, posterior_mean(m, bank.retain, levels)[usable], rtol=1e-3, atol=1e-3)
+
+
+def context(
+    bank: ImageBank, teacher: UnconditionalDenoiser, student: UnconditionalDenoiser
+) -> StepContext:
+    sides = [Side(size=60, x0=bank.retain.repeat(10, 1, 1, 1)),
+             Side(size=20, x0=bank.forget[:1].repeat(20, 1, 1, 1))]  # fmt: skip
+    return StepContext(
+        step=0,
+        steps=1,
+        batch=Batch(retain=sides[0], forget=sides[1]),
+        rng=RowRandom(0, Shard(), (60, 20), "cpu"),
+        networks={"student": student, "teacher": teacher},
+        bank=bank,
+    )
+
+
+def test_the_model_that_never_saw_them_is_the_fixed_point() -> None:
+    bank, teacher = world()
+    never = exact(bank.retain, torch.full((6,), 1 / 6))
+    method = PosteriorSubtraction()
+    terms = method.loss("student", context(bank, teacher, never))
+    assert terms.forget is not None
+    assert float(terms.retain) < 1e-4
+    assert float(terms.forget) < 1e-4
+    # The untouched model is not at it, nor is a model that is off by a little.
+    untouched = method.loss("student", context(bank, teacher, teacher))
+    assert untouched.forget is not None
+    assert float(untouched.forget) > 0.05
+    off = method.loss(
+        "student", context(bank, teacher, exact(bank.retain, torch.full((6,), 1 / 6), 0.1))
+    )
+    assert float(off.total) > 0.01
+
+
+def test_rows_above_tau_are_left_out() -> None:
+    bank, teacher = world()
+    left_out = [
+        float(
+            PosteriorSubtraction(tau=tau)
+            .loss("student", context(bank, teacher, teacher))
+            .logs["left_out"]
+        )
+        for tau in (0.05, 0.5, 0.95)
+    ]
+    assert left_out[0] > left_out[1] > left_out[2] >= 0
+
+
+@pytest.mark.parametrize("tau", [0.0, 1.0, -2.0])
+def test_a_tau_that_is_no_share_is_refused(tau: float) -> None:
+    with pytest.raises(ConfigError, match="between 0 and 1"):
+        PosteriorSubtraction(tau=tau)
