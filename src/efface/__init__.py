@@ -7,27 +7,42 @@ import os
 from typing import TYPE_CHECKING, Any
 
 # Threads that wait by spinning make training ten times slower on a machine that does anything
-# else. OpenMP reads this when torch is first imported, so it has to be set here.
+# else, and threads that sleep at once are slow to wake: a short spin, then sleep. OpenMP reads
+# this when torch is first imported, so it has to be set here.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 
 if TYPE_CHECKING:
     from efface.diffusion.loading import load
     from efface.recipes import train
     from efface.reporting import write_report as report
-    from efface.requests import Distil, ForgetClass
+    from efface.requests import Distil, ForgetClass, ForgetImages
+    from efface.triage import triage
     from efface.runs import evaluate, forget
 
 __version__ = "0.1.0"
-__all__ = ["Distil", "ForgetClass", "evaluate", "forget", "load", "report", "train"]
+__all__ = [
+    "Distil",
+    "ForgetClass",
+    "ForgetImages",
+    "evaluate",
+    "forget",
+    "load",
+    "report",
+    "train",
+    "triage",
+]
 
 _HOMES = {
     "load": ("efface.diffusion.loading", "load"),
     "report": ("efface.reporting", "write_report"),
     "ForgetClass": ("efface.requests", "ForgetClass"),
+    "ForgetImages": ("efface.requests", "ForgetImages"),
     "Distil": ("efface.requests", "Distil"),
     "evaluate": ("efface.runs", "evaluate"),
     "forget": ("efface.runs", "forget"),
     "train": ("efface.recipes", "train"),
+    "triage": ("efface.triage", "triage"),
 }
 
 

@@ -28,15 +28,19 @@ class EvaluateConfig:
     forget_samples: int = 500  # over all forgotten labels
     retain_samples: int = 900  # over all retained labels
     samples: int = 1024  # without conditions, of requests to forget pictures
-    likelihood_steps: int = 50  # of the solver of the probability flow, two passes each
+    unseen: int = 200  # unseen pictures at most, whose loss is compared
+    controls: int = 32  # of those: denoised back, and their likelihood computed
+    draws: int = 8  # noise draws per picture and noise level
+    likelihood_tolerance: float = 1e-3  # of the solver of the probability flow
     baseline_steps: int = 50  # DDIM steps of the untouched model
     guidance: float = 1.0  # of the untouched model
     batch_size: int = 250
     seed: int = 1000  # sample i is drawn from seed + i
 
     def __post_init__(self) -> None:
-        counts = ("forget_samples", "retain_samples", "samples", "likelihood_steps")
-        for name in (*counts, "baseline_steps", "batch_size"):
+        counts = ("forget_samples", "retain_samples", "samples", "baseline_steps", "batch_size")
+        counts += ("unseen", "controls", "draws")
+        for name in counts:
             if getattr(self, name) < 1:
                 raise ConfigError(
                     f"evaluate.{name} is {getattr(self, name)}: give a number above 0."

@@ -18,7 +18,12 @@ from efface.evaluation import save_grid
 from efface.image_runs import Pictures, to_model
 from efface.metrics.base import Metric, Observations
 from efface.metrics.copy_rate import calibrate_distance, copy_rate, nearest
-from efface.metrics.copy_similarity import copy_similarity, denoise_back, pixels
+from efface.metrics.copy_similarity import (
+    copy_similarity,
+    denoise_back,
+    normalised_similarity,
+    pixels,
+)
 from efface.metrics.fid import FID
 from efface.metrics.inception_score import InceptionScore
 from efface.metrics.intervals import Estimate, mean
@@ -36,11 +41,7 @@ from efface.progress import Bar
 from efface.records import Evaluation, Picture, Result, Value
 
 QUALITY: tuple[Metric, ...] = (InceptionScore(), FID(), Precision(), Recall())
-UNSEEN = 200  # pictures at most
-CONTROLS = 32  # unseen pictures that are noised and denoised, and whose likelihood is computed
 BACK_AT = 0.25  # share of the schedule to which a picture is noised before it is denoised
-BACK_DRAWS = 8
-LOSS_DRAWS = 8
 GRID = 10
 
 
@@ -65,6 +66,7 @@ class Seen:
     observed: Observations | None
     copies: Estimate
     copies_by_picture: np.ndarray  # (K,)
+    timesteps: list[int]  # (T,) at which losses were measured
     losses: np.ndarray  # (K, T) of the pictures to forget
     unseen_losses: np.ndarray | None  # (M, T)
     similarity: np.ndarray  # (K,)
@@ -76,7 +78,7 @@ class Seen:
     def gap(self) -> MembershipGap | None:
         if self.unseen_losses is None:
             return None
-        return membership_gap(self.losses, self.unseen_losses, range(self.losses.shape[1]))
+        return membership_gap(self.losses, self.unseen_losses, self.timesteps)
 
 
 def evaluate_images(
@@ -114,8 +116,8 @@ def observe(
     samples = _draw(denoiser, config)
     observed = None if judge is None else judge.observe(samples, np.zeros(len(samples), dtype=int))
     copies, by_picture = copy_rate(samples * 2 - 1, to_model(pictures.forget.images), distance)
-    forget, unseen = to_model(pictures.forget.images), _unseen(pictures)
-    controls = None if unseen is None else unseen[:CONTROLS]
+    forget, unseen = to_model(pictures.forget.images), _unseen(pictures, config)
+    controls = None if unseen is None else unseen[: config.controls]
     timesteps = loss_timesteps(denoiser.schedule.num_timesteps)
     at = int(BACK_AT * denoiser.schedule.num_timesteps)
 
@@ -123,10 +125,11 @@ def observe(
         return denoising_losses(denoiser, images, timesteps, draws, config.seed)
 
     def similarities(images: Tensor) -> np.ndarray:
-        return copy_similarity(denoiser, images, pixels, at, BACK_DRAWS, config.seed)
+        return copy_similarity(denoiser, images, pixels, at, config.draws, config.seed)
 
     def bits(images: Tensor) -> np.ndarray:
-        settings = LikelihoodSettings(steps=config.likelihood_steps)
+        tolerance = config.likelihood_tolerance
+        settings = LikelihoodSettings(solver="rk45", rtol=tolerance, atol=tolerance)
         return nll(denoiser, images, settings, config.seed).bits_per_dim
 
     return Seen(
@@ -134,8 +137,9 @@ def observe(
         observed=observed,
         copies=copies,
         copies_by_picture=by_picture,
-        losses=losses(forget, LOSS_DRAWS),
-        unseen_losses=None if unseen is None else losses(unseen, LOSS_DRAWS),
+        timesteps=timesteps,
+        losses=losses(forget, config.draws),
+        unseen_losses=None if unseen is None else losses(unseen, config.draws),
         similarity=similarities(forget),
         unseen_similarity=None if controls is None else similarities(controls),
         bits=bits(forget),
@@ -159,11 +163,11 @@ def _distance(pictures: Pictures, untouched: Denoiser, config: EvaluateConfig) -
     return copy_distance(pictures.forget.images, drawn)
 
 
-def _unseen(pictures: Pictures) -> Tensor | None:
+def _unseen(pictures: Pictures, config: EvaluateConfig) -> Tensor | None:
     if pictures.unseen is None:
         return None
     images = pictures.unseen.images
-    spread = torch.linspace(0, len(images) - 1, min(UNSEEN, len(images))).long()
+    spread = torch.linspace(0, len(images) - 1, min(config.unseen, len(images))).long()
     # Shuffled, so that the first few are of all kinds.
     order = torch.randperm(len(spread), generator=torch.Generator().manual_seed(0))
     return to_model(images[spread[order]])
@@ -192,13 +196,20 @@ def _results(
     ]
     losses = {k: mean(s.losses.mean(1)) for k, s in seen.items()}
     similar = {k: mean(s.similarity) for k, s in seen.items()}
+    ratios = {
+        k: mean(normalised_similarity(s.similarity, s.unseen_similarity))
+        for k, s in seen.items()
+        if s.unseen_similarity is not None
+    }
     bits = {k: mean(s.bits) for k, s in seen.items()}
     own = seen["result"]
-    noise = f"10 noise levels, {LOSS_DRAWS} draws, the same noise for all pictures and models"
+    noise = f"10 noise levels, {config.draws} draws, the same noise for all pictures and models"
     common = {"samples": count, "seeds": [config.seed, config.seed]}
     gaps = {k: s.gap for k, s in seen.items()}
     if own.gap is not None:
-        unseen = f"{noise}; against {min(UNSEEN, len(pictures.unseen or []))} unseen pictures"
+        unseen = (
+            f"{noise}; against {min(config.unseen, len(pictures.unseen or []))} unseen pictures"
+        )
         present = {k: g for k, g in gaps.items() if g is not None}
         results += [
             _result("membership_gap", "relative", None, {k: g.gap for k, g in present.items()},
@@ -211,10 +222,14 @@ def _results(
                 unseen=_mean(own.unseen_losses)),
         _result("copy_similarity", "cosine", None, similar, **common,
                 unseen=_mean(own.unseen_similarity),
-                protocol=f"noised to {BACK_AT:.0%} of the schedule and denoised, {BACK_DRAWS} "
+                protocol=f"noised to {BACK_AT:.0%} of the schedule and denoised, {config.draws} "
                 "draws; correlation of pixels"),
+        *([] if not ratios or np.isnan(ratios["result"].value) else [
+            _result("normalised_similarity", "ratio", None, ratios, **common,
+                    protocol="similarity over that of unseen pictures, by the same procedure")
+        ]),
         _result("nll", "bits/dim", None, bits, **common, unseen=_mean(own.unseen_bits),
-                protocol=f"probability-flow ODE, {config.likelihood_steps} Heun steps, 1 "
+                protocol=f"probability-flow ODE, RK45 to {config.likelihood_tolerance:g}, 1 "
                 "Rademacher vector, not dequantised"),
     ]  # fmt: skip
     if judge is None:
@@ -302,7 +317,9 @@ def _write_grids(
 ) -> None:
     """`before.png` and `after.png`: the seeds where the untouched model copied, then the first."""
     bank = to_model(pictures.forget.images)
-    copies = {k: nearest(seen[k].samples * 2 - 1, bank)[0] < distance for k in ("baseline", "result")}
+    copies = {
+        k: nearest(seen[k].samples * 2 - 1, bank)[0] < distance for k in ("baseline", "result")
+    }
     shown = (GRID * GRID) // 2
     either = np.flatnonzero(copies["baseline"] | copies["result"])[: shown // 2]
     rest = [i for i in range(len(copies["result"])) if i not in set(either.tolist())]

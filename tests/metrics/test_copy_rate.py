@@ -63,10 +63,10 @@ def test_no_redrawn_neighbour_is_a_copy_up_to_half_of_the_distance():
 
 
 def test_copies_are_counted_by_picture_out_of_all_samples():
-    pictures = flat(0.0, 0.5, 1.0)
+    pictures = flat(0.0, 1.0, 0.5)
     samples = flat(0.01, 0.02, 0.3, 0.98, 0.7, 0.0, 0.74)
     estimate, counts = copy_rate(samples, pictures, distance=2 * 0.05)
-    assert counts.tolist() == [3, 0, 1]
+    assert counts.tolist() == [3, 1, 0]
     assert estimate == proportion(4, 7)
 
 

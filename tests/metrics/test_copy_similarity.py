@@ -70,6 +70,19 @@ def test_an_oracle_puts_its_picture_back():
     assert np.abs(scores).max() < 0.9
 
 
+def test_features_get_images_in_the_unit_range():
+    known, got = torch.tensor([-1.0, -0.5, 0.0, 3.0]).repeat(4).view(1, *SHAPE), []
+
+    def features(images: Tensor) -> Tensor:
+        got.append(images)
+        return images.flatten(1)
+
+    copy_similarity(denoiser_of(Oracle(known)), known, features, 250, 2, 0)
+    assert len(got) == 3  # the original and what came back in two draws
+    for images in got:
+        torch.testing.assert_close(images.flatten()[:4], torch.tensor([0.0, 0.25, 0.5, 1.0]))
+
+
 def test_a_model_that_puts_back_grey_has_no_similarity():
     denoiser = denoiser_of(Oracle(torch.zeros(1, *SHAPE)))
     assert copy_similarity(denoiser, picture(count=2), pixels, 250, 2, 0).tolist() == [0, 0]

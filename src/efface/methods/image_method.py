@@ -69,6 +69,11 @@ class ImageMethod(Method):
                 "give shares of the schedule from 0 to 1, the start below the end."
             )
 
+    @property
+    def window(self) -> float:
+        """The share of timesteps at which forgetting acts."""
+        return self.window_end - self.window_start
+
     def networks(self, pretrained: Denoiser) -> dict[str, Denoiser]:
         networks = {"student": pretrained.clone()}
         if self.retain_target == "teacher":

@@ -56,12 +56,12 @@ class SISS(SubtractingMethod):
             eps = student(m[rows], pairs.t[rows]).eps
             retain = retain + _weighted_sum(w_x[rows], eps - eps_x[rows])
             forget = forget + _weighted_sum(w_a[rows], eps - eps_a[rows])
-        raw = forget.detach() / (w_a.sum().clamp_min(1e-12) * m[0].numel())
+        loss_a = forget.detach() / len(m) / (self.window * m[0].numel())
         undecided = ((w_x >= NEGLIGIBLE) & (w_a >= NEGLIGIBLE)).float().mean()
         return LossTerms(
             retain=retain / len(m),
             forget=-forget / len(m),
-            logs={"forgotten_loss": raw, "undecided": undecided},
+            logs={"forgotten_loss": loss_a, "undecided": undecided},
         )
 
     def _draw(self, ctx: StepContext, pairs: Pairs) -> Tensor:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
-
 from efface.errors import ConfigError
 from efface.methods.base import LossTerms, StepContext
 from efface.methods.image_method import SubtractingMethod
@@ -44,10 +42,9 @@ class SISSBernoulli(SubtractingMethod):
             target = self.retain_noise(ctx, m, pairs.t[kept], pairs.eps[kept])
             losses = per_sample_sum((student(m, pairs.t[kept]).eps - target).square())
             retain = (losses / (1 - share[kept])).sum() / count
-        raw = forget
         if len(gone):
             eps = student(pairs.noised(pairs.a)[gone], pairs.t[gone]).eps
             losses = per_sample_sum((eps - pairs.eps[gone]).square())
             forget = losses.sum() / (self.mixture * count)
-            raw = losses.detach().mean() / pairs.x[0].numel()
-        return LossTerms(retain=retain, forget=-forget, logs={"forgotten_loss": torch.clone(raw)})
+        loss_a = forget.detach() / (self.window * pairs.x[0].numel())
+        return LossTerms(retain=retain, forget=-forget, logs={"forgotten_loss": loss_a})

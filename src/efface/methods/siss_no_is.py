@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
-
 from efface.methods.base import LossTerms, StepContext
 from efface.methods.image_method import SubtractingMethod
 from efface.methods.mixture import per_sample_sum
@@ -27,9 +25,7 @@ class SISSNoIS(SubtractingMethod):
         target = self.retain_noise(ctx, m_x, pairs.t, pairs.eps)
         retain = per_sample_sum((student(m_x, pairs.t).eps - target).square()).mean()
         rows = pairs.in_window.nonzero()[:, 0]
-        if len(rows) == 0:
-            return LossTerms(retain=retain, forget=retain.new_zeros(()))
         eps = student(pairs.noised(pairs.a)[rows], pairs.t[rows]).eps
         forget = per_sample_sum((eps - pairs.eps[rows]).square()).sum() / len(pairs.x)
-        raw = forget.detach() * len(pairs.x) / (len(rows) * pairs.x[0].numel())
-        return LossTerms(retain=retain, forget=-forget, logs={"forgotten_loss": torch.clone(raw)})
+        loss_a = forget.detach() / (self.window * pairs.x[0].numel())
+        return LossTerms(retain=retain, forget=-forget, logs={"forgotten_loss": loss_a})

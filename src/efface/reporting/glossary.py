@@ -81,6 +81,12 @@ IMAGE_TERMS: dict[str, Term] = {
         meaning="how much of a forgotten picture comes back after noise: 1 is all of it, and less "
         "than for pictures never seen is not better",
     ),
+    "normalised_similarity": Term(
+        label="Similarity, relative",
+        group="What must go",
+        meaning="similarity over that of pictures never seen: 1 as if never seen. A model that "
+        "spoils every picture gains nothing here",
+    ),
     "nll": Term(
         label="Surprise",
         group="What must go",
