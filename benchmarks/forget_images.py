@@ -1,7 +1,7 @@
 """Forgets a picture with several methods and seeds, and compares the results with a recipe's bars.
 
     python benchmarks/forget_images.py zoo:digits-symbol recipes/digits-siss.toml \
-        --images src/efface/zoo/symbol --retain digits --unseen digits \
+        --images zoo:symbol --retain digits --unseen digits \
         --retrained zoo:digits-retrained --seed 0 --seed 1 --seed 2 --out benchmarks/results/x.json
 
 With --variant NAME:k=v,k=v (repeatable) every variant is run with every seed; "retain=generate"

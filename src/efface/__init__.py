@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from efface.recipes import train
     from efface.reporting import write_report as report
     from efface.requests import Distil, ForgetClass, ForgetImages
-    from efface.triage import triage
     from efface.runs import evaluate, forget
+    from efface.triaging import triage
 
 __version__ = "0.1.0"
 __all__ = [
@@ -42,7 +42,7 @@ _HOMES = {
     "evaluate": ("efface.runs", "evaluate"),
     "forget": ("efface.runs", "forget"),
     "train": ("efface.recipes", "train"),
-    "triage": ("efface.triage", "triage"),
+    "triage": ("efface.triaging", "triage"),
 }
 
 

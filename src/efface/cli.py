@@ -144,7 +144,7 @@ def triage(
     """Has the model memorised these pictures at all?"""
     from rich.table import Table
 
-    from efface.triage import triage as examine_pictures
+    from efface.triaging import triage as examine_pictures
 
     found = examine_pictures(model, images, unseen, out, changes)
     table = Table("picture", "verdict", "loss", "p", "similarity", "p", "copies", box=None)

@@ -13,6 +13,7 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from efface.diffusion.model_folder import ZOO
 from efface.errors import DataError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
@@ -65,12 +66,16 @@ class ImageSet:
 def load_images(source: str, split: str = "train", size: int | None = None) -> ImageSet:
     """Read `digits`, an image folder (labels from its subfolders) or a parquet file.
 
+    `zoo:NAME` is a folder of images that ships with efface, as zoo:symbol.
+
     `split` is `train` or `test` and matters for `digits` alone. `size` resizes to squares, needed
     where a folder's images differ in size. Raises DataError.
     """
     if source == "digits":
         return _digits(split)
     path = Path(source)
+    if source.startswith("zoo:") and source.removeprefix("zoo:").isalnum():
+        path = ZOO / source.removeprefix("zoo:")
     if path.is_dir():
         return _image_folder(path, size)
     if path.suffix == ".parquet" and path.is_file():
