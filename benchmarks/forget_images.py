@@ -67,7 +67,8 @@ def parse_variant(text: str) -> tuple[str, list[str]]:
 def one_run(
     arguments: argparse.Namespace, variant: str, changes: list[str], seed: int
 ) -> dict[str, Any]:
-    options = dict(change.split("=", 1) for change in changes if "." not in change.split("=")[0])
+    plain = [change for change in changes if "." not in change.split("=")[0]]
+    options: dict[str, str] = dict(change.split("=", 1) for change in plain)  # pyright: ignore
     changes = [change for change in changes if "." in change.split("=")[0]]
     slug = "".join(c if c.isalnum() else "-" for c in variant)
     out = arguments.runs / f"{arguments.recipe.stem}-{slug}-seed{seed}"

@@ -130,7 +130,8 @@ def make_source(
     else:
         retain = pictures.retain.images
         if prior is None:
-            prior = len(pictures.forget) / (len(pictures.forget) + len(retain))
+            copies = len(pictures.forget) + pictures.notes["exact_duplicates"]
+            prior = copies / (copies + len(retain))
     method, config = settings.method, settings.train
     source = PairSource(
         bank=ImageBank(

@@ -246,3 +246,16 @@ def test_stratified_arms_hold_their_share() -> None:
 def test_a_mixture_outside_0_to_1_is_refused(share: float) -> None:
     with pytest.raises(ConfigError, match="give lambda from 0 to 1"):
         SISS(mixture=share)
+
+
+@pytest.mark.parametrize("method", [SISS(), SISSNoIS(), SISSBernoulli()])
+def test_a_batch_outside_the_window_keeps_and_forgets_nothing(
+    method: Method, tiny_unet: Make
+) -> None:
+    denoiser = tiny_unet(conditional=False)
+    x, a = digits(4)
+    outside = replace(method, window_start=0.9999, window_end=1.0)  # pyright: ignore
+    terms = outside.loss("student", context(denoiser, x, a))
+    assert terms.forget is not None
+    assert float(terms.forget) == 0.0
+    assert torch.isfinite(terms.retain)

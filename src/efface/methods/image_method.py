@@ -49,8 +49,7 @@ class ImageMethod(Method):
     retain_target: Literal["noise", "teacher"] = "noise"
     window_start: float = 0.0
     window_end: float = 1.0
-    forget_share: float = 1.0
-
+    forget_share: ClassVar[float] = 1.0  # rows come in pairs
     needs: ClassVar[frozenset[Need]] = frozenset({"retain_images", "forget_images"})
     train_defaults: ClassVar[Mapping[str, Any]] = {
         "learning_rate": 5e-5,

@@ -46,8 +46,10 @@ def log_kernels(m: Tensor, images: Tensor, levels: tuple[Tensor, Tensor]) -> Ten
     """Log q(m_i | y_j) up to a number that depends on i alone: (B, ...), (N, ...) -> (B, N)."""
     alpha, sigma = (level.flatten(1) for level in levels)
     flat, bank = m.flatten(1), images.flatten(1)
+    with torch.autocast(m.device.type, enabled=False):
+        products = flat @ bank.T
     # |m - alpha y|^2 without |m|^2, which is the same for every y.
-    distances = alpha.square() * bank.square().sum(1) - 2 * alpha * (flat @ bank.T)
+    distances = alpha.square() * bank.square().sum(1) - 2 * alpha * products
     return -distances / (2 * sigma.square())
 
 

@@ -50,7 +50,7 @@ class PosteriorSubtraction(ImageMethod):
     """
 
     tau: float = 0.8
-    forget_share: float = 0.25
+    forget_share: float = 0.25  # pyright: ignore[reportIncompatibleVariableOverride]
 
     summary: ClassVar[str] = "regresses the prediction of the model that never saw the images"
     train_defaults: ClassVar[Mapping[str, Any]] = {

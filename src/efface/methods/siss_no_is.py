@@ -25,7 +25,9 @@ class SISSNoIS(SubtractingMethod):
         target = self.retain_noise(ctx, m_x, pairs.t, pairs.eps)
         retain = per_sample_sum((student(m_x, pairs.t).eps - target).square()).mean()
         rows = pairs.in_window.nonzero()[:, 0]
-        eps = student(pairs.noised(pairs.a)[rows], pairs.t[rows]).eps
-        forget = per_sample_sum((eps - pairs.eps[rows]).square()).sum() / len(pairs.x)
+        forget = retain.new_zeros(())
+        if len(rows):
+            eps = student(pairs.noised(pairs.a)[rows], pairs.t[rows]).eps
+            forget = per_sample_sum((eps - pairs.eps[rows]).square()).sum() / len(pairs.x)
         loss_a = forget.detach() / (self.window * pairs.x[0].numel())
         return LossTerms(retain=retain, forget=-forget, logs={"forgotten_loss": loss_a})

@@ -37,7 +37,7 @@ class GradientPair:
     def combine(
         self, rule: GradientRule, logs: Mapping[str, float], accelerator: Accelerator
     ) -> dict[str, float]:
-        """Write g_retain + c g_forget into `.grad`; returns norms, angle and c for the log."""
+        """Write g_retain + c g_forget into `.grad`; returns both norms and c for the log."""
         retain = [_present(p.grad, p) for p in self._parameters]
         forget = [_present(g, p) for g, p in zip(self._forget, self._parameters, strict=True)]
         if accelerator.num_processes > 1:
