@@ -82,7 +82,7 @@ def one_run(
             arguments.model,
             efface.ForgetImages(
                 images=arguments.images,
-                retain=options.get("retain", arguments.retain),
+                retain=options.get("retain") or str(arguments.retain),
                 unseen=arguments.unseen,
             ),
             out,

@@ -28,7 +28,7 @@ from efface.training.trainer import Trainer
 
 GENERATED_SEED = 9_000_000  # away from the seeds of training and evaluation
 STOP_SEED = 8_000_000
-STOP_IMAGES = 16  # fewer pictures than this get more noise draws each
+STOP_DRAWS = 4  # noises per level
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -176,10 +176,9 @@ def image_trainer(
 
 
 def _mean_loss(student: Denoiser, images: Tensor) -> float:
-    """Mean denoising loss of images in model space, more noise draws where there are few."""
-    timesteps = loss_timesteps(student.schedule.num_timesteps)
-    draws = max(1, STOP_IMAGES // len(images))
-    return float(denoising_losses(student, images, timesteps, draws, STOP_SEED, quiet=True).mean())
+    """Mean denoising loss of images in model space, the same noise for all of them."""
+    at = loss_timesteps(student.schedule.num_timesteps)
+    return float(denoising_losses(student, images, at, STOP_DRAWS, STOP_SEED, quiet=True).mean())
 
 
 def to_model(images: Tensor) -> Tensor:
