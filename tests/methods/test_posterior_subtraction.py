@@ -123,3 +123,14 @@ def test_rows_above_tau_are_left_out() -> None:
 def test_a_tau_that_is_no_share_is_refused(tau: float) -> None:
     with pytest.raises(ConfigError, match="between 0 and 1"):
         PosteriorSubtraction(tau=tau)
+
+
+def test_rows_above_tau_can_be_pointed_at_the_retained_images() -> None:
+    bank, teacher = world()
+    never = exact(bank.retain, torch.full((6,), 1 / 6))
+    method = PosteriorSubtraction(above_tau="neighbours", neighbours_from=0.0)
+    terms = method.loss("student", context(bank, teacher, never))
+    assert terms.forget is not None
+    assert float(terms.logs["left_out"]) == 0
+    # Here the retained images are all there is, so that the fixed point stays the same.
+    assert float(terms.total.detach()) < 1e-4

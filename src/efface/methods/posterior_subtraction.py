@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ from efface.diffusion.denoiser import Denoiser
 from efface.errors import ConfigError
 from efface.methods.base import LossTerms, StepContext
 from efface.methods.image_method import ImageMethod, bank_of, images
-from efface.methods.mixture import log_kernels, per_sample_sum
+from efface.methods.mixture import log_kernels, per_sample_sum, posterior_mean
 
 
 def posterior_shares(m: Tensor, bank: ImageBank, levels: tuple[Tensor, Tensor]) -> Tensor:
@@ -45,11 +45,14 @@ class PosteriorSubtraction(ImageMethod):
     D = (1 - w) D_R + w a, with w their posterior share at the noisy sample; D_R is what the model
     that never saw them would predict. q(m|a) is known in closed form and p_R(m) is a kernel
     estimate over retained images, real or drawn by the model. Rows with w above `tau` are left
-    out. No ascent, no strength to set: the loss has a fixed point and is 0 there. Derived in
-    docs/posterior-subtraction.md; this project's own.
+    out, or, with `above_tau` "neighbours", regress the posterior mean over the retained images at
+    timesteps from `neighbours_from` of the schedule on. No ascent, no strength to set: the loss
+    has a fixed point and is 0 there. Derived in docs/posterior-subtraction.md; this project's own.
     """
 
     tau: float = 0.8
+    above_tau: Literal["skip", "neighbours"] = "skip"
+    neighbours_from: float = 0.4
     forget_share: float = 0.25  # pyright: ignore[reportIncompatibleVariableOverride]
 
     summary: ClassVar[str] = "regresses the prediction of the model that never saw the images"
@@ -60,6 +63,10 @@ class PosteriorSubtraction(ImageMethod):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if not 0 <= self.neighbours_from <= 1:
+            raise ConfigError(
+                f"neighbours_from {self.neighbours_from} is no share of the schedule: give 0 to 1."
+            )
         if not 0 < self.tau < 1:
             raise ConfigError(f"tau {self.tau} is no share below 1: give one between 0 and 1.")
 
@@ -76,10 +83,15 @@ class PosteriorSubtraction(ImageMethod):
         alpha, sigma = schedule.levels(t, m)
         shares = posterior_shares(m, bank, (alpha, sigma))
         shares = shares * self.inside_window(t, schedule.num_timesteps)[:, None]
-        rows = (shares.sum(1) < self.tau).nonzero()[:, 0]
+        below = shares.sum(1) < self.tau
+        rows = below.nonzero()[:, 0]
         with torch.no_grad():
-            mean = teacher(m[rows], t[rows]).x0
-            target = subtract(mean, shares[rows], bank.forget)
+            target = subtract(teacher(m[rows], t[rows]).x0, shares[rows], bank.forget)
+            if self.above_tau == "neighbours":
+                above = ~below & (t >= self.neighbours_from * schedule.num_timesteps)
+                more = above.nonzero()[:, 0]
+                near = posterior_mean(m[more], bank.retain, schedule.levels(t[more], m))
+                rows, target = torch.cat([rows, more]), torch.cat([target, near])
             eps_r = (m[rows] - alpha[rows] * target) / sigma[rows]
         losses = m.new_zeros(len(m)).index_add(
             0, rows, per_sample_sum((student(m[rows], t[rows]).eps - eps_r).square())
