@@ -13,6 +13,7 @@ from efface.data.images import load_images
 from efface.diffusion.denoiser import ClassDenoiser, UnconditionalDenoiser
 from efface.errors import ConfigError, DataError
 from efface.metrics.judge import load_judge
+from efface.metrics.membership_gap import denoising_losses, loss_timesteps, membership_gap
 from efface.recipes import make_judge, train
 from efface.records import read_record
 
@@ -133,3 +134,18 @@ def test_the_shipped_pipeline_is_the_one_that_is_written() -> None:
     source = Path(efface.__file__).parent
     shipped = source / "zoo" / "digits" / "pipeline.py"
     assert shipped.read_bytes() == (source / "diffusion" / "class_pipeline.py").read_bytes()
+
+
+def test_the_shipped_symbol_is_known_to_one_model_and_not_to_its_twin() -> None:
+    symbol, unseen = load_images("zoo:symbol"), load_images("digits", "test")
+    x, others = (i.images[:40].float() / 127.5 - 1 for i in (symbol, unseen))
+    gaps = {}
+    for name in ("digits-symbol", "digits-retrained"):
+        model = efface.load(f"zoo:{name}")
+        at = loss_timesteps(model.schedule.num_timesteps)
+        losses = [denoising_losses(model, images, at, 1, 0) for images in (x, others)]
+        gaps[name] = membership_gap(losses[0], losses[1], at).gap
+        folder = Path(efface.__file__).parent / "zoo" / name
+        assert all(p.stat().st_size < 2_000_000 for p in folder.rglob("*") if p.is_file())
+    assert gaps["digits-symbol"].low > 0.5
+    assert gaps["digits-retrained"].high < 0

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from rich.console import Console
 from torch import Tensor
 
 from efface.config import ImagesConfig, Settings
@@ -28,6 +29,10 @@ from efface.training.trainer import Trainer
 
 GENERATED_SEED = 9_000_000  # away from the seeds of training and evaluation
 STOP_SEED = 8_000_000
+NOT_KNOWN = (
+    "efface: the model knows these pictures no better than ones it has never seen, so there may be "
+    "nothing to forget: ask `efface triage` first."
+)
 STOP_DRAWS = 4  # noises per level
 
 
@@ -164,6 +169,12 @@ def image_trainer(
     if config.guard_every:
         sampler = method.sampler(denoiser)
         trainer.guard = CollapseGuard(denoiser, sampler, None, GUARD_SEED, config.guard_tolerance)
+    if pictures.unseen is not None:
+        unseen = to_model(pictures.unseen.images).to(accelerator.device)
+        known = UnseenStopper(_mean_loss, source.bank.forget, unseen).check(denoiser) is None
+        notes["known_better_than_unseen"] = known
+        if not known and accelerator.is_main_process:
+            Console(stderr=True).print(NOT_KNOWN, soft_wrap=True)
     if config.stop_every:
         if pictures.unseen is None:
             raise ConfigError(

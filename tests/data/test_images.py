@@ -254,3 +254,15 @@ def test_pooling_averages_squares_of_pixels():
     assert pooled.images.tolist() == [[[[4, 10]]]]
     assert pooled.images.dtype == torch.uint8
     assert pooled.mean_pooled(1) is pooled
+
+
+def test_rows_can_be_named_after_a_hash() -> None:
+    digits = load_images("digits", "test")
+    some = load_images("digits#1,3-5", "test")
+    assert torch.equal(some.images, digits.images[[1, 3, 4, 5]])
+
+
+@pytest.mark.parametrize("rows", ["x", "", "1-", "-1", "5-3", "450", "0-450", "1.5"])
+def test_rows_that_are_none_are_refused(rows: str) -> None:
+    with pytest.raises(DataError, match="row"):
+        load_images(f"digits#{rows}", "test")

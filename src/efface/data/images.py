@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -66,13 +67,18 @@ class ImageSet:
 def load_images(source: str, split: str = "train", size: int | None = None) -> ImageSet:
     """Read `digits`, an image folder (labels from its subfolders) or a parquet file.
 
-    `zoo:NAME` is a folder of images that ships with efface, as zoo:symbol.
+    `zoo:NAME` is a folder of images that ships with efface, as zoo:symbol. "#" and row numbers
+    from 0, as in FILE.parquet#1 or FILE.parquet#0-8399,8500, take those alone.
 
     `split` is `train` or `test` and matters for `digits` alone. `size` resizes to squares, needed
     where a folder's images differ in size. Raises DataError.
     """
     if source == "digits":
         return _digits(split)
+    before, mark, rows = source.rpartition("#")
+    if mark and not Path(source).exists():
+        images = load_images(before, split, size)
+        return images.select(_rows(rows, len(images), source))
     path = Path(source)
     if source.startswith("zoo:") and source.removeprefix("zoo:").isalnum():
         path = ZOO / source.removeprefix("zoo:")
@@ -81,6 +87,24 @@ def load_images(source: str, split: str = "train", size: int | None = None) -> I
     if path.suffix == ".parquet" and path.is_file():
         return _parquet(path, size)
     raise DataError(f"no images at {source}: give 'digits', a folder of images or a .parquet file.")
+
+
+def _rows(text: str, count: int, source: str) -> Tensor:
+    """Row numbers out of "3,10-20"; DataError for what is no such list or not there."""
+    numbers: list[int] = []
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        if re.fullmatch(r"[0-9]{1,9}(-[0-9]{1,9})?", part) is None:
+            raise DataError(
+                f"{source} ends in {text!r}, which names no rows: write numbers and ranges, as "
+                "#1 or #0-99,250."
+            )
+        if int(last or first) >= count:
+            raise DataError(f"{source} names row {last or first}: there are rows 0 to {count - 1}.")
+        numbers += range(int(first), int(last or first) + 1)
+    if not numbers:
+        raise DataError(f"{source} names no row: a range goes from the smaller to the larger.")
+    return torch.tensor(numbers)
 
 
 def _digits(split: str) -> ImageSet:
