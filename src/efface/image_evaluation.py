@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from efface.config import EvaluateConfig
-from efface.data.split import copy_distance
+from efface.data.split import copy_distance, pixel_hash
 from efface.diffusion.denoiser import Denoiser
-from efface.diffusion.sampling import MultiStep, Sampler, draw_images
-from efface.evaluation import save_grid
+from efface.diffusion.sampling import MultiStep, draw_images
 from efface.image_runs import Pictures, to_model
+from efface.image_sheets import write_comparison, write_strips
 from efface.metrics.base import Metric, Observations
-from efface.metrics.copy_rate import calibrate_distance, copy_rate, nearest
+from efface.metrics.copy_rate import calibrate_distance, copy_rate
 from efface.metrics.copy_similarity import (
     copy_similarity,
-    denoise_back,
     normalised_similarity,
     pixels,
 )
@@ -42,7 +41,6 @@ from efface.records import Evaluation, Picture, Result, Value
 
 QUALITY: tuple[Metric, ...] = (InceptionScore(), FID(), Precision(), Recall())
 BACK_AT = 0.25  # share of the schedule to which a picture is noised before it is denoised
-GRID = 10
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -84,7 +82,6 @@ class Seen:
 def evaluate_images(
     subjects: ImageSubjects,
     pictures: Pictures,
-    sampler: Sampler,
     config: EvaluateConfig,
     judge: Judge | None,
     folder: Path,
@@ -96,8 +93,12 @@ def evaluate_images(
         for name, denoiser in subjects.named().items()
     }
     folder.mkdir(parents=True, exist_ok=True)
-    _write_grids(folder, seen, pictures, distance, config)
-    _write_pictures(folder, subjects, pictures, config)
+    bank = to_model(pictures.forget.images)
+    samples = {name: model.samples for name, model in seen.items()}
+    described = MultiStep(config.baseline_steps).describe()
+    write_comparison(folder, samples["baseline"], samples["result"], bank, distance, described)
+    models = (subjects.untouched, subjects.result)
+    write_strips(folder, models, bank, int(BACK_AT * models[0].schedule.num_timesteps), config.seed)
     return Evaluation(
         results=_results(seen, pictures, distance, config, judge),
         judge=None if judge is None else judge.reported(),
@@ -232,21 +233,35 @@ def _results(
                 protocol=f"probability-flow ODE, RK45 to {config.likelihood_tolerance:g}, 1 "
                 "Rademacher vector, not dequantised"),
     ]  # fmt: skip
-    if judge is None:
-        return results
-    reference = judge.reference
+    if judge is not None:
+        results += _quality(seen, judge, drawn, {"samples": config.samples, "seeds": first})
+    return results
+
+
+def _quality(
+    seen: dict[str, Seen], judge: Judge, drawn: str, common: dict[str, Any]
+) -> list[Result]:
+    """How good the samples are, whatever they show."""
+    results = []
     for metric in QUALITY:
         values = {
-            k: metric.compute(s.observed, [], reference)
-            for k, s in seen.items() if s.observed is not None
-        }  # fmt: skip
+            name: metric.compute(model.observed, [], judge.reference)
+            for name, model in seen.items()
+            if model.observed is not None
+        }
         protocol = f"{drawn}; judge: {judge.name}"
         if metric.needs_reference:
-            protocol += f", features against {len(reference)} real training images"
+            protocol += f", features against {len(judge.reference)} real training images"
         results.append(
-            _result(metric.name, metric.unit, metric.higher_is_better, values,
-                    samples=config.samples, seeds=first, protocol=protocol)
-        )  # fmt: skip
+            _result(
+                metric.name,
+                metric.unit,
+                metric.higher_is_better,
+                values,
+                protocol=protocol,
+                **common,
+            )
+        )
     return results
 
 
@@ -290,8 +305,6 @@ def _value(estimate: Estimate) -> Value:
 
 
 def _rows(seen: dict[str, Seen], pictures: Pictures) -> list[Picture]:
-    from efface.data.split import pixel_hash
-
     own, before = seen["result"], seen["baseline"]
     return [
         Picture(
@@ -306,52 +319,3 @@ def _rows(seen: dict[str, Seen], pictures: Pictures) -> list[Picture]:
         )
         for i, name in enumerate(pictures.forget.names)
     ]
-
-
-def _write_grids(
-    folder: Path,
-    seen: dict[str, Seen],
-    pictures: Pictures,
-    distance: float,
-    config: EvaluateConfig,
-) -> None:
-    """`before.png` and `after.png`: the seeds where the untouched model copied, then the first."""
-    bank = to_model(pictures.forget.images)
-    copies = {
-        k: nearest(seen[k].samples * 2 - 1, bank)[0] < distance for k in ("baseline", "result")
-    }
-    shown = (GRID * GRID) // 2
-    either = np.flatnonzero(copies["baseline"] | copies["result"])[: shown // 2]
-    rest = [i for i in range(len(copies["result"])) if i not in set(either.tolist())]
-    order = [*either.tolist(), *rest][:shown]
-    for name, key in (("before", "baseline"), ("after", "result")):
-        save_grid(seen[key].samples[order], GRID, folder / f"{name}.png")
-    described = MultiStep(config.baseline_steps).describe()
-    grid = {
-        "kind": "images",
-        "rows": -(-len(order) // GRID),
-        "columns": GRID,
-        "labels": [],
-        "names": [],
-        "forgotten": [],
-        "tile": bank.shape[-1],
-        "before": described,
-        "after": described,
-        "copies_before": [n for n, i in enumerate(order) if copies["baseline"][i]],
-        "copies_after": [n for n, i in enumerate(order) if copies["result"][i]],
-    }
-    (folder / "grid.json").write_text(json.dumps(grid, indent=2) + "\n", encoding="utf-8")
-
-
-def _write_pictures(
-    folder: Path, subjects: ImageSubjects, pictures: Pictures, config: EvaluateConfig
-) -> None:
-    """`pictures.png`: each picture, and what both models make of it noised and denoised."""
-    forget = to_model(pictures.forget.images[:GRID])
-    at = int(BACK_AT * subjects.untouched.schedule.num_timesteps)
-    back = [
-        denoise_back(denoiser, forget, at, 1, config.seed)[:, 0].clamp(-1, 1)
-        for denoiser in (subjects.untouched, subjects.result)
-    ]
-    rows = torch.stack([forget, *back], 1).flatten(0, 1)
-    save_grid(rows.add(1).div(2), 3, folder / "pictures.png")

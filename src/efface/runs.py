@@ -154,7 +154,6 @@ def evaluate(
         evaluation = evaluate_images(
             ImageSubjects(result=output, untouched=untouched, retrained=other),
             pictures,
-            sampler,
             config,
             judged,
             run / "samples",

@@ -1,0 +1,60 @@
+"""The pictures of a report about forgotten pictures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from efface.diffusion.denoiser import Denoiser
+from efface.evaluation import save_grid
+from efface.metrics.copy_rate import nearest
+from efface.metrics.copy_similarity import denoise_back
+
+COLUMNS, ROWS = 10, 5
+PICTURES = 10
+
+
+def write_comparison(
+    folder: Path, before: Tensor, after: Tensor, pictures: Tensor, distance: float, described: str
+) -> None:
+    """`before.png`, `after.png` and `grid.json`: samples (N, C, H, W) in [0, 1] of the same seeds.
+
+    Up to half of the places go to seeds at which either model copied one of `pictures` (K, ...) in
+    model space; the first of the others follow.
+    """
+    copies = [nearest(samples * 2 - 1, pictures)[0] < distance for samples in (before, after)]
+    shown = COLUMNS * ROWS
+    either = np.flatnonzero(copies[0] | copies[1])[: shown // 2].tolist()
+    rest = [i for i in range(len(before)) if i not in set(either)]
+    order = [*either, *rest][:shown]
+    for name, samples in (("before", before), ("after", after)):
+        save_grid(samples[order], COLUMNS, folder / f"{name}.png")
+    grid = {
+        "kind": "images",
+        "rows": -(-len(order) // COLUMNS),
+        "columns": COLUMNS,
+        "labels": [],
+        "names": [],
+        "forgotten": [],
+        "tile": pictures.shape[-1],
+        "before": described,
+        "after": described,
+        "copies_before": [n for n, i in enumerate(order) if copies[0][i]],
+        "copies_after": [n for n, i in enumerate(order) if copies[1][i]],
+    }
+    (folder / "grid.json").write_text(json.dumps(grid, indent=2) + "\n", encoding="utf-8")
+
+
+def write_strips(
+    folder: Path, models: Sequence[Denoiser], pictures: Tensor, t: int, seed: int
+) -> None:
+    """`pictures.png`: each picture, and what every model makes of it noised to `t` and denoised."""
+    shown = pictures[:PICTURES]
+    back = [denoise_back(model, shown, t, 1, seed)[:, 0].clamp(-1, 1) for model in models]
+    rows = torch.stack([shown, *back], 1).flatten(0, 1)
+    save_grid(rows.add(1).div(2), 1 + len(models), folder / "pictures.png")
