@@ -120,7 +120,7 @@ def test_changes_are_read_as_toml_or_as_text(change, value):
         ),
         ("train.steps=2020-01-01", r"train.steps is '2020-01-01': input should be a valid int"),
         ("method.name=5", r"method.name is 5: give the name of a method"),
-        ("method.name=nothing", r"method 'nothing' is unknown: there is denoising, sfd"),
+        ("method.name=nothing", r"method 'nothing' is unknown: there is denoising, "),
         ("train.steps=0", r"train.steps is 0: give a number above 0"),
         ("evaluate.forget_samples=0", r"evaluate.forget_samples is 0"),
     ],
