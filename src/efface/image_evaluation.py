@@ -60,7 +60,6 @@ class ImageSubjects:
 class Seen:
     """All that was measured of one model."""
 
-    samples: Tensor  # (N, C, H, W) in [0, 1]
     observed: Observations | None
     copies: Estimate
     copies_by_picture: np.ndarray  # (K,)
@@ -87,16 +86,17 @@ def evaluate_images(
     folder: Path,
 ) -> Evaluation:
     """Measure all models by one protocol; writes the pictures of the report into `folder`."""
-    distance = _distance(pictures, subjects.untouched, config)
+    samples = {name: _draw(denoiser, config) for name, denoiser in subjects.named().items()}
+    distance = _distance(pictures, samples["baseline"])
     seen = {
-        name: observe(denoiser, pictures, distance, config, judge)
+        name: observe(denoiser, samples[name], pictures, distance, config, judge)
         for name, denoiser in subjects.named().items()
     }
     folder.mkdir(parents=True, exist_ok=True)
     bank = to_model(pictures.forget.images)
-    samples = {name: model.samples for name, model in seen.items()}
     described = MultiStep(config.baseline_steps).describe()
-    write_comparison(folder, samples["baseline"], samples["result"], bank, distance, described)
+    shown = (samples["baseline"], samples["result"])
+    write_comparison(folder, *shown, pictures.forget.images, distance, described)
     models = (subjects.untouched, subjects.result)
     write_strips(folder, models, bank, int(BACK_AT * models[0].schedule.num_timesteps), config.seed)
     return Evaluation(
@@ -108,15 +108,15 @@ def evaluate_images(
 
 def observe(
     denoiser: Denoiser,
+    samples: Tensor,
     pictures: Pictures,
     distance: float,
     config: EvaluateConfig,
     judge: Judge | None,
 ) -> Seen:
-    """Draw samples once; look at the pictures to forget and at unseen ones in the same way."""
-    samples = _draw(denoiser, config)
+    """Look at a model's samples, and at the pictures to forget and unseen ones in the same way."""
     observed = None if judge is None else judge.observe(samples, np.zeros(len(samples), dtype=int))
-    copies, by_picture = copy_rate(samples * 2 - 1, to_model(pictures.forget.images), distance)
+    copies, by_picture = copy_rate(samples, pictures.forget.images, distance)
     forget, unseen = to_model(pictures.forget.images), _unseen(pictures, config)
     controls = None if unseen is None else unseen[: config.controls]
     timesteps = loss_timesteps(denoiser.schedule.num_timesteps)
@@ -134,7 +134,6 @@ def observe(
         return nll(denoiser, images, settings, config.seed).bits_per_dim
 
     return Seen(
-        samples=samples,
         observed=observed,
         copies=copies,
         copies_by_picture=by_picture,
@@ -155,13 +154,12 @@ def _draw(denoiser: Denoiser, config: EvaluateConfig) -> Tensor:
         return draw_images(denoiser, sampler, None, seeds, config.batch_size, on_batch=bar.advance)
 
 
-def _distance(pictures: Pictures, untouched: Denoiser, config: EvaluateConfig) -> float:
-    """How near a copy is, from pictures that are none: unseen, retained, or the model's own."""
+def _distance(pictures: Pictures, untouched: Tensor) -> float:
+    """How near a copy is, from pictures that are none: unseen, retained, or the model's samples."""
     others = pictures.unseen or pictures.retain
     if others is not None:
-        return calibrate_distance(to_model(pictures.forget.images), to_model(others.images))
-    drawn = (_draw(untouched, config) * 255).round().byte()
-    return copy_distance(pictures.forget.images, drawn)
+        return calibrate_distance(pictures.forget.images, others.images)
+    return copy_distance(pictures.forget.images, untouched)
 
 
 def _unseen(pictures: Pictures, config: EvaluateConfig) -> Tensor | None:

@@ -171,18 +171,11 @@ def image_trainer(
         trainer.guard = CollapseGuard(denoiser, sampler, None, GUARD_SEED, config.guard_tolerance)
     if pictures.unseen is not None:
         unseen = to_model(pictures.unseen.images).to(accelerator.device)
-        known = UnseenStopper(_mean_loss, source.bank.forget, unseen).check(denoiser) is None
+        trainer.stopper = UnseenStopper(_mean_loss, source.bank.forget, unseen)
+        known = trainer.stopper.check(denoiser) is None
         notes["known_better_than_unseen"] = known
         if not known and accelerator.is_main_process:
             Console(stderr=True).print(NOT_KNOWN, soft_wrap=True)
-    if config.stop_every:
-        if pictures.unseen is None:
-            raise ConfigError(
-                "train.stop_every stops at the loss of pictures that were never seen: give some "
-                "with --unseen, or set train.stop_every=0."
-            )
-        unseen = to_model(pictures.unseen.images).to(accelerator.device)
-        trainer.stopper = UnseenStopper(_mean_loss, source.bank.forget, unseen)
     return trainer, notes
 
 
@@ -197,8 +190,13 @@ def to_model(images: Tensor) -> Tensor:
     return images.float() / 127.5 - 1
 
 
-def check_method(settings: Settings) -> None:
-    """Raise ConfigError for a method that does not work on pictures."""
+def check_settings(settings: Settings, request: ForgetImages) -> None:
+    """Raise ConfigError for a method that does not work on pictures, or a stop without a goal."""
+    if settings.train.stop_every and request.unseen is None:
+        raise ConfigError(
+            "train.stop_every stops at the loss of pictures that were never seen: give some with "
+            "--unseen, or set train.stop_every=0."
+        )
     if "forget_images" not in settings.method.needs:
         raise ConfigError(
             f"method {settings.method_name!r} does not forget pictures: use one that does, as siss."

@@ -24,10 +24,10 @@ def write_comparison(
 ) -> None:
     """`before.png`, `after.png` and `grid.json`: samples (N, C, H, W) in [0, 1] of the same seeds.
 
-    Up to half of the places go to seeds at which either model copied one of `pictures` (K, ...) in
-    model space; the first of the others follow.
+    Up to half of the places go to seeds at which either model copied one of `pictures` (K, ...);
+    the first of the others follow.
     """
-    copies = [nearest(samples * 2 - 1, pictures)[0] < distance for samples in (before, after)]
+    copies = [nearest(samples, pictures)[0] < distance for samples in (before, after)]
     shown = COLUMNS * ROWS
     either = np.flatnonzero(copies[0] | copies[1])[: shown // 2].tolist()
     rest = [i for i in range(len(before)) if i not in set(either)]
@@ -53,7 +53,10 @@ def write_comparison(
 def write_strips(
     folder: Path, models: Sequence[Denoiser], pictures: Tensor, t: int, seed: int
 ) -> None:
-    """`pictures.png`: each picture, and what every model makes of it noised to `t` and denoised."""
+    """`pictures.png`: each picture, and what every model makes of it noised to `t` and denoised.
+
+    Pictures (K, ...) are in model space.
+    """
     shown = pictures[:PICTURES]
     back = [denoise_back(model, shown, t, 1, seed)[:, 0].clamp(-1, 1) for model in models]
     rows = torch.stack([shown, *back], 1).flatten(0, 1)

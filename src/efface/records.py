@@ -41,6 +41,7 @@ class Result(BaseModel):
     baseline_one_step: Value | None = None  # for context: the untouched model asked for one step
     retrained: Value | None = None  # a model that never saw what was to go
     unseen: Value | None = None  # the same figure of pictures that no model here has seen
+    extractor: dict[str, str] | None = None  # name and sha256 of what the figure was seen with
 
 
 class Picture(BaseModel):
@@ -58,6 +59,42 @@ class Picture(BaseModel):
     copies_baseline: int
 
 
+class Point(BaseModel):
+    """A figure at one place of a curve."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    x: float
+    value: float
+    low: float
+    high: float
+
+
+class Curve(BaseModel):
+    """A figure against a threshold or a budget, one line per model."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    x_label: str
+    y_label: str
+    log_x: bool = False
+    lines: dict[str, list[Point]]  # by model: "result", "baseline", "retrained", ...
+    protocol: str
+
+
+class Matrix(BaseModel):
+    """Which labels were seen where others were asked for: shares, one row per asked label."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    labels: list[int]  # of the rows: what was asked for
+    seen: list[int]  # of the columns: what the judge saw
+    shares: dict[str, list[list[float]]]  # by model
+    samples: list[int]  # per row
+    protocol: str
+
+
 class Evaluation(BaseModel):
     """`evaluation.json`."""
 
@@ -67,9 +104,66 @@ class Evaluation(BaseModel):
     results: list[Result]
     judge: dict[str, Any] | None = None
     pictures: list[Picture] = []  # of a request to forget images
+    curves: list[Curve] = []
+    labels_seen: Matrix | None = None
+    change: dict[str, float] = {}  # weights, samples: relative to the untouched model
+    guards: list[str] = []  # names of what went wrong: "no-op", "collapse"
+    key: str | None = None  # digest of models, protocol and seeds that this was measured with
 
     def get(self, metric: str) -> Result | None:
         return next((r for r in self.results if r.metric == metric), None)
+
+
+class Cost(BaseModel):
+    """What it took to bring a share of the forgotten thing back."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    share: float  # of what the untouched model shows, above what a model that never knew it shows
+    budget: float | None  # on the attack's axis; None: not reached within the whole budget
+    images: int | None = None  # pictures that were needed, where the attack takes any
+
+
+class SelfTest(BaseModel):
+    """Whether an attack finds what is known to be there; where it does not, its result is void."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    subject: str  # "the untouched model", "a knowingly weak erasure"
+    passed: bool
+    text: str
+
+
+class AttackResult(BaseModel):
+    """One attack on one run: how much comes back for which budget."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    attack: str
+    curve: Curve  # recovery against budget; lines "result", "baseline", "weak", "retrained"
+    level: float  # what counts as fully back, on the curve's y axis
+    floor: float  # what a model that never knew it shows: the curve's zero
+    costs: dict[str, list[Cost]]  # by line
+    self_tests: list[SelfTest]
+    settings: dict[str, Any]
+    seeds: list[int]
+    seconds: float
+    notes: list[str] = []
+
+    @property
+    def void(self) -> bool:
+        return not all(test.passed for test in self.self_tests)
+
+
+class Attacks(BaseModel):
+    """`attacks.json`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    schema_version: Literal[1] = 1
+    output: dict[str, str]  # weight hashes of the pipeline that was attacked
+    results: list[AttackResult]
+    judge: dict[str, Any] | None = None
 
 
 class RunRecord(BaseModel):
@@ -93,7 +187,8 @@ class RunRecord(BaseModel):
     images_per_second: float | None = None
     output: dict[str, str] = {}  # weight hashes
     guard: list[dict[str, float]] = []
-    note: str | None = None  # the guard's sentence, or why the run stopped early
+    note: str | None = None  # the guard's sentence
+    stopped: str | None = None  # why the run ended before its last step though all was well
     notes: dict[str, Any] = {}  # what was found in the data: duplicates, generated images, prior
 
 
@@ -114,6 +209,13 @@ def read_record(folder: Path) -> RunRecord:
 def read_evaluation(folder: Path) -> Evaluation:
     """The evaluation of a run folder; DataError if there is none."""
     return _read(Evaluation, folder / "evaluation.json", "measure it with `efface evaluate`")
+
+
+def read_attacks(folder: Path) -> Attacks | None:
+    """The attacks on a run, if there were any."""
+    if not (folder / "attacks.json").exists():
+        return None
+    return _read(Attacks, folder / "attacks.json", "make it with `efface attack`")
 
 
 def _read(kind: type[M], path: Path, remedy: str) -> M:

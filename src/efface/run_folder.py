@@ -65,7 +65,8 @@ def finished_record(
             "images_per_second": result.images_per_second,
             "output": hash_weights(out / "pipeline"),
             "guard": result.guard,
-            "note": result.collapsed or result.stopped,
+            "note": result.collapsed,
+            "stopped": result.stopped,
         }
     )
 

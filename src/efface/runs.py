@@ -24,7 +24,7 @@ from efface.evaluation import (
     write_grids,
 )
 from efface.image_evaluation import ImageSubjects, evaluate_images
-from efface.image_runs import check_method, image_trainer, read_pictures
+from efface.image_runs import check_settings, image_trainer, read_pictures
 from efface.methods.base import Method
 from efface.metrics.judge import Judge, load_judge
 from efface.records import (
@@ -76,6 +76,8 @@ def forget(
     request.check(info)
     judge_folder = find_judge(info, judge)
     pictures = None
+    if retrained is not None:
+        _check_retrained(retrained, info)
     if isinstance(request, ForgetImages):
         pictures = read_pictures(request, pixel_shape(info), settings.images)
         request = pictures.complete(request)
@@ -84,7 +86,7 @@ def forget(
     record = new_record(info, request.model_dump(mode="json"), settings, described)
     if check_folder(out, record, resume, overwrite):
         if measure and not (out / "evaluation.json").exists():
-            evaluate(out, judge=judge_folder)
+            evaluate(out, judge=judge_folder, retrained=retrained)
         return out
     denoiser = load(info)
     accelerator = Accelerator()
@@ -143,6 +145,8 @@ def evaluate(
     judged = None if judge_folder is None else load_judge(judge_folder).to(device)
     output, untouched = load(output_info).to(device), load(info).to(device)
     sampler = default_sampler(output_info, output)
+    if retrained is not None:
+        _check_retrained(retrained, info)
     if record.request["kind"] == "images":
         request = ForgetImages.model_validate(record.request)
         pictures = read_pictures(request, pixel_shape(info), settings.images)
@@ -209,11 +213,26 @@ def find_judge(info: ModelInfo, judge: str | Path | None) -> Path | None:
 
 def _check_method(request: Request, settings: Settings) -> None:
     if isinstance(request, ForgetImages):
-        check_method(settings)
+        check_settings(settings, request)
     elif "conditions" not in settings.method.needs:
         raise ConfigError(
             f"method {settings.method_name!r} does not forget classes: use one that works on "
             "conditions, as sfd."
+        )
+
+
+def _check_retrained(retrained: str | Path, info: ModelInfo) -> None:
+    """Raise ModelError or RequestError for a model that cannot stand beside the untouched one."""
+    other = inspect_model(retrained)
+    if info.num_classes is not None or other.num_classes is not None:
+        raise RequestError(
+            "a retrained model can be compared when pictures are forgotten from an unconditional "
+            "model: leave it out."
+        )
+    if pixel_shape(other) != pixel_shape(info):
+        raise RequestError(
+            f"{other.source} draws pictures of shape {pixel_shape(other)} and {info.source} of "
+            f"{pixel_shape(info)}: give a retrained model of the same shape."
         )
 
 

@@ -15,7 +15,8 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from efface.config import read_settings
-from efface.data.split import pixel_hash
+from efface.data.images import ImageSet
+from efface.data.split import distances, pixel_hash
 from efface.diffusion.denoiser import Denoiser
 from efface.diffusion.loading import load
 from efface.diffusion.model_folder import inspect_model, pixel_shape
@@ -23,7 +24,7 @@ from efface.diffusion.sampling import MultiStep, draw_images
 from efface.errors import DataError, RequestError
 from efface.evaluation import save_grid
 from efface.image_runs import read_images, to_model
-from efface.metrics.copy_rate import calibrate_distance, nearest
+from efface.metrics.copy_rate import calibrate_distance
 from efface.metrics.copy_similarity import copy_similarity, pixels
 from efface.metrics.membership_gap import (
     MembershipGap,
@@ -75,6 +76,15 @@ class Triage:
         return {"schema": 1} | content
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Scores:
+    """What was measured of a group of N pictures."""
+
+    losses: np.ndarray  # (N, T)
+    similarity: np.ndarray  # (N,)
+    copies: np.ndarray  # (N,) samples within the copy distance
+
+
 def triage(
     model: str | Path,
     images: str,
@@ -93,74 +103,39 @@ def triage(
     settings = read_settings("siss", None, changes or [])
     config = settings.evaluate
     info = inspect_model(model)
-    request = ForgetImages(images=images, unseen=unseen)
-    request.check(info)
+    ForgetImages(images=images, unseen=unseen).check(info)
     shape = pixel_shape(info)
     forget = read_images(images, shape, settings.images)
     others = read_images(unseen, shape, settings.images, "test")
-    if len(others) < 2 * LEAST_UNSEEN:
-        raise DataError(
-            f"{unseen} holds {len(others)} images: verdicts with a false-alarm rate of "
-            f"{FALSE_ALARMS:.0%} need at least {2 * LEAST_UNSEEN} that the model has never seen."
-        )
-    order = torch.randperm(len(others), generator=torch.Generator().manual_seed(0))
-    order = order[: min(UNSEEN, len(others)) // 2 * 2]
-    device = Accelerator().device
-    denoiser = load(info).to(device)
-    groups = {
-        "pictures": forget.images,
-        "calibration": others.images[order[::2]],
-        "check": others.images[order[1::2]],
-    }
-    measured = {name: _measure(denoiser, group, config.seed) for name, group in groups.items()}
-    losses = {name: loss for name, (loss, _) in measured.items()}
-    similar = {name: score for name, (_, score) in measured.items()}
+    _check_enough(unseen, len(others))
+    denoiser = load(info).to(Accelerator().device)
     with Bar("sampling", config.samples, unit="images") as bar:
         seeds = range(config.seed, config.seed + config.samples)
         sampler = MultiStep(config.baseline_steps)
         samples = draw_images(denoiser, sampler, None, seeds, on_batch=bar.advance)
-    distance = calibrate_distance(to_model(forget.images), to_model(others.images))
-    near = torch.cdist(samples.flatten(1), forget.images.flatten(1).float() / 255)  # (N, K)
+    distance = calibrate_distance(forget.images, others.images)
+    order = torch.randperm(len(others), generator=torch.Generator().manual_seed(0))
+    order = order[: min(UNSEEN, len(others)) // 2 * 2]
 
-    def p_values(name: str) -> tuple[np.ndarray, np.ndarray]:
-        low = _p_value(losses[name].mean(1), losses["calibration"].mean(1))
-        return low, _p_value(-similar[name], -similar["calibration"])
+    def measure(group: Tensor) -> tuple[Scores, Tensor]:
+        near = distances(samples, group)  # (samples, N)
+        return _measure(denoiser, group, (near < distance).sum(0).numpy(), config.seed), near
 
-    loss_p, similarity_p = p_values("pictures")
-    copies = (near < distance).sum(0)
-    findings = [
-        Finding(
-            name=name,
-            sha256=pixel_hash(forget.images[i]),
-            verdict=_verdict(loss_p[i], similarity_p[i], int(copies[i])),
-            loss=float(losses["pictures"][i].mean()),
-            loss_p=float(loss_p[i]),
-            similarity=float(similar["pictures"][i]),
-            similarity_p=float(similarity_p[i]),
-            nearest=float(near[:, i].min()),
-            copies=int(copies[i]),
-        )
-        for i, name in enumerate(forget.names)
-    ]
-    checks = p_values("check")
-    unseen_copies = (
-        nearest(to_model(groups["check"]), samples * 2 - 1)[0] < distance
-    )  # an unseen picture that the model happens to draw
-    alarms = [
-        _verdict(a, b, int(c)) == "memorised"
-        for a, b, c in zip(*checks, unseen_copies, strict=True)
-    ]
+    own, near = measure(forget.images)
+    calibration, _ = measure(others.images[order[::2]])
+    check, _ = measure(others.images[order[1::2]])
+    alarms = [verdict == "memorised" for *_, verdict in _judge(check, calibration)]
     result = Triage(
         model=info.source,
-        findings=findings,
+        findings=_findings(forget, own, near, _judge(own, calibration)),
         samples=config.samples,
         copy_distance=distance,
-        unseen=len(groups["calibration"]),
+        unseen=len(calibration.similarity),
         false_alarm_rate=float(np.mean(alarms)),
         false_alarm_pictures=len(alarms),
         membership=membership_gap(
-            losses["pictures"],
-            np.concatenate([losses["calibration"], losses["check"]]),
+            own.losses,
+            np.concatenate([calibration.losses, check.losses]),
             loss_timesteps(denoiser.schedule.num_timesteps),
         ),
     )
@@ -169,15 +144,54 @@ def triage(
     return result
 
 
-def _measure(denoiser: Denoiser, images: Tensor, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Losses (N, T) and denoise-back similarity (N,)."""
+def _check_enough(unseen: str, count: int) -> None:
+    if count < 2 * LEAST_UNSEEN:
+        raise DataError(
+            f"{unseen} holds {count} images: verdicts with a false-alarm rate of "
+            f"{FALSE_ALARMS:.0%} need at least {2 * LEAST_UNSEEN} that the model has never seen."
+        )
+
+
+def _measure(denoiser: Denoiser, images: Tensor, copies: np.ndarray, seed: int) -> Scores:
     timesteps = loss_timesteps(denoiser.schedule.num_timesteps)
     x = to_model(images)
     at = int(BACK_AT * denoiser.schedule.num_timesteps)
-    return (
-        denoising_losses(denoiser, x, timesteps, DRAWS, seed),
-        copy_similarity(denoiser, x, pixels, at, DRAWS, seed),
+    return Scores(
+        losses=denoising_losses(denoiser, x, timesteps, DRAWS, seed),
+        similarity=copy_similarity(denoiser, x, pixels, at, DRAWS, seed),
+        copies=copies,
     )
+
+
+def _judge(scores: Scores, unseen: Scores) -> list[tuple[float, float, str]]:
+    """p-values of loss and similarity against unseen pictures, and the verdict, by picture."""
+    loss_p = _p_value(scores.losses.mean(1), unseen.losses.mean(1))
+    similarity_p = _p_value(-scores.similarity, -unseen.similarity)
+    return [
+        (float(a), float(b), _verdict(a, b, int(c)))
+        for a, b, c in zip(loss_p, similarity_p, scores.copies, strict=True)
+    ]
+
+
+def _findings(
+    forget: ImageSet, scores: Scores, near: Tensor, judged: list[tuple[float, float, str]]
+) -> list[Finding]:
+    return [
+        Finding(
+            name=name,
+            sha256=pixel_hash(forget.images[i]),
+            verdict=verdict,
+            loss=float(scores.losses[i].mean()),
+            loss_p=loss_p,
+            similarity=float(scores.similarity[i]),
+            similarity_p=similarity_p,
+            nearest=float(near[:, i].min()),
+            copies=int(scores.copies[i]),
+        )
+        for i, (name, (loss_p, similarity_p, verdict)) in enumerate(
+            zip(forget.names, judged, strict=True)
+        )
+    ]
 
 
 def _p_value(scores: np.ndarray, unseen: np.ndarray) -> np.ndarray:

@@ -15,16 +15,16 @@ from efface.metrics.intervals import proportion
 
 def flat(*greys: float) -> torch.Tensor:
     """Evenly grey 1x2x2 pictures: greys g and h in [0, 1] are 2 |g - h| apart."""
-    return torch.tensor(greys).view(-1, 1, 1, 1).expand(-1, 1, 2, 2) * 2 - 1
+    return torch.tensor(greys).view(-1, 1, 1, 1).expand(-1, 1, 2, 2)
 
 
 def random(count: int, seed: int) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
-    return torch.rand(count, 3, 4, 4, generator=generator) * 2 - 1
+    return torch.rand(count, 3, 4, 4, generator=generator)
 
 
 def test_distance_is_that_of_pixels_scaled_to_the_unit_range():
-    black, white = flat(0.0), flat(1.0)
+    black, white = flat(0.0), (flat(1.0) * 255).byte()
     distances, numbers = nearest(white, black)
     assert distances.tolist() == [2.0] and numbers.tolist() == [0]
 
@@ -32,7 +32,7 @@ def test_distance_is_that_of_pixels_scaled_to_the_unit_range():
 def test_nearest_equals_brute_force_across_chunks():
     samples, pictures = random(2500, 0), random(5, 1)
     distances, numbers = nearest(samples, pictures)
-    difference = (samples[:, None] - pictures[None]).double().flatten(2).numpy() / 2
+    difference = (samples[:, None] - pictures[None]).double().flatten(2).numpy()
     between = np.sqrt((difference**2).sum(2))
     np.testing.assert_allclose(distances, between.min(1), rtol=1e-5)
     np.testing.assert_array_equal(numbers, between.argmin(1))
@@ -42,7 +42,7 @@ def test_nearest_equals_brute_force_across_chunks():
 def test_small_distances_are_not_lost_to_rounding():
     picture = torch.full((1, 1, 28, 28), 0.9)
     distances, _ = nearest(picture.repeat(100, 1, 1, 1) + 1e-4, picture.repeat(100, 1, 1, 1))
-    assert distances == pytest.approx(0.5e-4 * 28, rel=1e-2)
+    assert distances == pytest.approx(1e-4 * 28, rel=1e-2)
 
 
 def test_the_distance_is_a_share_of_the_nearest_neighbours():
@@ -87,10 +87,10 @@ def test_a_share_that_means_nothing_is_refused(share):
         calibrate_distance(flat(0.0), flat(0.3), share)
 
 
-@pytest.mark.parametrize("wrong", [255.0, math.nan, -1.5])
-def test_images_outside_of_model_space_are_refused(wrong):
+@pytest.mark.parametrize("wrong", [255.0, math.nan, -0.5])
+def test_images_outside_of_the_unit_range_are_refused(wrong):
     image = flat(0.0).clone()
     image[0, 0, 0, 0] = wrong
     for samples, pictures in ((image, flat(0.0)), (flat(0.0), image)):
-        with pytest.raises(DataError, match=r"images in \[-1, 1\]"):
+        with pytest.raises(DataError, match=r"images in \[0, 1\]"):
             nearest(samples, pictures)

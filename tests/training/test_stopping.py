@@ -34,7 +34,7 @@ def test_stops_at_the_first_check_that_reaches_the_unseen(tiny_unet, tmp_path: P
     result = run(tiny_unet, tmp_path, [0.2, 0.5, 1.1, 9.0])
     assert result.steps == 4
     assert result.stopped is not None
-    assert "stopped at step 4" in result.stopped
+    assert result.stopped.startswith("The run stopped at step 4: ")
     assert "no better than pictures never seen" in result.stopped
     # What is resumed afterwards is finished at once.
     again = run(tiny_unet, tmp_path, [1.1], resume=True)

@@ -48,6 +48,11 @@ class LossTerms:
         return self.retain if self.forget is None else self.retain + self.forget
 
 
+def per_sample_sum(x: Tensor) -> Tensor:
+    """Sum over all but the batch dimension: (B, ...) -> (B,)."""
+    return x.flatten(1).sum(1)
+
+
 class Method(ABC):
     """Base of all methods: subclasses are frozen dataclasses of their hyperparameters."""
 

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from efface.errors import ConfigError
-from efface.methods.base import LossTerms, StepContext
+from efface.methods.base import LossTerms, StepContext, per_sample_sum
 from efface.methods.gradient_rules import GradientRule, Projection
 from efface.methods.image_method import ImageMethod
-from efface.methods.mixture import per_sample_sum
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from efface.data.bank import ImageBank
+from efface.data.batch import Side
 from efface.diffusion.denoiser import Denoiser
 from efface.errors import ConfigError
 from efface.methods.base import Method, Need, StepContext
@@ -99,7 +100,7 @@ class ImageMethod(Method):
 
     def retain_noise(self, ctx: StepContext, m: Tensor, t: Tensor, own: Tensor) -> Tensor:
         """What the retain term regresses at m (B, ...): `own` noise, or the teacher's word."""
-        if self.retain_target == "noise":
+        if self.retain_target == "noise" or len(m) == 0:
             return own
         with torch.no_grad():
             return ctx.networks["teacher"](m, t).eps
@@ -125,7 +126,7 @@ class SubtractingMethod(ImageMethod):
         return DualVariable(self.dual_level, self.dual_rate)
 
 
-def images(side: Any) -> Tensor:
+def images(side: Side) -> Tensor:
     assert side.x0 is not None  # `needs` says so
     return side.x0
 

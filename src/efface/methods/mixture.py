@@ -10,12 +10,9 @@ import math
 import torch
 from torch import Tensor
 
+from efface.methods.base import per_sample_sum
+
 LARGEST_LOG_WEIGHT = 30.0  # at lambda 0 or 1 a weight is exp(+-log odds): capped here
-
-
-def per_sample_sum(x: Tensor) -> Tensor:
-    """Sum over all but the batch dimension: (B, ...) -> (B,)."""
-    return x.flatten(1).sum(1)
 
 
 def log_odds(m: Tensor, x: Tensor, a: Tensor, levels: tuple[Tensor, Tensor]) -> Tensor:
@@ -56,4 +53,5 @@ def log_kernels(m: Tensor, images: Tensor, levels: tuple[Tensor, Tensor]) -> Ten
 def posterior_mean(m: Tensor, images: Tensor, levels: tuple[Tensor, Tensor]) -> Tensor:
     """E[y | m] when y is uniform over `images` (N, ...): (B, ...)."""
     weights = log_kernels(m, images, levels).softmax(1)
-    return (weights @ images.flatten(1)).view_as(m)
+    with torch.autocast(m.device.type, enabled=False):
+        return (weights @ images.flatten(1)).view_as(m)

@@ -12,9 +12,9 @@ from torch import Tensor
 from efface.data.bank import ImageBank
 from efface.diffusion.denoiser import Denoiser
 from efface.errors import ConfigError
-from efface.methods.base import LossTerms, StepContext
+from efface.methods.base import LossTerms, StepContext, per_sample_sum
 from efface.methods.image_method import ImageMethod, bank_of, images
-from efface.methods.mixture import log_kernels, per_sample_sum, posterior_mean
+from efface.methods.mixture import log_kernels, posterior_mean
 
 
 def posterior_shares(m: Tensor, bank: ImageBank, levels: tuple[Tensor, Tensor]) -> Tensor:
@@ -32,7 +32,8 @@ def posterior_shares(m: Tensor, bank: ImageBank, levels: tuple[Tensor, Tensor]) 
 
 def subtract(mean: Tensor, shares: Tensor, forget: Tensor) -> Tensor:
     """D_R = (D - sum_j w_j a_j) / (1 - sum_j w_j): (B, ...), (B, K), (K, ...) -> (B, ...)."""
-    remembered = (shares @ forget.flatten(1)).view_as(mean)
+    with torch.autocast(mean.device.type, enabled=False):
+        remembered = (shares @ forget.flatten(1)).view_as(mean)
     left = (1 - shares.sum(1)).view((-1,) + (1,) * (mean.ndim - 1))
     return (mean - remembered) / left
 

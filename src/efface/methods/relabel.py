@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from efface.errors import ConfigError
-from efface.methods.base import LossTerms, StepContext
+from efface.methods.base import LossTerms, StepContext, per_sample_sum
 from efface.methods.image_method import ImageMethod, Pairs, bank_of
-from efface.methods.mixture import per_sample_sum
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,12 +15,7 @@ from efface.diffusion.denoiser import Condition, Denoiser
 from efface.diffusion.sampling import OneStep
 from efface.diffusion.schedule import NoiseSchedule
 from efface.errors import ConfigError
-from efface.methods.base import LossTerms, Method, Need, StepContext
-
-
-def per_sample_sum(x: Tensor) -> Tensor:
-    """Sum over all but the batch dimension: (B, ...) -> (B,)."""
-    return x.flatten(1).sum(1)
+from efface.methods.base import LossTerms, Method, Need, StepContext, per_sample_sum
 
 
 def fake_score_loss(eps: Tensor, eps_psi: Tensor) -> Tensor:

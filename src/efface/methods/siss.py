@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from efface.errors import ConfigError
-from efface.methods.base import LossTerms, StepContext
+from efface.methods.base import LossTerms, StepContext, per_sample_sum
 from efface.methods.image_method import Pairs, SubtractingMethod
-from efface.methods.mixture import log_odds, mixture_weights, per_sample_sum
+from efface.methods.mixture import log_odds, mixture_weights
 
 NEGLIGIBLE = 1e-6  # a weight below this leaves the gradient as it is to float32 rounding
 CALL_COST = 3000  # pixels whose forward and backward pass cost as much as one more network call
@@ -49,7 +49,8 @@ class SISS(SubtractingMethod):
         w_x, w_a = mixture_weights(log_odds(m, pairs.x, pairs.a, pairs.levels), self.mixture)
         w_a = w_a * pairs.in_window
         w_x = torch.where(pairs.in_window, w_x, 1.0)
-        eps_x = self.retain_noise(ctx, m, pairs.t, pairs.noise_towards(pairs.x, m))
+        eps_x, kept = pairs.noise_towards(pairs.x, m), w_x >= NEGLIGIBLE
+        eps_x[kept] = self.retain_noise(ctx, m[kept], pairs.t[kept], eps_x[kept])
         eps_a = pairs.noise_towards(pairs.a, m)
         retain = forget = m.new_zeros(())
         for rows in self._groups(w_x, w_a, m):

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from efface.errors import ConfigError
-from efface.methods.base import LossTerms, StepContext
+from efface.methods.base import LossTerms, StepContext, per_sample_sum
 from efface.methods.image_method import SubtractingMethod
-from efface.methods.mixture import per_sample_sum
 
 
 @dataclass(frozen=True, kw_only=True)

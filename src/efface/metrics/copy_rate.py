@@ -1,37 +1,24 @@
 """How often the model draws a forgotten picture again: samples within a distance of it.
 
-Images are in model space [-1, 1]; distances are L2 over all pixels of images scaled to [0, 1].
-`draw_images` gives [0, 1]: map its samples with 2 x - 1 first.
+Images are uint8 or floats in [0, 1], as `draw_images` gives them; distances are L2 over all pixels.
 """
 
 from __future__ import annotations
 
 import numpy as np
-import torch
 from torch import Tensor
 
+from efface.data.split import distances
 from efface.errors import DataError, RequestError
 from efface.metrics.intervals import Estimate, proportion
-
-CHUNK = 1024
 
 
 def nearest(samples: Tensor, pictures: Tensor) -> tuple[np.ndarray, np.ndarray]:
     """Distance (N,) to the nearest of K pictures and its number (N,), for samples (N, ...)."""
     _check_range(samples)
     _check_range(pictures)
-    distances, numbers = [], []
-    for rows in samples.split(CHUNK):
-        # The faster form with inner products loses small distances to rounding.
-        between = torch.cdist(
-            rows.flatten(1).float(),
-            pictures.flatten(1).float(),
-            compute_mode="donot_use_mm_for_euclid_dist",
-        )
-        smallest = between.min(1)
-        distances.append(smallest.values.double() / 2)  # [-1, 1] is twice as wide as [0, 1]
-        numbers.append(smallest.indices)
-    return torch.cat(distances).cpu().numpy(), torch.cat(numbers).cpu().numpy()
+    smallest = distances(samples, pictures).min(1)
+    return smallest.values.double().cpu().numpy(), smallest.indices.cpu().numpy()
 
 
 def calibrate_distance(forgotten: Tensor, neighbours: Tensor, share: float = 0.5) -> float:
@@ -59,16 +46,15 @@ def copy_rate(samples: Tensor, pictures: Tensor, distance: float) -> tuple[Estim
 
     Wilson's interval. A sample counts for its nearest picture alone.
     """
-    distances, numbers = nearest(samples, pictures)
-    copies = distances < distance
+    near, numbers = nearest(samples, pictures)
+    copies = near < distance
     counts = np.bincount(numbers[copies], minlength=len(pictures))
     return proportion(int(copies.sum()), len(copies)), counts
 
 
 def _check_range(images: Tensor) -> None:
-    largest = float(images.abs().max())
-    if not largest <= 1 + 1e-3:
+    if images.is_floating_point() and not (images.min() >= -1e-3 and images.max() <= 1 + 1e-3):
         raise DataError(
-            f"an image has a value of size {largest:g}: distances are for images in [-1, 1]. Scale "
-            "or clamp them first."
+            f"an image has values from {images.min():g} to {images.max():g}: distances are for "
+            "images in [0, 1]. Scale or clamp them first."
         )

@@ -107,7 +107,9 @@ def _course(record: RunRecord) -> list[tuple[str, str]]:
         facts.append(("images per second", format_number(record.images_per_second)))
     if record.note:
         facts.append(("note of the guard", record.note))
-    return facts
+    if record.stopped:
+        facts.append(("stopped early", record.stopped))
+    return [*facts, *flatten(record.notes, "found")]
 
 
 def _weights(record: RunRecord) -> list[tuple[str, str]]:

@@ -31,12 +31,14 @@ def describe_method(record: RunRecord) -> str:
 
 
 def describe_state(record: RunRecord) -> list[str]:
-    """Say that a run has not finished, and what its guard reported."""
+    """Say that a run has not finished or why it stopped early, and what its guard reported."""
     said = []
     if record.status == "running":
         said.append("The run has not finished, so what follows is preliminary.")
     if record.note:
         said.append(f"The guard that watches for collapse reported: {record.note}")
+    if record.stopped:
+        said.append(record.stopped)
     return said
 
 

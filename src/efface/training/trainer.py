@@ -268,7 +268,7 @@ class Trainer:
             return None
         student = self.networks[self.method.delivers].with_network(self.average.module)
         reason = self.stopper.check(student)
-        return reason and f"stopped at step {step}: {reason}"
+        return reason and f"The run stopped at step {step}: {reason}."
 
     def _prepare(self, phase: str) -> _Trained:
         config = self.config
