@@ -19,7 +19,7 @@ LAYERS = {
     "data": {"diffusion", "errors"},
     "methods": {"data", "diffusion", "errors"},
     "progress": set(),
-    "metrics": {"data", "diffusion", "errors", "progress"},
+    "metrics": {"data", "diffusion", "errors", "progress", "records"},
     "training": {"methods", "data", "diffusion", "errors", "progress"},
     "records": {"errors"},
     "requests": {"diffusion", "errors"},

@@ -14,10 +14,11 @@ os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 
 if TYPE_CHECKING:
     from efface.diffusion.loading import load
+    from efface.evaluating import evaluate
     from efface.recipes import train
     from efface.reporting import write_report as report
     from efface.requests import Distil, ForgetClass, ForgetImages
-    from efface.runs import evaluate, forget
+    from efface.runs import forget
     from efface.triaging import triage
 
 __version__ = "0.1.0"
@@ -39,7 +40,7 @@ _HOMES = {
     "ForgetClass": ("efface.requests", "ForgetClass"),
     "ForgetImages": ("efface.requests", "ForgetImages"),
     "Distil": ("efface.requests", "Distil"),
-    "evaluate": ("efface.runs", "evaluate"),
+    "evaluate": ("efface.evaluating", "evaluate"),
     "forget": ("efface.runs", "forget"),
     "train": ("efface.recipes", "train"),
     "triage": ("efface.triaging", "triage"),

@@ -38,6 +38,9 @@ NullLabel = Annotated[
 JudgeFolder = Annotated[
     Path | None, typer.Option(help="A judge made by `efface judge`; default: the one beside MODEL.")
 ]
+Retrained = Annotated[
+    str | None, typer.Option(help="A model that never saw what was to go, to compare with.")
+]
 NoEvaluate = Annotated[bool, typer.Option("--no-evaluate", help="Skip evaluation and report.")]
 
 
@@ -57,6 +60,7 @@ def forget_class(
         Path | None, typer.Option(help="Two-stage: a run of `efface distil` to begin from.")
     ] = None,
     judge: JudgeFolder = None,
+    retrained: Retrained = None,
     null_label: NullLabel = None,
     resume: Resume = False,
     overwrite: Overwrite = False,
@@ -77,6 +81,7 @@ def forget_class(
         changes=changes or [],
         start=start,
         judge=judge,
+        retrained=retrained,
         null_label=null_label,
         resume=resume,
         overwrite=overwrite,
@@ -104,9 +109,7 @@ def forget_images(
     recipe: Recipe = None,
     changes: Set = None,
     judge: JudgeFolder = None,
-    retrained: Annotated[
-        str | None, typer.Option(help="A model that never saw the pictures, to compare with.")
-    ] = None,
+    retrained: Retrained = None,
     resume: Resume = False,
     overwrite: Overwrite = False,
     no_evaluate: NoEvaluate = False,
@@ -247,13 +250,11 @@ def sample(
 def evaluate(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
     judge: JudgeFolder = None,
-    retrained: Annotated[
-        str | None, typer.Option(help="A model that never saw what was to go, to compare with.")
-    ] = None,
+    retrained: Retrained = None,
     changes: Set = None,
 ) -> None:
     """Measure a run beside the untouched model, and write its report."""
-    from efface.runs import evaluate as evaluate_run
+    from efface.evaluating import evaluate as evaluate_run
 
     evaluate_run(run, judge=judge, retrained=retrained, changes=changes or [])
     _tell(run)

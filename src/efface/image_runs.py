@@ -110,7 +110,8 @@ def generate_retained(denoiser: Denoiser, forget: Tensor, config: ImagesConfig) 
         sampler = MultiStep(config.generate_steps)
         drawn = draw_images(denoiser, sampler, None, seeds, on_batch=bar.advance)
     images = (drawn * 255).round().byte()
-    near = distances(images, forget).min(1).values < copy_distance(forget, images)
+    between = distances(images, forget)
+    near = between.min(1).values < copy_distance(between)
     if bool(near.all()):
         raise DataError(
             "every sample that the model drew is a copy of a picture to forget: give retained "

@@ -239,3 +239,14 @@ def hash_weights(folder: Path) -> dict[str, str]:
         for file in sorted(folder.glob("*/*.safetensors"))
         if file.parent.name != "judge"
     }
+
+
+def hash_model(folder: Path) -> str:
+    """One SHA-256 over the weights and configurations of a model folder, without its judge."""
+    files = [*folder.glob("*.json"), *folder.glob("*/*.json"), *folder.glob("*/*.safetensors")]
+    parts = [
+        [file.relative_to(folder).as_posix(), hashlib.sha256(file.read_bytes()).hexdigest()]
+        for file in sorted(files)
+        if file.parent.name != "judge"
+    ]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

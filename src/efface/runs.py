@@ -1,39 +1,23 @@
-"""One run, one folder: forget, train, evaluate."""
+"""One run, one folder: forget, then measure."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
 
-from efface.config import EvaluateConfig, Settings, read_settings
+from efface.config import Settings, read_settings
 from efface.data.source import ConditionSource
-from efface.diffusion.denoiser import ClassDenoiser, Denoiser
-from efface.diffusion.loading import default_sampler, load, save_pipeline
+from efface.diffusion.denoiser import ClassDenoiser, Denoiser, as_class_denoiser
+from efface.diffusion.loading import load, save_pipeline
 from efface.diffusion.model_folder import ModelInfo, fetch_weights, inspect_model, pixel_shape
-from efface.diffusion.sampling import MultiStep, OneStep, Sampler
 from efface.errors import ConfigError, RequestError
-from efface.evaluation import (
-    ClassProtocol,
-    Subject,
-    as_class_denoiser,
-    evaluate_classes,
-    write_grids,
-)
-from efface.image_evaluation import ImageSubjects, evaluate_images
+from efface.evaluating import check_retrained, evaluate, find_judge
 from efface.image_runs import check_settings, image_trainer, read_pictures
 from efface.methods.base import Method
-from efface.metrics.judge import Judge, load_judge
-from efface.records import (
-    Evaluation,
-    RunRecord,
-    hash_weights,
-    read_record,
-    write_json,
-)
+from efface.records import hash_weights, read_record, write_json
 from efface.requests import ForgetClass, ForgetImages, Request
 from efface.run_folder import check_folder, finished_record, make_folder, new_record
 from efface.training.checkpoint import Checkpoints, read_tensors
@@ -77,7 +61,7 @@ def forget(
     judge_folder = find_judge(info, judge)
     pictures = None
     if retrained is not None:
-        _check_retrained(retrained, info)
+        check_retrained(retrained, info)
     if isinstance(request, ForgetImages):
         pictures = read_pictures(request, pixel_shape(info), settings.images)
         request = pictures.complete(request)
@@ -104,111 +88,9 @@ def forget(
         save_pipeline(final, out / "pipeline", sampler, info.index)
         write_json(out / "record.json", finished_record(record, result, sampler, out))
     accelerator.wait_for_everyone()  # before what may take longer than a barrier waits
-    if measure and accelerator.is_main_process:
+    if measure:
         evaluate(out, judge=judge_folder, retrained=retrained)
     return out
-
-
-def evaluate(
-    run: str | Path,
-    *,
-    judge: str | Path | None = None,
-    retrained: str | Path | None = None,
-    changes: Sequence[str] = (),
-) -> Evaluation:
-    """Measure a run beside the untouched model; writes evaluation.json, samples and report.html.
-
-    Without a judge only the pictures are drawn and the evaluation is empty.
-    """
-    from efface.reporting import write_report
-
-    run = Path(run)
-    record = read_record(run)
-    # The run's own settings, with `changes` to evaluate.NAME on top.
-    kept = [
-        f"{section}.{k}={json.dumps(v)}"
-        for section in ("evaluate", "images")
-        for k, v in record.settings[section].items()
-    ]
-    settings = read_settings(record.settings["method"]["name"], None, [*kept, *changes])
-    config = settings.evaluate
-    info = inspect_model(record.model["source"], record.model["null_label"])
-    fetch_weights(info)
-    if hash_weights(info.folder) != record.model["weights"]:
-        raise RequestError(
-            f"{info.source} is no longer the model that this run started from: restore it, or "
-            "run again."
-        )
-    judge_folder = find_judge(info, judge)
-    output_info = inspect_model(run / "pipeline", record.model["null_label"])
-    device = Accelerator().device
-    judged = None if judge_folder is None else load_judge(judge_folder).to(device)
-    output, untouched = load(output_info).to(device), load(info).to(device)
-    sampler = default_sampler(output_info, output)
-    if retrained is not None:
-        _check_retrained(retrained, info)
-    if record.request["kind"] == "images":
-        request = ForgetImages.model_validate(record.request)
-        pictures = read_pictures(request, pixel_shape(info), settings.images)
-        if pictures.complete(request) != request:
-            raise RequestError(
-                f"{request.images} no longer holds the pictures of this run: restore them."
-            )
-        other = None if retrained is None else load(inspect_model(retrained)).to(device)
-        evaluation = evaluate_images(
-            ImageSubjects(result=output, untouched=untouched, retrained=other),
-            pictures,
-            config,
-            judged,
-            run / "samples",
-        )
-    else:
-        evaluation = _evaluate_classes(
-            as_class_denoiser(output),
-            as_class_denoiser(untouched),
-            sampler,
-            record,
-            config,
-            judged,
-            run / "samples",
-        )
-    write_json(run / "evaluation.json", evaluation)
-    write_report([run], run / "report.html")
-    return evaluation
-
-
-def _evaluate_classes(
-    output: ClassDenoiser,
-    untouched: ClassDenoiser,
-    sampler: Sampler,
-    record: RunRecord,
-    config: EvaluateConfig,
-    judge: Judge | None,
-    samples: Path,
-) -> Evaluation:
-    after = Subject(denoiser=output, sampler=sampler)
-    before = Subject(
-        denoiser=untouched, sampler=MultiStep(config.baseline_steps, guidance=config.guidance)
-    )
-    forgotten = list(record.request.get("labels", []))
-    write_grids(samples, before, after, forgotten, config.seed)
-    if judge is None:
-        return Evaluation(results=[])
-    one_step = None
-    if isinstance(sampler, OneStep):
-        one_step = Subject(denoiser=untouched, sampler=sampler)
-    retained = [c for c in range(untouched.num_classes) if c not in forgotten]
-    protocol = ClassProtocol(forgotten=forgotten, retained=retained, config=config)
-    return evaluate_classes(after, before, one_step, protocol, judge)
-
-
-def find_judge(info: ModelInfo, judge: str | Path | None) -> Path | None:
-    """The judge's folder that was given, or the one beside the model; None if there is none."""
-    if judge is not None:
-        load_judge(Path(judge))
-        return Path(judge)
-    beside = info.folder / "judge"
-    return beside if beside.is_dir() else None
 
 
 def _check_method(request: Request, settings: Settings) -> None:
@@ -218,21 +100,6 @@ def _check_method(request: Request, settings: Settings) -> None:
         raise ConfigError(
             f"method {settings.method_name!r} does not forget classes: use one that works on "
             "conditions, as sfd."
-        )
-
-
-def _check_retrained(retrained: str | Path, info: ModelInfo) -> None:
-    """Raise ModelError or RequestError for a model that cannot stand beside the untouched one."""
-    other = inspect_model(retrained)
-    if info.num_classes is not None or other.num_classes is not None:
-        raise RequestError(
-            "a retrained model can be compared when pictures are forgotten from an unconditional "
-            "model: leave it out."
-        )
-    if pixel_shape(other) != pixel_shape(info):
-        raise RequestError(
-            f"{other.source} draws pictures of shape {pixel_shape(other)} and {info.source} of "
-            f"{pixel_shape(info)}: give a retrained model of the same shape."
         )
 
 

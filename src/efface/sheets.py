@@ -10,7 +10,7 @@ from efface.diffusion.loading import default_sampler, load
 from efface.diffusion.model_folder import inspect_model
 from efface.diffusion.sampling import MultiStep, draw_images
 from efface.errors import RequestError
-from efface.evaluation import save_grid
+from efface.evaluation.grids import save_grid
 
 
 def draw_sheet(

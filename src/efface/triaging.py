@@ -22,7 +22,7 @@ from efface.diffusion.loading import load
 from efface.diffusion.model_folder import inspect_model, pixel_shape
 from efface.diffusion.sampling import MultiStep, draw_images
 from efface.errors import DataError, RequestError
-from efface.evaluation import save_grid
+from efface.evaluation.grids import save_grid
 from efface.image_runs import read_images, to_model
 from efface.metrics.copy_rate import calibrate_distance
 from efface.metrics.copy_similarity import copy_similarity, pixels

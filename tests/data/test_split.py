@@ -54,4 +54,4 @@ def test_distances_and_copy_distance() -> None:
     assert float(distances(black, white)) == pytest.approx(2.0)
     # One copy among five others does not move the median.
     others = torch.cat([white.repeat(5, 1, 1, 1), black])
-    assert copy_distance(black, others) == pytest.approx(1.0)
+    assert copy_distance(distances(others, black)) == pytest.approx(1.0)

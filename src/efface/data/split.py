@@ -38,13 +38,13 @@ def _pixels(images: Tensor) -> Tensor:
     return flat if images.is_floating_point() else flat / 255
 
 
-def copy_distance(pictures: Tensor, others: Tensor) -> float:
+def copy_distance(between: Tensor) -> float:
     """How near a sample must be to count as a copy: half the typical distance between pictures.
 
-    The smallest median distance, over the pictures (K, ...), to `others` (N, ...). A median, so
-    that a few copies among the others do not move it.
+    From distances (N, K) of other images to K pictures: the smallest median over the pictures. A
+    median, so that a few copies among the others do not move it.
     """
-    return COPY_SHARE * float(distances(others, pictures).median(0).values.min())
+    return COPY_SHARE * float(between.median(0).values.min())
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

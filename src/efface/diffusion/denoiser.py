@@ -163,3 +163,9 @@ class ClassDenoiser(Denoiser):
     def null(self, like: Condition) -> Condition:
         labels = like.tensors["class_labels"]
         return Condition({"class_labels": torch.full_like(labels, self.require_null())})
+
+
+def as_class_denoiser(denoiser: Denoiser) -> ClassDenoiser:
+    """A denoiser that is known to take labels: the request was checked against the model."""
+    assert isinstance(denoiser, ClassDenoiser)
+    return denoiser

@@ -46,9 +46,15 @@ def copy_rate(samples: Tensor, pictures: Tensor, distance: float) -> tuple[Estim
 
     Wilson's interval. A sample counts for its nearest picture alone.
     """
-    near, numbers = nearest(samples, pictures)
-    copies = near < distance
-    counts = np.bincount(numbers[copies], minlength=len(pictures))
+    _check_range(samples)
+    _check_range(pictures)
+    return count_copies(distances(samples, pictures).cpu().numpy(), distance)
+
+
+def count_copies(between: np.ndarray, distance: float) -> tuple[Estimate, np.ndarray]:
+    """`copy_rate` of distances (N, K) between samples and pictures."""
+    copies = between.min(1) < distance
+    counts = np.bincount(between.argmin(1)[copies], minlength=between.shape[1])
     return proportion(int(copies.sum()), len(copies)), counts
 
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from efface.diffusion.denoiser import Denoiser
-from efface.evaluation import save_grid
-from efface.metrics.copy_rate import nearest
+from efface.evaluation.grids import save_grid
+from efface.evaluation.sample_sets import SampleSet
 from efface.metrics.copy_similarity import denoise_back
 
 COLUMNS, ROWS = 10, 5
@@ -20,20 +20,20 @@ PICTURES = 10
 
 
 def write_comparison(
-    folder: Path, before: Tensor, after: Tensor, pictures: Tensor, distance: float, described: str
+    folder: Path, models: tuple[SampleSet, SampleSet], copies: Sequence[np.ndarray]
 ) -> None:
-    """`before.png`, `after.png` and `grid.json`: samples (N, C, H, W) in [0, 1] of the same seeds.
+    """`before.png`, `after.png` and `grid.json`: samples of two models from the same seeds.
 
-    Up to half of the places go to seeds at which either model copied one of `pictures` (K, ...);
-    the first of the others follow.
+    Up to half of the places go to seeds at which either model copied a picture (`copies`, a mask
+    (N,) per model); the first of the others follow.
     """
-    copies = [nearest(samples, pictures)[0] < distance for samples in (before, after)]
     shown = COLUMNS * ROWS
     either = np.flatnonzero(copies[0] | copies[1])[: shown // 2].tolist()
-    rest = [i for i in range(len(before)) if i not in set(either)]
+    rest = [i for i in range(len(copies[0])) if i not in set(either)]
     order = [*either, *rest][:shown]
-    for name, samples in (("before", before), ("after", after)):
-        save_grid(samples[order], COLUMNS, folder / f"{name}.png")
+    for name, samples in zip(("before", "after"), models, strict=True):
+        save_grid(samples.images(order), COLUMNS, folder / f"{name}.png")
+    before, after = models
     grid = {
         "kind": "images",
         "rows": -(-len(order) // COLUMNS),
@@ -41,9 +41,9 @@ def write_comparison(
         "labels": [],
         "names": [],
         "forgotten": [],
-        "tile": pictures.shape[-1],
-        "before": described,
-        "after": described,
+        "tile": before.subject.denoiser.sample_shape[-1],
+        "before": before.subject.sampler.describe(),
+        "after": after.subject.sampler.describe(),
         "copies_before": [n for n, i in enumerate(order) if copies[0][i]],
         "copies_after": [n for n, i in enumerate(order) if copies[1][i]],
     }

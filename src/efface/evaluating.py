@@ -1,0 +1,234 @@
+"""Measure a run beside the untouched model, and write what was found."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator, PartialState
+from accelerate.utils import gather_object
+
+from efface.config import EvaluateConfig, Settings, read_settings
+from efface.diffusion.denoiser import Denoiser, as_class_denoiser
+from efface.diffusion.loading import default_sampler, load
+from efface.diffusion.model_folder import ModelInfo, fetch_weights, inspect_model, pixel_shape
+from efface.diffusion.sampling import MultiStep, OneStep, Sampler
+from efface.errors import DataError, RequestError
+from efface.evaluation.classes import ClassProtocol, ClassSubjects, evaluate_labels
+from efface.evaluation.grids import write_grids
+from efface.evaluation.guards import measure_change, name_guards
+from efface.evaluation.images import ImageSubjects, evaluate_images, write_image_sheets
+from efface.evaluation.sample_sets import Subject
+from efface.evaluation.store import digest, user_store
+from efface.image_runs import read_pictures
+from efface.metrics.judge import Judge, load_judge
+from efface.records import (
+    Evaluation,
+    RunRecord,
+    hash_model,
+    hash_weights,
+    read_evaluation,
+    read_record,
+    write_json,
+)
+from efface.requests import ForgetImages
+
+
+def evaluate(
+    run: str | Path,
+    *,
+    judge: str | Path | None = None,
+    retrained: str | Path | None = None,
+    changes: Sequence[str] = (),
+) -> Evaluation:
+    """Measure a run beside the untouched model; writes evaluation.json, samples and report.html.
+
+    Without a judge only what needs none is measured. A run that was measured by the same protocol
+    before is not measured again. All processes draw, the first one writes.
+    """
+    from efface.reporting import write_report
+
+    run = Path(run)
+    record = read_record(run)
+    config, subjects = evaluated_settings(record, changes), read_subjects(run, record, retrained)
+    info = subjects.info
+    judge_folder = find_judge(info, judge)
+    judged = None if judge_folder is None else load_judge(judge_folder).to(subjects.device)
+    key = digest(
+        {
+            "models": [subjects.result.digest, subjects.untouched.digest]
+            + [subjects.retrained.digest if subjects.retrained else None],
+            "request": record.request,
+            "settings": [dataclasses.asdict(config.evaluate), dataclasses.asdict(config.images)],
+            "judge": None if judged is None else judged.digest,
+        }
+    )
+    evaluation = _measured_before(run, key)
+    if evaluation is None:
+        measure = _evaluate_images if record.request["kind"] == "images" else _evaluate_labels
+        evaluation = measure(run, record, config, subjects, judged)
+        evaluation = evaluation.model_copy(update={"key": key})
+    if PartialState().is_main_process:
+        write_json(run / "evaluation.json", evaluation)
+        write_report([run], run / "report.html")
+    return evaluation
+
+
+def evaluated_settings(record: RunRecord, changes: Sequence[str] = ()) -> Settings:
+    """The run's own settings, with `changes` to evaluate.NAME on top."""
+    kept = [
+        f"{section}.{k}={json.dumps(v)}"
+        for section in ("evaluate", "images")
+        for k, v in record.settings[section].items()
+    ]
+    return read_settings(record.settings["method"]["name"], None, [*kept, *changes])
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Subjects:
+    """A run's models as they are sampled, on one device."""
+
+    info: ModelInfo  # of the untouched model
+    result: Subject
+    untouched: Subject
+    retrained: Subject | None
+    device: torch.device
+
+
+def read_subjects(run: Path, record: RunRecord, retrained: str | Path | None = None) -> Subjects:
+    """Load what a run made, what it was made from, and a model that never knew.
+
+    RequestError where the untouched model is no longer the one that the run began with.
+    """
+    config = evaluated_settings(record).evaluate
+    info = inspect_model(record.model["source"], record.model["null_label"])
+    fetch_weights(info)
+    if hash_weights(info.folder) != record.model["weights"]:
+        raise RequestError(
+            f"{info.source} is no longer the model that this run started from: restore it, or "
+            "run again."
+        )
+    output = inspect_model(run / "pipeline", record.model["null_label"])
+    others = [info]
+    if retrained is not None:
+        check_retrained(retrained, info)
+        others.append(inspect_model(retrained, record.model["null_label"]))
+    device = Accelerator().device
+    result = load(output).to(device)
+    stands = [
+        Subject(
+            denoiser=load(other).to(device),
+            sampler=MultiStep(config.baseline_steps, guidance=config.guidance),
+            digest=hash_model(other.folder),
+        )
+        for other in others
+    ]
+    return Subjects(
+        info=info,
+        result=Subject(
+            denoiser=result,
+            sampler=_result_sampler(record, output, result, config),
+            digest=hash_model(output.folder),
+        ),
+        untouched=stands[0],
+        retrained=stands[1] if retrained is not None else None,
+        device=device,
+    )
+
+
+def _result_sampler(
+    record: RunRecord, info: ModelInfo, denoiser: Denoiser, config: EvaluateConfig
+) -> Sampler:
+    """As a stock pipeline samples it; for pictures as all models are."""
+    if record.request["kind"] == "images":
+        return MultiStep(config.baseline_steps)
+    return default_sampler(info, denoiser)
+
+
+def _measured_before(run: Path, key: str) -> Evaluation | None:
+    """An evaluation of this very key with its pictures; seen alike by all processes."""
+    found = None
+    if (run / "evaluation.json").exists() and (run / "samples" / "grid.json").exists():
+        with contextlib.suppress(DataError):  # an unreadable one is replaced
+            found = read_evaluation(run)
+    everywhere = gather_object([found is not None and found.key == key])
+    return found if all(everywhere) else None
+
+
+def _evaluate_images(
+    run: Path, record: RunRecord, settings: Settings, subjects: Subjects, judge: Judge | None
+) -> Evaluation:
+    request = ForgetImages.model_validate(record.request)
+    pictures = read_pictures(request, pixel_shape(subjects.info), settings.images)
+    if pictures.complete(request) != request:
+        raise RequestError(
+            f"{request.images} no longer holds the pictures of this run: restore them."
+        )
+    compared = ImageSubjects(
+        result=subjects.result, untouched=subjects.untouched, retrained=subjects.retrained
+    )
+    config = settings.evaluate
+    evaluation, drawn, distance = evaluate_images(compared, pictures, config, judge, user_store())
+    if PartialState().is_main_process:
+        samples = run / "samples"
+        write_image_sheets(samples, compared, pictures, drawn, distance, config.seed)
+    return _guarded(evaluation, subjects, None)
+
+
+def _evaluate_labels(
+    run: Path, record: RunRecord, settings: Settings, subjects: Subjects, judge: Judge | None
+) -> Evaluation:
+    result, untouched, config = subjects.result, subjects.untouched, settings.evaluate
+    forgotten = list(record.request.get("labels", []))
+    classes = as_class_denoiser(untouched.denoiser).num_classes
+    retained = [label for label in range(classes) if label not in forgotten]
+    if PartialState().is_main_process:
+        write_grids(run / "samples", untouched, result, forgotten, config.seed)
+    evaluation = Evaluation(results=[])
+    if judge is not None:
+        one_step = None
+        if isinstance(result.sampler, OneStep):
+            one_step = dataclasses.replace(untouched, sampler=result.sampler)
+        compared = ClassSubjects(
+            result=result,
+            untouched=untouched,
+            untouched_one_step=one_step,
+            retrained=subjects.retrained,
+        )
+        protocol = ClassProtocol(forgotten=forgotten, retained=retained, config=config)
+        evaluation = evaluate_labels(compared, protocol, judge, user_store())
+    return _guarded(evaluation, subjects, retained)
+
+
+def _guarded(evaluation: Evaluation, subjects: Subjects, retained: list[int] | None) -> Evaluation:
+    change = measure_change(subjects.result, subjects.untouched, retained)
+    return evaluation.model_copy(update={"change": change, "guards": name_guards(change)})
+
+
+def find_judge(info: ModelInfo, judge: str | Path | None) -> Path | None:
+    """The judge's folder that was given, or the one beside the model; None if there is none."""
+    if judge is not None:
+        load_judge(Path(judge))
+        return Path(judge)
+    beside = info.folder / "judge"
+    return beside if beside.is_dir() else None
+
+
+def check_retrained(retrained: str | Path, info: ModelInfo) -> None:
+    """Raise ModelError or RequestError for a model that cannot stand beside the untouched one."""
+    other = inspect_model(retrained, info.null_label)
+    if other.num_classes != info.num_classes:
+        raise RequestError(
+            f"{other.source} has {other.num_classes or 'no'} labels and {info.source} "
+            f"{info.num_classes or 'none'}: give a retrained model with the same labels."
+        )
+    if pixel_shape(other) != pixel_shape(info):
+        raise RequestError(
+            f"{other.source} draws pictures of shape {pixel_shape(other)} and {info.source} of "
+            f"{pixel_shape(info)}: give a retrained model of the same shape."
+        )

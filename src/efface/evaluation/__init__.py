@@ -1,0 +1,1 @@
+"""Evidence: every sample drawn once, all models by one protocol, the untouched one beside."""

@@ -1,0 +1,156 @@
+"""Evidence for requests to forget pictures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from efface.config import EvaluateConfig
+from efface.data.split import copy_distance
+from efface.evaluation.image_results import Seen, image_results, picture_rows
+from efface.evaluation.image_sheets import write_comparison, write_strips
+from efface.evaluation.observers import DistanceObserver, JudgeObserver, observations
+from efface.evaluation.probe import BACK_AT, Probe
+from efface.evaluation.sample_sets import SampleSet, Subject, observe
+from efface.evaluation.store import Store
+from efface.image_runs import Pictures, to_model
+from efface.metrics.base import Observations
+from efface.metrics.copy_rate import calibrate_distance, count_copies
+from efface.metrics.judge import Judge
+from efface.metrics.membership_gap import loss_timesteps
+from efface.records import Evaluation
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ImageSubjects:
+    """The result, the untouched model and, where there is one, a model that never saw them."""
+
+    result: Subject
+    untouched: Subject
+    retrained: Subject | None = None
+
+    def named(self) -> dict[str, Subject]:
+        subjects = {"result": self.result, "baseline": self.untouched}
+        return subjects if self.retrained is None else subjects | {"retrained": self.retrained}
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Drawn:
+    """What is left of a model's samples."""
+
+    samples: SampleSet
+    distances: np.ndarray  # (N, K) to the pictures to forget
+    observed: Observations | None
+
+
+def evaluate_images(
+    subjects: ImageSubjects,
+    pictures: Pictures,
+    config: EvaluateConfig,
+    judge: Judge | None,
+    store: Store,
+) -> tuple[Evaluation, dict[str, Drawn], float]:
+    """Measure all models by one protocol; also what was drawn, and how near a copy is."""
+    named = subjects.named()
+    drawn = {
+        name: _draw(subject, pictures, config, judge, store) for name, subject in named.items()
+    }
+    distance = _distance(pictures, drawn["baseline"])
+    seen = {
+        name: _measure(subject, drawn[name], pictures, distance, config, store)
+        for name, subject in named.items()
+    }
+    evaluation = Evaluation(
+        results=image_results(seen, pictures, distance, config, judge),
+        judge=None if judge is None else judge.reported(),
+        pictures=picture_rows(seen, pictures),
+    )
+    return evaluation, drawn, distance
+
+
+def write_image_sheets(
+    folder: Path,
+    subjects: ImageSubjects,
+    pictures: Pictures,
+    drawn: dict[str, Drawn],
+    distance: float,
+    seed: int,
+) -> None:
+    """The pictures of a report, into `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    before, after = drawn["baseline"], drawn["result"]
+    copies = [model.distances.min(1) < distance for model in (before, after)]
+    write_comparison(folder, (before.samples, after.samples), copies)
+    models = (subjects.untouched.denoiser, subjects.result.denoiser)
+    at = int(BACK_AT * models[0].schedule.num_timesteps)
+    write_strips(folder, models, to_model(pictures.forget.images), at, seed)
+
+
+def _draw(
+    subject: Subject,
+    pictures: Pictures,
+    config: EvaluateConfig,
+    judge: Judge | None,
+    store: Store,
+) -> Drawn:
+    seeds = range(config.seed, config.seed + config.samples)
+    samples = SampleSet(subject=subject, seeds=seeds, batch_size=config.batch_size)
+    near = DistanceObserver(pictures=pictures.forget.images)
+    if judge is None:
+        seen, observed = observe(samples, {"near": near}, store, "sampling"), None
+    else:
+        observers = {"near": near, "judge": JudgeObserver(judge=judge)}
+        seen = observe(samples, observers, store, "sampling")
+        observed = observations(seen["judge"], np.zeros(len(seeds), dtype=np.int64))
+    return Drawn(samples=samples, distances=seen["near"]["distances"], observed=observed)
+
+
+def _measure(
+    subject: Subject,
+    drawn: Drawn,
+    pictures: Pictures,
+    distance: float,
+    config: EvaluateConfig,
+    store: Store,
+) -> Seen:
+    """Look at the pictures to forget and at unseen ones in the same way."""
+    denoiser = subject.denoiser
+    copies, by_picture = count_copies(drawn.distances, distance)
+    forget, unseen = to_model(pictures.forget.images), _unseen(pictures, config)
+    controls = None if unseen is None else unseen[: config.controls]
+    timesteps = loss_timesteps(denoiser.schedule.num_timesteps)
+    probe = Probe(subject=subject, config=config, store=store)
+    return Seen(
+        observed=drawn.observed,
+        copies=copies,
+        copies_by_picture=by_picture,
+        timesteps=timesteps,
+        losses=probe.losses(forget),
+        unseen_losses=None if unseen is None else probe.losses(unseen),
+        similarity=probe.similarities(forget),
+        unseen_similarity=None if controls is None else probe.similarities(controls),
+        bits=probe.bits(forget),
+        unseen_bits=None if controls is None else probe.bits(controls),
+    )
+
+
+def _distance(pictures: Pictures, untouched: Drawn) -> float:
+    """How near a copy is, from pictures that are none: unseen, retained, or the model's samples."""
+    others = pictures.unseen or pictures.retain
+    if others is not None:
+        return calibrate_distance(pictures.forget.images, others.images)
+    return copy_distance(torch.from_numpy(untouched.distances))
+
+
+def _unseen(pictures: Pictures, config: EvaluateConfig) -> Tensor | None:
+    if pictures.unseen is None:
+        return None
+    images = pictures.unseen.images
+    spread = torch.linspace(0, len(images) - 1, min(config.unseen, len(images))).long()
+    # Shuffled, so that the first few are of all kinds.
+    order = torch.randperm(len(spread), generator=torch.Generator().manual_seed(0))
+    return to_model(images[spread[order]])

@@ -1,0 +1,49 @@
+"""What is kept of samples: what a judge sees in them, and how near they are to pictures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from efface.data.split import distances
+from efface.evaluation.store import Arrays, digest_of_array
+from efface.metrics.base import Observations
+from efface.metrics.judge import Judge
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class JudgeObserver:
+    """Features (B, D) and probabilities (B, K) of the judge."""
+
+    judge: Judge
+
+    @property
+    def digest(self) -> str:
+        return f"judge {self.judge.digest}"
+
+    def __call__(self, images: Tensor) -> Arrays:
+        seen = self.judge.observe(images, np.zeros(len(images), dtype=np.int64))
+        return {"features": seen.features, "probabilities": seen.probabilities}
+
+
+def observations(arrays: Arrays, asked: np.ndarray) -> Observations:
+    """What a `JudgeObserver` saw of samples asked for under labels (N,)."""
+    return Observations(
+        asked=asked, features=arrays["features"], probabilities=arrays["probabilities"]
+    )
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class DistanceObserver:
+    """Distances (B, K) to pictures (K, C, H, W): L2 over pixels from 0 to 1."""
+
+    pictures: Tensor
+
+    @property
+    def digest(self) -> str:
+        return f"distances {digest_of_array(self.pictures.cpu().numpy())}"
+
+    def __call__(self, images: Tensor) -> Arrays:
+        return {"distances": distances(images, self.pictures).cpu().numpy()}
