@@ -1,8 +1,9 @@
-"""Tiny real models, shared by all tests."""
+"""Tiny real models and the command line, shared by all tests."""
 
 from __future__ import annotations
 
 import os
+import sys
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -15,6 +16,7 @@ import diffusers
 import pytest
 import torch
 
+import efface.cli
 from efface.config import NetworkConfig
 from efface.data.images import load_images
 from efface.diffusion.codec import VAECodec
@@ -31,6 +33,14 @@ def make_tiny_unet(conditional: bool = True, seed: int = 0, **overrides: object)
     torch.manual_seed(seed)
     config = NetworkConfig(**({"channels": (8, 16), "norm_groups": 4} | overrides))
     return new_denoiser(config, load_images("digits", "test"), conditional)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Measurements of the tests stay among themselves."""
+    folder = tmp_path_factory.mktemp("cache")
+    os.environ["EFFACE_CACHE"] = str(folder)
+    return folder
 
 
 @pytest.fixture(scope="session")
@@ -78,3 +88,21 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     digits = load_images("digits", "train"), load_images("digits", "test")
     train_judge("tiny judge", *digits, config).save(folder / "judge")
     return folder
+
+
+@pytest.fixture
+def fails(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., str]:
+    """Run the command line in this process; returns its one sentence."""
+
+    def run(*arguments: object) -> str:
+        monkeypatch.setattr(sys, "argv", ["efface", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            efface.cli.main()
+        assert stopped.value.code not in (0, None)
+        error = capsys.readouterr().err
+        assert "Traceback" not in error
+        return error
+
+    return run

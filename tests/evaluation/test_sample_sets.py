@@ -1,0 +1,120 @@
+"""One sample set: the same whatever the batch size or the number of processes, drawn once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import debug_launcher
+from torch import Tensor
+
+from efface.diffusion.denoiser import Denoiser
+from efface.diffusion.sampling import MultiStep, OneStep, draw_images
+from efface.evaluation.sample_sets import SampleSet, Subject, observe
+from efface.evaluation.store import Arrays, Store
+from tests.conftest import make_tiny_unet
+
+LABELS = [3, 1, 4, 1, 5, 9, 2]
+
+
+class Pixels:
+    """Keeps whole images, and counts how often it is shown any."""
+
+    digest = "pixels"
+
+    def __init__(self) -> None:
+        self.batches = 0
+
+    def __call__(self, images: Tensor) -> Arrays:
+        self.batches += 1
+        return {"pixels": images.numpy()}
+
+
+class Means(Pixels):
+    digest = "means"
+
+    def __call__(self, images: Tensor) -> Arrays:
+        self.batches += 1
+        return {"means": images.mean((1, 2, 3)).numpy()}
+
+
+def sample_set(denoiser: Denoiser | None = None, **changes) -> SampleSet:
+    subject = Subject(denoiser=denoiser or make_tiny_unet(), sampler=MultiStep(2), digest="tiny")
+    known = {"subject": subject, "seeds": range(50, 57), "asked": LABELS, "batch_size": 3}
+    return SampleSet(**(known | changes))
+
+
+def look(samples: SampleSet, store: Store | None = None, **observers) -> dict[str, Arrays]:
+    observers = observers or {"pixels": Pixels()}
+    return observe(samples, observers, store or Store(None), "test")
+
+
+def test_samples_are_those_of_their_seeds_and_labels_whatever_the_batch_size():
+    denoiser = make_tiny_unet()
+    direct = torch.cat(
+        [
+            draw_images(denoiser, MultiStep(2), denoiser.encode([label]), [50 + i])
+            for i, label in enumerate(LABELS)
+        ]
+    )
+    for size in (1, 3, 7, 100):
+        seen = look(sample_set(denoiser, batch_size=size))["pixels"]["pixels"]
+        np.testing.assert_allclose(seen, direct.numpy(), atol=1e-5)
+
+
+def test_a_sample_drawn_again_is_the_sample():
+    samples = sample_set()
+    seen = look(samples)["pixels"]["pixels"]
+    np.testing.assert_allclose(samples.images([5, 0, 6]).numpy(), seen[[5, 0, 6]], atol=1e-5)
+
+
+def test_nothing_is_drawn_twice(tmp_path):
+    store, first, second = Store(tmp_path), Pixels(), Pixels()
+    once = look(sample_set(), store, pixels=first)
+    again = look(sample_set(batch_size=7), store, pixels=second)
+    assert (first.batches, second.batches) == (3, 0)
+    np.testing.assert_array_equal(once["pixels"]["pixels"], again["pixels"]["pixels"])
+
+
+def test_only_an_observer_that_has_not_looked_looks(tmp_path):
+    store, pixels, means = Store(tmp_path), Pixels(), Means()
+    look(sample_set(), store, pixels=pixels)
+    seen = look(sample_set(), store, pixels=pixels, means=means)
+    assert (pixels.batches, means.batches) == (3, 3)
+    expected = seen["pixels"]["pixels"].mean((1, 2, 3))
+    np.testing.assert_allclose(seen["means"]["means"], expected, rtol=1e-5)
+
+
+def test_whatever_changes_the_samples_has_them_drawn_again(tmp_path):
+    store, subject = Store(tmp_path), sample_set().subject
+    look(sample_set(), store)
+    changed = [
+        {"seeds": range(51, 58)},
+        {"asked": LABELS[::-1]},
+        {"subject": Subject(denoiser=subject.denoiser, sampler=MultiStep(3), digest="tiny")},
+        {"subject": Subject(denoiser=subject.denoiser, sampler=OneStep(500), digest="tiny")},
+        {"subject": Subject(denoiser=subject.denoiser, sampler=MultiStep(2), digest="other")},
+        {"subject": Subject(denoiser=subject.denoiser, sampler=MultiStep(2))},
+    ]
+    for change in changed:
+        pixels = Pixels()
+        look(sample_set(**change), store, pixels=pixels)
+        assert pixels.batches == 3, change
+
+
+def draw_in_one_of_two_processes(folder: str) -> None:
+    torch.set_num_threads(1)
+    seen = look(sample_set(), Store(Path(folder) / "store"))["pixels"]["pixels"]
+    rank = torch.distributed.get_rank()
+    np.save(Path(folder) / f"{rank}.npy", seen)
+
+
+def test_two_processes_share_the_work_and_see_the_same(tmp_path):
+    debug_launcher(draw_in_one_of_two_processes, (str(tmp_path),), 2)
+    alone = look(sample_set())["pixels"]["pixels"]
+    for rank in range(2):
+        np.testing.assert_allclose(np.load(tmp_path / f"{rank}.npy"), alone, atol=1e-5)
+    kept = Pixels()
+    look(sample_set(), Store(tmp_path / "store"), pixels=kept)
+    assert kept.batches == 0
