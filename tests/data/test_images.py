@@ -266,3 +266,17 @@ def test_rows_can_be_named_after_a_hash() -> None:
 def test_rows_that_are_none_are_refused(rows: str) -> None:
     with pytest.raises(DataError, match="row"):
         load_images(f"digits#{rows}", "test")
+
+
+def test_a_data_set_that_cannot_be_reached_is_one_sentence():
+    with pytest.raises(DataError, match="datasets:nobody/nothing cannot be read from the hub"):
+        load_images("datasets:nobody/nothing")
+
+
+def test_rows_of_a_parquet_file_are_read_alone(datasets, tmp_path):
+    grey = png(np.full((4, 4), 7, dtype=np.uint8))
+    path = write_parquet(datasets, tmp_path, [b"rubbish", grey], [0, 1])
+    images = load_images(f"{path}#1")
+    assert images.images.unique().tolist() == [7] and images.labels.tolist() == [1]
+    with pytest.raises(DataError, match="no readable image"):
+        load_images(f"{path}#0-1")

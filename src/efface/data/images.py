@@ -1,4 +1,4 @@
-"""Images from scikit-learn's digits, a folder or parquet files, as uint8 tensors."""
+"""Images from scikit-learn's digits, a folder, parquet or the hub, as uint8 tensors."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from efface.data.tables import HUB, encoded_images, labels_of, read_table
 from efface.diffusion.model_folder import ZOO
 from efface.errors import DataError
 
@@ -65,28 +66,37 @@ class ImageSet:
 
 
 def load_images(source: str, split: str = "train", size: int | None = None) -> ImageSet:
-    """Read `digits`, an image folder (labels from its subfolders) or a parquet file.
+    """Read `digits`, an image folder (labels from its subfolders), a parquet file or a data set.
 
-    `zoo:NAME` is a folder of images that ships with efface, as zoo:symbol. "#" and row numbers
-    from 0, as in FILE.parquet#1 or FILE.parquet#0-8399,8500, take those alone.
+    `zoo:NAME` is a folder of images that ships with efface, as zoo:symbol; `datasets:OWNER/NAME` a
+    data set of the hub with columns `image` and perhaps `label`. "#" and row numbers from 0, as in
+    FILE.parquet#1 or FILE.parquet#0-8399,8500, take those alone.
 
-    `split` is `train` or `test` and matters for `digits` alone. `size` resizes to squares, needed
-    where a folder's images differ in size. Raises DataError.
+    `split` is `train` or `test` and matters for `digits` and data sets of the hub. `size` resizes
+    to squares, needed where a folder's images differ in size. Raises DataError.
     """
+    before, mark, rows = source.rpartition("#")
+    wanted = rows if mark and not Path(source).exists() else None
+    if wanted is not None:
+        source = before
+    if source.startswith(HUB) or (source.endswith(".parquet") and Path(source).is_file()):
+        return _table(source, split, wanted, size)
+    images = _whole(source, split, size)
+    return images if wanted is None else images.select(_rows(wanted, len(images), source))
+
+
+def _whole(source: str, split: str, size: int | None) -> ImageSet:
     if source == "digits":
         return _digits(split)
-    before, mark, rows = source.rpartition("#")
-    if mark and not Path(source).exists():
-        images = load_images(before, split, size)
-        return images.select(_rows(rows, len(images), source))
     path = Path(source)
     if source.startswith("zoo:") and source.removeprefix("zoo:").isalnum():
         path = ZOO / source.removeprefix("zoo:")
     if path.is_dir():
         return _image_folder(path, size)
-    if path.suffix == ".parquet" and path.is_file():
-        return _parquet(path, size)
-    raise DataError(f"no images at {source}: give 'digits', a folder of images or a .parquet file.")
+    raise DataError(
+        f"no images at {source}: give 'digits', a folder of images, a .parquet file or "
+        f"{HUB}OWNER/NAME."
+    )
 
 
 def _rows(text: str, count: int, source: str) -> Tensor:
@@ -141,36 +151,16 @@ def _image_folder(folder: Path, size: int | None) -> ImageSet:
     return ImageSet(images=images, labels=labels, label_names=names, names=own)
 
 
-def _parquet(path: Path, size: int | None) -> ImageSet:
-    try:
-        from datasets import ClassLabel, load_dataset
-        from datasets import Image as ImageFeature
-        from datasets.exceptions import DatasetsError
-    except ImportError:
-        raise DataError(
-            "parquet files need the extra 'data': pip install 'efface[data]'."
-        ) from None
-    try:
-        rows = load_dataset("parquet", data_files=str(path), split="train")
-    except (ValueError, OSError, DatasetsError) as error:
-        raise DataError(f"{path} is no readable parquet file with rows: write it anew.") from error
-    if not isinstance(rows.features.get("image"), ImageFeature):
-        raise DataError(f"{path} has no column 'image' of encoded images.")
-    raw = rows.cast_column("image", ImageFeature(decode=False))
-    decoded = [
-        _decode((entry or {}).get("bytes") or b"", f"{path} row {i}", size)
-        for i, entry in enumerate(raw["image"])
-    ]
-    images = _stack(decoded, str(path))
-    if "label" not in rows.features:
-        return ImageSet(images=images, labels=None)
-    feature = rows.features["label"]
-    names = tuple(feature.names) if isinstance(feature, ClassLabel) else ()
-    labels = rows["label"][:]
-    wrong = [label for label in labels if not isinstance(label, int) or label < 0]
-    if wrong:
-        raise DataError(f"{path} has the label {wrong[0]!r}: labels are numbers from 0 up.")
-    return ImageSet(images=images, labels=torch.tensor(labels), label_names=names)
+def _table(source: str, split: str, wanted: str | None, size: int | None) -> ImageSet:
+    """Images of a table with columns `image` and perhaps `label`, of the rows `wanted` alone."""
+    table = read_table(source, split)
+    if wanted is not None:
+        table = table.select(_rows(wanted, len(table), source).tolist())
+    contents = encoded_images(table)
+    decoded = [_decode(content, f"{source} row {i}", size) for i, content in enumerate(contents)]
+    labels, names = labels_of(table, source)
+    known = None if labels is None else torch.tensor(labels)
+    return ImageSet(images=_stack(decoded, source), labels=known, label_names=names)
 
 
 def _decode(content: bytes, name: str, size: int | None) -> Tensor:

@@ -1,0 +1,64 @@
+"""Tables of encoded images: parquet files, and data sets of the hub."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from efface.errors import DataError
+
+HUB = "datasets:"
+
+
+def read_table(source: str, split: str) -> Any:
+    """A `datasets.Dataset` with a column `image` that is left encoded.
+
+    `source` is a parquet file or HUB and a data set's id. Raises DataError.
+    """
+    try:
+        from datasets import Image, load_dataset
+        from datasets.exceptions import DatasetsError
+        from datasets.utils.logging import disable_progress_bar
+    except ImportError:
+        raise DataError(
+            "parquet files and data sets need the extra 'data': pip install 'efface[data]'."
+        ) from None
+    disable_progress_bar()
+    try:
+        if source.startswith(HUB):
+            rows = load_dataset(source.removeprefix(HUB), split=split)
+        else:
+            rows = load_dataset("parquet", data_files=source, split="train")
+    except (ValueError, OSError, DatasetsError) as error:
+        if source.startswith(HUB):
+            raise DataError(
+                f"{source} cannot be read from the hub: check its id, its split {split!r} and the "
+                "connection."
+            ) from error
+        raise DataError(
+            f"{source} is no readable parquet file with rows: write it anew."
+        ) from error
+    if not isinstance(rows.features.get("image"), Image):
+        raise DataError(f"{source} has no column 'image' of encoded images.")
+    return rows.cast_column("image", Image(decode=False))
+
+
+def encoded_images(table: Any) -> Iterator[bytes]:
+    """The files' content, row by row; empty where there is none."""
+    for entry in table["image"]:
+        yield (entry or {}).get("bytes") or b""
+
+
+def labels_of(table: Any, source: str) -> tuple[list[int] | None, tuple[str, ...]]:
+    """Labels, None without a column `label`, and their names where the table has them."""
+    from datasets import ClassLabel
+
+    if "label" not in table.features:
+        return None, ()
+    feature = table.features["label"]
+    names = tuple(feature.names) if isinstance(feature, ClassLabel) else ()
+    labels = table["label"][:]
+    wrong = [label for label in labels if not isinstance(label, int) or label < 0]
+    if wrong:
+        raise DataError(f"{source} has the label {wrong[0]!r}: labels are numbers from 0 up.")
+    return labels, names
