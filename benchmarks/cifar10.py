@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import datetime
 import json
 import shutil
 import statistics
@@ -33,137 +32,27 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import diffusers
-import pyarrow.parquet
 import torch
-from forget_class import check, figures, git, protocol
-from torch.utils.flop_counter import FlopCounterMode
+from cifar10_tiny import FILES, TINY, thin
+from forget_class import check, figures, protocol
+from forward_passes import forward_flops, forwards
+from results_file import write_results
+from time_budget import Call, OutOfTime, Trial, TrialOver, Watch
 
 import efface
 from efface.config import Settings, read_settings
-from efface.methods.sfd import SFD
 from efface.recipes import make_judge
 from efface.records import read_evaluation, read_record
-from efface.run_folder import hardware, versions
-from efface.training.settings import TrainConfig
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 RECIPE = {"teacher": RECIPES / "cifar10-teacher.toml", "sfd": RECIPES / "cifar10-sfd.toml"}
 RESULTS = Path(__file__).parent / "results" / "cifar10-sfd.json"
 FORGET, REPLACE = 0, 1  # airplane, automobile
-FILES = {"source": "cifar10_train.parquet", "held_out": "cifar10_test.parquet"}
 DATA_NOTE = (
     "CIFAR-10 re-encoded as JPEG; reference and judge from the same pictures; not comparable with "
     "numbers on the lossless set"
 )
-NEEDED = {
-    "judge": 150,
-    "teacher": 120,
-    "sfd": 150,
-    "evaluation": 240,
-}  # seconds to be worth a start
-TRIAL_STEPS = 60
-TINY_ROWS = {"source": 500, "held_out": 200}
-TINY_TRAIN = [
-    "train.batch_size=16",
-    "train.mixed_precision=no",
-    "train.compile=false",
-    "train.channels_last=false",
-    "train.warmup_steps=2",
-    "train.log_every=5",
-]
-TINY = {
-    "teacher": [
-        "network.channels=[8, 16]",
-        "network.attention=[false, true]",
-        "network.layers=1",
-        "network.norm_groups=4",
-        "train.steps=20",
-        "train.checkpoint_every=10",
-        "judge.widths=[8, 16]",
-        "judge.epochs=2",
-        "judge.batch_size=50",
-        "judge.reference_images=400",
-        *TINY_TRAIN,
-    ],
-    "sfd": [
-        "train.steps=10",
-        "train.checkpoint_every=5",
-        "train.guard_every=5",
-        "evaluate.forget_samples=20",
-        "evaluate.retain_samples=90",
-        "evaluate.baseline_steps=4",
-        *TINY_TRAIN,
-    ],
-}
-
-
-class OutOfTime(Exception):
-    """The time of a call is used up; what was done is kept."""
-
-
-class TrialOver(Exception):
-    """A trial has made enough steps."""
-
-
-class Call:
-    """What one call may still do: so many minutes, or so many checkpoints."""
-
-    def __init__(self, minutes: float | None, checkpoints: int | None) -> None:
-        self._until = None if minutes is None else time.monotonic() + 60 * minutes
-        self._checkpoints = checkpoints
-        self._worked = False
-
-    def begin(self, stage: str) -> None:
-        """Raise OutOfTime if this call has done something and the stage is not worth a start."""
-        if self._worked and self._left() < NEEDED[stage]:
-            raise OutOfTime
-        self._worked = True
-
-    def checkpoint_written(self, seconds: float) -> None:
-        """Raise OutOfTime unless as long again as since the last checkpoint is left."""
-        if self._checkpoints is not None:
-            self._checkpoints -= 1
-        if self._checkpoints == 0 or self._left() < 1.1 * seconds:
-            raise OutOfTime
-
-    def _left(self) -> float:
-        return float("inf") if self._until is None else self._until - time.monotonic()
-
-
-class Watch:
-    """Times a run's steps; ends the call at the last checkpoint that fits into it."""
-
-    def __init__(self, call: Call, config: TrainConfig) -> None:
-        self._call, self._config = call, config
-        self._checkpoint = self._step = time.perf_counter()
-        self.durations: list[float] = []
-
-    def __call__(self, step: int) -> None:
-        now = time.perf_counter()
-        self.durations.append(now - self._step)
-        self._step = now
-        if step % self._config.checkpoint_every == 0 and step < self._config.steps:
-            since, self._checkpoint = now - self._checkpoint, now
-            self._call.checkpoint_written(since)
-
-
-class Trial:
-    """Times a run's first steps and stops it."""
-
-    seconds_per_step = 0.0
-
-    def __init__(self, config: TrainConfig) -> None:
-        self._steps = min(TRIAL_STEPS, config.steps)
-        self._times: list[float] = []
-
-    def __call__(self, step: int) -> None:
-        self._times.append(time.perf_counter())
-        if step < self._steps:
-            return
-        late = self._times[len(self._times) // 2 :]
-        self.seconds_per_step = (late[-1] - late[0]) / (len(late) - 1)
-        raise TrialOver
+SECONDS_WORTH_A_START = {"judge": 150, "teacher": 120, "sfd": 150, "evaluation": 240}
 
 
 class Experiment:
@@ -203,7 +92,7 @@ class Experiment:
         folder = self.work / "judge"
         if (folder / "config.json").exists():  # written last
             return
-        call.begin("judge")
+        call.begin(SECONDS_WORTH_A_START["judge"])
         shutil.rmtree(folder, ignore_errors=True)
         began = time.perf_counter()
         judge = make_judge(RECIPE["teacher"], folder, self.changes["teacher"])
@@ -214,7 +103,7 @@ class Experiment:
         folder = self.work / stage
         if (folder / "record.json").exists() and read_record(folder).status != "running":
             return
-        call.begin(stage)
+        call.begin(SECONDS_WORTH_A_START[stage])
         self.plan(stage)
         began, finished = time.perf_counter(), False
         watch = Watch(call, self.settings(stage).train)
@@ -274,7 +163,7 @@ class Experiment:
         folder = self.work / "sfd"
         if (folder / "evaluation.json").exists():
             return
-        call.begin("evaluation")
+        call.begin(SECONDS_WORTH_A_START["evaluation"])
         began = time.perf_counter()
         efface.evaluate(folder, judge=self.work / "judge")
         self.note("evaluation", began)
@@ -294,18 +183,13 @@ class Experiment:
         return [json.loads(line) for line in lines]
 
     def results(self) -> dict[str, Any]:
-        """All that is written down about the finished experiment."""
+        """What the finished experiment measured, and with what."""
         arguments, folder = self.arguments, self.work / "sfd"
         evaluation, record = read_evaluation(folder), read_record(folder)
         expected = tomllib.loads(RECIPE["sfd"].read_text(encoding="utf-8"))["expected"]
         run = {"results": {r.metric: figures(r) for r in evaluation.results}}
         bars = check(run, expected)
         return {
-            "command": " ".join(["python", *sys.argv]),
-            "commit": commit(arguments.commit),
-            "date": datetime.date.today().isoformat(),
-            "machine": hardware() | versions(),
-            "seeds": [arguments.seed],
             "tiny": arguments.tiny,
             "data": DATA_NOTE,
             "pair": f"{FORGET}:{REPLACE}",
@@ -351,53 +235,9 @@ class Experiment:
         }
 
 
-def forwards(settings: Settings) -> int:
-    """Cost of one image in forward passes; a backward pass is 2, or 1 to the input alone.
-
-    SFD: student 3, fake score learning 3, teacher and fake score with gradient to the image 2 each,
-    and once more the student if the phases do not share its pass.
-    """
-    if not isinstance(settings.method, SFD):
-        return 3
-    return 10 if settings.method.share_student_pass else 11
-
-
-def forward_flops(folder: Path) -> dict[str, int]:
-    """Parameters of a saved UNet2DModel and floating-point operations of one pass for one image."""
-    config: Any = diffusers.UNet2DModel.load_config(folder)
-    with torch.device("meta"):
-        network: Any = diffusers.UNet2DModel.from_config(config)
-        x = torch.empty(1, config["in_channels"], config["sample_size"], config["sample_size"])
-        zero = torch.zeros(1, dtype=torch.long)
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        network(x, zero, class_labels=zero)
-    return {
-        "parameters": sum(p.numel() for p in network.parameters()),
-        "flops": counter.get_total_flops(),
-    }
-
-
 def data_folder() -> Path:
     source = read_settings(None, RECIPE["teacher"]).data.source
     return Path(source).parent
-
-
-def thin(folder: Path, out: Path) -> Path:
-    """Write evenly spread rows, so of all classes, of the data into `out`; returns it."""
-    out.mkdir(exist_ok=True)
-    for key, name in FILES.items():
-        if not (out / name).exists():
-            table = pyarrow.parquet.read_table(folder / name)
-            every = max(1, len(table) // TINY_ROWS[key])
-            pyarrow.parquet.write_table(table.take(list(range(0, len(table), every))), out / name)
-    return out
-
-
-def commit(given: str | None) -> str:
-    """The commit that was given, or the one checked out; empty where there is no git."""
-    if given is not None or shutil.which("git") is None:
-        return given or ""
-    return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain") else "")
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -434,9 +274,8 @@ def main(given: list[str] | None = None) -> int:
                 print("not finished: call again with the same arguments")
                 return 3
     out = arguments.out or (arguments.work / RESULTS.name if arguments.tiny else RESULTS)
-    out.parent.mkdir(parents=True, exist_ok=True)
     content = experiment.results()
-    out.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_results(out, [arguments.seed], content, arguments.commit)
     for bar, met in content["bars"].items():
         print(f"{'met' if met else 'MISSED'}: {bar}")
     print(f"written to {out}")

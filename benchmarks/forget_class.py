@@ -10,24 +10,22 @@ Runs are kept in --runs and resumed; finished ones are not done again.
 from __future__ import annotations
 
 import argparse
-import datetime
-import json
 import statistics
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 from typing import Any
 
+from results_file import write_results
+from variants import add_options, outcome, parse_variants, seed_changes
+
 import efface
 from efface.records import Evaluation, Result, read_evaluation, read_record
-from efface.run_folder import hardware, versions
 
 
 def main() -> None:
     arguments = parse()
     expected = tomllib.loads(arguments.recipe.read_text())["expected"]
-    variants = dict(parse_variant(text) for text in arguments.variant) or {"recipe": []}
+    variants = parse_variants(arguments.variant)
     runs = []
     for variant, changes in variants.items():
         for pair in arguments.pair:
@@ -36,19 +34,12 @@ def main() -> None:
                 runs.append(run | {"bars": check(run, expected)})
                 print(describe(runs[-1]), flush=True)
     content = {
-        "command": " ".join(["python", *sys.argv]),
-        "commit": git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain") else ""),
-        "date": datetime.date.today().isoformat(),
-        "machine": hardware() | versions(),
-        "seeds": arguments.seed,
         "expected": expected,
         "summary": [summarise(runs, v) for v in variants],
         "runs": runs,
     }
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(content, indent=2) + "\n")
-    met = all(all(run["bars"].values()) for run in runs)
-    print(f"{'all bars met' if met else 'NOT all bars met'}; written to {arguments.out}")
+    write_results(arguments.out, arguments.seed, content)
+    print(outcome(runs, arguments.out))
 
 
 def parse() -> argparse.Namespace:
@@ -56,16 +47,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("model")
     parser.add_argument("recipe", type=Path)
     parser.add_argument("--pair", action="append", required=True, help="FORGET:REPLACE")
-    parser.add_argument("--seed", action="append", type=int, required=True)
-    parser.add_argument("--variant", action="append", default=[], help="NAME:k=v,k=v")
-    parser.add_argument("--runs", type=Path, default=Path("runs/benchmark"))
-    parser.add_argument("--out", type=Path, required=True)
+    add_options(parser)
     return parser.parse_args()
-
-
-def parse_variant(text: str) -> tuple[str, list[str]]:
-    name, _, changes = text.partition(":")
-    return name, [change for change in changes.split(",") if change]
 
 
 def one_run(
@@ -73,14 +56,12 @@ def one_run(
 ) -> dict[str, Any]:
     label, replacement = map(int, pair.split(":"))
     out = arguments.runs / f"{arguments.recipe.stem}-{variant}-{label}-{replacement}-seed{seed}"
-    # Every training seed is judged on samples of its own.
-    seeds = [f"train.seed={seed}", f"evaluate.seed={1000 + 10_000 * seed}"]
     efface.forget(
         arguments.model,
         efface.ForgetClass(labels=(label,), replacement=(replacement,)),
         out,
         recipe=arguments.recipe,
-        changes=[*changes, *seeds],
+        changes=[*changes, *seed_changes(seed)],
         resume=out.exists(),
     )
     evaluation, record = read_evaluation(out), read_record(out)
@@ -157,10 +138,6 @@ def describe(run: dict[str, Any]) -> str:
         f"{run['variant']} {run['pair']} seed {run['seed']}: {numbers}  {run['seconds']:.0f} s"
         + (f"  MISSED {missed}" if missed else "")
     )
-
-
-def git(*arguments: str) -> str:
-    return subprocess.run(["git", *arguments], capture_output=True, text=True).stdout.strip()
 
 
 if __name__ == "__main__":

@@ -12,25 +12,23 @@ method starts from that method's defaults and the recipe's [train]. Runs are kep
 from __future__ import annotations
 
 import argparse
-import datetime
-import json
 import statistics
-import subprocess
-import sys
 import tempfile
 import tomllib
 from pathlib import Path
 from typing import Any
 
+from results_file import write_results
+from variants import add_options, outcome, parse_variants, seed_changes
+
 import efface
 from efface.records import Result, read_evaluation, read_record
-from efface.run_folder import hardware, versions
 
 
 def main() -> None:
     arguments = parse()
     expected = tomllib.loads(arguments.recipe.read_text()).get("expected", {})
-    variants = dict(parse_variant(text) for text in arguments.variant) or {"recipe": []}
+    variants = parse_variants(arguments.variant)
     runs = []
     for variant, changes in variants.items():
         for seed in arguments.seed:
@@ -38,8 +36,7 @@ def main() -> None:
             runs.append(run | {"bars": check(run, expected)})
             print(describe(runs[-1]), flush=True)
             write(arguments, expected, variants, runs)
-    met = all(all(run["bars"].values()) for run in runs)
-    print(f"{'all bars met' if met else 'NOT all bars met'}; written to {arguments.out}")
+    print(outcome(runs, arguments.out))
 
 
 def parse() -> argparse.Namespace:
@@ -51,17 +48,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--unseen", required=True)
     parser.add_argument("--retrained")
     parser.add_argument("--judge", type=Path)
-    parser.add_argument("--seed", action="append", type=int, required=True)
-    parser.add_argument("--variant", action="append", default=[], help="NAME:k=v,k=v")
     parser.add_argument("--set", dest="changes", action="append", default=[])
-    parser.add_argument("--runs", type=Path, default=Path("runs/benchmark"))
-    parser.add_argument("--out", type=Path, required=True)
+    add_options(parser)
     return parser.parse_args()
-
-
-def parse_variant(text: str) -> tuple[str, list[str]]:
-    name, _, changes = text.partition(":")
-    return name, [change for change in changes.split(",") if change]
 
 
 def one_run(
@@ -72,8 +61,6 @@ def one_run(
     changes = [change for change in changes if "." in change.split("=")[0]]
     slug = "".join(c if c.isalnum() else "-" for c in variant)
     out = arguments.runs / f"{arguments.recipe.stem}-{slug}-seed{seed}"
-    # Every training seed is judged on samples of its own.
-    seeds = [f"train.seed={seed}", f"evaluate.seed={1000 + 10_000 * seed}"]
     with tempfile.TemporaryDirectory() as folder:
         recipe = arguments.recipe
         if "method" in options:
@@ -88,7 +75,7 @@ def one_run(
             out,
             method=options.get("method"),
             recipe=recipe,
-            changes=[*arguments.changes, *changes, *seeds],
+            changes=[*arguments.changes, *changes, *seed_changes(seed)],
             judge=arguments.judge,
             retrained=arguments.retrained,
             resume=out.exists(),
@@ -192,21 +179,11 @@ def write(
 ) -> None:
     done = {run["variant"] for run in runs}
     content = {
-        "command": " ".join(["python", *sys.argv]),
-        "commit": git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain") else ""),
-        "date": datetime.date.today().isoformat(),
-        "machine": hardware() | versions(),
-        "seeds": arguments.seed,
         "expected": expected,
         "summary": [summarise(runs, v) for v in variants if v in done],
         "runs": runs,
     }
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(content, indent=2) + "\n")
-
-
-def git(*arguments: str) -> str:
-    return subprocess.run(["git", *arguments], capture_output=True, text=True).stdout.strip()
+    write_results(arguments.out, arguments.seed, content)
 
 
 if __name__ == "__main__":

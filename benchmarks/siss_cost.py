@@ -9,11 +9,7 @@ counted in parameter-sized buffers beside the parameters and their gradients.
 from __future__ import annotations
 
 import argparse
-import datetime
-import json
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -22,6 +18,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from results_file import write_results
 from torch import Tensor
 
 from efface.config import NetworkConfig
@@ -34,7 +31,6 @@ from efface.methods.base import StepContext
 from efface.methods.gradient_rules import RelativeNorm
 from efface.methods.siss import SISS
 from efface.recipes import new_denoiser
-from efface.run_folder import hardware, versions
 from efface.training.gradient_pair import GradientPair
 
 SATURATED = 300  # timesteps: far images are told apart at all of them
@@ -59,19 +55,12 @@ def main() -> None:
             f"auto splits: {row['auto_splits']}, buffers {row['extra_buffers']:.2f}"
         )
     if arguments.out is not None:
-        head = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True)
         content = {
-            "command": " ".join(["python", *sys.argv]),
-            "commit": head.stdout.strip(),
-            "date": datetime.date.today().isoformat(),
-            "machine": hardware() | versions(),
-            "seeds": [0],
             "batch_size": arguments.batch_size,
             "rounds": arguments.rounds,
             "rows": rows,
         }
-        arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        arguments.out.write_text(json.dumps(content, indent=2) + "\n")
+        write_results(arguments.out, [0], content)
 
 
 def measure(size: int, share: float, count: int, rounds: int) -> dict[str, Any]:

@@ -8,11 +8,7 @@ Everything that is compared is measured in turns in one process; ratios are medi
 from __future__ import annotations
 
 import argparse
-import datetime
-import json
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -20,14 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from results_file import write_results
 from torch import Tensor
 
 import efface
 from efface.data.source import ConditionSource
-from efface.diffusion.denoiser import ClassDenoiser
-from efface.evaluation import as_class_denoiser
+from efface.diffusion.denoiser import ClassDenoiser, as_class_denoiser
 from efface.methods.sfd import SFD
-from efface.run_folder import hardware, versions
 from efface.training.settings import TrainConfig
 from efface.training.trainer import Trainer
 
@@ -59,16 +54,7 @@ def main() -> None:
             f"loop {line['loop_overhead']:+.1%}"
         )
     if arguments.out is not None:
-        content = {
-            "command": " ".join(["python", *sys.argv]),
-            "commit": commit(),
-            "date": datetime.date.today().isoformat(),
-            "machine": hardware() | versions(),
-            "seeds": [0],
-            **report,
-        }
-        arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        arguments.out.write_text(json.dumps(content, indent=2) + "\n")
+        write_results(arguments.out, [0], report)
 
 
 def measure(denoiser: ClassDenoiser, method: SFD, batch_size: int) -> dict[str, Any]:
@@ -192,11 +178,6 @@ def ratio(own: list[float], other: list[float]) -> float:
 def synchronise() -> None:
     if torch.cuda.is_available():
         torch.cuda.synchronize()
-
-
-def commit() -> str:
-    head = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True)
-    return head.stdout.strip()
 
 
 if __name__ == "__main__":

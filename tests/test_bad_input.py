@@ -13,28 +13,11 @@ from pathlib import Path
 import pytest
 import torch
 
-import efface.cli
 from efface.diffusion import loading
 from efface.diffusion.denoiser import Denoiser
 from efface.diffusion.loading import save_pipeline
 
 Run = Callable[..., str]
-
-
-@pytest.fixture
-def fails(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run the command line in this process; returns its one sentence."""
-
-    def run(*arguments: object) -> str:
-        monkeypatch.setattr(sys, "argv", ["efface", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stopped:
-            efface.cli.main()
-        assert stopped.value.code not in (0, None)
-        error = capsys.readouterr().err
-        assert "Traceback" not in error
-        return error
-
-    return run
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,7 @@ SMALL = [
     "images.generate=24",
     "images.generate_steps=4",
 ]
+Fails = Callable[..., str]
 WEIGHTS = "pipeline/unet/diffusion_pytorch_model.safetensors"
 
 
@@ -73,16 +75,6 @@ def run(monkeypatch: pytest.MonkeyPatch, *given: str) -> None:
         efface.cli.main()
     except SystemExit as stopped:
         assert stopped.code in (0, None)
-
-
-def fails(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *given: str) -> str:
-    monkeypatch.setattr(sys, "argv", ["efface", *given])
-    with pytest.raises(SystemExit) as stopped:
-        efface.cli.main()
-    assert stopped.value.code not in (0, None)
-    error = capsys.readouterr().err
-    assert "Traceback" not in error
-    return error
 
 
 def test_a_run_leaves_everything_behind(
@@ -294,11 +286,11 @@ def large(folder: Path) -> None:
     ],
 )
 def test_pictures_that_cannot_be_used(
-    make, sentence: str, model: Path, tmp_path: Path, monkeypatch, capsys
+    make, sentence: str, fails: Fails, model: Path, tmp_path: Path
 ) -> None:
     make(tmp_path / "pictures")
     out = tmp_path / "run"
-    error = fails(monkeypatch, capsys, *arguments(model, tmp_path / "pictures", out))
+    error = fails(*arguments(model, tmp_path / "pictures", out))
     assert sentence in error
     assert not out.exists()
 
@@ -327,30 +319,30 @@ def test_pictures_are_made_to_fit_when_asked(
     ],
 )
 def test_requests_that_cannot_be(
-    more: tuple[str, ...], sentence: str, model: Path, pictures: Path, tmp_path, monkeypatch, capsys
+    more: tuple[str, ...], sentence: str, fails: Fails, model: Path, pictures: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
-    assert sentence in fails(monkeypatch, capsys, *arguments(model, pictures, out, *more))
+    assert sentence in fails(*arguments(model, pictures, out, *more))
     assert not out.exists()
 
 
 def test_a_conditional_model_is_refused(
-    tiny_model: Path, pictures: Path, tmp_path: Path, monkeypatch, capsys
+    fails: Fails, tiny_model: Path, pictures: Path, tmp_path: Path
 ) -> None:
-    error = fails(monkeypatch, capsys, *arguments(tiny_model, pictures, tmp_path / "run"))
+    error = fails(*arguments(tiny_model, pictures, tmp_path / "run"))
     assert "is class-conditional" in error
 
 
 def test_sets_that_overlap_entirely_are_refused(
-    model: Path, pictures: Path, tmp_path: Path, monkeypatch, capsys
+    fails: Fails, model: Path, pictures: Path, tmp_path: Path
 ) -> None:
     more = ("--retain", str(pictures))
-    error = fails(monkeypatch, capsys, *arguments(model, pictures, tmp_path / "run", *more))
+    error = fails(*arguments(model, pictures, tmp_path / "run", *more))
     assert "all retained images are images to forget" in error
 
 
 def test_triage_writes_table_json_and_page(
-    model: Path, pictures: Path, tmp_path: Path, monkeypatch, capsys
+    fails: Fails, model: Path, pictures: Path, tmp_path: Path, monkeypatch, capsys
 ) -> None:
     out = tmp_path / "triage"
     given = [
@@ -373,11 +365,9 @@ def test_triage_writes_table_json_and_page(
     assert (out / "triage.csv").read_text().count("\n") == 3
     assert (out / "nearest.png").exists()
     assert "false alarms" in capsys.readouterr().out
-    assert "nothing there was touched" in fails(monkeypatch, capsys, *given, *changes)
+    assert "nothing there was touched" in fails(*given, *changes)
 
 
-def test_triage_needs_enough_unseen_pictures(
-    model: Path, pictures: Path, monkeypatch, capsys
-) -> None:
+def test_triage_needs_enough_unseen_pictures(fails: Fails, model: Path, pictures: Path) -> None:
     given = ("triage", str(model), "--images", str(pictures), "--unseen", str(pictures))
-    assert "at least 78" in fails(monkeypatch, capsys, *given)
+    assert "at least 78" in fails(*given)

@@ -47,27 +47,21 @@ def make_record(**changes: Any) -> RunRecord:
     return RunRecord(**fields | changes)
 
 
-def make_result(
-    metric: str,
-    own: Triple,
-    baseline: Triple,
-    unit: str = "share of samples",
-    one_step: Triple | None = None,
-) -> Result:
-    def value(triple: Triple) -> Value:
-        return Value(value=triple[0], low=triple[1], high=triple[2])
+def make_value(triple: Triple) -> Value:
+    return Value(value=triple[0], low=triple[1], high=triple[2])
 
-    return Result(
-        metric=metric,
-        **value(own).model_dump(),
-        unit=unit,
-        higher_is_better=metric != "fid",
-        samples=500,
-        seeds=[1000, 1499],
-        protocol="result: one step; untouched model: 50 DDIM steps",
-        baseline=value(baseline),
-        baseline_one_step=None if one_step is None else value(one_step),
-    )
+
+def make_result(
+    metric: str, own: Triple, baseline: Triple, unit: str = "share of samples", **changes: Any
+) -> Result:
+    fields: dict[str, Any] = {
+        "higher_is_better": metric != "fid",
+        "samples": 500,
+        "seeds": [1000, 1499],
+        "protocol": "result: one step; untouched model: 50 DDIM steps",
+        "baseline": make_value(baseline),
+    }
+    return Result(metric=metric, unit=unit, **make_value(own).model_dump(), **fields | changes)
 
 
 def make_evaluation(
@@ -80,8 +74,10 @@ def make_evaluation(
     results = []
     if unlearning is not None:
         baseline = (0.006, 0.002, 0.017)
-        one_step = (0.92, 0.9, 0.94)
-        results.append(make_result("unlearning_accuracy", unlearning, baseline, one_step=one_step))
+        one_step = make_value((0.92, 0.9, 0.94))
+        results.append(
+            make_result("unlearning_accuracy", unlearning, baseline, baseline_one_step=one_step)
+        )
     if retained is not None:
         results.append(make_result("retained_accuracy", retained, (0.98, 0.97, 0.99)))
     if fid is not None:

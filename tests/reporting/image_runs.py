@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from tests.reporting.conftest import Triple, make_record, metric_lines
+from tests.reporting.conftest import Triple, make_record, make_result, make_value, metric_lines
 
-from efface.records import Evaluation, Picture, Result, RunRecord, Value, write_json
+from efface.records import Evaluation, Picture, Result, RunRecord, write_json
 
 SAMPLES = 1024
 
@@ -55,21 +55,14 @@ def make_image_result(
     **others: Triple | None,
 ) -> Result:
     """`others` are retrained and unseen."""
-
-    def value(triple: Triple) -> Value:
-        return Value(value=triple[0], low=triple[1], high=triple[2])
-
-    return Result(
-        metric=metric,
-        **value(own).model_dump(),
-        unit=unit,
-        higher_is_better=better,
-        samples=SAMPLES,
-        seeds=[1000, 1000 + SAMPLES - 1],
-        protocol="50 DDIM steps, both models from the same noise",
-        baseline=value(baseline),
-        **{key: value(triple) for key, triple in others.items() if triple is not None},
-    )
+    changes: dict[str, Any] = {
+        "higher_is_better": better,
+        "samples": SAMPLES,
+        "seeds": [1000, 1000 + SAMPLES - 1],
+        "protocol": "50 DDIM steps, both models from the same noise",
+    }
+    changes |= {key: make_value(triple) for key, triple in others.items() if triple is not None}
+    return make_result(metric, own, baseline, unit, **changes)
 
 
 def copy_rate(copies: int, samples: int = SAMPLES) -> Triple:

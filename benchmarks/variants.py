@@ -1,0 +1,34 @@
+"""Runs of one recipe with several variants and seeds: what the scripts that make them share."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--seed", action="append", type=int, required=True)
+    parser.add_argument("--variant", action="append", default=[], help="NAME:k=v,k=v")
+    parser.add_argument("--runs", type=Path, default=Path("runs/benchmark"))
+    parser.add_argument("--out", type=Path, required=True)
+
+
+def parse_variants(texts: list[str]) -> dict[str, list[str]]:
+    """Name -> changes to the recipe; the recipe alone where no variant was given."""
+    return dict(parse_variant(text) for text in texts) or {"recipe": []}
+
+
+def parse_variant(text: str) -> tuple[str, list[str]]:
+    name, _, changes = text.partition(":")
+    return name, [change for change in changes.split(",") if change]
+
+
+def seed_changes(seed: int) -> list[str]:
+    """Settings of a training seed, judged on samples of its own."""
+    return [f"train.seed={seed}", f"evaluate.seed={1000 + 10_000 * seed}"]
+
+
+def outcome(runs: list[dict[str, Any]], out: Path) -> str:
+    met = all(all(run["bars"].values()) for run in runs)
+    return f"{'all bars met' if met else 'NOT all bars met'}; written to {out}"
