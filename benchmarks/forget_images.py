@@ -4,9 +4,9 @@
         --images zoo:symbol --retain digits --unseen digits \
         --retrained zoo:digits-retrained --seed 0 --seed 1 --seed 2 --out benchmarks/results/x.json
 
-With --variant NAME:k=v,k=v (repeatable) every variant is run with every seed; "retain=generate"
-and "method=NAME" among its changes replace the options of that name, and a variant with another
-method starts from that method's defaults and the recipe's [train]. Runs are kept in --runs.
+With --variant NAME:k=v,k=v (repeatable) every variant is run with every seed; "retain=generate",
+"prior=SHARE" and "method=NAME" among its changes replace the options of that name, and a variant
+with another method starts from that method's defaults and the recipe's [train]. Runs are kept in --runs.
 """
 
 from __future__ import annotations
@@ -71,6 +71,7 @@ def one_run(
                 images=arguments.images,
                 retain=options.get("retain") or str(arguments.retain),
                 unseen=arguments.unseen,
+                prior=float(options["prior"]) if "prior" in options else None,
             ),
             out,
             method=options.get("method"),

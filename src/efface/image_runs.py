@@ -124,21 +124,24 @@ def make_source(
     denoiser: Denoiser, request: ForgetImages, pictures: Pictures, settings: Settings
 ) -> tuple[PairSource, dict[str, Any]]:
     """What the loop is fed with, and what to note of it in the record."""
+    method, config = settings.method, settings.train
     notes: dict[str, Any] = dict(pictures.notes)
-    prior = request.prior
-    if pictures.retain is None:
+    generated = None
+    if pictures.retain is None or ("prior" in method.needs and not _prior(request, pictures)):
         generated = generate_retained(denoiser, pictures.forget.images, settings.images)
+        notes["generated_copies_dropped"] = generated.dropped
+    if pictures.retain is None:
+        assert generated is not None
         retain = generated.images
-        notes |= {"generated": len(retain), "generated_copies_dropped": generated.dropped}
-        if prior is None:
-            # Laplace's rule: a share of 0 would leave nothing to subtract.
-            prior = (generated.dropped + 1) / (settings.images.generate + 2)
+        notes["generated"] = len(retain)
     else:
         retain = pictures.retain.images
-        if prior is None:
-            copies = len(pictures.forget) + pictures.notes["exact_duplicates"]
-            prior = copies / (copies + len(retain))
-    method, config = settings.method, settings.train
+    prior = _prior(request, pictures)
+    if prior is None and generated is not None:
+        # Laplace's rule: a share of 0 would leave nothing to subtract.
+        prior = (generated.dropped + 1) / (settings.images.generate + 2)
+    if prior is None:  # of no account to a method that does not ask for it
+        prior = len(pictures.forget) / (len(pictures.forget) + len(retain))
     source = PairSource(
         bank=ImageBank(
             to_model(retain).to(denoiser.device),
@@ -150,6 +153,18 @@ def make_source(
         seed=derive_seed(config.seed, "images"),
     )
     return source, notes | {"prior": prior}
+
+
+def _prior(request: ForgetImages, pictures: Pictures) -> float | None:
+    """The share of the pictures in the training data: given, or counted where copies were found.
+
+    Retained images without any copy are not what the model was trained on, and tell nothing.
+    """
+    if request.prior is not None or pictures.retain is None:
+        return request.prior
+    copies = len(pictures.forget) + pictures.notes["exact_duplicates"]
+    found = pictures.notes["exact_duplicates"] + pictures.notes["near_duplicates"]
+    return copies / (copies + len(pictures.retain)) if found else None
 
 
 def image_trainer(

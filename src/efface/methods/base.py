@@ -16,7 +16,7 @@ from efface.diffusion.denoiser import Denoiser
 from efface.diffusion.sampling import MultiStep, Sampler
 from efface.methods.gradient_rules import GradientRule, WeightedSum
 
-Need = Literal["conditions", "retain_images", "forget_images"]
+Need = Literal["conditions", "retain_images", "forget_images", "prior"]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -12,7 +12,7 @@ from torch import Tensor
 from efface.data.bank import ImageBank
 from efface.diffusion.denoiser import Denoiser
 from efface.errors import ConfigError
-from efface.methods.base import LossTerms, StepContext, per_sample_sum
+from efface.methods.base import LossTerms, Need, StepContext, per_sample_sum
 from efface.methods.image_method import ImageMethod, bank_of, images
 from efface.methods.mixture import log_kernels, posterior_mean
 
@@ -56,6 +56,7 @@ class PosteriorSubtraction(ImageMethod):
     neighbours_from: float = 0.4
     forget_share: float = 0.25  # pyright: ignore[reportIncompatibleVariableOverride]
 
+    needs: ClassVar[frozenset[Need]] = frozenset({"retain_images", "forget_images", "prior"})
     summary: ClassVar[str] = "regresses the prediction of the model that never saw the images"
     train_defaults: ClassVar[Mapping[str, Any]] = {
         **ImageMethod.train_defaults,
