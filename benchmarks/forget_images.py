@@ -6,7 +6,8 @@
 
 With --variant NAME:k=v,k=v (repeatable) every variant is run with every seed; "retain=generate",
 "prior=SHARE" and "method=NAME" among its changes replace the options of that name, and a variant
-with another method starts from that method's defaults and the recipe's [train]. Runs are kept in --runs.
+with another method starts from that method's defaults and the recipe's [train]. Runs are kept in
+--runs.
 """
 
 from __future__ import annotations
