@@ -26,7 +26,7 @@ LAYERS = {
     "reporting": {"records", "requests", "errors"},
 }
 TORCH_FREE = ("efface", "efface.cli", "efface.errors", "efface.records", "efface.requests")
-TORCH_FREE += ("efface.diffusion.model_folder", "efface.reporting")
+TORCH_FREE += ("efface.diffusion.model_folder", "efface.reporting", "efface.evidence.pack")
 MODULES = sorted(
     ".".join(("efface", *path.relative_to(SOURCE).with_suffix("").parts)).removesuffix(".__init__")
     for path in SOURCE.rglob("*.py")

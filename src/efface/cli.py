@@ -264,11 +264,56 @@ def evaluate(
 def report(
     runs: Annotated[list[Path], typer.Argument(help="Run folders.")],
     out: Annotated[Path | None, typer.Option(help="Default: report.html in the first run.")] = None,
+    pack: Annotated[
+        Path | None, typer.Option(help="Also write an evidence pack: a new zip file.")
+    ] = None,
+    wording: Annotated[
+        str | None,
+        typer.Option(help="What was forgotten, in your words, for the model cards of the runs."),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the pack that is there.")
+    ] = False,
 ) -> None:
-    """Write one self-contained HTML page about runs."""
+    """Write one self-contained HTML page about runs; with --pack, all evidence in one archive."""
     from efface.reporting import write_report
 
     _say(f"report written to {write_report(runs, out or runs[0] / 'report.html')}")
+    if wording is not None:
+        from efface.evidence.model_card import write_model_card
+
+        for run in runs:
+            _say(f"model card written to {write_model_card(run, wording)}")
+    if pack is not None:
+        from efface.evidence.pack import pack as write_pack
+
+        digest = write_pack(runs, pack, overwrite)
+        _say(f"evidence pack written to {pack}, SHA-256 {digest}")
+
+
+@app.command()
+def verify(
+    pack: Annotated[Path, typer.Argument(help="The zip file of `efface report --pack`.")],
+    model: Annotated[Path, typer.Option(help="The folder of the model that was delivered.")],
+    metric: Annotated[
+        str | None,
+        typer.Option(
+            help="What to measure again; default: unlearning accuracy or copy rate; none."
+        ),
+    ] = None,
+    judge: Annotated[
+        Path | None, typer.Option(help="The judge of the run; default: beside the base model.")
+    ] = None,
+) -> None:
+    """Check an evidence pack against itself and a model, and measure one figure again."""
+    from efface.evidence.verify import verify as verify_pack
+
+    found = verify_pack(pack, model, metric, judge)
+    for check in found.checks:
+        _say(f"{'ok  ' if check.good else 'BAD '} {check.subject}: {check.text}")
+    _say(f"SHA-256 of the pack: {found.sha256}")
+    if not found.good:
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -51,6 +51,7 @@ def evaluate(
     Without a judge only what needs none is measured. A run that was measured by the same protocol
     before is not measured again. All processes draw, the first one writes.
     """
+    from efface.evidence.model_card import write_model_card
     from efface.reporting import write_report
 
     run = Path(run)
@@ -76,6 +77,7 @@ def evaluate(
     if PartialState().is_main_process:
         write_json(run / "evaluation.json", evaluation)
         write_report([run], run / "report.html")
+        write_model_card(run)
     return evaluation
 
 

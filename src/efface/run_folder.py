@@ -17,6 +17,7 @@ from efface.config import Settings
 from efface.diffusion.model_folder import ModelInfo
 from efface.diffusion.sampling import Sampler
 from efface.errors import RequestError
+from efface.evidence.environment import write_environment
 from efface.records import RunRecord, hash_weights, read_record, write_json
 from efface.training.trainer import TrainResult
 
@@ -110,6 +111,7 @@ def make_folder(out: Path, record: RunRecord, resume: bool, accelerator: Acceler
                 shutil.rmtree(out)
             out.mkdir(parents=True, exist_ok=True)
             write_json(out / "record.json", record)
+            write_environment(out)
         except OSError as error:
             raise RequestError(
                 f"{out} cannot be written ({error.strerror}): give another folder."

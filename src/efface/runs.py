@@ -15,6 +15,7 @@ from efface.diffusion.loading import load, save_pipeline
 from efface.diffusion.model_folder import ModelInfo, fetch_weights, inspect_model, pixel_shape
 from efface.errors import ConfigError, RequestError
 from efface.evaluating import check_retrained, evaluate, find_judge
+from efface.evidence.model_card import write_model_card
 from efface.image_runs import check_settings, image_trainer, read_pictures
 from efface.methods.base import Method
 from efface.records import hash_weights, read_record, write_json
@@ -87,6 +88,7 @@ def forget(
         final = result.denoiser.to("cpu")
         save_pipeline(final, out / "pipeline", sampler, info.index)
         write_json(out / "record.json", finished_record(record, result, sampler, out))
+        write_model_card(out)
     accelerator.wait_for_everyone()  # before what may take longer than a barrier waits
     if measure:
         evaluate(out, judge=judge_folder, retrained=retrained)

@@ -1,0 +1,276 @@
+"""The model card of a result: what was forgotten, how, the figures, and what is not claimed."""
+
+from __future__ import annotations
+
+import html
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+from huggingface_hub import ModelCard, ModelCardData, hf_hub_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+from efface.diffusion.model_folder import find_folder
+from efface.errors import EffaceError, RequestError
+from efface.records import (
+    Attacks,
+    Evaluation,
+    Result,
+    RunRecord,
+    read_attacks,
+    read_evaluation,
+    read_record,
+)
+from efface.reporting import judge_run
+from efface.reporting.caveats import caveats
+from efface.reporting.glossary import explain
+from efface.reporting.resistance import find_resistance
+from efface.reporting.sentences import describe_method
+from efface.reporting.wording import (
+    format_count,
+    format_date,
+    format_interval,
+    format_value,
+    join_words,
+    plural,
+    printable,
+)
+
+CARD = "README.md"
+TAG = "efface"
+MAX_CARD_BYTES = 2**20
+MAX_WORDING = 200  # characters
+# What Markdown reads as more than text; of a bare address, the part that makes it a link.
+SPECIAL = re.compile(r"([\\`*_{}\[\]#+|~!@$]|:(?=//)|(?<=www)\.)", re.IGNORECASE)
+LICENCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]{0,63}")
+LINK = re.compile(r"https://[A-Za-z0-9._~/%-]{1,300}")
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[\w.-]{1,96}")
+DIRECTIONS: dict[bool | None, str] = {True: "higher", False: "lower", None: ""}
+
+
+def write_model_card(run: str | Path, wording: str | None = None) -> Path:
+    """Write `pipeline/README.md` of a finished run; returns it.
+
+    `wording` says what was forgotten in the owner's words and is kept when the card is written
+    again without it. The default repeats no name, prompt or file name. Raises RequestError for a
+    wording that does not fit, a run without a base model, or a card that efface did not write.
+    """
+    run = Path(run)
+    record = read_record(run)
+    if not (run / "pipeline").is_dir() or record.model.get("source") is None:
+        raise RequestError(
+            f"{run} holds no result made from another model: give the folder of a finished run."
+        )
+    measured = (run / "evaluation.json").exists()
+    evaluation = read_evaluation(run) if measured else Evaluation(results=[])
+    path = run / "pipeline" / CARD
+    earlier = _earlier_wording(path)
+    wording = earlier if wording is None else _checked(wording)
+    content = make_card(record, evaluation, read_attacks(run), wording)
+    part = path.with_name(CARD + ".part")
+    try:
+        part.write_bytes(content.encode("utf-8", "replace"))
+        os.replace(part, path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise RequestError(
+            f"the model card cannot be written to {path} ({error.strerror}): make it writable."
+        ) from error
+    return path
+
+
+def make_card(
+    record: RunRecord, evaluation: Evaluation, attacks: Attacks | None, wording: str | None
+) -> str:
+    """The card as text, with its metadata on top."""
+    source = str(record.model["source"])
+    folder = _local_folder(source)
+    on_hub = folder is None and HUB_ID.fullmatch(source) is not None
+    licence = _read_licence(folder, source if on_hub else None)
+    unconditional = record.model.get("classes") is None
+    data = ModelCardData(
+        library_name="diffusers",
+        base_model=source if on_hub else None,
+        pipeline_tag="unconditional-image-generation" if unconditional else None,
+        tags=[TAG, "machine-unlearning"],
+        forgotten=wording,
+        license=licence.get("license"),
+        license_name=licence.get("license_name"),
+        license_link=licence.get("license_link"),
+    )
+    # A base model on a disk goes by its own name alone: its path is nobody's business.
+    name = source if on_hub else Path(source).name
+    change = "in one step" if record.request.get("kind") == "distil" else "after forgetting"
+    sections = [
+        f"# {escape_markdown(name)} {change}",
+        _opening(record, escape_markdown(name), wording or describe_forgotten(record)),
+        _figures(record, evaluation, attacks),
+        _limits(record, evaluation, attacks),
+        _licence_section(licence),
+        _weights(record),
+    ]
+    text = "\n\n".join(section for section in sections if section)
+    return str(ModelCard(f"---\n{data.to_yaml()}\n---\n\n{text}\n"))
+
+
+def describe_forgotten(record: RunRecord) -> str:
+    """What was forgotten, in words that name nobody: 'label 3 of 10', '4 pictures'."""
+    request = record.request
+    match request.get("kind"):
+        case "class":
+            labels = [str(label) for label in _list(request, "labels") if isinstance(label, int)]
+            classes = record.model.get("classes")
+            of = f" of {format_count(classes)}" if isinstance(classes, int) else ""
+            return f"{plural(len(labels), 'label')} {join_words(labels)}{of}"
+        case "images":
+            count = len(_list(request, "hashes"))
+            return f"{format_count(count)} {plural(count, 'picture')}"
+        case "distil":
+            return "nothing yet"
+    return "a concept chosen by the owner"
+
+
+def _list(request: dict[str, Any], key: str) -> list[Any]:
+    given = request.get(key)
+    return given if isinstance(given, list) else []
+
+
+def escape_markdown(text: str) -> str:
+    """Untrusted text as one line that neither Markdown nor HTML reads as anything else."""
+    line = printable(" ".join(text.split()))
+    return SPECIAL.sub(r"\\\1", html.escape(line, quote=False))
+
+
+def _opening(record: RunRecord, name: str, forgotten: str) -> str:
+    sampler = record.sampler.get("text")
+    drawn = f" It draws with {escape_markdown(str(sampler))}." if sampler else ""
+    finished = format_date(record.finished) if record.finished else "an unknown day"
+    return (
+        f"- Base model: {name}\n"
+        f"- Forgotten: {escape_markdown(forgotten)}\n"
+        f"- Finished: {escape_markdown(finished)}\n\n"
+        f"Made from the base model with efface. {escape_markdown(describe_method(record))}{drawn}"
+    )
+
+
+def _figures(record: RunRecord, evaluation: Evaluation, attacks: Attacks | None) -> str:
+    if not evaluation.results:
+        return "## Figures\n\nNothing was measured."
+    cards = [
+        f"- {card.title}: {escape_markdown(card.words)}"
+        for card in judge_run(record, evaluation, attacks=attacks).cards
+        if card.title != "Cost"
+    ]
+    rows = [_row(result, record.request.get("kind")) for result in evaluation.results]
+    head = (
+        "| figure | this model | untouched model | better | samples |\n| --- | --- | --- | --- | "
+        "--- |"
+    )
+    note = (
+        "In brackets: 95 % intervals. Both models were measured by the same protocol, which stands "
+        "in the report of the run."
+    )
+    return "\n\n".join(["## Figures", "\n".join(cards), "\n".join([head, *rows]), note])
+
+
+def _row(result: Result, kind: Any) -> str:
+    def cell(value: float, low: float, high: float) -> str:
+        return f"{format_value(value, result.unit)} ({format_interval(low, high, result.unit)})"
+
+    baseline = result.baseline
+    cells = (
+        escape_markdown(explain(result.metric, kind).label),
+        cell(result.value, result.low, result.high),
+        cell(baseline.value, baseline.low, baseline.high),
+        DIRECTIONS[result.higher_is_better],
+        format_count(result.samples),
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def _limits(record: RunRecord, evaluation: Evaluation, attacks: Attacks | None) -> str:
+    found = caveats(record, evaluation, find_resistance(record, attacks))
+    said = [f"- {html.escape(text, quote=False)}" for text in found]
+    return "\n".join(["## What is not claimed\n", *said]) if said else ""
+
+
+def _licence_section(licence: dict[str, str]) -> str:
+    if not licence:
+        return (
+            "## Licence\n\nThe base model states no licence that could be read, so none is given "
+            "here: ask its owner before this model is passed on."
+        )
+    named = licence.get("license_name", licence["license"])
+    link = f" (<{licence['license_link']}>)" if "license_link" in licence else ""
+    return f"## Licence\n\nAs the base model's card says: {escape_markdown(named)}{link}."
+
+
+def _weights(record: RunRecord) -> str:
+    begun: Any = record.model.get("weights")
+    before = begun if isinstance(begun, dict) else {}
+    lines = [
+        f"- {word}: {escape_markdown(f'{name} {digest}')}"
+        for word, hashes in (("base model", before), ("this model", record.output))
+        for name, digest in hashes.items()
+    ]
+    return "\n".join(["## Weights (SHA-256)\n", *lines]) if lines else ""
+
+
+def _checked(wording: str) -> str:
+    line = wording.strip()
+    if not line or len(line) > MAX_WORDING or printable(line) != line:
+        raise RequestError(
+            f"the wording {wording[:40]!r} does not fit a model card: give one line of up to "
+            f"{MAX_WORDING} characters that can be printed."
+        )
+    return line
+
+
+def _earlier_wording(path: Path) -> str | None:
+    """The owner's wording in the card that is there; RequestError if efface did not write it."""
+    if not path.exists():
+        return None
+    data = _read_metadata(path)
+    if TAG not in (data.get("tags") or []):
+        raise RequestError(
+            f"{path} was not written by efface: nothing there was touched. Move it away first."
+        )
+    wording = data.get("forgotten")
+    return _checked(wording) if isinstance(wording, str) else None
+
+
+def _local_folder(source: str) -> Path | None:
+    try:
+        return find_folder(source)
+    except (EffaceError, OSError):
+        return None  # moved away since: the card can still be written
+
+
+def _read_licence(folder: Path | None, hub_id: str | None) -> dict[str, str]:
+    """The licence in the base model's card; empty where there is none. Nothing is made up."""
+    path = None if folder is None else folder / CARD
+    if hub_id is not None:
+        try:
+            path = Path(hf_hub_download(hub_id, CARD))
+        except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError):
+            return {}
+    data = {} if path is None or not path.is_file() else _read_metadata(path)
+    found: dict[str, str] = {}
+    patterns = {"license": LICENCE, "license_name": LICENCE, "license_link": LINK}
+    for key, pattern in patterns.items():
+        value = data.get(key)
+        if isinstance(value, str) and pattern.fullmatch(value):
+            found[key] = value
+    return found if "license" in found else {}
+
+
+def _read_metadata(path: Path) -> dict[str, Any]:
+    """Metadata of a card that anybody may have written; empty where it cannot be read."""
+    try:
+        if path.stat().st_size > MAX_CARD_BYTES:
+            return {}
+        return ModelCard.load(path, ignore_metadata_errors=True).data.to_dict()
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError, yaml.YAMLError):
+        return {}

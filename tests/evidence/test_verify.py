@@ -1,0 +1,291 @@
+"""Verification: each difference is named, and what is measured again lies in its interval."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import efface
+from efface.diffusion.loading import save_pipeline
+from efface.errors import DataError, ModelError
+from efface.evidence.archive import read_archive, to_zip
+from efface.evidence.manifest import MANIFEST, Manifest, as_json, build_manifest, parse_record
+from efface.evidence.pack import pack
+from efface.evidence.verify import Verification, verify
+
+WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
+CHEAP = "none"
+
+
+@pytest.fixture(scope="session")
+def packed(label_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("packs") / "labels.zip"
+    pack([label_run], out)
+    return out
+
+
+@pytest.fixture
+def model(label_run: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(label_run / "pipeline", tmp_path / "model"))
+
+
+def subjects(found: Verification) -> set[str]:
+    assert not found.good
+    return {check.subject for check in found.differences}
+
+
+def flipped(content: bytes, at: int = -1) -> bytes:
+    changed = bytearray(content)
+    changed[at] ^= 1
+    return bytes(changed)
+
+
+def rewritten(packed: Path, out: Path, honest_manifest: bool, **files: bytes | None) -> Path:
+    """The pack with other files; with a manifest that fits them, if it is to be `honest`."""
+    contents = dict(read_archive(packed).files)
+    for name, content in files.items():
+        contents.pop(name, None)
+        if content is not None:
+            contents[name] = content
+    if honest_manifest:
+        manifest = parse_record(Manifest, contents[MANIFEST], MANIFEST)
+        contents[MANIFEST] = as_json(build_manifest(contents, manifest.efface))
+    out.write_bytes(to_zip(contents))
+    return out
+
+
+def changed(packed: Path, name: str, **values: Any) -> bytes:
+    content = json.loads(read_archive(packed).files[name]) | values
+    return (json.dumps(content, indent=2) + "\n").encode()
+
+
+def test_a_true_pack_and_its_model_agree(packed, model):
+    found = verify(packed, model)
+    assert found.good, found.differences
+    assert found.sha256 == hashlib.sha256(packed.read_bytes()).hexdigest()
+    names = [check.subject for check in found.checks]
+    assert names == ["files", "run-1", "report.html", "model", "unlearning_accuracy"]
+
+
+def test_a_run_folder_stands_for_its_pipeline(packed, label_run):
+    assert verify(packed, label_run, CHEAP).good
+
+
+def test_one_flipped_byte_in_the_weights_is_named(packed, model):
+    path = model / WEIGHTS
+    path.write_bytes(flipped(path.read_bytes()))
+    assert subjects(verify(packed, model)) == {WEIGHTS, "figures"}
+
+
+@pytest.mark.parametrize("name", ["scheduler/scheduler_config.json", "pipeline.py"])
+def test_a_changed_configuration_is_named(packed, model, name):
+    path = model / name
+    path.write_bytes(path.read_bytes() + b" ")
+    assert subjects(verify(packed, model)) == {name, "figures"}
+
+
+def test_missing_and_added_weights_are_named(packed, model):
+    (model / WEIGHTS).rename(model / "unet" / "other.safetensors")
+    found = verify(packed, model)
+    assert subjects(found) == {WEIGHTS, "unet/other.safetensors", "figures"}
+
+
+def test_a_model_card_and_notes_beside_the_weights_are_no_difference(packed, model):
+    (model / "README.md").write_text("reworded")
+    (model / "notes.txt").write_text("mine")
+    (model / ".cache").mkdir()
+    (model / ".cache" / "x.json").write_text("{}")
+    assert verify(packed, model, CHEAP).good
+
+
+PACKED = (
+    *(f"run-1/{name}" for name in ("record.json", "evaluation.json", "environment.json")),
+    *("run-1/metrics.jsonl", "run-1/samples/after.png", "report.html", "schemas/record.json"),
+    MANIFEST,
+)
+
+
+@pytest.mark.parametrize("name", PACKED)
+def test_one_flipped_byte_on_the_disk_is_named(packed, model, tmp_path, name):
+    whole, content = packed.read_bytes(), read_archive(packed).files[name]
+    at = whole.index(content) + len(content) // 2
+    (tmp_path / "a.zip").write_bytes(flipped(whole, at))
+    assert name in subjects(verify(tmp_path / "a.zip", model, CHEAP))
+
+
+@pytest.mark.parametrize("name", PACKED[:-1])
+def test_one_flipped_byte_in_an_archive_written_anew_is_named(packed, model, tmp_path, name):
+    content = read_archive(packed).files[name]
+    files = {name: flipped(content, len(content) // 2)}
+    path = rewritten(packed, tmp_path / "a.zip", False, **files)
+    assert name in subjects(verify(path, model, CHEAP))
+
+
+def test_every_field_of_the_manifest_counts(packed, model, tmp_path):
+    manifest = json.loads(read_archive(packed).files[MANIFEST])
+    changes: list[tuple[list[Any], Any]] = [
+        (["runs", 0, "request_id"], "00000000-0000-5000-8000-000000000000"),
+        (["runs", 0, "started"], "2020-01-01T00:00:00+00:00"),
+        (["runs", 0, "finished"], None),
+        (["runs", 0, "status"], "collapsed"),
+        (["runs", 0, "input"], {}),
+        (["runs", 0, "output"], {}),
+        (["runs", 0, "environment"], "only the versions in record.json"),
+        (["runs"], []),
+    ]
+    for path, value in changes:
+        altered = json.loads(json.dumps(manifest))
+        place = altered
+        for key in path[:-1]:
+            place = place[key]
+        assert place[path[-1]] != value
+        place[path[-1]] = value
+        content = (json.dumps(altered, indent=2) + "\n").encode()
+        out = rewritten(packed, tmp_path / "a.zip", False, **{MANIFEST: content})
+        assert subjects(verify(out, model, CHEAP)) == {MANIFEST}, path
+
+
+def test_files_missing_from_and_added_to_a_pack_are_named(packed, model, tmp_path):
+    gone = rewritten(packed, tmp_path / "a.zip", False, **{"run-1/metrics.jsonl": None})
+    assert subjects(verify(gone, model, CHEAP)) == {"run-1/metrics.jsonl"}
+    more = rewritten(packed, tmp_path / "b.zip", False, **{"run-1/samples/more.png": b""})
+    assert subjects(verify(more, model, CHEAP)) == {"run-1/samples/more.png"}
+    none = rewritten(packed, tmp_path / "c.zip", False, **{MANIFEST: None})
+    assert subjects(verify(none, model, CHEAP)) == {MANIFEST}
+    lost = rewritten(packed, tmp_path / "d.zip", False, **{"run-1/record.json": None})
+    assert {"run-1", "run-1/record.json"} <= subjects(verify(lost, model, CHEAP))
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"schema": 2}', b"[" * 10**5])
+def test_malformed_json_is_named(packed, model, tmp_path, content):
+    for name, subject in ((MANIFEST, MANIFEST), ("run-1/record.json", "run-1")):
+        out = rewritten(packed, tmp_path / "a.zip", False, **{name: content})
+        assert subject in subjects(verify(out, model, CHEAP))
+
+
+def test_a_report_that_says_something_else_is_named_though_all_hashes_fit(packed, model, tmp_path):
+    page = read_archive(packed).files["report.html"].replace(b"no-op", b"gone!")
+    assert page != read_archive(packed).files["report.html"]
+    out = rewritten(packed, tmp_path / "a.zip", True, **{"report.html": page})
+    assert subjects(verify(out, model, CHEAP)) == {"report.html"}
+
+
+def test_records_that_contradict_each_other_are_named_though_all_hashes_fit(
+    packed, model, tmp_path
+):
+    versions = changed(packed, "run-1/environment.json", python="2.7")
+    out = rewritten(packed, tmp_path / "a.zip", True, **{"run-1/environment.json": versions})
+    assert subjects(verify(out, model, CHEAP)) == {"run-1/environment.json"}
+    running = changed(packed, "run-1/record.json", status="running")
+    out = rewritten(packed, tmp_path / "b.zip", True, **{"run-1/record.json": running})
+    assert subjects(verify(out, model, CHEAP)) == {"run-1/record.json"}
+    other = changed(packed, "run-1/record.json", output={WEIGHTS: "00"})
+    out = rewritten(packed, tmp_path / "c.zip", True, **{"run-1/record.json": other})
+    assert subjects(verify(out, model, CHEAP)) == {"run-1/pipeline.json"}
+
+
+def test_a_figure_that_was_made_up_is_found_by_measuring_again(packed, model, tmp_path):
+    evaluation = json.loads(read_archive(packed).files["run-1/evaluation.json"])
+    for result in evaluation["results"]:
+        if result["metric"] == "retained_accuracy":
+            result |= {"value": 0.95, "low": 0.9, "high": 0.99}
+    content = (json.dumps(evaluation, indent=2) + "\n").encode()
+    out = rewritten(packed, tmp_path / "a.zip", True, **{"run-1/evaluation.json": content})
+    assert "retained_accuracy" in subjects(verify(out, model, "retained_accuracy"))
+
+
+def test_an_archive_packed_by_another_tool_is_named(packed, model, tmp_path):
+    (tmp_path / "a.zip").write_bytes(packed.read_bytes()[:-2] + b"\x04\x00note")
+    assert subjects(verify(tmp_path / "a.zip", model, CHEAP)) == {"archive"}
+
+
+def test_the_run_that_made_the_model_is_found_among_several(
+    label_run, picture_run, model, tmp_path
+):
+    pack([picture_run, label_run], tmp_path / "a.zip")
+    found = verify(tmp_path / "a.zip", model, "retained_accuracy")
+    assert found.good, found.differences
+    assert "run-2" in found.checks[-2].text
+
+
+def test_another_judge_and_a_base_model_that_is_not_here_are_named(
+    packed, model, tiny_model, picture_run, tmp_path
+):
+    moved = changed(
+        packed,
+        "run-1/record.json",
+        model=json.loads(read_archive(packed).files["run-1/record.json"])["model"]
+        | {"source": "owner/not-here"},
+    )
+    out = rewritten(packed, tmp_path / "a.zip", True, **{"run-1/record.json": moved})
+    found = verify(out, model)
+    assert "not on this machine" in found.differences[-1].text
+    assert verify(out, model, judge=tiny_model / "judge").checks[-1].good
+    strange = Path(shutil.copytree(tiny_model / "judge", tmp_path / "judge"))
+    path = strange / "model.safetensors"
+    path.write_bytes(flipped(path.read_bytes()))
+    assert "give that one with --judge" in verify(packed, model, judge=strange).checks[-1].text
+    assert "is no judge" in verify(packed, model, judge=tmp_path).checks[-1].text
+
+
+def test_a_metric_that_is_not_there_or_needs_more_is_named(packed, model, picture_run, tmp_path):
+    assert "there is unlearning_accuracy" in verify(packed, model, "nothing").checks[-1].text
+    pack([picture_run], tmp_path / "a.zip")
+    found = verify(tmp_path / "a.zip", picture_run, "nll")
+    assert "choose one of copy_rate" in found.differences[0].text
+
+
+def test_a_method_named_in_a_pack_is_never_imported(packed, model, tmp_path, monkeypatch):
+    (tmp_path / "hostile.py").write_text("raise SystemExit('imported')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    settings = json.loads(read_archive(packed).files["run-1/record.json"])["settings"]
+    settings["method"] = {"name": "hostile.method"}
+    content = changed(packed, "run-1/record.json", settings=settings)
+    out = rewritten(packed, tmp_path / "a.zip", False, **{"run-1/record.json": content})
+    checks = {check.subject: check for check in verify(out, model).checks}
+    assert checks["unlearning_accuracy"].good
+
+
+def test_names_in_a_pack_cannot_steer_a_terminal(packed, model, tmp_path):
+    manifest = json.loads(read_archive(packed).files[MANIFEST])
+    manifest["files"]["\x1b[2J\n\u202eok  files" + "x" * 10**6] = {"sha256": "00", "bytes": 1}
+    files = read_archive(packed).files | {MANIFEST: json.dumps(manifest).encode()}
+    (tmp_path / "a.zip").write_bytes(to_zip(files))
+    (found,) = verify(tmp_path / "a.zip", model, CHEAP).differences
+    assert "missing" in found.text
+    assert found.subject.isprintable()
+    assert len(found.subject) <= 100
+
+
+@pytest.mark.parametrize("value", [None, "/" + "y" * 5000, [[1]], 10**400], ids=lambda v: type(v))
+def test_strange_values_in_a_record_end_as_findings(packed, model, tmp_path, value):
+    files = dict(read_archive(packed).files)
+    record = json.loads(files["run-1/record.json"])
+    places = [(key,) for key in ("request", "model", "settings", "sampler", "hardware", "notes")]
+    places += [("model", key) for key in ("source", "null_label", "weights")]
+    places += [("request", key) for key in record["request"]]
+    places += [("settings", "evaluate"), ("settings", "train"), ("sampler", "passes")]
+    for place in places:
+        altered = json.loads(json.dumps(record))
+        inner = altered if len(place) == 1 else altered[place[0]]
+        inner[place[-1]] = value
+        files["run-1/record.json"] = (json.dumps(altered, indent=2) + "\n").encode()
+        with contextlib.suppress(DataError):  # then the manifest does not fit either
+            files[MANIFEST] = as_json(build_manifest(files, efface.__version__))
+        (tmp_path / "a.zip").write_bytes(to_zip(files))
+        found = {check.subject for check in verify(tmp_path / "a.zip", model).differences}
+        assert "report.html" in found or found & {"run-1", "run-1/record.json"}, place
+
+
+def test_no_model_is_one_sentence(packed, tmp_path, tiny_unet):
+    with pytest.raises(ModelError, match="no model at"):
+        verify(packed, tmp_path / "nothing")
+    save_pipeline(tiny_unet(seed=7), tmp_path / "other")
+    found = verify(packed, tmp_path / "other")
+    assert WEIGHTS in subjects(found)
