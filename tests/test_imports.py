@@ -27,6 +27,7 @@ LAYERS = {
 }
 TORCH_FREE = ("efface", "efface.cli", "efface.errors", "efface.records", "efface.requests")
 TORCH_FREE += ("efface.diffusion.model_folder", "efface.reporting", "efface.evidence.pack")
+TORCH_FREE += ("efface.comparing",)
 MODULES = sorted(
     ".".join(("efface", *path.relative_to(SOURCE).with_suffix("").parts)).removesuffix(".__init__")
     for path in SOURCE.rglob("*.py")

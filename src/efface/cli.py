@@ -292,6 +292,26 @@ def report(
 
 
 @app.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders.")],
+    out: Annotated[
+        Path | None, typer.Option(help="A folder for CSV, JSON and plots of forget against retain.")
+    ] = None,
+) -> None:
+    """Put runs side by side; those on different base models stand apart."""
+    from efface.comparing import as_tables, write_comparison
+    from efface.comparing import compare as compare_runs
+
+    bases = compare_runs(runs)
+    console = Console()
+    for table in as_tables(bases):
+        console.print(table)
+        console.print()
+    for path in write_comparison(bases, out) if out is not None else []:
+        _say(f"written: {path}")
+
+
+@app.command()
 def verify(
     pack: Annotated[Path, typer.Argument(help="The zip file of `efface report --pack`.")],
     model: Annotated[Path, typer.Option(help="The folder of the model that was delivered.")],
@@ -366,10 +386,11 @@ def _labels(texts: list[str]) -> tuple[int, ...]:
 def _tell(run: Path) -> None:
     """The verdict of a run, where it was measured, and where to look."""
     if (run / "evaluation.json").exists():
-        from efface.records import read_evaluation, read_record
+        from efface.records import read_attacks, read_evaluation, read_record
         from efface.reporting import judge_run
 
-        _say(judge_run(read_record(run), read_evaluation(run)).headline)
+        verdict = judge_run(read_record(run), read_evaluation(run), attacks=read_attacks(run))
+        _say(verdict.headline)
         _say(f"report: {run / 'report.html'}")
     _say(f"model: {run / 'pipeline'}")
 

@@ -10,17 +10,8 @@ import pytest
 from tests.reporting.conftest import Triple, make_result
 
 from efface.records import Value
-from efface.reporting.figures import (
-    HEIGHT,
-    PAD,
-    WHISKER_WIDTH,
-    WIDTH,
-    Line,
-    guard_chart,
-    line_chart,
-    loss_charts,
-    whiskers,
-)
+from efface.reporting.figures import FRAME, Line, guard_chart, line_chart, loss_charts
+from efface.reporting.whiskers import PAD, WHISKER_WIDTH, whiskers
 
 
 def elements(svg: str, kind: str, css: str) -> list[ElementTree.Element]:
@@ -54,7 +45,7 @@ def test_any_curve_stays_inside_its_frame(count: int, value: float):
     for curve in elements(svg, "polyline", "curve"):
         for point in curve.attrib["points"].split():
             x, y = map(float, point.split(","))
-            assert 0 <= x <= WIDTH and 0 <= y <= HEIGHT
+            assert 0 <= x <= FRAME.width and 0 <= y <= FRAME.height
 
 
 def test_a_wide_range_gets_a_logarithmic_axis():

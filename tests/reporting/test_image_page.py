@@ -151,7 +151,7 @@ def test_what_is_no_png_is_refused(tmp_path: Path, report):
 def test_columns_are_there_only_where_they_hold_something(tmp_path: Path, report):
     def headers(evaluation: Evaluation, name: str) -> str:
         run = write_image_run(tmp_path / name, evaluation=evaluation)
-        return report(run).text.split("Measured")[1].split("What must go")[0]
+        return report(run).text.split("This model")[-1].split("What must go")[0]
 
     assert "Retrained" in headers(make_image_evaluation(retrained=True), "a")
     plain = headers(make_image_evaluation(), "b")

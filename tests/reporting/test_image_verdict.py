@@ -31,10 +31,11 @@ def test_no_copies_and_no_gap_is_gone():
         f"pictures it has never seen.{NO_DAMAGE}"
     )
     assert (verdict.outcome, verdict.forgotten) == ("forgotten", "gone")
-    assert [card.kind for card in verdict.cards] == ["good", "good", "good"]
+    assert [card.kind for card in verdict.cards] == ["good", "good", "warn", "good"]
     assert [card.value for card in verdict.cards[:2]] == ["0 copies", "FID 6.00"]
-    assert "Of 1,024 samples, none copies it; of the untouched model's, 61 did." in verdict.lead
-    assert "4.0\u00a0% below its error on pictures it has never seen" in verdict.lead
+    forget = verdict.told["Forget"]
+    assert "Of 1,024 samples, none copies it; of the untouched model's, 61 did." in forget
+    assert "4.0\u00a0% below its error on pictures it has never seen" in forget
     assert "The method, SISS, took 60 steps." in verdict.lead
 
 
@@ -54,21 +55,21 @@ def test_pictures_of_unknown_number_are_not_counted():
 
 
 def test_a_model_without_the_picture_is_quoted_where_there_is_one():
-    assert "trained without it" not in judge().lead
-    lead = judge(retrained=True).lead
-    assert "and of those of a model trained without it, none" in lead
-    assert "and that of a model trained without it is 3.0\u00a0% below" in lead
+    assert "trained without it" not in judge().told["Forget"]
+    forget = judge(retrained=True).told["Forget"]
+    assert "and of those of a model trained without it, none" in forget
+    assert "and that of a model trained without it is 3.0\u00a0% below" in forget
 
 
 def test_pushed_beyond_never_seen_is_not_called_better():
     verdict = judge(gap=(KNOWN, BEYOND))
     assert verdict.outcome == "forgotten"
     assert "pushed to do worse on it than on pictures never seen" in verdict.headline
-    assert "pushed beyond never seen, which is not better" in verdict.lead
+    assert "pushed beyond never seen, which is not better" in verdict.told["Forget"]
     assert (verdict.cards[0].kind, verdict.cards[0].words) == ("warn", "gone, but pushed too far")
     alone = judge(copies=None, gap=(KNOWN, BEYOND))
     assert alone.headline.startswith("The model was pushed to do worse on the picture")
-    assert "pushed beyond" not in judge(gap=(KNOWN, (-0.3, -0.4, -0.2))).lead
+    assert "pushed beyond" not in judge(gap=(KNOWN, (-0.3, -0.4, -0.2))).told["Forget"]
 
 
 def test_somewhat_below_is_not_called_alike():
@@ -178,6 +179,27 @@ def test_a_collapse_is_called_by_name(copies: tuple[int, int], lost: str):
     assert verdict.headline.startswith("The model collapsed")
 
 
+def test_a_run_that_stopped_early_says_why_and_names_no_collapse():
+    reason = "The run stopped at step 40: the pictures are known no better than unseen ones."
+    verdict = judge(make_image_record(stopped=reason, steps=40))
+    assert reason in verdict.lead
+    assert verdict.outcome == "forgotten"
+    said = " ".join((verdict.headline, verdict.lead, *verdict.told.values()))
+    assert "collapse" not in said and "guard" not in said
+
+
+def test_guards_have_the_last_word_on_pictures():
+    evaluation = make_image_evaluation()
+    evaluation.guards, evaluation.change = ["no-op"], {"weights": 0.0, "samples": 0.0}
+    verdict = judge_run(make_image_record(), evaluation)
+    assert verdict.outcome == "no_op" and verdict.headline.startswith("A no-op")
+    assert "Its weights changed by 0\u00a0% and its samples by 0\u00a0%." in verdict.told["Forget"]
+    evaluation.guards = ["collapse"]
+    assert judge_run(make_image_record(), evaluation).outcome == "collapsed"
+    bare = judge_run(make_image_record(), Evaluation(results=[], guards=["no-op"]))
+    assert bare.headline == "A no-op, nothing was forgotten: the model is as it was."
+
+
 def test_a_run_that_the_guard_stopped_is_a_collapse():
     verdict = judge(make_image_record(status="collapsed", note="collapse at step 40."))
     assert verdict.outcome == "collapsed"
@@ -201,7 +223,7 @@ def test_unmeasured_says_so_and_how_to_measure():
     assert verdict.outcome == "unmeasured"
     assert verdict.headline == "Not measured: it is not known whether the picture is gone."
     assert "`efface evaluate`" in verdict.lead
-    assert [card.kind for card in verdict.cards] == ["warn", "warn", "good"]
+    assert [card.kind for card in verdict.cards] == ["warn", "warn", "warn", "good"]
 
 
 def test_what_is_not_a_number_was_not_measured():

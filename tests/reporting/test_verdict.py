@@ -28,8 +28,8 @@ def test_gone_and_kept_is_forgotten():
     verdict = judge_run(make_record(), make_evaluation(GONE))
     assert verdict.headline == "Class 4 is no longer drawn. No damage was found in the other nine."
     assert verdict.outcome == "forgotten"
-    assert [card.kind for card in verdict.cards] == ["good", "good", "good"]
-    assert "never drew it; the untouched model did so 497 times" in verdict.lead
+    assert [card.kind for card in verdict.cards] == ["good", "good", "warn", "good"]
+    assert "never drew it; the untouched model did so 497 times" in verdict.told["Forget"]
     assert "class 9 in its place" in verdict.lead
 
 
@@ -41,7 +41,7 @@ def test_gone_and_damaged_is_never_called_forgotten():
     verdict = judge_run(make_record(), make_evaluation(GONE, DAMAGED))
     assert verdict.outcome == "damaged"
     assert verdict.headline == "Class 4 is no longer drawn, but the other nine were damaged."
-    assert [card.kind for card in verdict.cards] == ["good", "bad", "good"]
+    assert [card.kind for card in verdict.cards] == ["good", "bad", "warn", "good"]
 
 
 def test_right_pictures_of_less_variety_are_called_so():
@@ -116,7 +116,7 @@ def test_unmeasured_says_so_and_how_to_measure():
     assert verdict.outcome == "unmeasured"
     assert "Not measured" in verdict.headline
     assert "efface evaluate" in verdict.lead
-    assert [card.kind for card in verdict.cards] == ["warn", "warn", "good"]
+    assert [card.kind for card in verdict.cards] == ["warn", "warn", "warn", "good"]
 
 
 def test_what_is_not_a_number_was_not_measured():
@@ -152,6 +152,46 @@ def test_several_classes_with_names_and_random_replacement():
 def test_passes_count_guidance_twice():
     settings = {"evaluate": {"baseline_steps": 50, "guidance": 2.0}}
     assert passes_per_picture(make_record(settings=settings)) == (100, 1)
+
+
+def test_a_guard_that_names_a_no_op_has_the_last_word():
+    evaluation = make_evaluation(GONE)
+    evaluation.guards = ["no-op"]
+    evaluation.change = {"weights": 3.2e-4, "samples": 1e-7}
+    verdict = judge_run(make_record(), evaluation)
+    assert verdict.outcome == "no_op" and verdict.headline.startswith("A no-op")
+    assert "weights changed by 0.032\u00a0%" in verdict.told["Forget"]
+    assert "samples by less than 0.001\u00a0%" in verdict.told["Forget"]
+    bare = judge_run(make_record(), Evaluation(results=[], guards=["no-op"]))
+    assert bare.headline.startswith("A no-op") and bare.outcome == "no_op"
+
+
+def test_a_guard_that_names_a_collapse_has_the_last_word():
+    evaluation = make_evaluation(GONE)
+    evaluation.guards = ["collapse"]
+    verdict = judge_run(make_record(), evaluation)
+    assert verdict.outcome == "collapsed" and "collapsed" in verdict.headline
+
+
+@pytest.mark.parametrize("kind", ["distil", "train"])
+def test_what_forgets_nothing_cannot_be_a_no_op(kind: str):
+    evaluation = make_evaluation(None)
+    evaluation.guards = ["no-op"]
+    assert judge_run(make_record(request={"kind": kind}), evaluation).outcome == "nothing_asked"
+
+
+def test_forget_keep_resist_and_cost_are_told_each():
+    told = judge_run(make_record(), make_evaluation(GONE)).told
+    assert list(told) == ["Forget", "Keep", "Resist", "Cost"]
+    assert told["Keep"].startswith("Of 500 pictures asked for under the other nine, 98.0")
+    assert "real ones (FID, lower is better) is 6.00; the untouched model's, 5.90." in told["Keep"]
+    assert told["Resist"].startswith("Not measured: no attack was run")
+    assert told["Cost"] == (
+        "Training took 3\u00a0min 24\u00a0s (2 CPU cores). A picture takes 1 network pass; with "
+        "the untouched model it took 50."
+    )
+    nothing = judge_run(make_record(), Evaluation(results=[])).told
+    assert all(nothing[key].startswith("Not measured") for key in ("Forget", "Keep", "Resist"))
 
 
 def test_a_verdict_is_json():

@@ -1,4 +1,4 @@
-"""The cards below the headline: forgotten, kept, cost."""
+"""The cards below the headline: forgotten, kept, resists, cost."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from efface.records import Result, RunRecord
+from efface.reporting.attack_words import name_attack, write_cost
 from efface.reporting.class_findings import ClassFindings
 from efface.reporting.image_findings import ImageFindings, count_copies
+from efface.reporting.resistance import Resistance, Resists
 from efface.reporting.states import Forgotten, Kept
 from efface.reporting.wording import (
     describe_hardware,
@@ -39,6 +41,16 @@ KEPT_MARKS: dict[Kept, Mark] = {
     "collapsed": ("bad", "collapsed"),
     "unmeasured": ("warn", "not measured"),
 }
+RESISTS_MARKS: dict[Resists, Mark] = {
+    "resists": ("good", "did not come back"),
+    "like_new": ("warn", "comes back like something new"),
+    "came_back": ("warn", "comes back"),
+    "faster": ("bad", "comes back faster than something new"),
+    "void": ("warn", "not known: attacks void"),
+    "stale": ("warn", "not measured on these weights"),
+    "unmeasured": ("warn", "not measured"),
+    "not_asked": ("good", "nothing was asked"),
+}
 # Not settled: too few samples, or only one of the two figures was measured.
 IMAGE_FORGOTTEN_MARKS: dict[Forgotten, Mark] = {
     **FORGOTTEN_MARKS,
@@ -62,15 +74,20 @@ class Card:
     note: str
     kind: MarkKind
     words: str
+    source: str | None = None  # what it was read from: a metric, "attacks" or "run"
 
 
-def class_cards(record: RunRecord, findings: ClassFindings) -> tuple[Card, ...]:
+def class_cards(
+    record: RunRecord, findings: ClassFindings, resistance: Resistance
+) -> tuple[Card, ...]:
     """Cards of a run that forgets classes; without the first where it forgets none."""
     meaning = "of the pictures asked for do not show it"
     mark = FORGOTTEN_MARKS[findings.forgotten]
     forgotten = _card("Forgotten", meaning, findings.unlearning, mark)
-    cards = (_kept_classes_card(findings), cost_card(record))
-    return cards if findings.forgotten == "not_asked" else (forgotten, *cards)
+    kept, cost = _kept_classes_card(findings), cost_card(record)
+    if findings.forgotten == "not_asked":
+        return kept, cost
+    return forgotten, kept, resistance_card(resistance), cost
 
 
 def _kept_classes_card(findings: ClassFindings) -> Card:
@@ -83,9 +100,16 @@ def _kept_classes_card(findings: ClassFindings) -> Card:
     return _card("Kept", meaning, findings.retained, KEPT_MARKS[findings.kept], "; ".join(notes))
 
 
-def image_cards(record: RunRecord, findings: ImageFindings) -> tuple[Card, ...]:
+def image_cards(
+    record: RunRecord, findings: ImageFindings, resistance: Resistance
+) -> tuple[Card, ...]:
     """Cards of a run that forgets pictures."""
-    return _forgotten_images_card(findings), _kept_images_card(findings), cost_card(record)
+    return (
+        _forgotten_images_card(findings),
+        _kept_images_card(findings),
+        resistance_card(resistance),
+        cost_card(record),
+    )
 
 
 def _forgotten_images_card(findings: ImageFindings) -> Card:
@@ -142,6 +166,33 @@ def _card(title: str, meaning: str, result: Result | None, mark: Mark, note: str
         note=note,
         kind=kind,
         words=words,
+        source=result.metric,
+    )
+
+
+def resistance_card(found: Resistance) -> Card:
+    """How many attacks were withstood, and what the one that did best took."""
+    kind, words = RESISTS_MARKS[found.state]
+    worst, count = found.worst, len(found.valid)
+    if worst is None:
+        return _card("Resists", "", None, (kind, words))
+    unit = worst.result.curve.x_label
+    title = name_attack(worst.result.attack)
+    costs = "" if worst.half is None else f"half of it back: {write_cost(worst.half, unit)}"
+    never = ""
+    if worst.never_knew is not None:
+        never = f"never knew it: {write_cost(worst.never_knew, unit)}"
+    void = sum(finding.came == "void" for finding in found.findings)
+    return Card(
+        title="Resists",
+        value=f"{found.withstood} of {count}",
+        meaning=f"{plural(count, 'attack')} withstood",
+        interval="" if found.state == "resists" else title,
+        before="" if found.state == "resists" else costs,
+        note="; ".join(text for text in (never, f"{void} void" if void else "") if text),
+        kind=kind,
+        words=words,
+        source="attacks",
     )
 
 
@@ -164,6 +215,7 @@ def cost_card(record: RunRecord) -> Card:
         note="" if record.steps is None else f"{format_count(record.steps)} steps",
         kind=kind,
         words=words,
+        source="run",
     )
 
 

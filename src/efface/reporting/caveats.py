@@ -7,27 +7,31 @@ import math
 from efface.records import Evaluation, RunRecord
 from efface.reporting.image_findings import count_copies
 from efface.reporting.image_sentences import count_pictures
+from efface.reporting.resistance import Resistance
 from efface.reporting.states import find_measured
 from efface.reporting.wording import format_count, format_share, join_words, plural
 
 FEW_PICTURES = 30  # a mean over fewer leans on which pictures they happen to be
 
 
-def caveats(record: RunRecord, evaluation: Evaluation) -> list[str]:
+def caveats(record: RunRecord, evaluation: Evaluation, resistance: Resistance) -> list[str]:
     """Sentences on the limits of what was measured."""
     if record.request.get("kind") == "images":
-        return _about_images(record, evaluation)
-    return _about_classes(record, evaluation)
+        return _about_images(record, evaluation, resistance)
+    return _about_classes(record, evaluation, resistance)
 
 
-def _about_classes(record: RunRecord, evaluation: Evaluation) -> list[str]:
+def _about_classes(record: RunRecord, evaluation: Evaluation, resistance: Resistance) -> list[str]:
     said = []
     if record.request.get("kind") == "class":
         said += [
             "That a model no longer draws something is no proof that its influence is gone from "
             "the weights. This report shows the first, not the second.",
-            "No attack was run. Whether the class comes back after further training, under another "
-            "sampler or with other inputs is not known.",
+            _about_attacks(
+                resistance,
+                "Whether the class comes back after further training, under another sampler or "
+                "with other inputs is not known.",
+            ),
         ]
     if not evaluation.results:
         return [*said, "Nothing was measured: the pictures are an impression, not evidence."]
@@ -43,12 +47,26 @@ def _about_classes(record: RunRecord, evaluation: Evaluation) -> list[str]:
     return said
 
 
-def _about_images(record: RunRecord, evaluation: Evaluation) -> list[str]:
+def _about_attacks(resistance: Resistance, unknown: str) -> str:
+    if resistance.state == "unmeasured":
+        return f"No attack was run. {unknown}"
+    if resistance.state == "stale":
+        return f"The attacks on file were run on other weights than this run's. {unknown}"
+    return (
+        "What was not found by the attacks that were run, with the budgets they were given, may "
+        "still be found by another, or by the same with more."
+    )
+
+
+def _about_images(record: RunRecord, evaluation: Evaluation, resistance: Resistance) -> list[str]:
     said = [
         "That a model no longer copies a picture is no proof that its influence is gone from the "
         "weights. This report shows the first, not the second.",
-        "No attack was run. Another way to extract a picture, such as a search for the noise that "
-        "leads to it, further training or another sampler, may still find it.",
+        _about_attacks(
+            resistance,
+            "Another way to extract a picture, such as a search for the noise that leads to it, "
+            "further training or another sampler, may still find it.",
+        ),
         "This is not differential privacy: nothing is guaranteed to anybody whose picture was "
         "among the training images.",
         *_about_retained(record),

@@ -13,6 +13,7 @@ from efface.reporting.states import (
     Forgotten,
     Kept,
     find_measured,
+    heed_guards,
 )
 
 GONE = 0.95  # unlearning accuracy whose whole interval lies above this counts as gone
@@ -35,9 +36,14 @@ def find_classes(record: RunRecord, evaluation: Evaluation) -> ClassFindings:
     retained = find_measured(evaluation, "retained_accuracy")
     fid, recall = find_measured(evaluation, "fid"), find_measured(evaluation, "recall")
     asked = record.request.get("kind") == "class"
+    forgotten, kept = heed_guards(
+        evaluation,
+        judge_forgotten(unlearning) if asked else "not_asked",
+        judge_kept(retained, fid, recall),
+    )
     return ClassFindings(
-        forgotten=judge_forgotten(unlearning) if asked else "not_asked",
-        kept=judge_kept(retained, fid, recall),
+        forgotten=forgotten,
+        kept=kept,
         unlearning=unlearning if asked else None,
         retained=retained,
         fid=fid,

@@ -11,7 +11,9 @@ from efface.reporting.class_findings import GONE, ClassFindings
 from efface.reporting.sentences import (
     describe_method,
     describe_state,
+    tell_change,
     tell_collapse,
+    tell_fid,
     upper_first,
 )
 from efface.reporting.states import Kept
@@ -67,6 +69,8 @@ def headline(record: RunRecord, findings: ClassFindings, subject: Subject) -> st
     """Say in a sentence or two what happened; a no-op and a collapse are called so."""
     if findings.forgotten == "not_asked":
         core = _plain_headline(record.request.get("kind"), findings.kept)
+    elif findings.unlearning is None and findings.forgotten == "unchanged":
+        core = "A no-op, nothing was forgotten: the model is as it was."
     elif findings.unlearning is None:
         core = _unmeasured_headline(findings.kept, subject)
     else:
@@ -133,14 +137,31 @@ def _plain_headline(kind: Any, kept: Kept) -> str:
 def lead(
     record: RunRecord, evaluation: Evaluation, findings: ClassFindings, subject: Subject
 ) -> str:
-    """Say what was asked, what was done, what was measured and by whom."""
+    """Say what was asked, what was done, and who judged it."""
     said = [_asked(record, subject), describe_method(record), *describe_state(record)]
-    said += [_saw_forgotten(findings, subject), _saw_rest(findings, subject)]
     if findings.unlearning is None and findings.retained is None:
         said.append(_how_to_measure(record))
     else:
         said.append(_judge_sentence(evaluation))
     return " ".join(sentence for sentence in said if sentence)
+
+
+def tell_forgotten(evaluation: Evaluation, findings: ClassFindings, subject: Subject) -> str:
+    """Say what became of what was to go."""
+    if findings.forgotten == "not_asked":
+        return "Nothing was to be forgotten."
+    seen = [_saw_forgotten(findings, subject)]
+    if findings.forgotten == "unchanged":
+        seen.append(tell_change(evaluation))
+    return " ".join(s for s in seen if s) or (
+        f"Not measured: whether {subject.forgotten} {subject.verb} still drawn is not known."
+    )
+
+
+def tell_kept(findings: ClassFindings, subject: Subject) -> str:
+    """Say what became of the rest."""
+    seen = [_saw_rest(findings, subject), tell_fid(findings.fid)]
+    return " ".join(s for s in seen if s) or "Not measured: the rest may be damaged."
 
 
 def _asked(record: RunRecord, subject: Subject) -> str:
@@ -199,6 +220,6 @@ def _how_to_measure(record: RunRecord) -> str:
 def _judge_sentence(evaluation: Evaluation) -> str:
     accuracy = (evaluation.judge or {}).get("held_out_accuracy")
     if not isinstance(accuracy, (int, float)) or not math.isfinite(accuracy):
-        return "A classifier was the judge of that."
+        return "A classifier judged what it draws."
     share = format_share(accuracy)
-    return f"The judge of that is a classifier that is right on {share} of held-out images."
+    return f"What it draws was judged by a classifier that is right on {share} of held-out images."

@@ -6,19 +6,20 @@ import itertools
 from dataclasses import dataclass
 from typing import Any
 
-from efface.records import Evaluation, Result, RunRecord
-from efface.reporting.glossary import explain
+from efface.records import RunRecord
 from efface.reporting.wording import format_count, format_duration, format_number, printable
 
+Facts = list[tuple[str, str]]
 COMPACT = 60  # characters of a name and its value
 
 
 @dataclass(frozen=True, kw_only=True)
 class FactSheet:
-    """A titled list of names and values, as text."""
+    """A titled list of names and values, as text; `key` ends its anchor."""
 
+    key: str
     title: str
-    facts: list[tuple[str, str]]
+    facts: Facts
 
     @property
     def is_compact(self) -> bool:
@@ -26,22 +27,23 @@ class FactSheet:
         return all(len(name) + len(text) <= COMPACT for name, text in self.facts)
 
 
-def fact_sheets(record: RunRecord, evaluation: Evaluation) -> list[FactSheet]:
-    """How it was measured, what was run, settings, weights, versions; empty ones are left out."""
+def fact_sheets(record: RunRecord) -> list[FactSheet]:
+    """What was run, settings, weights, versions; empty ones are left out."""
     model = {k: v for k, v in record.model.items() if k != "weights"}
     sheets = [
-        ("How it was measured", _protocols(evaluation, record.request.get("kind"))),
-        ("What was run", [*_course(record), *_request(record)]),
-        ("Pictures to forget (SHA-256 of their pixels)", _hashes(record)),
-        ("Model and sampler", [*flatten(model, "model"), *flatten(record.sampler, "sampler")]),
-        ("All settings", flatten(record.settings)),
-        ("Weights before and after (SHA-256)", _weights(record)),
-        ("Versions and hardware", [*flatten(record.versions), *flatten(record.hardware)]),
-    ]
-    return [FactSheet(title=title, facts=facts) for title, facts in sheets if facts]
+        ("run", "What was run", [*_course(record), *_request(record)]),
+        ("hashes", "Pictures to forget (SHA-256 of their pixels)", _hashes(record)),
+        ("model", "Model and sampler",
+         [*flatten(model, "model"), *flatten(record.sampler, "sampler")]),
+        ("settings", "All settings", flatten(record.settings)),
+        ("weights", "Weights before and after (SHA-256)", _weights(record)),
+        ("versions", "Versions and hardware",
+         [*flatten(record.versions), *flatten(record.hardware)]),
+    ]  # fmt: skip
+    return [FactSheet(key=key, title=title, facts=facts) for key, title, facts in sheets if facts]
 
 
-def flatten(content: Any, name: str = "") -> list[tuple[str, str]]:
+def flatten(content: Any, name: str = "") -> Facts:
     """Nested JSON as (dotted name, text); a list of plain values is one text."""
     if isinstance(content, dict):
         dot = f"{name}." if name else ""
@@ -61,7 +63,7 @@ def _text(value: Any) -> str:
     return str(value)
 
 
-def _request(record: RunRecord) -> list[tuple[str, str]]:
+def _request(record: RunRecord) -> Facts:
     """List the request; of pictures only how many, since their names and hashes have a sheet."""
     if record.request.get("kind") != "images":
         return flatten(record.request, "request")
@@ -70,7 +72,7 @@ def _request(record: RunRecord) -> list[tuple[str, str]]:
     return [("pictures to forget", count), *flatten(rest, "request")]
 
 
-def _hashes(record: RunRecord) -> list[tuple[str, str]]:
+def _hashes(record: RunRecord) -> Facts:
     if record.request.get("kind") != "images":
         return []
     names, hashes = (_texts(record.request.get(key)) for key in ("names", "hashes"))
@@ -82,21 +84,7 @@ def _texts(given: Any) -> list[str]:
     return [_text(value) for value in given] if isinstance(given, (list, tuple)) else []
 
 
-def _protocols(evaluation: Evaluation, kind: Any) -> list[tuple[str, str]]:
-    facts = [
-        (explain(result.metric, kind).label, _protocol(result)) for result in evaluation.results
-    ]
-    return [*facts, *flatten(evaluation.judge or {}, "judge")]
-
-
-def _protocol(result: Result) -> str:
-    seeds = ""
-    if result.seeds:
-        seeds = f", seeds {result.seeds[0]} to {result.seeds[-1]}"
-    return f"{result.unit}; {format_count(result.samples)} samples{seeds}; {result.protocol}"
-
-
-def _course(record: RunRecord) -> list[tuple[str, str]]:
+def _course(record: RunRecord) -> Facts:
     facts = [("status", record.status), ("started", record.started)]
     facts.append(("finished", _text(record.finished)))
     if record.seconds is not None:
@@ -106,13 +94,13 @@ def _course(record: RunRecord) -> list[tuple[str, str]]:
     if record.images_per_second is not None:
         facts.append(("images per second", format_number(record.images_per_second)))
     if record.note:
-        facts.append(("note of the guard", record.note))
+        facts.append(("note", record.note))
     if record.stopped:
         facts.append(("stopped early", record.stopped))
     return [*facts, *flatten(record.notes, "found")]
 
 
-def _weights(record: RunRecord) -> list[tuple[str, str]]:
+def _weights(record: RunRecord) -> Facts:
     return [
         *flatten(record.model.get("weights", {}), "untouched"),
         *flatten({} if record.start is None else record.start, "began from"),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from efface.reporting.wording import shorten
+
 Group = Literal["What must go", "What must stay", "Other figures"]
 
 
@@ -50,6 +52,41 @@ TERMS: dict[str, Term] = {
         label="Recall",
         group="What must stay",
         meaning="how much of the variety of real pictures is drawn",
+    ),
+    "kid": Term(
+        label="KID",
+        group="What must stay",
+        meaning="distance of pictures from real ones, fair with few samples too",
+    ),
+    "sfid": Term(
+        label="sFID",
+        group="What must stay",
+        meaning="distance from real pictures in where things are",
+    ),
+    "density": Term(
+        label="Density",
+        group="What must stay",
+        meaning="how many real pictures are near a drawn one: 1 as near a real one",
+    ),
+    "coverage": Term(
+        label="Coverage",
+        group="What must stay",
+        meaning="real pictures that have a drawn one near",
+    ),
+    "label_agreement": Term(
+        label="Agreement with before",
+        group="What must stay",
+        meaning="pictures in which the judge sees what it saw in the untouched model's",
+    ),
+    "clip_score": Term(
+        label="CLIP score",
+        group="What must stay",
+        meaning="how well pictures show what their prompts say",
+    ),
+    "clip_iqa": Term(
+        label="CLIP quality",
+        group="What must stay",
+        meaning="how much pictures look like good photos rather than bad ones",
     ),
 }
 IMAGE_TERMS: dict[str, Term] = {
@@ -116,3 +153,11 @@ def explain(metric: str, kind: Any = None) -> Term:
     """Look a metric up in the words of a request; one not known here goes by its own name."""
     known = (TERMS | IMAGE_TERMS if kind == "images" else TERMS).get(metric)
     return known or Term(label=metric.replace("_", " "), group="Other figures", meaning="")
+
+
+CURVES = {"threshold_curve": "How often it is found, by threshold"}
+
+
+def name_curve(name: str) -> str:
+    """What a recorded curve is called, as untrusted text made fit for a caption."""
+    return CURVES.get(name, shorten(name.replace("_", " ")))

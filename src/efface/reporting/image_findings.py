@@ -12,6 +12,7 @@ from efface.reporting.states import (
     Forgotten,
     Kept,
     find_measured,
+    heed_guards,
 )
 
 NEVER_SEEN = 0.15  # a membership gap up to this counts as that of a picture never seen
@@ -43,9 +44,14 @@ def find_images(evaluation: Evaluation) -> ImageFindings:
     inception = find_measured(evaluation, "inception_score")
     precision = find_measured(evaluation, "precision")
     recall = find_measured(evaluation, "recall")
+    forgotten, kept = heed_guards(
+        evaluation,
+        judge_forgotten(copies, gap),
+        judge_kept(fid, inception, precision, recall),
+    )
     return ImageFindings(
-        forgotten=judge_forgotten(copies, gap),
-        kept=judge_kept(fid, inception, precision, recall),
+        forgotten=forgotten,
+        kept=kept,
         copies=copies,
         gap=gap,
         fid=fid,

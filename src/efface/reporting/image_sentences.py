@@ -11,6 +11,7 @@ from efface.reporting.image_findings import NEVER_SEEN, ImageFindings, count_cop
 from efface.reporting.sentences import (
     describe_method,
     describe_state,
+    tell_change,
     tell_collapse,
     upper_first,
 )
@@ -135,6 +136,8 @@ def _no_op(findings: ImageFindings, subject: Subject) -> str:
     start = "A no-op, nothing was forgotten:"
     if findings.copies is not None and any(count_copies(findings.copies)):
         return f"{start} {subject.what} {subject.verb} copied about as often as before."
+    if findings.gap is None:
+        return f"{start} the model is as it was."
     return f"{start} the model knows {subject.what} about as well as before."
 
 
@@ -159,18 +162,30 @@ TELL: dict[Forgotten, Callable[[ImageFindings, Subject], str]] = {
 
 
 def lead(record: RunRecord, findings: ImageFindings, subject: Subject) -> str:
-    """Say what was asked, what was done and what was measured."""
+    """Say what was asked and what was done."""
     said = [
         f"The model {subject.source} was asked to forget {subject.asked}.",
         describe_method(record),
         *describe_state(record),
-        _saw_copies(findings.copies, subject),
-        *_saw_gap(findings, subject),
-        _saw_quality(findings),
     ]
     if findings.copies is None and findings.gap is None and findings.kept == "unmeasured":
         said.append("Nothing was measured. Measure this run with `efface evaluate`.")
-    return " ".join(sentence for sentence in said if sentence)
+    return " ".join(said)
+
+
+def tell_forgotten(evaluation: Evaluation, findings: ImageFindings, subject: Subject) -> str:
+    """Say what became of the pictures to forget."""
+    seen = [_saw_copies(findings.copies, subject), *_saw_gap(findings, subject)]
+    if findings.forgotten == "unchanged":
+        seen.append(tell_change(evaluation))
+    return " ".join(s for s in seen if s) or (
+        f"Not measured: whether {subject.what} {subject.verb} still copied is not known."
+    )
+
+
+def tell_kept(findings: ImageFindings) -> str:
+    """Say what became of the rest."""
+    return _saw_quality(findings) or "Not measured: the rest may be damaged."
 
 
 def _saw_copies(copies: Result | None, subject: Subject) -> str:

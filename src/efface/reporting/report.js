@@ -2,25 +2,44 @@
   "use strict";
   document.documentElement.classList.add("js");
 
-  for (const box of document.querySelectorAll("[data-compare]")) {
-    const range = box.querySelector("input[type=range]");
+  for (const look of document.querySelectorAll("[data-compare]")) {
+    const range = look.querySelector("input[type=range]");
     const show = () => {
-      box.style.setProperty("--cut", range.value + "%");
+      look.style.setProperty("--cut", range.value + "%");
       range.setAttribute("aria-valuetext", range.value + " % before, " + (100 - range.value) + " % after");
     };
     const drag = (event) => {
-      if (event.type === "pointermove" && event.buttons === 0) return;
-      const edges = box.querySelector(".picture").getBoundingClientRect();
+      if (look.classList.contains("beside") || (event.type === "pointermove" && event.buttons === 0)) return;
+      const edges = look.querySelector(".picture").getBoundingClientRect();
       range.value = 100 * (event.clientX - edges.left) / edges.width;
       show();
     };
-    for (const picture of box.querySelectorAll(".picture")) {
+    for (const picture of look.querySelectorAll(".picture")) {
       picture.addEventListener("pointerdown", drag);
       picture.addEventListener("pointermove", drag);
+    }
+    const views = look.querySelectorAll("[data-view]");
+    for (const view of views) {
+      view.addEventListener("click", () => {
+        look.classList.toggle("beside", view.dataset.view === "beside");
+        for (const other of views) other.setAttribute("aria-pressed", String(other === view));
+      });
     }
     range.addEventListener("input", show);
     show();
   }
+
+  const reveal = () => {
+    const target = document.getElementById(location.hash.slice(1));
+    if (!target) return;
+    for (let fold = target.closest("details"); fold; fold = fold.parentElement.closest("details")) fold.open = true;
+    target.scrollIntoView();
+  };
+  addEventListener("hashchange", reveal);
+  for (const link of document.querySelectorAll("a[href^='#']")) {
+    link.addEventListener("click", () => setTimeout(reveal)); // also where the hash stays the same
+  }
+  reveal();
 
   const folds = document.querySelectorAll("details");
   let closed = [];

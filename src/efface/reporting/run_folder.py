@@ -14,7 +14,14 @@ from PIL import Image
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError, model_validator
 
 from efface.errors import DataError
-from efface.records import Evaluation, RunRecord, read_evaluation, read_record
+from efface.records import (
+    Attacks,
+    Evaluation,
+    RunRecord,
+    read_attacks,
+    read_evaluation,
+    read_record,
+)
 
 Curves = dict[str, list[tuple[float, float]]]
 
@@ -105,6 +112,7 @@ class Run:
     curves: Curves
     pictures: Pictures | None
     strips: Strips | None
+    attacks: Attacks | None
 
     @property
     def names(self) -> dict[int, str]:
@@ -126,6 +134,7 @@ def read_run(folder: Path) -> Run:
         curves=read_curves(folder / "metrics.jsonl"),
         pictures=read_pictures(folder / "samples"),
         strips=read_strips(folder / "samples" / "pictures.png"),
+        attacks=read_attacks(folder),
     )
 
 

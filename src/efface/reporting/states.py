@@ -18,6 +18,7 @@ Outcome = Literal[
 
 COLLAPSED = 0.5  # what falls below this share of the untouched model's has collapsed
 FID_TOLERANCE = 1.2  # times the untouched model's FID
+NO_OP, COLLAPSE = "no-op", "collapse"  # names of guards in an evaluation
 MARGIN = 0.1  # a loss that the interval must exclude before something is called kept
 
 
@@ -39,6 +40,13 @@ def judge_outcome(record: RunRecord, forgotten: Forgotten, kept: Kept) -> Outcom
     if kept == "unmeasured":
         return "unmeasured"
     return "forgotten" if forgotten == "gone" and kept in ("kept", "less_varied") else "unsettled"
+
+
+def heed_guards(evaluation: Evaluation, forgotten: Forgotten, kept: Kept) -> tuple[Forgotten, Kept]:
+    """A guard that named a no-op or a collapse has the last word."""
+    if NO_OP in evaluation.guards and forgotten != "not_asked":
+        forgotten = "unchanged"
+    return forgotten, "collapsed" if COLLAPSE in evaluation.guards else kept
 
 
 def find_measured(evaluation: Evaluation, metric: str) -> Result | None:

@@ -11,6 +11,7 @@ from typing import Any
 SPACE = "\N{NO-BREAK SPACE}"  # between a number and its unit
 DASH = "\N{EN DASH}"
 LARGE, SMALL = 1000, 1e-3  # numbers beyond get separators, or an exponent
+LEAST_CHANGE = 1e-5  # a relative difference below this is not written out
 LEAST = 5e-4  # a share below this would be rounded to 0 percent
 MINUTE, HOUR = 60, 3600
 MONTHS = (
@@ -57,6 +58,16 @@ def format_share(value: float, sign: bool = True) -> str:
     else:
         text = f"{100 * value:.1f}"
     return f"{text}{SPACE}%" if sign else text
+
+
+def format_change(value: float) -> str:
+    """A relative difference in percent, with two digits down to a thousandth of a percent."""
+    if not math.isfinite(value) or value == 0:
+        return f"0{SPACE}%" if value == 0 else DASH
+    if abs(value) < LEAST_CHANGE:
+        return f"less than {100 * LEAST_CHANGE:g}{SPACE}%"
+    digits = max(0, 1 - math.floor(math.log10(100 * abs(value))))
+    return f"{100 * value:,.{digits}f}{SPACE}%"
 
 
 def format_value(value: float, unit: str) -> str:

@@ -1,0 +1,161 @@
+"""Runs beside each other: a table, CSV, JSON and plots of what was forgotten against the rest."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from efface.errors import DataError
+from efface.reporting.comparison import SHORT, Base, Entry, Figure, MetricRow, compare_runs
+from efface.reporting.overview import count_samples, write_figure
+from efface.reporting.pareto import pareto_figures, stand_alone
+from efface.reporting.run_folder import read_run
+from efface.reporting.sections import DIRECTIONS
+from efface.reporting.verdict import judge_run
+from efface.reporting.wording import join_words, printable
+
+ABREAST = 4  # entries in one table of the terminal
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would run
+COLUMNS: tuple[str, ...] = (
+    "base", "weights", "entry", "name", "runs", "seeds", "outcomes", "request", "metric", "unit",
+    "higher_is_better", "extractor", "extractor_sha256", "samples", "value", "low", "high",
+    "bounds", "standard_deviation", "untouched", "untouched_low", "untouched_high",
+)  # fmt: skip
+
+
+def compare(folders: Sequence[Path]) -> list[Base]:
+    """Read run folders and group them by base model; DataError for what is no run."""
+    if not folders:
+        raise DataError("no run was given to compare: give the folders of two or more.")
+    runs = [read_run(Path(folder)) for folder in folders]
+    return compare_runs(
+        runs, [judge_run(r.record, r.evaluation, r.names, r.attacks).outcome for r in runs]
+    )
+
+
+def as_records(bases: Sequence[Base]) -> Iterator[dict[str, Any]]:
+    """One flat record per measured figure, by the names of COLUMNS."""
+    for base in bases:
+        for row in base.rows:
+            for entry, figure in zip(base.entries, row.cells, strict=True):
+                if figure is not None:
+                    yield _record(base, entry, row, figure)
+
+
+def _record(base: Base, entry: Entry, row: MetricRow, figure: Figure) -> dict[str, Any]:
+    return {
+        "base": base.source,
+        "weights": base.digest,
+        "entry": entry.number,
+        "name": entry.name,
+        "runs": list(entry.names),
+        "seeds": list(entry.seeds),
+        "outcomes": list(entry.outcomes),
+        "request": row.kind,
+        "metric": row.metric,
+        "unit": row.unit,
+        "higher_is_better": row.higher_is_better,
+        "extractor": row.extractor[0],
+        "extractor_sha256": row.extractor[1],
+        "samples": row.samples,
+        "value": figure.value,
+        "low": figure.low,
+        "high": figure.high,
+        "bounds": "95 % interval" if figure.spread is None else "range over seeds",
+        "standard_deviation": figure.spread,
+        "untouched": row.untouched.value,
+        "untouched_low": row.untouched.low,
+        "untouched_high": row.untouched.high,
+    }
+
+
+def as_json(bases: Sequence[Base]) -> str:
+    content = {"schema": 1, "figures": list(as_records(bases))}
+    return json.dumps(content, indent=2, allow_nan=False) + "\n"
+
+
+def as_csv(bases: Sequence[Base]) -> str:
+    """One line per figure; a text that a spreadsheet would run as a formula begins with '."""
+    file = io.StringIO()
+    writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for record in as_records(bases):
+        writer.writerow({name: _cell(value) for name, value in record.items()})
+    return file.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, list):
+        value = "; ".join("" if v is None else str(v) for v in value)
+    if not isinstance(value, str):
+        return value
+    value = printable(value)
+    return f"'{value}" if value.startswith(FORMULA) else value
+
+
+def as_tables(bases: Sequence[Base]) -> list[Table]:
+    """Tables for the terminal: runs on different base models are in different ones."""
+    tables = []
+    for base in bases:
+        for first in range(0, len(base.entries), ABREAST):
+            tables.append(_table(base, slice(first, first + ABREAST)))
+    return tables
+
+
+def _table(base: Base, part: slice) -> Table:
+    title = Text(f"on {printable(base.source)} (weights {printable(base.digest[:SHORT])})")
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    table.add_column("figure")
+    table.add_column("untouched")
+    entries = base.entries[part]
+    for entry in entries:
+        table.add_column(Text(f"{entry.number}. {printable(entry.name)}"), overflow="fold")
+    outcomes = [join_words(list(dict.fromkeys(entry.outcomes))) for entry in entries]
+    table.add_row("verdict", "", *(outcome.replace("_", " ") for outcome in outcomes))
+    for row in base.rows:
+        cells = row.cells[part]
+        if any(cell is not None for cell in cells):
+            table.add_row(_name(row), _text(row.untouched, row), *(_text(c, row) for c in cells))
+    return table
+
+
+def _name(row: MetricRow) -> Text:
+    arrow, _ = DIRECTIONS[row.higher_is_better]
+    seen = f", {row.seen_with}" if row.seen_with else ""
+    name = Text(f"{printable(row.term.label)} {arrow}".strip())
+    return name.append(f"\n{count_samples(row.samples)}{seen}", style="dim")
+
+
+def _text(figure: Figure | None, row: MetricRow) -> Text:
+    cell = write_figure(figure, row.unit)
+    text = Text(cell.value)
+    return text.append(f"\n{cell.interval}", style="dim") if cell.interval else text
+
+
+def write_comparison(bases: Sequence[Base], out: Path) -> list[Path]:
+    """`comparison.csv`, `comparison.json` and a `pareto-N.svg` per plot; returns what was written.
+
+    Raises DataError for a folder that cannot be written.
+    """
+    plots = [figure for base in bases for figure in pareto_figures(base)]
+    contents = {"comparison.csv": as_csv(bases), "comparison.json": as_json(bases)}
+    contents |= {f"pareto-{n}.svg": stand_alone(plot) for n, plot in enumerate(plots, start=1)}
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for name, text in contents.items():
+            part = out / f"{name}.part"
+            part.write_bytes(text.encode("utf-8", "replace"))
+            os.replace(part, out / name)
+    except OSError as error:
+        raise DataError(
+            f"the comparison cannot be written to {out} ({error.strerror}): give another folder."
+        ) from error
+    return [out / name for name in contents]

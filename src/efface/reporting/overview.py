@@ -1,0 +1,115 @@
+"""What the page says about several runs together: one part per base model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from efface.reporting.comparison import (
+    SHORT,
+    Base,
+    Entry,
+    Figure,
+    MetricRow,
+    compare_runs,
+    find_extractor,
+)
+from efface.reporting.pareto import ParetoFigure, pareto_figures
+from efface.reporting.protocols import figure_anchor
+from efface.reporting.sections import DIRECTIONS, Cell, Section
+from efface.reporting.wording import DASH, format_count, format_interval, format_value, plural
+
+
+@dataclass(frozen=True, kw_only=True)
+class FigureRow:
+    """A metric over the entries of one base model, as text."""
+
+    label: str
+    arrow: str
+    direction: str
+    extractor: str
+    samples: str
+    untouched: Cell
+    cells: list[tuple[Cell, list[str]]]  # with the anchors of its protocols
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaseOverview:
+    """The runs on one base model side by side."""
+
+    anchor: str
+    source: str
+    digest: str
+    sections: list[Section]
+    entries: tuple[Entry, ...]
+    anchors: dict[int, list[tuple[str, str]]]  # by number of the entry: anchors and names of runs
+    rows: list[FigureRow]
+    plots: list[ParetoFigure]
+
+    @property
+    def repeated(self) -> bool:
+        """Whether any entry stands for several seeds."""
+        return any(len(entry.runs) > 1 for entry in self.entries)
+
+
+def overviews(sections: Sequence[Section]) -> list[BaseOverview]:
+    runs = [section.run for section in sections]
+    bases = compare_runs(runs, [section.verdict.outcome for section in sections])
+    return [_overview(n, base, sections) for n, base in enumerate(bases, start=1)]
+
+
+def _overview(number: int, base: Base, sections: Sequence[Section]) -> BaseOverview:
+    members = [n for entry in base.entries for n in entry.runs]
+    return BaseOverview(
+        anchor=f"base-{number}",
+        source=base.source,
+        digest=base.digest[:SHORT],
+        sections=[sections[n] for n in sorted(members)],
+        entries=base.entries,
+        anchors={
+            entry.number: [(sections[n].anchor, sections[n].run.name) for n in entry.runs]
+            for entry in base.entries
+        },
+        rows=[_row(row, base.entries, sections) for row in base.rows] if len(members) > 1 else [],
+        plots=pareto_figures(base),
+    )
+
+
+def _row(row: MetricRow, entries: Sequence[Entry], sections: Sequence[Section]) -> FigureRow:
+    arrow, direction = DIRECTIONS[row.higher_is_better]
+    hows = [[_how(row, sections[n]) for n in entry.runs] for entry in entries]
+    return FigureRow(
+        label=row.term.label,
+        arrow=arrow,
+        direction=direction,
+        extractor=row.seen_with,
+        samples=count_samples(row.samples),
+        untouched=write_figure(row.untouched, row.unit),
+        cells=[
+            (write_figure(figure, row.unit), [how for how in anchors if how])
+            for figure, anchors in zip(row.cells, hows, strict=True)
+        ],
+    )
+
+
+def _how(row: MetricRow, section: Section) -> str:
+    """The anchor of the protocol that a run measured this row by; empty where it did not."""
+    wanted = (row.metric, row.unit, row.extractor, row.samples)
+    for n, result in enumerate(section.run.evaluation.results):
+        if (result.metric, result.unit, find_extractor(result), result.samples) == wanted:
+            return figure_anchor(section.anchor, n)
+    return ""
+
+
+def count_samples(count: int) -> str:
+    return f"{format_count(count)} {plural(count, 'sample')}"
+
+
+def write_figure(figure: Figure | None, unit: str) -> Cell:
+    """Value and interval, or the mean over seeds with its range and standard deviation."""
+    if figure is None:
+        return Cell(value=DASH, interval="")
+    interval = format_interval(figure.low, figure.high, unit)
+    if figure.spread is not None:
+        interval += f", s.d. {format_value(figure.spread, unit)}"
+    return Cell(value=format_value(figure.value, unit), interval=interval)

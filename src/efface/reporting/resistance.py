@@ -1,0 +1,145 @@
+"""What was found of attempts to bring the forgotten thing back."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from efface.records import AttackResult, Attacks, Cost, RunRecord
+
+Came = Literal["withstood", "like_new", "came_back", "faster", "void", "unclear"]
+Resists = Literal[
+    "resists", "like_new", "came_back", "faster", "void", "stale", "unmeasured", "not_asked"
+]
+HALF, MOST = 0.5, 0.9  # of what the untouched model shows
+FASTER = 0.5  # less than this share of the never-taught model's budget is faster than new
+MULTI_STEP = "_multi_step"  # ends a line for which a one-step generator drew in many steps
+WORST: tuple[Came, ...] = ("void", "faster", "came_back", "like_new", "withstood", "unclear")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttackFinding:
+    """One attack: whether half of the thing came back, which way first, and for which budget."""
+
+    result: AttackResult
+    came: Came
+    line: str  # of the curve: "result", or another way of drawing from it or of attacking it
+    half: Cost | None  # this model's cost
+    never_knew: Cost | None  # that of a model that never knew it, where one was attacked
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resistance:
+    state: Resists
+    findings: tuple[AttackFinding, ...]
+
+    @property
+    def valid(self) -> tuple[AttackFinding, ...]:
+        return tuple(f for f in self.findings if f.came not in ("void", "unclear"))
+
+    @property
+    def withstood(self) -> int:
+        return sum(finding.came == "withstood" for finding in self.valid)
+
+    @property
+    def returned(self) -> tuple[AttackFinding, ...]:
+        return tuple(f for f in self.valid if f.came != "withstood")
+
+    @property
+    def worst(self) -> AttackFinding | None:
+        """The attack that did best, where any of them said something."""
+        return min(self.valid, key=lambda f: WORST.index(f.came), default=None)
+
+
+def find_resistance(record: RunRecord, attacks: Attacks | None) -> Resistance:
+    """Judge the attacks on a run; those on other weights than its output say nothing of it."""
+    if record.request.get("kind") not in ("class", "images", "concept"):
+        return Resistance(state="not_asked", findings=())
+    if attacks is None or not attacks.results:
+        return Resistance(state="unmeasured", findings=())
+    if attacks.output != record.output:
+        return Resistance(state="stale", findings=())
+    findings = tuple(_find(result) for result in attacks.results)
+    found = Resistance(state="void", findings=findings)
+    worst = found.worst
+    if worst is None:
+        return found
+    states: dict[Came, Resists] = {
+        "withstood": "resists", "like_new": "like_new", "came_back": "came_back",
+        "faster": "faster",
+    }  # fmt: skip
+    return Resistance(state=states[worst.came], findings=findings)
+
+
+def _find(result: AttackResult) -> AttackFinding:
+    """What came of an attack by the way in which it did best."""
+    found = [_find_way(result, line) for line in own_lines(result)]
+    return min(found, key=lambda f: (WORST.index(f.came), _budget(f.half)))
+
+
+def own_lines(result: AttackResult) -> list[str]:
+    """Lines of this run's model: drawn or attacked in several ways, each may bring it back."""
+    lines = dict.fromkeys([*result.curve.lines, *result.costs])
+    return ["result", *(line for line in lines if line.startswith("result_"))]
+
+
+def _find_way(result: AttackResult, line: str) -> AttackFinding:
+    half, never = find_cost(result, line, HALF), _find_never_knew(result, line)
+    came = _judge(result, line, half, never)
+    return AttackFinding(result=result, came=came, line=line, half=half, never_knew=never)
+
+
+def _find_never_knew(result: AttackResult, line: str) -> Cost | None:
+    """The cost of a model that never knew it, attacked in the same way or the next like it."""
+    same = line.replace("result", "retrained", 1)
+    for other in (same, same.removesuffix(MULTI_STEP), "retrained"):
+        cost = find_cost(result, other, HALF)
+        if cost is not None:
+            return cost
+    return None
+
+
+def _budget(cost: Cost | None) -> float:
+    return math.inf if cost is None or cost.budget is None else cost.budget
+
+
+def _judge(result: AttackResult, line: str, half: Cost | None, never: Cost | None) -> Came:
+    if result.void:
+        return "void"
+    if half is None:
+        return _judge_without_budget(result, line)
+    if half.budget is None:
+        return "withstood"
+    if never is None:
+        return "came_back"
+    faster = never.budget is None or half.budget < FASTER * never.budget
+    return "faster" if faster else "like_new"
+
+
+def _judge_without_budget(result: AttackResult, line: str) -> Came:
+    """Where no cost was measured: how far it got at all."""
+    recovered = find_recovered(result, line)
+    if recovered is None:
+        return "unclear"
+    return "came_back" if recovered >= HALF else "withstood"
+
+
+def has_budget(result: AttackResult) -> bool:
+    """Whether more of it makes an attack stronger; another finds the thing at once or never."""
+    return any(cost.budget for costs in result.costs.values() for cost in costs)
+
+
+def find_cost(result: AttackResult, line: str, share: float) -> Cost | None:
+    costs = result.costs.get(line, [])
+    return next((cost for cost in costs if math.isclose(cost.share, share)), None)
+
+
+def find_recovered(result: AttackResult, line: str) -> float | None:
+    """The greatest share that came back: 0 as never known, 1 as the untouched model."""
+    span = result.level - result.floor
+    values = [point.value for point in result.curve.lines.get(line, [])]
+    values = [value for value in values if math.isfinite(value)]
+    if not values or not math.isfinite(span) or span == 0:
+        return None
+    return max((value - result.floor) / span for value in values)

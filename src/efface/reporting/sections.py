@@ -1,0 +1,162 @@
+"""Everything that the page says about one run, ready to be laid out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+
+from efface.records import Result, Value
+from efface.reporting.attack_figures import AttackFigure, attack_figures
+from efface.reporting.caveats import caveats
+from efface.reporting.facts import FactSheet, fact_sheets
+from efface.reporting.figures import Chart, guard_chart, loss_charts
+from efface.reporting.glossary import GROUPS, Group, Term, explain
+from efface.reporting.label_matrix import LabelFigure, label_figure
+from efface.reporting.pictures import PictureTable, StripFigure, picture_table, strip_figure
+from efface.reporting.protocols import Protocol, curve_anchor, figure_anchor, protocols
+from efface.reporting.recorded_curves import recorded_chart
+from efface.reporting.resistance import find_resistance
+from efface.reporting.run_folder import Run
+from efface.reporting.verdict import Verdict, judge_run
+from efface.reporting.whiskers import whiskers
+from efface.reporting.wording import DASH, format_count, format_date, format_interval, format_value
+
+DIRECTIONS: dict[bool | None, tuple[str, str]] = {
+    True: ("↑", "higher is better"),
+    False: ("↓", "lower is better"),
+    None: ("", "neither good nor bad by itself"),
+}
+OTHERS: dict[str, Callable[[Result], Value | None]] = {  # columns that not every run has
+    "Untouched, one step": lambda result: result.baseline_one_step,
+    "Retrained": lambda result: result.retrained,
+    "Unseen pictures": lambda result: result.unseen,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    value: str
+    interval: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A metric as a row of the table."""
+
+    term: Term
+    arrow: str
+    direction: str
+    result: Cell
+    untouched: Cell
+    others: list[Cell]  # one per column of the section
+    chart: Markup | None
+    samples: str
+    how: str  # anchor of its protocol
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """Everything that the page says about one run."""
+
+    anchor: str
+    date: str
+    run: Run
+    verdict: Verdict
+    groups: list[tuple[Group, list[Row]]]
+    columns: list[str]  # beside this model and the untouched one
+    strips: StripFigure | None
+    pictures: PictureTable | None
+    labels: LabelFigure | None
+    curves: list[tuple[Chart, str]]  # with the anchor of the protocol
+    attacks: list[AttackFigure]
+    charts: list[Chart]
+    caveats: list[str]
+    protocols: list[Protocol]
+    sheets: list[FactSheet]
+    sources: dict[str, str]  # what a card was read from -> anchor
+
+
+def make_section(run: Run, number: int) -> Section:
+    anchor = f"run-{number}"
+    record, results = run.record, run.evaluation.results
+    columns = [title for title, find in OTHERS.items() if any(find(r) for r in results)]
+    resistance = find_resistance(record, run.attacks)
+    return Section(
+        anchor=anchor,
+        date=format_date(record.started),
+        run=run,
+        verdict=judge_run(record, run.evaluation, run.names, run.attacks),
+        groups=_groups(anchor, results, columns, record.request.get("kind")),
+        columns=columns,
+        strips=strip_figure(run),
+        pictures=picture_table(run.evaluation),
+        labels=label_figure(run.evaluation.labels_seen, _forgotten(run), run.names),
+        curves=_curves(anchor, run),
+        attacks=attack_figures(anchor, resistance),
+        charts=_charts(run),
+        caveats=caveats(record, run.evaluation, resistance),
+        protocols=protocols(anchor, run),
+        sheets=fact_sheets(record),
+        sources=_sources(anchor, results, bool(resistance.findings)),
+    )
+
+
+def _groups(
+    anchor: str, results: Sequence[Result], columns: Sequence[str], kind: Any
+) -> list[tuple[Group, list[Row]]]:
+    rows = [_row(result, columns, kind, figure_anchor(anchor, n)) for n, result in
+            enumerate(results)]  # fmt: skip
+    groups: list[tuple[Group, list[Row]]]
+    groups = [(group, [row for row in rows if row.term.group == group]) for group in GROUPS]
+    return [(group, members) for group, members in groups if members]
+
+
+def _row(result: Result, columns: Sequence[str], kind: Any, how: str) -> Row:
+    arrow, direction = DIRECTIONS[result.higher_is_better]
+    return Row(
+        term=explain(result.metric, kind),
+        arrow=arrow,
+        direction=direction,
+        result=_cell(Value(value=result.value, low=result.low, high=result.high), result.unit),
+        untouched=_cell(result.baseline, result.unit),
+        others=[_cell(OTHERS[title](result), result.unit) for title in columns],
+        chart=whiskers(result),
+        samples=format_count(result.samples),
+        how=how,
+    )
+
+
+def _cell(value: Value | None, unit: str) -> Cell:
+    if value is None:
+        return Cell(value=DASH, interval="")
+    return Cell(
+        value=format_value(value.value, unit),
+        interval=format_interval(value.low, value.high, unit),
+    )
+
+
+def _forgotten(run: Run) -> list[int]:
+    given = run.record.request.get("labels")
+    return [x for x in given if isinstance(x, int)] if isinstance(given, (list, tuple)) else []
+
+
+def _curves(anchor: str, run: Run) -> list[tuple[Chart, str]]:
+    charts = [recorded_chart(curve) for curve in run.evaluation.curves]
+    return [(chart, curve_anchor(anchor, n)) for n, chart in enumerate(charts) if chart is not None]
+
+
+def _charts(run: Run) -> list[Chart]:
+    train = run.record.settings.get("train")
+    tolerance = train.get("guard_tolerance") if isinstance(train, dict) else None
+    guard = guard_chart(run.record.guard, tolerance)
+    return [*loss_charts(run.curves), *([] if guard is None else [guard])]
+
+
+def _sources(anchor: str, results: Sequence[Result], attacked: bool) -> dict[str, str]:
+    sources = {result.metric: figure_anchor(anchor, n) for n, result in enumerate(results)}
+    if attacked:
+        sources["attacks"] = f"{anchor}-attacks"
+    return sources | {"run": f"{anchor}-facts-run"}

@@ -1,0 +1,84 @@
+"""A model that did not change and one that fell apart are named."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+import efface
+from efface.diffusion.loading import load
+from efface.diffusion.model_folder import inspect_model
+from efface.diffusion.sampling import MultiStep
+from efface.evaluation.guards import measure_change, name_guards, weight_change
+from efface.evaluation.sample_sets import Subject
+from efface.records import Evaluation
+from tests.conftest import make_tiny_unet
+
+SMALL = ["evaluate.samples=32", "evaluate.forget_samples=20", "evaluate.retain_samples=36"]
+SMALL += ["evaluate.unseen=4", "evaluate.controls=2", "evaluate.draws=1"]
+SMALL += ["evaluate.baseline_steps=10", "evaluate.likelihood_tolerance=0.1"]
+
+
+def digits() -> Subject:
+    return Subject(denoiser=load(inspect_model("zoo:digits")), sampler=MultiStep(10))
+
+
+def test_scaling_all_weights_changes_them_by_that_share():
+    network, other = make_tiny_unet().network, make_tiny_unet().network
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.mul_(1.03)
+    assert weight_change(other, network) == pytest.approx(0.03, rel=1e-4)
+    assert weight_change(network, make_tiny_unet(channels=(8, 24)).network) == math.inf
+
+
+def test_a_model_beside_itself_is_a_no_op_and_no_collapse():
+    subject = digits()
+    change = measure_change(subject, subject, range(10))
+    assert change["weights"] == change["samples"] == 0
+    assert abs(change["retained_distance"]) < 0.1
+    assert name_guards(change) == ["no-op"]
+
+
+def test_a_network_of_noise_is_a_collapse_and_no_no_op():
+    untouched = digits()
+    broken = Subject(denoiser=untouched.denoiser.clone(), sampler=untouched.sampler)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for parameter in broken.denoiser.network.parameters():
+            parameter.copy_(0.3 * torch.randn_like(parameter))
+    assert name_guards(measure_change(broken, untouched, range(10))) == ["collapse"]
+
+
+def test_what_is_not_a_number_is_a_collapse():
+    change = {"weights": math.nan, "samples": math.nan, "retained_distance": math.nan}
+    assert name_guards(change) == ["collapse"]
+
+
+def run_of(method: str, out: Path, *changes: str) -> Evaluation:
+    if method == "sfd":
+        model, request = "zoo:digits", efface.ForgetClass(labels=(0,))
+    else:
+        model = "zoo:digits-symbol"
+        request = efface.ForgetImages(images="zoo:symbol", retain="digits", unseen="digits")
+    efface.forget(model, request, out, method=method, changes=[*SMALL, *changes])
+    return efface.evaluate(out)
+
+
+@pytest.mark.parametrize("method", ["sfd", "siss"])
+def test_a_run_without_a_learning_rate_is_called_a_no_op(method, tmp_path):
+    still = ["train.learning_rate=0.0", "train.steps=2", "train.batch_size=8"]
+    evaluation = run_of(method, tmp_path / "run", *still)
+    assert evaluation.guards == ["no-op"]
+    assert evaluation.change["weights"] == 0
+    assert "a no-op" in (tmp_path / "run" / "report.html").read_text().lower()
+
+
+def test_a_run_that_was_pushed_too_far_is_called_a_collapse(tmp_path):
+    far = ["train.learning_rate=3e-3", "train.steps=40", "train.batch_size=8"]
+    evaluation = run_of("neggrad", tmp_path / "run", *far, "train.guard_every=0")
+    assert evaluation.guards == ["collapse"]
+    assert "collapse" in (tmp_path / "run" / "report.html").read_text().lower()

@@ -1,0 +1,113 @@
+"""Attacks, curves and label matrices of runs, with numbers chosen by the test."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from efface.records import AttackResult, Attacks, Cost, Curve, Matrix, Point, SelfTest
+
+STEPS = (0, 1, 2, 5, 10, 20, 50, 100, 200)
+OUTPUT = {"unet/model.safetensors": "4c" * 32}  # of tests.reporting.conftest.make_record
+
+
+def make_points(values: dict[float, float], half: float = 0.03) -> list[Point]:
+    return [
+        Point(x=x, value=v, low=max(0.0, v - half), high=min(1.0, v + half))
+        for x, v in values.items()
+    ]
+
+
+def recovery(half_at: float | None, full: float = 0.98) -> dict[float, float]:
+    """A share that reaches half of `full` at a budget; None: it stays near 0."""
+    if half_at is None:
+        return {step: 0.01 for step in STEPS}
+    return {step: full * step / (step + half_at) if step else 0.01 for step in STEPS}
+
+
+def make_costs(half: float | None, most: float | None, images: int | None = None) -> list[Cost]:
+    return [
+        Cost(share=0.5, budget=half, images=None if half is None else images),
+        Cost(share=0.9, budget=most, images=None if most is None else images),
+    ]
+
+
+def make_attack(
+    attack: str = "relearn",
+    half: float | None = 40,
+    never: float | None = 45,
+    passed: bool = True,
+    **changes: Any,
+) -> AttackResult:
+    """`half` and `never`: steps to half for this model and for one that never knew it."""
+    lines = {
+        "result": make_points(recovery(half)),
+        "baseline": make_points({step: 0.98 for step in STEPS}),
+        "weak": make_points(recovery(2)),
+        "retrained": make_points(recovery(never)),
+    }
+    fields: dict[str, Any] = {
+        "attack": attack,
+        "curve": Curve(
+            name=f"{attack} recovery",
+            x_label="training steps",
+            y_label="share of pictures that show it",
+            log_x=True,
+            lines=lines,
+            protocol="fine-tuning on 16 pictures, learning rate 0.0001, batch 16",
+        ),
+        "level": 0.98,
+        "floor": 0.01,
+        "costs": {
+            "result": make_costs(half, None if half is None else 9 * half, 16),
+            "baseline": make_costs(0, 0, 0),
+            "weak": make_costs(2, 18, 16),
+            "retrained": make_costs(never, None if never is None else 9 * never, 16),
+        },
+        "self_tests": [
+            SelfTest(subject="the untouched model", passed=True, text="shows it in 98 of 100"),
+            SelfTest(subject="a knowingly weak erasure", passed=passed, text="back after 2 steps"),
+        ],
+        "settings": {"learning_rate": 1e-4, "pictures": 16},
+        "seeds": [0],
+        "seconds": 33.2,
+        "notes": ["The judge looked at 100 pictures at every step."],
+    }
+    return AttackResult(**fields | changes)
+
+
+def make_attacks(*results: AttackResult, output: dict[str, str] | None = None) -> Attacks:
+    return Attacks(output=OUTPUT if output is None else output, results=list(results))
+
+
+def make_curve(name: str = "copies by distance") -> Curve:
+    xs = [0.5, 1, 1.5, 2, 2.5, 3, 4, 5]
+    return Curve(
+        name=name,
+        x_label="copy distance (L2)",
+        y_label="share of samples",
+        lines={
+            "result": make_points({x: 0.0005 * x for x in xs}, 0.004),
+            "baseline": make_points({x: min(0.4, 0.02 * x * x) for x in xs}, 0.015),
+            "retrained": make_points({x: 0.0004 * x for x in xs}, 0.004),
+        },
+        protocol="distances of 1,024 samples to the forgotten pictures",
+    )
+
+
+def make_matrix(classes: int = 10, forgotten: int = 4, instead: int = 9) -> Matrix:
+    """Every label is drawn as asked, but the forgotten one as another."""
+
+    def row(asked: int, drawn: int) -> list[float]:
+        rest = 0.04 / (classes - 1)
+        return [0.96 if label == drawn else rest for label in range(classes)]
+
+    labels = list(range(classes))
+    before = [row(label, label) for label in labels]
+    after = [row(label, instead if label == forgotten else label) for label in labels]
+    return Matrix(
+        labels=labels,
+        seen=labels,
+        shares={"baseline": before, "result": after},
+        samples=[500 if label == forgotten else 100 for label in labels],
+        protocol="the label that the judge finds most likely",
+    )

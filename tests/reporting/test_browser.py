@@ -1,0 +1,284 @@
+"""The page in a browser: nothing from the network, everything by keyboard, at every width."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.reporting.conftest import make_record
+from tests.reporting.full_runs import make_attack, make_attacks, make_curve, make_matrix
+from tests.reporting.image_runs import (
+    make_image_evaluation,
+    make_image_record,
+    write_image_run,
+)
+from tests.reporting.test_full_page import make_full_evaluation
+from tests.reporting.test_page import HOSTILE
+
+from efface.records import write_json
+from efface.reporting import write_report
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+try:
+    from playwright.sync_api import Browser, Page, sync_playwright
+except ImportError:
+    pytest.skip("playwright is not installed: pip install -e '.[dev]'", allow_module_level=True)
+if CHROMIUM is None:
+    pytest.skip("there is no chromium: apt-get install chromium", allow_module_level=True)
+
+PHONE = {"viewport": {"width": 360, "height": 740}, "is_mobile": True, "has_touch": True}
+EVIL = "".join(HOSTILE)
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Addresses of a page about a class, about runs of both kinds, and a hostile one."""
+    folder = tmp_path_factory.mktemp("pages")
+
+    def address(name: str, *runs: Path) -> str:
+        return write_report(runs, folder / f"{name}.html").as_uri()
+
+    classes = _class_run(folder / "class")
+    images = write_image_run(folder / "images", evaluation=make_image_evaluation(retrained=True))
+    evil = _evil_run(folder / "evil")
+    return {
+        "class": address("class", classes),
+        "several": address("several", images, classes, _class_run(folder / "second", seed=1)),
+        "evil": address("evil", evil, classes),
+    }
+
+
+def _class_run(folder: Path, seed: int = 0) -> Path:
+    evaluation = make_full_evaluation()
+    write_image_run(folder)
+    settings = make_record().settings | {"train": {"seed": seed}}
+    write_json(folder / "record.json", make_record(settings=settings))
+    write_json(folder / "evaluation.json", evaluation)
+    void = make_attack("latent_search", None, passed=False)
+    write_json(folder / "attacks.json", make_attacks(make_attack(), void))
+    return folder
+
+
+def _evil_run(folder: Path) -> Path:
+    record = make_image_record(
+        [EVIL, *HOSTILE], note=EVIL, started=EVIL, versions={"efface": EVIL, EVIL: EVIL},
+        model={"source": EVIL, "weights": {EVIL: EVIL}}, stopped=EVIL,
+        settings={"method": {"name": EVIL}, "train": {EVIL: EVIL}},
+    )  # fmt: skip
+    evaluation = make_image_evaluation(names=[EVIL, *HOSTILE])
+    evaluation.curves = [make_curve(EVIL).model_copy(update={"x_label": EVIL, "y_label": EVIL})]
+    evaluation.curves[0].lines[EVIL] = evaluation.curves[0].lines.pop("retrained")
+    evaluation.labels_seen, evaluation.guards = make_matrix(), [EVIL]
+    for result in evaluation.results:
+        result.protocol, result.extractor = EVIL, {"name": EVIL, "sha256": EVIL}
+    write_image_run(folder, record, evaluation, before=EVIL, after=EVIL)
+    attack = make_attack(EVIL, notes=[EVIL], settings={EVIL: EVIL})
+    write_json(folder / "attacks.json", make_attacks(attack))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit_page(browser: Browser) -> Iterator[Callable[..., Visit]]:
+    """Open an address; closed again after the test."""
+    contexts = []
+
+    def visit(address: str, **options: Any) -> Visit:
+        contexts.append(browser.new_context(**options))
+        return Visit(contexts[-1].new_page(), address)
+
+    yield visit
+    for context in contexts:
+        context.close()
+
+
+class Visit:
+    """An open page, and what it asked for and complained of."""
+
+    def __init__(self, page: Page, address: str) -> None:
+        self.page = page
+        self.complaints: list[str] = []
+        self.requests: list[str] = []
+        self.page.on("console", lambda message: self.complaints.append(message.text))
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("dialog", lambda dialog: self.complaints.append(dialog.message))
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.goto(address)
+
+    def tell(self, script: str) -> Any:
+        return self.page.evaluate(script)
+
+    @property
+    def cut(self) -> str:
+        style = "getComputedStyle(document.querySelector('.shot.after img')).clipPath"
+        return self.tell(style)
+
+    def focus(self, selector: str) -> None:
+        """Press Tab until it has the focus: reachable by keyboard."""
+        for _ in range(80):
+            self.page.keyboard.press("Tab")
+            if self.tell(f"document.activeElement.matches({selector!r})"):
+                return
+        pytest.fail(f"{selector} cannot be reached with the Tab key")
+
+
+@pytest.mark.parametrize("name", ["class", "several"])
+def test_a_page_opens_without_a_complaint_and_asks_for_nothing(visit_page, pages, name: str):
+    visit = visit_page(pages[name])
+    assert visit.complaints == []
+    loaded = [url for url in visit.requests if not url.startswith("data:image/png;base64,")]
+    assert loaded == [pages[name]]
+    assert visit.tell("document.images.length && [...document.images].every(i => i.naturalWidth)")
+
+
+def test_the_slider_moves_by_keyboard(visit_page, pages):
+    visit = visit_page(pages["class"])
+    assert visit.cut == "inset(0px 0px 0px 50%)"
+    visit.focus("input[type=range]")
+    for _ in range(3):
+        visit.page.keyboard.press("ArrowRight")
+    assert visit.cut == "inset(0px 0px 0px 53%)"
+    assert visit.tell("document.activeElement.ariaValueText") == "53 % before, 47 % after"
+    visit.page.keyboard.press("Home")
+    assert visit.cut == "inset(0px 0px 0px 0%)"
+
+
+def test_the_slider_moves_by_dragging_over_the_pictures(visit_page, pages):
+    visit = visit_page(pages["several"])
+    picture = visit.page.locator(".shot.before .picture").first
+    picture.scroll_into_view_if_needed()
+    box = picture.bounding_box()
+    assert box is not None
+    visit.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 20)
+    visit.page.mouse.down()
+    visit.page.mouse.move(box["x"] + 0.25 * box["width"], box["y"] + 20)
+    visit.page.mouse.up()
+    assert visit.page.locator("[data-compare] input").first.input_value() == "25"
+
+
+def test_the_pictures_can_be_shown_side_by_side_by_keyboard(visit_page, pages):
+    visit = visit_page(pages["class"])
+    apart = """(() => { const [a, b] = [...document.querySelectorAll('[data-compare] .picture')]
+        .map(p => p.getBoundingClientRect()); return a.right <= b.left || a.bottom <= b.top; })()"""
+    assert not visit.tell(apart)
+    visit.focus("[data-view=beside]")
+    visit.page.keyboard.press("Enter")
+    assert visit.tell(apart) and visit.cut == "none"
+    assert not visit.page.locator("[data-compare] input").is_visible()
+    assert visit.page.locator("[data-view=beside]").get_attribute("aria-pressed") == "true"
+
+
+def test_without_scripts_both_pictures_are_there(visit_page, pages):
+    visit = visit_page(pages["class"], java_script_enabled=False)
+    boxes = [shot.bounding_box() for shot in visit.page.locator("[data-compare] .picture").all()]
+    assert len(boxes) == 2 and all(boxes)
+    before, after = boxes
+    assert before["x"] + before["width"] <= after["x"]
+    assert not visit.page.locator("[data-compare] input").is_visible()
+
+
+def test_a_figure_leads_to_its_protocol_inside_a_closed_fold(visit_page, pages):
+    visit = visit_page(pages["class"])
+    link = visit.page.locator("table.metrics a.how").first
+    target = visit.page.locator(link.get_attribute("href") or "")
+    assert not target.is_visible()
+    link.focus()
+    visit.page.keyboard.press("Enter")
+    target.wait_for(state="visible")
+    assert "seeds" in target.inner_text() and "protocol" in target.inner_text()
+    visit.page.wait_for_function("scrollY > 0")
+
+
+@pytest.mark.parametrize("name", ["class", "several", "evil"])
+def test_on_a_phone_nothing_scrolls_sideways_and_links_lead_somewhere(visit_page, pages, name: str):
+    visit = visit_page(pages[name], **PHONE)
+    visit.tell("for (const fold of document.querySelectorAll('details')) fold.open = true")
+    assert visit.tell("document.documentElement.scrollWidth") == 360
+    assert visit.tell(BROKEN) == [] and visit.tell("document.links.length") > 5
+    small = "[...document.querySelectorAll('p, li, td, th')].map(e => getComputedStyle(e).fontSize)"
+    assert min(float(size.removesuffix("px")) for size in visit.tell(small)) >= 11
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_stands_out_in_both_schemes(visit_page, pages, scheme: str):
+    visit = visit_page(pages["several"], color_scheme=scheme)
+    dark = sum(visit.tell(RGB.format("document.body", "backgroundColor"))) < 3 * 128
+    assert dark == (scheme == "dark")
+    worst = visit.tell(CONTRAST)
+    assert worst["ratio"] >= 4.5, worst
+
+
+def test_print_shows_everything_side_by_side_on_white(visit_page, pages):
+    visit = visit_page(pages["class"], color_scheme="dark")
+    folds = "[...document.querySelectorAll('details')].every(fold => fold.open)"
+    assert not visit.tell(folds)
+    visit.tell("dispatchEvent(new Event('beforeprint'))")
+    visit.page.emulate_media(media="print")
+    assert visit.tell(folds)
+    assert visit.tell(RGB.format("document.body", "backgroundColor")) == [255, 255, 255]
+    assert visit.cut == "none"
+    assert not visit.page.locator("[data-compare] input").is_visible()
+    assert not visit.page.locator(".views, nav, a.how").first.is_visible()
+    visit.tell("dispatchEvent(new Event('afterprint'))")
+    assert not visit.tell(folds)
+    assert visit.page.pdf(format="A4").startswith(b"%PDF")
+
+
+def test_hostile_text_is_inert(visit_page, pages):
+    visit = visit_page(pages["evil"])
+    visit.tell("for (const fold of document.querySelectorAll('details')) fold.open = true")
+    assert visit.complaints == []
+    assert all(u == pages["evil"] or u.startswith("data:image/png") for u in visit.requests)
+    assert visit.tell("document.scripts.length") == 1
+    assert visit.tell("document.querySelectorAll('[onerror], [onload], b > b').length") == 0
+    assert "<script>alert(1)</script>" in visit.page.inner_text("body")
+    assert visit.tell("document.title").startswith("Efface")
+
+
+def test_a_script_that_is_not_the_pages_own_does_not_run(visit_page, pages, tmp_path: Path):
+    page = Path(pages["class"].removeprefix("file://")).read_text(encoding="utf-8")
+    (tmp_path / "page.html").write_text(
+        page.replace("</main>", "<script>window.ran = 1</script></main>"), encoding="utf-8"
+    )
+    visit = visit_page((tmp_path / "page.html").as_uri())
+    assert visit.tell("window.ran") is None
+    assert any("Content Security Policy" in complaint for complaint in visit.complaints)
+
+
+BROKEN = """[...document.links].map(link => link.getAttribute('href'))
+    .filter(href => !href.startsWith('#') || !document.getElementById(href.slice(1)))"""
+RGB = "getComputedStyle({}).{}.match(/[\\d.]+/g).slice(0, 3).map(Number)"
+CONTRAST = """(() => {
+  const parse = (text) => {
+    const parts = text.match(/[\\d.]+/g).map(Number);
+    if (text.startsWith("color(")) for (let i = 0; i < 3; i++) parts[i] *= 255;
+    return parts.length < 4 ? [...parts, 1] : parts;
+  };
+  const luminance = (rgb) => {
+    const [r, g, b] = rgb.map((v) => v / 255 <= 0.04045 ? v / 255 / 12.92 : ((v / 255 + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  let worst = {ratio: 99, text: ""};
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const element = walker.currentNode.parentElement;
+    if (!walker.currentNode.data.trim() || !element.checkVisibility() || element.closest("script, svg, .void")) continue;
+    let behind = element;
+    while (behind && parse(getComputedStyle(behind).backgroundColor)[3] === 0) behind = behind.parentElement;
+    const colours = [element, behind || document.body].map((e, i) => parse(getComputedStyle(e)[i ? "backgroundColor" : "color"]).slice(0, 3));
+    const [low, high] = colours.map(luminance).sort((a, b) => a - b);
+    const ratio = (high + 0.05) / (low + 0.05);
+    if (ratio < worst.ratio) worst = {ratio, text: walker.currentNode.data.trim().slice(0, 60), colours, kind: element.className};
+  }
+  return worst;
+})()"""  # noqa: E501

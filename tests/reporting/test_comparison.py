@@ -1,0 +1,171 @@
+"""What may stand in one row, and on one plot."""
+
+from __future__ import annotations
+
+import statistics
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from tests.reporting.conftest import RunMaker, make_evaluation, make_record
+from tests.reporting.image_runs import make_image_evaluation, write_image_run
+from tests.reporting.test_figures import elements
+
+from efface.reporting.comparison import Base, compare_runs
+from efface.reporting.pareto import pareto_figures, stand_alone
+from efface.reporting.run_folder import read_run
+
+Triple = tuple[float, float, float]
+
+
+def compare(*folders: Path) -> list[Base]:
+    runs = [read_run(folder) for folder in folders]
+    return compare_runs(runs, [run.name for run in runs])
+
+
+def seeded(seed: int, **changes):
+    settings = make_record().settings
+    evaluate = settings["evaluate"] | {"seed": 1000 + seed}
+    parts = {"train": settings["train"] | {"seed": seed}, "evaluate": evaluate}
+    return make_record(settings=settings | parts | changes)
+
+
+def measured(unlearning: float, retained: float):
+    return make_evaluation(
+        (unlearning, unlearning - 0.01, min(1.0, unlearning + 0.01)),
+        (retained, retained - 0.01, min(1.0, retained + 0.01)),
+    )
+
+
+def test_seeds_become_their_mean_and_their_range(make_run: RunMaker):
+    values = [0.97, 0.99, 0.995]
+    folders = [make_run(f"s{n}", seeded(n), measured(value, 0.9)) for n, value in enumerate(values)]
+    (base,) = compare(*folders)
+    (entry,) = base.entries
+    assert entry.name == "SFD, seeds 0, 1 and 2" and entry.seeds == (0, 1, 2)
+    figure = base.rows[0].cells[0]
+    assert figure is not None
+    assert figure.value == pytest.approx(sum(values) / 3)
+    assert (figure.low, figure.high) == (0.97, 0.995)
+    assert figure.spread == pytest.approx(statistics.stdev(values))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"request": {"kind": "class", "labels": [5], "replacement": [9]}},
+        {"settings": seeded(1, method={"name": "sfd", "mixture": 0.7}).settings},
+        {"start": {"weights": {"a": "b"}}},
+        {"settings": seeded(0).settings},  # the same seed again is no second draw
+    ],
+)
+def test_what_differs_in_more_than_its_seed_is_an_entry_of_its_own(make_run: RunMaker, change):
+    record = seeded(1).model_copy(update=change)
+    (base,) = compare(make_run("a", seeded(0)), make_run("b", record))
+    assert [len(entry.runs) for entry in base.entries] == [1, 1]
+    figure = base.rows[0].cells[0]
+    assert figure is not None and figure.spread is None and figure.low == 0.97
+
+
+def test_runs_on_other_weights_are_never_in_one_row(make_run: RunMaker):
+    other = make_record(model=make_record().model | {"weights": {"a": "00" * 32}})
+    bases = compare(make_run("a"), make_run("b", other), make_run("c", seeded(7)))
+    assert [[e.names for e in base.entries] for base in bases] == [
+        [("a", "c")], [("b",)],
+    ]  # fmt: skip
+    assert [entry.number for base in bases for entry in base.entries] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"extractor": {"name": "judge", "sha256": "ab" * 32}},
+        {"extractor": {"name": "judge", "sha256": "ab" * 31 + "cd"}},
+        {"samples": 1000},
+        {"unit": "percent"},
+    ],
+)
+def test_figures_that_were_seen_otherwise_are_never_in_one_row(make_run: RunMaker, change):
+    first, second = make_evaluation(), make_evaluation()
+    first.results[2].extractor = {"name": "judge", "sha256": "ab" * 31 + "ef"}
+    second.results[2].extractor = first.results[2].extractor
+    second.results[2] = second.results[2].model_copy(update=change)
+    record = make_record(settings={"method": {"name": "siss"}})
+    (base,) = compare(make_run("a", evaluation=first), make_run("b", record, second))
+    rows = [row for row in base.rows if row.metric == "fid"]
+    assert [[cell is not None for cell in row.cells] for row in rows] == [
+        [True, False], [False, True],
+    ]  # fmt: skip
+
+
+def test_requests_of_another_kind_have_rows_of_their_own(make_run: RunMaker, tmp_path: Path):
+    images = write_image_run(tmp_path / "images", evaluation=make_image_evaluation())
+    (base,) = compare(make_run("class"), images)
+    assert {(row.kind, row.metric) for row in base.rows} >= {("class", "fid"), ("images", "fid")}
+    assert all(sum(cell is not None for cell in row.cells) == 1 for row in base.rows)
+    assert pareto_figures(base) == []
+
+
+def test_the_front_holds_what_no_other_beats(make_run: RunMaker):
+    at = {"a": (0.99, 0.9), "b": (0.9, 0.95), "c": (0.89, 0.94), "d": (0.99, 0.85)}
+    folders = [
+        make_run(name, make_record(settings={"method": {"name": name}}), measured(*place))
+        for name, place in at.items()
+    ]
+    (base,) = compare(*folders)
+    (figure,) = pareto_figures(base)
+    assert {dot.entry.name: dot.best for dot in figure.dots} == {
+        "a": True, "b": True, "c": False, "d": False,
+    }  # fmt: skip
+    root = ElementTree.fromstring(stand_alone(figure))
+    assert root.tag == "{http://www.w3.org/2000/svg}svg"
+    assert len(elements(figure.svg, "polyline", "front")) == 1
+
+
+def test_better_lies_to_the_right_and_above_whatever_the_metric(tmp_path: Path):
+    folders = []
+    for name, gap, fid in (("good", 0.05, 5.0), ("bad", 0.6, 9.0)):
+        evaluation = make_image_evaluation(
+            gap=((0.8, 0.7, 0.9), (gap, gap - 0.01, gap + 0.01)), fid=(fid, fid - 0.1, fid + 0.1)
+        )
+        folders.append(write_image_run(tmp_path / name, evaluation=evaluation))
+    (base,) = compare(*folders)
+    (figure,) = pareto_figures(base)
+    assert (figure.forget.metric, figure.retain.metric) == ("membership_gap", "fid")
+    good, bad = (
+        (float(e.attrib["cx"]), float(e.attrib["cy"]))
+        for e in elements(figure.svg, "circle", "point")
+    )
+    assert good[0] > bad[0] and good[1] < bad[1]
+    assert [dot.best for dot in figure.dots] == [True, False]
+
+
+def test_a_gap_pushed_beyond_never_seen_is_no_better_than_one_left(tmp_path: Path):
+    folders = [
+        write_image_run(
+            tmp_path / str(n),
+            evaluation=make_image_evaluation(gap=((0.8, 0.7, 0.9), (gap, gap - 0.1, gap + 0.1))),
+        )
+        for n, gap in enumerate((-0.6, 0.6))
+    ]
+    (figure,) = pareto_figures(compare(*folders)[0])
+    assert [dot.forget.value for dot in figure.dots] == [0.6, 0.6]
+    assert [(d.forget.low, d.forget.high) for d in figure.dots] == [
+        pytest.approx((0.5, 0.7)), pytest.approx((0.5, 0.7)),
+    ]  # fmt: skip
+
+
+def test_numbers_of_points_do_not_cover_each_other(make_run: RunMaker):
+    folders = [
+        make_run(str(n), make_record(settings={"method": {"name": str(n)}}), measured(0.99, 0.9))
+        for n in range(6)
+    ]
+    (figure,) = pareto_figures(compare(*folders)[0])
+    places = [
+        (float(e.attrib["x"]), float(e.attrib["y"])) for e in elements(figure.svg, "text", "number")
+    ]
+    assert len(set(places)) == 6
+    assert all(
+        abs(a[0] - b[0]) >= 14 or abs(a[1] - b[1]) >= 14
+        for n, a in enumerate(places) for b in places[:n]
+    )  # fmt: skip
