@@ -12,7 +12,6 @@ from xml.etree import ElementTree
 
 import pytest
 from rich.console import Console
-from tests.reporting.conftest import RunMaker, make_evaluation, make_record, make_run
 
 from efface.comparing import (
     COLUMNS,
@@ -24,6 +23,7 @@ from efface.comparing import (
     write_comparison,
 )
 from efface.errors import DataError
+from tests.reporting.conftest import RunMaker, make_evaluation, make_record, make_run
 
 __all__ = ["make_run"]  # a fixture
 EVIL = ["=HYPERLINK(1)", "+1", "@x", "<script>alert(1)</script>", "[red]x[/red]", 'a,"b"\nc']

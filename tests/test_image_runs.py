@@ -106,10 +106,17 @@ def test_a_run_leaves_everything_behind(
         assert (out / "samples" / name).exists()
     with Image.open(out / "samples" / "pictures.png") as strips:
         assert strips.size == (3 * 8, 2 * 8)
-    # What is measured again is the same to the last digit.
+    # What is measured again from nothing is the same to the last digit.
     before = (out / "evaluation.json").read_bytes()
+    (out / "evaluation.json").unlink()
+    monkeypatch.setenv("EFFACE_CACHE", "off")
     run(monkeypatch, "evaluate", str(out), "--retrained", str(model))
     assert (out / "evaluation.json").read_bytes() == before
+    changed = efface.evaluate(out, changes=["evaluate.baseline_steps=6"])
+    other = {r.metric: r for r in changed.results}
+    assert "6 DDIM steps" in other["copy_rate"].protocol
+    assert other["fid"].value != found["fid"].value
+    assert other["fid"].baseline != found["fid"].baseline
 
 
 def test_retained_images_can_be_drawn_by_the_model(

@@ -69,8 +69,22 @@ def test_evaluation_has_the_promised_shape(run: Path) -> None:
     assert metrics["retained_accuracy"]["samples"] == 36
 
 
-def test_evaluating_again_gives_the_same_numbers(run: Path) -> None:
+def test_evaluating_again_from_nothing_gives_the_same_numbers(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = read_evaluation(run)
+    (run / "evaluation.json").unlink()
+    monkeypatch.setenv("EFFACE_CACHE", "off")
+    assert efface.evaluate(run).results == before.results
+
+
+def test_evaluating_otherwise_samples_otherwise(run: Path) -> None:
+    before = read_evaluation(run)
+    changed = efface.evaluate(run, changes=["evaluate.baseline_steps=5"])
+    assert "5 DDIM steps" in changed.results[0].protocol and changed.key != before.key
+    fid, fid_before = changed.get("fid"), before.get("fid")
+    assert fid is not None and fid_before is not None
+    assert fid.baseline != fid_before.baseline and fid.value == fid_before.value
     assert efface.evaluate(run).results == before.results
 
 

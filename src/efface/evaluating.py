@@ -14,10 +14,10 @@ from accelerate import Accelerator, PartialState
 from accelerate.utils import gather_object
 
 from efface.config import EvaluateConfig, Settings, read_settings
-from efface.diffusion.denoiser import Denoiser, as_class_denoiser
+from efface.diffusion.denoiser import as_class_denoiser
 from efface.diffusion.loading import default_sampler, load
 from efface.diffusion.model_folder import ModelInfo, fetch_weights, inspect_model, pixel_shape
-from efface.diffusion.sampling import MultiStep, OneStep, Sampler
+from efface.diffusion.sampling import MultiStep, OneStep
 from efface.errors import DataError, RequestError
 from efface.evaluation.classes import ClassProtocol, ClassSubjects, evaluate_labels
 from efface.evaluation.grids import write_grids
@@ -56,7 +56,8 @@ def evaluate(
 
     run = Path(run)
     record = read_record(run)
-    config, subjects = evaluated_settings(record, changes), read_subjects(run, record, retrained)
+    config = evaluated_settings(record, changes)
+    subjects = read_subjects(run, record, config.evaluate, retrained)
     info = subjects.info
     judge_folder = find_judge(info, judge)
     judged = None if judge_folder is None else load_judge(judge_folder).to(subjects.device)
@@ -102,12 +103,16 @@ class Subjects:
     device: torch.device
 
 
-def read_subjects(run: Path, record: RunRecord, retrained: str | Path | None = None) -> Subjects:
+def read_subjects(
+    run: Path,
+    record: RunRecord,
+    config: EvaluateConfig,
+    retrained: str | Path | None = None,
+) -> Subjects:
     """Load what a run made, what it was made from, and a model that never knew.
 
     RequestError where the untouched model is no longer the one that the run began with.
     """
-    config = evaluated_settings(record).evaluate
     info = inspect_model(record.model["source"], record.model["null_label"])
     fetch_weights(info)
     if hash_weights(info.folder) != record.model["weights"]:
@@ -121,11 +126,13 @@ def read_subjects(run: Path, record: RunRecord, retrained: str | Path | None = N
         check_retrained(retrained, info)
         others.append(inspect_model(retrained, record.model["null_label"]))
     device = Accelerator().device
+    guidance = 1.0 if record.request["kind"] == "images" else config.guidance
+    stands_sampled = MultiStep(config.baseline_steps, guidance=guidance)
     result = load(output).to(device)
     stands = [
         Subject(
             denoiser=load(other).to(device),
-            sampler=MultiStep(config.baseline_steps, guidance=config.guidance),
+            sampler=stands_sampled,
             digest=hash_model(other.folder),
         )
         for other in others
@@ -134,22 +141,16 @@ def read_subjects(run: Path, record: RunRecord, retrained: str | Path | None = N
         info=info,
         result=Subject(
             denoiser=result,
-            sampler=_result_sampler(record, output, result, config),
+            # For pictures every model is sampled alike, else as a stock pipeline samples it.
+            sampler=stands_sampled
+            if record.request["kind"] == "images"
+            else default_sampler(output, result),
             digest=hash_model(output.folder),
         ),
         untouched=stands[0],
         retrained=stands[1] if retrained is not None else None,
         device=device,
     )
-
-
-def _result_sampler(
-    record: RunRecord, info: ModelInfo, denoiser: Denoiser, config: EvaluateConfig
-) -> Sampler:
-    """As a stock pipeline samples it; for pictures as all models are."""
-    if record.request["kind"] == "images":
-        return MultiStep(config.baseline_steps)
-    return default_sampler(info, denoiser)
 
 
 def _measured_before(run: Path, key: str) -> Evaluation | None:

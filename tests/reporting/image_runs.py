@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from tests.reporting.conftest import Triple, make_record, make_result, make_value, metric_lines
 
 from efface.records import Evaluation, Picture, Result, RunRecord, write_json
+from tests.reporting.conftest import Triple, make_record, make_result, make_value, metric_lines
 
 SAMPLES = 1024
 

@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from efface.records import write_json
+from efface.reporting import write_report
 from tests.reporting.conftest import make_record
 from tests.reporting.full_runs import make_attack, make_attacks, make_curve, make_matrix
 from tests.reporting.image_runs import (
@@ -17,9 +20,6 @@ from tests.reporting.image_runs import (
 )
 from tests.reporting.test_full_page import make_full_evaluation
 from tests.reporting.test_page import HOSTILE
-
-from efface.records import write_json
-from efface.reporting import write_report
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 try:

@@ -7,11 +7,11 @@ import re
 from xml.etree import ElementTree
 
 import pytest
-from tests.reporting.conftest import Triple, make_result
 
 from efface.records import Value
 from efface.reporting.figures import FRAME, Line, guard_chart, line_chart, loss_charts
 from efface.reporting.whiskers import PAD, WHISKER_WIDTH, whiskers
+from tests.reporting.conftest import Triple, make_result
 
 
 def elements(svg: str, kind: str, css: str) -> list[ElementTree.Element]:

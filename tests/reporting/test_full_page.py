@@ -8,14 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.reporting.conftest import RunMaker, make_evaluation, make_record
-from tests.reporting.full_runs import make_attack, make_attacks, make_curve, make_matrix
-from tests.reporting.image_runs import make_image_evaluation, make_image_record, write_image_run
-from tests.reporting.test_page import HOSTILE, Page, assert_safe
 
 from efface.errors import DataError
 from efface.records import Attacks, Evaluation, write_json
 from efface.reporting import write_report
+from tests.reporting.conftest import RunMaker, make_evaluation, make_record
+from tests.reporting.full_runs import make_attack, make_attacks, make_curve, make_matrix
+from tests.reporting.image_runs import make_image_evaluation, make_image_record, write_image_run
+from tests.reporting.test_page import HOSTILE, Page, assert_safe
 
 VOID = make_attack("latent_search", None, None, passed=False)
 

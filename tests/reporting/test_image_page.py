@@ -8,6 +8,11 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+
+from efface.errors import DataError
+from efface.records import Evaluation
+from efface.reporting import write_report
+from efface.reporting.pictures import SHOWN, picture_table
 from tests.reporting.conftest import RunMaker
 from tests.reporting.image_runs import (
     make_image_evaluation,
@@ -16,11 +21,6 @@ from tests.reporting.image_runs import (
     write_image_run,
 )
 from tests.reporting.test_page import HOSTILE, Page, assert_safe
-
-from efface.errors import DataError
-from efface.records import Evaluation
-from efface.reporting import write_report
-from efface.reporting.pictures import SHOWN, picture_table
 
 HOSTILE_NAMES = [
     *HOSTILE,

@@ -6,12 +6,12 @@ import json
 import math
 
 import pytest
-from tests.reporting.conftest import Triple
-from tests.reporting.image_runs import make_image_evaluation, make_image_record
 
 from efface.records import Evaluation
 from efface.reporting import Verdict, judge_run
 from efface.reporting.glossary import IMAGE_TERMS, explain
+from tests.reporting.conftest import Triple
+from tests.reporting.image_runs import make_image_evaluation, make_image_record
 
 KNOWN: Triple = (0.82, 0.78, 0.86)
 LEVEL: Triple = (0.04, -0.02, 0.1)

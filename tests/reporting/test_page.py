@@ -14,12 +14,12 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from tests.reporting.conftest import RunMaker, make_evaluation, make_record, make_result
 
 from efface.errors import DataError
 from efface.records import Evaluation
 from efface.reporting import write_report
 from efface.reporting.run_folder import read_curves
+from tests.reporting.conftest import RunMaker, make_evaluation, make_record, make_result
 
 HOSTILE = [
     "<script>alert(1)</script>",

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from tests.reporting.conftest import make_evaluation, make_record
-from tests.reporting.full_runs import make_attack, make_attacks, make_costs, make_points
-from tests.reporting.image_runs import make_image_record
 
 from efface.records import AttackResult, Cost, SelfTest
 from efface.reporting import judge_run
@@ -17,6 +14,9 @@ from efface.reporting.resistance import (
     find_resistance,
     has_budget,
 )
+from tests.reporting.conftest import make_evaluation, make_record
+from tests.reporting.full_runs import make_attack, make_attacks, make_costs, make_points
+from tests.reporting.image_runs import make_image_record
 
 
 def find(*results: AttackResult) -> Resistance:

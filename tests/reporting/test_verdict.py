@@ -6,11 +6,11 @@ import json
 import math
 
 import pytest
-from tests.reporting.conftest import Triple, make_evaluation, make_record
 
 from efface.records import Evaluation
 from efface.reporting import judge_run
 from efface.reporting.cards import passes_per_picture
+from tests.reporting.conftest import Triple, make_evaluation, make_record
 
 GONE: Triple = (1.0, 0.992, 1.0)
 HALF: Triple = (0.5, 0.46, 0.54)

@@ -54,10 +54,12 @@ def image_results(
     distance: float,
     config: EvaluateConfig,
     judge: Judge | None,
+    sampled: str,
 ) -> list[Result]:
+    """All figures; `sampled` says how samples of every model were drawn."""
     count = len(pictures.forget)
     first = [config.seed, config.seed + config.samples - 1]
-    drawn = f"{config.baseline_steps} DDIM steps, guidance 1, for all models"
+    drawn = f"{sampled}, for all models"
     results = [
         _result(
             "copy_rate",

@@ -64,8 +64,9 @@ def evaluate_images(
         name: _measure(subject, drawn[name], pictures, distance, config, store)
         for name, subject in named.items()
     }
+    sampled = subjects.untouched.sampler.describe()
     evaluation = Evaluation(
-        results=image_results(seen, pictures, distance, config, judge),
+        results=image_results(seen, pictures, distance, config, judge, sampled),
         judge=None if judge is None else judge.reported(),
         pictures=picture_rows(seen, pictures),
     )
