@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from efface.errors import DataError
 from efface.metrics.base import Observations
@@ -43,16 +44,33 @@ def test_one_split_is_the_score_of_all_samples():
     assert inception_score(p, splits=1).value == pytest.approx(naive(p))
 
 
-def test_ten_splits_are_near_torchmetrics_with_random_ones():
+def torchmetrics_score(p: np.ndarray, splits: int) -> float:
     inception = pytest.importorskip("torchmetrics.image.inception")
-    import torch  # noqa: PLC0415
+    reference = inception.InceptionScore(feature=torch.nn.Flatten(), splits=splits)
+    reference.update(torch.from_numpy(np.log(p)).view(*p.shape, 1, 1))
+    return float(reference.compute()[0])
 
+
+def test_one_split_equals_torchmetrics():
+    """Relative difference at most 1e-4."""
     p = drawn(1000).astype(np.float32)
-    reference = inception.InceptionScore(feature=torch.nn.Flatten(), splits=10)
-    logits = torch.from_numpy(np.log(p)).view(1000, 5, 1, 1)
-    reference.update(logits)
-    mean, spread = (float(x) for x in reference.compute())
-    assert abs(inception_score(p).value - mean) < spread  # of one split; the mean's is a third
+    assert inception_score(p, splits=1).value == pytest.approx(torchmetrics_score(p, 1), rel=1e-4)
+
+
+def test_the_splits_of_torchmetrics_have_its_score():
+    """Relative difference at most 1e-4; torchmetrics shuffles, and its result with it."""
+    p = drawn(1000).astype(np.float32)
+    torch.manual_seed(0)
+    expected = torchmetrics_score(p, 10)
+    torch.manual_seed(0)
+    shuffled = p[torch.randperm(1000).numpy()]
+    assert np.mean([score(part) for part in np.split(shuffled, 10)]) == pytest.approx(
+        expected, rel=1e-4
+    )
+    # Our splits are others of the same size: what differs is chance.
+    others = [np.mean([score(part) for part in np.split(p[order], 10)]) for order in
+              (np.random.default_rng(seed).permutation(1000) for seed in range(50))]  # fmt: skip
+    assert abs(inception_score(p).value - np.mean(others)) < 3 * np.std(others)
     assert inception_score(p).value < score(p)  # fewer samples per split: fewer classes each
 
 

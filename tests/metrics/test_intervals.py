@@ -8,7 +8,17 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from efface.metrics.intervals import BLOCKS, jackknife, mean, proportion
+from efface.errors import DataError
+from efface.metrics.intervals import (
+    BLOCKS,
+    SMALLEST_BOOTSTRAP,
+    Estimate,
+    from_left_out,
+    jackknife,
+    mean,
+    paired_difference,
+    proportion,
+)
 
 Z = 1.959963984540054  # the 97.5 % point of the normal distribution
 
@@ -86,3 +96,95 @@ def test_the_jackknifes_interval_holds_the_truth_in_95_of_100_cases(statistic, t
         estimate = jackknife(lambda rows, values=values: float(statistic(values[rows])), 400)
         hits += estimate.low <= truth <= estimate.high
     assert 930 <= hits <= 970
+
+
+def holds(estimate: Estimate, truth: float) -> bool:
+    return estimate.low <= truth <= estimate.high
+
+
+@pytest.mark.parametrize(
+    ("share", "total"), [(0.4, 60), (0.3, 200), (0.9, 100), (0.95, 500), (0.02, 900)]
+)
+def test_the_interval_of_a_proportion_holds_the_truth_in_95_of_100_cases(share, total):
+    successes = np.random.default_rng(3).binomial(total, share, 1000).tolist()
+    estimates = {n: proportion(n, total) for n in set(successes)}
+    assert 930 <= sum(holds(estimates[n], share) for n in successes) <= 970
+
+
+@pytest.mark.parametrize(("count", "shape"), [(3, 16.0), (10, 4.0), (100, 1.0), (500, 0.5)])
+def test_the_interval_of_a_mean_holds_the_truth_in_95_of_100_cases(count, shape):
+    """Gamma with mean 1: the more values, the more skewed they may be."""
+    draws = np.random.default_rng(4).gamma(shape, 1 / shape, (1000, count))
+    assert 930 <= sum(holds(mean(values), 1.0) for values in draws) <= 970
+
+
+def skewed_pairs(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """1000 x (N,) pairs that share most of their spread; the mean of a - b is 1."""
+    rng = np.random.default_rng(seed)
+    shared = 10 * rng.normal(size=(1000, count))
+    return shared + rng.gamma(4.0, 0.5, (1000, count)), shared + rng.gamma(
+        8.0, 0.125, (1000, count)
+    )
+
+
+@pytest.mark.parametrize("count", [3, SMALLEST_BOOTSTRAP, 30])
+def test_the_interval_of_a_paired_difference_holds_the_truth_in_95_of_100_cases(count):
+    estimates = [paired_difference(a, b) for a, b in zip(*skewed_pairs(count, 5), strict=True)]
+    assert 930 <= sum(holds(e, 1.0) for e in estimates) <= 970
+
+
+def test_pairing_takes_out_what_both_share():
+    a, b = (values[0] for values in skewed_pairs(30, 6))
+    paired = paired_difference(a, b)
+    assert paired.value == pytest.approx(float(a.mean() - b.mean()))
+    assert paired.high - paired.low < 0.2 * (mean(a).high - mean(a).low)
+    moved = paired_difference(a + np.arange(30), b + np.arange(30))
+    assert (moved.low, moved.high) == pytest.approx((paired.low, paired.high))
+
+
+def test_a_paired_difference_the_other_way_round_is_its_mirror_image():
+    a, b = (values[1] for values in skewed_pairs(20, 7))
+    there, back = paired_difference(a, b), paired_difference(b, a)
+    assert (back.value, back.low, back.high) == pytest.approx(
+        (-there.value, -there.high, -there.low)
+    )
+    assert paired_difference(a, b) == there
+    assert paired_difference(a, b, seed=1) != there
+
+
+def test_a_paired_difference_scales_with_its_unit():
+    a, b = (values[2] for values in skewed_pairs(20, 8))
+    small, plain = paired_difference(1e-9 * a, 1e-9 * b), paired_difference(a, b)
+    assert (1e9 * small.low, 1e9 * small.high) == pytest.approx((plain.low, plain.high), rel=1e-4)
+
+
+def test_few_pairs_have_students_interval():
+    a, b = np.array([3.0, 5.0, 4.0]), np.array([1.0, 2.0, 4.0])
+    assert paired_difference(a, b) == mean(np.array([2.0, 3.0, 0.0]))
+
+
+@pytest.mark.parametrize("count", [4, 40])
+def test_equal_differences_have_no_spread(count):
+    estimate = paired_difference(np.full(count, 3.0), np.full(count, 1.0))
+    assert estimate == Estimate(2.0, 2.0, 2.0)
+
+
+def test_rare_differences_have_a_finite_interval():
+    """Many resamples of 3 ones among 200 zeros are all zero: they tell nothing of the error."""
+    a = np.zeros(200)
+    a[:3] = 1
+    estimate = paired_difference(a, np.zeros(200))
+    assert -0.1 < estimate.low < 0.015 < estimate.high < 0.2
+
+
+@pytest.mark.parametrize(("a", "b"), [((3,), (4,)), ((0,), (0,)), ((2, 2), (2, 2))])
+def test_what_is_not_paired_is_refused(a, b):
+    with pytest.raises(DataError, match="are no pairs"):
+        paired_difference(np.ones(a), np.ones(b))
+
+
+def test_values_without_each_block_make_the_jackknife():
+    values = np.random.default_rng(9).normal(size=100)
+    left_out = [float(values[np.arange(100) % BLOCKS != b].mean()) for b in range(BLOCKS)]
+    estimate = jackknife(lambda rows: float(values[rows].mean()), 100)
+    assert from_left_out(float(values.mean()), np.array(left_out)) == estimate

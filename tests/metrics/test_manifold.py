@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from efface.errors import DataError
 from efface.metrics.base import Observations
-from efface.metrics.intervals import proportion
+from efface.metrics.intervals import jackknife, proportion
 from efface.metrics.precision import Precision, inside_manifold
-from efface.metrics.recall import Recall
+from efface.metrics.recall import Recall, recall
 
 
 def observed(drawn: np.ndarray) -> Observations:
@@ -87,3 +88,33 @@ def test_order_of_labels_does_not_change_the_interval_of_recall():
         for rows in (np.arange(200), order)
     ]
     assert estimates[0] == estimates[1]
+
+
+@pytest.mark.parametrize("count", [17, 60, 1100])
+def test_recall_is_the_jackknife_of_membership(count):
+    rng = np.random.default_rng(count)
+    drawn, real = rng.normal(size=(count, 3)), 1.5 * rng.normal(size=(80, 3))
+    expected = jackknife(lambda rows: float(inside_manifold(real, drawn[rows]).mean()), count)
+    estimate = recall(drawn, real)
+    assert 0 < estimate.value < 1
+    assert (estimate.value, estimate.low, estimate.high) == pytest.approx(
+        (expected.value, expected.low, expected.high), abs=1e-12
+    )
+
+
+def test_recall_is_right_where_a_block_holds_all_near_neighbours():
+    """Each block is a cluster of its own: without it, what is near has to be found anew."""
+    rng = np.random.default_rng(4)
+    drawn = rng.normal(size=(400, 2)) + 50 * (np.arange(400) % 20)[:, None]
+    drawn[0] += 50  # alone in the cluster of the second block
+    real = np.concatenate([drawn[:40] + 0.1, 400 * rng.random((40, 2))])
+    expected = jackknife(lambda rows: float(inside_manifold(real, drawn[rows]).mean()), 400)
+    assert recall(drawn, real).high == pytest.approx(expected.high, abs=1e-12)
+    assert recall(drawn, real).value == pytest.approx(expected.value, abs=1e-12)
+
+
+def test_too_few_images_have_no_manifold():
+    few, many = np.random.default_rng(0).normal(size=(2, 30, 2))
+    for metric, drawn, real in ((Precision(), many, few[:3]), (Recall(), many[:3], few)):
+        with pytest.raises(DataError, match="3 images have no 3-th neighbours"):
+            metric.compute(observed(drawn), [], real)

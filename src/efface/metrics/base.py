@@ -1,4 +1,4 @@
-"""The contract of a metric, and what all metrics read: one pass of the judge over the samples."""
+"""The contract of a metric, and what all metrics read: what was seen in one pass over samples."""
 
 from __future__ import annotations
 
@@ -16,11 +16,14 @@ Side = Literal["retain", "forget"]
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Observations:
-    """What the judge saw in N samples."""
+    """What was seen in N samples: by the judge, and by other extractors where there are any."""
 
     asked: np.ndarray  # (N,) label that each sample was asked for
-    probabilities: np.ndarray  # (N, K)
-    features: np.ndarray  # (N, D)
+    probabilities: np.ndarray  # (N, K) of the judge
+    features: np.ndarray  # (N, D) of one extractor: the judge, unless it was replaced
+    spatial: np.ndarray | None = None  # (N, D') of the same extractor
+    prompt_similarity: np.ndarray | None = None  # (N,) cosine of each sample with its prompt
+    prompt_quality: np.ndarray | None = None  # (N,) in [0, 1], from opposite prompts
 
     def __len__(self) -> int:
         return len(self.asked)
@@ -44,9 +47,16 @@ class Metric(ABC):
     unit: ClassVar[str]
     higher_is_better: ClassVar[bool | None]  # None: context, neither good nor bad
     needs_reference: ClassVar[bool] = False
+    needs_spatial: ClassVar[bool] = (
+        False  # of samples and reference: pass the latter's spatial ones
+    )
 
     @abstractmethod
     def compute(
         self, observed: Observations, forgotten: Sequence[int], reference: np.ndarray | None
     ) -> Estimate:
-        """The metric of N samples; `reference` are features (M, D) of real retained images."""
+        """The metric of N samples; `reference` are features (M, D) of real retained images.
+
+        Samples and reference must have been seen by one extractor. Raises DataError if something
+        that the metric reads was not observed.
+        """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -22,11 +22,23 @@ def frechet_distance(
     mean_a: np.ndarray, cov_a: np.ndarray, mean_b: np.ndarray, cov_b: np.ndarray
 ) -> float:
     """|m_a - m_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^(1/2)) (Heusel et al., 2017, eq. 6)."""
-    values, vectors = linalg.eigh(cov_a)
+    return distance_from(mean_a, cov_a)(mean_b, cov_b)
+
+
+def distance_from(
+    mean: np.ndarray, covariance: np.ndarray
+) -> Callable[[np.ndarray, np.ndarray], float]:
+    """`frechet_distance` from one Gaussian to many: its root is taken once."""
+    values, vectors = linalg.eigh(covariance)
     root = (vectors * np.sqrt(np.clip(values, 0, None))) @ vectors.T
-    # tr (C_a C_b)^(1/2) through the symmetric C_a^(1/2) C_b C_a^(1/2), which has its eigenvalues.
-    cross = np.sqrt(np.clip(linalg.eigvalsh(root @ cov_b @ root), 0, None)).sum()
-    return float(((mean_a - mean_b) ** 2).sum() + np.trace(cov_a) + np.trace(cov_b) - 2 * cross)
+
+    def distance(mean_b: np.ndarray, cov_b: np.ndarray) -> float:
+        # tr (C_a C_b)^(1/2) through the symmetric C_a^(1/2) C_b C_a^(1/2): the same eigenvalues.
+        cross = np.sqrt(np.clip(linalg.eigvalsh(root @ cov_b @ root), 0, None)).sum()
+        traces = np.trace(covariance) + np.trace(cov_b)
+        return float(((mean - mean_b) ** 2).sum() + traces - 2 * cross)
+
+    return distance
 
 
 class FID(Metric):
@@ -43,9 +55,5 @@ class FID(Metric):
     ) -> Estimate:
         del forgotten
         assert reference is not None
-        real, drawn = gaussian(reference), observed.features_by_label
-
-        def statistic(rows: np.ndarray) -> float:
-            return frechet_distance(*real, *gaussian(drawn[rows]))
-
-        return jackknife(statistic, len(drawn))
+        distance, drawn = distance_from(*gaussian(reference)), observed.features_by_label
+        return jackknife(lambda rows: distance(*gaussian(drawn[rows])), len(drawn))

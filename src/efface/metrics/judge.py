@@ -51,6 +51,10 @@ class ResidualClassifier(nn.Module):
         self.body = nn.Sequential(*blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten())
         self.head = nn.Linear(widths[-1], num_classes)
 
+    def feature_map(self, images: Tensor) -> Tensor:
+        """The last map before pooling, (B, widths[-1], H', W'); `features` is its mean."""
+        return self.body[:-2](images * 2 - 1)
+
     def features(self, images: Tensor) -> Tensor:
         return self.body(images * 2 - 1)
 

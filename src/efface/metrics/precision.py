@@ -2,16 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 import numpy as np
 from sklearn.neighbors import NearestNeighbors
 
+from efface.errors import DataError
 from efface.metrics.base import Metric, Observations, Side
 from efface.metrics.intervals import Estimate, proportion
 
 NEIGHBOURS = 3
+ROWS = 1024  # of a matrix of distances at a time, for its memory
+
+
+def ball_radii(points: np.ndarray, k: int) -> np.ndarray:
+    """Distance (M,) of each of M points (M, D) to its k-th neighbour, itself left out.
+
+    Raises DataError for too few points.
+    """
+    if len(points) <= k:
+        raise DataError(
+            f"{len(points)} images have no {k}-th neighbours: give more real images and samples."
+        )
+    return NearestNeighbors(n_neighbors=k + 1).fit(points).kneighbors(points)[0][:, -1]
+
+
+def squared_distances(points: np.ndarray, others: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+    """Rows of the matrix (N, M) of squared distances, some at a time; both in float64."""
+    squares = (others**2).sum(1)
+    for start in range(0, len(points), ROWS):
+        rows = slice(start, start + ROWS)
+        part = points[rows]
+        yield rows, (part**2).sum(1)[:, None] + squares[None] - 2 * part @ others.T
+
+
+def count_balls(points: np.ndarray, manifold: np.ndarray, k: int) -> np.ndarray:
+    """In how many balls a point lies, (N,): one around each manifold row, to its k-th neighbour.
+
+    Points (N, D), manifold (M, D), both in float64.
+    """
+    radii = ball_radii(manifold, k)
+    counts = np.zeros(len(points), dtype=np.int64)
+    for rows, squared in squared_distances(points, manifold):
+        counts[rows] = (squared <= radii[None] ** 2).sum(1)
+    return counts
 
 
 def inside_manifold(points: np.ndarray, manifold: np.ndarray, k: int = NEIGHBOURS) -> np.ndarray:
@@ -19,14 +54,7 @@ def inside_manifold(points: np.ndarray, manifold: np.ndarray, k: int = NEIGHBOUR
 
     Points (N, D), manifold (M, D). Kynkaanniemi et al., 2019, eq. 1.
     """
-    radii = NearestNeighbors(n_neighbors=k + 1).fit(manifold).kneighbors(manifold)[0][:, -1]
-    inside = np.zeros(len(points), dtype=bool)
-    squares = (manifold**2).sum(1)
-    for start in range(0, len(points), 1024):
-        rows = points[start : start + 1024]
-        squared = (rows**2).sum(1)[:, None] + squares[None] - 2 * rows @ manifold.T
-        inside[start : start + 1024] = (squared <= radii[None] ** 2).any(1)
-    return inside
+    return count_balls(points, manifold, k) > 0
 
 
 class Precision(Metric):

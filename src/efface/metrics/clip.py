@@ -1,0 +1,88 @@
+"""CLIP: one space for images and prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from efface.metrics.pretrained import (
+    find_files,
+    load_network,
+    load_processor,
+    pixel_values,
+    refusing,
+)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Clip:
+    """A CLIP with its image processor and tokenizer, named and pinned by checksum."""
+
+    network: Any  # CLIPModel
+    processor: Any
+    tokenizer: Any
+    name: str
+    sha256: str
+
+    def to(self, device: torch.device | str) -> Clip:
+        return replace(self, network=self.network.to(device))
+
+    def described(self) -> dict[str, str]:
+        """What a result says of its extractor."""
+        return {"name": self.name, "sha256": self.sha256}
+
+    @property
+    def temperature(self) -> float:
+        """What cosines are multiplied by before a softmax: about 100 in the published models."""
+        return float(self.network.logit_scale.exp())
+
+    @torch.inference_mode()
+    def embed_images(self, images: Tensor) -> np.ndarray:
+        """Images (B, C, H, W) in [0, 1] -> unit vectors (B, D)."""
+        pixels = pixel_values(self.processor, images).to(self.network.device)
+        pooled = self.network.vision_model(pixel_values=pixels).pooler_output
+        return _unit(self.network.visual_projection(pooled))
+
+    @torch.inference_mode()
+    def embed_prompts(self, prompts: Sequence[str]) -> np.ndarray:
+        """Prompts -> unit vectors (P, D); what is beyond the longest prompt is cut off."""
+        tokens = self.tokenizer(
+            list(prompts),
+            padding=True,
+            truncation=True,
+            max_length=self.network.config.text_config.max_position_embeddings,
+            return_tensors="pt",
+        ).to(self.network.device)
+        seen = self.network.text_model(tokens["input_ids"], tokens["attention_mask"])
+        return _unit(self.network.text_projection(seen.pooler_output))
+
+
+def _unit(vectors: Tensor) -> np.ndarray:
+    return (vectors / vectors.norm(dim=1, keepdim=True)).cpu().numpy()
+
+
+def load_clip(source: str | Path, sha256: str | None = None) -> Clip:
+    """A CLIP of `transformers` by folder or hub id; DataError for what is none."""
+    from transformers import CLIPModel, CLIPTokenizer
+
+    files = find_files(source, sha256)
+    with refusing(source):
+        network, missing = load_network(CLIPModel, files)
+        if missing:
+            raise ValueError(f"weights lack: {sorted(missing)[0]}")
+        clip = Clip(
+            network=network,
+            processor=load_processor(files),
+            tokenizer=CLIPTokenizer.from_pretrained(files.folder),
+            name=files.name,
+            sha256=files.sha256,
+        )
+        clip.embed_prompts(["a photo"])
+        clip.embed_images(torch.zeros(1, 3, 8, 8))
+    return clip

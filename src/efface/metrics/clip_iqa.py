@@ -1,0 +1,46 @@
+"""How good samples look, asked of a CLIP in two opposite prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import numpy as np
+from scipy.special import softmax
+
+from efface.errors import DataError
+from efface.metrics.base import Metric, Observations, Side
+from efface.metrics.clip import Clip
+from efface.metrics.intervals import Estimate, mean
+
+OPPOSITES = ("Good photo.", "Bad photo.")
+
+
+def prompt_quality(
+    clip: Clip, embedded: np.ndarray, opposites: tuple[str, str] = OPPOSITES
+) -> np.ndarray:
+    """Probability (N,) of the first of two opposite prompts; images from `clip.embed_images`.
+
+    Softmax of the two cosines at the CLIP's own temperature (Wang et al., 2023, eqs. 3 and 4). The
+    position embedding is kept, which the paper leaves out for images of other sizes: the model's
+    own processor makes them of one size.
+    """
+    cosines = embedded.astype(np.float64) @ clip.embed_prompts(opposites).T
+    return softmax(clip.temperature * cosines, axis=1)[:, 0]
+
+
+class ClipIQA(Metric):
+    """Mean probability that a retained sample is a good photo rather than a bad one."""
+
+    name: ClassVar[str] = "clip_iqa"
+    side: ClassVar[Side] = "retain"
+    unit: ClassVar[str] = "mean probability"
+    higher_is_better: ClassVar[bool | None] = True
+
+    def compute(
+        self, observed: Observations, forgotten: Sequence[int], reference: np.ndarray | None
+    ) -> Estimate:
+        del forgotten, reference
+        if observed.prompt_quality is None:
+            raise DataError("clip_iqa needs opposite prompts: observe the samples with a CLIP.")
+        return mean(observed.prompt_quality)

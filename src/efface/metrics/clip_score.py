@@ -1,0 +1,43 @@
+"""How well samples show what their prompts say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import numpy as np
+
+from efface.errors import DataError
+from efface.metrics.base import Metric, Observations, Side
+from efface.metrics.clip import Clip
+from efface.metrics.intervals import Estimate, mean
+
+
+def prompt_similarity(clip: Clip, embedded: np.ndarray, prompts: Sequence[str]) -> np.ndarray:
+    """Cosine (N,) of each image with its own prompt; images (N, D) from `clip.embed_images`."""
+    if len(embedded) != len(prompts):
+        raise DataError(f"{len(embedded)} images have {len(prompts)} prompts: give one for each.")
+    different = sorted(set(prompts))
+    rows = [different.index(prompt) for prompt in prompts]
+    return (embedded.astype(np.float64) * clip.embed_prompts(different)[rows]).sum(1)
+
+
+class ClipScore(Metric):
+    """Mean over retained samples of 100 max(cosine, 0) between sample and prompt.
+
+    CLIPScore (Hessel et al., 2021, eq. 1) with the weight 100 that is now usual instead of 2.5;
+    cut off at 0 sample by sample.
+    """
+
+    name: ClassVar[str] = "clip_score"
+    side: ClassVar[Side] = "retain"
+    unit: ClassVar[str] = "100 x cosine"
+    higher_is_better: ClassVar[bool | None] = True
+
+    def compute(
+        self, observed: Observations, forgotten: Sequence[int], reference: np.ndarray | None
+    ) -> Estimate:
+        del forgotten, reference
+        if observed.prompt_similarity is None:
+            raise DataError("clip_score needs prompts: observe the samples with a CLIP.")
+        return mean(100 * observed.prompt_similarity.clip(0))

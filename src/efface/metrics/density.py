@@ -1,0 +1,40 @@
+"""How many real images are near a sample: precision that one stray real image does not decide."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import numpy as np
+
+from efface.metrics.base import Metric, Observations, Side
+from efface.metrics.intervals import Estimate, mean
+from efface.metrics.precision import count_balls
+
+NEIGHBOURS = 5
+
+
+def density(drawn: np.ndarray, real: np.ndarray, k: int = NEIGHBOURS) -> np.ndarray:
+    """Per sample, the number of real images' balls that it lies in, over k: (N, D), (M, D) -> (N,).
+
+    Naeem et al., 2020, eq. 3, is the mean: about 1 for samples like the real images, and above
+    where samples crowd in dense parts.
+    """
+    return count_balls(drawn.astype(np.float64), real.astype(np.float64), k) / k
+
+
+class Density(Metric):
+    """Mean density of the real retained images around retained-label samples; k = 5."""
+
+    name: ClassVar[str] = "density"
+    side: ClassVar[Side] = "retain"
+    unit: ClassVar[str] = "relative to real images"
+    higher_is_better: ClassVar[bool | None] = True
+    needs_reference: ClassVar[bool] = True
+
+    def compute(
+        self, observed: Observations, forgotten: Sequence[int], reference: np.ndarray | None
+    ) -> Estimate:
+        del forgotten
+        assert reference is not None
+        return mean(density(observed.features, reference))

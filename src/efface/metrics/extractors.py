@@ -1,0 +1,191 @@
+"""What samples are seen with: frozen networks that are named and pinned by checksum.
+
+Figures from different extractors do not compare: each result carries its extractor's `described`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from efface.errors import DataError
+from efface.metrics.inception_network import InceptionV3
+from efface.metrics.judge import Judge
+from efface.metrics.pretrained import (
+    check_digest,
+    digest_file,
+    find_files,
+    load_network,
+    load_processor,
+    pixel_values,
+    refusing,
+    to_levels,
+)
+
+SPATIAL_CHANNELS = 7  # as published for Inception-v3 (Nash et al., 2021)
+INCEPTION = "inception-v3-2015-12-05"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Extractor(ABC):
+    """A network that turns images (B, C, H, W) in [0, 1] into features."""
+
+    name: str
+    sha256: str  # of weights and of what prepares the images
+    network: nn.Module
+
+    @abstractmethod
+    def look(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Features (B, D) and spatial features (B, D') from one pass."""
+
+    def features(self, images: Tensor) -> Tensor:
+        """(B, C, H, W) in [0, 1] -> (B, D)."""
+        return self.look(images)[0]
+
+    def spatial(self, images: Tensor) -> Tensor:
+        """The first `SPATIAL_CHANNELS` channels at every place: (B, C, H, W) -> (B, D')."""
+        return self.look(images)[1]
+
+    def to(self, device: torch.device | str) -> Self:
+        return replace(self, network=self.network.to(device))
+
+    def described(self) -> dict[str, str]:
+        """What a result says of its extractor."""
+        return {"name": self.name, "sha256": self.sha256}
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.network.parameters()).device
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class JudgeExtractor(Extractor):
+    """The pooled features of a judge, and its last map before pooling."""
+
+    network: Any  # ResidualClassifier
+
+    def look(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        maps = self.network.feature_map(images.to(self.device))
+        return maps.mean((2, 3)), _first_channels(maps)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class VisionExtractor(Extractor):
+    """A vision model of `transformers`.
+
+    Features are the projected image embedding of a whole CLIP, else the pooled output, else the
+    first token (or, of maps, the mean). Spatial features are of the last tokens, the class token
+    among them, or of the last map.
+    """
+
+    network: Any  # PreTrainedModel
+    processor: Any
+
+    def look(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        from transformers import CLIPModel
+
+        pixels = pixel_values(self.processor, images).to(self.device)
+        clip = isinstance(self.network, CLIPModel)
+        seen = (self.network.vision_model if clip else self.network)(pixel_values=pixels)
+        last = seen.last_hidden_state
+        # Tokens (B, T, D) as maps have their channels last.
+        maps = last if last.ndim == 4 else last.transpose(1, 2)
+        pooled = self.network.visual_projection(seen.pooler_output) if clip else seen.pooler_output
+        if pooled is None:
+            pooled = last.mean((2, 3)) if last.ndim == 4 else last[:, 0]
+        return pooled.flatten(1), _first_channels(maps)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class InceptionExtractor(Extractor):
+    """Inception-v3 as FID was published with: 2048 pooled features, spatial ones of mixed_6."""
+
+    def look(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        features, middle = self.network(to_levels(images).to(self.device))
+        return features, _first_channels(middle)
+
+
+def _first_channels(maps: Tensor) -> Tensor:
+    return maps[:, :SPATIAL_CHANNELS].flatten(1)
+
+
+def judge_extractor(judge: Judge) -> JudgeExtractor:
+    """A judge as an extractor; DataError for one never saved, which has no checksum."""
+    if not judge.digest:
+        raise DataError(f"the judge {judge.name} has no checksum yet: save it and load it again.")
+    return JudgeExtractor(name=judge.name, sha256=judge.digest, network=judge.classifier)
+
+
+def load_extractor(source: str | Path, sha256: str | None = None) -> Extractor:
+    """A folder or hub id of `transformers`, or a .safetensors file of Inception-v3's weights.
+
+    Raises DataError for what cannot be read, and if the checksum is not `sha256`, where given.
+    """
+    if Path(source).suffix == ".safetensors":
+        return load_inception(Path(source), sha256)
+    return load_vision(source, sha256)
+
+
+def load_inception(path: Path, sha256: str | None = None) -> InceptionExtractor:
+    """Inception-v3 from the weights that FID was published with, as safetensors.
+
+    The published conversion is a pickle (pt_inception-2015-12-05-6726825d.pth); with it,
+    `safetensors.torch.save_file(torch.load(FILE, weights_only=True), PATH)` makes the file once.
+    Its classification layer is left out.
+    """
+    found = digest_file(path)
+    check_digest(path, found, sha256)
+    network = InceptionV3()
+    with refusing(path, "file of Inception-v3: give its weights for FID as safetensors"):
+        weights = load_file(path)
+        network.load_state_dict({k: v for k, v in weights.items() if not k.startswith("fc.")})
+    return InceptionExtractor(
+        name=INCEPTION, sha256=found, network=network.eval().requires_grad_(False)
+    )
+
+
+def load_vision(source: str | Path, sha256: str | None = None) -> VisionExtractor:
+    """A vision model of `transformers` (CLIP, DINOv2, ViT and others) by folder or hub id.
+
+    A pooling layer that the weights do not have is left out, as it would be random; other weights
+    that lack are refused.
+    """
+    from transformers import AutoModel
+
+    files = find_files(source, sha256)
+    with refusing(source):
+        network, missing = load_network(AutoModel, files)
+        if any(not name.startswith("pooler.") for name in missing):
+            raise ValueError(f"weights lack: {sorted(missing)[0]}")
+        if missing:
+            network.pooler = None
+        extractor = VisionExtractor(
+            name=files.name,
+            sha256=files.sha256,
+            network=network,
+            processor=load_processor(files),
+        )
+        with torch.inference_mode():
+            extractor.look(torch.zeros(1, 3, 8, 8))  # what is no vision model fails here
+    return extractor
+
+
+@torch.inference_mode()
+def extract(extractor: Extractor, batches: Iterable[Tensor]) -> tuple[np.ndarray, np.ndarray]:
+    """Features (N, D) and spatial ones (N, D') of images that come in batches, one at a time."""
+    features, spatial = [], []
+    for images in batches:
+        seen, where = extractor.look(images)
+        features.append(seen.float().cpu().numpy())
+        spatial.append(where.float().cpu().numpy())
+    if not features:
+        raise DataError("there are no images to extract features from: give at least one batch.")
+    return np.concatenate(features), np.concatenate(spatial)

@@ -1,0 +1,70 @@
+"""Which labels moved: what the judge sees of each label asked for, before and after."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from efface.errors import DataError
+from efface.metrics.base import Metric, Observations, Side
+from efface.metrics.intervals import Estimate, proportion
+from efface.records import Matrix
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class LabelAgreement(Metric):
+    """Share of retained-label samples in which the judge sees what it saw in the untouched model's.
+
+    Sample by sample: same label asked for, same seed. Agreement between two classifications is
+    their share of equal answers; right or wrong does not matter, which `retained_accuracy` tells.
+    The untouched model agrees with itself in all samples; chance alone, as that of another
+    sampler, lowers it: compare with the untouched model in one step, or with a retrained one.
+    """
+
+    name: ClassVar[str] = "label_agreement"
+    side: ClassVar[Side] = "retain"
+    unit: ClassVar[str] = "share of samples"
+    higher_is_better: ClassVar[bool | None] = True
+
+    untouched: Observations
+
+    def compute(
+        self, observed: Observations, forgotten: Sequence[int], reference: np.ndarray | None
+    ) -> Estimate:
+        """As `Metric.compute`; raises DataError for samples that are not the same requests."""
+        del forgotten, reference
+        if not np.array_equal(observed.asked, self.untouched.asked):
+            raise DataError("samples can be compared one by one only where the same was asked for.")
+        return proportion(int((observed.seen == self.untouched.seen).sum()), len(observed))
+
+
+def labels_seen(observed: Mapping[str, Sequence[Observations]], protocol: str) -> Matrix:
+    """Shares of labels seen for each label asked for, by model; retained and forgotten ones.
+
+    `observed` has one entry per model with all its sides, in which the same was asked for. Columns
+    are all labels that the judge knows.
+    """
+    together = {
+        name: (np.concatenate([o.asked for o in sides]), np.concatenate([o.seen for o in sides]))
+        for name, sides in observed.items()
+    }
+    classes = next(iter(observed.values()))[0].probabilities.shape[1]
+    labels, counts = np.unique(next(iter(together.values()))[0], return_counts=True)
+    shares = {}
+    for name, (asked, seen) in together.items():
+        if not np.array_equal(np.unique(asked, return_counts=True), (labels, counts)):
+            raise DataError(f"not the same labels were asked of {name}: draw its samples anew.")
+        shares[name] = [
+            (np.bincount(seen[asked == label], minlength=classes) / count).tolist()
+            for label, count in zip(labels, counts, strict=True)
+        ]
+    return Matrix(
+        labels=labels.tolist(),
+        seen=list(range(classes)),
+        shares=shares,
+        samples=counts.tolist(),
+        protocol=protocol,
+    )

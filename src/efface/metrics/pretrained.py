@@ -1,0 +1,161 @@
+"""Pretrained vision models of `transformers`: fetched, pinned by checksum, given images."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from efface.errors import DataError
+
+WEIGHTS = ("model.safetensors", "model-*.safetensors")
+BESIDE = ("config.json", "preprocessor_config.json", "tokenizer.json", "vocab.json", "merges.txt")
+FETCHED = (*WEIGHTS, *BESIDE, "model.safetensors.index.json", "tokenizer_config.json")
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, AttributeError)
+VISION = (
+    "vision model: give a folder or hub id of `transformers` with safetensors and a "
+    "preprocessor_config.json"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelFiles:
+    """A folder of a pretrained model, and what it is called and pinned by."""
+
+    folder: Path
+    name: str
+    sha256: str
+
+
+@contextmanager
+def refusing(source: str | Path, wanted: str = VISION) -> Iterator[None]:
+    """Turn what libraries raise on a model they cannot read into a DataError."""
+    try:
+        yield
+    except (*UNREADABLE, SafetensorError) as error:
+        raise DataError(f"{source} is no readable ({type(error).__name__}) {wanted}.") from error
+
+
+def find_files(source: str | Path, sha256: str | None = None) -> ModelFiles:
+    """Folder of a local model, or of a hub id (owner/name) after fetching it; never code.
+
+    The digest is the SHA-256 over one line per file, "NAME CHECKSUM", sorted by name: weights,
+    config, preprocessing and tokenizer. Raises DataError if it is not `sha256`, where that is
+    given, if there are no safetensors, and for an adapter.
+    """
+    folder = Path(source)
+    name = folder.resolve().name
+    if not folder.is_dir():
+        folder, name = _fetch(str(source)), str(source)
+    weights = [path for pattern in WEIGHTS for path in folder.glob(pattern)]
+    if not weights:
+        raise DataError(
+            f"{source} has no safetensors weights: give a folder or hub id of `transformers` that "
+            "has; pickles are not read."
+        )
+    if (folder / "adapter_config.json").exists():
+        # transformers would load the model that the adapter names, which no checksum here covers.
+        raise DataError(f"{source} holds an adapter: merge it into its model and give that.")
+    files = [*weights, *(folder / beside for beside in BESIDE if (folder / beside).exists())]
+    lines = [f"{path.name} {digest_file(path)}\n" for path in sorted(files)]
+    found = hashlib.sha256("".join(lines).encode()).hexdigest()
+    check_digest(source, found, sha256)
+    return ModelFiles(folder=folder, name=name, sha256=found)
+
+
+def check_digest(source: str | Path, found: str, expected: str | None) -> None:
+    if expected is not None and found != expected.lower():
+        raise DataError(
+            f"{source} has the checksum {found}, not {expected}: get the right version, or give "
+            "the new checksum if it is meant."
+        )
+
+
+def digest_file(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: give a file of weights.") from error
+
+
+def _fetch(source: str) -> Path:
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", source) or source.startswith("."):
+        raise DataError(f"no vision model at {source}: give a folder or a hub id (owner/name).")
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(source, allow_patterns=list(FETCHED)))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        raise DataError(
+            f"{source} is no local folder and could not be had from the hub "
+            f"({type(error).__name__}): check the name and the network, or download it first."
+        ) from error
+
+
+def load_network(kind: Any, files: ModelFiles) -> tuple[Any, set[str]]:
+    """A frozen model of an auto or model class in float32, and names of weights that lack."""
+    with _quiet():
+        network, found = kind.from_pretrained(
+            files.folder,
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+            dtype=torch.float32,
+        )
+    wrong = [name for name, *_ in found["mismatched_keys"]]
+    if wrong:
+        raise ValueError(f"weights of other shapes: {wrong[0]}")
+    return network.eval().requires_grad_(False), set(found["missing_keys"])
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep transformers from printing a bar and a table of weights, which `load_network` judges."""
+    from transformers.utils import logging
+
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def load_processor(files: ModelFiles) -> Any:
+    """The model's own image processor, in the form that needs PIL alone."""
+    from transformers import AutoImageProcessor
+
+    return AutoImageProcessor.from_pretrained(files.folder, trust_remote_code=False, backend="pil")
+
+
+def pixel_values(processor: Any, images: Tensor) -> Tensor:
+    """Images (B, C, H, W) in [0, 1] rounded to 8 bits and prepared by a model's own processor."""
+    levels = to_levels(images).byte().permute(0, 2, 3, 1).cpu().numpy()
+    return processor(images=list(levels), return_tensors="pt")["pixel_values"]
+
+
+def to_levels(images: Tensor) -> Tensor:
+    """Images (B, C, H, W) in [0, 1] as colour at the 256 levels: (B, 3, H, W), 0 to 255.
+
+    One channel is repeated. Raises DataError for other numbers of channels than 1 and 3, and for
+    images outside of [0, 1].
+    """
+    channels = images.shape[1]
+    if channels not in (1, 3):
+        raise DataError(f"images have {channels} channels: only grey and colour ones can be seen.")
+    if not (images.min() >= -1e-3 and images.max() <= 1 + 1e-3):
+        raise DataError("an image has values outside of [0, 1]: scale or clamp them first.")
+    return images.clamp(0, 1).mul(255).round().expand(-1, 3, -1, -1)
