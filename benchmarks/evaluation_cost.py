@@ -25,9 +25,10 @@ from efface.config import EvaluateConfig
 from efface.diffusion.denoiser import as_class_denoiser
 from efface.diffusion.model_folder import inspect_model
 from efface.diffusion.sampling import MultiStep
-from efface.evaluation.classes import CLASS_METRICS, ClassProtocol, observe_labels
+from efface.evaluation.classes import ClassProtocol, observe_labels
 from efface.evaluation.sample_sets import Subject
 from efface.evaluation.store import Store
+from efface.evaluation.views import CLASS_METRICS, JudgeView
 from efface.metrics.judge import Judge, load_judge
 
 
@@ -41,7 +42,7 @@ def main() -> None:
     arguments = parser.parse_args()
     denoiser = as_class_denoiser(efface.load(arguments.model))
     judge = load_judge(inspect_model(arguments.model).folder / "judge")
-    sampler = MultiStep(arguments.steps)
+    sampler, views = MultiStep(arguments.steps), {"judge": JudgeView(judge=judge)}
     config = EvaluateConfig(
         forget_samples=arguments.samples // 10, retain_samples=arguments.samples * 9 // 10
     )
@@ -50,7 +51,7 @@ def main() -> None:
     def engine() -> object:
         with tempfile.TemporaryDirectory() as folder:
             subject = Subject(denoiser=denoiser, sampler=sampler, digest="benchmark")
-            return observe_labels(subject, protocol, judge, Store(Path(folder)), "sampling")
+            return observe_labels(subject, protocol, views, Store(Path(folder)))
 
     def bare() -> object:
         return [sample(denoiser, sampler, judge, protocol, side) for side in ("forget", "retain")]
@@ -60,8 +61,8 @@ def main() -> None:
         for name, work in (("bare", bare), ("engine", engine)):
             seconds[name].append(timed(work))
     seen = observe_labels(
-        Subject(denoiser=denoiser, sampler=sampler), protocol, judge, Store(None), "sampling"
-    )
+        Subject(denoiser=denoiser, sampler=sampler), protocol, views, Store(None)
+    )["judge"]
     reference = judge.reference_without([0])
     metrics = {
         metric.name: timed(lambda m=metric: m.compute(seen[m.side], [0], reference))

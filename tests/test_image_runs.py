@@ -91,7 +91,7 @@ def test_a_run_leaves_everything_behind(
     found.pop("normalised_similarity", None)  # none where a model puts nothing back
     assert set(found) == {
         "copy_rate", "membership_gap", "membership_auc", "forgotten_loss", "copy_similarity",
-        "nll", "inception_score", "fid", "precision", "recall",
+        "nll", "inception_score", "fid", "kid", "precision", "recall", "density", "coverage",
     }  # fmt: skip
     for result in found.values():
         assert result.low <= result.value <= result.high

@@ -36,8 +36,18 @@ class EvaluateConfig:
     guidance: float = 1.0  # of the untouched model
     batch_size: int = 250
     seed: int = 1000  # sample i is drawn from seed + i
+    extractor: str | None = None  # further features: a transformers model, or Inception's weights
+    extractor_sha256: str | None = None  # refused unless it is this one
+    reference: str | None = None  # real images that the extractor compares samples with
+    clip: str | None = None  # a CLIP, for CLIP-IQA
+    clip_sha256: str | None = None
 
     def __post_init__(self) -> None:
+        if (self.extractor is None) != (self.reference is None):
+            raise ConfigError(
+                "evaluate.extractor and evaluate.reference belong together: give the network and "
+                "the real images that it is to compare samples with, or neither."
+            )
         counts = ("forget_samples", "retain_samples", "samples", "baseline_steps", "batch_size")
         counts += ("unseen", "controls", "draws")
         for name in counts:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,8 +25,9 @@ from efface.evaluation.guards import measure_change, name_guards
 from efface.evaluation.images import ImageSubjects, evaluate_images, write_image_sheets
 from efface.evaluation.sample_sets import Subject
 from efface.evaluation.store import digest, user_store
+from efface.evaluation.views import View, read_views
 from efface.image_runs import read_pictures
-from efface.metrics.judge import Judge, load_judge
+from efface.metrics.judge import load_judge
 from efface.records import (
     Evaluation,
     RunRecord,
@@ -60,20 +61,22 @@ def evaluate(
     subjects = read_subjects(run, record, config.evaluate, retrained)
     info = subjects.info
     judge_folder = find_judge(info, judge)
-    judged = None if judge_folder is None else load_judge(judge_folder).to(subjects.device)
+    judged = None if judge_folder is None else load_judge(judge_folder)
+    shape = None if info.vae else pixel_shape(info)
+    views = read_views(judged, config.evaluate, config.images, shape, subjects.device, user_store())
     key = digest(
         {
             "models": [subjects.result.digest, subjects.untouched.digest]
             + [subjects.retrained.digest if subjects.retrained else None],
             "request": record.request,
             "settings": [dataclasses.asdict(config.evaluate), dataclasses.asdict(config.images)],
-            "judge": None if judged is None else judged.digest,
+            "views": [view.extractor for view in views.values()],
         }
     )
     evaluation = _measured_before(run, key)
     if evaluation is None:
         measure = _evaluate_images if record.request["kind"] == "images" else _evaluate_labels
-        evaluation = measure(run, record, config, subjects, judged)
+        evaluation = measure(run, record, config, subjects, views)
         evaluation = evaluation.model_copy(update={"key": key})
     if PartialState().is_main_process:
         write_json(run / "evaluation.json", evaluation)
@@ -88,6 +91,7 @@ def evaluated_settings(record: RunRecord, changes: Sequence[str] = ()) -> Settin
         f"{section}.{k}={json.dumps(v)}"
         for section in ("evaluate", "images")
         for k, v in record.settings[section].items()
+        if v is not None  # which is the default of all that can be left out
     ]
     return read_settings(record.settings["method"]["name"], None, [*kept, *changes])
 
@@ -164,7 +168,11 @@ def _measured_before(run: Path, key: str) -> Evaluation | None:
 
 
 def _evaluate_images(
-    run: Path, record: RunRecord, settings: Settings, subjects: Subjects, judge: Judge | None
+    run: Path,
+    record: RunRecord,
+    settings: Settings,
+    subjects: Subjects,
+    views: Mapping[str, View],
 ) -> Evaluation:
     request = ForgetImages.model_validate(record.request)
     pictures = read_pictures(request, pixel_shape(subjects.info), settings.images)
@@ -176,7 +184,7 @@ def _evaluate_images(
         result=subjects.result, untouched=subjects.untouched, retrained=subjects.retrained
     )
     config = settings.evaluate
-    evaluation, drawn, distance = evaluate_images(compared, pictures, config, judge, user_store())
+    evaluation, drawn, distance = evaluate_images(compared, pictures, config, views, user_store())
     if PartialState().is_main_process:
         samples = run / "samples"
         write_image_sheets(samples, compared, pictures, drawn, distance, config.seed)
@@ -184,7 +192,11 @@ def _evaluate_images(
 
 
 def _evaluate_labels(
-    run: Path, record: RunRecord, settings: Settings, subjects: Subjects, judge: Judge | None
+    run: Path,
+    record: RunRecord,
+    settings: Settings,
+    subjects: Subjects,
+    views: Mapping[str, View],
 ) -> Evaluation:
     result, untouched, config = subjects.result, subjects.untouched, settings.evaluate
     forgotten = list(record.request.get("labels", []))
@@ -193,7 +205,7 @@ def _evaluate_labels(
     if PartialState().is_main_process:
         write_grids(run / "samples", untouched, result, forgotten, config.seed)
     evaluation = Evaluation(results=[])
-    if judge is not None:
+    if views:
         one_step = None
         if isinstance(result.sampler, OneStep):
             one_step = dataclasses.replace(untouched, sampler=result.sampler)
@@ -204,7 +216,7 @@ def _evaluate_labels(
             retrained=subjects.retrained,
         )
         protocol = ClassProtocol(forgotten=forgotten, retained=retained, config=config)
-        evaluation = evaluate_labels(compared, protocol, judge, user_store())
+        evaluation = evaluate_labels(compared, protocol, views, user_store())
     return _guarded(evaluation, subjects, retained)
 
 

@@ -2,38 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from efface.config import EvaluateConfig
-from efface.evaluation.observers import JudgeObserver, observations
+from efface.evaluation.results import view_result
 from efface.evaluation.sample_sets import SampleSet, Subject, observe
 from efface.evaluation.store import Store
-from efface.metrics.base import Metric, Observations, Side
-from efface.metrics.fid import FID
-from efface.metrics.intervals import Estimate
-from efface.metrics.judge import Judge
-from efface.metrics.precision import Precision
-from efface.metrics.recall import Recall
-from efface.metrics.retained_accuracy import RetainedAccuracy
-from efface.metrics.unlearning_accuracy import (
-    ForgottenEntropy,
-    ForgottenProbability,
-    UnlearningAccuracy,
-)
-from efface.records import Evaluation, Result, Value
+from efface.evaluation.views import JudgeView, View
+from efface.metrics.base import Observations, Side
+from efface.metrics.label_agreement import LabelAgreement, labels_seen
+from efface.metrics.threshold_curve import forgotten_scores, threshold_curve
+from efface.records import Evaluation, Result
 
-CLASS_METRICS: tuple[Metric, ...] = (
-    UnlearningAccuracy(),
-    ForgottenProbability(),
-    ForgottenEntropy(),
-    RetainedAccuracy(),
-    FID(),
-    Precision(),
-    Recall(),
-)
 SAMPLING = {
     "result": "sampling the result",
     "baseline": "sampling the untouched model",
@@ -80,11 +63,19 @@ class ClassProtocol:
         return range(first, first + len(self.asked(side)))
 
 
+Seen = dict[Side, Observations]
+
+
 def observe_labels(
-    subject: Subject, protocol: ClassProtocol, judge: Judge, store: Store, what: str
-) -> dict[Side, Observations]:
-    """Draw both sides once and let the judge see them."""
-    seen: dict[Side, Observations] = {}
+    subject: Subject,
+    protocol: ClassProtocol,
+    views: Mapping[str, View],
+    store: Store,
+    what: str = "sampling",
+) -> dict[str, Seen]:
+    """Draw both sides once and let all look at them: view -> side -> what it saw."""
+    seen: dict[str, Seen] = {name: {} for name in views}
+    observers = {name: view.observer for name, view in views.items()}
     for side in SIDES:
         asked = protocol.asked(side)
         if len(asked) == 0:
@@ -95,60 +86,68 @@ def observe_labels(
             asked=asked.tolist(),
             batch_size=protocol.config.batch_size,
         )
-        arrays = observe(samples, {"judge": JudgeObserver(judge=judge)}, store, what)
-        seen[side] = observations(arrays["judge"], asked)
+        for name, arrays in observe(samples, observers, store, what).items():
+            seen[name][side] = views[name].observations(arrays, asked)
     return seen
 
 
 def evaluate_labels(
-    subjects: ClassSubjects, protocol: ClassProtocol, judge: Judge, store: Store
+    subjects: ClassSubjects,
+    protocol: ClassProtocol,
+    views: Mapping[str, View],
+    store: Store,
 ) -> Evaluation:
     """Measure the result and all it is compared with by one protocol."""
     seen = {
-        name: observe_labels(subject, protocol, judge, store, SAMPLING[name])
-        for name, subject in subjects.named().items()
+        model: observe_labels(subject, protocol, views, store, SAMPLING[model])
+        for model, subject in subjects.named().items()
     }
-    reference = judge.reference_without(protocol.forgotten)
+    sampled = (
+        f"result: {subjects.result.sampler.describe()}; "
+        f"untouched model: {subjects.untouched.sampler.describe()}"
+    )
+    evaluation = Evaluation(results=[])
+    for name, view in views.items():
+        by_model = {model: looked[name] for model, looked in seen.items()}
+        evaluation.results += _results(view, by_model, protocol, sampled)
+        if isinstance(view, JudgeView):
+            evaluation = _with_labels(evaluation, view, by_model, protocol, sampled)
+    return evaluation
 
-    def compute(metric: Metric, name: str) -> Value | None:
-        if name not in seen:
-            return None
-        observed = seen[name][metric.side]
-        return as_value(metric.compute(observed, protocol.forgotten, reference))
 
+def _results(
+    view: View, seen: Mapping[str, Seen], protocol: ClassProtocol, sampled: str
+) -> list[Result]:
+    metrics = view.metrics(labelled=True)
+    if isinstance(view, JudgeView) and "retain" in seen["baseline"]:
+        metrics = (*metrics, LabelAgreement(untouched=seen["baseline"]["retain"]))
     results = []
-    for metric in CLASS_METRICS:
+    for metric in metrics:
         if metric.side not in seen["result"]:
             continue
-        own, baseline = compute(metric, "result"), compute(metric, "baseline")
-        assert own is not None and baseline is not None
+        sides = {model: sides[metric.side] for model, sides in seen.items()}
         seeds = protocol.seeds(metric.side)
-        results.append(
-            Result(
-                metric=metric.name,
-                **own.model_dump(),
-                unit=metric.unit,
-                higher_is_better=metric.higher_is_better,
-                samples=len(seeds),
-                seeds=[seeds[0], seeds[-1]],
-                protocol=_describe(metric, subjects, judge, len(reference)),
-                baseline=baseline,
-                baseline_one_step=compute(metric, "baseline_one_step"),
-                retrained=compute(metric, "retrained"),
-            )
-        )
-    return Evaluation(results=results, judge=judge.reported())
+        results.append(view_result(view, metric, sides, protocol.forgotten, seeds, sampled))
+    return results
 
 
-def as_value(estimate: Estimate) -> Value:
-    return Value(value=estimate.value, low=estimate.low, high=estimate.high)
-
-
-def _describe(metric: Metric, subjects: ClassSubjects, judge: Judge, references: int) -> str:
-    text = (
-        f"result: {subjects.result.sampler.describe()}; "
-        f"untouched model: {subjects.untouched.sampler.describe()}; judge: {judge.name}"
+def _with_labels(
+    evaluation: Evaluation,
+    view: JudgeView,
+    seen: Mapping[str, Seen],
+    protocol: ClassProtocol,
+    sampled: str,
+) -> Evaluation:
+    """What the judge alone can tell: which labels it saw, and how sure it was."""
+    text = f"{sampled}; judge: {view.judge.name}"
+    matrix = labels_seen({model: list(sides.values()) for model, sides in seen.items()}, text)
+    curves = []
+    if protocol.forgotten:
+        scores = {
+            model: forgotten_scores(sides["forget"], protocol.forgotten)
+            for model, sides in seen.items()
+        }
+        curves = [threshold_curve(scores, view.judge.name, text)]
+    return evaluation.model_copy(
+        update={"labels_seen": matrix, "curves": curves, "judge": view.judge.reported()}
     )
-    if metric.needs_reference:
-        text += f", features against {references} real training images of the retained labels"
-    return text

@@ -2,35 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from efface.config import EvaluateConfig
 from efface.data.split import pixel_hash
-from efface.evaluation.classes import as_value
 from efface.evaluation.probe import BACK_AT
+from efface.evaluation.results import Figure, make_result, view_result
+from efface.evaluation.views import View
 from efface.image_runs import Pictures
-from efface.metrics.base import Metric, Observations
+from efface.metrics.base import Observations
 from efface.metrics.copy_similarity import normalised_similarity
-from efface.metrics.fid import FID
-from efface.metrics.inception_score import InceptionScore
 from efface.metrics.intervals import Estimate, mean
-from efface.metrics.judge import Judge
 from efface.metrics.membership_gap import MembershipGap, membership_gap
-from efface.metrics.precision import Precision
-from efface.metrics.recall import Recall
 from efface.records import Picture, Result
-
-QUALITY: tuple[Metric, ...] = (InceptionScore(), FID(), Precision(), Recall())
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Seen:
     """All that was measured of one model."""
 
-    observed: Observations | None
+    observed: dict[str, Observations]  # by view
     copies: Estimate
     copies_by_picture: np.ndarray  # (K,)
     timesteps: list[int]  # (T,) at which losses were measured
@@ -53,7 +47,7 @@ def image_results(
     pictures: Pictures,
     distance: float,
     config: EvaluateConfig,
-    judge: Judge | None,
+    views: Mapping[str, View],
     sampled: str,
 ) -> list[Result]:
     """All figures; `sampled` says how samples of every model were drawn."""
@@ -61,10 +55,8 @@ def image_results(
     first = [config.seed, config.seed + config.samples - 1]
     drawn = f"{sampled}, for all models"
     results = [
-        _result(
-            "copy_rate",
-            "share",
-            False,
+        make_result(
+            Figure("copy_rate", "share", higher_is_better=False),
             {k: s.copies for k, s in seen.items()},
             samples=config.samples,
             seeds=first,
@@ -89,85 +81,40 @@ def image_results(
         )
         present = {k: g for k, g in gaps.items() if g is not None}
         results += [
-            _result("membership_gap", "relative", None, {k: g.gap for k, g in present.items()},
-                    protocol=unseen, **common),
-            _result("membership_auc", "probability", None, {k: g.auc for k, g in present.items()},
-                    protocol=unseen, **common),
-        ]  # fmt: skip
+            make_result(figure, values, protocol=unseen, **common)
+            for figure, values in (
+                (Figure("membership_gap", "relative"), {k: g.gap for k, g in present.items()}),
+                (Figure("membership_auc", "probability"), {k: g.auc for k, g in present.items()}),
+            )
+        ]
     results += [
-        _result("forgotten_loss", "loss", None, losses, protocol=noise, **common,
+        make_result(Figure("forgotten_loss", "loss"), losses, protocol=noise, **common,
                 unseen=_mean(own.unseen_losses)),
-        _result("copy_similarity", "cosine", None, similar, **common,
+        make_result(Figure("copy_similarity", "cosine"), similar, **common,
                 unseen=_mean(own.unseen_similarity),
                 protocol=f"noised to {BACK_AT:.0%} of the schedule and denoised, {config.draws} "
                 "draws; correlation of pixels"),
         *([] if not ratios or np.isnan(ratios["result"].value) else [
-            _result("normalised_similarity", "ratio", None, ratios, **common,
+            make_result(Figure("normalised_similarity", "ratio"), ratios, **common,
                     protocol="similarity over that of unseen pictures, by the same procedure")
         ]),
-        _result("nll", "bits/dim", None, bits, **common, unseen=_mean(own.unseen_bits),
+        make_result(Figure("nll", "bits/dim"), bits, **common, unseen=_mean(own.unseen_bits),
                 protocol=f"probability-flow ODE, RK45 to {config.likelihood_tolerance:g}, 1 "
                 "Rademacher vector, not dequantised"),
     ]  # fmt: skip
-    if judge is not None:
-        results += _quality(seen, judge, drawn, {"samples": config.samples, "seeds": first})
-    return results
+    return [*results, *_quality(seen, views, config, drawn)]
 
 
 def _quality(
-    seen: dict[str, Seen], judge: Judge, drawn: str, common: dict[str, Any]
+    seen: dict[str, Seen], views: Mapping[str, View], config: EvaluateConfig, drawn: str
 ) -> list[Result]:
     """How good the samples are, whatever they show."""
-    results = []
-    for metric in QUALITY:
-        values = {
-            name: metric.compute(model.observed, [], judge.reference)
-            for name, model in seen.items()
-            if model.observed is not None
-        }
-        protocol = f"{drawn}; judge: {judge.name}"
-        if metric.needs_reference:
-            protocol += f", features against {len(judge.reference)} real training images"
-        results.append(
-            _result(
-                metric.name,
-                metric.unit,
-                metric.higher_is_better,
-                values,
-                protocol=protocol,
-                **common,
-            )
-        )
-    return results
-
-
-def _result(
-    name: str,
-    unit: str,
-    higher_is_better: bool | None,
-    values: dict[str, Estimate],
-    *,
-    samples: int,
-    seeds: list[int],
-    protocol: str,
-    unseen: Estimate | None = None,
-) -> Result:
-    own = values["result"]
-    retrained = values.get("retrained")
-    return Result(
-        metric=name,
-        value=own.value,
-        low=own.low,
-        high=own.high,
-        unit=unit,
-        higher_is_better=higher_is_better,
-        samples=samples,
-        seeds=seeds,
-        protocol=protocol,
-        baseline=as_value(values["baseline"]),
-        retrained=None if retrained is None else as_value(retrained),
-        unseen=None if unseen is None else as_value(unseen),
-    )
+    seeds = range(config.seed, config.seed + config.samples)
+    return [
+        view_result(view, metric, {k: s.observed[name] for k, s in seen.items()}, (), seeds, drawn)
+        for name, view in views.items()
+        for metric in view.metrics(labelled=False)
+    ]
 
 
 def _mean(values: np.ndarray | None) -> Estimate | None:

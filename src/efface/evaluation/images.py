@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,16 +14,18 @@ from efface.config import EvaluateConfig
 from efface.data.split import copy_distance
 from efface.evaluation.image_results import Seen, image_results, picture_rows
 from efface.evaluation.image_sheets import write_comparison, write_strips
-from efface.evaluation.observers import DistanceObserver, JudgeObserver, observations
+from efface.evaluation.observers import DistanceObserver
 from efface.evaluation.probe import BACK_AT, Probe
-from efface.evaluation.sample_sets import SampleSet, Subject, observe
+from efface.evaluation.sample_sets import Observer, SampleSet, Subject, observe
 from efface.evaluation.store import Store
+from efface.evaluation.views import JudgeView, View
 from efface.image_runs import Pictures, to_model
 from efface.metrics.base import Observations
 from efface.metrics.copy_rate import calibrate_distance, count_copies
-from efface.metrics.judge import Judge
 from efface.metrics.membership_gap import loss_timesteps
 from efface.records import Evaluation
+
+NEAR = "distances to the pictures"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -44,30 +47,31 @@ class Drawn:
 
     samples: SampleSet
     distances: np.ndarray  # (N, K) to the pictures to forget
-    observed: Observations | None
+    observed: dict[str, Observations]  # by view
 
 
 def evaluate_images(
     subjects: ImageSubjects,
     pictures: Pictures,
     config: EvaluateConfig,
-    judge: Judge | None,
+    views: Mapping[str, View],
     store: Store,
 ) -> tuple[Evaluation, dict[str, Drawn], float]:
     """Measure all models by one protocol; also what was drawn, and how near a copy is."""
     named = subjects.named()
     drawn = {
-        name: _draw(subject, pictures, config, judge, store) for name, subject in named.items()
+        name: _draw(subject, pictures, config, views, store) for name, subject in named.items()
     }
     distance = _distance(pictures, drawn["baseline"])
     seen = {
         name: _measure(subject, drawn[name], pictures, distance, config, store)
         for name, subject in named.items()
     }
+    judge = views.get("judge")
     sampled = subjects.untouched.sampler.describe()
     evaluation = Evaluation(
-        results=image_results(seen, pictures, distance, config, judge, sampled),
-        judge=None if judge is None else judge.reported(),
+        results=image_results(seen, pictures, distance, config, views, sampled),
+        judge=judge.judge.reported() if isinstance(judge, JudgeView) else None,
         pictures=picture_rows(seen, pictures),
     )
     return evaluation, drawn, distance
@@ -95,19 +99,20 @@ def _draw(
     subject: Subject,
     pictures: Pictures,
     config: EvaluateConfig,
-    judge: Judge | None,
+    views: Mapping[str, View],
     store: Store,
 ) -> Drawn:
     seeds = range(config.seed, config.seed + config.samples)
     samples = SampleSet(subject=subject, seeds=seeds, batch_size=config.batch_size)
-    near = DistanceObserver(pictures=pictures.forget.images)
-    if judge is None:
-        seen, observed = observe(samples, {"near": near}, store, "sampling"), None
-    else:
-        observers = {"near": near, "judge": JudgeObserver(judge=judge)}
-        seen = observe(samples, observers, store, "sampling")
-        observed = observations(seen["judge"], np.zeros(len(seeds), dtype=np.int64))
-    return Drawn(samples=samples, distances=seen["near"]["distances"], observed=observed)
+    observers: dict[str, Observer] = {n: view.observer for n, view in views.items()}
+    observers[NEAR] = DistanceObserver(pictures=pictures.forget.images)
+    seen = observe(samples, observers, store, "sampling")
+    asked = np.zeros(len(seeds), dtype=np.int64)
+    return Drawn(
+        samples=samples,
+        distances=seen[NEAR]["distances"],
+        observed={n: view.observations(seen[n], asked) for n, view in views.items()},
+    )
 
 
 def _measure(

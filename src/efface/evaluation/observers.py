@@ -10,6 +10,8 @@ from torch import Tensor
 from efface.data.split import distances
 from efface.evaluation.store import Arrays, digest_of_array
 from efface.metrics.base import Observations
+from efface.metrics.clip import Clip
+from efface.metrics.extractors import Extractor, extract
 from efface.metrics.judge import Judge
 
 
@@ -26,6 +28,35 @@ class JudgeObserver:
     def __call__(self, images: Tensor) -> Arrays:
         seen = self.judge.observe(images, np.zeros(len(images), dtype=np.int64))
         return {"features": seen.features, "probabilities": seen.probabilities}
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ExtractorObserver:
+    """Features (B, D) and spatial features (B, D') of an extractor."""
+
+    extractor: Extractor
+
+    @property
+    def digest(self) -> str:
+        return f"extractor {self.extractor.sha256}"
+
+    def __call__(self, images: Tensor) -> Arrays:
+        features, spatial = extract(self.extractor, [images])
+        return {"features": features, "spatial": spatial}
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ClipObserver:
+    """Embeddings (B, D) of images; prompts are compared with them afterwards."""
+
+    clip: Clip
+
+    @property
+    def digest(self) -> str:
+        return f"clip {self.clip.sha256}"
+
+    def __call__(self, images: Tensor) -> Arrays:
+        return {"embedded": self.clip.embed_images(images)}
 
 
 def observations(arrays: Arrays, asked: np.ndarray) -> Observations:

@@ -18,11 +18,10 @@ from efface.diffusion.loading import default_sampler, load
 from efface.diffusion.model_folder import ModelInfo, find_folder, inspect_model, pixel_shape
 from efface.diffusion.sampling import MultiStep
 from efface.errors import DataError, ModelError, RequestError
-from efface.evaluation.classes import CLASS_METRICS
-from efface.evaluation.image_results import QUALITY
 from efface.evaluation.observers import DistanceObserver, JudgeObserver, observations
 from efface.evaluation.sample_sets import Observer, SampleSet, Subject, observe
 from efface.evaluation.store import Arrays, Store
+from efface.evaluation.views import CLASS_METRICS, IMAGE_METRICS
 from efface.image_runs import Pictures, read_pictures
 from efface.metrics.copy_rate import calibrate_distance, count_copies
 from efface.metrics.intervals import Estimate
@@ -51,8 +50,12 @@ def choose_result(record: RunRecord, evaluation: Evaluation, metric: str | None)
         there = ", ".join(r.metric for r in evaluation.results) or "nothing"
         raise RequestError(f"{name} was not measured in this run: there is {there}.")
     images = record.request.get("kind") == "images"
-    possible = [COPIES, *(m.name for m in QUALITY)] if images else [m.name for m in CLASS_METRICS]
-    if name not in possible or result.extractor is not None:
+    possible = (
+        [COPIES, *(m.name for m in IMAGE_METRICS)] if images else [m.name for m in CLASS_METRICS]
+    )
+    seen_by = (result.extractor or {}).get("sha256")
+    own = seen_by is None or seen_by == (evaluation.judge or {}).get("sha256")
+    if name not in possible or not own:
         raise RequestError(
             f"{name} cannot be measured again from samples and the judge alone: choose one of "
             f"{', '.join(possible)}, or 'none'."
@@ -92,7 +95,7 @@ def remeasure(
     asked = asked if samples.asked is None else np.array(samples.asked, dtype=np.int64)
     seen = observations(_look(samples, JudgeObserver(judge=seen_by)), asked)
     forgotten = request.labels if isinstance(request, ForgetClass) else ()
-    metric = next(m for m in (*CLASS_METRICS, *QUALITY) if m.name == result.metric)
+    metric = next(m for m in (*CLASS_METRICS, *IMAGE_METRICS) if m.name == result.metric)
     return metric.compute(seen, forgotten, seen_by.reference_without(forgotten))
 
 

@@ -1,0 +1,88 @@
+"""A figure of every model by one protocol -> `Result`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from efface.evaluation.views import JudgeView, View
+from efface.metrics.base import Metric, Observations
+from efface.metrics.intervals import Estimate
+from efface.records import Result, Value
+
+
+@dataclass(frozen=True)
+class Figure:
+    """What a number is called, what it counts in, and which way is better (None: neither)."""
+
+    name: str
+    unit: str
+    higher_is_better: bool | None = None
+
+
+def make_result(
+    figure: Figure,
+    values: Mapping[str, Estimate],
+    *,
+    samples: int,
+    seeds: list[int],
+    protocol: str,
+    unseen: Estimate | None = None,
+    extractor: dict[str, str] | None = None,
+) -> Result:
+    """`values` by model: "result" and "baseline", and what else was measured beside them."""
+
+    def value(name: str) -> Value | None:
+        found = values.get(name)
+        return None if found is None else _value(found)
+
+    own = values["result"]
+    return Result(
+        metric=figure.name,
+        value=own.value,
+        low=own.low,
+        high=own.high,
+        unit=figure.unit,
+        higher_is_better=figure.higher_is_better,
+        samples=samples,
+        seeds=seeds,
+        protocol=protocol,
+        baseline=_value(values["baseline"]),
+        baseline_one_step=value("baseline_one_step"),
+        retrained=value("retrained"),
+        unseen=None if unseen is None else _value(unseen),
+        extractor=extractor,
+    )
+
+
+def view_result(
+    view: View,
+    metric: Metric,
+    seen: Mapping[str, Observations],
+    forgotten: Sequence[int],
+    seeds: range,
+    sampled: str,
+) -> Result:
+    """One metric of every model as a network sees their samples of `seeds`."""
+    reference = view.reference(metric, forgotten)
+    protocol = f"{sampled}; {_called(view)}: {view.extractor['name']}"
+    if metric.needs_reference:
+        assert reference is not None
+        kind = "of the retained labels" if len(forgotten) else "of training"
+        protocol += f", features against {len(reference)} real images {kind}"
+    return make_result(
+        Figure(metric.name, metric.unit, metric.higher_is_better),
+        {name: metric.compute(model, forgotten, reference) for name, model in seen.items()},
+        samples=len(seeds),
+        seeds=[seeds[0], seeds[-1]],
+        protocol=protocol,
+        extractor=view.extractor,
+    )
+
+
+def _called(view: View) -> str:
+    return "judge" if isinstance(view, JudgeView) else "seen by"
+
+
+def _value(estimate: Estimate) -> Value:
+    return Value(value=float(estimate.value), low=float(estimate.low), high=float(estimate.high))

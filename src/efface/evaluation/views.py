@@ -1,0 +1,207 @@
+"""Samples as one network sees them, with the real images that it compares them to."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from efface.config import EvaluateConfig, ImagesConfig
+from efface.data.images import ImageSet, load_images
+from efface.evaluation.observers import (
+    ClipObserver,
+    ExtractorObserver,
+    JudgeObserver,
+    observations,
+)
+from efface.evaluation.sample_sets import Observer
+from efface.evaluation.store import Arrays, Store, digest_of_array
+from efface.image_runs import read_images
+from efface.metrics.base import Metric, Observations
+from efface.metrics.clip import Clip, load_clip
+from efface.metrics.clip_iqa import ClipIQA, prompt_quality
+from efface.metrics.coverage import Coverage
+from efface.metrics.density import Density
+from efface.metrics.extractors import Extractor, extract, load_extractor
+from efface.metrics.fid import FID
+from efface.metrics.inception_score import InceptionScore
+from efface.metrics.judge import Judge
+from efface.metrics.kid import KID
+from efface.metrics.precision import Precision
+from efface.metrics.recall import Recall
+from efface.metrics.retained_accuracy import RetainedAccuracy
+from efface.metrics.sfid import SFID
+from efface.metrics.unlearning_accuracy import (
+    ForgottenEntropy,
+    ForgottenProbability,
+    UnlearningAccuracy,
+)
+
+DISTRIBUTION: tuple[Metric, ...] = (FID(), KID(), Precision(), Recall(), Density(), Coverage())
+CLASS_METRICS: tuple[Metric, ...] = (
+    UnlearningAccuracy(),
+    ForgottenProbability(),
+    ForgottenEntropy(),
+    RetainedAccuracy(),
+    *DISTRIBUTION,
+    InceptionScore(),
+)
+IMAGE_METRICS: tuple[Metric, ...] = (InceptionScore(), *DISTRIBUTION)
+
+
+class View(ABC):
+    """One network's figures; those of different networks never share a row."""
+
+    @property
+    @abstractmethod
+    def extractor(self) -> dict[str, str]:
+        """Name and SHA-256, as a result carries them."""
+
+    @property
+    @abstractmethod
+    def observer(self) -> Observer: ...
+
+    @abstractmethod
+    def metrics(self, labelled: bool) -> tuple[Metric, ...]:
+        """What this network can tell of samples with labels, or of ones without."""
+
+    @abstractmethod
+    def observations(self, arrays: Arrays, asked: np.ndarray) -> Observations:
+        """What the observer's arrays say of samples asked for under labels (N,)."""
+
+    def reference(self, metric: Metric, forgotten: Sequence[int]) -> np.ndarray | None:
+        """Real images (M, D) of what stays, as `metric` reads them."""
+        del metric, forgotten
+        return None
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class JudgeView(View):
+    judge: Judge
+
+    @property
+    def extractor(self) -> dict[str, str]:
+        return {"name": self.judge.name, "sha256": self.judge.digest}
+
+    @property
+    def observer(self) -> JudgeObserver:
+        return JudgeObserver(judge=self.judge)
+
+    def metrics(self, labelled: bool) -> tuple[Metric, ...]:
+        return CLASS_METRICS if labelled else IMAGE_METRICS
+
+    def observations(self, arrays: Arrays, asked: np.ndarray) -> Observations:
+        return observations(arrays, asked)
+
+    def reference(self, metric: Metric, forgotten: Sequence[int]) -> np.ndarray | None:
+        return self.judge.reference_without(forgotten) if metric.needs_reference else None
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ExtractorView(View):
+    """An extractor, and features of real images with their labels, where they have any."""
+
+    network: Extractor
+    real: np.ndarray  # (M, D)
+    real_spatial: np.ndarray  # (M, D')
+    labels: np.ndarray | None  # (M,)
+
+    @property
+    def extractor(self) -> dict[str, str]:
+        return self.network.described()
+
+    @property
+    def observer(self) -> ExtractorObserver:
+        return ExtractorObserver(extractor=self.network)
+
+    def metrics(self, labelled: bool) -> tuple[Metric, ...]:
+        del labelled
+        return (*DISTRIBUTION, SFID())
+
+    def observations(self, arrays: Arrays, asked: np.ndarray) -> Observations:
+        nothing = np.zeros((len(asked), 0))
+        return Observations(
+            asked=asked,
+            probabilities=nothing,
+            features=arrays["features"],
+            spatial=arrays["spatial"],
+        )
+
+    def reference(self, metric: Metric, forgotten: Sequence[int]) -> np.ndarray | None:
+        real = self.real_spatial if metric.needs_spatial else self.real
+        return real if self.labels is None else real[~np.isin(self.labels, forgotten)]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ClipView(View):
+    clip: Clip
+
+    @property
+    def extractor(self) -> dict[str, str]:
+        return self.clip.described()
+
+    @property
+    def observer(self) -> ClipObserver:
+        return ClipObserver(clip=self.clip)
+
+    def metrics(self, labelled: bool) -> tuple[Metric, ...]:
+        del labelled
+        return (ClipIQA(),)
+
+    def observations(self, arrays: Arrays, asked: np.ndarray) -> Observations:
+        nothing = np.zeros((len(asked), 0))
+        return Observations(
+            asked=asked,
+            probabilities=nothing,
+            features=nothing,
+            prompt_quality=prompt_quality(self.clip, arrays["embedded"]),
+        )
+
+
+def read_views(
+    judge: Judge | None,
+    config: EvaluateConfig,
+    images: ImagesConfig,
+    shape: tuple[int, int, int] | None,
+    device: torch.device,
+    store: Store,
+) -> dict[str, View]:
+    """All that samples are to be seen with, by name.
+
+    Real images have the `shape` of the models' pictures, where it is known. Raises DataError for
+    a network or real images that cannot be read.
+    """
+    views: dict[str, View] = {}
+    if judge is not None:
+        views["judge"] = JudgeView(judge=judge.to(device))
+    if config.extractor is not None:
+        assert config.reference is not None  # the settings were checked
+        network = load_extractor(config.extractor, config.extractor_sha256).to(device)
+        if shape is None:
+            real = load_images(config.reference)
+        else:
+            real = read_images(config.reference, shape, images)
+        views["extractor"] = _extractor_view(network, real, store)
+    if config.clip is not None:
+        views["clip"] = ClipView(clip=load_clip(config.clip, config.clip_sha256).to(device))
+    return views
+
+
+def _extractor_view(network: Extractor, real: ImageSet, store: Store) -> ExtractorView:
+    images = real.images
+
+    def look() -> Arrays:
+        features, spatial = extract(network, (rows.float() / 255 for rows in images.split(250)))
+        return {"features": features, "spatial": spatial}
+
+    key = {"extractor": network.sha256, "images": digest_of_array(images.numpy())}
+    seen = store.measured(key, look)
+    return ExtractorView(
+        network=network,
+        real=seen["features"],
+        real_spatial=seen["spatial"],
+        labels=None if real.labels is None else real.labels.numpy(),
+    )
