@@ -28,7 +28,8 @@ def known(seed: int = 0) -> tuple[Tensor, Tensor]:
 def output_of(
     kind: PredictionKind, x0: Tensor, eps: Tensor, alpha: Tensor, sigma: Tensor
 ) -> Tensor:
-    return {"epsilon": eps, "sample": x0, "v_prediction": alpha * eps - sigma * x0}[kind]
+    v = alpha * eps - sigma * x0
+    return {"epsilon": eps, "sample": x0, "v_prediction": v, "flow": eps - x0}[kind]
 
 
 def predict(kind: PredictionKind, schedule: NoiseSchedule, timestep: int) -> Prediction:

@@ -40,18 +40,25 @@ class IdentityCodec(Codec):
 
 @dataclass(frozen=True, eq=False)
 class VAECodec(Codec):
-    """Latent models: scaled samples of a diffusers `AutoencoderKL`'s posterior."""
+    """Latent models: shifted and scaled samples of a diffusers `AutoencoderKL`'s posterior."""
 
     vae: Any
 
     @torch.no_grad()
     def encode(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
         posterior = self.vae.encode(images).latent_dist
-        return posterior.sample(generator=generator) * self.vae.config.scaling_factor
+        latents = posterior.sample(generator=generator)
+        return (latents - self._shift) * self.vae.config.scaling_factor
 
     @torch.no_grad()
     def decode(self, x0: Tensor) -> Tensor:
-        return self.vae.decode(x0 / self.vae.config.scaling_factor, return_dict=False)[0]
+        latents = x0 / self.vae.config.scaling_factor + self._shift
+        return self.vae.decode(latents, return_dict=False)[0]
+
+    @property
+    def _shift(self) -> float:
+        """What SD 3 and FLUX subtract before they scale; 0 for all others."""
+        return self.vae.config.get("shift_factor") or 0.0
 
     def to(self, device: torch.device | str) -> Codec:
         return VAECodec(self.vae.to(device))

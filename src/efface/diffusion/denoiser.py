@@ -95,12 +95,20 @@ class Denoiser(ABC):
     def require_null(self) -> Any:
         """Raise ModelError if the model has no unconditional condition."""
 
+    def set_timesteps(self, scheduler: Any, steps: int) -> None:
+        """Give a diffusers scheduler its timesteps for drawing from this model."""
+        scheduler.set_timesteps(steps)
+
     @property
     def device(self) -> torch.device:
         return self.schedule.alphas.device
 
     def with_network(self, network: nn.Module) -> Self:
         return replace(self, network=network)
+
+    def with_schedule(self, schedule: NoiseSchedule) -> Self:
+        """The same network, its timesteps being rows of another table of noise levels."""
+        return replace(self, schedule=schedule)
 
     def to(self, device: torch.device | str) -> Self:
         return replace(

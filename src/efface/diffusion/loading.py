@@ -10,6 +10,7 @@ from typing import Any
 
 import diffusers
 import torch
+import transformers
 from diffusers.models.embeddings import LabelEmbedding
 from safetensors import SafetensorError
 
@@ -19,8 +20,13 @@ from efface.diffusion.model_folder import ModelInfo, fetch_weights, inspect_mode
 from efface.diffusion.prediction import PREDICTION_KINDS
 from efface.diffusion.sampling import MultiStep, OneStep, Sampler
 from efface.diffusion.schedule import NoiseSchedule
+from efface.diffusion.text.building import TextParts, build_text_denoiser
+from efface.diffusion.text.denoiser import TextDenoiser
+from efface.diffusion.text.families import PIPELINES, tokenizer_of
+from efface.diffusion.text.saving import write_text
 from efface.errors import ModelError, RunError
 
+VOCABULARIES = ("tokenizer.json", "vocab.json", "vocab.txt", "spiece.model")
 CLASS_PIPELINE = Path(__file__).with_name("class_pipeline.py")
 
 
@@ -30,17 +36,44 @@ def load(model: str | Path | ModelInfo, null_label: int | None = None) -> Denois
     Weights are read in float32, from `unet_ema` where the folder has one. Raises ModelError.
     """
     info = model if isinstance(model, ModelInfo) else inspect_model(model, null_label)
+    if info.family is not None:
+        return load_text(info)
     if info.on_hub:
         fetch_weights(info)
-    scheduler = _load_scheduler(info)
-    network_class = getattr(diffusers, info.network_class)
-    ema = f"{info.component}_ema"
-    subfolder = ema if (info.folder / ema).is_dir() else info.component
-    network = _from_pretrained(network_class, info.folder, subfolder)
+    scheduler, network = _load_scheduler(info), _load_network(info)
     codec: Codec = IdentityCodec()
     if info.vae:
         codec = VAECodec(_from_pretrained(diffusers.AutoencoderKL, info.folder, "vae"))
     return build_denoiser(network, scheduler, info.num_classes, info.null_label, codec)
+
+
+def load_text(model: str | Path | ModelInfo, size: int | None = None) -> TextDenoiser:
+    """Load a text-to-image pipeline, all its parts in float32.
+
+    `size` is the height and width of the latents of models that do not name it (FLUX; by default
+    128, which is 1024 pixels). Raises ModelError.
+    """
+    info = model if isinstance(model, ModelInfo) else inspect_model(model)
+    if info.family is None:
+        raise ModelError(
+            f"{info.source} is no text-to-image model: give one of the pipelines "
+            f"{', '.join(PIPELINES)}."
+        )
+    if info.on_hub:
+        fetch_weights(info)
+    encoders = {
+        name: _from_pretrained(getattr(transformers, info.index[name][1]), info.folder, name)
+        for name in info.encoders
+    }
+    tokenizers = {tokenizer_of(name): _load_tokenizer(info, name) for name in info.encoders}
+    parts = TextParts(
+        network=_load_network(info),
+        scheduler=_load_scheduler(info),
+        vae=_from_pretrained(diffusers.AutoencoderKL, info.folder, "vae"),
+        encoders=encoders,
+        tokenizers=tokenizers,
+    )
+    return build_text_denoiser(info, parts, size)
 
 
 def build_denoiser(
@@ -74,6 +107,29 @@ def build_denoiser(
     if num_classes is None:
         return UnconditionalDenoiser(**common)
     return ClassDenoiser(**common, num_classes=num_classes, null_label=null_label)
+
+
+def _load_network(info: ModelInfo) -> Any:
+    ema = f"{info.component}_ema"
+    subfolder = ema if (info.folder / ema).is_dir() else info.component
+    return _from_pretrained(getattr(diffusers, info.network_class), info.folder, subfolder)
+
+
+def _load_tokenizer(info: ModelInfo, encoder: str) -> Any:
+    name = tokenizer_of(encoder)
+    kind = getattr(transformers, info.index[name][1])
+    if not any((info.folder / name / file).exists() for file in VOCABULARIES):
+        # transformers would go on with an empty one.
+        raise ModelError(
+            f"{info.folder / name} holds no vocabulary ({', '.join(VOCABULARIES)}): copy or "
+            "download the model again."
+        )
+    try:
+        return kind.from_pretrained(info.folder / name, local_files_only=True)
+    except (OSError, ValueError, TypeError, KeyError, ImportError) as error:
+        raise ModelError(
+            f"{info.folder / name} could not be loaded: {_first_line(error)}"
+        ) from error
 
 
 def _load_scheduler(info: ModelInfo) -> Any:
@@ -124,14 +180,18 @@ def is_one_step(denoiser: Denoiser) -> bool:
 
     Such a schedule ends far from pure noise (sigma / alpha below 14, where the full linear,
     scaled-linear and cosine schedules end at 157, 14.6 and more), so that unit noise fits only
-    a generator trained to start there.
+    a generator trained to start there. That of flow matching names its start as `sigma_max`.
     """
+    if denoiser.kind == "flow":
+        return denoiser.scheduler.config.get("sigma_max") is not None
     given = denoiser.scheduler.config.get("trained_betas") is not None
     return given and float(denoiser.schedule.noise_to_signal[-1]) < 14.0
 
 
-def one_step_scheduler(denoiser: Denoiser, t_init: int) -> diffusers.DDIMScheduler:
+def one_step_scheduler(denoiser: Denoiser, t_init: int) -> Any:
     """The stock scheduler whose single step is x0 predicted at `t_init`."""
+    if denoiser.kind == "flow":
+        return _one_step_flow_scheduler(denoiser, t_init)
     return diffusers.DDIMScheduler(
         num_train_timesteps=t_init + 1,
         trained_betas=denoiser.scheduler.betas[: t_init + 1].tolist(),
@@ -139,8 +199,27 @@ def one_step_scheduler(denoiser: Denoiser, t_init: int) -> diffusers.DDIMSchedul
         prediction_type=denoiser.kind,
         clip_sample=False,
         set_alpha_to_one=True,
-        steps_offset=0,
+        steps_offset=1,  # of no effect here, and what the stock text pipelines insist on
     )
+
+
+def _one_step_flow_scheduler(denoiser: Denoiser, t_init: int) -> Any:
+    """The stock Euler scheduler, made to begin at sigma_t instead of at pure noise.
+
+    Its exponential spacing runs from `sigma_max` to `sigma_min` of the configuration, whatever
+    levels and shift the pipeline hands it.
+    """
+    scheduler = type(denoiser.scheduler).from_config(
+        denoiser.scheduler.config,
+        use_exponential_sigmas=True,
+        use_karras_sigmas=False,
+        use_beta_sigmas=False,
+        shift_terminal=None,
+    )
+    sigmas = denoiser.schedule.sigmas
+    # Not among the constructor's arguments, but read from the configuration.
+    scheduler.register_to_config(sigma_max=float(sigmas[t_init]), sigma_min=float(sigmas[0]))
+    return scheduler
 
 
 def save_pipeline(
@@ -176,6 +255,9 @@ def _write(
     if isinstance(sampler, OneStep):
         scheduler = one_step_scheduler(denoiser, sampler.t_init)
         extra = {"default_steps": 1, "input_scale": sampler.input_scale}
+    if isinstance(denoiser, TextDenoiser):
+        write_text(denoiser, folder, scheduler, extra if isinstance(sampler, OneStep) else {})
+        return
     network: Any = denoiser.network
     latent_classes = isinstance(denoiser.codec, VAECodec) and isinstance(denoiser, ClassDenoiser)
     component = "transformer" if latent_classes else "unet"

@@ -6,9 +6,18 @@ import json
 import re
 import struct
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+from efface.diffusion.text.families import PIPELINES, TextFamily, family_of
+from efface.diffusion.text.folder import (
+    FLOW_SCHEDULERS,
+    check_components,
+    check_network,
+    encoders_in,
+    weights_in,
+)
 from efface.errors import ModelError
 
 # Schedulers whose `alphas_cumprod` is the schedule the network was trained with.
@@ -27,13 +36,18 @@ KNOWN_SCHEDULERS = (
 )
 NETWORK_CLASSES = ("UNet2DModel", "DiTTransformer2DModel")
 PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
-OTHER_VARIANTS = ["*.fp16.*", "*.non_ema.*"]
+OTHER_VARIANTS = ["*.fp16.*", "*.fp16-*", "*.non_ema.*", "*.non_ema-*"]
+LORA_FILES = ("pytorch_lora_weights.safetensors", "adapter_config.json")
 ZOO = Path(__file__).parent.parent / "zoo"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelInfo:
-    """What the JSON files of a diffusers pipeline folder say."""
+    """What the JSON files of a diffusers pipeline folder say.
+
+    `family` is that of a text-to-image model, None for all others; `encoders` are the subfolders
+    of its text encoders, and `sample_size` its latents' height where only the index says it.
+    """
 
     source: str  # as the user named it
     on_hub: bool
@@ -46,6 +60,9 @@ class ModelInfo:
     default_steps: int
     input_scale: float
     index: dict[str, Any]
+    family: TextFamily | None = None
+    encoders: tuple[str, ...] = ()
+    sample_size: int | None = None
 
 
 def inspect_model(model: str | Path, null_label: int | None = None) -> ModelInfo:
@@ -57,12 +74,25 @@ def inspect_model(model: str | Path, null_label: int | None = None) -> ModelInfo
     on_hub = folder is None
     if folder is None:
         folder = _download(str(model), ["*.json"])
+    _refuse_lora(folder)
     index = _read_json(folder / "model_index.json", "a diffusers pipeline folder has one")
-    component, network_class = _find_network(index, folder)
+    family = family_of(index.get("_class_name"))
+    if family is not None:
+        check_components(index, folder, family)
+        component, network_class = family.component, family.network
+    else:
+        component, network_class = _find_network(index, folder)
     config = _read_json(folder / component / "config.json", "it describes the network")
-    classes, null = _read_classes(network_class, config, index, null_label)
+    if family is not None:
+        check_network(config, folder, family)
+        classes, null = None, None
+    else:
+        classes, null = _read_classes(network_class, config, index, null_label)
     entry = index.get("scheduler")
-    check_scheduler(entry[1] if isinstance(entry, list) and len(entry) == 2 else None)
+    check_scheduler(
+        entry[1] if isinstance(entry, list) and len(entry) == 2 else None,
+        FLOW_SCHEDULERS if family is not None and family.flow else KNOWN_SCHEDULERS,
+    )
     info = ModelInfo(
         source=str(model),
         on_hub=on_hub,
@@ -75,6 +105,9 @@ def inspect_model(model: str | Path, null_label: int | None = None) -> ModelInfo
         default_steps=int(_read_number(index, "default_steps", 50, folder)),
         input_scale=float(_read_number(index, "input_scale", 1.0, folder)),
         index=index,
+        family=family,
+        encoders=() if family is None else encoders_in(index, family),
+        sample_size=int(_read_number(index, "sample_size", 0, folder)) or None,
     )
     if not on_hub:
         fetch_weights(info)
@@ -87,8 +120,13 @@ def fetch_weights(info: ModelInfo) -> None:
     Apart from `inspect_model`, so that a wrong request is found before gigabytes are fetched.
     """
     subfolders = (info.component, f"{info.component}_ema", "vae")
+    if info.family is not None:
+        subfolders += weights_in(info.index, info.family)
     if info.on_hub:
-        _download(info.source, [f"{subfolder}/*.safetensors" for subfolder in subfolders])
+        patterns = [f"{subfolder}/*.safetensors" for subfolder in subfolders]
+        if info.family is not None:  # vocabularies; a .model file is sentencepiece's, no pickle
+            patterns += ["tokenizer*/*.txt", "tokenizer*/*.model"]
+        _download(info.source, patterns)
     for subfolder in subfolders:
         if subfolder in info.index or (info.folder / subfolder).is_dir():
             check_weights(info.folder / subfolder)
@@ -107,12 +145,12 @@ def pixel_shape(info: ModelInfo) -> tuple[int, int, int]:
     )
 
 
-def check_scheduler(name: str | None) -> None:
+def check_scheduler(name: str | None, known: tuple[str, ...] = KNOWN_SCHEDULERS) -> None:
     """Raise ModelError for a scheduler whose noise levels efface would have to guess."""
-    if name not in KNOWN_SCHEDULERS:
+    if name not in known:
         raise ModelError(
             f"the scheduler {name} is not known to efface: allowed are "
-            f"{', '.join(KNOWN_SCHEDULERS)}. Save the pipeline with the one of these whose betas "
+            f"{', '.join(known)}. Save the pipeline with the one of these whose betas "
             "the model was trained with."
         )
 
@@ -148,12 +186,22 @@ def find_folder(model: str) -> Path | None:
 def _download(model: str, patterns: list[str]) -> Path:
     """Files of a hub model, never code and never pickles; returns the folder."""
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+    )
 
     try:
         return Path(
             snapshot_download(model, allow_patterns=patterns, ignore_patterns=OTHER_VARIANTS)
         )
+    except GatedRepoError as error:
+        raise ModelError(
+            f"{model} is gated: accept its terms on its page of the hub, log in with `hf auth "
+            "login`, or give a folder that it was downloaded to."
+        ) from error
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise ModelError(
             f"{model} is no local folder and could not be had from the hub "
@@ -174,7 +222,9 @@ def _read_json(path: Path, why: str) -> dict[str, Any]:
 
 
 def _read_number(index: dict[str, Any], key: str, default: float, folder: Path) -> float:
-    value = index.get(key, default)
+    if key not in index:
+        return default
+    value = index[key]
     if not isinstance(value, int | float) or not value > 0:
         raise ModelError(
             f"{folder}/model_index.json gives {key} as {value!r}: a number above 0 is needed."
@@ -190,7 +240,8 @@ def _find_network(index: dict[str, Any], folder: Path) -> tuple[str, str]:
         if isinstance(entry, list) and len(entry) == 2:
             if entry[1] not in NETWORK_CLASSES:
                 raise ModelError(
-                    f"{folder} holds a {entry[1]}: efface works on {' and '.join(NETWORK_CLASSES)}."
+                    f"{folder} holds a {entry[1]}: efface works on {' and '.join(NETWORK_CLASSES)}"
+                    f", and on the pipelines {', '.join(PIPELINES)}."
                 )
             return component, entry[1]
     raise ModelError(
@@ -235,6 +286,21 @@ def check_weights(folder: Path) -> None:
         raise ModelError(f"{folder} holds no weights: a .safetensors file is needed.")
     for file in files:
         _check_header(file)
+    if all(any(fnmatch(file.name, other) for other in OTHER_VARIANTS) for file in files):
+        raise ModelError(
+            f"{folder} holds {files[0].name} and no plain weights: efface trains from full "
+            "precision. Download that too, or load the pipeline with variant= and "
+            "dtype=torch.float32 and save it."
+        )
+
+
+def _refuse_lora(folder: Path) -> None:
+    found = [name for name in LORA_FILES if (folder / name).exists()]
+    if found and not (folder / "model_index.json").exists():
+        raise ModelError(
+            f"{folder} holds a LoRA ({found[0]}), no whole model: give the base model that it was "
+            "made for."
+        )
 
 
 def _check_header(file: Path) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from efface.errors import ModelError
 
-PredictionKind = Literal["epsilon", "sample", "v_prediction"]
+PredictionKind = Literal["epsilon", "sample", "v_prediction", "flow"]
 PREDICTION_KINDS: tuple[str, ...] = get_args(PredictionKind)
 
 
@@ -19,7 +19,8 @@ class Prediction:
 
     `output` and `x_t` are (B, ...); `alpha` and `sigma` broadcast over them. `can_vanish` says
     that the schedule reaches alpha = 0, where x0 does not follow from eps: then `x0` raises
-    ModelError for such a row instead of returning inf.
+    ModelError for such a row instead of returning inf. A `flow` output is eps - x0 (rectified
+    flow, where alpha + sigma = 1).
     """
 
     output: Tensor
@@ -55,6 +56,8 @@ class Prediction:
             return self.output
         if self.kind == "v_prediction":
             return self.alpha * self.x_t - self.sigma * self.output
+        if self.kind == "flow":
+            return (self.x_t - self.sigma * self.output) / (self.alpha + self.sigma)
         if self.can_vanish and bool((self.alpha == 0).any()):
             raise ModelError(
                 "x0 cannot be read from an epsilon prediction at a timestep without signal "
@@ -70,6 +73,8 @@ class Prediction:
             return self.output
         if self.kind == "v_prediction":
             return self.alpha * self.output + self.sigma * self.x_t
+        if self.kind == "flow":
+            return (self.x_t + self.alpha * self.output) / (self.alpha + self.sigma)
         return (self.x_t - self.alpha * self.output) / self.sigma
 
     @property

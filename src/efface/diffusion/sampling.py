@@ -11,7 +11,9 @@ import torch
 from diffusers import DDIMScheduler, DDPMScheduler
 from torch import Tensor
 
+from efface.diffusion.codec import VAECodec
 from efface.diffusion.denoiser import Condition, Denoiser
+from efface.diffusion.schedule import NoiseSchedule
 from efface.errors import ModelError
 
 
@@ -71,7 +73,11 @@ class OneStep(Sampler):
 
 @dataclass(frozen=True)
 class MultiStep(Sampler):
-    """The model's own scheduler configuration, run as DDIM or as DDPM (ancestral)."""
+    """The model's own scheduler configuration, run as DDIM or as DDPM (ancestral).
+
+    For flow matching a DDIM step is the Euler step of the stock scheduler, sigma_s alpha_t -
+    alpha_s sigma_t being sigma_s - sigma_t.
+    """
 
     steps: int = 50
     kind: Literal["ddim", "ancestral"] = "ddim"
@@ -92,9 +98,15 @@ class MultiStep(Sampler):
         condition: Condition | None,
         generators: list[torch.Generator],
     ) -> Tensor:
+        if denoiser.kind == "flow":
+            return self._draw_flow(denoiser, noise, condition)
         scheduler_type = DDIMScheduler if self.kind == "ddim" else DDPMScheduler
-        scheduler: Any = scheduler_type.from_config(denoiser.scheduler.config)
-        scheduler.set_timesteps(self.steps)
+        config = denoiser.scheduler.config
+        if isinstance(denoiser.codec, VAECodec):
+            # Both would clip latents to [-1, 1] unless told otherwise, as no latent model was.
+            config = {"clip_sample": False} | dict(config)
+        scheduler: Any = scheduler_type.from_config(config)
+        denoiser.set_timesteps(scheduler, self.steps)
         ends_in_noise = denoiser.schedule.has_zero_terminal_snr and denoiser.kind == "epsilon"
         if ends_in_noise and int(scheduler.timesteps[0]) == denoiser.schedule.num_timesteps - 1:
             raise ModelError(
@@ -106,6 +118,24 @@ class MultiStep(Sampler):
             t = torch.full((len(noise),), timestep, device=noise.device)
             output = denoiser(x_t, t, condition, self.guidance).output
             x_t = scheduler.step(output, timestep, x_t, generator=generators).prev_sample
+        return x_t
+
+    def _draw_flow(self, denoiser: Denoiser, noise: Tensor, condition: Condition | None) -> Tensor:
+        """Euler steps at the noise levels of the stock scheduler, which lie between timesteps."""
+        if self.kind != "ddim":
+            raise ModelError(
+                "a flow matching model has no ancestral steps: draw from it with kind 'ddim'."
+            )
+        scheduler: Any = type(denoiser.scheduler).from_config(denoiser.scheduler.config)
+        denoiser.set_timesteps(scheduler, self.steps)
+        scheduler.set_begin_index(0)
+        levels = scheduler.sigmas[:-1].flip(0).to(noise.device)
+        denoiser = denoiser.with_schedule(NoiseSchedule.from_flow_sigmas(levels))
+        x_t = noise
+        for row, timestep in zip(reversed(range(len(levels))), scheduler.timesteps, strict=True):
+            t = torch.full((len(noise),), row, device=noise.device)
+            output = denoiser(x_t, t, condition, self.guidance).output
+            x_t = scheduler.step(output, timestep, x_t).prev_sample
         return x_t
 
 

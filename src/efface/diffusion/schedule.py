@@ -25,6 +25,25 @@ class NoiseSchedule:
         alphas_cumprod = scheduler.alphas_cumprod.double()
         return cls(alphas_cumprod.sqrt().float(), (1 - alphas_cumprod).sqrt().float())
 
+    @classmethod
+    def from_flow_scheduler(cls, scheduler: Any) -> NoiseSchedule:
+        """The table of a FlowMatchEulerDiscreteScheduler: alpha = 1 - sigma, rising noise.
+
+        Holds the scheduler's own shift, but not one that depends on the size of the picture: such
+        a model was trained on all noise levels. The table of a one-step generator ends at its
+        start (`sigma_max`).
+        """
+        # A scheduler that was used holds the levels of its last run.
+        sigmas = type(scheduler).from_config(scheduler.config).sigmas.flip(0)
+        if scheduler.config.get("use_exponential_sigmas"):
+            sigmas = sigmas[sigmas <= scheduler.config.get("sigma_max", 1.0) + 1e-7]
+        return cls.from_flow_sigmas(sigmas)
+
+    @classmethod
+    def from_flow_sigmas(cls, sigmas: Tensor) -> NoiseSchedule:
+        """A schedule of flow matching with noise levels `sigmas`, (T,)."""
+        return cls(1 - sigmas.float(), sigmas.float())
+
     @property
     def num_timesteps(self) -> int:
         return len(self.alphas)

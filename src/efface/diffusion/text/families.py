@@ -1,0 +1,106 @@
+"""What sets one family of text-to-image pipelines apart from another (no torch)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+UNET_ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
+JOINT_ATTENTION = (*UNET_ATTENTION, "add_q_proj", "add_k_proj", "add_v_proj", "to_add_out")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextFamily:
+    """One row of the table of families.
+
+    Text encoders are named by their subfolders; the tokenizer of `text_encoder_2` lies in
+    `tokenizer_2`. How prompts are encoded and how the network is called stands under the same
+    name in `encoding.py` and `networks.py`.
+    """
+
+    name: str
+    pipelines: tuple[str, ...]  # diffusers classes
+    component: str  # subfolder of the network
+    network: str  # diffusers class
+    encoders: tuple[str, ...]
+    optional: tuple[str, ...] = ()  # encoders that a folder may lack
+    longest: int | None = None  # tokens that the T5 encoder is given
+    lower_case: bool = False  # whether the pipeline strips prompts and writes them small
+    flow: bool = False  # flow matching: alpha = 1 - sigma, the network predicts eps - x0
+    even_steps: bool = False  # whether the pipeline itself hands 1, ..., 1/n to the scheduler
+    default_size: int | None = None  # latent height and width where the network does not say
+    attention: tuple[str, ...]  # names of the attention's linear layers: what a LoRA adapts
+
+
+SD = TextFamily(
+    name="sd",
+    pipelines=("StableDiffusionPipeline",),
+    component="unet",
+    network="UNet2DConditionModel",
+    encoders=("text_encoder",),
+    attention=UNET_ATTENTION,
+)
+SDXL = replace(
+    SD,
+    name="sdxl",
+    pipelines=("StableDiffusionXLPipeline",),
+    encoders=("text_encoder", "text_encoder_2"),
+)
+SD3 = TextFamily(
+    name="sd3",
+    pipelines=("StableDiffusion3Pipeline",),
+    component="transformer",
+    network="SD3Transformer2DModel",
+    encoders=("text_encoder", "text_encoder_2", "text_encoder_3"),
+    optional=("text_encoder_3",),
+    longest=256,
+    flow=True,
+    attention=JOINT_ATTENTION,
+)
+FLUX = TextFamily(
+    name="flux",
+    pipelines=("FluxPipeline",),
+    component="transformer",
+    network="FluxTransformer2DModel",
+    encoders=("text_encoder", "text_encoder_2"),
+    longest=512,
+    flow=True,
+    even_steps=True,
+    default_size=128,
+    attention=JOINT_ATTENTION,
+)
+PIXART_ALPHA = TextFamily(
+    name="pixart_alpha",
+    pipelines=("PixArtAlphaPipeline",),
+    component="transformer",
+    network="PixArtTransformer2DModel",
+    encoders=("text_encoder",),
+    longest=120,
+    lower_case=True,
+    attention=UNET_ATTENTION,
+)
+PIXART_SIGMA = replace(
+    PIXART_ALPHA, name="pixart_sigma", pipelines=("PixArtSigmaPipeline",), longest=300
+)
+FAMILIES = {f.name: f for f in (SD, SDXL, SD3, FLUX, PIXART_ALPHA, PIXART_SIGMA)}
+PIPELINES = {pipeline: family for family in FAMILIES.values() for pipeline in family.pipelines}
+
+# Classes of transformers that are loaded by name; nothing else in a folder is.
+ENCODER_CLASSES = ("CLIPTextModel", "CLIPTextModelWithProjection", "T5EncoderModel", "BertModel")
+TOKENIZER_CLASSES = (
+    "CLIPTokenizer",
+    "CLIPTokenizerFast",
+    "T5Tokenizer",
+    "T5TokenizerFast",
+    "BertTokenizer",
+    "BertTokenizerFast",
+    "PreTrainedTokenizerFast",
+)
+
+
+def family_of(pipeline: object) -> TextFamily | None:
+    """The family of a pipeline's class name in model_index.json; None for all other pipelines."""
+    return PIPELINES.get(pipeline) if isinstance(pipeline, str) else None
+
+
+def tokenizer_of(encoder: str) -> str:
+    return encoder.replace("text_encoder", "tokenizer")

@@ -1,0 +1,76 @@
+"""Checks what a text-to-image pipeline folder says about itself (no torch)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from efface.diffusion.text.families import (
+    ENCODER_CLASSES,
+    TOKENIZER_CLASSES,
+    TextFamily,
+    tokenizer_of,
+)
+from efface.errors import ModelError
+
+FLOW_SCHEDULERS = ("FlowMatchEulerDiscreteScheduler",)
+# Parts with weights that efface has no use for, and hands on as they are.
+PASSENGERS = ("safety_checker", "image_encoder")
+
+
+def check_components(index: dict[str, Any], folder: Path, family: TextFamily) -> None:
+    """Raise ModelError unless all parts are there and of classes that efface knows."""
+    _check_class(index, folder, family.component, (family.network,))
+    _check_class(index, folder, "vae", ("AutoencoderKL",))
+    for encoder in encoders_in(index, family):
+        _check_class(index, folder, encoder, ENCODER_CLASSES)
+        _check_class(index, folder, tokenizer_of(encoder), TOKENIZER_CLASSES)
+    for name in parts_in(index):
+        if not (folder / name).is_dir():
+            raise ModelError(
+                f"{folder}/model_index.json names a {name} that is not there: copy or download "
+                "the model again."
+            )
+
+
+def check_network(config: dict[str, Any], folder: Path, family: TextFamily) -> None:
+    """Raise ModelError for networks that ask for more than a prompt."""
+    if config.get("time_cond_proj_dim") is not None:
+        raise ModelError(
+            f"{folder / family.component} takes its guidance as an input (a consistency model): "
+            "give the model that it was distilled from."
+        )
+    if config.get("class_embed_type") is not None:
+        raise ModelError(
+            f"{folder / family.component} takes classes beside prompts: give a text-to-image model."
+        )
+
+
+def encoders_in(index: dict[str, Any], family: TextFamily) -> tuple[str, ...]:
+    """Subfolders of the text encoders: all but the optional ones that the index leaves empty."""
+    there = parts_in(index)
+    return tuple(e for e in family.encoders if e in there or e not in family.optional)
+
+
+def weights_in(index: dict[str, Any], family: TextFamily) -> tuple[str, ...]:
+    """Subfolders with weights beside the network's own and the VAE."""
+    return (*encoders_in(index, family), *(p for p in PASSENGERS if p in parts_in(index)))
+
+
+def parts_in(index: dict[str, Any]) -> tuple[str, ...]:
+    """Names of all components that model_index.json does not leave empty."""
+    return tuple(
+        name
+        for name, entry in index.items()
+        if isinstance(entry, list) and len(entry) == 2 and entry[1] is not None
+    )
+
+
+def _check_class(index: dict[str, Any], folder: Path, name: str, allowed: tuple[str, ...]) -> None:
+    entry = index.get(name)
+    kind = entry[1] if isinstance(entry, list) and len(entry) == 2 else None
+    if kind not in allowed:
+        raise ModelError(
+            f"{folder}/model_index.json gives its {name} as {kind}: allowed are "
+            f"{', '.join(allowed)}."
+        )

@@ -1,0 +1,57 @@
+"""Writes a whole text-to-image pipeline: what was trained anew, the rest copied as it was."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import diffusers
+
+from efface.diffusion.model_folder import OTHER_VARIANTS, PICKLE_SUFFIXES
+from efface.diffusion.text.denoiser import TextDenoiser
+from efface.diffusion.text.folder import parts_in
+from efface.errors import ModelError
+
+# Neither code nor pickles, and no second copy of the weights in another format.
+LEFT_BEHIND = (*(f"*{s}" for s in PICKLE_SUFFIXES), *OTHER_VARIANTS, "*.py", "*.h5", "*.msgpack")
+
+OURS = ("default_steps", "input_scale", "sample_size")  # what efface adds to model_index.json
+
+
+def write_text(
+    denoiser: TextDenoiser, folder: Path, scheduler: Any, extra: Mapping[str, Any]
+) -> None:
+    """Write the pipeline's folder, with `scheduler` in place of its own.
+
+    VAE, text encoders, tokenizers and what efface has no use for (a safety checker) are copied
+    from the folder that the model came from. `extra` goes into model_index.json, where efface
+    reads it and stock diffusers ignores it with a warning. Raises ModelError and OSError.
+    """
+    family = denoiser.family
+    network: Any = denoiser.network
+    network.save_pretrained(folder / family.component, safe_serialization=True)
+    scheduler.save_pretrained(folder / "scheduler")
+    for name in parts_in(denoiser.index):
+        if name not in (family.component, "scheduler"):
+            _copy(denoiser.folder / name, folder / name)
+    own = {name: value for name, value in denoiser.index.items() if name not in OURS}
+    own |= {
+        "_diffusers_version": diffusers.__version__,
+        "scheduler": ["diffusers", type(scheduler).__name__],
+    }
+    if family.default_size is not None:
+        own["sample_size"] = denoiser.sample_shape[1]
+    text = json.dumps(own | dict(extra), indent=2) + "\n"
+    (folder / "model_index.json").write_text(text, encoding="utf-8")
+
+
+def _copy(source: Path, target: Path) -> None:
+    if not source.is_dir():
+        raise ModelError(
+            f"{source} is gone, so that the pipeline cannot be written whole: put back the model "
+            "that the run began with."
+        )
+    shutil.copytree(source, target, ignore=shutil.ignore_patterns(*LEFT_BEHIND))

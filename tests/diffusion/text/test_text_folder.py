@@ -1,0 +1,245 @@
+"""What a text-to-image folder says about itself, and what is refused with a sentence."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import huggingface_hub
+import pytest
+import torch
+from huggingface_hub.errors import GatedRepoError
+from safetensors.torch import load_file, save_file
+from torch.testing import assert_close
+
+from efface.diffusion.loading import load, load_text
+from efface.diffusion.model_folder import inspect_model
+from efface.diffusion.sampling import MultiStep, draw_images
+from efface.diffusion.text.denoiser import TextDenoiser
+from efface.errors import ModelError
+
+Folders = Callable[[str], Path]
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+
+
+@pytest.fixture
+def folder(pipelines: Folders, tmp_path: Path) -> Path:
+    """A Stable Diffusion pipeline to break."""
+    return shutil.copytree(pipelines("sd"), tmp_path / "model")
+
+
+def edit(path: Path, **changes: Any) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_every_family_is_known_by_its_pipeline(pipelines: Folders, kind: str) -> None:
+    info = inspect_model(pipelines(kind))
+    assert info.family is not None
+    assert kind.startswith(info.family.name)
+    assert info.encoders == info.family.encoders
+    assert (info.component, info.network_class) == (info.family.component, info.family.network)
+    assert (info.num_classes, info.vae) == (None, True)
+
+
+def test_sd3_may_lack_its_third_encoder(pipelines: Folders) -> None:
+    info = inspect_model(pipelines("sd3_without_t5"))
+    assert info.encoders == ("text_encoder", "text_encoder_2")
+
+
+def test_the_size_of_flux_is_what_one_says_or_that_of_the_stock_pipeline(
+    pipelines: Folders,
+) -> None:
+    assert load_text(pipelines("flux")).sample_shape == (4, 128, 128)
+    assert load_text(pipelines("flux"), size=12).sample_shape == (4, 12, 12)
+    with pytest.raises(ModelError, match="latents of size 7 do not fit: give an even number"):
+        load_text(pipelines("flux"), size=7)
+    with pytest.raises(ModelError, match="size 12 were asked for, and .*sd draws 8 x 8"):
+        load_text(pipelines("sd"), size=12)
+
+
+def test_latents_are_scaled_and_shifted_as_the_family_does(text_model, kind: str) -> None:
+    codec = text_model(kind).codec
+    x0 = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    shift = 0.1 if kind in ("sd3", "flux") else 0.0
+    assert_close(codec.decode(x0), codec.vae.decode(x0 / 0.5 + shift).sample)
+    pixels = torch.rand(1, 3, 16, 16) * 2 - 1
+    mean = codec.vae.encode(pixels).latent_dist.sample(torch.Generator().manual_seed(1))
+    encoded = codec.encode(pixels, torch.Generator().manual_seed(1))
+    assert_close(encoded, (mean - shift) * 0.5)
+
+
+@pytest.mark.parametrize(
+    "scheduler",
+    [
+        pytest.param(diffusers.DDIMScheduler(), id="clips and has no offset"),
+        pytest.param(diffusers.DPMSolverMultistepScheduler(), id="says nothing of clipping"),
+    ],
+)
+def test_samples_are_stock_whatever_the_scheduler_says_of_clipping_and_offsets(
+    folder: Path, scheduler: Any
+) -> None:
+    scheduler.save_pretrained(folder / "scheduler")
+    edit(folder / "model_index.json", scheduler=["diffusers", type(scheduler).__name__])
+    denoiser = load_text(folder)
+    pipe = diffusers.StableDiffusionPipeline.from_pretrained(folder)
+    pipe.scheduler = diffusers.DDIMScheduler.from_config(pipe.scheduler.config, clip_sample=False)
+    pipe.set_progress_bar_config(disable=True)
+    noise = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    stock = pipe(
+        "a cat", latents=noise, num_inference_steps=3, guidance_scale=1.0, output_type="pt"
+    ).images
+    images = draw_images(denoiser, MultiStep(3), denoiser.encode(["a cat"]), [0])
+    assert_close(images, stock, rtol=0, atol=1e-4)
+
+
+def test_weights_under_the_names_of_older_releases_load_the_same(
+    pipelines: Folders, folder: Path
+) -> None:
+    """Stable Diffusion 1.x on the hub still has them."""
+    vae, encoder = folder / "vae" / WEIGHTS, folder / "text_encoder" / "model.safetensors"
+    older = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
+    weights = load_file(vae)
+    for new, old in older.items():
+        weights = {n.replace(f".{new}.", f".{old}."): w for n, w in weights.items()}
+    assert weights.keys() != load_file(vae).keys()
+    save_file(weights, vae, metadata={"format": "pt"})
+    prefixed = {f"text_model.{n}": w for n, w in load_file(encoder).items()}
+    prefixed["text_model.embeddings.position_ids"] = torch.arange(16)[None]
+    save_file(prefixed, encoder, metadata={"format": "pt"})
+    now, then = load_text(pipelines("sd")), load_text(folder)
+    x0 = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    assert_close(then.codec.decode(x0), now.codec.decode(x0), rtol=0, atol=0)
+    states = [d.encode(["a cat"]).tensors["encoder_hidden_states"] for d in (now, then)]
+    assert_close(states[1], states[0], rtol=0, atol=0)
+
+
+def only_half_precision(folder: Path) -> None:
+    for path in (folder / "unet" / WEIGHTS, folder / "text_encoder" / "model.safetensors"):
+        path.rename(path.with_suffix(".fp16.safetensors"))
+
+
+def pickled_encoder(folder: Path) -> None:
+    path = folder / "text_encoder" / "model.safetensors"
+    path.rename(path.with_name("pytorch_model.bin"))
+
+
+def truncated_encoder(folder: Path) -> None:
+    path = folder / "text_encoder" / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-10])
+
+
+def no_tokenizer(folder: Path) -> None:
+    shutil.rmtree(folder / "tokenizer")
+
+
+def empty_tokenizer(folder: Path) -> None:
+    for path in (folder / "tokenizer").iterdir():
+        path.unlink()
+
+
+def unknown_encoder(folder: Path) -> None:
+    edit(folder / "model_index.json", text_encoder=["transformers", "LlamaModel"])
+
+
+def foreign_code(folder: Path) -> None:
+    edit(folder / "model_index.json", text_encoder=["encoder", "MyEncoder"])
+
+
+def no_encoder(folder: Path) -> None:
+    edit(folder / "model_index.json", text_encoder=[None, None])
+
+
+def flow_scheduler(folder: Path) -> None:
+    edit(folder / "model_index.json", scheduler=["diffusers", "FlowMatchEulerDiscreteScheduler"])
+
+
+def picture_taking(folder: Path) -> None:
+    edit(folder / "model_index.json", _class_name="StableDiffusionInpaintPipeline")
+
+
+def consistency_model(folder: Path) -> None:
+    edit(folder / "unet" / "config.json", time_cond_proj_dim=16)
+
+
+def channel_means(folder: Path) -> None:
+    edit(folder / "vae" / "config.json", latents_mean=[0.0] * 4, latents_std=[1.0] * 4)
+
+
+def endless_tokenizer(folder: Path) -> None:
+    edit(folder / "tokenizer" / "tokenizer_config.json", model_max_length=10**30)
+
+
+def odd_channels(folder: Path) -> None:
+    torch.manual_seed(0)
+    config = diffusers.UNet2DConditionModel.load_config(folder / "unet")
+    network = diffusers.UNet2DConditionModel.from_config({**config, "in_channels": 9})
+    network.save_pretrained(folder / "unet")
+
+
+@pytest.mark.parametrize(
+    ("breakage", "sentence"),
+    [
+        (only_half_precision, "unet holds .*fp16.safetensors and no plain weights: efface trains"),
+        (pickled_encoder, "text_encoder holds pytorch_model.bin, a pickle"),
+        (truncated_encoder, "text_encoder/model.safetensors is truncated"),
+        (no_tokenizer, "names a tokenizer that is not there"),
+        (empty_tokenizer, "tokenizer holds no vocabulary"),
+        (unknown_encoder, "gives its text_encoder as LlamaModel: allowed are CLIPTextModel"),
+        (foreign_code, "gives its text_encoder as MyEncoder: allowed are CLIPTextModel"),
+        (no_encoder, "gives its text_encoder as None: allowed are CLIPTextModel"),
+        (flow_scheduler, "FlowMatchEulerDiscreteScheduler is not known .*DDIMScheduler"),
+        (picture_taking, "holds a UNet2DConditionModel: .*pipelines StableDiffusionPipeline,"),
+        (consistency_model, "unet takes its guidance as an input"),
+        (channel_means, "latents_mean"),
+        (endless_tokenizer, "tokenizer allows 10+ tokens, and its text encoder reads 16"),
+        (odd_channels, "takes 9 channels where its VAE has 4: give a text-to-image model"),
+    ],
+)
+def test_a_broken_pipeline_is_refused_with_one_sentence(
+    folder: Path, breakage: Callable[[Path], None], sentence: str
+) -> None:
+    breakage(folder)
+    with pytest.raises(ModelError, match=sentence) as caught:
+        load(folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_diffusion_schedules_are_refused_for_flow_families(
+    pipelines: Folders, tmp_path: Path
+) -> None:
+    shutil.copytree(pipelines("sd3"), tmp_path / "model")
+    edit(tmp_path / "model" / "model_index.json", scheduler=["diffusers", "DDIMScheduler"])
+    with pytest.raises(ModelError, match="DDIMScheduler is not known .*FlowMatchEuler"):
+        inspect_model(tmp_path / "model")
+
+
+@pytest.mark.parametrize("name", ["pytorch_lora_weights.safetensors", "adapter_config.json"])
+def test_a_lora_is_no_base_model(tmp_path: Path, name: str) -> None:
+    save_file({"a": torch.zeros(1)}, tmp_path / "pytorch_lora_weights.safetensors")
+    (tmp_path / name).touch()
+    with pytest.raises(ModelError, match="holds a LoRA .*give the base model"):
+        inspect_model(tmp_path)
+
+
+def test_a_gated_model_is_named_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise GatedRepoError.__new__(GatedRepoError)  # its constructor wants the hub's answer
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", refuse)
+    with pytest.raises(ModelError, match="some-one/model is gated: accept its terms"):
+        inspect_model("some-one/model")
+
+
+def test_an_absent_hub_model_is_named_offline() -> None:
+    with pytest.raises(ModelError, match="no-one/no-flux is no local folder and could not be had"):
+        load("no-one/no-flux")
+
+
+def test_load_text_takes_text_models_alone(tiny_model: Path, pipelines: Folders) -> None:
+    assert isinstance(load(pipelines("sd")), TextDenoiser)
+    with pytest.raises(ModelError, match="tiny is no text-to-image model: give one of the pipelin"):
+        load_text(tiny_model)
