@@ -21,6 +21,7 @@ LAYERS = {
     "progress": set(),
     "metrics": {"data", "diffusion", "errors", "progress", "records"},
     "training": {"methods", "data", "diffusion", "errors", "progress"},
+    "attacks": {"data", "diffusion", "errors", "methods", "metrics", "records", "training"},
     "records": {"errors"},
     "requests": {"diffusion", "errors"},
     "reporting": {"records", "requests", "errors"},

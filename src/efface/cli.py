@@ -30,6 +30,10 @@ Set = Annotated[
     list[str] | None,
     typer.Option("--set", help="A setting, as train.steps=500 or method.alpha=1.0. Repeatable."),
 ]
+AttackSet = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="A setting, as relearn.images=[1,8]. Repeatable."),
+]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in OUT.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run in OUT.")]
 NullLabel = Annotated[
@@ -258,6 +262,35 @@ def evaluate(
 
     evaluate_run(run, judge=judge, retrained=retrained, changes=changes or [])
     _tell(run)
+
+
+@app.command()
+def attack(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    chosen: Annotated[
+        list[str] | None,
+        typer.Option("--attack", help="One attack by name. Repeatable; default: all that apply."),
+    ] = None,
+    judge: JudgeFolder = None,
+    retrained: Retrained = None,
+    changes: AttackSet = None,
+) -> None:
+    """Try to bring back what a run forgot; writes attacks.json and the report anew."""
+    from rich.table import Table
+
+    from efface.attacking import attack as attack_run
+    from efface.attacking import summarise
+
+    found = attack_run(run, chosen or [], judge=judge, retrained=retrained, changes=changes or [])
+    table = Table("attack", "50 % back", "90 % back", "at full budget", "self-tests", box=None)
+    for row in summarise(found):
+        table.add_row(*map(Text, row))
+    Console().print(table)
+    if (run / "evaluation.json").exists():
+        from efface.reporting import write_report
+
+        write_report([run], run / "report.html")
+        _tell(run)
 
 
 @app.command()

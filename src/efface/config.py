@@ -155,14 +155,14 @@ def read_settings(
     kind = resolve(name)
     train = dict(kind.train_defaults) | given.get("train", {})
     return Settings(
-        method=_build(kind, given.get("method", {}), "method"),
+        method=build(kind, given.get("method", {}), "method"),
         method_name=name,
-        train=_build(TrainConfig, train, "train"),
-        evaluate=_build(EvaluateConfig, given.get("evaluate", {}), "evaluate"),
-        data=_build(DataConfig, given.get("data", {}), "data"),
-        images=_build(ImagesConfig, given.get("images", {}), "images"),
-        network=_build(NetworkConfig, given.get("network", {}), "network"),
-        judge=_build(JudgeConfig, given.get("judge", {}), "judge"),
+        train=build(TrainConfig, train, "train"),
+        evaluate=build(EvaluateConfig, given.get("evaluate", {}), "evaluate"),
+        data=build(DataConfig, given.get("data", {}), "data"),
+        images=build(ImagesConfig, given.get("images", {}), "images"),
+        network=build(NetworkConfig, given.get("network", {}), "network"),
+        judge=build(JudgeConfig, given.get("judge", {}), "judge"),
     )
 
 
@@ -203,7 +203,7 @@ def _check_section(section: str, where: str) -> None:
         )
 
 
-def _build(kind: Any, values: Mapping[str, Any], section: str) -> Any:
+def build(kind: Any, values: Mapping[str, Any], section: str) -> Any:
     known = [f.name for f in dataclasses.fields(kind)]
     for key in values:
         if key not in known:

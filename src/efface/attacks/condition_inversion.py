@@ -1,0 +1,102 @@
+"""Condition inversion: is there a vector that recalls it from the frozen network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from efface.attacks.base import Attack, Case, Findings, Subject, point
+from efface.attacks.goals import ClassGoal, Examples
+from efface.attacks.labels import LearnedRows, with_learned_rows
+from efface.attacks.weak import noise_loss, renamed
+from efface.data.randomness import derive_seed
+from efface.diffusion.denoiser import ClassDenoiser
+from efface.diffusion.sampling import OneStep
+from efface.records import Point
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConditionInversion(Attack):
+    """Learn the embedding of the forgotten label anew by the denoising loss (textual inversion).
+
+    The network is frozen and the vector starts at the mean of the labels that stay (Gal et al.,
+    2022; as an attack, Pham et al., arXiv 2308.01508). A one-step generator knows one timestep,
+    that at which it starts: its loss is taken there alone.
+    """
+
+    images: int = 16  # examples, drawn by the untouched model
+    steps: tuple[int, ...] = (10, 25, 50, 100)  # at which it is measured, and at 0
+    batch_size: int = 32
+    learning_rate: float = 0.1  # as a share of an embedding's typical entry
+
+    summary: ClassVar[str] = "learn a condition that recalls it, the network frozen"
+    kinds: ClassVar[frozenset[str]] = frozenset({"class"})
+
+    def measure(self, case: Case) -> Findings:
+        goal, untouched = case.goal, case.untouched.denoiser
+        assert isinstance(goal, ClassGoal) and isinstance(untouched, ClassDenoiser)  # `kinds`
+        examples = goal.forgotten(untouched, self.images, case.seed)
+        weak = renamed(untouched, goal.sought, goal.others)
+        lines: dict[str, list[Point]] = {}
+        for name, subject in case.subjects(weak).items():
+            lines[name] = self._line(case, goal, subject, examples)
+        return Findings(
+            x_label="steps of optimising the condition",
+            lines=lines,
+            level=self.level_of(case),
+            floor=self.floor_of(case),
+            protocol=f"{len(examples)} images, {self.batch_size} rows a step, Adam at "
+            f"{self.learning_rate:g} of an entry; {self.sampled(case)}",
+            images=dict.fromkeys(lines, len(examples)),
+            weak=weak,
+        )
+
+    def _line(
+        self, case: Case, goal: ClassGoal, subject: Subject, examples: Examples
+    ) -> list[Point]:
+        assert isinstance(subject.denoiser, ClassDenoiser)
+        denoiser, learned = with_learned_rows(subject.denoiser, goal.sought, goal.others)
+        sampler = self.own_sampler(case, subject)
+        points: list[Point] = []
+
+        def look(step: int) -> None:
+            points.append(point(step, self.plain(case, denoiser, sampler)))
+
+        fixed = sampler.t_init if isinstance(sampler, OneStep) else None
+        look(0)
+        self._invert(denoiser, learned, examples, fixed, look)
+        return points
+
+    def _invert(
+        self,
+        denoiser: ClassDenoiser,
+        learned: list[LearnedRows],
+        examples: Examples,
+        fixed: int | None,
+        look: Callable[[int], None],
+    ) -> None:
+        """Optimise the learned rows; at timestep `fixed` alone, or at all.
+
+        The Trainer updates whole networks, and here a few vectors are all that may move.
+        """
+        groups = [{"params": [t.rows], "lr": self.learning_rate * t.scale} for t in learned]
+        optimizer = torch.optim.Adam(groups)
+        generator = torch.Generator().manual_seed(derive_seed(self.seed, "inversion"))
+        device, shape = denoiser.device, (self.batch_size, *denoiser.sample_shape)
+        x0, condition = examples.x0.to(device), denoiser.encode(examples.labels or [])
+        for step in range(1, self.steps[-1] + 1):
+            rows = torch.randint(len(x0), (self.batch_size,), generator=generator).to(device)
+            t = torch.randint(
+                denoiser.schedule.num_timesteps, (self.batch_size,), generator=generator
+            )
+            if fixed is not None:
+                t = torch.full_like(t, fixed)
+            eps = torch.randn(shape, generator=generator).to(device)
+            optimizer.zero_grad(set_to_none=True)
+            noise_loss(denoiser, x0[rows], t.to(device), eps, condition[rows]).backward()
+            optimizer.step()
+            if step in self.steps:
+                look(step)

@@ -1,0 +1,122 @@
+"""Denoising from a noised forgotten image: how much of it must be given until the rest follows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from efface.attacks.base import NOTHING, Attack, Case, Findings, estimate, point
+from efface.attacks.goals import ClassGoal, Examples, Goal, PictureGoal
+from efface.data.randomness import derive_seed
+from efface.diffusion.denoiser import ClassDenoiser, Denoiser, UnconditionalDenoiser
+from efface.errors import ConfigError
+from efface.metrics.copy_similarity import denoise_back
+from efface.metrics.intervals import Estimate, proportion
+from efface.records import Point
+
+
+class Asked(nn.Module):
+    """A class-conditional network that is always asked for one label."""
+
+    def __init__(self, network: nn.Module, label: int) -> None:
+        super().__init__()
+        self.network = network
+        self.label = label
+
+    def forward(self, x_t: Tensor, t: Tensor, return_dict: bool) -> Any:
+        labels = torch.full((len(x_t),), self.label, device=x_t.device)
+        return self.network(x_t, t, class_labels=labels, return_dict=return_dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DenoiseFromNoisy(Attack):
+    """Noise forgotten images to several levels and denoise them (TINA, arXiv 2603.17828).
+
+    The budget is what the attacker gives: the share of the schedule that is skipped, 0 for pure
+    noise and 1 for the image itself. With enough given every model gives it back, whatever it
+    knows. From where, says a line of the retrained model; or else, as "control", of the untouched
+    one with pictures it never saw, or asked for labels that stay.
+    """
+
+    given: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
+    images: int = 32  # at most; a class's are drawn by the untouched model
+
+    summary: ClassVar[str] = "start from a noised forgotten image and denoise"
+    kinds: ClassVar[frozenset[str]] = frozenset({"class", "images"})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.given[-1] >= 1:
+            raise ConfigError(
+                f"denoise_from_noisy.given is {list(self.given)}: these are shares of the "
+                "schedule, give numbers between 0 and 1."
+            )
+
+    def measure(self, case: Case) -> Findings:
+        examples = case.goal.forgotten(case.untouched.denoiser, self.images, case.seed)
+        lines = {
+            name: self._line(case.goal, subject.denoiser, examples)
+            for name, subject in case.subjects().items()
+        }
+        control = case.goal.control()
+        if case.retrained is None and control is not None:
+            lines[control.control_line] = self._line(control, case.untouched.denoiser, examples)
+        never_knew = lines.get("retrained", lines.get(case.goal.control_line))
+        return Findings(
+            x_label="share of the schedule that is skipped",
+            lines=lines,
+            level=estimate(max(lines["baseline"], key=lambda p: p.value)),
+            floor=NOTHING if never_knew is None else estimate(never_knew[0]),
+            protocol=f"up to {self.images} images, about {self.samples} tries a point, up to "
+            f"{self.sampling_steps} ancestral steps for all models",
+        )
+
+    def y_label(self, case: Case) -> str:
+        del case
+        return "share of tries that end in the forgotten thing"
+
+    def _line(self, goal: Goal, denoiser: Denoiser, examples: Examples) -> list[Point]:
+        points = []
+        for share in self.given:
+            t = int((1 - share) * denoiser.schedule.num_timesteps)
+            if isinstance(goal, PictureGoal):
+                found = goal.put_back(
+                    denoiser, t, self.sampling_steps, self.samples, self.first_seed
+                )
+            else:
+                assert isinstance(goal, ClassGoal) and isinstance(denoiser, ClassDenoiser)
+                found = self._class_tries(goal, denoiser, examples, t)
+            points.append(point(share, found))
+        return points
+
+    def _class_tries(
+        self, goal: ClassGoal, denoiser: ClassDenoiser, examples: Examples, t: int
+    ) -> Estimate:
+        """Examples noised to t and denoised under the goal's labels, in turn."""
+        asked = np.array(goal.labels(len(examples)))
+        draws = max(1, self.samples // len(examples))
+        shown = []
+        for label in sorted(set(asked.tolist())):
+            x0 = examples.x0[torch.from_numpy(asked == label)]
+            seed = derive_seed(self.first_seed, label)
+            back = denoise_back(asking(denoiser, label), x0, t, draws, seed, self.sampling_steps)
+            decoded = denoiser.codec.decode(back.flatten(0, 1).to(denoiser.device))
+            shown.append(goal.shown(decoded.clamp(-1, 1).add(1).div(2).cpu()))
+        found = np.concatenate(shown)
+        return proportion(int(found.sum()), len(found))
+
+
+def asking(denoiser: ClassDenoiser, label: int) -> UnconditionalDenoiser:
+    """The model with its question fixed, for what asks none."""
+    return UnconditionalDenoiser(
+        network=Asked(denoiser.network, label),
+        schedule=denoiser.schedule,
+        kind=denoiser.kind,
+        sample_shape=denoiser.sample_shape,
+        scheduler=denoiser.scheduler,
+        codec=denoiser.codec,
+    )

@@ -1,0 +1,96 @@
+"""Knowingly weak erasures: an attack that does not undo them cannot be trusted with others."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from efface.attacks.goals import Goal, in_turn
+from efface.attacks.labels import with_swapped_labels
+from efface.data.randomness import derive_seed
+from efface.diffusion.denoiser import ClassDenoiser, Condition, Denoiser
+from efface.diffusion.sampling import MultiStep
+
+ROWS = 64
+SAMPLES = 100
+STEPS = 20
+NEGGRAD_RATE = 5e-5  # that of NegGrad's own settings
+RATES = tuple(2e-5 * 2**i for i in range(10))  # how far every weight moves, to 1e-2
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class WeakErasure:
+    denoiser: Denoiser
+    text: str  # how it was made
+
+
+def noise_loss(
+    denoiser: Denoiser, x0: Tensor, t: Tensor, eps: Tensor, condition: Condition | None
+) -> Tensor:
+    """Squared error of the predicted noise, mean over pixels and rows (Ho et al., 2020, eq. 14)."""
+    return (
+        (denoiser(denoiser.schedule.add_noise(x0, eps, t), t, condition).eps - eps).square().mean()
+    )
+
+
+def one_ascent_step(
+    untouched: Denoiser, goal: Goal, seed: int, rates: Sequence[float] | None = None
+) -> WeakErasure:
+    """NegGrad at one step: the first step that Adam takes up the denoising loss of the forgotten.
+
+    Its length is the first of `rates` (by default `RATES`) at which the model, simply asked, shows
+    at most half of what the untouched one does, or the last. What is known is only hidden by that,
+    and an attack must find it.
+    """
+    rates = rates or RATES
+    sampler = MultiStep(STEPS, guidance=goal.guidance)
+    half = goal.measure(untouched, sampler, SAMPLES, seed).value / 2
+    examples = goal.forgotten(untouched, ROWS, seed)
+    rows = torch.tensor(in_turn(range(len(examples)), ROWS))
+    generator = torch.Generator().manual_seed(derive_seed(seed, "weak"))
+    t = torch.randint(untouched.schedule.num_timesteps, (ROWS,), generator=generator)
+    eps = torch.randn((ROWS, *untouched.sample_shape), generator=generator)
+    ascended = untouched.clone()
+    network: Any = ascended.network
+    network.eval().requires_grad_(True)
+    condition = examples.condition(untouched)
+    asked = None if condition is None else condition[rows.to(untouched.device)]
+    x0 = examples.x0.to(untouched.device)[rows.to(untouched.device)]
+    loss = noise_loss(ascended, x0, t.to(x0.device), eps.to(x0.device), asked)
+    loss.backward()
+    directions = {n: p.grad.sign() for n, p in network.named_parameters() if p.grad is not None}
+    network.requires_grad_(False).zero_grad()
+    start, shown, rate = copy.deepcopy(network.state_dict()), None, rates[0]
+    for rate in rates:
+        network.load_state_dict(start)
+        for name, parameter in network.named_parameters():
+            if name in directions:
+                parameter.add_(directions[name], alpha=rate)
+        shown = goal.measure(ascended, sampler, SAMPLES, seed)
+        if shown.value <= half:
+            break
+    assert shown is not None
+    text = (
+        "the untouched model after one step of NegGrad that moves every weight by "
+        f"{rate:.2g}: simply asked it shows {shown.value:.0%} where the untouched model shows "
+        f"{2 * half:.0%}"
+    )
+    return WeakErasure(denoiser=ascended, text=text)
+
+
+def renamed(
+    untouched: ClassDenoiser, forgotten: Sequence[int], others: Sequence[int]
+) -> WeakErasure:
+    """The embeddings of every forgotten label and of one that stays exchanged, nothing else."""
+    denoiser = untouched
+    pairs = list(zip(forgotten, others, strict=False))
+    for one, other in pairs:
+        denoiser = with_swapped_labels(denoiser, one, other)
+    names = " and ".join(f"{one} with {other}" for one, other in pairs)
+    text = f"the untouched model with its labels exchanged ({names}) and all else as it was"
+    return WeakErasure(denoiser=denoiser, text=text)

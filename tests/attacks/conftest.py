@@ -1,0 +1,88 @@
+"""Cases for attacks: tiny models, and the digits model that ships."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from diffusers import DDIMScheduler, UNet2DModel
+from torch import Tensor, nn
+
+from efface.attacks import goals, weak
+from efface.attacks.base import Case, Subject
+from efface.attacks.goals import ClassGoal, Goal, PictureGoal
+from efface.data.images import load_images
+from efface.diffusion.denoiser import Denoiser
+from efface.diffusion.loading import build_denoiser, load
+from efface.diffusion.sampling import MultiStep
+from efface.metrics.judge import Judge, load_judge
+
+ZOO = Path(weak.__file__).parents[1] / "zoo"
+
+
+@pytest.fixture(scope="session")
+def case_of() -> Callable[..., Case]:
+    def make(result: Denoiser, untouched: Denoiser, goal: Goal) -> Case:
+        models = [Subject(denoiser=d, sampler=MultiStep(4)) for d in (result, untouched)]
+        return Case(result=models[0], untouched=models[1], goal=goal)
+
+    return make
+
+
+@pytest.fixture(autouse=True)
+def _short_protocols(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weak, "SAMPLES", 12)
+    monkeypatch.setattr(weak, "STEPS", 3)
+    monkeypatch.setattr(weak, "ROWS", 8)
+    monkeypatch.setattr(weak, "RATES", (2e-3, 8e-3))
+    monkeypatch.setattr(goals, "EXAMPLE_STEPS", 8)
+    monkeypatch.setattr(goals, "CALIBRATION_STEPS", 4)
+
+
+@pytest.fixture(scope="session")
+def judge() -> Judge:
+    return load_judge(ZOO / "digits" / "judge")
+
+
+@pytest.fixture(scope="session")
+def zero(judge: Judge) -> ClassGoal:
+    """The digit 0, forgotten; three others stay."""
+    return ClassGoal(judge=judge, sought=[0], asked=[0], others=[1, 2, 3])
+
+
+@pytest.fixture(scope="session")
+def digits() -> Denoiser:
+    return load("zoo:digits")
+
+
+@pytest.fixture(scope="session")
+def heart() -> PictureGoal:
+    """The drawn picture that zoo:digits-symbol knows, beside digits that it does not."""
+    pictures = load_images("zoo:symbol").images.float() / 127.5 - 1
+    others = load_images("digits", "test").images[:24].float() / 127.5 - 1
+    return PictureGoal(
+        pictures=pictures, unseen=others[:12], stays=others[12:], distance=1.5, timestep=600
+    )
+
+
+class PointMass(UNet2DModel):
+    """The exact denoiser of a model that knows one picture and nothing else."""
+
+    def __init__(self, picture: Tensor) -> None:
+        super().__init__(sample_size=8, in_channels=1, out_channels=1, block_out_channels=(8, 8),
+                         down_block_types=("DownBlock2D", "DownBlock2D"), layers_per_block=1,
+                         up_block_types=("UpBlock2D", "UpBlock2D"), norm_num_groups=4)  # fmt: skip
+        self.known = nn.Parameter(picture)
+
+    def forward(self, x_t: Tensor, t: Tensor, return_dict: bool = True) -> tuple[Tensor]:
+        del t, return_dict
+        return (self.known.expand_as(x_t),)
+
+
+@pytest.fixture(scope="session")
+def point_mass(heart: PictureGoal) -> Denoiser:
+    scheduler = DDIMScheduler(
+        beta_schedule="squaredcos_cap_v2", prediction_type="sample", timestep_spacing="trailing"
+    )
+    return build_denoiser(PointMass(heart.pictures).eval(), scheduler, None)
