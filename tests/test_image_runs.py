@@ -208,6 +208,7 @@ def test_killed_and_resumed_is_bit_identical(model: Path, pictures: Path, tmp_pa
     assert all(tensor.equal(b[key]) for key, tensor in a.items())
 
 
+@pytest.mark.slow  # tests/training/test_processes.py has two processes in the fast suite
 def test_two_processes_equal_one(model: Path, pictures: Path, tmp_path: Path) -> None:
     more = ("--retain", "digits", "--no-evaluate", "--set", "method.ratio=0.3")
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]

@@ -112,18 +112,12 @@ print([m for m in ("torch", "diffusers", "numpy") if m in sys.modules])
 
 def test_every_module_can_be_imported_first():
     code = f"""
-import importlib, random, sys
+import importlib, sys
 modules = {MODULES!r}
 for module in modules:  # each on its own
     for name in [m for m in sys.modules if m.split(".")[0] == "efface"]:
         del sys.modules[name]
     importlib.import_module(module)
-for seed in range(2):
-    random.Random(seed).shuffle(modules)
-    for name in [m for m in sys.modules if m.split(".")[0] == "efface"]:
-        del sys.modules[name]
-    for module in modules:
-        importlib.import_module(module)
 print(len(modules))
 """
     assert python(code).strip() == str(len(MODULES))

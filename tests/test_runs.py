@@ -78,6 +78,19 @@ def test_evaluating_again_from_nothing_gives_the_same_numbers(
     assert efface.evaluate(run).results == before.results
 
 
+def test_resuming_a_finished_run_changes_nothing(run: Path, tiny_model: Path) -> None:
+    before = {p: p.read_bytes() for p in run.rglob("*") if p.is_file()}
+    request = efface.ForgetClass(labels=(0, 3), replacement=(1, 2))
+    efface.forget(tiny_model, request, run, changes=SMALL, resume=True)
+    assert {p: p.read_bytes() for p in run.rglob("*") if p.is_file()} == before
+
+
+def test_resuming_another_run_is_refused(run: Path, tiny_model: Path) -> None:
+    request = efface.ForgetClass(labels=(0, 3), replacement=(1, 2))
+    with pytest.raises(RequestError, match="another settings"):
+        efface.forget(tiny_model, request, run, changes=[*SMALL, "train.seed=5"], resume=True)
+
+
 def test_evaluating_otherwise_samples_otherwise(run: Path) -> None:
     before = read_evaluation(run)
     changed = efface.evaluate(run, changes=["evaluate.baseline_steps=5"])

@@ -331,7 +331,7 @@ def test_no_data_set_is_read(tiny_unet: Make, monkeypatch: pytest.MonkeyPatch, t
     def refuse(*args: object, **kwargs: object) -> None:
         raise AssertionError("data were asked for")
 
-    for name in ("load_images", "_digits", "_image_folder", "_parquet", "_decode"):
+    for name in ("load_images", "_digits", "_image_folder", "_table", "_decode"):
         monkeypatch.setattr(images, name, refuse)
     real_import = builtins.__import__
 

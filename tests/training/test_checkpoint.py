@@ -107,6 +107,7 @@ def uninterrupted(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) ->
     return out
 
 
+@pytest.mark.slow  # tests/test_image_runs.py kills a run in the fast suite
 def test_run_killed_at_random_moments_resumes_to_bit_identical_weights(
     tiny_model: Path, uninterrupted: Path, tmp_path: Path
 ) -> None:
@@ -140,17 +141,3 @@ def test_run_killed_at_random_moments_resumes_to_bit_identical_weights(
         assert own[key].equal(tensor), key
     steps = [line.split(",")[0] for line in (out / "metrics.jsonl").read_text().splitlines()]
     assert steps == [f'{{"step": {i}' for i in range(1, 13)]
-
-
-def test_resuming_a_finished_run_changes_nothing(tiny_model: Path, uninterrupted: Path) -> None:
-    before = (uninterrupted / "record.json").read_bytes()
-    result = run(command(tiny_model, uninterrupted, "--resume"))
-    assert result.returncode == 0, result.stderr
-    assert (uninterrupted / "record.json").read_bytes() == before
-
-
-def test_resuming_another_run_is_refused(tiny_model: Path, uninterrupted: Path) -> None:
-    result = run(command(tiny_model, uninterrupted, "--resume", "--set", "train.seed=5"))
-    assert result.returncode == 1
-    assert "another settings" in result.stderr
-    assert "Traceback" not in result.stderr

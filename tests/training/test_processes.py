@@ -41,7 +41,7 @@ def forget(launcher: list[str], model: Path, out: Path, *more: str) -> list[dict
     return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
 
 
-@pytest.mark.parametrize("shared", ["true", "false"])
+@pytest.mark.parametrize("shared", [pytest.param("true", marks=pytest.mark.slow), "false"])
 def test_two_processes_equal_one(shared: str, tiny_model: Path, tmp_path: Path) -> None:
     more = ("--set", f"method.share_student_pass={shared}")
     one = forget([sys.executable], tiny_model, tmp_path / "one", *more)

@@ -53,7 +53,7 @@ def copy_rate(samples: Tensor, pictures: Tensor, distance: float) -> tuple[Estim
 
 def count_copies(between: np.ndarray, distance: float) -> tuple[Estimate, np.ndarray]:
     """`copy_rate` of distances (N, K) between samples and pictures."""
-    copies = between.min(1) < distance
+    copies = between.min(1).astype(np.float64) < distance
     counts = np.bincount(between.argmin(1)[copies], minlength=between.shape[1])
     return proportion(int(copies.sum()), len(copies)), counts
 
