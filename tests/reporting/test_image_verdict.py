@@ -250,3 +250,11 @@ def test_every_metric_is_explained_without_speaking_of_classes():
 def test_a_verdict_is_json():
     content = judge().to_json()
     assert json.loads(json.dumps(content)) == content
+
+
+def test_a_picture_costs_what_it_cost_before_however_many_steps_were_measured():
+    record = make_image_record()
+    record.settings["evaluate"]["baseline_steps"] = 25
+    record = record.model_copy(update={"sampler": {"text": "50 DDIM steps", "passes": 50}})
+    cost = judge_run(record, make_image_evaluation()).told["Cost"]
+    assert "25 network passes, as before" in cost
