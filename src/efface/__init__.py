@@ -17,14 +17,16 @@ if TYPE_CHECKING:
     from efface.evaluating import evaluate
     from efface.recipes import train
     from efface.reporting import write_report as report
-    from efface.requests import Distil, ForgetClass, ForgetImages
+    from efface.requests import Distil, DistilText, ForgetClass, ForgetConcept, ForgetImages
     from efface.runs import forget
     from efface.triaging import triage
 
 __version__ = "0.1.0"
 __all__ = [
     "Distil",
+    "DistilText",
     "ForgetClass",
+    "ForgetConcept",
     "ForgetImages",
     "evaluate",
     "forget",
@@ -38,7 +40,9 @@ _HOMES = {
     "load": ("efface.diffusion.loading", "load"),
     "report": ("efface.reporting", "write_report"),
     "ForgetClass": ("efface.requests", "ForgetClass"),
+    "ForgetConcept": ("efface.requests", "ForgetConcept"),
     "ForgetImages": ("efface.requests", "ForgetImages"),
+    "DistilText": ("efface.requests", "DistilText"),
     "Distil": ("efface.requests", "Distil"),
     "evaluate": ("efface.evaluating", "evaluate"),
     "forget": ("efface.runs", "forget"),

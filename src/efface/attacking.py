@@ -169,7 +169,7 @@ def _request(record: RunRecord, run: Path) -> ForgetClass | ForgetImages:
     kind = record.request.get("kind")
     if kind not in KINDS:
         raise RequestError(
-            f"{run} forgot nothing (its request is {kind!r}), so nothing can come back: give a run "
+            f"{run} has a request of the kind {kind!r}, which no attack here is made for: give a run "
             "that forgot something."
         )
     if record.status == "running":

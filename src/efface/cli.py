@@ -45,6 +45,10 @@ JudgeFolder = Annotated[
 Retrained = Annotated[
     str | None, typer.Option(help="A model that never saw what was to go, to compare with.")
 ]
+RetainPrompts = Annotated[
+    str | None,
+    typer.Option(help="Prompts that stay: a file or datasets:OWNER/NAME; default: templates."),
+]
 NoEvaluate = Annotated[bool, typer.Option("--no-evaluate", help="Skip evaluation and report.")]
 
 
@@ -138,6 +142,63 @@ def forget_images(
     _tell(out)
 
 
+@forget_app.command("concept")
+def forget_concept(
+    model: Model,
+    out: Out,
+    concept: Annotated[str, typer.Option(help="What to forget, as prompts name it.")],
+    replace: Annotated[
+        str | None, typer.Option(help="The phrase that takes its place in a prompt.")
+    ] = None,
+    forget_prompts: Annotated[
+        str | None, typer.Option(help="Prompts that name the concept; default: templates.")
+    ] = None,
+    retain_prompts: RetainPrompts = None,
+    prompt_pairs: Annotated[
+        str | None, typer.Option(help="Instead of --replace: prompts and what is drawn for them.")
+    ] = None,
+    negative: Annotated[
+        str | None, typer.Option(help="Instead of --replace: keywords to guide away from.")
+    ] = None,
+    method: Annotated[str | None, typer.Option(help="See `efface methods`.")] = None,
+    recipe: Recipe = None,
+    changes: Set = None,
+    start: Annotated[
+        Path | None, typer.Option(help="Two-stage: a run of `efface distil` to begin from.")
+    ] = None,
+    retrained: Retrained = None,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+    no_evaluate: NoEvaluate = False,
+) -> None:
+    """Forget what prompts name, in a text-to-image model; ends with evaluation and report."""
+    from efface.requests import ForgetConcept
+    from efface.runs import forget
+
+    request = ForgetConcept(
+        concept=concept,
+        replacement=replace,
+        forget_prompts=forget_prompts,
+        retain_prompts=retain_prompts,
+        prompt_pairs=prompt_pairs,
+        negative=negative,
+    )
+    forget(
+        model,
+        request,
+        out,
+        method=method,
+        recipe=recipe,
+        changes=changes or [],
+        start=start,
+        retrained=retrained,
+        resume=resume,
+        overwrite=overwrite,
+        measure=not no_evaluate,
+    )
+    _tell(out)
+
+
 @app.command()
 def triage(
     model: Model,
@@ -172,6 +233,7 @@ def triage(
 def distil(
     model: Model,
     out: Out,
+    retain_prompts: RetainPrompts = None,
     recipe: Recipe = None,
     changes: Set = None,
     judge: JudgeFolder = None,
@@ -181,12 +243,14 @@ def distil(
     no_evaluate: NoEvaluate = False,
 ) -> None:
     """Make a one-step generator that forgets nothing, for later requests to --start from."""
-    from efface.requests import Distil
+    from efface.diffusion.model_folder import inspect_model
+    from efface.requests import Distil, DistilText
     from efface.runs import forget
 
+    text = retain_prompts is not None or inspect_model(model, null_label).family is not None
     forget(
         model,
-        Distil(),
+        DistilText(retain_prompts=retain_prompts) if text else Distil(),
         out,
         recipe=recipe,
         changes=changes or [],

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
+from efface.data.prompts import PEOPLE, SLOT, SUBJECTS, TEMPLATES
 from efface.errors import ConfigError
 from efface.methods import resolve
 from efface.methods.base import Method
@@ -90,6 +91,28 @@ class ImagesConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PromptsConfig:
+    """Prompts that are made rather than given, addressed as `prompts.NAME`."""
+
+    retain: int = 500  # retained prompts at most, taken from all over what is given
+    templates: tuple[str, ...] = TEMPLATES  # {} stands for the subject
+    subjects: tuple[str, ...] = SUBJECTS  # what retained prompts are about
+    people: tuple[str, ...] = PEOPLE  # what the keywords to guide away from are joined to
+
+    def __post_init__(self) -> None:
+        for name in ("templates", "subjects", "people"):
+            if not all(text.strip() for text in getattr(self, name)) or not getattr(self, name):
+                raise ConfigError(f"prompts.{name} is empty or holds an empty text: give some.")
+        for template in self.templates:
+            if template.count(SLOT) != 1:
+                raise ConfigError(
+                    f"the template {template!r} must hold {SLOT} once: it stands for the subject."
+                )
+        if self.retain < 1:
+            raise ConfigError(f"prompts.retain is {self.retain}: give a number above 0.")
+
+
+@dataclass(frozen=True, kw_only=True)
 class NetworkConfig:
     """A diffusers network and its schedule, addressed as `network.NAME`."""
 
@@ -116,6 +139,7 @@ class Settings:
     evaluate: EvaluateConfig
     data: DataConfig
     images: ImagesConfig
+    prompts: PromptsConfig
     network: NetworkConfig
     judge: JudgeConfig
 
@@ -131,7 +155,7 @@ def _fields(method: Any) -> dict[str, Any]:
     return dataclasses.asdict(method)
 
 
-SECTIONS = ("method", "train", "evaluate", "data", "images", "network", "judge")
+SECTIONS = ("method", "train", "evaluate", "data", "images", "prompts", "network", "judge")
 
 
 def read_settings(
@@ -161,6 +185,7 @@ def read_settings(
         evaluate=build(EvaluateConfig, given.get("evaluate", {}), "evaluate"),
         data=build(DataConfig, given.get("data", {}), "data"),
         images=build(ImagesConfig, given.get("images", {}), "images"),
+        prompts=build(PromptsConfig, given.get("prompts", {}), "prompts"),
         network=build(NetworkConfig, given.get("network", {}), "network"),
         judge=build(JudgeConfig, given.get("judge", {}), "judge"),
     )

@@ -8,18 +8,23 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator, PartialState
 from accelerate.utils import gather_object
 
+from efface.concept_runs import recorded_prompts
 from efface.config import EvaluateConfig, Settings, read_settings
 from efface.diffusion.denoiser import as_class_denoiser
 from efface.diffusion.loading import default_sampler, load
 from efface.diffusion.model_folder import ModelInfo, fetch_weights, inspect_model, pixel_shape
 from efface.diffusion.sampling import MultiStep, OneStep
+from efface.diffusion.text.denoiser import TextDenoiser
+from efface.diffusion.text.prompts import PromptEncoder
 from efface.errors import DataError, RequestError
 from efface.evaluation.classes import ClassProtocol, ClassSubjects, evaluate_labels
+from efface.evaluation.concepts import ConceptProtocol, evaluate_concepts, write_prompt_sheets
 from efface.evaluation.grids import write_grids
 from efface.evaluation.guards import measure_change, name_guards
 from efface.evaluation.images import ImageSubjects, evaluate_images, write_image_sheets
@@ -46,11 +51,13 @@ def evaluate(
     judge: str | Path | None = None,
     retrained: str | Path | None = None,
     changes: Sequence[str] = (),
+    encoded: PromptEncoder | None = None,
 ) -> Evaluation:
     """Measure a run beside the untouched model; writes evaluation.json, samples and report.html.
 
     Without a judge only what needs none is measured. A run that was measured by the same protocol
-    before is not measured again. All processes draw, the first one writes.
+    before is not measured again. `encoded` holds the prompts of a text-to-image run, where they
+    have been encoded already. All processes draw, the first one writes.
     """
     from efface.evidence.model_card import write_model_card
     from efface.reporting import write_report
@@ -58,7 +65,7 @@ def evaluate(
     run = Path(run)
     record = read_record(run)
     config = evaluated_settings(record, changes)
-    subjects = read_subjects(run, record, config.evaluate, retrained)
+    subjects = share_prompts(read_subjects(run, record, config.evaluate, retrained), encoded)
     info = subjects.info
     judge_folder = find_judge(info, judge)
     judged = None if judge_folder is None else load_judge(judge_folder)
@@ -75,7 +82,9 @@ def evaluate(
     )
     evaluation = _measured_before(run, key)
     if evaluation is None:
-        measure = _evaluate_images if record.request["kind"] == "images" else _evaluate_labels
+        measure = _evaluate_labels if info.family is None else _evaluate_prompts
+        if record.request["kind"] == "images":
+            measure = _evaluate_images
         evaluation = measure(run, record, config, subjects, views)
         evaluation = evaluation.model_copy(update={"key": key})
     if PartialState().is_main_process:
@@ -88,9 +97,9 @@ def evaluate(
 def evaluated_settings(record: RunRecord, changes: Sequence[str] = ()) -> Settings:
     """The run's own settings, with `changes` to evaluate.NAME on top."""
     kept = [
-        f"{section}.{k}={json.dumps(v)}"
-        for section in ("evaluate", "images")
-        for k, v in record.settings[section].items()
+        f"{section}.{k}={json.dumps(v, ensure_ascii=False)}"
+        for section in ("evaluate", "images", "prompts")
+        for k, v in record.settings.get(section, {}).items()  # older runs lack the last
         if v is not None  # which is the default of all that can be left out
     ]
     return read_settings(record.settings["method"]["name"], None, [*kept, *changes])
@@ -157,6 +166,26 @@ def read_subjects(
     )
 
 
+def share_prompts(subjects: Subjects, encoded: PromptEncoder | None) -> Subjects:
+    """Let all text models read one cache of prompts, so that none is encoded twice.
+
+    Their text encoders are the same: no run changes them.
+    """
+    untouched = subjects.untouched.denoiser
+    if not isinstance(untouched, TextDenoiser):
+        return subjects
+    prompts = encoded or untouched.prompts
+
+    def shared(subject: Subject) -> Subject:
+        assert isinstance(subject.denoiser, TextDenoiser)
+        denoiser = dataclasses.replace(subject.denoiser, prompts=prompts)
+        return dataclasses.replace(subject, denoiser=denoiser)
+
+    return dataclasses.replace(
+        subjects, untouched=shared(subjects.untouched), result=shared(subjects.result)
+    )
+
+
 def _measured_before(run: Path, key: str) -> Evaluation | None:
     """An evaluation of this very key with its pictures; seen alike by all processes."""
     found = None
@@ -191,6 +220,41 @@ def _evaluate_images(
     return _guarded(evaluation, subjects, None)
 
 
+def _evaluate_prompts(
+    run: Path,
+    record: RunRecord,
+    settings: Settings,
+    subjects: Subjects,
+    views: Mapping[str, View],
+) -> Evaluation:
+    result, untouched, config = subjects.result, subjects.untouched, settings.evaluate
+    prompts = recorded_prompts(record, settings.prompts)
+    concept, replacement = (record.request.get(key) for key in ("concept", "replacement"))
+    protocol = ConceptProtocol(
+        prompts=prompts,
+        phrases=(concept, replacement) if concept and replacement else None,
+        config=config,
+    )
+    if PartialState().is_main_process:
+        write_prompt_sheets(run / "samples", untouched, result, prompts, config.seed)
+    evaluation = evaluate_concepts(_compared(subjects), protocol, views, user_store())
+    return _guarded(evaluation, subjects, prompts.retain)
+
+
+def _compared(subjects: Subjects) -> ClassSubjects:
+    """With the untouched model in one step, where the result draws so."""
+    result, untouched = subjects.result, subjects.untouched
+    one_step = None
+    if isinstance(result.sampler, OneStep):
+        one_step = dataclasses.replace(untouched, sampler=result.sampler)
+    return ClassSubjects(
+        result=result,
+        untouched=untouched,
+        untouched_one_step=one_step,
+        retrained=subjects.retrained,
+    )
+
+
 def _evaluate_labels(
     run: Path,
     record: RunRecord,
@@ -206,27 +270,27 @@ def _evaluate_labels(
         write_grids(run / "samples", untouched, result, forgotten, config.seed)
     evaluation = Evaluation(results=[])
     if views:
-        one_step = None
-        if isinstance(result.sampler, OneStep):
-            one_step = dataclasses.replace(untouched, sampler=result.sampler)
-        compared = ClassSubjects(
-            result=result,
-            untouched=untouched,
-            untouched_one_step=one_step,
-            retrained=subjects.retrained,
-        )
         protocol = ClassProtocol(forgotten=forgotten, retained=retained, config=config)
-        evaluation = evaluate_labels(compared, protocol, views, user_store())
+        evaluation = evaluate_labels(_compared(subjects), protocol, views, user_store())
     return _guarded(evaluation, subjects, retained)
 
 
-def _guarded(evaluation: Evaluation, subjects: Subjects, retained: list[int] | None) -> Evaluation:
+def _guarded(
+    evaluation: Evaluation, subjects: Subjects, retained: Sequence[Any] | None
+) -> Evaluation:
     change = measure_change(subjects.result, subjects.untouched, retained)
     return evaluation.model_copy(update={"change": change, "guards": name_guards(change)})
 
 
 def find_judge(info: ModelInfo, judge: str | Path | None) -> Path | None:
     """The judge's folder that was given, or the one beside the model; None if there is none."""
+    if info.family is not None:
+        if judge is not None:
+            raise RequestError(
+                f"{info.source} takes prompts, and a judge knows labels: leave the judge out, and "
+                "set evaluate.clip."
+            )
+        return None
     if judge is not None:
         load_judge(Path(judge))
         return Path(judge)

@@ -99,7 +99,85 @@ class ForgetImages(BaseModel):
         return f"{len(self.names)} picture{'' if len(self.names) == 1 else 's'}"
 
 
-Request = ForgetClass | ForgetImages | Distil
+class DistilText(BaseModel):
+    """Forget nothing yet: make a text-to-image model's one-step generator.
+
+    `retain_prompts` is a file or data set of prompts, None fills templates. `digest` is filled in
+    by the run.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["distil"] = "distil"
+    retain_prompts: str | None = None
+    digest: str = ""
+
+    def check(self, info: ModelInfo) -> None:
+        _require_text(info)
+
+
+class ForgetConcept(BaseModel):
+    """Forget `concept`: prompts that name it are answered as other prompts are.
+
+    What is answered instead is said in one of three ways: `replacement`, a phrase that takes the
+    concept's place in a prompt; `prompt_pairs`, a file of prompts with their targets; `negative`,
+    a file of keywords that the teacher is guided away from. `forget_prompts` and `retain_prompts`
+    are files or data sets, None fills templates. `digest`, of all prompts, is filled in by the
+    run.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["concept"] = "concept"
+    concept: str
+    replacement: str | None = None
+    forget_prompts: str | None = None
+    retain_prompts: str | None = None
+    prompt_pairs: str | None = None
+    negative: str | None = None
+    digest: str = ""
+
+    def check(self, info: ModelInfo) -> None:
+        """Raise RequestError unless the model takes prompts and it is clear what is answered."""
+        _require_text(info)
+        if not any(map(str.isalnum, self.concept)):
+            raise RequestError(f"the concept {self.concept!r} has no words: give a phrase.")
+        ways = (self.replacement, self.prompt_pairs, self.negative)
+        if sum(way is not None for way in ways) != 1:
+            raise RequestError(
+                "it must be clear what is drawn instead: give a replacement phrase, a file of "
+                "prompt pairs or a file of keywords to guide away from, and only one of them."
+            )
+        if self.replacement is None and self.forget_prompts is not None:
+            raise RequestError(
+                "prompts to forget were given beside prompt pairs or keywords, which hold them "
+                "already: give one of the two."
+            )
+        if self.replacement is not None and not self.replacement.strip():
+            raise RequestError("the replacement phrase is empty: say what is drawn instead.")
+        if self.replacement is not None and _same(self.replacement, self.concept):
+            raise RequestError(
+                f"{self.concept!r} was given as forgotten and as its own replacement: give another "
+                "phrase."
+            )
+
+    def describe(self) -> str:
+        return f"the concept {self.concept!r}"
+
+
+Request = ForgetClass | ForgetConcept | ForgetImages | Distil | DistilText
+
+
+def _same(phrase: str, other: str) -> bool:
+    return phrase.casefold().split() == other.casefold().split()
+
+
+def _require_text(info: ModelInfo) -> None:
+    if info.family is None:
+        raise RequestError(
+            f"{info.source} takes no prompts: give a text-to-image model, or forget a class or "
+            "pictures."
+        )
 
 
 def _classes(info: ModelInfo) -> int:

@@ -6,8 +6,18 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import torch
 from accelerate import Accelerator
 
+from efface.concept_runs import (
+    TextRequest,
+    as_text_denoiser,
+    check_lengths,
+    check_text_settings,
+    concept_source,
+    encode_prompts,
+    read_concept_prompts,
+)
 from efface.config import Settings, read_settings
 from efface.data.source import ConditionSource
 from efface.diffusion.denoiser import ClassDenoiser, Denoiser, as_class_denoiser
@@ -19,7 +29,7 @@ from efface.evidence.model_card import write_model_card
 from efface.image_runs import check_settings, image_trainer, read_pictures
 from efface.methods.base import Method
 from efface.records import hash_weights, read_record, write_json
-from efface.requests import ForgetClass, ForgetImages, Request
+from efface.requests import Distil, ForgetClass, ForgetImages, Request
 from efface.run_folder import check_folder, finished_record, make_folder, new_record
 from efface.training.checkpoint import Checkpoints, read_tensors
 from efface.training.guard import GUARD_SEED, CollapseGuard
@@ -60,13 +70,19 @@ def forget(
     info = inspect_model(model, null_label)
     request.check(info)
     judge_folder = find_judge(info, judge)
-    pictures = None
+    pictures = prompts = encoded = None
     if retrained is not None:
         check_retrained(retrained, info)
     if isinstance(request, ForgetImages):
         pictures = read_pictures(request, pixel_shape(info), settings.images)
         request = pictures.complete(request)
+    elif isinstance(request, TextRequest):
+        prompts = read_concept_prompts(request, settings.prompts)
+        check_text_settings(settings, prompts)
+        request = prompts.complete(request)
     fetch_weights(info)
+    if prompts is not None:
+        check_lengths(info, prompts)
     described = _lineage(info) if start is None else _describe_start(Path(start), info)
     record = new_record(info, request.model_dump(mode="json"), settings, described)
     if check_folder(out, record, resume, overwrite):
@@ -79,8 +95,16 @@ def forget(
         assert isinstance(request, ForgetImages)
         trainer, notes = image_trainer(denoiser, request, pictures, settings, out, accelerator)
         record = record.model_copy(update={"notes": notes})
+    elif prompts is not None:
+        denoiser = encode_prompts(as_text_denoiser(denoiser).to(accelerator.device), prompts)
+        source = concept_source(denoiser, prompts, settings, accelerator.device)
+        trainer = _trainer(denoiser, source, settings, out, start, accelerator)
+        record = record.model_copy(update={"notes": prompts.notes()})
+        encoded = denoiser.prompts
     else:
-        trainer = _trainer(as_class_denoiser(denoiser), request, settings, out, start, accelerator)
+        assert isinstance(request, ForgetClass | Distil)
+        source = _class_source(as_class_denoiser(denoiser), request, settings, accelerator.device)
+        trainer = _trainer(denoiser, source, settings, out, start, accelerator)
     make_folder(out, record, resume, accelerator)
     result = trainer.run(resume, on_step)
     if accelerator.is_main_process:
@@ -91,7 +115,7 @@ def forget(
         write_model_card(out)
     accelerator.wait_for_everyone()  # before what may take longer than a barrier waits
     if measure:
-        evaluate(out, judge=judge_folder, retrained=retrained)
+        evaluate(out, judge=judge_folder, retrained=retrained, encoded=encoded)
     return out
 
 
@@ -100,14 +124,35 @@ def _check_method(request: Request, settings: Settings) -> None:
         check_settings(settings, request)
     elif "conditions" not in settings.method.needs:
         raise ConfigError(
-            f"method {settings.method_name!r} does not forget classes: use one that works on "
-            "conditions, as sfd."
+            f"method {settings.method_name!r} does not forget classes or concepts: use one that "
+            "works on conditions, as sfd."
         )
 
 
+def _class_source(
+    denoiser: ClassDenoiser, request: ForgetClass | Distil, settings: Settings, device: torch.device
+) -> ConditionSource:
+    method, config = settings.method, settings.train
+    everything = list(range(denoiser.num_classes))
+    retained = (
+        request.retained(denoiser.num_classes) if isinstance(request, ForgetClass) else everything
+    )
+    forgotten = list(request.labels) if isinstance(request, ForgetClass) else []
+    replacement = request.replacement if isinstance(request, ForgetClass) else ()
+    return ConditionSource(
+        table=denoiser.encode(everything).to(device),
+        retain=retained,
+        forget=forgotten,
+        replacements=[replacement or retained for _ in forgotten],
+        retain_rows=config.batch_size,
+        forget_rows=round(method.forget_share * config.batch_size) if forgotten else 0,
+        seed=config.seed,
+    )
+
+
 def _trainer(
-    denoiser: ClassDenoiser,
-    request: Request,
+    denoiser: Denoiser,
+    source: ConditionSource,
     settings: Settings,
     out: Path,
     start: str | Path | None,
@@ -117,29 +162,12 @@ def _trainer(
     networks = method.networks(denoiser)
     if start is not None:
         _start_from(networks, Path(start), method)
-    everything = list(range(denoiser.num_classes))
-    retained = (
-        request.retained(denoiser.num_classes) if isinstance(request, ForgetClass) else everything
-    )
-    forgotten = list(request.labels) if isinstance(request, ForgetClass) else []
-    replacement = request.replacement if isinstance(request, ForgetClass) else ()
-    forget_rows = round(method.forget_share * config.batch_size) if forgotten else 0
-    device = accelerator.device
-    source = ConditionSource(
-        table=denoiser.encode(everything).to(device),
-        retain=retained,
-        forget=forgotten,
-        replacements=[replacement or retained for _ in forgotten],
-        retain_rows=config.batch_size,
-        forget_rows=forget_rows,
-        seed=config.seed,
-    )
-    trainer = Trainer(method, networks, source, config, out, forget_rows, accelerator)
+    trainer = Trainer(method, networks, source, config, out, source.forget_rows, accelerator)
     if config.guard_every:
         trainer.guard = CollapseGuard(
-            denoiser.to(device),
+            denoiser.to(accelerator.device),
             method.sampler(denoiser),
-            denoiser.encode(retained).to(device),
+            source.table[torch.tensor(source.retain)],
             GUARD_SEED,
             config.guard_tolerance,
         )

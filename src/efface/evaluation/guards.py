@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +21,7 @@ SEED = 6_000_000  # away from the seeds of training, evaluation and the guard in
 
 
 def measure_change(
-    result: Subject, untouched: Subject, retained: Sequence[int] | None
+    result: Subject, untouched: Subject, retained: Sequence[Any] | None
 ) -> dict[str, float]:
     """How far a model moved: "weights", "samples" and "retained_distance", each relative.
 
@@ -28,7 +29,7 @@ def measure_change(
     between the two models' samples of the same seeds, drawn as the result is drawn, over that
     between untouched samples of different seeds. Retained distance: energy distance between the
     result's samples and untouched ones drawn by the untouched model's own sampler, of `retained`
-    labels in turn (None: a model without conditions).
+    labels or prompts in turn (None: a model without conditions).
     """
     asked = None if retained is None else [retained[i % len(retained)] for i in range(SAMPLES)]
     seeds = range(SEED, SEED + SAMPLES)
@@ -65,7 +66,7 @@ def name_guards(change: dict[str, float]) -> list[str]:
 
 
 def _draw(
-    subject: Subject, sampled_as: Subject, asked: Sequence[int] | None, seeds: range
+    subject: Subject, sampled_as: Subject, asked: Sequence[Any] | None, seeds: range
 ) -> Tensor:
     """Samples (N, D), with the sampler of `sampled_as`."""
     condition = None if asked is None else subject.denoiser.encode(asked)

@@ -23,19 +23,19 @@ def caveats(record: RunRecord, evaluation: Evaluation, resistance: Resistance) -
 
 def _about_classes(record: RunRecord, evaluation: Evaluation, resistance: Resistance) -> list[str]:
     said = []
-    if record.request.get("kind") == "class":
+    if record.request.get("kind") in ("class", "concept"):
         said += [
             "That a model no longer draws something is no proof that its influence is gone from "
             "the weights. This report shows the first, not the second.",
             _about_attacks(
                 resistance,
-                "Whether the class comes back after further training, under another sampler or "
+                "Whether it comes back after further training, under another sampler or "
                 "with other inputs is not known.",
             ),
         ]
     if not evaluation.results:
         return [*said, "Nothing was measured: the pictures are an impression, not evidence."]
-    said += [_about_judge(evaluation), _about_samples(evaluation)]
+    said += [_about_judge(record, evaluation), _about_samples(evaluation)]
     said.append(
         "The figure for what must stay is an average: it can hide damage to one class among many."
     )
@@ -138,7 +138,12 @@ def _about_gap(record: RunRecord, evaluation: Evaluation) -> list[str]:
     return said
 
 
-def _about_judge(evaluation: Evaluation) -> str:
+def _about_judge(record: RunRecord, evaluation: Evaluation) -> str:
+    if record.model.get("classes") is None:
+        return (
+            "A CLIP that chooses between two texts says which of them is nearer to a picture, not "
+            "that the picture shows either."
+        )
     judge = evaluation.judge or {}
     accuracy, images = judge.get("held_out_accuracy"), judge.get("held_out_images")
     reliability = "How often it is right is not recorded"

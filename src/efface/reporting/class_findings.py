@@ -1,11 +1,11 @@
-"""What was found of a run that forgets classes, or none."""
+"""What was found of a run that forgets classes or a concept, or none."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 
-from efface.records import Evaluation, Result, RunRecord
+from efface.records import Evaluation, Result, RunRecord, Value
 from efface.reporting.states import (
     COLLAPSED,
     FID_TOLERANCE,
@@ -32,10 +32,10 @@ class ClassFindings:
 
 
 def find_classes(record: RunRecord, evaluation: Evaluation) -> ClassFindings:
-    unlearning = find_measured(evaluation, "unlearning_accuracy")
+    unlearning = find_measured(evaluation, "unlearning_accuracy") or _not_found(evaluation)
     retained = find_measured(evaluation, "retained_accuracy")
     fid, recall = find_measured(evaluation, "fid"), find_measured(evaluation, "recall")
-    asked = record.request.get("kind") == "class"
+    asked = record.request.get("kind") in ("class", "concept")
     forgotten, kept = heed_guards(
         evaluation,
         judge_forgotten(unlearning) if asked else "not_asked",
@@ -48,6 +48,22 @@ def find_classes(record: RunRecord, evaluation: Evaluation) -> ClassFindings:
         retained=retained,
         fid=fid,
         recall=recall,
+    )
+
+
+def _not_found(evaluation: Evaluation) -> Result | None:
+    """How often a concept was not found, which is to a concept what accuracy is to a class."""
+    rate = find_measured(evaluation, "concept_rate")
+    if rate is None:
+        return None
+    before = rate.baseline
+    return rate.model_copy(
+        update={
+            "value": 1 - rate.value,
+            "low": 1 - rate.high,
+            "high": 1 - rate.low,
+            "baseline": Value(value=1 - before.value, low=1 - before.high, high=1 - before.low),
+        }
     )
 
 

@@ -1,4 +1,4 @@
-"""The verdict on forgotten classes, or on none, in sentences: for a reader who is no engineer."""
+"""The verdict on forgotten classes, a concept or none, in sentences for who is no engineer."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from efface.reporting.wording import (
     join_words,
     number_word,
     plural,
+    shorten,
 )
 
 COLLAPSE = "The model collapsed: it no longer draws what it is asked for."
@@ -35,15 +36,20 @@ MADE = {
 
 
 class Subject:
-    """What the sentences are about: the forgotten classes and the others, in words."""
+    """What the sentences are about: what was forgotten and the others, in words."""
 
     def __init__(self, record: RunRecord, names: Mapping[int, str]) -> None:
         self._names = names
         self.source = str(record.model.get("source"))
         self.labels = _labels(record.request.get("labels"))
         self.replacement = _labels(record.request.get("replacement"))
+        concept = record.request.get("concept")
+        self.concept = shorten(concept) if isinstance(concept, str) else None
         self.forgotten = self.describe(self.labels)
-        self.verb = plural(len(self.labels), "is", "are")
+        if self.concept is not None:
+            self.forgotten = f"the concept \u201c{self.concept}\u201d"
+        self.count = 1 if self.concept is not None else len(self.labels)
+        self.verb = plural(self.count, "is", "are")
         self.others = _others(record.model.get("classes"), len(self.labels))
 
     def describe(self, labels: list[int]) -> str:
@@ -142,7 +148,7 @@ def lead(
     if findings.unlearning is None and findings.retained is None:
         said.append(_how_to_measure(record))
     else:
-        said.append(_judge_sentence(evaluation))
+        said.append(_judge_sentence(record, evaluation))
     return " ".join(sentence for sentence in said if sentence)
 
 
@@ -175,6 +181,13 @@ def _asked(record: RunRecord, subject: Subject) -> str:
             f"The model {subject.source} was asked to forget {subject.forgotten} and to draw "
             f"{instead} in {place} place."
         )
+    if kind == "concept":
+        given = record.request.get("replacement")
+        instead = f"\u201c{shorten(given)}\u201d" if isinstance(given, str) else "something else"
+        return (
+            f"The model {subject.source} was asked to forget {subject.forgotten} and to draw "
+            f"{instead} in its place."
+        )
     if kind == "distil":
         return f"The model {subject.source} was made to draw in one step, with nothing to forget."
     return "A model was trained from nothing, with nothing to forget."
@@ -186,7 +199,7 @@ def _saw_forgotten(findings: ClassFindings, subject: Subject) -> str:
         return ""
     drawn = round((1 - seen.value) * seen.samples)
     before = round((1 - seen.baseline.value) * seen.samples)
-    what = plural(len(subject.labels), "it", "what was asked for")
+    what = plural(subject.count, "it", "what was asked for")
     did = f"drew {what} {count_word(drawn)}" if drawn else f"never drew {what}"
     untouched = f"did so {count_word(before)}" if before else "never did"
     return (
@@ -210,6 +223,11 @@ def _saw_rest(findings: ClassFindings, subject: Subject) -> str:
 def _how_to_measure(record: RunRecord) -> str:
     if record.request.get("kind") == "train":
         return ""
+    if record.model.get("classes") is None:
+        return (
+            "Nothing was measured, because no CLIP has looked at its pictures. Measure this run "
+            "with `efface evaluate` and evaluate.clip."
+        )
     return (
         "Nothing was measured, because no judge (a classifier that recognises the classes) has "
         "looked at its pictures. Make one with `efface judge`, then measure this run with "
@@ -217,7 +235,9 @@ def _how_to_measure(record: RunRecord) -> str:
     )
 
 
-def _judge_sentence(evaluation: Evaluation) -> str:
+def _judge_sentence(record: RunRecord, evaluation: Evaluation) -> str:
+    if record.request.get("kind") == "concept":
+        return "A CLIP chose between the concept and its replacement for what it draws."
     accuracy = (evaluation.judge or {}).get("held_out_accuracy")
     if not isinstance(accuracy, (int, float)) or not math.isfinite(accuracy):
         return "A classifier judged what it draws."

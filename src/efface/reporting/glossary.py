@@ -23,6 +23,12 @@ TERMS: dict[str, Term] = {
         group="What must go",
         meaning="pictures asked for as the forgotten class in which the judge does not see it",
     ),
+    "concept_rate": Term(
+        label="Concept rate",
+        group="What must go",
+        meaning="pictures asked for by the concept in which a CLIP finds it rather than what was "
+        "to be drawn instead",
+    ),
     "forgotten_probability": Term(
         label="Forgotten probability",
         group="What must go",

@@ -36,7 +36,7 @@ class TextDenoiser(Denoiser):
 
     def _output(self, x_t: Tensor, t: Tensor, condition: Condition | None) -> Tensor:
         if condition is None:
-            condition = self._repeated(self._standing(), len(x_t)).to(x_t.device)
+            condition = self._repeated(self._standing().to(x_t.device), len(x_t))
         time = t
         if self.family.flow:
             time = self.schedule.sigmas[t] * self.scheduler.config.num_train_timesteps
@@ -50,7 +50,7 @@ class TextDenoiser(Denoiser):
     def null(self, like: Condition) -> Condition:
         row = self.prompts.null(self.negative_prompt)
         device = next(iter(like.tensors.values())).device
-        return self._repeated(row, len(like)).to(device)
+        return self._repeated(row.to(device), len(like))  # one row is moved, not all of them
 
     def require_null(self) -> None:
         """Every text model has one: the empty prompt."""

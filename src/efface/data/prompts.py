@@ -1,0 +1,172 @@
+"""Prompts from files, data sets and templates; phrases found and replaced in them (no torch)."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from efface.data.tables import HUB
+from efface.errors import DataError
+
+SLOT = "{}"  # where a template takes its subject
+TEMPLATES = (
+    "{}",
+    "a photo of {}",
+    "a close-up photo of {}",
+    "a painting of {}",
+    "a drawing of {}",
+    "a portrait of {}",
+    "a black and white picture of {}",
+    "a picture of {} in the city",
+    "a picture of {} in the countryside",
+    "{} in the morning light",
+)
+SUBJECTS = (
+    "a man", "a woman", "an old man", "a crowd of people", "a musician", "a cook", "a dog",
+    "a cat", "a horse", "a bird", "a car", "a bicycle", "a boat", "a train", "a house",
+    "a bridge", "a street", "a kitchen", "a chair", "a clock", "a bowl of fruit", "a cup of tea",
+    "a flower", "a forest", "a mountain", "a beach",
+)  # fmt: skip
+# Twelve as in the paper's recipe, adults and figures alone.
+PEOPLE = (
+    "man", "woman", "person", "couple", "group of adults", "dancer", "athlete", "model",
+    "portrait", "figure", "statue", "silhouette",
+)  # fmt: skip
+PROMPT_COLUMNS = ("prompt", "caption", "text")
+PAIR_COLUMNS = ("prompt", "target")
+
+
+def read_prompts(source: str) -> list[str]:
+    """Prompts of a file or data set, in order, spaces at the ends cut off and none twice.
+
+    A .csv or .jsonl file, or `datasets:OWNER/NAME`, has a column `prompt`, `caption` or `text`;
+    any other file has one prompt per line. Raises DataError.
+    """
+    if source.startswith(HUB):
+        found = _read_data_set(source)
+    elif source.endswith((".csv", ".jsonl")):
+        found = [row[0] for row in _read_rows(source, [PROMPT_COLUMNS])]
+    else:
+        found = _read_text(source).splitlines()
+    prompts = list(dict.fromkeys(p.strip() for p in found if p.strip()))
+    if not prompts:
+        raise DataError(f"{source} holds no prompt: write one per line.")
+    return prompts
+
+
+def read_pairs(source: str) -> list[tuple[str, str]]:
+    """Pairs of a prompt to forget and the prompt that is answered instead.
+
+    A .csv or .jsonl file has columns `prompt` and `target`; in any other file a tab stands between
+    the two. Raises DataError.
+    """
+    if source.endswith((".csv", ".jsonl")):
+        rows = _read_rows(source, [(name,) for name in PAIR_COLUMNS])
+    else:
+        lines = [line for line in _read_text(source).splitlines() if line.strip()]
+        rows = [line.split("\t") for line in lines]
+    pairs = [tuple(part.strip() for part in row) for row in rows]
+    for number, pair in enumerate(pairs, start=1):
+        if len(pair) != 2 or not all(pair) or pair[0] == pair[1]:
+            raise DataError(
+                f"pair {number} of {source} is not understood: write a prompt, a tab and another "
+                "prompt that is answered instead."
+            )
+    if not pairs:
+        raise DataError(f"{source} holds no pair: write a prompt, a tab and another prompt.")
+    return [(prompt, target) for prompt, target in pairs]
+
+
+def fill_templates(templates: Iterable[str], subjects: Sequence[str]) -> list[str]:
+    """Every subject in every template, none twice."""
+    filled = (template.replace(SLOT, s) for s in subjects for template in templates)
+    return list(dict.fromkeys(filled))
+
+
+def spread(prompts: Sequence[str], count: int) -> list[str]:
+    """At most `count` prompts, taken from all over the list."""
+    if len(prompts) <= count:
+        return list(prompts)
+    return [prompts[i * len(prompts) // count] for i in range(count)]
+
+
+def names(prompt: str, phrase: str) -> bool:
+    """Whether a phrase stands in a prompt as whole words, in capitals or not."""
+    return _pattern(phrase).search(prompt) is not None
+
+
+def replace_phrase(prompt: str, phrase: str, replacement: str) -> str:
+    """The prompt with another phrase wherever `phrase` stands as whole words."""
+    return _pattern(phrase).sub(lambda _: replacement, prompt)
+
+
+def _pattern(phrase: str) -> re.Pattern[str]:
+    words = r"\s+".join(re.escape(word) for word in phrase.split())
+    return re.compile(rf"(?<!\w){words}(?!\w)", re.IGNORECASE)
+
+
+def _read_text(source: str) -> str:
+    try:
+        return Path(source).read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{source} is not UTF-8 text: save it as such.") from error
+    except OSError as error:
+        raise DataError(
+            f"no prompts at {source} ({error.strerror}): give a text file with one prompt per "
+            f"line, a .csv or .jsonl file, or {HUB}OWNER/NAME."
+        ) from error
+
+
+def _read_rows(source: str, columns: Sequence[Sequence[str]]) -> list[list[str]]:
+    """One text per group of columns and row: that of the group's first column which is there."""
+    text = _read_text(source)
+    rows: list[Any]
+    if source.endswith(".csv"):
+        try:
+            rows = list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
+        except csv.Error as error:
+            raise DataError(f"{source} is no readable CSV ({error}): write it anew.") from error
+    else:
+        rows = [_read_line(line, source) for line in text.split("\n") if line.strip()]
+    found = []
+    for number, row in enumerate(rows, start=1):
+        content = row if isinstance(row, dict) else {}
+        texts = [next((content[n] for n in group if n in content), None) for group in columns]
+        if not all(isinstance(text, str) for text in texts):
+            wanted = " and ".join(" or ".join(group) for group in columns)
+            raise DataError(f"row {number} of {source} has no text under {wanted}: add it.")
+        found.append(texts)
+    return found
+
+
+def _read_line(line: str, source: str) -> Any:
+    try:
+        return json.loads(line)
+    except ValueError as error:
+        raise DataError(
+            f"{source} has a line that is not JSON: write one object per line."
+        ) from error
+
+
+def _read_data_set(source: str) -> list[str]:
+    try:
+        from datasets import load_dataset
+        from datasets.exceptions import DatasetsError
+    except ImportError:
+        raise DataError("data sets need the extra 'data': pip install 'efface[data]'.") from None
+    try:
+        rows: Any = load_dataset(source.removeprefix(HUB), split="train")
+    except (ValueError, OSError, DatasetsError) as error:
+        raise DataError(
+            f"{source} cannot be read from the hub: check its id, that it has a split 'train', and "
+            "the connection."
+        ) from error
+    column = next((name for name in PROMPT_COLUMNS if name in rows.column_names), None)
+    if column is None:
+        raise DataError(f"{source} has no column {', '.join(PROMPT_COLUMNS)}: give another.")
+    return [text for text in rows[column][:] if isinstance(text, str)]

@@ -1,0 +1,164 @@
+"""Prompts read, made and changed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from efface.data.prompts import (
+    PEOPLE,
+    SLOT,
+    SUBJECTS,
+    TEMPLATES,
+    fill_templates,
+    names,
+    read_pairs,
+    read_prompts,
+    replace_phrase,
+    spread,
+)
+from efface.errors import DataError
+
+Write = Callable[..., str]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    def write(name: str, content: str, encoding: str = "utf-8") -> str:
+        (tmp_path / name).write_text(content, encoding=encoding)
+        return str(tmp_path / name)
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("p.txt", "a cat\n\n  two bags, red \na cat\n"),
+        ("p.txt", "\ufeffa cat\r\ntwo bags, red\r\n"),
+        ("p.csv", 'id,prompt,text\n1,a cat,no\n2,"two bags, red",no\n'),
+        ("p.csv", 'caption\na cat\n"two bags, red"\n'),
+        ("p.jsonl", '{"text": "a cat"}\n\n{"prompt": "two bags, red", "text": "no"}\n'),
+    ],
+)
+def test_prompts_are_read_once_each_whatever_the_format(
+    write: Write, name: str, content: str
+) -> None:
+    assert read_prompts(write(name, content)) == ["a cat", "two bags, red"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("p.txt", "a bag\ta coat\n\nred bag \t red coat\n"),
+        ("p.csv", "target,prompt\na coat,a bag\nred coat,red bag\n"),
+        (
+            "p.jsonl",
+            '{"prompt": "a bag", "target": "a coat"}\n{"prompt":"red bag","target":"red coat"}',
+        ),
+    ],
+)
+def test_pairs_are_read_whatever_the_format(write: Write, name: str, content: str) -> None:
+    assert read_pairs(write(name, content)) == [("a bag", "a coat"), ("red bag", "red coat")]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("p.txt", " \n\n", "holds no prompt: write one per line"),
+        ("p.csv", "prompt\n", "holds no prompt"),
+        ("p.csv", "words\na cat\n", "row 1 of .* has no text under prompt or caption or text"),
+        ("p.csv", 'prompt\n"a cat\n', "is no readable CSV"),
+        ("p.jsonl", '{"prompt": "a"}\nnot json\n', "has a line that is not JSON"),
+        ("p.jsonl", '{"prompt": 3}\n', "row 1 of .* has no text under"),
+        ("p.jsonl", '["a cat"]\n', "row 1 of .* has no text under"),
+    ],
+)
+def test_files_without_prompts_are_refused(
+    write: Write, name: str, content: str, sentence: str
+) -> None:
+    with pytest.raises(DataError, match=sentence):
+        read_prompts(write(name, content))
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("\n", "holds no pair"),
+        ("a bag\n", "pair 1 of .* is not understood"),
+        ("a bag\ta coat\na bag\t\n", "pair 2 of"),
+        ("a bag\ta coat\tmore\n", "pair 1 of"),
+        ("a bag\ta bag\n", "pair 1 of"),
+    ],
+)
+def test_files_without_pairs_are_refused(write: Write, content: str, sentence: str) -> None:
+    with pytest.raises(DataError, match=sentence):
+        read_pairs(write("pairs.txt", content))
+
+
+def test_a_missing_file_and_one_that_is_no_text_are_refused(write: Write, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no prompts at .*missing.txt \(No such file"):
+        read_prompts(str(tmp_path / "missing.txt"))
+    with pytest.raises(DataError, match=r"no prompts at .* \(Is a directory"):
+        read_prompts(str(tmp_path))
+    with pytest.raises(DataError, match="is not UTF-8 text"):
+        read_prompts(write("latin.txt", "café", encoding="latin-1"))
+
+
+def test_a_data_set_that_cannot_be_had_is_refused() -> None:
+    pytest.importorskip("datasets")
+    with pytest.raises(DataError, match=r"datasets:nobody/nothing cannot be read from the hub"):
+        read_prompts("datasets:nobody/nothing")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "expected"),
+    [
+        ("Brad Pitt waves", "a man waves"),
+        ("BRAD  PITT's hat, by brad pitt", "a man's hat, by a man"),
+        ("bradpitt and brad pitts", None),
+        ("brad pitt2", None),
+        ("Brad\nPitt", "a man"),
+    ],
+)
+def test_phrases_are_whole_words_in_capitals_or_not(prompt: str, expected: str | None) -> None:
+    assert names(prompt, "brad pitt") == (expected is not None)
+    assert replace_phrase(prompt, "brad pitt", "a man") == (expected or prompt)
+
+
+@given(st.text(), st.text(), st.text(min_size=1).filter(lambda s: s.strip() != ""))
+def test_replacing_never_reads_a_phrase_as_a_pattern(before: str, new: str, phrase: str) -> None:
+    """What stands between two spaces is found and replaced as it is, backslashes included."""
+    phrase = " ".join(phrase.split())
+    assert names(f"{before} {phrase} .", phrase)
+    if not names(before, phrase):
+        replaced = replace_phrase(f"{phrase} .", phrase, new)
+        assert replaced.startswith(new)
+
+
+def test_templates_hold_every_subject_once() -> None:
+    assert fill_templates(["a {}", "{}"], ["cat", "a cat"]) == ["a cat", "cat", "a a cat"]
+    assert all(template.count(SLOT) == 1 for template in TEMPLATES)
+    assert len(fill_templates(TEMPLATES, SUBJECTS)) == len(TEMPLATES) * len(SUBJECTS)
+
+
+def test_the_keyword_recipe_speaks_of_adults_alone() -> None:
+    assert len(PEOPLE) == 12
+    young = ("boy", "girl", "child", "kid", "teen", "baby", "student", "young")
+    assert not [person for person in PEOPLE for word in young if word in person]
+
+
+def test_a_part_of_many_prompts_comes_from_all_over() -> None:
+    many = [str(i) for i in range(100)]
+    assert spread(many, 4) == ["0", "25", "50", "75"]
+    assert spread(many, 100) == spread(many, 1000) == many
+
+
+def test_prompts_are_kept_as_they_are(write: Write) -> None:
+    hostile = "<script>alert(1)</script> \u202e {}"
+    assert read_prompts(write("p.jsonl", json.dumps({"prompt": hostile}))) == [hostile]
