@@ -112,7 +112,7 @@ def test_changed_weights_are_refused(run: Path, tmp_path: Path):
 def test_what_forgot_nothing_or_is_not_done_is_refused(run: Path, tmp_path: Path):
     record = json.loads((run / "record.json").read_text())
     for changes, complaint in (
-        ({"request": {"kind": "distil"}}, "forgot nothing"),
+        ({"request": {"kind": "distil"}}, "no attack here is made for"),
         ({"status": "running"}, "not finished"),
     ):
         (tmp_path / "record.json").write_text(json.dumps(record | changes))
