@@ -169,8 +169,8 @@ def _request(record: RunRecord, run: Path) -> ForgetClass | ForgetImages:
     kind = record.request.get("kind")
     if kind not in KINDS:
         raise RequestError(
-            f"{run} has a request of the kind {kind!r}, which no attack here is made for: give a run "
-            "that forgot something."
+            f"{run} has a request of the kind {kind!r}, which no attack here is made for: give a "
+            "run that forgot labels or pictures."
         )
     if record.status == "running":
         raise RequestError(f"{run} is not finished: complete it with --resume first.")
