@@ -126,6 +126,7 @@ def test_without_a_clip_nothing_is_claimed(runs: Callable[[str], Path]) -> None:
     assert evaluation.change["weights"] > 0
 
 
+@pytest.mark.slow
 def test_stock_diffusers_draws_the_same_without_efface(
     runs: Callable[[str], Path], tmp_path: Path
 ) -> None:
@@ -245,6 +246,7 @@ def test_batches_ask_the_teacher_for_each_prompts_own_target(
     assert kept == told(batch.retain.target) and set(kept) == {"a cat", "a dog"}
 
 
+@pytest.mark.slow
 def test_two_stages_begin_from_a_distilled_text_model(pipelines: Pipelines, tmp_path: Path) -> None:
     first = forget(pipelines("sd"), DistilText(), tmp_path / "first", changes=SMALL, measure=False)
     assert read_record(first).request["kind"] == "distil"

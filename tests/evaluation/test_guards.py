@@ -68,7 +68,7 @@ def run_of(method: str, out: Path, *changes: str) -> Evaluation:
     return efface.evaluate(out)
 
 
-@pytest.mark.parametrize("method", ["sfd", "siss"])
+@pytest.mark.parametrize("method", ["sfd", pytest.param("siss", marks=pytest.mark.slow)])
 def test_a_run_without_a_learning_rate_is_called_a_no_op(method, tmp_path):
     still = ["train.learning_rate=0.0", "train.steps=2", "train.batch_size=8"]
     evaluation = run_of(method, tmp_path / "run", *still)
