@@ -55,7 +55,6 @@ def examine(arguments: argparse.Namespace, model: str, truth: str, seed: int) ->
         "false_alarm_rate": found.false_alarm_rate,
         "false_alarm_pictures": found.false_alarm_pictures,
         "samples": found.samples,
-        "copy_distance": found.copy_distance,
     }
 
 

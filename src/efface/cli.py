@@ -215,10 +215,11 @@ def triage(
     from efface.triaging import triage as examine_pictures
 
     found = examine_pictures(model, images, unseen, out, changes)
-    table = Table("picture", "verdict", "loss", "p", "similarity", "p", "copies", box=None)
+    table = Table("picture", "verdict", "loss", "p", "similarity", "p", "copies", "p", box=None)
     for f in found.findings:
         row = (f"{f.loss:.4f}", f"{f.loss_p:.3f}", f"{f.similarity:.3f}", f"{f.similarity_p:.3f}")
-        table.add_row(Text(f.name), f.verdict, *row, f"{f.copies} of {found.samples}")
+        copies = f"{f.copies} of {found.samples}"
+        table.add_row(Text(f.name), f.verdict, *row, copies, f"{f.copies_p:.3f}")
     Console().print(table)
     auc = found.membership.auc
     _say(
