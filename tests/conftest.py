@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 
@@ -9,12 +10,14 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import diffusers
 import pytest
 import torch
+import transformers
 
 import efface.cli
 from efface.config import NetworkConfig
@@ -24,8 +27,33 @@ from efface.diffusion.denoiser import Denoiser
 from efface.diffusion.loading import build_denoiser, save_pipeline
 from efface.metrics.judge import JudgeConfig, train_judge
 from efface.recipes import new_denoiser
+from efface.requests import ForgetConcept
+from efface.runs import forget
+from tests.diffusion.text.conftest import pipelines as pipelines
 
 torch.set_num_threads(1)
+
+# Settings of tiny runs on text-to-image models.
+GUIDANCES = ("teacher_guidance", "fake_score_guidance", "fake_score_training_guidance")
+SMALL = [
+    "train.steps=2",
+    "train.batch_size=4",
+    "train.learning_rate=1e-3",
+    "train.checkpoint_every=1",
+    "method.forget_share=0.5",
+    *(f"method.{which}=1.5" for which in GUIDANCES),
+    "method.fake_score_condition_dropout=0.25",
+    'prompts.templates=["a {}"]',
+    'prompts.subjects=["cat", "dog"]',
+    'prompts.people=["man", "woman"]',
+    "evaluate.forget_samples=4",
+    "evaluate.retain_samples=4",
+    "evaluate.baseline_steps=1",
+]
+GUARDED = [*SMALL, "train.guard_every=2"]
+BAG = ForgetConcept(concept="bag", replacement="coat")
+Pipelines = Callable[[str], Path]
+KEYWORDS = ("red", "green")
 
 
 def make_tiny_unet(conditional: bool = True, seed: int = 0, **overrides: object) -> Denoiser:
@@ -106,3 +134,52 @@ def fails(
         return error
 
     return run
+
+
+@contextlib.contextmanager
+def counting_encoded() -> Iterator[list[int]]:
+    """Rows of every pass of any text encoder."""
+    rows: list[int] = []
+
+    def count(module: torch.nn.Module, args: Any, kwargs: Any, _output: Any) -> None:
+        if isinstance(module, transformers.CLIPTextModel):
+            rows.append(len(args[0] if args else kwargs["input_ids"]))
+
+    handle = torch.nn.modules.module.register_module_forward_hook(count, with_kwargs=True)
+    try:
+        yield rows
+    finally:
+        handle.remove()
+
+
+@pytest.fixture(scope="session")
+def encoded_prompts() -> dict[str, int]:
+    """Prompts that went through the first text encoder in each of the `concept_runs`."""
+    return {}
+
+
+@pytest.fixture(scope="session")
+def concept_runs(
+    pipelines: Pipelines,
+    encoded_prompts: dict[str, int],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[[str], Path]:
+    """A run on a kind of model, made once; that on Stable Diffusion has a collapse guard."""
+    root = tmp_path_factory.mktemp("runs")
+
+    def run(kind: str) -> Path:
+        if not (root / kind).exists():
+            changes = GUARDED if kind == "sd" else SMALL
+            with counting_encoded() as rows:
+                forget(pipelines(kind), BAG, root / kind, changes=changes)
+            encoded_prompts[kind] = sum(rows)
+        return root / kind
+
+    return run
+
+
+@pytest.fixture
+def keywords(tmp_path: Path) -> Path:
+    path = tmp_path / "keywords.txt"
+    path.write_text("\n".join(KEYWORDS))
+    return path

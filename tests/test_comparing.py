@@ -23,6 +23,7 @@ from efface.comparing import (
     write_comparison,
 )
 from efface.errors import DataError
+from efface.reporting import write_report
 from tests.reporting.conftest import RunMaker, make_evaluation, make_record, make_run
 
 __all__ = ["make_run"]  # a fixture
@@ -95,6 +96,29 @@ def test_hostile_names_are_text_everywhere(make_run: RunMaker, tmp_path: Path, e
     plot = next(p for p in write_comparison(bases, tmp_path / "out") if p.suffix == ".svg")
     root = ElementTree.parse(plot).getroot()
     assert not [e for e in root.iter() if e.tag.endswith(("script", "img"))]
+
+
+def test_differences_over_seeds_stand_in_every_form(make_run: RunMaker):
+    """Unlearning accuracy is 0.98 and 0.99 where the untouched model has 0.006 with both seeds."""
+    runs = []
+    for seed, value in enumerate((0.98, 0.99)):
+        settings = make_record().settings
+        settings["train"] |= {"seed": seed}
+        evaluation = make_evaluation((value, value, value))
+        runs.append(make_run(f"s{seed}", make_record(settings=settings), evaluation))
+    bases = compare(runs)
+    figure = json.loads(as_json(bases))["figures"][0]
+    reach = 12.7062 * 0.005  # Student's of one degree of freedom, times the error
+    assert figure["difference"] == pytest.approx(0.979)
+    assert figure["difference_low"] == pytest.approx(0.979 - reach, abs=1e-5)
+    assert figure["difference_high"] == pytest.approx(0.979 + reach, abs=1e-5)
+    (row,) = (r for r in csv.DictReader(io.StringIO(as_csv(bases))) if r["entry"] == "1"
+              and r["metric"] == "unlearning_accuracy")  # fmt: skip
+    assert float(row["difference"]) == figure["difference"]
+    text = " ".join(printed(bases).split())
+    assert "from untouched +97.9 points (+91.5 to +104.3)" in text
+    page = write_report(runs, runs[0] / "page.html").read_text(encoding="utf-8")
+    assert "from untouched +97.9\N{NO-BREAK SPACE}points (+91.5 to +104.3)" in page
 
 
 def test_negative_numbers_stay_numbers(make_run: RunMaker):

@@ -19,16 +19,19 @@ LAYERS = {
     "data": {"diffusion", "errors"},
     "methods": {"data", "diffusion", "errors"},
     "progress": set(),
-    "metrics": {"data", "diffusion", "errors", "progress", "records"},
+    "fitting": {"progress"},
+    "metrics": {"data", "diffusion", "errors", "fitting", "progress", "records"},
+    "memorisation": {"data", "diffusion", "errors", "metrics", "progress"},
     "training": {"methods", "data", "diffusion", "errors", "progress"},
     "attacks": {"data", "diffusion", "errors", "methods", "metrics", "records", "training"},
-    "records": {"errors"},
+    "files": set(),
+    "records": {"errors", "files"},
     "requests": {"diffusion", "errors"},
-    "reporting": {"records", "requests", "errors"},
+    "reporting": {"metrics", "records", "requests", "errors", "files"},
 }
 TORCH_FREE = ("efface", "efface.cli", "efface.errors", "efface.records", "efface.requests")
 TORCH_FREE += ("efface.diffusion.model_folder", "efface.reporting", "efface.evidence.pack")
-TORCH_FREE += ("efface.comparing",)
+TORCH_FREE += ("efface.comparing", "efface.files", "efface.metrics.intervals")
 MODULES = sorted(
     ".".join(("efface", *path.relative_to(SOURCE).with_suffix("").parts)).removesuffix(".__init__")
     for path in SOURCE.rglob("*.py")
@@ -72,6 +75,12 @@ def test_a_layer_imports_only_what_lies_below(layer):
         assert not beyond, f"{file} imports {beyond}"
 
 
+def test_reporting_knows_no_metric_but_only_how_intervals_are_made():
+    names = {name for file in (SOURCE / "reporting").glob("*.py") for name in imported(file)}
+    of_metrics = {name for name in names if name.startswith("efface.metrics")}
+    assert of_metrics == {"efface.metrics.intervals.paired_difference"}
+
+
 def test_the_walk_sees_imports_of_every_form(tmp_path):
     file = tmp_path / "x.py"
     file.write_text(
@@ -101,7 +110,7 @@ def test_help_does_not_import_torch():
 import sys
 from typer.testing import CliRunner
 from efface.cli import app
-for command in ("", "forget", "forget class", "forget concept", "sample"):
+for command in ("", "forget", "forget class", "forget concept", "forget memorised", "sample"):
     arguments = [*command.split(), "--help"]
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 0 and "Usage" in done.output, done.output

@@ -14,13 +14,12 @@ from efface.attacks import names, resolve
 from efface.attacks.base import Attack, Case, Subject, described, estimate
 from efface.attacks.goals import ClassGoal, PictureGoal
 from efface.config import ImagesConfig, build
-from efface.data.split import copy_distance, distances
+from efface.data.split import distances
 from efface.diffusion.denoiser import Denoiser, as_class_denoiser
 from efface.diffusion.model_folder import ModelInfo, inspect_model
 from efface.errors import ConfigError, RequestError
-from efface.evaluating import check_retrained, evaluated_settings, find_judge, read_subjects
-from efface.image_runs import Pictures, generate_retained, read_pictures, to_model
-from efface.metrics.copy_rate import calibrate_distance
+from efface.evaluation.images import find_copy_distance
+from efface.image_runs import generate_retained, read_pictures, to_model
 from efface.metrics.judge import Judge, load_judge
 from efface.records import (
     AttackResult,
@@ -33,6 +32,7 @@ from efface.records import (
     write_json,
 )
 from efface.requests import ForgetClass, ForgetImages
+from efface.subjects import check_retrained, evaluated_settings, find_judge, read_subjects
 
 NOISE_SEED = 6_500_000  # away from the seeds of training, evaluation and attacks
 NOISE_TRIES = 64
@@ -262,14 +262,6 @@ def _picture_goal(
         pictures=to_model(forget),
         unseen=unseen,
         stays=to_model(stays),
-        distance=_copy_distance(pictures, stays),
+        distance=find_copy_distance(pictures, lambda: distances(stays, forget)),
     )
     return goal.with_best_timestep(untouched, never_knew, NOISE_TRIES, NOISE_SEED)
-
-
-def _copy_distance(pictures: Pictures, stays: torch.Tensor) -> float:
-    """How near a copy is: as an evaluation has it, but for retained images that were drawn."""
-    others = pictures.unseen or pictures.retain
-    if others is not None:
-        return calibrate_distance(pictures.forget.images, others.images)
-    return copy_distance(distances(stays, pictures.forget.images))

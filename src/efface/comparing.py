@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 from efface.errors import DataError
+from efface.files import whole_file
 from efface.reporting.comparison import SHORT, Base, Entry, Figure, MetricRow, compare_runs
-from efface.reporting.overview import count_samples, write_figure
+from efface.reporting.overview import count_samples, write_difference, write_figure
 from efface.reporting.pareto import pareto_figures, stand_alone
 from efface.reporting.run_folder import read_run
 from efface.reporting.sections import DIRECTIONS
@@ -28,6 +28,7 @@ COLUMNS: tuple[str, ...] = (
     "base", "weights", "entry", "name", "runs", "seeds", "outcomes", "request", "metric", "unit",
     "higher_is_better", "extractor", "extractor_sha256", "samples", "value", "low", "high",
     "bounds", "standard_deviation", "untouched", "untouched_low", "untouched_high",
+    "difference", "difference_low", "difference_high",
 )  # fmt: skip
 
 
@@ -51,6 +52,7 @@ def as_records(bases: Sequence[Base]) -> Iterator[dict[str, Any]]:
 
 
 def _record(base: Base, entry: Entry, row: MetricRow, figure: Figure) -> dict[str, Any]:
+    difference = figure.difference
     return {
         "base": base.source,
         "weights": base.digest,
@@ -74,6 +76,10 @@ def _record(base: Base, entry: Entry, row: MetricRow, figure: Figure) -> dict[st
         "untouched": row.untouched.value,
         "untouched_low": row.untouched.low,
         "untouched_high": row.untouched.high,
+        # Paired by seed: of a single run none.
+        "difference": None if difference is None else difference.value,
+        "difference_low": None if difference is None else difference.low,
+        "difference_high": None if difference is None else difference.high,
     }
 
 
@@ -137,7 +143,10 @@ def _name(row: MetricRow) -> Text:
 def _text(figure: Figure | None, row: MetricRow) -> Text:
     cell = write_figure(figure, row.unit)
     text = Text(cell.value)
-    return text.append(f"\n{cell.interval}", style="dim") if cell.interval else text
+    for line in (cell.interval, write_difference(figure, row.unit)):
+        if line:
+            text.append(f"\n{line}", style="dim")
+    return text
 
 
 def write_comparison(bases: Sequence[Base], out: Path) -> list[Path]:
@@ -151,9 +160,8 @@ def write_comparison(bases: Sequence[Base], out: Path) -> list[Path]:
     try:
         out.mkdir(parents=True, exist_ok=True)
         for name, text in contents.items():
-            part = out / f"{name}.part"
-            part.write_bytes(text.encode("utf-8", "replace"))
-            os.replace(part, out / name)
+            with whole_file(out / name) as part:
+                part.write_bytes(text.encode("utf-8", "replace"))
     except OSError as error:
         raise DataError(
             f"the comparison cannot be written to {out} ({error.strerror}): give another folder."

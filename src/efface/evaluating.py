@@ -4,45 +4,48 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from accelerate import Accelerator, PartialState
+from accelerate import PartialState
 from accelerate.utils import gather_object
 
 from efface.concept_runs import recorded_prompts
-from efface.config import EvaluateConfig, Settings, read_settings
+from efface.config import Settings
 from efface.diffusion.denoiser import as_class_denoiser
-from efface.diffusion.loading import default_sampler, load
-from efface.diffusion.model_folder import ModelInfo, fetch_weights, inspect_model, pixel_shape
-from efface.diffusion.sampling import MultiStep, OneStep
-from efface.diffusion.text.denoiser import TextDenoiser
+from efface.diffusion.model_folder import pixel_shape
+from efface.diffusion.sampling import OneStep
 from efface.diffusion.text.prompts import PromptEncoder
 from efface.errors import DataError, RequestError
 from efface.evaluation.classes import ClassProtocol, ClassSubjects, evaluate_labels
-from efface.evaluation.concepts import ConceptProtocol, evaluate_concepts, write_prompt_sheets
+from efface.evaluation.concept_protocol import ConceptProtocol
+from efface.evaluation.concepts import evaluate_concepts, write_prompt_sheets
 from efface.evaluation.grids import write_grids
 from efface.evaluation.guards import measure_change, name_guards
 from efface.evaluation.images import ImageSubjects, evaluate_images, write_image_sheets
-from efface.evaluation.sample_sets import Subject
+from efface.evaluation.prompt_groups import check_detection, digest_groups
 from efface.evaluation.store import digest, user_store
 from efface.evaluation.views import View, read_views
 from efface.image_runs import read_pictures
+from efface.memorised_evaluating import measure_memorised
 from efface.metrics.judge import load_judge
 from efface.records import (
     Evaluation,
     RunRecord,
-    hash_model,
-    hash_weights,
     read_evaluation,
     read_record,
     write_json,
 )
 from efface.requests import ForgetImages
+from efface.subjects import (
+    Subjects,
+    evaluated_settings,
+    find_judge,
+    read_distilled,
+    read_subjects,
+    share_prompts,
+)
 
 
 def evaluate(
@@ -65,7 +68,12 @@ def evaluate(
     run = Path(run)
     record = read_record(run)
     config = evaluated_settings(record, changes)
-    subjects = share_prompts(read_subjects(run, record, config.evaluate, retrained), encoded)
+    groups = check_detection(config, record.request)
+    subjects = read_subjects(run, record, config.evaluate, retrained)
+    if config.evaluate.distilled is not None:
+        distilled = read_distilled(config.evaluate.distilled, record, subjects.device)
+        subjects = dataclasses.replace(subjects, distilled=distilled)
+    subjects = share_prompts(subjects, encoded)
     info = subjects.info
     judge_folder = find_judge(info, judge)
     judged = None if judge_folder is None else load_judge(judge_folder)
@@ -74,10 +82,14 @@ def evaluate(
     key = digest(
         {
             "models": [subjects.result.digest, subjects.untouched.digest]
-            + [subjects.retrained.digest if subjects.retrained else None],
+            + [
+                other.digest if other else None
+                for other in (subjects.retrained, subjects.distilled)
+            ],
             "request": record.request,
             "settings": [dataclasses.asdict(config.evaluate), dataclasses.asdict(config.images)],
             "views": [view.extractor for view in views.values()],
+            "groups": digest_groups(groups),
         }
     )
     evaluation = _measured_before(run, key)
@@ -85,6 +97,8 @@ def evaluate(
         measure = _evaluate_labels if info.family is None else _evaluate_prompts
         if record.request["kind"] == "images":
             measure = _evaluate_images
+        elif record.request["kind"] == "memorised":
+            measure = _evaluate_memorised
         evaluation = measure(run, record, config, subjects, views)
         evaluation = evaluation.model_copy(update={"key": key})
     if PartialState().is_main_process:
@@ -92,98 +106,6 @@ def evaluate(
         write_report([run], run / "report.html")
         write_model_card(run)
     return evaluation
-
-
-def evaluated_settings(record: RunRecord, changes: Sequence[str] = ()) -> Settings:
-    """The run's own settings, with `changes` to evaluate.NAME on top."""
-    kept = [
-        f"{section}.{k}={json.dumps(v, ensure_ascii=False)}"
-        for section in ("evaluate", "images", "prompts")
-        for k, v in record.settings.get(section, {}).items()  # older runs lack the last
-        if v is not None  # which is the default of all that can be left out
-    ]
-    return read_settings(record.settings["method"]["name"], None, [*kept, *changes])
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Subjects:
-    """A run's models as they are sampled, on one device."""
-
-    info: ModelInfo  # of the untouched model
-    result: Subject
-    untouched: Subject
-    retrained: Subject | None
-    device: torch.device
-
-
-def read_subjects(
-    run: Path,
-    record: RunRecord,
-    config: EvaluateConfig,
-    retrained: str | Path | None = None,
-) -> Subjects:
-    """Load what a run made, what it was made from, and a model that never knew.
-
-    RequestError where the untouched model is no longer the one that the run began with.
-    """
-    info = inspect_model(record.model["source"], record.model["null_label"])
-    fetch_weights(info)
-    if hash_weights(info.folder) != record.model["weights"]:
-        raise RequestError(
-            f"{info.source} is no longer the model that this run started from: restore it, or "
-            "run again."
-        )
-    output = inspect_model(run / "pipeline", record.model["null_label"])
-    others = [info]
-    if retrained is not None:
-        check_retrained(retrained, info)
-        others.append(inspect_model(retrained, record.model["null_label"]))
-    device = Accelerator().device
-    guidance = 1.0 if record.request["kind"] == "images" else config.guidance
-    stands_sampled = MultiStep(config.baseline_steps, guidance=guidance)
-    result = load(output).to(device)
-    stands = [
-        Subject(
-            denoiser=load(other).to(device),
-            sampler=stands_sampled,
-            digest=hash_model(other.folder),
-        )
-        for other in others
-    ]
-    return Subjects(
-        info=info,
-        result=Subject(
-            denoiser=result,
-            # For pictures every model is sampled alike, else as a stock pipeline samples it.
-            sampler=stands_sampled
-            if record.request["kind"] == "images"
-            else default_sampler(output, result),
-            digest=hash_model(output.folder),
-        ),
-        untouched=stands[0],
-        retrained=stands[1] if retrained is not None else None,
-        device=device,
-    )
-
-
-def share_prompts(subjects: Subjects, encoded: PromptEncoder | None) -> Subjects:
-    """Let all text models read one cache of prompts, so that none is encoded twice.
-
-    Their text encoders are the same: no run changes them.
-    """
-    untouched = subjects.untouched.denoiser
-    if not isinstance(untouched, TextDenoiser):
-        return subjects
-    prompts = encoded or untouched.prompts
-
-    def shared(subject: Subject) -> Subject:
-        assert isinstance(subject.denoiser, TextDenoiser)
-        denoiser = dataclasses.replace(subject.denoiser, prompts=prompts)
-        return dataclasses.replace(subject, denoiser=denoiser)
-
-    return dataclasses.replace(
-        subjects, untouched=shared(subjects.untouched), result=shared(subjects.result)
-    )
 
 
 def _measured_before(run: Path, key: str) -> Evaluation | None:
@@ -220,6 +142,17 @@ def _evaluate_images(
     return _guarded(evaluation, subjects, None)
 
 
+def _evaluate_memorised(
+    run: Path,
+    record: RunRecord,
+    settings: Settings,
+    subjects: Subjects,
+    views: Mapping[str, View],
+) -> Evaluation:
+    evaluation, controls = measure_memorised(run, record, settings, subjects, views)
+    return _guarded(evaluation, subjects, controls)
+
+
 def _evaluate_prompts(
     run: Path,
     record: RunRecord,
@@ -234,6 +167,7 @@ def _evaluate_prompts(
         prompts=prompts,
         phrases=(concept, replacement) if concept and replacement else None,
         config=config,
+        groups=check_detection(settings, record.request),
     )
     if PartialState().is_main_process:
         write_prompt_sheets(run / "samples", untouched, result, prompts, config.seed)
@@ -252,6 +186,7 @@ def _compared(subjects: Subjects) -> ClassSubjects:
         untouched=untouched,
         untouched_one_step=one_step,
         retrained=subjects.retrained,
+        distilled=subjects.distilled,
     )
 
 
@@ -280,34 +215,3 @@ def _guarded(
 ) -> Evaluation:
     change = measure_change(subjects.result, subjects.untouched, retained)
     return evaluation.model_copy(update={"change": change, "guards": name_guards(change)})
-
-
-def find_judge(info: ModelInfo, judge: str | Path | None) -> Path | None:
-    """The judge's folder that was given, or the one beside the model; None if there is none."""
-    if info.family is not None:
-        if judge is not None:
-            raise RequestError(
-                f"{info.source} takes prompts, and a judge knows labels: leave the judge out, and "
-                "set evaluate.clip."
-            )
-        return None
-    if judge is not None:
-        load_judge(Path(judge))
-        return Path(judge)
-    beside = info.folder / "judge"
-    return beside if beside.is_dir() else None
-
-
-def check_retrained(retrained: str | Path, info: ModelInfo) -> None:
-    """Raise ModelError or RequestError for a model that cannot stand beside the untouched one."""
-    other = inspect_model(retrained, info.null_label)
-    if other.num_classes != info.num_classes:
-        raise RequestError(
-            f"{other.source} has {other.num_classes or 'no'} labels and {info.source} "
-            f"{info.num_classes or 'none'}: give a retrained model with the same labels."
-        )
-    if pixel_shape(other) != pixel_shape(info):
-        raise RequestError(
-            f"{other.source} draws pictures of shape {pixel_shape(other)} and {info.source} of "
-            f"{pixel_shape(info)}: give a retrained model of the same shape."
-        )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from accelerate import debug_launcher
+from accelerate import PartialState, debug_launcher
 from torch import Tensor
 
 from efface.diffusion.denoiser import Denoiser
@@ -105,8 +105,11 @@ def test_whatever_changes_the_samples_has_them_drawn_again(tmp_path):
 
 def draw_in_one_of_two_processes(folder: str) -> None:
     torch.set_num_threads(1)
-    seen = look(sample_set(), Store(Path(folder) / "store"))["pixels"]["pixels"]
-    rank = torch.distributed.get_rank()
+    PartialState._reset_state()  # or that of the parent, with one process, would be taken over
+    rank = PartialState(cpu=True).process_index
+    own = Pixels()
+    seen = look(sample_set(), Store(Path(folder) / "store"), pixels=own)["pixels"]["pixels"]
+    assert own.batches < 3  # all three batches would be drawn alone
     np.save(Path(folder) / f"{rank}.npy", seen)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-
 import numpy as np
 import pytest
 import torch
@@ -13,14 +11,13 @@ from torch import Tensor, nn
 from efface.data.randomness import derive_seed
 from efface.diffusion.denoiser import UnconditionalDenoiser
 from efface.diffusion.schedule import NoiseSchedule
-from efface.errors import DataError, ModelError, RequestError
+from efface.errors import ModelError, RequestError
 from efface.metrics.copy_similarity import (
     copy_similarity,
     denoise_back,
     normalised_similarity,
     pixels,
     similarity,
-    sscd_features,
 )
 
 SHAPE = (1, 4, 4)
@@ -194,37 +191,3 @@ def test_destruction_is_not_rewarded_by_the_normalised_form():
 def test_no_ratio_is_given_to_a_model_that_puts_nothing_back(control):
     ratio = normalised_similarity(np.array([0.3, 0.1]), np.array([control, control]))
     assert ratio.shape == (2,) and np.isnan(ratio).all()
-
-
-class ChannelMeans(nn.Module):
-    def forward(self, x: Tensor) -> Tensor:
-        return x.mean((2, 3))
-
-
-@pytest.fixture
-def torchscript(tmp_path):
-    path = tmp_path / "features.pt"
-    torch.jit.script(ChannelMeans()).save(str(path))
-    return path, hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def test_features_get_images_normalised_as_for_imagenet(torchscript):
-    features = sscd_features(*torchscript)
-    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
-    for images in (torch.rand(2, 3, 8, 8), torch.rand(2, 1, 8, 8)):
-        expected = (images.mean((2, 3)) - mean) / std
-        torch.testing.assert_close(features(images), expected)
-
-
-def test_a_file_with_another_checksum_is_refused_before_it_is_loaded(torchscript, monkeypatch):
-    path, digest = torchscript
-    path.write_bytes(path.read_bytes() + b"x")
-
-    def load(*_: object, **__: object) -> None:
-        raise AssertionError("loaded")
-
-    monkeypatch.setattr(torch.jit, "load", load)
-    with pytest.raises(DataError, match="has the checksum .* download it again"):
-        sscd_features(path, digest)
-    with pytest.raises(DataError, match=r"cannot be read"):
-        sscd_features(path.with_name("none.pt"), digest)

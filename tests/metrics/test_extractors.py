@@ -19,10 +19,8 @@ from efface.errors import DataError
 from efface.metrics.extractors import (
     SPATIAL_CHANNELS,
     extract,
-    judge_extractor,
     load_extractor,
 )
-from efface.metrics.judge import load_judge
 
 TINY: dict[str, Any] = {
     "hidden_size": 16,
@@ -209,17 +207,6 @@ def test_another_checksum_than_the_pinned_one_is_refused(tmp_path):
     assert load_extractor(tmp_path, found.upper()).sha256 == found
     with pytest.raises(DataError, match=f"has the checksum {found}, not {'0' * 64}"):
         load_extractor(tmp_path, "0" * 64)
-
-
-def test_a_judge_is_an_extractor_with_its_own_features(tiny_model):
-    judge = load_judge(tiny_model / "judge")
-    extractor, batch = judge_extractor(judge), images(6, channels=1, size=8)
-    features, spatial = extract(extractor, [batch])
-    np.testing.assert_allclose(features, judge.observe(batch, np.zeros(6)).features, atol=1e-6)
-    maps = judge.classifier.feature_map(batch).detach().numpy()
-    np.testing.assert_allclose(maps.mean((2, 3)), features, atol=1e-6)
-    np.testing.assert_allclose(maps[:, :SPATIAL_CHANNELS].reshape(6, -1), spatial, atol=1e-6)
-    assert extractor.described() == {"name": "tiny judge", "sha256": judge.digest}
 
 
 def edit(name: str, **changes: object) -> Callable[[Path], None]:

@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from efface.records import Value
 from efface.reporting.comparison import Base, compare_runs
 from efface.reporting.pareto import pareto_figures, stand_alone
 from efface.reporting.run_folder import read_run
@@ -48,6 +49,45 @@ def test_seeds_become_their_mean_and_their_range(make_run: RunMaker):
     assert figure.value == pytest.approx(sum(values) / 3)
     assert (figure.low, figure.high) == (0.97, 0.995)
     assert figure.spread == pytest.approx(statistics.stdev(values))
+
+
+def run_seeds(make_run: RunMaker, pairs: list[tuple[float, float]]) -> list[Path]:
+    """A run per seed with the FIDs of its result and of the untouched model beside it."""
+    folders = []
+    for n, (own, untouched) in enumerate(pairs):
+        evaluation = make_evaluation(fid=(own, own, own))
+        evaluation.results[2].baseline = Value(value=untouched, low=untouched, high=untouched)
+        folders.append(make_run(f"s{n}", seeded(n), evaluation))
+    return folders
+
+
+@pytest.mark.parametrize("count", [3, 9])
+def test_what_all_seeds_have_in_common_is_no_spread_of_their_difference(
+    make_run: RunMaker, count: int
+):
+    """Each result lies 2 above its own untouched model, whatever the seeds themselves do."""
+    (base,) = compare(*run_seeds(make_run, [(2.0 + 9 * n, 9.0 * n) for n in range(count)]))
+    (row,) = (row for row in base.rows if row.metric == "fid")
+    (figure,) = row.cells
+    assert figure is not None and figure.spread is not None and figure.spread > 4
+    assert figure.difference == Value(value=2, low=2, high=2)
+
+
+def test_differences_of_three_seeds_have_students_interval(make_run: RunMaker):
+    """1, 2 and 3 have the mean 2, the error 1 / sqrt(3) and two degrees of freedom: 4.3027."""
+    (base,) = compare(*run_seeds(make_run, [(6.0, 5.0), (9.0, 7.0), (5.0, 2.0)]))
+    (row,) = (row for row in base.rows if row.metric == "fid")
+    (figure,) = row.cells
+    assert figure is not None and figure.difference is not None
+    assert figure.difference.value == pytest.approx(2)
+    reach = 4.3027 / 3**0.5
+    assert figure.difference.low == pytest.approx(2 - reach, abs=1e-4)
+    assert figure.difference.high == pytest.approx(2 + reach, abs=1e-4)
+
+
+def test_one_run_has_no_difference_over_seeds(make_run: RunMaker):
+    (base,) = compare(make_run("a", seeded(0)))
+    assert [cell.difference for row in base.rows for cell in row.cells if cell] == [None] * 3
 
 
 @pytest.mark.parametrize(

@@ -226,9 +226,13 @@ def test_a_failed_report_leaves_the_old_one(make_run: RunMaker, tmp_path: Path):
 
 def test_a_page_that_cannot_be_written_says_so(make_run: RunMaker, tmp_path: Path):
     (tmp_path / "folder").mkdir()
-    with pytest.raises(DataError, match="cannot be written"):
-        write_report([make_run()], tmp_path / "folder")
+    (tmp_path / "file").write_text("mine")
+    run = make_run()
+    for out in (tmp_path / "folder", tmp_path / "file" / "page.html"):
+        with pytest.raises(DataError, match="cannot be written"):
+            write_report([run], out)
     assert not list(tmp_path.glob("*.part"))
+    assert (tmp_path / "file").read_text() == "mine"
 
 
 def test_no_run_and_no_record_are_refused(tmp_path: Path):

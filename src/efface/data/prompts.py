@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from efface.data.tables import HUB
+from efface.data.tables import HUB, read_data_set
 from efface.errors import DataError
 
 SLOT = "{}"  # where a template takes its subject
@@ -48,7 +48,7 @@ def read_prompts(source: str) -> list[str]:
     any other file has one prompt per line. Raises DataError.
     """
     if source.startswith(HUB):
-        found = _read_data_set(source)
+        found = _read_column(source)
     elif source.endswith((".csv", ".jsonl")):
         found = [row[0] for row in _read_rows(source, [PROMPT_COLUMNS])]
     else:
@@ -153,19 +153,8 @@ def _read_line(line: str, source: str) -> Any:
         ) from error
 
 
-def _read_data_set(source: str) -> list[str]:
-    try:
-        from datasets import load_dataset
-        from datasets.exceptions import DatasetsError
-    except ImportError:
-        raise DataError("data sets need the extra 'data': pip install 'efface[data]'.") from None
-    try:
-        rows: Any = load_dataset(source.removeprefix(HUB), split="train")
-    except (ValueError, OSError, DatasetsError) as error:
-        raise DataError(
-            f"{source} cannot be read from the hub: check its id, that it has a split 'train', and "
-            "the connection."
-        ) from error
+def _read_column(source: str) -> list[str]:
+    rows = read_data_set(source, "train")
     column = next((name for name in PROMPT_COLUMNS if name in rows.column_names), None)
     if column is None:
         raise DataError(f"{source} has no column {', '.join(PROMPT_COLUMNS)}: give another.")

@@ -1,4 +1,4 @@
-"""Tables of encoded images: parquet files, and data sets of the hub."""
+"""Tables: parquet files, and data sets of the hub."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from efface.errors import DataError
 HUB = "datasets:"
 
 
-def read_table(source: str, split: str) -> Any:
-    """A `datasets.Dataset` with a column `image` that is left encoded.
+def read_data_set(source: str, split: str) -> Any:
+    """A `datasets.Dataset`: a parquet file, which has no splits, or HUB and a data set's id.
 
-    `source` is a parquet file or HUB and a data set's id. Raises DataError.
+    Raises DataError.
     """
     try:
-        from datasets import Image, load_dataset
+        from datasets import load_dataset
         from datasets.exceptions import DatasetsError
         from datasets.utils.logging import disable_progress_bar
     except ImportError:
@@ -26,9 +26,8 @@ def read_table(source: str, split: str) -> Any:
     disable_progress_bar()
     try:
         if source.startswith(HUB):
-            rows = load_dataset(source.removeprefix(HUB), split=split)
-        else:
-            rows = load_dataset("parquet", data_files=source, split="train")
+            return load_dataset(source.removeprefix(HUB), split=split)
+        return load_dataset("parquet", data_files=source, split="train")
     except (ValueError, OSError, DatasetsError) as error:
         if source.startswith(HUB):
             raise DataError(
@@ -38,6 +37,13 @@ def read_table(source: str, split: str) -> Any:
         raise DataError(
             f"{source} is no readable parquet file with rows: write it anew."
         ) from error
+
+
+def read_table(source: str, split: str) -> Any:
+    """A data set with a column `image` that is left encoded; raises DataError."""
+    rows = read_data_set(source, split)
+    from datasets import Image
+
     if not isinstance(rows.features.get("image"), Image):
         raise DataError(f"{source} has no column 'image' of encoded images.")
     return rows.cast_column("image", Image(decode=False))

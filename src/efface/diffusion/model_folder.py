@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-import struct
 from dataclasses import dataclass
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,12 @@ from efface.diffusion.text.folder import (
     check_network,
     encoders_in,
     weights_in,
+)
+from efface.diffusion.weight_files import (
+    OTHER_VARIANTS,
+    PICKLE_SUFFIXES,
+    check_weights,
+    refuse_lora,
 )
 from efface.errors import ModelError
 
@@ -35,9 +39,6 @@ KNOWN_SCHEDULERS = (
     "UniPCMultistepScheduler",
 )
 NETWORK_CLASSES = ("UNet2DModel", "DiTTransformer2DModel")
-PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
-OTHER_VARIANTS = ["*.fp16.*", "*.fp16-*", "*.non_ema.*", "*.non_ema-*"]
-LORA_FILES = ("pytorch_lora_weights.safetensors", "adapter_config.json")
 ZOO = Path(__file__).parent.parent / "zoo"
 
 
@@ -74,7 +75,7 @@ def inspect_model(model: str | Path, null_label: int | None = None) -> ModelInfo
     on_hub = folder is None
     if folder is None:
         folder = _download(str(model), ["*.json"])
-    _refuse_lora(folder)
+    refuse_lora(folder)
     index = _read_json(folder / "model_index.json", "a diffusers pipeline folder has one")
     family = family_of(index.get("_class_name"))
     if family is not None:
@@ -271,58 +272,3 @@ def _read_classes(
             "last can be it."
         )
     return (rows if null is None else rows - 1), null
-
-
-def check_weights(folder: Path) -> None:
-    """Raise ModelError unless `folder` holds whole safetensors files (headers against sizes)."""
-    files = sorted(folder.glob("*.safetensors"))
-    if not files:
-        pickles = [p.name for p in folder.glob("*") if p.suffix in PICKLE_SUFFIXES]
-        if pickles:
-            raise ModelError(
-                f"{folder} holds {pickles[0]}, a pickle, which can run code when it is opened: "
-                "only safetensors are read. Save the model with safe_serialization=True."
-            )
-        raise ModelError(f"{folder} holds no weights: a .safetensors file is needed.")
-    for file in files:
-        _check_header(file)
-    if all(any(fnmatch(file.name, other) for other in OTHER_VARIANTS) for file in files):
-        raise ModelError(
-            f"{folder} holds {files[0].name} and no plain weights: efface trains from full "
-            "precision. Download that too, or load the pipeline with variant= and "
-            "dtype=torch.float32 and save it."
-        )
-
-
-def _refuse_lora(folder: Path) -> None:
-    found = [name for name in LORA_FILES if (folder / name).exists()]
-    if found and not (folder / "model_index.json").exists():
-        raise ModelError(
-            f"{folder} holds a LoRA ({found[0]}), no whole model: give the base model that it was "
-            "made for."
-        )
-
-
-def _check_header(file: Path) -> None:
-    size = file.stat().st_size
-    with file.open("rb") as stream:
-        head = stream.read(8)
-        length = struct.unpack("<Q", head)[0] if len(head) == 8 else size
-        if length > size - 8:
-            raise ModelError(
-                f"{file} is truncated or no safetensors file: copy or download it again."
-            )
-        try:
-            header = json.loads(stream.read(length))
-            end = max(
-                (t["data_offsets"][1] for n, t in header.items() if n != "__metadata__"), default=0
-            )
-        except (ValueError, TypeError, LookupError, AttributeError):
-            raise ModelError(
-                f"{file} is no safetensors file: save the model as safetensors."
-            ) from None
-    if size != 8 + length + end:
-        raise ModelError(
-            f"{file} is truncated: {size} bytes where its header promises {8 + length + end}. "
-            "Copy or download it again."
-        )

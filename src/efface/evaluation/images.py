@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,7 +62,7 @@ def evaluate_images(
     drawn = {
         name: _draw(subject, pictures, config, views, store) for name, subject in named.items()
     }
-    distance = _distance(pictures, drawn["baseline"])
+    distance = find_copy_distance(pictures, lambda: torch.from_numpy(drawn["baseline"].distances))
     seen = {
         name: _measure(subject, drawn[name], pictures, distance, config, store)
         for name, subject in named.items()
@@ -144,12 +144,15 @@ def _measure(
     )
 
 
-def _distance(pictures: Pictures, untouched: Drawn) -> float:
-    """How near a copy is, from pictures that are none: unseen, retained, or the model's samples."""
+def find_copy_distance(pictures: Pictures, untouched: Callable[[], Tensor]) -> float:
+    """How near a copy is, from pictures that are none: unseen, retained, or the model's samples.
+
+    `untouched` measures samples of the untouched model, if they are needed: distances (N, K).
+    """
     others = pictures.unseen or pictures.retain
     if others is not None:
         return calibrate_distance(pictures.forget.images, others.images)
-    return copy_distance(torch.from_numpy(untouched.distances))
+    return copy_distance(untouched())
 
 
 def _unseen(pictures: Pictures, config: EvaluateConfig) -> Tensor | None:

@@ -16,6 +16,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from efface.files import whole_file
+
 PROTOCOL = 1  # raised when a measurement of the same name comes to mean something else
 LIMIT_BYTES = 2 << 30  # the oldest go when a store grows beyond
 Arrays = dict[str, np.ndarray]
@@ -64,12 +66,11 @@ class Store:
         if self.folder is None:
             return
         path = self._path(key)
-        part = path.with_name(f"{path.name}.{os.getpid()}.part")
         with contextlib.suppress(OSError, SafetensorError):
             path.parent.mkdir(parents=True, exist_ok=True)
             kept = {name: np.ascontiguousarray(values) for name, values in arrays.items()}
-            save_file(kept, part, metadata={"key": json.dumps(key, sort_keys=True)})
-            os.replace(part, path)
+            with whole_file(path) as part:
+                save_file(kept, part, metadata={"key": json.dumps(key, sort_keys=True)})
             self._prune()
 
     def measured(self, key: Mapping[str, Any] | None, compute: Callable[[], Arrays]) -> Arrays:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
 import os
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from efface.errors import DataError, RequestError
+from efface.files import whole_file
 
 MAX_BYTES = 2**29
 MAX_FILES = 10_000
@@ -67,14 +67,11 @@ def write_archive(files: Mapping[str, bytes], out: Path, overwrite: bool) -> str
             f"{out} exists: nothing there was touched. Give another file, or add --overwrite."
         )
     content = to_zip(files)
-    part = out.with_name(out.name + ".part")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(content)
-        os.replace(part, out)
+        with whole_file(out) as part:
+            part.write_bytes(content)
     except OSError as error:
-        with contextlib.suppress(OSError):  # there may be no folder to clean
-            part.unlink(missing_ok=True)
         raise RequestError(
             f"the pack cannot be written to {out} ({error.strerror}): give another file."
         ) from error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import os
 import re
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntry
 
 from efface.diffusion.model_folder import find_folder
 from efface.errors import EffaceError, RequestError
+from efface.files import whole_file
 from efface.records import (
     Attacks,
     Evaluation,
@@ -69,12 +69,10 @@ def write_model_card(run: str | Path, wording: str | None = None) -> Path:
     earlier = _earlier_wording(path)
     wording = earlier if wording is None else _checked(wording)
     content = make_card(record, evaluation, read_attacks(run), wording)
-    part = path.with_name(CARD + ".part")
     try:
-        part.write_bytes(content.encode("utf-8", "replace"))
-        os.replace(part, path)
+        with whole_file(path) as part:
+            part.write_bytes(content.encode("utf-8", "replace"))
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise RequestError(
             f"the model card cannot be written to {path} ({error.strerror}): make it writable."
         ) from error
@@ -127,6 +125,8 @@ def describe_forgotten(record: RunRecord) -> str:
         case "images":
             count = len(_list(request, "hashes"))
             return f"{format_count(count)} {plural(count, 'picture')}"
+        case "memorised":
+            return "a picture memorised for one prompt"
         case "distil":
             return "nothing yet"
     return "a concept chosen by the owner"

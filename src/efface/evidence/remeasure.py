@@ -10,20 +10,22 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from pydantic import TypeAdapter, ValidationError
+from torch import Tensor
 
 from efface.config import EvaluateConfig, ImagesConfig
-from efface.data.split import copy_distance
 from efface.diffusion.denoiser import ClassDenoiser
 from efface.diffusion.loading import default_sampler, load
 from efface.diffusion.model_folder import ModelInfo, find_folder, inspect_model, pixel_shape
 from efface.diffusion.sampling import MultiStep
 from efface.errors import DataError, ModelError, RequestError
+from efface.evaluation.classes import take_turns
+from efface.evaluation.images import find_copy_distance
 from efface.evaluation.observers import DistanceObserver, JudgeObserver, observations
 from efface.evaluation.sample_sets import Observer, SampleSet, Subject, observe
 from efface.evaluation.store import Arrays, Store
 from efface.evaluation.views import CLASS_METRICS, IMAGE_METRICS
 from efface.image_runs import Pictures, read_pictures
-from efface.metrics.copy_rate import calibrate_distance, count_copies
+from efface.metrics.copy_rate import count_copies
 from efface.metrics.intervals import Estimate
 from efface.metrics.judge import Judge, load_judge
 from efface.records import Evaluation, Result, RunRecord, hash_weights
@@ -88,8 +90,8 @@ def remeasure(
     if isinstance(request, ForgetImages) and result.metric == COPIES:
         pictures = _read_pictures(request, record, info)
         near = DistanceObserver(pictures=pictures.forget.images)
-        between = _look(samples, near)["distances"]
-        return count_copies(between, _copy_distance(pictures, record, samples, near))[0]
+        distance = find_copy_distance(pictures, lambda: _untouched(record, samples, near))
+        return count_copies(_look(samples, near)["distances"], distance)[0]
     seen_by = _find_judge(record, evaluation, judge).to(Accelerator().device)
     asked = np.zeros(len(samples.seeds), dtype=np.int64)
     asked = asked if samples.asked is None else np.array(samples.asked, dtype=np.int64)
@@ -119,25 +121,20 @@ def _samples(request: Request, record: RunRecord, result: Result, info: ModelInf
 
 
 def _asked(result: Result, forgotten: tuple[int, ...], classes: int) -> list[int]:
-    """Labels as `ClassProtocol` has them: those of one side take turns."""
+    """The labels of the metric's side, in turns."""
     side = next(m.side for m in CLASS_METRICS if m.name == result.metric)
     labels = forgotten if side == "forget" else [c for c in range(classes) if c not in forgotten]
     if not labels:
         raise RequestError(f"{result.metric} needs forgotten labels, and this run has none.")
-    return [labels[i % len(labels)] for i in range(result.samples)]
+    return take_turns(labels, result.samples).tolist()
 
 
-def _copy_distance(
-    pictures: Pictures, record: RunRecord, samples: SampleSet, near: DistanceObserver
-) -> float:
-    """How near a copy is, as in the evaluation."""
-    others = pictures.unseen or pictures.retain
-    if others is not None:
-        return calibrate_distance(pictures.forget.images, others.images)
+def _untouched(record: RunRecord, samples: SampleSet, near: DistanceObserver) -> Tensor:
+    """Distances (N, K) of the untouched model's samples to the pictures."""
     untouched = load(_base_model(record)).to(samples.subject.denoiser.device)
     subject = Subject(denoiser=untouched, sampler=samples.subject.sampler)
     between = _look(SampleSet(subject=subject, seeds=samples.seeds), near)["distances"]
-    return copy_distance(torch.from_numpy(between))
+    return torch.from_numpy(between)
 
 
 def _read_request(record: RunRecord) -> Request:

@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from efface.diffusion.model_folder import PICKLE_SUFFIXES, find_folder, inspect_model
+from efface.diffusion.model_folder import find_folder, inspect_model
+from efface.diffusion.weight_files import PICKLE_SUFFIXES
 from efface.errors import EffaceError, ModelError
 from efface.evidence.archive import Archive, read_archive
 from efface.evidence.environment import Environment, differing_versions

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,15 +13,13 @@ from torch import Tensor
 from efface.data.randomness import derive_seed
 from efface.diffusion.denoiser import Denoiser
 from efface.diffusion.sampling import generators_from_seeds
-from efface.errors import DataError, ModelError, RequestError
+from efface.errors import ModelError, RequestError
 from efface.progress import Bar
 
 Features = Callable[[Tensor], Tensor]  # images (B, C, H, W) in [0, 1] -> (B, D)
 
 STEPS = 20
 SMALLEST_CONTROL = 0.05  # below this mean similarity of unseen pictures a ratio to it says nothing
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 @torch.inference_mode()
@@ -95,28 +90,6 @@ def pixels(images: Tensor) -> Tensor:
     """Pixels less each image's mean: their cosine is the correlation of two images."""
     flat = images.flatten(1)
     return flat - flat.mean(1, keepdim=True)
-
-
-def sscd_features(path: Path, sha256: str) -> Features:
-    """Features of a copy-detection network in TorchScript (SSCD, Pizzi et al., 2022).
-
-    Images are normalised as for ImageNet and not resized, grey ones repeated to three channels.
-    Raises DataError if the file's checksum is not `sha256`, before anything in it is run.
-    """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: give the TorchScript file of SSCD.") from error
-    found = hashlib.sha256(content).hexdigest()
-    if found != sha256.lower():
-        raise DataError(f"{path} has the checksum {found}, not {sha256}: download it again.")
-    network = torch.jit.load(io.BytesIO(content), map_location="cpu").eval()
-    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
-
-    def features(images: Tensor) -> Tensor:
-        return network((images.cpu().expand(-1, 3, -1, -1) - mean) / std)
-
-    return features
 
 
 def similarity(features_a: Tensor, features_b: Tensor) -> Tensor:

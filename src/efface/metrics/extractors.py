@@ -18,7 +18,6 @@ from torch import Tensor, nn
 
 from efface.errors import DataError
 from efface.metrics.inception_network import InceptionV3
-from efface.metrics.judge import Judge
 from efface.metrics.pretrained import (
     check_digest,
     digest_file,
@@ -67,17 +66,6 @@ class Extractor(ABC):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class JudgeExtractor(Extractor):
-    """The pooled features of a judge, and its last map before pooling."""
-
-    network: Any  # ResidualClassifier
-
-    def look(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        maps = self.network.feature_map(images.to(self.device))
-        return maps.mean((2, 3)), _first_channels(maps)
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
 class VisionExtractor(Extractor):
     """A vision model of `transformers`.
 
@@ -115,13 +103,6 @@ class InceptionExtractor(Extractor):
 
 def _first_channels(maps: Tensor) -> Tensor:
     return maps[:, :SPATIAL_CHANNELS].flatten(1)
-
-
-def judge_extractor(judge: Judge) -> JudgeExtractor:
-    """A judge as an extractor; DataError for one never saved, which has no checksum."""
-    if not judge.digest:
-        raise DataError(f"the judge {judge.name} has no checksum yet: save it and load it again.")
-    return JudgeExtractor(name=judge.name, sha256=judge.digest, network=judge.classifier)
 
 
 def load_extractor(source: str | Path, sha256: str | None = None) -> Extractor:

@@ -227,7 +227,7 @@ def passes_per_picture(record: RunRecord) -> tuple[int | None, int | None]:
         steps, guidance = evaluate.get("baseline_steps"), evaluate.get("guidance", 1.0)
         if isinstance(steps, int):
             before = steps if guidance == 1.0 else 2 * steps
-    if record.request.get("kind") == "images":
+    if record.request.get("kind") in ("images", "memorised"):
         return before, before  # all models were sampled alike, whatever a stock pipeline takes
     after = record.sampler.get("passes")
     return before, after if isinstance(after, int) else None

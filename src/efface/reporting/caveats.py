@@ -5,8 +5,11 @@ from __future__ import annotations
 import math
 
 from efface.records import Evaluation, RunRecord
+from efface.reporting import memorised_sentences
+from efface.reporting.group_words import find_detector
 from efface.reporting.image_findings import count_copies
 from efface.reporting.image_sentences import count_pictures
+from efface.reporting.memorised_findings import find_memorised
 from efface.reporting.resistance import Resistance
 from efface.reporting.states import find_measured
 from efface.reporting.wording import format_count, format_share, join_words, plural
@@ -18,6 +21,8 @@ def caveats(record: RunRecord, evaluation: Evaluation, resistance: Resistance) -
     """Sentences on the limits of what was measured."""
     if record.request.get("kind") == "images":
         return _about_images(record, evaluation, resistance)
+    if record.request.get("kind") == "memorised":
+        return _about_memorised(evaluation, resistance)
     return _about_classes(record, evaluation, resistance)
 
 
@@ -87,6 +92,14 @@ def _about_images(record: RunRecord, evaluation: Evaluation, resistance: Resista
     return said
 
 
+def _about_memorised(evaluation: Evaluation, resistance: Resistance) -> list[str]:
+    said = [
+        *memorised_sentences.limits(find_memorised(evaluation)),
+        _about_attacks(resistance, "Whether another prompt still finds it is not known."),
+    ]
+    return [*said, _about_samples(evaluation)] if evaluation.results else said
+
+
 def _about_retained(record: RunRecord) -> list[str]:
     if record.request.get("retain") != "generate":
         return []
@@ -139,6 +152,11 @@ def _about_gap(record: RunRecord, evaluation: Evaluation) -> list[str]:
 
 
 def _about_judge(record: RunRecord, evaluation: Evaluation) -> str:
+    if find_detector(evaluation) is not None:
+        return (
+            "A detector is a network too: it overlooks some pictures that show the concept, and "
+            "finds it in some that do not. Neighbouring thresholds show how much hangs on that."
+        )
     if record.model.get("classes") is None:
         return (
             "A CLIP that chooses between two texts says which of them is nearer to a picture, not "

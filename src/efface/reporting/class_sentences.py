@@ -8,6 +8,7 @@ from typing import Any
 
 from efface.records import Evaluation, Result, RunRecord
 from efface.reporting.class_findings import GONE, ClassFindings
+from efface.reporting.group_words import find_detector
 from efface.reporting.sentences import (
     describe_method,
     describe_state,
@@ -225,8 +226,8 @@ def _how_to_measure(record: RunRecord) -> str:
         return ""
     if record.model.get("classes") is None:
         return (
-            "Nothing was measured, because no CLIP has looked at its pictures. Measure this run "
-            "with `efface evaluate` and evaluate.clip."
+            "Nothing was measured, because no detector and no CLIP has looked at its pictures. "
+            "Measure this run with `efface evaluate` and evaluate.detector or evaluate.clip."
         )
     return (
         "Nothing was measured, because no judge (a classifier that recognises the classes) has "
@@ -236,6 +237,9 @@ def _how_to_measure(record: RunRecord) -> str:
 
 
 def _judge_sentence(record: RunRecord, evaluation: Evaluation) -> str:
+    detector = find_detector(evaluation)
+    if detector is not None:
+        return f"A detector looked for it in what it draws: {shorten(detector)}."
     if record.request.get("kind") == "concept":
         return "A CLIP chose between the concept and its replacement for what it draws."
     accuracy = (evaluation.judge or {}).get("held_out_accuracy")

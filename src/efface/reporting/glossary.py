@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from efface.reporting.group_words import tell_group
 from efface.reporting.wording import shorten
 
 Group = Literal["What must go", "What must stay", "Other figures"]
@@ -18,6 +19,46 @@ class Term:
 
 
 TERMS: dict[str, Term] = {
+    "memorised_share": Term(
+        label="Memorised share",
+        group="What must go",
+        meaning="pictures asked for by the prompt that are copies of the memorised one",
+    ),
+    "memorised_share_modified": Term(
+        label="Memorised share, modified prompt",
+        group="What must go",
+        meaning="the same for the prompt that draws the memorised picture only sometimes",
+    ),
+    "reference_similarity": Term(
+        label="Likeness",
+        group="What must go",
+        meaning="similarity of the prompt's pictures to the memorised one, 1 for the same",
+    ),
+    "reference_similarity_modified": Term(
+        label="Likeness, modified prompt",
+        group="What must go",
+        meaning="the same for the modified prompt",
+    ),
+    "text_noise_norm": Term(
+        label="Text-noise norm",
+        group="What must go",
+        meaning="how hard the prompt pulls at pure noise: large where a picture is memorised",
+    ),
+    "text_noise_norm_modified": Term(
+        label="Text-noise norm, modified prompt",
+        group="What must go",
+        meaning="the same for the modified prompt",
+    ),
+    "prompt_clip_iqa": Term(
+        label="CLIP-IQA of the prompt",
+        group="What must stay",
+        meaning="how good the prompt's own pictures look to a CLIP",
+    ),
+    "prompt_clip_iqa_modified": Term(
+        label="CLIP-IQA of the modified prompt",
+        group="What must stay",
+        meaning="how good the modified prompt's pictures look to a CLIP",
+    ),
     "unlearning_accuracy": Term(
         label="Unlearning accuracy",
         group="What must go",
@@ -26,8 +67,8 @@ TERMS: dict[str, Term] = {
     "concept_rate": Term(
         label="Concept rate",
         group="What must go",
-        meaning="pictures asked for by the concept in which a CLIP finds it rather than what was "
-        "to be drawn instead",
+        meaning="pictures asked for by the concept in which a detector finds it, or a CLIP rather "
+        "than what was to be drawn instead",
     ),
     "forgotten_probability": Term(
         label="Forgotten probability",
@@ -152,16 +193,30 @@ IMAGE_TERMS: dict[str, Term] = {
         meaning="how clear and how varied the samples look to a classifier",
     ),
 }
+CONCEPT_TERMS: dict[str, Term] = {
+    "retained_accuracy": Term(
+        label="Neighbours kept",
+        group="What must stay",
+        meaning="pictures asked for by neighbours of the concept that still show them",
+    ),
+}
 GROUPS: tuple[Group, ...] = ("What must go", "What must stay", "Other figures")
 
 
 def explain(metric: str, kind: Any = None) -> Term:
     """Look a metric up in the words of a request; one not known here goes by its own name."""
-    known = (TERMS | IMAGE_TERMS if kind == "images" else TERMS).get(metric)
+    told = tell_group(metric)
+    if told is not None:
+        return Term(label=told[0], group=told[1], meaning=told[2])
+    own = {"images": IMAGE_TERMS, "concept": CONCEPT_TERMS}
+    known = (TERMS | own.get(str(kind), {})).get(metric)
     return known or Term(label=metric.replace("_", " "), group="Other figures", meaning="")
 
 
-CURVES = {"threshold_curve": "How often it is found, by threshold"}
+CURVES = {
+    "threshold_curve": "How often it is found, by threshold",
+    "group_threshold_curve": "How often other prompts bring it back, by threshold",
+}
 
 
 def name_curve(name: str) -> str:

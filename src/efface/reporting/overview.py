@@ -17,7 +17,14 @@ from efface.reporting.comparison import (
 from efface.reporting.pareto import ParetoFigure, pareto_figures
 from efface.reporting.protocols import figure_anchor
 from efface.reporting.sections import DIRECTIONS, Cell, Section
-from efface.reporting.wording import DASH, format_count, format_interval, format_value, plural
+from efface.reporting.wording import (
+    DASH,
+    format_count,
+    format_difference,
+    format_interval,
+    format_value,
+    plural,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +37,7 @@ class FigureRow:
     extractor: str
     samples: str
     untouched: Cell
-    cells: list[tuple[Cell, list[str]]]  # with the anchors of its protocols
+    cells: list[tuple[Cell, str, list[str]]]  # with differences, and the anchors of its protocols
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +93,11 @@ def _row(row: MetricRow, entries: Sequence[Entry], sections: Sequence[Section]) 
         samples=count_samples(row.samples),
         untouched=write_figure(row.untouched, row.unit),
         cells=[
-            (write_figure(figure, row.unit), [how for how in anchors if how])
+            (
+                write_figure(figure, row.unit),
+                write_difference(figure, row.unit),
+                [how for how in anchors if how],
+            )
             for figure, anchors in zip(row.cells, hows, strict=True)
         ],
     )
@@ -113,3 +124,11 @@ def write_figure(figure: Figure | None, unit: str) -> Cell:
     if figure.spread is not None:
         interval += f", s.d. {format_value(figure.spread, unit)}"
     return Cell(value=format_value(figure.value, unit), interval=interval)
+
+
+def write_difference(figure: Figure | None, unit: str) -> str:
+    """The mean difference from the untouched model over several seeds; empty for one run."""
+    if figure is None or figure.difference is None:
+        return ""
+    found = figure.difference
+    return f"from untouched {format_difference(found.value, found.low, found.high, unit)}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import jinja2
 from markupsafe import Markup
 
 from efface.errors import DataError
+from efface.files import whole_file
 from efface.reporting.overview import BaseOverview, overviews
 from efface.reporting.run_folder import read_run
 from efface.reporting.sections import Section, make_section
@@ -31,14 +31,12 @@ def write_report(runs: Sequence[Path], out: Path) -> Path:
     sections = [make_section(read_run(Path(run)), n) for n, run in enumerate(runs, start=1)]
     page = render_page(sections)
     out = Path(out)
-    part = out.with_name(out.name + ".part")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        # Names may hold halves of surrogate pairs, which UTF-8 cannot write.
-        part.write_bytes(page.encode("utf-8", "replace"))
-        os.replace(part, out)
+        with whole_file(out) as part:
+            # Names may hold halves of surrogate pairs, which UTF-8 cannot write.
+            part.write_bytes(page.encode("utf-8", "replace"))
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise DataError(
             f"the report cannot be written to {out} ({error.strerror}): give another file."
         ) from error

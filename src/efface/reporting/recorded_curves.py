@@ -21,6 +21,7 @@ MODELS = {  # name in the record -> words, CSS class
     "result": ("this model", "result"),
     "baseline": ("untouched model", "untouched"),
     "retrained": ("model that never knew it", "retrained"),
+    "distilled": ("one-step model that forgot nothing", "distilled"),
     "weak": ("a knowingly weak erasure", "weak"),
     "unseen": ("pictures never seen", "stranger"),
     "other_labels": ("untouched model, asked for other labels", "plain"),

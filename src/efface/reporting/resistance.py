@@ -54,7 +54,7 @@ class Resistance:
 
 def find_resistance(record: RunRecord, attacks: Attacks | None) -> Resistance:
     """Judge the attacks on a run; those on other weights than its output say nothing of it."""
-    if record.request.get("kind") not in ("class", "images", "concept"):
+    if record.request.get("kind") not in ("class", "images", "concept", "memorised"):
         return Resistance(state="not_asked", findings=())
     if attacks is None or not attacks.results:
         return Resistance(state="unmeasured", findings=())

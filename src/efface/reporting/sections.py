@@ -32,6 +32,7 @@ DIRECTIONS: dict[bool | None, tuple[str, str]] = {
 OTHERS: dict[str, Callable[[Result], Value | None]] = {  # columns that not every run has
     "Untouched, one step": lambda result: result.baseline_one_step,
     "Retrained": lambda result: result.retrained,
+    "Distilled": lambda result: result.distilled,
     "Unseen pictures": lambda result: result.unseen,
 }
 

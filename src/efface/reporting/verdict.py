@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from efface.records import Attacks, Evaluation, RunRecord
-from efface.reporting import class_sentences, image_sentences
+from efface.reporting import class_sentences, image_sentences, memorised_sentences
 from efface.reporting.attack_words import tell_resistance
 from efface.reporting.cards import Card, class_cards, image_cards, passes_per_picture
 from efface.reporting.class_findings import find_classes
 from efface.reporting.image_findings import find_images
+from efface.reporting.memorised_cards import memorised_cards
+from efface.reporting.memorised_findings import find_memorised
 from efface.reporting.resistance import Resistance, Resists, find_resistance
 from efface.reporting.sentences import tell_cost
 from efface.reporting.states import Forgotten, Kept, Outcome, judge_outcome
@@ -50,6 +52,8 @@ def judge_run(
     resistance = find_resistance(record, attacks)
     if record.request.get("kind") == "images":
         return _judge_images(record, evaluation, resistance)
+    if record.request.get("kind") == "memorised":
+        return _judge_memorised(record, evaluation, resistance)
     return _judge_classes(record, evaluation, names or {}, resistance)
 
 
@@ -64,6 +68,25 @@ def _judge_images(record: RunRecord, evaluation: Evaluation, resistance: Resista
             record,
             image_sentences.tell_forgotten(evaluation, findings, subject),
             image_sentences.tell_kept(findings),
+            resistance,
+        ),
+        outcome=judge_outcome(record, findings.forgotten, findings.kept),
+        forgotten=findings.forgotten,
+        kept=findings.kept,
+        resists=resistance.state,
+    )
+
+
+def _judge_memorised(record: RunRecord, evaluation: Evaluation, resistance: Resistance) -> Verdict:
+    findings = find_memorised(evaluation)
+    return Verdict(
+        headline=memorised_sentences.headline(record, findings),
+        lead=memorised_sentences.lead(record, findings),
+        cards=memorised_cards(record, findings, resistance),
+        told=_tell(
+            record,
+            memorised_sentences.tell_forgotten(evaluation, findings),
+            memorised_sentences.tell_kept(findings),
             resistance,
         ),
         outcome=judge_outcome(record, findings.forgotten, findings.kept),

@@ -28,6 +28,7 @@ def whiskers(result: Result) -> Markup | None:
         return None
     more = (
         ("retrained", "model trained without", result.retrained),
+        ("distilled", "one-step model that forgot nothing", result.distilled),
         ("stranger", "pictures never seen", result.unseen),
     )
     rows += [(kind, name, row) for kind, name, row in more if row is not None and _is_finite(row)]

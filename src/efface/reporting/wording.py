@@ -86,6 +86,17 @@ def format_interval(low: float, high: float, unit: str) -> str:
     return f"{format_value(low, unit)} to {format_value(high, unit)}"
 
 
+def format_difference(value: float, low: float, high: float, unit: str) -> str:
+    """'+97.5 points (+96.1 to +98.9)' of shares, or '-1.2 (-1.5 to -0.9)'."""
+    if is_share(unit):
+        own, least, most = (f"{round(100 * v, 1) + 0.0:+.1f}" for v in (value, low, high))
+        return f"{own}{SPACE}points ({least} to {most})"
+    own, least, most = (
+        f"{'+' if v > 0 else ''}{format_value(v, unit)}" for v in (value, low, high)
+    )
+    return f"{own} ({least} to {most})"
+
+
 def format_count(count: int) -> str:
     return f"{count:,}"
 

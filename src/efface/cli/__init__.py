@@ -1,0 +1,63 @@
+"""The command line. Heavy imports happen inside the commands, so that --help answers at once."""
+
+from __future__ import annotations
+
+import errno
+import sys
+
+import typer
+from rich.console import Console
+
+from efface.cli.evidence import attack, compare, evaluate, report, verify
+from efface.cli.forgetting import (
+    distil,
+    forget_class,
+    forget_concept,
+    forget_images,
+    forget_memorised,
+)
+from efface.cli.looking import doctor, methods, sample, triage
+from efface.cli.making import autoencoder, demo, detector, judge, train
+from efface.errors import EffaceError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Make a diffusion model forget, and prove it.",
+)
+forget_app = typer.Typer(no_args_is_help=True, help="Make a model forget.")
+app.add_typer(forget_app, name="forget")
+
+forget_app.command("class")(forget_class)
+forget_app.command("images")(forget_images)
+forget_app.command("concept")(forget_concept)
+forget_app.command("memorised")(forget_memorised)
+for command in (triage, distil, train, judge, autoencoder, detector):  # the order of --help
+    app.command()(command)
+for command in (sample, evaluate, attack):
+    app.command()(command)
+for command in (report, compare, verify, demo, methods, doctor):
+    app.command()(command)
+
+
+def main() -> None:
+    """Entry point: an error that the user can mend is one sentence and exit code 1."""
+    try:
+        app()
+    except EffaceError as error:
+        Console(stderr=True).print(
+            f"efface: {error}", markup=False, highlight=False, soft_wrap=True
+        )
+        sys.exit(1)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        Console(stderr=True).print(
+            "efface: the disk is full: make room and start again with --resume.", markup=False
+        )
+        sys.exit(1)
+    except KeyboardInterrupt:
+        Console(stderr=True).print("efface: stopped; go on with --resume", markup=False)
+        sys.exit(130)

@@ -1,0 +1,127 @@
+"""Commands that measure a run and prove it: evaluate, attack, report, compare and verify."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from efface.cli.options import AttackSet, JudgeFolder, Retrained, Set
+from efface.cli.output import say, tell
+
+
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    judge: JudgeFolder = None,
+    retrained: Retrained = None,
+    changes: Set = None,
+) -> None:
+    """Measure a run beside the untouched model, and write its report."""
+    from efface.evaluating import evaluate as evaluate_run
+
+    evaluate_run(run, judge=judge, retrained=retrained, changes=changes or [])
+    tell(run)
+
+
+def attack(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    chosen: Annotated[
+        list[str] | None,
+        typer.Option("--attack", help="One attack by name. Repeatable; default: all that apply."),
+    ] = None,
+    judge: JudgeFolder = None,
+    retrained: Retrained = None,
+    changes: AttackSet = None,
+) -> None:
+    """Try to bring back what a run forgot; writes attacks.json and the report anew."""
+    from rich.table import Table
+
+    from efface.attacking import attack as attack_run
+    from efface.attacking import summarise
+
+    found = attack_run(run, chosen or [], judge=judge, retrained=retrained, changes=changes or [])
+    table = Table("attack", "50 % back", "90 % back", "at full budget", "self-tests", box=None)
+    for row in summarise(found):
+        table.add_row(*map(Text, row))
+    Console().print(table)
+    if (run / "evaluation.json").exists():
+        from efface.reporting import write_report
+
+        write_report([run], run / "report.html")
+        tell(run)
+
+
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders.")],
+    out: Annotated[Path | None, typer.Option(help="Default: report.html in the first run.")] = None,
+    pack: Annotated[
+        Path | None, typer.Option(help="Also write an evidence pack: a new zip file.")
+    ] = None,
+    wording: Annotated[
+        str | None,
+        typer.Option(help="What was forgotten, in your words, for the model cards of the runs."),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the pack that is there.")
+    ] = False,
+) -> None:
+    """Write one self-contained HTML page about runs; with --pack, all evidence in one archive."""
+    from efface.reporting import write_report
+
+    say(f"report written to {write_report(runs, out or runs[0] / 'report.html')}")
+    if wording is not None:
+        from efface.evidence.model_card import write_model_card
+
+        for run in runs:
+            say(f"model card written to {write_model_card(run, wording)}")
+    if pack is not None:
+        from efface.evidence.pack import pack as write_pack
+
+        digest = write_pack(runs, pack, overwrite)
+        say(f"evidence pack written to {pack}, SHA-256 {digest}")
+
+
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders.")],
+    out: Annotated[
+        Path | None, typer.Option(help="A folder for CSV, JSON and plots of forget against retain.")
+    ] = None,
+) -> None:
+    """Put runs side by side; those on different base models stand apart."""
+    from efface.comparing import as_tables, write_comparison
+    from efface.comparing import compare as compare_runs
+
+    bases = compare_runs(runs)
+    console = Console()
+    for table in as_tables(bases):
+        console.print(table)
+        console.print()
+    for path in write_comparison(bases, out) if out is not None else []:
+        say(f"written: {path}")
+
+
+def verify(
+    pack: Annotated[Path, typer.Argument(help="The zip file of `efface report --pack`.")],
+    model: Annotated[Path, typer.Option(help="The folder of the model that was delivered.")],
+    metric: Annotated[
+        str | None,
+        typer.Option(
+            help="What to measure again; default: unlearning accuracy or copy rate; none."
+        ),
+    ] = None,
+    judge: Annotated[
+        Path | None, typer.Option(help="The judge of the run; default: beside the base model.")
+    ] = None,
+) -> None:
+    """Check an evidence pack against itself and a model, and measure one figure again."""
+    from efface.evidence.verify import verify as verify_pack
+
+    found = verify_pack(pack, model, metric, judge)
+    for check in found.checks:
+        say(f"{'ok  ' if check.good else 'BAD '} {check.subject}: {check.text}")
+    say(f"SHA-256 of the pack: {found.sha256}")
+    if not found.good:
+        raise typer.Exit(1)

@@ -1,0 +1,84 @@
+"""Commands that only look: sample, triage, methods and doctor."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from efface.cli.options import Model, NullLabel, Set
+from efface.cli.output import say
+
+
+def triage(
+    model: Model,
+    images: Annotated[str, typer.Option(help="The pictures: a folder or parquet file.")],
+    unseen: Annotated[
+        str, typer.Option(help="Pictures that the model was not trained on, or 'digits'.")
+    ],
+    out: Annotated[Path | None, typer.Option(help="A new folder for table, JSON and page.")] = None,
+    changes: Set = None,
+) -> None:
+    """Has the model memorised these pictures at all?"""
+    from rich.table import Table
+
+    from efface.triaging import triage as examine_pictures
+
+    found = examine_pictures(model, images, unseen, out, changes)
+    table = Table("picture", "verdict", "loss", "p", "similarity", "p", "copies", "p", box=None)
+    for f in found.findings:
+        row = (f"{f.loss:.4f}", f"{f.loss_p:.3f}", f"{f.similarity:.3f}", f"{f.similarity_p:.3f}")
+        copies = f"{f.copies} of {found.samples}"
+        table.add_row(Text(f.name), f.verdict, *row, copies, f"{f.copies_p:.3f}")
+    Console().print(table)
+    auc = found.membership.auc
+    say(
+        f"false alarms: {found.false_alarm_rate:.1%} of {found.false_alarm_pictures} unseen "
+        f"pictures; membership AUC {auc.value:.2f} ({auc.low:.2f} to {auc.high:.2f})"
+    )
+    if out is not None:
+        say(f"page: {out / 'triage.html'}")
+
+
+def sample(
+    model: Model,
+    out: Annotated[Path, typer.Option(help="A new folder for the PNG files.")],
+    label: Annotated[
+        list[int] | None, typer.Option(help="A label. Repeatable; default: all.")
+    ] = None,
+    count: Annotated[int, typer.Option(min=1, help="Images per label.")] = 10,
+    seed: Annotated[int, typer.Option(help="Image i has seed SEED + i.")] = 0,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="DDIM steps; default: one for a one-step generator.")
+    ] = None,
+    guidance: float = 1.0,
+    null_label: NullLabel = None,
+) -> None:
+    """Draw images."""
+    from efface.sheets import draw_sheet
+
+    files = draw_sheet(model, out, label, count, seed, steps, guidance, null_label)
+    say(f"{files} images and grid.png written to {out}")
+
+
+def methods() -> None:
+    """List the methods there are."""
+    from efface.methods import names, resolve
+
+    console = Console()
+    for name in names():
+        console.print(f"{name:16} {resolve(name).summary}", highlight=False, soft_wrap=True)
+
+
+def doctor() -> None:
+    """Check the installation."""
+    from efface.doctor import examine
+
+    findings = examine()
+    for finding in findings:
+        say(f"{'ok  ' if finding.good else 'BAD '} {finding.text}")
+    if not all(f.good for f in findings):
+        raise typer.Exit(1)

@@ -1,0 +1,75 @@
+"""Commands that make something to work with: train, judge, autoencoder, detector and demo."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from efface.cli.options import Out, Overwrite, Resume, Set
+from efface.cli.output import say
+
+
+def train(
+    recipe: Annotated[Path, typer.Argument(help="A TOML file with [data], [network], [train].")],
+    out: Out,
+    changes: Set = None,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Train a small diffusion model from nothing."""
+    from efface.recipes import train as train_model
+
+    train_model(recipe, out, changes=changes or [], resume=resume, overwrite=overwrite)
+    say(f"model written to {out / 'pipeline'}")
+
+
+def judge(
+    recipe: Annotated[Path, typer.Argument(help="A TOML file with [data] and [judge].")],
+    out: Out,
+    changes: Set = None,
+) -> None:
+    """Train the classifier that judges samples, and keep features of its training images."""
+    from efface.recipes import make_judge
+
+    made = make_judge(recipe, out, changes or [])
+    accuracy, count = made.config["held_out_accuracy"], made.config["held_out_images"]
+    say(f"judge written to {out}: {accuracy:.1%} right on {count} held-out images")
+
+
+def autoencoder(
+    recipe: Annotated[Path, typer.Argument(help="A TOML file with [data], [scenes].")],
+    out: Out,
+    changes: Set = None,
+) -> None:
+    """Train the autoencoder of a small text-to-image model."""
+    from efface.text_recipes import make_autoencoder
+
+    error = make_autoencoder(recipe, out, changes or [])
+    say(f"autoencoder written to {out}: held-out scenes come back to {error:.3f} per pixel")
+
+
+def detector(
+    recipe: Annotated[Path, typer.Argument(help="A TOML file with [data], [scenes].")],
+    out: Out,
+    changes: Set = None,
+) -> None:
+    """Train a classifier that says which items a small text-to-image model's pictures show."""
+    from efface.text_recipes import make_detector
+
+    found = make_detector(recipe, out, changes or [])
+    say(
+        f"detector written to {out}: {found.accuracy:.1%} of its answers right on "
+        f"{found.pictures} held-out scenes, {found.exact:.1%} of the scenes wholly"
+    )
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="A new folder.")] = Path("efface-demo"),
+    overwrite: Overwrite = False,
+) -> None:
+    """Forget a digit in the model that ships, offline, and write a report to look at."""
+    from efface.demo import run_demo
+
+    say(f"report written to {run_demo(out, overwrite)}")

@@ -1,0 +1,36 @@
+"""Arguments and options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Model = Annotated[str, typer.Argument(help="A diffusers folder, a hub id or zoo:NAME.")]
+Out = Annotated[Path, typer.Option(help="The run folder to write.")]
+Recipe = Annotated[Path | None, typer.Option(help="A TOML file of settings.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="A setting, as train.steps=500 or method.alpha=1.0. Repeatable."),
+]
+AttackSet = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="A setting, as relearn.images=[1,8]. Repeatable."),
+]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in OUT.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run in OUT.")]
+NullLabel = Annotated[
+    int | None, typer.Option(help="The label that means 'no class', where the model does not say.")
+]
+JudgeFolder = Annotated[
+    Path | None, typer.Option(help="A judge made by `efface judge`; default: the one beside MODEL.")
+]
+Retrained = Annotated[
+    str | None, typer.Option(help="A model that never saw what was to go, to compare with.")
+]
+RetainPrompts = Annotated[
+    str | None,
+    typer.Option(help="Prompts that stay: a file or datasets:OWNER/NAME; default: templates."),
+]
+NoEvaluate = Annotated[bool, typer.Option("--no-evaluate", help="Skip evaluation and report.")]

@@ -1,0 +1,23 @@
+"""What commands say on the terminal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+
+
+def tell(run: Path) -> None:
+    """The verdict of a run, where it was measured, and where to look."""
+    if (run / "evaluation.json").exists():
+        from efface.records import read_attacks, read_evaluation, read_record
+        from efface.reporting import judge_run
+
+        verdict = judge_run(read_record(run), read_evaluation(run), attacks=read_attacks(run))
+        say(verdict.headline)
+        say(f"report: {run / 'report.html'}")
+    say(f"model: {run / 'pipeline'}")
+
+
+def say(text: str) -> None:
+    Console().print(text, markup=False, highlight=False, soft_wrap=True)

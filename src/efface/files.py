@@ -1,0 +1,24 @@
+"""Files that are there whole or not at all (no torch)."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A file beside `path` to write to: it takes the place of `path` at the end.
+
+    After an error what was there before stays, and nothing else is left.
+    """
+    # Processes that write the same file at once have one each.
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        yield part
+        os.replace(part, path)
+    finally:
+        with contextlib.suppress(OSError):  # there may be no folder to clean
+            part.unlink(missing_ok=True)

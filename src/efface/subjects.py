@@ -1,0 +1,181 @@
+"""What a run is measured and attacked with: its models, its settings, and a judge."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+
+from efface.config import EvaluateConfig, Settings, read_settings
+from efface.diffusion.loading import default_sampler, load
+from efface.diffusion.model_folder import ModelInfo, fetch_weights, inspect_model, pixel_shape
+from efface.diffusion.sampling import MultiStep
+from efface.diffusion.text.denoiser import TextDenoiser
+from efface.diffusion.text.prompts import PromptEncoder
+from efface.errors import RequestError
+from efface.evaluation.sample_sets import Subject
+from efface.metrics.judge import load_judge
+from efface.records import RunRecord, hash_model, hash_weights, read_record
+
+
+def evaluated_settings(record: RunRecord, changes: Sequence[str] = ()) -> Settings:
+    """The run's own settings, with `changes` to evaluate.NAME on top."""
+    kept = [
+        f"{section}.{k}={json.dumps(v, ensure_ascii=False)}"
+        for section in ("evaluate", "images", "prompts", "memorised")
+        for k, v in record.settings.get(section, {}).items()  # older runs lack the last
+        if v is not None  # which is the default of all that can be left out
+    ]
+    return read_settings(record.settings["method"]["name"], None, [*kept, *changes])
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Subjects:
+    """A run's models as they are sampled, on one device."""
+
+    info: ModelInfo  # of the untouched model
+    result: Subject
+    untouched: Subject
+    retrained: Subject | None
+    device: torch.device
+    distilled: Subject | None = None
+
+
+def read_subjects(
+    run: Path,
+    record: RunRecord,
+    config: EvaluateConfig,
+    retrained: str | Path | None = None,
+) -> Subjects:
+    """Load what a run made, what it was made from, and a model that never knew.
+
+    RequestError where the untouched model is no longer the one that the run began with.
+    """
+    info = inspect_model(record.model["source"], record.model["null_label"])
+    fetch_weights(info)
+    if hash_weights(info.folder) != record.model["weights"]:
+        raise RequestError(
+            f"{info.source} is no longer the model that this run started from: restore it, or "
+            "run again."
+        )
+    output = inspect_model(run / "pipeline", record.model["null_label"])
+    others = [info]
+    if retrained is not None:
+        check_retrained(retrained, info)
+        others.append(inspect_model(retrained, record.model["null_label"]))
+    device = Accelerator().device
+    guidance = 1.0 if record.request["kind"] == "images" else config.guidance
+    stands_sampled = MultiStep(config.baseline_steps, guidance=guidance)
+    result = load(output).to(device)
+    stands = [
+        Subject(
+            denoiser=load(other).to(device),
+            sampler=stands_sampled,
+            digest=hash_model(other.folder),
+        )
+        for other in others
+    ]
+    return Subjects(
+        info=info,
+        result=Subject(
+            denoiser=result,
+            # For pictures every model is sampled alike, else as a stock pipeline samples it.
+            sampler=stands_sampled
+            if record.request["kind"] in ("images", "memorised")
+            else default_sampler(output, result),
+            digest=hash_model(output.folder),
+        ),
+        untouched=stands[0],
+        retrained=stands[1] if retrained is not None else None,
+        device=device,
+    )
+
+
+def share_prompts(subjects: Subjects, encoded: PromptEncoder | None) -> Subjects:
+    """Let all text models read one cache of prompts, so that none is encoded twice.
+
+    Their text encoders are the same: no run changes them.
+    """
+    untouched = subjects.untouched.denoiser
+    if not isinstance(untouched, TextDenoiser):
+        return subjects
+    prompts = encoded or untouched.prompts
+
+    def shared(subject: Subject) -> Subject:
+        assert isinstance(subject.denoiser, TextDenoiser)
+        denoiser = dataclasses.replace(subject.denoiser, prompts=prompts)
+        return dataclasses.replace(subject, denoiser=denoiser)
+
+    return dataclasses.replace(
+        subjects,
+        untouched=shared(subjects.untouched),
+        result=shared(subjects.result),
+        distilled=None if subjects.distilled is None else shared(subjects.distilled),
+    )
+
+
+def check_distilled(distilled: str | Path, weights: dict[str, str]) -> Path:
+    """The pipeline of a run of `efface distil` on the model with these weights.
+
+    RequestError for another run.
+    """
+    record = read_record(Path(distilled))
+    if record.request.get("kind") != "distil" or record.status != "finished":
+        raise RequestError(
+            f"{distilled} is no finished run of `efface distil`: give one as evaluate.distilled, "
+            "or leave it out."
+        )
+    if record.model["weights"] != weights:
+        raise RequestError(
+            f"{distilled} was distilled from another model than this run's: give one of this very "
+            "model as evaluate.distilled, or leave it out."
+        )
+    return Path(distilled) / "pipeline"
+
+
+def read_distilled(distilled: str | Path, record: RunRecord, device: torch.device) -> Subject:
+    """A one-step generator of the run's untouched model, drawn as a stock pipeline draws it."""
+    folder = check_distilled(distilled, record.model["weights"])
+    info = inspect_model(folder, record.model["null_label"])
+    denoiser = load(info).to(device)
+    return Subject(
+        denoiser=denoiser,
+        sampler=default_sampler(info, denoiser),
+        digest=hash_model(info.folder),
+    )
+
+
+def find_judge(info: ModelInfo, judge: str | Path | None) -> Path | None:
+    """The judge's folder that was given, or the one beside the model; None if there is none."""
+    if info.family is not None:
+        if judge is not None:
+            raise RequestError(
+                f"{info.source} takes prompts, and a judge knows labels: leave the judge out, and "
+                "set evaluate.clip."
+            )
+        return None
+    if judge is not None:
+        load_judge(Path(judge))
+        return Path(judge)
+    beside = info.folder / "judge"
+    return beside if beside.is_dir() else None
+
+
+def check_retrained(retrained: str | Path, info: ModelInfo) -> None:
+    """Raise ModelError or RequestError for a model that cannot stand beside the untouched one."""
+    other = inspect_model(retrained, info.null_label)
+    if other.num_classes != info.num_classes:
+        raise RequestError(
+            f"{other.source} has {other.num_classes or 'no'} labels and {info.source} "
+            f"{info.num_classes or 'none'}: give a retrained model with the same labels."
+        )
+    if pixel_shape(other) != pixel_shape(info):
+        raise RequestError(
+            f"{other.source} draws pictures of shape {pixel_shape(other)} and {info.source} of "
+            f"{pixel_shape(info)}: give a retrained model of the same shape."
+        )
