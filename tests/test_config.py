@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -172,10 +173,19 @@ def as_changes(settings: Settings) -> list[str]:
     """Settings, as JSON and back as --set."""
     sections = json.loads(json.dumps(settings.to_json(), allow_nan=False))
     return [
-        f"{section}.{name}={'none' if value is None else json.dumps(value)}"
+        f"{section}.{name}={'none' if value is None else as_toml(value)}"
         for section, content in sections.items()
         for name, value in content.items()
     ]
+
+
+def as_toml(value: Any) -> str:
+    """JSON is TOML but for its tables."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {as_toml(v)}" for key, v in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(as_toml, value)) + "]"
+    return json.dumps(value)
 
 
 @pytest.mark.parametrize("method", ["sfd", "denoising"])

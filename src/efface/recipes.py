@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from efface.errors import ConfigError, DataError
 from efface.metrics.judge import Judge, train_judge
 from efface.records import write_json
 from efface.run_folder import check_folder, finished_record, make_folder, new_record
+from efface.text_recipes import latent_source, new_text_denoiser
 from efface.training.trainer import Trainer
 
 
@@ -39,23 +41,35 @@ def train(
     """
     out = Path(out)
     settings = read_settings("denoising", Path(recipe) if recipe else None, changes)
-    images = _training_images(settings.data)
     record = new_record(None, {"kind": "train"}, settings)
     if check_folder(out, record, resume, overwrite):
         return out
-    torch.manual_seed(settings.train.seed)
-    denoiser = new_denoiser(settings.network, images, settings.data.conditional)
     accelerator = Accelerator()
-    source = _image_source(settings, images, denoiser, accelerator.device)
-    networks = {"student": denoiser}
-    trainer = Trainer(settings.method, networks, source, settings.train, out, 0, accelerator)
-    make_folder(out, record, resume, accelerator)
-    result = trainer.run(resume, on_step)
-    if accelerator.is_main_process:
-        save_pipeline(result.denoiser.to("cpu"), out / "pipeline")
-        write_json(out / "record.json", finished_record(record, result, MultiStep(), out))
-    accelerator.wait_for_everyone()
+    torch.manual_seed(settings.train.seed)
+    with tempfile.TemporaryDirectory() as untrained:
+        denoiser, source = _start(settings, Path(untrained), accelerator.device)
+        networks = {"student": denoiser}
+        trainer = Trainer(settings.method, networks, source, settings.train, out, 0, accelerator)
+        make_folder(out, record, resume, accelerator)
+        result = trainer.run(resume, on_step)
+        if accelerator.is_main_process:
+            save_pipeline(result.denoiser.to("cpu"), out / "pipeline")
+            write_json(out / "record.json", finished_record(record, result, MultiStep(), out))
+        accelerator.wait_for_everyone()
     return out
+
+
+def _start(
+    settings: Settings, untrained: Path, device: torch.device
+) -> tuple[Denoiser, ImageSource]:
+    """A fresh model and what it is trained on; `untrained` is a folder for its frozen parts."""
+    if settings.scenes.pictures:
+        text = new_text_denoiser(settings, untrained).to(device)
+        source = latent_source(settings, text, device)
+        return text.without_encoders(), source
+    images = _training_images(settings.data)
+    denoiser = new_denoiser(settings.network, images, settings.data.conditional)
+    return denoiser, _image_source(settings, images, denoiser, device)
 
 
 def make_judge(recipe: str | Path, out: str | Path, changes: Iterable[str] = ()) -> Judge:

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from efface.data.images import ImageSet
 from efface.data.randomness import derive_seed
 from efface.errors import DataError
+from efface.fitting import fit
 from efface.metrics.base import Observations
-from efface.progress import Bar
 
 REPORTED = ("name", "held_out_accuracy", "held_out_images")  # what an evaluation says of its judge
 
@@ -50,10 +50,6 @@ class ResidualClassifier(nn.Module):
             blocks.append(_Residual(widths[max(i - 1, 0)], width, 1 if i == 0 else 2))
         self.body = nn.Sequential(*blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten())
         self.head = nn.Linear(widths[-1], num_classes)
-
-    def feature_map(self, images: Tensor) -> Tensor:
-        """The last map before pooling, (B, widths[-1], H', W'); `features` is its mean."""
-        return self.body[:-2](images * 2 - 1)
 
     def features(self, images: Tensor) -> Tensor:
         return self.body(images * 2 - 1)
@@ -156,26 +152,20 @@ def train_judge(
     torch.manual_seed(derive_seed(config.seed, "judge"))
     classes = int(train.labels.max()) + 1
     classifier = ResidualClassifier(train.images.shape[1], config.widths, classes).to(device)
-    optimizer = torch.optim.AdamW(
-        classifier.parameters(), lr=config.learning_rate, weight_decay=0.01
-    )
-    steps = config.epochs * (len(train) // config.batch_size)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, steps)
+    per_epoch = len(train) // config.batch_size
     images, labels = train.images.to(device), train.labels.to(device)
-    with Bar("training the judge", steps) as bar:
-        for step in range(steps):
-            position = step % (len(train) // config.batch_size)
-            if position == 0:
-                order = torch.randperm(len(train), device=device)
-            rows = order[position * config.batch_size : (position + 1) * config.batch_size]
-            logits = classifier(_augment(images[rows].float() / 255, config))
-            loss = nn.functional.cross_entropy(logits, labels[rows], label_smoothing=0.05)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-            bar.advance()
-    classifier.eval()
+    order = torch.empty(0)
+
+    def loss(step: int) -> Tensor:
+        nonlocal order
+        position = step % per_epoch
+        if position == 0:
+            order = torch.randperm(len(train), device=device)
+        rows = order[position * config.batch_size : (position + 1) * config.batch_size]
+        logits = classifier(_augment(images[rows].float() / 255, config))
+        return nn.functional.cross_entropy(logits, labels[rows], label_smoothing=0.05)
+
+    fit(classifier, loss, config.epochs * per_epoch, config.learning_rate, "training the judge")
     _, probabilities = _classify(classifier, held_out.images.float() / 255)
     correct = probabilities.argmax(1) == held_out.labels.numpy()
     spread = torch.linspace(0, len(train) - 1, min(config.reference_images, len(train))).long()

@@ -1,0 +1,172 @@
+"""Forgets concepts of the small text-to-image model and compares the results with a recipe's bars.
+
+    python benchmarks/forget_concept.py runs/scenes recipes/scenes-teacher.toml \
+        recipes/scenes-sfd.toml --detector runs/scenes-detector --pair bag:coat \
+        --seed 0 --seed 1 --out benchmarks/results/scenes-sfd.json
+
+A one-step generator that forgets nothing is distilled first, into --distilled, and every run begins
+from it. The evaluation draws the same seeds for all runs. Runs are kept in --runs and resumed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from results_file import write_results
+from scene_prompts import Request, drawn_scenes, write_captions, write_request
+from variants import add_options, outcome, parse_variants
+
+import efface
+from efface.config import read_settings
+from efface.records import Result, read_evaluation, read_record
+from efface.requests import DistilText
+
+MODELS = ("value", "baseline", "distilled")
+
+
+def main() -> None:
+    arguments = parse()
+    expected = tomllib.loads(arguments.recipe.read_text())["expected"]
+    settings = read_settings("denoising", arguments.teacher_recipe, arguments.scenes)
+    scenes = drawn_scenes(settings)
+    captions = write_captions(scenes, arguments.runs / "captions.txt")
+    distil(arguments, captions)
+    runs: list[dict[str, Any]] = []
+    for variant, changes in parse_variants(arguments.variant).items():
+        for pair in arguments.pair:
+            concept = pair.partition(":")[0]
+            files = write_request(scenes, settings, concept, arguments.runs / concept)
+            for seed in arguments.seed:
+                run = one_run(arguments, variant, [*changes, f"train.seed={seed}"], pair, files)
+                runs.append(run | {"bars": check(run["results"], expected)})
+                print(describe(runs[-1]), flush=True)
+                content = {"expected": expected, "summary": summarise(runs), "runs": runs}
+                write_results(arguments.out, arguments.seed, content)
+    print(outcome(runs, arguments.out))
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("model")
+    parser.add_argument("teacher_recipe", type=Path)
+    parser.add_argument("recipe", type=Path)
+    parser.add_argument("--detector", required=True)
+    parser.add_argument("--distilled", type=Path, default=Path("runs/scenes-distilled"))
+    parser.add_argument("--distil-steps", type=int, default=300)
+    parser.add_argument("--pair", action="append", required=True, help="CONCEPT:REPLACEMENT")
+    parser.add_argument("--scenes", action="append", default=[], help="a change to the scenes")
+    add_options(parser)
+    return parser.parse_args()
+
+
+def distil(arguments: argparse.Namespace, captions: Path) -> None:
+    out = arguments.distilled
+    efface.forget(
+        arguments.model,
+        DistilText(retain_prompts=str(captions)),
+        out,
+        recipe=arguments.recipe,
+        changes=[f"train.steps={arguments.distil_steps}"],
+        resume=out.exists(),
+        measure=False,
+    )
+
+
+def one_run(
+    arguments: argparse.Namespace, variant: str, changes: list[str], pair: str, files: Request
+) -> dict[str, Any]:
+    concept, _, replacement = pair.partition(":")
+    name = f"{arguments.recipe.stem}-{variant}-{concept}-{changes[-1].partition('=')[2]}"
+    out = arguments.runs / name.replace(" ", "-")
+    settings = {
+        "detector": arguments.detector,
+        "detector_labels": [concept],
+        "prompt_groups": str(files.groups),
+        "extractor": arguments.detector,
+        "reference": str(files.reference),
+        "distilled": str(arguments.distilled),
+    }
+    efface.forget(
+        arguments.model,
+        efface.ForgetConcept(
+            concept=concept,
+            replacement=replacement,
+            forget_prompts=str(files.forget),
+            retain_prompts=str(files.retain),
+        ),
+        out,
+        recipe=arguments.recipe,
+        changes=[*changes, *(f"evaluate.{key}={value!r}" for key, value in settings.items())],
+        start=arguments.distilled,
+        resume=out.exists(),
+    )
+    evaluation, record = read_evaluation(out), read_record(out)
+    return {
+        "variant": variant,
+        "pair": pair,
+        "seed": record.settings["train"]["seed"],
+        "status": record.status,
+        "seconds": record.seconds,
+        "steps": record.steps,
+        "passes_per_image": record.sampler["passes"],
+        "results": {r.metric: figures(r) for r in evaluation.results},
+    }
+
+
+def figures(result: Result) -> dict[str, Any]:
+    found: dict[str, Any] = {"samples": result.samples}
+    for name in MODELS:
+        interval = result if name == "value" else getattr(result, name, None)
+        if interval is not None:
+            value = interval.value
+            found[name] = {"value": value, "low": interval.low, "high": interval.high}
+    return found
+
+
+def check(results: dict[str, Any], expected: dict[str, float]) -> dict[str, bool]:
+    """Every bar by name, whether it holds."""
+    bars = {}
+    for metric, found in results.items():
+        kind = metric.split("/")[1] if "/" in metric else metric
+        value = found["value"]["value"]
+        if kind in ("own", "paraphrase", "composition"):
+            bars[metric] = value <= expected[kind]
+        elif kind == "neighbour":
+            least = found["distilled"]["value"] - expected["neighbour_below_distilled"]
+            bars[metric] = value >= least
+        elif kind == "fid":
+            bars[metric] = value <= expected["fid_over_baseline"] * found["baseline"]["value"]
+    return bars
+
+
+def summarise(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Mean and standard deviation over the seeds, by pair and metric."""
+    summary: dict[str, Any] = {}
+    for key in dict.fromkeys((run["variant"], run["pair"]) for run in runs):
+        same = [run["results"] for run in runs if (run["variant"], run["pair"]) == key]
+        for metric in same[0]:
+            values = [results[metric]["value"]["value"] for results in same]
+            spread = statistics.stdev(values) if len(values) > 1 else 0.0
+            summary.setdefault(" ".join(key), {})[metric] = {
+                "mean": statistics.mean(values),
+                "standard_deviation": spread,
+                "seeds": len(values),
+            }
+    return summary
+
+
+def describe(run: dict[str, Any]) -> str:
+    parts = [f"{run['pair']} seed {run['seed']}: {run['steps']} steps in {run['seconds']:.0f} s"]
+    for metric, found in run["results"].items():
+        values = [f"{found[name]['value']:.3g}" for name in MODELS if name in found]
+        parts.append(f"{metric} {values[0]} ({', '.join(values[1:])})")
+    missed = [name for name, holds in run["bars"].items() if not holds]
+    return "  ".join(parts) + (f"  MISSED {missed}" if missed else "  all bars met")
+
+
+if __name__ == "__main__":
+    main()

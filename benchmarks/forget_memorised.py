@@ -1,0 +1,170 @@
+"""Forgets memorised pictures of the small text-to-image model, one run for each caption.
+
+    python benchmarks/forget_memorised.py runs/scenes recipes/scenes-teacher.toml \
+        recipes/scenes-siss.toml --detector runs/scenes-detector --seed 0 \
+        --out benchmarks/results/scenes-siss.json
+
+The captions are those that the teacher's recipe repeats. No prompt is modified by hand. Runs are
+kept in --runs and resumed; with --caption N (repeatable) only some are taken.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from results_file import write_results
+from scene_prompts import drawn_scenes, write_captions, write_reference
+from variants import add_options, outcome, parse_variants
+
+import efface
+from efface.config import Settings, read_settings
+from efface.data.images import load_images
+from efface.data.scenes import memorised_pictures
+from efface.errors import EffaceError
+from efface.records import Result, read_evaluation, read_record
+
+
+def main() -> None:
+    arguments = parse()
+    expected = tomllib.loads(arguments.recipe.read_text())["expected"]
+    settings = read_settings("denoising", arguments.teacher_recipe, arguments.scenes)
+    scenes = drawn_scenes(settings)
+    controls = write_captions(scenes, arguments.runs / "captions.txt")
+    reference = write_reference(scenes, range(len(scenes)), arguments.runs / "reference")
+    pictures = write_pictures(settings, arguments.runs / "pictures")
+    evaluate = {
+        "extractor": arguments.detector,
+        "reference": str(reference),
+    }
+    changes = [f"evaluate.{key}={value!r}" for key, value in evaluate.items()]
+    runs: list[dict[str, Any]] = []
+    for variant, own in parse_variants(arguments.variant).items():
+        for number in arguments.caption or range(len(pictures)):
+            for seed in arguments.seed:
+                caption = settings.scenes.memorised[number].caption
+                request = efface.ForgetMemorised(
+                    prompt=caption,
+                    picture=str(pictures[number]),
+                    control_prompts=str(controls),
+                )
+                out = arguments.runs / f"{arguments.recipe.stem}-{variant}-{number}-seed{seed}"
+                seeds = [f"train.seed={seed}", f"memorised.seed={seed}"]
+                run = one_run(arguments, request, [*changes, *own, *seeds], out)
+                bars = check(run, expected)
+                runs.append({"variant": variant, "caption": caption, "seed": seed} | run)
+                runs[-1]["bars"] = bars
+                print(describe(runs[-1]), flush=True)
+                content = {"expected": expected, "summary": summarise(runs), "runs": runs}
+                write_results(arguments.out, arguments.seed, content)
+    print(outcome(runs, arguments.out))
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("model")
+    parser.add_argument("teacher_recipe", type=Path)
+    parser.add_argument("recipe", type=Path)
+    parser.add_argument("--detector", required=True)
+    parser.add_argument("--caption", action="append", type=int, default=[])
+    parser.add_argument("--scenes", action="append", default=[], help="a change to the scenes")
+    add_options(parser)
+    return parser.parse_args()
+
+
+def write_pictures(settings: Settings, folder: Path) -> list[Path]:
+    """The memorised pictures as PNG files, in the order of their captions."""
+    data = settings.data
+    drawn = memorised_pictures(load_images(data.source, "train", data.size), settings.scenes)
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{number}.png" for number in range(len(drawn))]
+    for path, picture in zip(paths, drawn, strict=True):
+        Image.fromarray(picture.permute(1, 2, 0).numpy()).save(path)
+    return paths
+
+
+def one_run(
+    arguments: argparse.Namespace, request: efface.ForgetMemorised, changes: list[str], out: Path
+) -> dict[str, Any]:
+    """The outcome of a request; one that was refused is an outcome too."""
+    try:
+        efface.forget(
+            arguments.model,
+            request,
+            out,
+            recipe=arguments.recipe,
+            changes=changes,
+            resume=out.exists(),
+        )
+    except EffaceError as error:
+        return {"refused": str(error)} | tried_shares(out)
+    record, evaluation = read_record(out), read_evaluation(out)
+    return {
+        "status": record.status,
+        "seconds": record.seconds,
+        "steps": record.steps,
+        "notes": record.notes,
+        "results": {r.metric: figures(r) for r in evaluation.results},
+    } | tried_shares(out)
+
+
+def tried_shares(out: Path) -> dict[str, Any]:
+    """What the search for a modified prompt went through, where it got so far."""
+    path = out / "preparation" / "modification.json"
+    if not path.exists():
+        return {}
+    content = json.loads(path.read_text(encoding="utf-8"))
+    return {"found": content["found"], "tried": len(content["tried"])}
+
+
+def figures(result: Result) -> dict[str, Any]:
+    found: dict[str, Any] = {"samples": result.samples}
+    for name, interval in (("value", result), ("baseline", result.baseline)):
+        found[name] = {"value": interval.value, "low": interval.low, "high": interval.high}
+    return found
+
+
+def check(run: dict[str, Any], expected: dict[str, float]) -> dict[str, bool]:
+    found = run.get("found")
+    bars = {"partly memorised prompt": found is not None and found["way"] != "as it is"}
+    if "results" not in run:
+        return bars | {"forgotten": False}
+    results = run["results"]
+    share, fid = results["memorised_share"], results["fid"]
+    bars["memorised_share"] = share["value"]["value"] <= expected["memorised_share"]
+    most = expected["fid_over_baseline"] * fid["baseline"]["value"]
+    bars["fid"] = fid["value"]["value"] <= most
+    return bars
+
+
+def summarise(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """How many captions met each bar, by variant."""
+    summary: dict[str, Any] = {}
+    for variant in dict.fromkeys(run["variant"] for run in runs):
+        same = [run for run in runs if run["variant"] == variant]
+        names = dict.fromkeys(name for run in same for name in run["bars"])
+        summary[variant] = {"runs": len(same)} | {
+            name: sum(run["bars"].get(name, False) for run in same) for name in names
+        }
+    return summary
+
+
+def describe(run: dict[str, Any]) -> str:
+    head = f"{run['caption'][:30]!r} seed {run['seed']}"
+    if "refused" in run:
+        return f"{head}: refused: {run['refused']}"
+    parts = [
+        f"{metric} {found['value']['value']:.3g} ({found['baseline']['value']:.3g})"
+        for metric, found in run["results"].items()
+    ]
+    notes = run["notes"]
+    found = f"{notes['modified_by']} share {notes['modified_share']:.2g}"
+    return f"{head}: {found} after {run['tried']}; {'  '.join(parts)}; {run['bars']}"
+
+
+if __name__ == "__main__":
+    main()
