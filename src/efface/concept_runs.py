@@ -202,12 +202,15 @@ def as_text_denoiser(denoiser: Denoiser) -> TextDenoiser:
     return denoiser
 
 
-def encode_prompts(denoiser: TextDenoiser, prompts: ConceptPrompts) -> TextDenoiser:
+def encode_prompts(
+    denoiser: TextDenoiser, prompts: ConceptPrompts, more: Sequence[str] = ()
+) -> TextDenoiser:
     """Encode all prompts and both null conditions of a run, then give up the text encoders.
 
+    `more` are prompts that are measured and not trained on.
     The denoiser that is handed back has the run's own null condition.
     """
-    denoiser.encode(prompts.different)
+    denoiser.encode([*prompts.different, *more])
     denoiser.prompts.null(None)
     return denoiser.with_negative_prompt(prompts.negative).without_encoders()
 

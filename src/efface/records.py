@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
 from efface.errors import DataError
+from efface.files import whole_file
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -40,6 +40,7 @@ class Result(BaseModel):
     baseline: Value  # the untouched model with its multi-step sampler
     baseline_one_step: Value | None = None  # for context: the untouched model asked for one step
     retrained: Value | None = None  # a model that never saw what was to go
+    distilled: Value | None = None  # a one-step generator of the untouched model: forgot nothing
     unseen: Value | None = None  # the same figure of pictures that no model here has seen
     extractor: dict[str, str] | None = None  # name and sha256 of what the figure was seen with
 
@@ -196,9 +197,8 @@ def write_json(path: Path, model: BaseModel) -> None:
     """Write atomically; the field `schema_version` is called `schema` in the file."""
     content = model.model_dump(mode="json")
     content = {"schema": content.pop("schema_version")} | content
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    os.replace(part, path)
+    with whole_file(path) as part:
+        part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def read_record(folder: Path) -> RunRecord:

@@ -22,6 +22,7 @@ SAMPLING = {
     "baseline": "sampling the untouched model",
     "baseline_one_step": "the untouched model, one step",
     "retrained": "sampling the retrained model",
+    "distilled": "sampling the distilled model",
 }
 SIDES: tuple[Side, ...] = ("forget", "retain")
 
@@ -34,6 +35,7 @@ class ClassSubjects:
     untouched: Subject
     untouched_one_step: Subject | None = None  # for context, beside a one-step generator
     retrained: Subject | None = None  # a model that never saw the forgotten labels
+    distilled: Subject | None = None  # a one-step generator of the untouched model
 
     def named(self) -> dict[str, Subject]:
         named = {
@@ -41,8 +43,15 @@ class ClassSubjects:
             "baseline": self.untouched,
             "baseline_one_step": self.untouched_one_step,
             "retrained": self.retrained,
+            "distilled": self.distilled,
         }
         return {name: subject for name, subject in named.items() if subject is not None}
+
+
+def take_turns(labels: Sequence[int], count: int) -> np.ndarray:
+    """One label after the other for `count` samples: (count,), or (0,) where there are none."""
+    turns = np.array(labels, dtype=np.int64)
+    return turns[np.arange(count) % len(turns)] if len(turns) else turns
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -54,9 +63,9 @@ class ClassProtocol:
     config: EvaluateConfig
 
     def asked(self, side: Side) -> np.ndarray:
-        labels = np.array(self.forgotten if side == "forget" else self.retained, dtype=np.int64)
-        count = self.config.forget_samples if side == "forget" else self.config.retain_samples
-        return labels[np.arange(count) % len(labels)] if len(labels) else labels
+        if side == "forget":
+            return take_turns(self.forgotten, self.config.forget_samples)
+        return take_turns(self.retained, self.config.retain_samples)
 
     def seeds(self, side: Side) -> range:
         first = self.config.seed + (0 if side == "forget" else self.config.forget_samples)

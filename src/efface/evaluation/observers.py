@@ -11,6 +11,7 @@ from efface.data.split import distances
 from efface.evaluation.store import Arrays, digest_of_array
 from efface.metrics.base import Observations
 from efface.metrics.clip import Clip
+from efface.metrics.detector import Detector
 from efface.metrics.extractors import Extractor, extract
 from efface.metrics.judge import Judge
 
@@ -57,6 +58,20 @@ class ClipObserver:
 
     def __call__(self, images: Tensor) -> Arrays:
         return {"embedded": self.clip.embed_images(images)}
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class DetectorObserver:
+    """Probabilities (B, K) of all labels; which of them count is decided afterwards."""
+
+    detector: Detector
+
+    @property
+    def digest(self) -> str:
+        return f"detector {self.detector.name} {self.detector.sha256}"
+
+    def __call__(self, images: Tensor) -> Arrays:
+        return {"probabilities": self.detector.probabilities(images)}
 
 
 def observations(arrays: Arrays, asked: np.ndarray) -> Observations:

@@ -50,6 +50,7 @@ def make_result(
         baseline=_value(values["baseline"]),
         baseline_one_step=value("baseline_one_step"),
         retrained=value("retrained"),
+        distilled=value("distilled"),
         unseen=None if unseen is None else _value(unseen),
         extractor=extractor,
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -45,7 +47,7 @@ class SampleSet:
 
     subject: Subject
     seeds: range
-    asked: Sequence[int] | None = None  # labels; None for a model without conditions
+    asked: Sequence[int] | Sequence[str] | None = None  # labels, prompts; None: no conditions
     batch_size: int = 250
 
     def key(self, observer: Observer) -> dict[str, Any] | None:
@@ -56,13 +58,22 @@ class SampleSet:
             "model": self.subject.digest,
             "sampler": repr(self.subject.sampler),
             "seeds": [self.seeds.start, self.seeds.stop, self.seeds.step],
-            "asked": None if self.asked is None else [int(label) for label in self.asked],
+            "asked": _name_asked(self.asked),
             "observer": observer.digest,
         }
 
     def images(self, rows: Sequence[int]) -> Tensor:
         """Samples `rows` drawn again: (len(rows), C, H, W) in [0, 1]."""
         return _draw(self, rows)
+
+
+def _name_asked(asked: Sequence[int] | Sequence[str] | None) -> list[int] | str | None:
+    """Labels as they are; of prompts, which may be anybody's, the SHA-256."""
+    if asked is None:
+        return None
+    if any(isinstance(one, str) for one in asked):
+        return hashlib.sha256(json.dumps(list(asked)).encode()).hexdigest()
+    return [int(label) for label in asked]
 
 
 def observe(
@@ -109,7 +120,7 @@ def _look(samples: SampleSet, observers: Mapping[str, Observer], what: str) -> d
 def _draw(samples: SampleSet, rows: Sequence[int]) -> Tensor:
     denoiser = samples.subject.denoiser
     asked = samples.asked
-    condition = None if asked is None else denoiser.encode([int(asked[i]) for i in rows])
+    condition = None if asked is None else denoiser.encode([asked[i] for i in rows])
     seeds = [samples.seeds[i] for i in rows]
     return draw_images(denoiser, samples.subject.sampler, condition, seeds, samples.batch_size)
 

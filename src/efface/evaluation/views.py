@@ -11,8 +11,10 @@ import torch
 
 from efface.config import EvaluateConfig, ImagesConfig
 from efface.data.images import ImageSet, load_images
+from efface.evaluation.detection import concept_labels, load_detector
 from efface.evaluation.observers import (
     ClipObserver,
+    DetectorObserver,
     ExtractorObserver,
     JudgeObserver,
     observations,
@@ -23,8 +25,10 @@ from efface.image_runs import read_images
 from efface.metrics.base import Metric, Observations
 from efface.metrics.clip import Clip, load_clip
 from efface.metrics.clip_iqa import ClipIQA, prompt_quality
+from efface.metrics.concept_rate import ConceptRate
 from efface.metrics.coverage import Coverage
 from efface.metrics.density import Density
+from efface.metrics.detector import Detector, name_labels
 from efface.metrics.extractors import Extractor, extract, load_extractor
 from efface.metrics.fid import FID
 from efface.metrics.inception_score import InceptionScore
@@ -49,6 +53,7 @@ CLASS_METRICS: tuple[Metric, ...] = (
     *DISTRIBUTION,
     InceptionScore(),
 )
+PREFERRED = 0.5  # a CLIP prefers the more probable of two texts
 IMAGE_METRICS: tuple[Metric, ...] = (InceptionScore(), *DISTRIBUTION)
 
 
@@ -161,6 +166,46 @@ class ClipView(View):
         )
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class DetectorView(View):
+    """A detector, the labels that are the concept, and the score above which it is there."""
+
+    detector: Detector
+    labels: tuple[str, ...]
+    threshold: float
+
+    @property
+    def extractor(self) -> dict[str, str]:
+        return self.described(self.labels)
+
+    @property
+    def observer(self) -> DetectorObserver:
+        return DetectorObserver(detector=self.detector)
+
+    def described(self, labels: Sequence[str]) -> dict[str, str]:
+        return self.described_as(name_labels(labels))
+
+    def described_as(self, looked_for: str) -> dict[str, str]:
+        """Rates of other labels or thresholds never share a row: they are named otherwise."""
+        name = f"{self.detector.name}, {looked_for} above {self.threshold:g}"
+        return {"name": name, "sha256": self.detector.sha256, "kind": "detector"}
+
+    def scores(self, arrays: Arrays, labels: Sequence[str]) -> np.ndarray:
+        """How likely each sample shows any of `labels`: (N,)."""
+        return self.detector.scores(arrays["probabilities"], labels)
+
+    def metrics(self, labelled: bool) -> tuple[Metric, ...]:
+        return (ConceptRate(threshold=self.threshold),) if labelled else ()
+
+    def observations(self, arrays: Arrays, asked: np.ndarray) -> Observations:
+        """With the concept's score as the only probability."""
+        return Observations(
+            asked=asked,
+            probabilities=self.scores(arrays, self.labels)[:, None],
+            features=np.zeros((len(asked), 0)),
+        )
+
+
 def read_views(
     judge: Judge | None,
     config: EvaluateConfig,
@@ -187,6 +232,12 @@ def read_views(
         views["extractor"] = _extractor_view(network, real, store)
     if config.clip is not None:
         views["clip"] = ClipView(clip=load_clip(config.clip, config.clip_sha256).to(device))
+    if config.detector is not None:
+        views["detector"] = DetectorView(
+            detector=load_detector(config).to(device),
+            labels=concept_labels(config),
+            threshold=config.detector_threshold,
+        )
     return views
 
 

@@ -14,6 +14,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from efface.diffusion.quiet import quiet
 from efface.errors import DataError
 
 WEIGHTS = ("model.safetensors", "model-*.safetensors")
@@ -104,7 +105,7 @@ def _fetch(source: str) -> Path:
 
 def load_network(kind: Any, files: ModelFiles) -> tuple[Any, set[str]]:
     """A frozen model of an auto or model class in float32, and names of weights that lack."""
-    with _quiet():
+    with quiet():
         network, found = kind.from_pretrained(
             files.folder,
             use_safetensors=True,
@@ -116,22 +117,6 @@ def load_network(kind: Any, files: ModelFiles) -> tuple[Any, set[str]]:
     if wrong:
         raise ValueError(f"weights of other shapes: {wrong[0]}")
     return network.eval().requires_grad_(False), set(found["missing_keys"])
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep transformers from printing a bar and a table of weights, which `load_network` judges."""
-    from transformers.utils import logging
-
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()
 
 
 def load_processor(files: ModelFiles) -> Any:

@@ -19,24 +19,29 @@ def forgotten_scores(observed: Observations, forgotten: Sequence[int]) -> np.nda
     return observed.probabilities[:, list(forgotten)].astype(np.float64).sum(1).clip(0, 1)
 
 
-def threshold_curve(scores: Mapping[str, np.ndarray], detector: str, protocol: str) -> Curve:
+def threshold_curve(
+    scores: Mapping[str, np.ndarray],
+    detector: str,
+    protocol: str,
+    name: str = "threshold_curve",
+) -> Curve:
     """Share of samples with a score above each threshold, by model, with Wilson's intervals.
 
     Scores (N,) in [0, 1] by model; intervals are for each threshold by itself. Raises DataError
     for scores outside.
     """
     return Curve(
-        name="threshold_curve",
+        name=name,
         x_label=f"score of {detector} above",
         y_label="share of samples",
-        lines={name: _line(name, values) for name, values in scores.items()},
+        lines={model: _line(model, values) for model, values in scores.items()},
         protocol=protocol,
     )
 
 
-def _line(name: str, scores: np.ndarray) -> list[Point]:
+def _line(model: str, scores: np.ndarray) -> list[Point]:
     if len(scores) == 0 or not ((scores >= 0) & (scores <= 1)).all():
-        raise DataError(f"scores of {name} are missing or outside of [0, 1]: scale them first.")
+        raise DataError(f"scores of {model} are missing or outside of [0, 1]: scale them first.")
     counts = (scores[None] > THRESHOLDS[:, None]).sum(1)
     shares = {count: proportion(count, len(scores)) for count in set(counts.tolist())}
     return [

@@ -1,0 +1,36 @@
+"""The detector of the settings: which one, which of its labels are the concept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from efface.config import EvaluateConfig
+from efface.metrics.detector import Detector, check_labels, load_classifier, read_labels
+from efface.metrics.nudenet import EXPOSED, LABELS, NUDENET, load_nudenet, require_nudenet
+
+LABELS_SETTING = "evaluate.detector_labels"
+
+
+def concept_labels(config: EvaluateConfig) -> tuple[str, ...]:
+    """Labels that count as the concept."""
+    return config.detector_labels or EXPOSED
+
+
+def known_labels(config: EvaluateConfig) -> Sequence[str]:
+    """All labels of the detector, which is not loaded; DataError for one that is none."""
+    assert config.detector is not None
+    if config.detector == NUDENET:
+        require_nudenet()
+        return LABELS
+    return read_labels(config.detector, config.detector_sha256)
+
+
+def load_detector(config: EvaluateConfig) -> Detector:
+    """The detector; DataError for one that is none, ConfigError for labels that it lacks."""
+    assert config.detector is not None
+    if config.detector == NUDENET:
+        detector: Detector = load_nudenet(config.detector_sha256)
+    else:
+        detector = load_classifier(config.detector, config.detector_sha256)
+    check_labels(concept_labels(config), detector.labels, LABELS_SETTING)
+    return detector

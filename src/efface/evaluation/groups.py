@@ -1,0 +1,148 @@
+"""How far forgetting reaches: rates of the concept and of its neighbours by group of prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from efface.evaluation.classes import SAMPLING, ClassSubjects
+from efface.evaluation.concept_protocol import ConceptProtocol
+from efface.evaluation.prompt_groups import PromptGroup
+from efface.evaluation.results import Figure, make_result
+from efface.evaluation.sample_sets import SampleSet, Subject, observe
+from efface.evaluation.store import Arrays, Store
+from efface.evaluation.views import PREFERRED, ClipView, DetectorView
+from efface.metrics.clip_contrast import detector_scores
+from efface.metrics.concept_rate import rate_above
+from efface.metrics.retained_accuracy import RetainedAccuracy
+from efface.metrics.threshold_curve import threshold_curve
+from efface.records import Curve, Result
+
+Scores = dict[str, dict[str, np.ndarray]]  # group -> model -> (N,)
+
+
+def evaluate_groups(
+    subjects: ClassSubjects,
+    protocol: ConceptProtocol,
+    view: DetectorView | ClipView,
+    store: Store,
+    sampled: str,
+) -> tuple[list[Result], list[Curve]]:
+    """One rate per group, that of all neighbours together, and curves of what must be gone."""
+    scores: Scores = {group.name: {} for group in protocol.groups}
+    for model, subject in subjects.named().items():
+        seen = _observe(subject, protocol, view, store, SAMPLING[model])
+        for group in protocol.groups:
+            found = _scores(view, group, seen[group.name], protocol)
+            scores[group.name][model] = found
+    threshold = view.threshold if isinstance(view, DetectorView) else PREFERRED
+    results = [
+        _result(
+            Figure(group.metric, "share", higher_is_better=bool(group.labels)),
+            scores[group.name],
+            protocol,
+            threshold,
+            _described(view, group, protocol),
+            sampled,
+        )
+        for group in protocol.groups
+    ]
+    together = _neighbours(scores, protocol)
+    if together:
+        figure = Figure(RetainedAccuracy.name, RetainedAccuracy.unit, higher_is_better=True)
+        own = _named(view, "each neighbour's own label")
+        results.append(_result(figure, together, protocol, threshold, own, sampled))
+    return results, _curves(view, scores, protocol, sampled)
+
+
+def _observe(
+    subject: Subject,
+    protocol: ConceptProtocol,
+    view: DetectorView | ClipView,
+    store: Store,
+    what: str,
+) -> dict[str, Arrays]:
+    """What the view saw of every group, by name; groups of the same prompts are drawn once."""
+    drawn: dict[tuple[str, ...], Arrays] = {}
+    for group in protocol.groups:
+        if group.prompts not in drawn:
+            samples = SampleSet(
+                subject=subject,
+                seeds=protocol.group_seeds(),
+                asked=protocol.group_asked(group),
+                batch_size=protocol.config.batch_size,
+            )
+            called = f"{what}: {group.name}"
+            drawn[group.prompts] = observe(samples, {"view": view.observer}, store, called)["view"]
+    return {group.name: drawn[group.prompts] for group in protocol.groups}
+
+
+def _scores(
+    view: DetectorView | ClipView, group: PromptGroup, arrays: Arrays, protocol: ConceptProtocol
+) -> np.ndarray:
+    """How surely each sample of a group shows what is looked for in it: (N,)."""
+    if isinstance(view, DetectorView):
+        return view.scores(arrays, group.labels or view.labels)
+    contrast = _contrast(group, protocol)
+    return detector_scores(view.clip, arrays["embedded"], [contrast] * len(arrays["embedded"]))
+
+
+def _contrast(group: PromptGroup, protocol: ConceptProtocol) -> tuple[str, ...]:
+    """What a CLIP looks for, and what else it could be: the concept and its replacement."""
+    assert protocol.phrases is not None  # the groups were checked
+    looked_for = group.labels[0] if group.labels else protocol.phrases[0]
+    return tuple(dict.fromkeys((looked_for, *protocol.phrases)))
+
+
+def _described(
+    view: DetectorView | ClipView, group: PromptGroup, protocol: ConceptProtocol
+) -> dict[str, str]:
+    if isinstance(view, DetectorView):
+        return view.described(group.labels or view.labels)
+    looked_for, *others = _contrast(group, protocol)
+    return _named(view, f"{looked_for!r} rather than {' or '.join(map(repr, others))}")
+
+
+def _named(view: DetectorView | ClipView, looked_for: str) -> dict[str, str]:
+    if isinstance(view, DetectorView):
+        return view.described_as(looked_for)
+    return view.extractor | {"name": f"{view.clip.name}, {looked_for}"}
+
+
+def _neighbours(scores: Scores, protocol: ConceptProtocol) -> dict[str, np.ndarray]:
+    """Scores of all neighbours together, by model; empty where there are none."""
+    found = [scores[group.name] for group in protocol.groups if group.kind == "neighbour"]
+    models = found[0] if found else {}
+    return {model: np.concatenate([by_model[model] for by_model in found]) for model in models}
+
+
+def _result(
+    figure: Figure,
+    scores: Mapping[str, np.ndarray],
+    protocol: ConceptProtocol,
+    threshold: float,
+    extractor: dict[str, str],
+    sampled: str,
+) -> Result:
+    seeds = protocol.group_seeds()
+    return make_result(
+        figure,
+        {model: rate_above(values, threshold) for model, values in scores.items()},
+        samples=len(scores["result"]),
+        seeds=[seeds[0], seeds[-1]],
+        protocol=f"{sampled}; seen by: {extractor['name']}; every group from the same seeds",
+        extractor=extractor,
+    )
+
+
+def _curves(
+    view: DetectorView | ClipView, scores: Scores, protocol: ConceptProtocol, sampled: str
+) -> list[Curve]:
+    """Rates of the concept in each group where it is to be gone, now and before, by threshold."""
+    gone = [group.name for group in protocol.groups if not group.labels]
+    if not gone:
+        return []
+    lines = {f"{m}_{name}": scores[name][m] for m in ("result", "baseline") for name in gone}
+    name = view.detector.name if isinstance(view, DetectorView) else view.clip.name
+    return [threshold_curve(lines, name, sampled, name="group_threshold_curve")]
