@@ -24,6 +24,7 @@ from efface.metrics.membership_gap import denoising_losses, loss_timesteps
 from efface.progress import Bar
 from efface.requests import ForgetImages
 from efface.training.guard import GUARD_SEED, CollapseGuard
+from efface.training.networks import make_networks
 from efface.training.stopping import UnseenStopper
 from efface.training.trainer import Trainer
 
@@ -179,7 +180,7 @@ def image_trainer(
     method, config = settings.method, settings.train
     denoiser = denoiser.to(accelerator.device)
     source, notes = make_source(denoiser, request, pictures, settings)
-    networks = method.networks(denoiser)
+    networks = make_networks(method, denoiser, config)
     rows = source.forget_rows
     trainer = Trainer(method, networks, source, config, out, rows, accelerator)
     if config.guard_every:

@@ -165,7 +165,42 @@ class ForgetConcept(BaseModel):
         return f"the concept {self.concept!r}"
 
 
-Request = ForgetClass | ForgetConcept | ForgetImages | Distil | DistilText
+class ForgetMemorised(BaseModel):
+    """Forget the picture that a text-to-image model has memorised for `prompt`.
+
+    `picture` is the training picture, where it is at hand; else the one that samples of the prompt
+    agree on is taken. `modified_prompt` draws it sometimes and other pictures at other times; None
+    searches for one. `control_prompts` is a file or data set of prompts without memorised
+    pictures, None fills templates. `digest`, of picture and control prompts, is filled in by the
+    run.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["memorised"] = "memorised"
+    prompt: str
+    picture: str | None = None
+    modified_prompt: str | None = None
+    control_prompts: str | None = None
+    digest: str = ""
+
+    def check(self, info: ModelInfo) -> None:
+        """Raise RequestError unless the model takes prompts and these can be asked for."""
+        _require_text(info)
+        for name, text in (("prompt", self.prompt), ("modified prompt", self.modified_prompt)):
+            if text is not None and not any(map(str.isalnum, text)):
+                raise RequestError(f"the {name} {text!r} has no words: give the caption.")
+        if self.modified_prompt is not None and _same(self.prompt, self.modified_prompt):
+            raise RequestError(
+                f"{self.prompt!r} was given as the prompt and as its own modification: change a "
+                "word, or leave the modified prompt out and one is searched for."
+            )
+
+    def describe(self) -> str:
+        return f"the picture memorised for {self.prompt!r}"
+
+
+Request = ForgetClass | ForgetConcept | ForgetImages | ForgetMemorised | Distil | DistilText
 
 
 def _same(phrase: str, other: str) -> bool:

@@ -16,10 +16,13 @@ from efface.data.images import load_images
 from efface.data.randomness import RowRandom, Shard
 from efface.data.source import BatchSource, ConditionSource, ImageSource, PairSource
 from efface.diffusion.denoiser import ClassDenoiser, Denoiser
+from efface.diffusion.text.denoiser import TextDenoiser
 from efface.errors import ConfigError
 from efface.methods import names, resolve
 from efface.methods.base import Method, StepContext
 from efface.training.trainer import TrainConfig, Trainer
+from tests.diffusion.text.conftest import pipelines as pipelines
+from tests.diffusion.text.conftest import text_model as text_model
 
 Make = Callable[..., Denoiser]
 MODELS = {
@@ -117,6 +120,44 @@ def test_loss_runs_on_a_latent_transformer(name: str, tiny_dit: Callable[[], Den
     ctx = make_context(method, denoiser)
     for phase in method.phases:
         assert torch.isfinite(method.loss(phase, ctx).total)
+
+
+@pytest.mark.parametrize("kind", ["sd", "sd_v", "sd3"])
+@pytest.mark.parametrize("name", [n for n in names() if "forget_images" in resolve(n).needs])
+def test_methods_on_pictures_forget_them_under_prompts(
+    name: str, kind: str, text_model: Callable[..., TextDenoiser]
+) -> None:
+    """On a text-to-image model, where every pair of latents has a prompt of its own."""
+    method, denoiser = resolve(name)(), text_model(kind)
+    generator = torch.Generator().manual_seed(0)
+    latents = torch.randn(9, *denoiser.sample_shape, generator=generator)
+    forget_rows = round(method.forget_share * 4)
+    source = PairSource(
+        bank=ImageBank(latents[3:], latents[:3], prior=0.3),
+        retain_rows=4,
+        forget_rows=forget_rows,
+        seed=0,
+        table=denoiser.encode(["red bag", "bag"]),
+        shares=(0.5, 0.5),
+    )
+    losses = []
+    for table in (source.table, denoiser.encode(["a cat", "bag"])):
+        asked = dataclasses.replace(source, table=table)
+        ctx = StepContext(
+            step=0,
+            steps=10,
+            batch=asked.batch(0, Shard()),
+            rng=RowRandom(0, Shard(), (4, forget_rows), "cpu"),
+            networks=method.networks(denoiser),
+            bank=asked.bank,
+        )
+        terms = method.loss("student", ctx)
+        terms.total.backward()
+        gradients = [p.grad for p in ctx.networks["student"].network.parameters()]
+        assert any(g is not None and g.abs().sum() > 0 for g in gradients)
+        assert torch.isfinite(terms.total)
+        losses.append(terms.total.detach())
+    assert losses[0] != losses[1], "the prompts were not asked for"
 
 
 @pytest.mark.parametrize("name", names())

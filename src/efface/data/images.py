@@ -93,9 +93,12 @@ def _whole(source: str, split: str, size: int | None) -> ImageSet:
         path = ZOO / source.removeprefix("zoo:")
     if path.is_dir():
         return _image_folder(path, size)
+    if path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES:
+        image = _decode(path.read_bytes(), source, size)
+        return ImageSet(images=image[None], labels=None, names=(path.name,))
     raise DataError(
-        f"no images at {source}: give 'digits', a folder of images, a .parquet file or "
-        f"{HUB}OWNER/NAME."
+        f"no images at {source}: give 'digits', a folder of images, an image, a .parquet file "
+        f"or {HUB}OWNER/NAME."
     )
 
 

@@ -69,8 +69,8 @@ class ConditionSource(BatchSource):
 class ImageSource(BatchSource):
     """Images of the retained side, every one once per epoch in a new order."""
 
-    images: Tensor  # (N, C, H, W) uint8 on the device
-    table: Condition | None  # one condition per label
+    images: Tensor  # (N, C, H, W) on the device: uint8 pixels, or float32 in model space
+    table: Condition | None  # one condition per label or caption
     labels: Tensor | None  # (N,) rows of the table
     rows: int  # per global batch
     seed: int
@@ -78,7 +78,9 @@ class ImageSource(BatchSource):
 
     def batch(self, step: int, shard: Shard) -> Batch:
         index = self._indices(step)[shard.rows(self.rows)].to(self.images.device)
-        x0 = self.images[index].float() / 127.5 - 1
+        x0 = self.images[index]
+        if not x0.is_floating_point():
+            x0 = x0.float() / 127.5 - 1
         if self.horizontal_flip:
             generator = torch.Generator().manual_seed(derive_seed(self.seed, "flip", step))
             flip = torch.rand(self.rows, generator=generator)[shard.rows(self.rows)] < 0.5
@@ -96,12 +98,18 @@ class ImageSource(BatchSource):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class PairSource(BatchSource):
-    """Retained images and images to forget, each side going through its own in random order."""
+    """Retained images and images to forget, each side going through its own in random order.
+
+    Of a conditional model every pair is asked for under one row of `table`, drawn at random by
+    `shares`.
+    """
 
     bank: ImageBank  # pyright: ignore[reportIncompatibleVariableOverride]
     retain_rows: int  # per global batch
     forget_rows: int
     seed: int
+    table: Condition | None = None  # None for an unconditional model
+    shares: tuple[float, ...] = ()  # of the rows of the table
 
     def batch(self, step: int, shard: Shard) -> Batch:
         return Batch(
@@ -113,7 +121,17 @@ class PairSource(BatchSource):
         if rows == 0:
             return Side(size=0)
         index = epoch_rows(len(images), rows, step, self.seed, name)[shard.rows(rows)]
-        return Side(size=len(index), x0=images[index.to(images.device)])
+        condition = self._asked(rows, step, shard)
+        x0 = images[index.to(images.device)]
+        return Side(size=len(index), x0=x0, condition=condition, target=condition)
+
+    def _asked(self, rows: int, step: int, shard: Shard) -> Condition | None:
+        """The condition of each pair: both sides draw the same rows of the table."""
+        if self.table is None:
+            return None
+        generator = torch.Generator().manual_seed(derive_seed(self.seed, "conditions", step))
+        drawn = torch.multinomial(torch.tensor(self.shares), rows, True, generator=generator)
+        return self.table[drawn[shard.rows(rows)]]
 
 
 def epoch_rows(count: int, rows: int, step: int, seed: int, name: str) -> Tensor:

@@ -34,9 +34,9 @@ class EraseDiff(ImageMethod):
     def loss(self, phase: str, ctx: StepContext) -> LossTerms:
         student, pairs = ctx.networks[phase], self.pairs(ctx)
         m_x = pairs.noised(pairs.x)
-        target = self.retain_noise(ctx, m_x, pairs.t, pairs.eps)
-        retain = per_sample_sum((student(m_x, pairs.t).eps - target).square()).mean()
+        target = self.retain_noise(ctx, pairs, m_x, pairs.eps)
+        retain = per_sample_sum((pairs.eps_theta(student, m_x) - target).square()).mean()
         uniform = ctx.rng.uniforms(tuple(pairs.x.shape[1:]))[: len(pairs.x)]
-        eps = student(pairs.noised(pairs.a), pairs.t).eps
+        eps = pairs.eps_theta(student, pairs.noised(pairs.a))
         forget = (per_sample_sum((eps - uniform).square()) * pairs.in_window).mean()
         return LossTerms(retain=retain, forget=forget)

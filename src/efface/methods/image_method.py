@@ -11,15 +11,21 @@ from torch import Tensor
 
 from efface.data.bank import ImageBank
 from efface.data.batch import Side
-from efface.diffusion.denoiser import Denoiser
+from efface.diffusion.denoiser import Condition, Denoiser
 from efface.errors import ConfigError
 from efface.methods.base import Method, Need, StepContext
 from efface.methods.gradient_rules import DualVariable, FixedNorm, GradientRule, RelativeNorm
 
+Rows = slice | Tensor  # row numbers, or a mask
+ALL = slice(None)
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Pairs:
-    """Retained images x and images to forget a, row by row, with one timestep and noise each."""
+    """Retained images x and images to forget a, row by row, with one timestep and noise each.
+
+    Both images of a row are asked for under one condition (arXiv 2503.01034, section 4).
+    """
 
     x: Tensor  # (B, ...) in model space
     a: Tensor
@@ -27,6 +33,7 @@ class Pairs:
     eps: Tensor  # (B, ...)
     levels: tuple[Tensor, Tensor]  # alpha, sigma, broadcast over x
     in_window: Tensor  # (B,) whether forgetting acts at t
+    condition: Condition | None = None  # one row per pair; None for unconditional models
 
     def noised(self, y: Tensor) -> Tensor:
         alpha, sigma = self.levels
@@ -36,6 +43,10 @@ class Pairs:
         """(m - alpha y) / sigma: the noise that would have led from y to m."""
         alpha, sigma = self.levels
         return (m - alpha * y) / sigma
+
+    def eps_theta(self, denoiser: Denoiser, m: Tensor, rows: Rows = ALL) -> Tensor:
+        """The noise that a network sees in rows of m (B, ...), asked under each row's condition."""
+        return denoiser(m[rows], self.t[rows], asked(self.condition, rows)).eps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +93,8 @@ class ImageMethod(Method):
 
     def pairs(self, ctx: StepContext) -> Pairs:
         """Row i pairs retained image i with image i to forget: the same t and the same noise."""
-        x, a = images(ctx.batch.retain), images(ctx.batch.forget)
+        x = images(ctx.batch.retain)
+        a = images(ctx.batch.forget) if self.forget_share else x[:0]
         schedule = ctx.networks["student"].schedule
         t = ctx.rng.integers(0, schedule.num_timesteps)[: len(x)]
         eps = ctx.rng.normal(tuple(x.shape[1:]))[: len(x)]
@@ -93,17 +105,20 @@ class ImageMethod(Method):
             eps=eps,
             levels=schedule.levels(t, x),
             in_window=self.inside_window(t, schedule.num_timesteps),
+            condition=ctx.batch.retain.condition,
         )
 
     def inside_window(self, t: Tensor, timesteps: int) -> Tensor:
         return (t >= self.window_start * timesteps) & (t < self.window_end * timesteps)
 
-    def retain_noise(self, ctx: StepContext, m: Tensor, t: Tensor, own: Tensor) -> Tensor:
-        """What the retain term regresses at m (B, ...): `own` noise, or the teacher's word."""
-        if self.retain_target == "noise" or len(m) == 0:
-            return own
+    def retain_noise(
+        self, ctx: StepContext, pairs: Pairs, m: Tensor, own: Tensor, rows: Rows = ALL
+    ) -> Tensor:
+        """What the retain term regresses at rows of m (B, ...): `own` noise, or the teacher's."""
+        if self.retain_target == "noise" or len(m[rows]) == 0:
+            return own[rows]
         with torch.no_grad():
-            return ctx.networks["teacher"](m, t).eps
+            return pairs.eps_theta(ctx.networks["teacher"], m, rows)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,6 +144,11 @@ class SubtractingMethod(ImageMethod):
 def images(side: Side) -> Tensor:
     assert side.x0 is not None  # `needs` says so
     return side.x0
+
+
+def asked(condition: Condition | None, rows: Rows) -> Condition | None:
+    """Rows of a condition; unconditional models have none."""
+    return None if condition is None else condition[rows]
 
 
 def bank_of(ctx: StepContext) -> ImageBank:

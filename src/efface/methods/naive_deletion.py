@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from efface.methods.base import LossTerms, Need, StepContext, per_sample_sum
-from efface.methods.image_method import ImageMethod, images
+from efface.methods.image_method import ImageMethod
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,9 +18,8 @@ class NaiveDeletion(ImageMethod):
     needs: ClassVar[frozenset[Need]] = frozenset({"retain_images", "forget_images"})
 
     def loss(self, phase: str, ctx: StepContext) -> LossTerms:
-        student, x = ctx.networks[phase], images(ctx.batch.retain)
-        t = ctx.rng.integers(0, student.schedule.num_timesteps)[: len(x)]
-        eps = ctx.rng.normal(tuple(x.shape[1:]))[: len(x)]
-        m = student.schedule.add_noise(x, eps, t)
-        target = self.retain_noise(ctx, m, t, eps)
-        return LossTerms(retain=per_sample_sum((student(m, t).eps - target).square()).mean())
+        student, pairs = ctx.networks[phase], self.pairs(ctx)
+        m = pairs.noised(pairs.x)
+        target = self.retain_noise(ctx, pairs, m, pairs.eps)
+        losses = per_sample_sum((pairs.eps_theta(student, m) - target).square())
+        return LossTerms(retain=losses.mean())

@@ -19,6 +19,7 @@ class NegGrad(ImageMethod):
 
     def loss(self, phase: str, ctx: StepContext) -> LossTerms:
         student, pairs = ctx.networks[phase], self.pairs(ctx)
-        losses = per_sample_sum((student(pairs.noised(pairs.a), pairs.t).eps - pairs.eps).square())
+        eps = pairs.eps_theta(student, pairs.noised(pairs.a))
+        losses = per_sample_sum((eps - pairs.eps).square())
         forget = (losses * pairs.in_window).mean()
         return LossTerms(retain=forget.new_zeros(()), forget=-self.weight * forget)

@@ -13,7 +13,7 @@ from efface.data.bank import ImageBank
 from efface.diffusion.denoiser import Denoiser
 from efface.errors import ConfigError
 from efface.methods.base import LossTerms, Need, StepContext, per_sample_sum
-from efface.methods.image_method import ImageMethod, bank_of, images
+from efface.methods.image_method import ImageMethod, asked, bank_of, images
 from efface.methods.mixture import log_kernels, posterior_mean
 
 
@@ -79,6 +79,7 @@ class PosteriorSubtraction(ImageMethod):
         """|eps_theta(m, t) - (m - alpha D_R) / sigma|^2 at m from both sides, where w < tau."""
         student, teacher, bank = ctx.networks[phase], ctx.networks["teacher"], bank_of(ctx)
         y = torch.cat([images(ctx.batch.retain), images(ctx.batch.forget)])
+        c = ctx.batch.condition
         schedule = student.schedule
         t = ctx.rng.integers(0, schedule.num_timesteps)
         m = schedule.add_noise(y, ctx.rng.normal(tuple(y.shape[1:])), t)
@@ -88,16 +89,16 @@ class PosteriorSubtraction(ImageMethod):
         below = shares.sum(1) < self.tau
         rows = below.nonzero()[:, 0]
         with torch.no_grad():
-            target = subtract(teacher(m[rows], t[rows]).x0, shares[rows], bank.forget)
+            predicted = teacher(m[rows], t[rows], asked(c, rows)).x0
+            target = subtract(predicted, shares[rows], bank.forget)
             if self.above_tau == "neighbours":
                 above = ~below & (t >= self.neighbours_from * schedule.num_timesteps)
                 more = above.nonzero()[:, 0]
                 near = posterior_mean(m[more], bank.retain, schedule.levels(t[more], m))
                 rows, target = torch.cat([rows, more]), torch.cat([target, near])
             eps_r = (m[rows] - alpha[rows] * target) / sigma[rows]
-        losses = m.new_zeros(len(m)).index_add(
-            0, rows, per_sample_sum((student(m[rows], t[rows]).eps - eps_r).square())
-        )
+        eps = student(m[rows], t[rows], asked(c, rows)).eps
+        losses = m.new_zeros(len(m)).index_add(0, rows, per_sample_sum((eps - eps_r).square()))
         retain, forget = losses.split([ctx.batch.retain.size, ctx.batch.forget.size])
         return LossTerms(
             retain=retain.mean(),

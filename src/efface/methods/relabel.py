@@ -38,10 +38,10 @@ class Relabel(ImageMethod):
     def loss(self, phase: str, ctx: StepContext) -> LossTerms:
         student, pairs = ctx.networks[phase], self.pairs(ctx)
         m_x, m_a = pairs.noised(pairs.x), pairs.noised(pairs.a)
-        target = self.retain_noise(ctx, m_x, pairs.t, pairs.eps)
-        retain = per_sample_sum((student(m_x, pairs.t).eps - target).square()).mean()
+        target = self.retain_noise(ctx, pairs, m_x, pairs.eps)
+        retain = per_sample_sum((pairs.eps_theta(student, m_x) - target).square()).mean()
         towards = pairs.noise_towards(self._neighbour_mean(ctx, pairs, m_a), m_a)
-        losses = per_sample_sum((student(m_a, pairs.t).eps - towards).square())
+        losses = per_sample_sum((pairs.eps_theta(student, m_a) - towards).square())
         forget = (losses * pairs.in_window).mean()
         return LossTerms(retain=(1 - self.weight) * retain, forget=self.weight * forget)
 

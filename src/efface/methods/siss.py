@@ -50,11 +50,11 @@ class SISS(SubtractingMethod):
         w_a = w_a * pairs.in_window
         w_x = torch.where(pairs.in_window, w_x, 1.0)
         eps_x, kept = pairs.noise_towards(pairs.x, m), w_x >= NEGLIGIBLE
-        eps_x[kept] = self.retain_noise(ctx, m[kept], pairs.t[kept], eps_x[kept])
+        eps_x[kept] = self.retain_noise(ctx, pairs, m, eps_x, kept)
         eps_a = pairs.noise_towards(pairs.a, m)
         retain = forget = m.new_zeros(())
         for rows in self._groups(w_x, w_a, m):
-            eps = student(m[rows], pairs.t[rows]).eps
+            eps = pairs.eps_theta(student, m, rows)
             retain = retain + _weighted_sum(w_x[rows], eps - eps_x[rows])
             forget = forget + _weighted_sum(w_a[rows], eps - eps_a[rows])
         loss_a = forget.detach() / len(m) / (self.window * m[0].numel())

@@ -37,12 +37,12 @@ class SISSBernoulli(SubtractingMethod):
         kept, gone = (~arm).nonzero()[:, 0], arm.nonzero()[:, 0]
         retain = forget = pairs.x.new_zeros(())
         if len(kept):
-            m = pairs.noised(pairs.x)[kept]
-            target = self.retain_noise(ctx, m, pairs.t[kept], pairs.eps[kept])
-            losses = per_sample_sum((student(m, pairs.t[kept]).eps - target).square())
+            m = pairs.noised(pairs.x)
+            target = self.retain_noise(ctx, pairs, m, pairs.eps, kept)
+            losses = per_sample_sum((pairs.eps_theta(student, m, kept) - target).square())
             retain = (losses / (1 - share[kept])).sum() / count
         if len(gone):
-            eps = student(pairs.noised(pairs.a)[gone], pairs.t[gone]).eps
+            eps = pairs.eps_theta(student, pairs.noised(pairs.a), gone)
             losses = per_sample_sum((eps - pairs.eps[gone]).square())
             forget = losses.sum() / (self.mixture * count)
         loss_a = forget.detach() / (self.window * pairs.x[0].numel())

@@ -21,12 +21,12 @@ class SISSNoIS(SubtractingMethod):
     def loss(self, phase: str, ctx: StepContext) -> LossTerms:
         student, pairs = ctx.networks[phase], self.pairs(ctx)
         m_x = pairs.noised(pairs.x)
-        target = self.retain_noise(ctx, m_x, pairs.t, pairs.eps)
-        retain = per_sample_sum((student(m_x, pairs.t).eps - target).square()).mean()
+        target = self.retain_noise(ctx, pairs, m_x, pairs.eps)
+        retain = per_sample_sum((pairs.eps_theta(student, m_x) - target).square()).mean()
         rows = pairs.in_window.nonzero()[:, 0]
         forget = retain.new_zeros(())
         if len(rows):
-            eps = student(pairs.noised(pairs.a)[rows], pairs.t[rows]).eps
+            eps = pairs.eps_theta(student, pairs.noised(pairs.a), rows)
             forget = per_sample_sum((eps - pairs.eps[rows]).square()).sum() / len(pairs.x)
         loss_a = forget.detach() / (self.window * pairs.x[0].numel())
         return LossTerms(retain=retain, forget=-forget, logs={"forgotten_loss": loss_a})

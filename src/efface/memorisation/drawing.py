@@ -1,0 +1,52 @@
+"""Pictures drawn from prompts before anything is trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from efface.data.randomness import derive_seed
+from efface.diffusion.denoiser import Condition
+from efface.diffusion.sampling import Sampler, draw_images
+from efface.diffusion.text.denoiser import TextDenoiser
+from efface.progress import Bar
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Drawing:
+    """A model and how it is sampled."""
+
+    denoiser: TextDenoiser
+    sampler: Sampler
+    batch_size: int
+
+    def __call__(self, conditions: Condition, seeds: range, what: str) -> Tensor:
+        """Images (N, C, H, W) uint8, one per row and seed."""
+        with Bar(what, len(seeds), unit="images") as bar:
+            drawn = draw_images(
+                self.denoiser, self.sampler, conditions, seeds, self.batch_size, bar.advance
+            )
+        # A VAE's layout would not survive a file, and with it goes the last digit of a sum.
+        return (drawn * 255).round().byte().contiguous()
+
+    def of(self, condition: Condition, seeds: range, what: str) -> Tensor:
+        """Images of one condition (one row), one per seed."""
+        return self(repeat(condition, len(seeds)), seeds, what)
+
+
+def repeat(condition: Condition, count: int) -> Condition:
+    """One row `count` times."""
+    return condition[torch.zeros(count, dtype=torch.long)]
+
+
+def to_unit(images: Tensor) -> Tensor:
+    """Pixels 0 to 255 as numbers from 0 to 1."""
+    return images.float() / 255
+
+
+def seeds_for(seed: int, purpose: str, count: int) -> range:
+    """Seeds that no other purpose shares."""
+    first = derive_seed(seed, "memorised", purpose)
+    return range(first, first + count)

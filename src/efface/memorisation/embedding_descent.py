@@ -1,0 +1,92 @@
+"""Loosen a prompt by descent on its embedding (Wen et al., ICLR 2024, section 4.3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from efface.diffusion.denoiser import Condition, Denoiser
+from efface.memorisation.drawing import repeat
+from efface.memorisation.searching import Found, Prober, Tried, bisect
+from efface.memorisation.text_noise import first_noise, first_outputs, text_noise
+
+EMBEDDED = "encoder_hidden_states"  # what every family's network is told, (B, tokens, D)
+WEIGHT_DECAY = 0.01  # AdamW's own, as in the published prototype
+LEVELS = 32  # between the two embeddings
+ROUNDS = 3  # descents, each from where the last one ended
+
+
+@dataclass(frozen=True, kw_only=True)
+class Descent:
+    """Settings of a descent."""
+
+    steps: int
+    rate: float
+    target: float  # text-noise norm at which it ends
+
+
+def descend(
+    denoiser: Denoiser, condition: Condition, seeds: range, descent: Descent
+) -> tuple[Condition, list[float]]:
+    """Lower the text-noise norm of one prompt (one row): the new condition, and norms on the way.
+
+    AdamW on the embedding of all tokens but the first; the loss is the mean norm over `seeds`.
+    """
+    denoiser.network.eval()
+    noise = first_noise(denoiser, seeds)
+    start = condition.tensors[EMBEDDED]
+    with torch.no_grad():
+        null = first_outputs(denoiser, noise, denoiser.null(repeat(condition, len(seeds))))
+    free = start[:, 1:].clone().requires_grad_()
+    optimizer = torch.optim.AdamW([free], lr=descent.rate, weight_decay=WEIGHT_DECAY)
+    norms: list[float] = []
+    for _ in range(descent.steps):
+        moved = with_embedding(condition, torch.cat([start[:, :1], free], 1))
+        loss = text_noise(denoiser, noise, repeat(moved, len(seeds)), null).mean()
+        norms.append(float(loss.detach()))
+        if norms[-1] <= descent.target:
+            break
+        (free.grad,) = torch.autograd.grad(loss, [free])  # of the embedding alone
+        optimizer.step()
+    return with_embedding(condition, torch.cat([start[:, :1], free.detach()], 1)), norms
+
+
+def with_embedding(condition: Condition, embedding: Tensor) -> Condition:
+    return Condition({**condition.tensors, EMBEDDED: embedding})
+
+
+def blend(condition: Condition, other: Condition, weight: float) -> Condition:
+    """(1 - weight) of one embedding and `weight` of the other."""
+    own, others = condition.tensors[EMBEDDED], other.tensors[EMBEDDED]
+    return with_embedding(condition, torch.lerp(own, others, weight))
+
+
+def loosen_embedding(prober: Prober, condition: Condition, descent: Descent) -> Found | None:
+    """Descend until copies are few, then bisect between the two embeddings."""
+    mild, strong = condition, condition
+    for _ in range(ROUNDS):
+        strong, _ = descend(prober.drawing.denoiser, strong, prober.norm_seeds, descent)
+        if prober.left < 1:
+            return None
+        tried = prober(strong, "embedding", weight=1.0)
+        if prober.band.holds(tried):
+            return Found(tried=tried, condition=strong)
+        if tried.share < prober.band.low:
+            return _between(prober, mild, strong)
+        mild = strong
+    return None
+
+
+def _between(prober: Prober, mild: Condition, strong: Condition) -> Found | None:
+    def at(level: int) -> tuple[Condition, float]:
+        weight = (level + 1) / LEVELS
+        return blend(mild, strong, weight), weight
+
+    def probe(level: int) -> Tried:
+        candidate, weight = at(level)
+        return prober(candidate, "embedding", weight=weight)
+
+    found = bisect(LEVELS - 1, probe, prober)
+    return None if found is None else Found(tried=prober.tried[-1], condition=at(found)[0])

@@ -1,0 +1,261 @@
+"""Requests about memorised pictures: what is read, what is prepared, what the loop is fed with."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from efface.concept_runs import ConceptPrompts, as_text_denoiser
+from efface.config import Settings
+from efface.data.bank import ImageBank
+from efface.data.prompts import fill_templates, read_prompts, spread
+from efface.data.randomness import derive_seed
+from efface.data.source import PairSource
+from efface.data.split import pixel_hash
+from efface.diffusion.denoiser import Condition, Denoiser
+from efface.diffusion.model_folder import ModelInfo, pixel_shape
+from efface.diffusion.sampling import MultiStep
+from efface.diffusion.text.denoiser import TextDenoiser
+from efface.errors import ConfigError, DataError, ModelError, RequestError
+from efface.image_runs import read_images, to_model
+from efface.memorisation.drawing import Drawing, to_unit
+from efface.memorisation.likeness import load_features
+from efface.memorisation.separation import sides
+from efface.memorisation.verdict import Detection
+from efface.memorised_stages import Modified, Preparer, Stages
+from efface.records import RunRecord
+from efface.requests import ForgetMemorised
+from efface.training.guard import GUARD_SEED, CollapseGuard
+from efface.training.networks import make_networks
+from efface.training.trainer import Trainer
+
+ENCODE_SEED = 9_100_000  # of the VAE's posterior
+AT_ONCE = 32  # pictures in one pass of the VAE
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class MemorisedInputs:
+    """What was read from disk: the picture, where it is at hand, and prompts."""
+
+    picture: Tensor | None  # (C, H, W) uint8
+    asked: tuple[str, ...]  # the prompt, and the modified one where it was given
+    controls: tuple[str, ...]
+
+    @property
+    def prompts(self) -> ConceptPrompts:
+        """All prompts of a request, for a check of their lengths."""
+        return ConceptPrompts(forget=self.asked, retain=self.controls)
+
+    @property
+    def digest(self) -> str:
+        picture = None if self.picture is None else pixel_hash(self.picture)
+        content = json.dumps([picture, self.controls])
+        return hashlib.sha256(content.encode()).hexdigest()
+
+    def complete(self, request: ForgetMemorised) -> ForgetMemorised:
+        """The request with a digest of its picture and control prompts."""
+        return request.model_copy(update={"digest": self.digest})
+
+
+def read_memorised(
+    request: ForgetMemorised, info: ModelInfo, settings: Settings
+) -> MemorisedInputs:
+    """Read a request's picture and prompts; DataError or RequestError for what cannot be used."""
+    picture = None
+    if request.picture is not None:
+        pictures = read_images(request.picture, drawn_shape(info), settings.images).images
+        if len(pictures) != 1:
+            raise DataError(
+                f"{request.picture} holds {len(pictures)} pictures: one picture is memorised for "
+                "one prompt, give that alone."
+            )
+        picture = pictures[0]
+    asked = [request.prompt, *([request.modified_prompt] if request.modified_prompt else [])]
+    known = {" ".join(prompt.casefold().split()) for prompt in asked}
+    found = [p for p in _controls(request, settings) if " ".join(p.casefold().split()) not in known]
+    count = settings.memorised.controls
+    if len(found) < count:
+        raise RequestError(
+            f"there are {len(found)} control prompts and {count} are needed: give more with "
+            "--control-prompts."
+        )
+    return MemorisedInputs(
+        picture=picture, asked=tuple(asked), controls=tuple(spread(found, count))
+    )
+
+
+def _controls(request: ForgetMemorised, settings: Settings) -> list[str]:
+    if request.control_prompts is not None:
+        return read_prompts(request.control_prompts)
+    return fill_templates(settings.prompts.templates, list(settings.prompts.subjects))
+
+
+def check_memorised_settings(settings: Settings) -> None:
+    """Raise ConfigError for a method that does not work on pictures, or not under two prompts."""
+    method = settings.method
+    if "forget_images" not in method.needs:
+        raise ConfigError(
+            f"method {settings.method_name!r} does not forget pictures: use one that does, as siss."
+        )
+    if "prior" in method.needs and settings.memorised.original_share > 0:
+        raise ConfigError(
+            f"method {settings.method_name!r} needs to know how often the picture is drawn, and "
+            "under the original prompt nothing else is: set memorised.original_share=0."
+        )
+    if settings.train.stop_every:
+        raise ConfigError(
+            "train.stop_every stops at the loss of pictures that were never seen, and a memorised "
+            "picture has none beside it: set train.stop_every=0."
+        )
+
+
+def drawn_shape(info: ModelInfo) -> tuple[int, int, int]:
+    """(C, H, W) of the pictures that a text-to-image model decodes."""
+    assert info.family is not None  # the request was checked
+    path = info.folder / "vae" / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        factor = 2 ** (len(config["block_out_channels"]) - 1)
+        channels = int(config["out_channels"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(
+            f"{path} does not say what pictures the VAE makes: copy or download the model again."
+        ) from error
+    if info.family.default_size is not None:
+        height = width = info.sample_size or info.family.default_size
+    else:
+        _, height, width = pixel_shape(info)
+    return channels, height * factor, width * factor
+
+
+def recorded_inputs(record: RunRecord, info: ModelInfo, settings: Settings) -> MemorisedInputs:
+    """The inputs of a run, read again; RequestError where they have changed since."""
+    request = ForgetMemorised.model_validate(record.request)
+    inputs = read_memorised(request, info, settings)
+    if inputs.digest != request.digest:
+        raise RequestError(
+            "the picture or control prompts of this run are no longer what they were: restore "
+            "them, or run again."
+        )
+    return inputs
+
+
+def memorised_sampler(settings: Settings) -> MultiStep:
+    """How all pictures of a request are drawn, before and after."""
+    return MultiStep(settings.evaluate.baseline_steps, guidance=settings.evaluate.guidance)
+
+
+def memorised_trainer(
+    denoiser: Denoiser,
+    inputs: MemorisedInputs,
+    settings: Settings,
+    out: Path,
+    accelerator: Accelerator,
+) -> tuple[Trainer, dict[str, Any]]:
+    """Prepare in `out`, which exists, and set up training; also what to note in the record.
+
+    Raises RequestError where nothing is memorised or no prompt draws the picture sometimes, and
+    DataError where its samples cannot be parted.
+    """
+    config, (prompt, *given) = settings.memorised, inputs.asked
+    model = as_text_denoiser(denoiser).to(accelerator.device)
+    preparer = Preparer(
+        stages=Stages(out, accelerator.is_main_process),
+        drawing=Drawing(
+            denoiser=model,
+            sampler=memorised_sampler(settings),
+            batch_size=settings.evaluate.batch_size,
+        ),
+        config=config,
+        prompt=prompt,
+        features=load_features(config.extractor, config.extractor_sha256, accelerator.device),
+    )
+    picture = None if inputs.picture is None else to_unit(inputs.picture)
+    detected = preparer.detect(list(inputs.controls), picture)
+    if not detected.detection.is_memorised and not config.force:
+        raise RequestError(_nothing(detected.detection))
+    modified = preparer.modify(detected, given[0] if given else None)
+    images, separation = preparer.separate(detected, modified)
+    forget, retain = sides(images, separation)
+    controls = model.encode(list(inputs.controls))
+    original = model.encode([prompt])
+    model = model.without_encoders()
+    source = pair_source(model, (forget, retain), (original, modified), settings)
+    method = settings.method
+    networks = make_networks(method, model, settings.train)
+    rows = source.forget_rows
+    trainer = Trainer(method, networks, source, settings.train, out, rows, accelerator)
+    if settings.train.guard_every:
+        trainer.guard = CollapseGuard(
+            model, method.sampler(model), controls, GUARD_SEED, settings.train.guard_tolerance
+        )
+    notes = _notes(detected.detection, modified) | {
+        "copies": len(forget),
+        "others": len(retain),
+        "split_agreement": separation.agreement,
+    }
+    return trainer, notes
+
+
+def pair_source(
+    denoiser: TextDenoiser,
+    images: tuple[Tensor, Tensor],
+    asked: tuple[Condition, Modified],
+    settings: Settings,
+) -> PairSource:
+    """Latents of images to forget and of others (uint8), under the original and modified prompt."""
+    config, (forget, retain), (original, modified) = settings.train, images, asked
+    share = settings.memorised.original_share
+    return PairSource(
+        bank=ImageBank(
+            encode_images(denoiser, retain),
+            encode_images(denoiser, forget),
+            len(forget) / (len(forget) + len(retain)),
+        ),
+        retain_rows=config.batch_size,
+        forget_rows=round(settings.method.forget_share * config.batch_size),
+        seed=derive_seed(config.seed, "images"),
+        table=Condition.cat([original, modified.condition]),
+        shares=(share, 1 - share),
+    )
+
+
+@torch.no_grad()
+def encode_images(denoiser: Denoiser, images: Tensor) -> Tensor:
+    """Images (N, C, H, W) uint8 in model space, each encoded once; on the denoiser's device."""
+    generator = torch.Generator().manual_seed(ENCODE_SEED)
+    parts = [
+        denoiser.codec.encode(to_model(part).to(denoiser.device), generator)
+        for part in images.split(AT_ONCE)
+    ]
+    return torch.cat(parts)
+
+
+def _notes(detection: Detection, modified: Modified) -> dict[str, Any]:
+    tried = modified.tried
+    return {
+        "verdict": detection.verdict,
+        "copies_before": detection.copies,
+        "samples_before": detection.samples,
+        "modified_by": tried.way,
+        "modified_prompt": modified.called,
+        "modified_share": tried.share,
+        "prompts_tried": modified.count,
+    }
+
+
+def _nothing(detection: Detection) -> str:
+    return (
+        f"nothing memorised was found for this prompt: {detection.copies} of {detection.samples} "
+        f"pictures are copies, its text-noise norm is {detection.norm:.3g} (p = "
+        f"{detection.norm_p:.2g} among {detection.controls} control prompts) and the likeness of "
+        f"its pictures {detection.likeness:.2g} (p = {detection.likeness_p:.2g}); there is nothing "
+        "to forget, or set memorised.force=true to go on."
+    )

@@ -1,0 +1,313 @@
+"""Forgetting a memorised picture from a text-to-image model, on tiny real pipelines."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from torch.testing import assert_close
+
+from efface.config import read_settings
+from efface.diffusion.loading import load_text
+from efface.diffusion.model_folder import inspect_model
+from efface.errors import ConfigError, DataError, EffaceError, RequestError
+from efface.evaluating import evaluate
+from efface.memorisation.drawing import Drawing, to_unit
+from efface.memorisation.likeness import load_features
+from efface.memorisation.searching import Tried
+from efface.memorised_runs import drawn_shape, encode_images, memorised_sampler, read_memorised
+from efface.memorised_stages import Modified, Preparer, Stages, read_prepared
+from efface.records import read_evaluation, read_record
+from efface.reporting import judge_run
+from efface.requests import ForgetMemorised
+from efface.runs import forget
+from tests.diffusion.text.conftest import pipelines as pipelines
+from tests.diffusion.text.conftest import text_model as text_model
+from tests.memorisation.conftest import PROMPT, WORDS
+from tests.memorisation.conftest import drawing as drawing
+from tests.memorisation.conftest import memorising as memorising
+from tests.metrics.test_clip import folder as clip_folder  # noqa: F401
+
+# On random weights a picture with some likeness has to count as a copy.
+SMALL = [
+    "train.steps=2",
+    "train.batch_size=4",
+    "train.learning_rate=1e-3",
+    "train.checkpoint_every=1",
+    "evaluate.baseline_steps=2",
+    "evaluate.retain_samples=4",
+    "memorised.force=true",
+    "memorised.samples=4",
+    "memorised.control_images=2",
+    "memorised.search_images=4",
+    "memorised.noises=2",
+    "memorised.images=16",
+    "memorised.least_rows=2",
+    "memorised.copy_similarity=0.25",
+]
+LOOSE = ForgetMemorised(prompt="a red bag", modified_prompt="a bag")
+Pipelines = Callable[[str], Path]
+
+
+@pytest.fixture(scope="module")
+def controls(tmp_path_factory: pytest.TempPathFactory) -> str:
+    file = tmp_path_factory.mktemp("prompts") / "controls.txt"
+    file.write_text("\n".join(["a red  BAG", *WORDS]))  # the prompt itself is no control prompt
+    return str(file)
+
+
+@pytest.fixture(scope="module")
+def request_(controls: str) -> ForgetMemorised:
+    return LOOSE.model_copy(update={"control_prompts": controls})
+
+
+@pytest.fixture(scope="module")
+def run(
+    pipelines: Pipelines, request_: ForgetMemorised, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "memorised"
+    return forget(pipelines("sd"), request_, out, changes=SMALL)
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "pipeline" / "unet" / "diffusion_pytorch_model.safetensors")
+
+
+def test_a_run_goes_from_a_prompt_to_a_report(run: Path) -> None:
+    record = read_record(run)
+    assert record.status == "finished" and record.settings["method"]["name"] == "siss"
+    notes = record.notes
+    assert notes["copies"] + notes["others"] == 16
+    assert notes["modified_by"] == "given" and notes["modified_prompt"] == "a bag"
+    changed = {k for k, v in record.output.items() if v != record.model["weights"][k]}
+    assert {name.split("/")[0] for name in changed} == {"unet"}
+    for name in ("detection", "copies", "others"):
+        assert (run / "preparation" / f"{name}.png").exists()
+    grid = json.loads((run / "samples" / "grid.json").read_text())
+    assert grid["names"][:2] == ["'a red bag'", "'a bag'"] and grid["forgotten"] == [0, 1]
+    with Image.open(run / "samples" / "after.png") as sheet:
+        assert sheet.size == (8 * 16, len(grid["names"]) * 16)
+    assert "a red bag" in (run / "report.html").read_text()
+
+
+def test_both_prompts_are_measured_beside_the_untouched_model(run: Path) -> None:
+    evaluation = read_evaluation(run)
+    expected = ("memorised_share", "reference_similarity", "text_noise_norm")
+    names = [result.metric for result in evaluation.results]
+    assert names == [*expected, *(f"{name}_modified" for name in expected)]
+    for result in evaluation.results:
+        assert result.low <= result.value <= result.high
+        assert result.baseline.low <= result.baseline.value <= result.baseline.high
+    share = evaluation.results[0]
+    assert share.samples == 4 and share.value * 4 == round(share.value * 4)
+
+
+def test_the_share_is_that_of_pictures_drawn_by_hand(run: Path, pipelines: Pipelines) -> None:
+    """The figure of the untouched model, from its own pictures of the same seeds."""
+    denoiser = load_text(pipelines("sd"))
+    settings = read_settings("siss", None, SMALL)
+    drawing = Drawing(denoiser=denoiser, sampler=memorised_sampler(settings), batch_size=3)
+    images = to_unit(drawing.of(denoiser.encode(["a red bag"]), range(1000, 1004), ""))
+    detected, _ = read_prepared(run)
+    found = [
+        np.corrcoef(image.flatten().numpy(), detected.reference.flatten().numpy())[0, 1]
+        for image in images
+    ]
+    results = {r.metric: r for r in read_evaluation(run).results}
+    assert results["reference_similarity"].baseline.value == pytest.approx(np.mean(found), abs=2e-3)
+    share = np.mean(np.array(found) >= 0.25)
+    assert results["memorised_share"].baseline.value == pytest.approx(share)
+
+
+def test_the_page_says_what_happened(run: Path) -> None:
+    record, evaluation = read_record(run), read_evaluation(run)
+    verdict = judge_run(record, evaluation)
+    assert "asked for by its prompt" in verdict.headline
+    assert "copies" in verdict.lead and "a bag" in verdict.lead
+    assert verdict.kept == "unmeasured"
+
+
+def test_a_clip_looks_at_the_prompts_and_at_the_rest(
+    run: Path,
+    clip_folder: Path,  # noqa: F811
+) -> None:
+    before = (run / "evaluation.json").read_bytes()
+    found = evaluate(run, changes=[f"evaluate.clip={str(clip_folder)!r}"])
+    names = {result.metric for result in found.results}
+    assert {"prompt_clip_iqa", "prompt_clip_iqa_modified", "clip_iqa", "clip_score"} <= names
+    (run / "evaluation.json").write_bytes(before)
+
+
+def test_a_resumed_run_repeats_no_stage_and_is_the_same_bit_for_bit(
+    run: Path, pipelines: Pipelines, request_: ForgetMemorised, tmp_path: Path
+) -> None:
+    def stop(step: int) -> None:
+        raise KeyboardInterrupt
+
+    out = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        forget(pipelines("sd"), request_, out, changes=SMALL, on_step=stop)
+    kept = {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in (out / "preparation").iterdir()}
+    assert len(kept) >= 10
+    forget(pipelines("sd"), request_, out, changes=SMALL, resume=True, measure=False)
+    for path, (moment, content) in kept.items():
+        assert (path.stat().st_mtime_ns, path.read_bytes()) == (moment, content), path
+    for path in (run / "preparation").iterdir():
+        assert path.read_bytes() == (out / "preparation" / path.name).read_bytes(), path
+    assert all(tensor.equal(weights(out)[name]) for name, tensor in weights(run).items())
+
+
+def test_latents_of_pictures_decode_to_them(text_model: Callable[..., Any]) -> None:
+    """Up to what the VAE loses, which is the same whether one or many are encoded."""
+    denoiser = text_model("sd")
+    images = (torch.rand(40, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 255).byte()
+    latents = encode_images(denoiser, images)
+    assert latents.shape == (40, *denoiser.sample_shape)
+    posterior = denoiser.codec.vae.encode(images.float() / 127.5 - 1).latent_dist
+    scaled = denoiser.codec.vae.config.scaling_factor
+    off = (latents - posterior.mean * scaled) / (posterior.std * scaled)
+    assert_close(off.std(), torch.tensor(1.0), atol=0.05, rtol=0)
+    assert encode_images(denoiser, images).equal(latents)
+
+
+def make_preparer(drawing: Drawing, folder: Path, *changes: str) -> Preparer:
+    changes = (
+        "memorised.samples=8", "memorised.search_images=16", "memorised.noises=2",
+        "memorised.images=40", *changes,
+    )  # fmt: skip
+    config = read_settings("siss", None, changes).memorised
+    features = load_features(config.extractor, config.extractor_sha256, torch.device("cpu"))
+    return Preparer(
+        stages=Stages(folder), drawing=drawing, config=config, prompt=PROMPT, features=features
+    )
+
+
+@pytest.mark.parametrize("way", ["tokens", "embedding"])
+def test_a_memorised_prompt_is_found_loosened_and_its_pictures_parted(
+    drawing: Drawing, tmp_path: Path, way: str
+) -> None:
+    """Without hand work, on a model that has memorised one picture exactly."""
+    preparer = make_preparer(drawing, tmp_path, f'memorised.search=["{way}"]')
+    detected = preparer.detect(WORDS[:59], None)
+    assert detected.detection.is_memorised
+    modified = preparer.modify(detected, None)
+    assert modified.tried.way in (way, "as it is")
+    assert 0.2 <= modified.tried.share <= 0.8
+    images, separation = preparer.separate(detected, modified)
+    assert 0.05 <= separation.count / len(images) <= 0.95
+    copies = images[torch.from_numpy(separation.memorised)].float()
+    others = images[~torch.from_numpy(separation.memorised)].float()
+    # Copies are alike to a few grey levels, others are not.
+    assert (copies - copies.mean(0)).abs().mean() < 0.3 * (others - others.mean(0)).abs().mean()
+    again = make_preparer(drawing, tmp_path)
+    found = again.modify(again.detect([], None), None)
+    assert found.tried == modified.tried
+    for name, tensor in modified.condition.tensors.items():
+        assert tensor.equal(found.condition.tensors[name])
+
+
+def test_a_search_without_success_is_kept_and_told_again(drawing: Drawing, tmp_path: Path) -> None:
+    narrow = ("memorised.least_share=0.985", "memorised.most_share=0.99", "memorised.tries=2")
+    for _ in range(2):
+        preparer = make_preparer(drawing, tmp_path, *narrow)
+        detected = preparer.detect(WORDS[:59], None)
+        with pytest.raises(RequestError, match=r"none of \d changed prompts .* --modified-prompt"):
+            preparer.modify(detected, None)
+    tried = json.loads((tmp_path / "preparation" / "modification.json").read_text())["tried"]
+    assert tried[0]["way"] == "as it is" and len(tried) > 2
+
+
+def test_a_prompt_with_nothing_memorised_is_refused_unless_forced(
+    pipelines: Pipelines, request_: ForgetMemorised, tmp_path: Path
+) -> None:
+    changes = [change for change in SMALL if "copy_similarity" not in change]
+    changes = [*changes, "memorised.force=false"]
+    with pytest.raises(RequestError, match="nothing memorised was found for this prompt"):
+        forget(pipelines("sd"), request_, tmp_path / "out", changes=changes)
+    forced = [*changes, "memorised.force=true", 'memorised.split="similarity"']
+    with pytest.raises(DataError, match="leaves one side too small"):
+        forget(pipelines("sd"), request_, tmp_path / "forced", changes=forced)
+
+
+def save(folder: Path, *sizes: int) -> str:
+    folder.mkdir()
+    for number, size in enumerate(sizes):
+        Image.new("RGB", (size, size), (9 * number, 5, 5)).save(folder / f"{number}.png")
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    ("update", "changes", "kind", "sentence"),
+    [
+        ({"prompt": "a bag"}, [], RequestError, "as its own modification"),
+        ({"prompt": " ..."}, [], RequestError, "has no words"),
+        ({"prompt": "far too long a prompt to be read"}, [], RequestError, "reads at most 16"),
+        ({"control_prompts": None}, ['prompts.subjects=["a"]'], RequestError, "59 are needed"),
+        ({"picture": (32,)}, [], DataError, "images.resize=true"),
+        ({"picture": (16, 16)}, [], DataError, "holds 2 pictures"),
+        ({}, ["method.name=sfd"], ConfigError, "does not forget pictures"),
+        ({}, ["method.name=posterior_subtraction"], ConfigError, "original_share=0"),
+        ({}, ["train.stop_every=1"], ConfigError, "train.stop_every=0"),
+        ({}, ["memorised.controls=9"], ConfigError, "at least 59"),
+    ],
+)
+def test_requests_that_cannot_be(
+    update: dict[str, Any],
+    changes: list[str],
+    kind: type[EffaceError],
+    sentence: str,
+    pipelines: Pipelines,
+    request_: ForgetMemorised,
+    tmp_path: Path,
+) -> None:
+    if "picture" in update:
+        update = {"picture": save(tmp_path / "pictures", *update["picture"])}
+    named = next((c.split("=")[1] for c in changes if c.startswith("method.name")), None)
+    rest = [c for c in changes if not c.startswith("method.name")]
+    request = request_.model_copy(update=update)
+    with pytest.raises(kind, match=sentence):
+        forget(pipelines("sd"), request, tmp_path / "out", method=named, changes=[*SMALL, *rest])
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_model_that_takes_no_prompts_is_refused(tiny_model: Path, tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="takes no prompts"):
+        forget(tiny_model, LOOSE, tmp_path / "out")
+
+
+def test_the_picture_has_the_size_that_the_model_draws(
+    pipelines: Pipelines, request_: ForgetMemorised, tmp_path: Path
+) -> None:
+    for kind in ("sd", "sd3"):
+        assert drawn_shape(inspect_model(pipelines(kind))) == (3, 16, 16)
+    picture = save(tmp_path / "picture", 16)
+    request = request_.model_copy(update={"picture": picture})
+    settings = read_settings("siss", None, SMALL)
+    inputs = read_memorised(request, inspect_model(pipelines("sd")), settings)
+    assert inputs.picture is not None and inputs.picture.shape == (3, 16, 16)
+    assert len(inputs.controls) == 59 and "a red  BAG" not in inputs.controls
+    other = inputs.complete(request).digest
+    assert other != read_memorised(request_, inspect_model(pipelines("sd")), settings).digest
+
+
+def test_what_was_prepared_must_be_there_to_measure(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="does not hold what this run was prepared with"):
+        read_prepared(tmp_path)
+    folder = tmp_path / "preparation"
+    folder.mkdir()
+    (folder / "detection.json").write_text("[1]")
+    with pytest.raises(DataError, match="is not what efface writes"):
+        read_prepared(tmp_path)
+
+
+def test_an_embedding_is_called_what_it_is() -> None:
+    tried = Tried(way="embedding", text=None, weight=0.5, norm=1.0, copies=1, images=2)
+    modified = Modified(tried=tried, condition=None, count=3)  # pyright: ignore
+    assert "no prompt has" in modified.called
