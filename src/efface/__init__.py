@@ -17,7 +17,14 @@ if TYPE_CHECKING:
     from efface.evaluating import evaluate
     from efface.recipes import train
     from efface.reporting import write_report as report
-    from efface.requests import Distil, DistilText, ForgetClass, ForgetConcept, ForgetImages
+    from efface.requests import (
+        Distil,
+        DistilText,
+        ForgetClass,
+        ForgetConcept,
+        ForgetImages,
+        ForgetMemorised,
+    )
     from efface.runs import forget
     from efface.triaging import triage
 
@@ -28,6 +35,7 @@ __all__ = [
     "ForgetClass",
     "ForgetConcept",
     "ForgetImages",
+    "ForgetMemorised",
     "evaluate",
     "forget",
     "load",
@@ -42,6 +50,7 @@ _HOMES = {
     "ForgetClass": ("efface.requests", "ForgetClass"),
     "ForgetConcept": ("efface.requests", "ForgetConcept"),
     "ForgetImages": ("efface.requests", "ForgetImages"),
+    "ForgetMemorised": ("efface.requests", "ForgetMemorised"),
     "DistilText": ("efface.requests", "DistilText"),
     "Distil": ("efface.requests", "Distil"),
     "evaluate": ("efface.evaluating", "evaluate"),
