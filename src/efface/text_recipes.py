@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from efface.diffusion.text.denoiser import TextDenoiser
 from efface.errors import ConfigError, DataError, ModelError
 from efface.fitting import fit
 
+HELD_OUT = 4000  # scenes at most that autoencoder and detector are measured on
 AT_ONCE = 250  # pictures in one pass of the autoencoder or the detector
 
 
@@ -39,14 +40,19 @@ class Detected:
 
 
 def training_scenes(settings: Settings, held_out: bool = False) -> Scenes:
-    """The scenes of a recipe; ConfigError if it has none."""
+    """The scenes of a recipe, or others of images that it holds out; ConfigError if it has none.
+
+    Held-out scenes repeat nothing.
+    """
     data, config = settings.data, settings.scenes
     if not config.pictures:
         raise ConfigError("the recipe composes no scenes: set scenes.pictures above 0.")
-    source = data.held_out if held_out else data.source
-    if source is None:
-        raise ConfigError("a detector is measured on held-out images: set data.held_out.")
-    return compose(load_images(source, "test" if held_out else "train", data.size), config)
+    if not held_out:
+        return compose(load_images(data.source, "train", data.size), config)
+    if data.held_out is None:
+        raise ConfigError("scenes are measured on held-out images: set data.held_out.")
+    fresh = replace(config, pictures=min(HELD_OUT, config.pictures), memorised=())
+    return compose(load_images(data.held_out, "test", data.size), fresh)
 
 
 def make_autoencoder(recipe: str | Path, out: str | Path, changes: Iterable[str] = ()) -> float:
@@ -87,7 +93,7 @@ def make_autoencoder(recipe: str | Path, out: str | Path, changes: Iterable[str]
     latents = _in_batches(images[:: max(1, len(images) // 2000)], lambda x: _means(vae, x), device)
     vae.register_to_config(scaling_factor=float(1 / latents.std()))
     vae.save_pretrained(out, safe_serialization=True)
-    held_out = training_scenes(settings, held_out=True).images[:1000]
+    held_out = training_scenes(settings, held_out=True).images
     rebuilt = _in_batches(held_out, lambda x: vae.decode(_means(vae, x)).sample, device)
     return float((rebuilt.clamp(-1, 1) - _scaled(held_out)).square().mean().sqrt()) / 2
 

@@ -16,7 +16,7 @@ from efface.cli.forgetting import (
     forget_images,
     forget_memorised,
 )
-from efface.cli.looking import doctor, methods, sample, triage
+from efface.cli.looking import doctor, methods, preflight, sample, triage
 from efface.cli.making import autoencoder, demo, detector, judge, train
 from efface.errors import EffaceError
 
@@ -34,11 +34,10 @@ forget_app.command("class")(forget_class)
 forget_app.command("images")(forget_images)
 forget_app.command("concept")(forget_concept)
 forget_app.command("memorised")(forget_memorised)
-for command in (triage, distil, train, judge, autoencoder, detector):  # the order of --help
+# In the order of --help.
+for command in (triage, preflight, distil, train, judge, autoencoder, detector):
     app.command()(command)
-for command in (sample, evaluate, attack):
-    app.command()(command)
-for command in (report, compare, verify, demo, methods, doctor):
+for command in (sample, evaluate, attack, report, compare, verify, demo, methods, doctor):
     app.command()(command)
 
 

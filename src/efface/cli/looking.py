@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from efface.cli.options import Model, NullLabel, Set
+from efface.cli.options import Model, NullLabel, Recipe, Set
 from efface.cli.output import say
 
 
@@ -82,3 +82,15 @@ def doctor() -> None:
         say(f"{'ok  ' if finding.good else 'BAD '} {finding.text}")
     if not all(f.good for f in findings):
         raise typer.Exit(1)
+
+
+def preflight(model: Model, recipe: Recipe = None, changes: Set = None) -> None:
+    """What a run would take in memory, estimated before anything is loaded."""
+    from rich.table import Table
+
+    from efface.preflight import preflight as estimated
+
+    table = Table("part", "bytes", box=None)
+    for name, size in estimated(model, None, recipe, changes or ()):
+        table.add_row(name, size)
+    Console().print(table)

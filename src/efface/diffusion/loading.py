@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,41 +16,50 @@ import transformers
 from diffusers.models.embeddings import LabelEmbedding
 from safetensors import SafetensorError
 
+from efface.diffusion.adapters import SharedNetwork
 from efface.diffusion.codec import Codec, IdentityCodec, VAECodec
 from efface.diffusion.denoiser import ClassDenoiser, Denoiser, UnconditionalDenoiser
 from efface.diffusion.model_folder import ModelInfo, fetch_weights, inspect_model
 from efface.diffusion.prediction import PREDICTION_KINDS
+from efface.diffusion.quiet import quiet
 from efface.diffusion.sampling import MultiStep, OneStep, Sampler
 from efface.diffusion.schedule import NoiseSchedule
 from efface.diffusion.text.building import TextParts, build_text_denoiser
 from efface.diffusion.text.denoiser import TextDenoiser
 from efface.diffusion.text.families import PIPELINES, tokenizer_of
-from efface.diffusion.text.saving import write_text
+from efface.diffusion.text.saving import write_lora, write_text
 from efface.errors import ModelError, RunError
 
 VOCABULARIES = ("tokenizer.json", "vocab.json", "vocab.txt", "spiece.model")
 CLASS_PIPELINE = Path(__file__).with_name("class_pipeline.py")
 
 
-def load(model: str | Path | ModelInfo, null_label: int | None = None) -> Denoiser:
+def load(
+    model: str | Path | ModelInfo,
+    null_label: int | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> Denoiser:
     """Load a diffusers model: a pipeline folder, a run folder, a hub id or `zoo:NAME`.
 
-    Weights are read in float32, from `unet_ema` where the folder has one. Raises ModelError.
+    The network is read in `dtype`, from `unet_ema` where the folder has one, all else in float32.
+    Raises ModelError.
     """
     info = model if isinstance(model, ModelInfo) else inspect_model(model, null_label)
     if info.family is not None:
-        return load_text(info)
+        return load_text(info, dtype=dtype)
     if info.on_hub:
         fetch_weights(info)
-    scheduler, network = _load_scheduler(info), _load_network(info)
+    scheduler, network = _load_scheduler(info), load_network(info, dtype)
     codec: Codec = IdentityCodec()
     if info.vae:
         codec = VAECodec(_from_pretrained(diffusers.AutoencoderKL, info.folder, "vae"))
     return build_denoiser(network, scheduler, info.num_classes, info.null_label, codec)
 
 
-def load_text(model: str | Path | ModelInfo, size: int | None = None) -> TextDenoiser:
-    """Load a text-to-image pipeline, all its parts in float32.
+def load_text(
+    model: str | Path | ModelInfo, size: int | None = None, dtype: torch.dtype = torch.float32
+) -> TextDenoiser:
+    """Load a text-to-image pipeline, its network in `dtype` and all other parts in float32.
 
     `size` is the height and width of the latents of models that do not name it (FLUX; by default
     128, which is 1024 pixels). Raises ModelError.
@@ -67,7 +78,7 @@ def load_text(model: str | Path | ModelInfo, size: int | None = None) -> TextDen
     }
     tokenizers = {tokenizer_of(name): _load_tokenizer(info, name) for name in info.encoders}
     parts = TextParts(
-        network=_load_network(info),
+        network=load_network(info, dtype),
         scheduler=_load_scheduler(info),
         vae=_from_pretrained(diffusers.AutoencoderKL, info.folder, "vae"),
         encoders=encoders,
@@ -109,10 +120,11 @@ def build_denoiser(
     return ClassDenoiser(**common, num_classes=num_classes, null_label=null_label)
 
 
-def _load_network(info: ModelInfo) -> Any:
+def load_network(info: ModelInfo, dtype: torch.dtype = torch.float32) -> Any:
+    """The network alone, as diffusers knows it. Raises ModelError."""
     ema = f"{info.component}_ema"
     subfolder = ema if (info.folder / ema).is_dir() else info.component
-    return _from_pretrained(getattr(diffusers, info.network_class), info.folder, subfolder)
+    return _from_pretrained(getattr(diffusers, info.network_class), info.folder, subfolder, dtype)
 
 
 def _load_tokenizer(info: ModelInfo, encoder: str) -> Any:
@@ -142,15 +154,18 @@ def _load_scheduler(info: ModelInfo) -> Any:
         ) from error
 
 
-def _from_pretrained(kind: Any, folder: Path, subfolder: str) -> Any:
+def _from_pretrained(
+    kind: Any, folder: Path, subfolder: str, dtype: torch.dtype = torch.float32
+) -> Any:
     try:
-        model, loaded = kind.from_pretrained(
-            folder,
-            subfolder=subfolder,
-            use_safetensors=True,
-            dtype=torch.float32,
-            output_loading_info=True,
-        )
+        with quiet():
+            model, loaded = kind.from_pretrained(
+                folder,
+                subfolder=subfolder,
+                use_safetensors=True,
+                dtype=dtype,
+                output_loading_info=True,
+            )
     except (OSError, ValueError, RuntimeError, TypeError) as error:
         raise ModelError(
             f"{folder / subfolder} could not be loaded: {_first_line(error)}"
@@ -233,10 +248,29 @@ def save_pipeline(
     A OneStep sampler goes along as the cut scheduler. `index` is the model_index.json of the
     model it came from, whose names of labels are kept. Raises RunError if the disk refuses.
     """
+    with _replacing(folder) as part:
+        _write(denoiser, part, sampler, index or {})
+
+
+def save_lora(denoiser: TextDenoiser, folder: Path, sampler: Sampler | None = None) -> None:
+    """Write the adapter of a text model's network as a LoRA that the stock pipeline loads.
+
+    A OneStep sampler goes along as the cut scheduler. Raises RunError if the disk refuses.
+    """
+    assert isinstance(denoiser.network, SharedNetwork)
+    layers = denoiser.network.lora_layers()
+    scheduler, extra = _delivered(denoiser, sampler)
+    with _replacing(folder) as part:
+        write_lora(replace(denoiser, scheduler=scheduler), layers, part, extra)
+
+
+@contextlib.contextmanager
+def _replacing(folder: Path) -> Iterator[Path]:
+    """A folder to write into, which takes the place of `folder` when all went well."""
     part = folder.with_name(folder.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
     try:
-        _write(denoiser, part, sampler, index or {})
+        yield part
     except (OSError, SafetensorError) as error:
         shutil.rmtree(part, ignore_errors=True)
         raise RunError(
@@ -248,16 +282,22 @@ def save_pipeline(
     part.rename(folder)
 
 
+def _delivered(denoiser: Denoiser, sampler: Sampler | None) -> tuple[Any, dict[str, Any]]:
+    """The scheduler that goes along, and what model_index.json says of a one-step generator."""
+    if not isinstance(sampler, OneStep):
+        return denoiser.scheduler, {}
+    scheduler = one_step_scheduler(denoiser, sampler.t_init)
+    return scheduler, {"default_steps": 1, "input_scale": sampler.input_scale}
+
+
 def _write(
     denoiser: Denoiser, folder: Path, sampler: Sampler | None, index: Mapping[str, Any]
 ) -> None:
-    scheduler, extra = denoiser.scheduler, {"default_steps": 50, "input_scale": 1.0}
-    if isinstance(sampler, OneStep):
-        scheduler = one_step_scheduler(denoiser, sampler.t_init)
-        extra = {"default_steps": 1, "input_scale": sampler.input_scale}
+    scheduler, extra = _delivered(denoiser, sampler)
     if isinstance(denoiser, TextDenoiser):
-        write_text(denoiser, folder, scheduler, extra if isinstance(sampler, OneStep) else {})
+        write_text(denoiser, folder, scheduler, extra)
         return
+    extra = {"default_steps": 50, "input_scale": 1.0} | extra
     network: Any = denoiser.network
     latent_classes = isinstance(denoiser.codec, VAECodec) and isinstance(denoiser, ClassDenoiser)
     component = "transformer" if latent_classes else "unet"

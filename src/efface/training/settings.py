@@ -31,6 +31,10 @@ class TrainConfig:
     ema_ramp: bool = False
     mixed_precision: Literal["no", "bf16"] = "no"  # weights and losses stay float32
     gradient_checkpointing: bool = False
+    lora_rank: int | None = None  # None: whole networks; else adapters of this rank over one base
+    lora_alpha: float | None = None  # the adapters' output is scaled by alpha / rank; None: by 1
+    base_dtype: Literal["float32", "bf16"] = "float32"  # of the frozen base; adapters stay float32
+    ignore_memory: bool = False  # go on where the estimate of memory says that it is too little
     channels_last: bool = False
     compile: bool = False
     checkpoint_every: int = 1000
@@ -44,6 +48,15 @@ class TrainConfig:
         for name in ("steps", "batch_size", "accumulation", "checkpoint_every", "log_every"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"train.{name} is {getattr(self, name)}: give a number above 0.")
+        if self.lora_rank is None and (self.lora_alpha is not None or self.base_dtype != "float32"):
+            raise ConfigError(
+                "train.lora_alpha and train.base_dtype are about adapters over a frozen base: set "
+                "train.lora_rank too, or leave them out."
+            )
+        for name in ("lora_rank", "lora_alpha"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise ConfigError(f"train.{name} is {value}: give a number above 0.")
         if not 0 <= self.ema_decay < 1:
             raise ConfigError(
                 f"train.ema_decay is {self.ema_decay}: give a number from 0 to below 1."

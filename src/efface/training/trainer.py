@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -72,13 +73,14 @@ class Trainer:
         self._check_parts()
         device = self.accelerator.device
         self.networks = {name: d.to(device) for name, d in networks.items()}
-        if config.channels_last:
-            for denoiser in self.networks.values():
+        for denoiser in self.networks.values():
+            if config.channels_last:
                 denoiser.network.to(memory_format=torch.channels_last)  # pyright: ignore
+            if config.gradient_checkpointing:  # a gradient may pass through frozen ones too
+                denoiser.network.enable_gradient_checkpointing()  # pyright: ignore
         # The copies come first: Accelerate changes the forward of what it prepares.
         delivered = self.networks[method.delivers].network
         self.average = MovingAverage(delivered, config.ema_decay, config.ema_ramp)
-        self.last_good = MovingAverage(self.average.module, 0.0, False)
         self._trained = {phase: self._prepare(phase) for phase in method.phases}
         self._views = {phase: self._view(phase) for phase in method.phases}
         self._rules = {phase: method.rule(phase) for phase in method.phases}
@@ -91,6 +93,11 @@ class Trainer:
         self.guard_log: list[dict[str, float]] = []
         self._seconds_before = 0.0  # spent before the checkpoint that was resumed from
         self._began = time.perf_counter()
+
+    @functools.cached_property
+    def last_good(self) -> MovingAverage:
+        """What a collapsed run goes back to; made when a guard first needs it."""
+        return MovingAverage(self.average.module, 0.0, False)
 
     def objects(self) -> dict[str, Stateful]:
         """Everything a resumed run needs, by name."""
@@ -274,8 +281,6 @@ class Trainer:
         config = self.config
         raw = self.networks[phase].network
         raw.train().requires_grad_(True)
-        if config.gradient_checkpointing:
-            raw.enable_gradient_checkpointing()  # pyright: ignore
         wrapped = self.accelerator.prepare_model(raw)
         parameters = [p for p in raw.parameters() if p.requires_grad]
         rate = self.method.learning_rate_ratio(phase)

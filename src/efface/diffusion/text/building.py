@@ -13,6 +13,7 @@ import diffusers
 from efface.diffusion.codec import VAECodec
 from efface.diffusion.model_folder import ModelInfo
 from efface.diffusion.prediction import PREDICTION_KINDS
+from efface.diffusion.quiet import quiet
 from efface.diffusion.schedule import NoiseSchedule
 from efface.diffusion.text.denoiser import TextDenoiser
 from efface.diffusion.text.encoding import constant_rows
@@ -129,7 +130,8 @@ def _reader(name: str, parts: TextParts, family: TextFamily) -> Reader:
 
 def _encoding_pipeline(info: ModelInfo, parts: TextParts) -> Any:
     """The stock pipeline with its text encoders and nothing else."""
-    kind = getattr(diffusers, info.index["_class_name"])
+    with quiet():  # of image processors that no part here is given
+        kind = getattr(diffusers, info.index["_class_name"])
     options: dict[str, Any] = {}
     for name, parameter in inspect.signature(kind.__init__).parameters.items():
         if name in QUIET:

@@ -29,6 +29,7 @@ class TextFamily:
     even_steps: bool = False  # whether the pipeline itself hands 1, ..., 1/n to the scheduler
     default_size: int | None = None  # latent height and width where the network does not say
     attention: tuple[str, ...]  # names of the attention's linear layers: what a LoRA adapts
+    loads_lora: bool = True  # whether the stock pipeline can
 
 
 SD = TextFamily(
@@ -77,6 +78,7 @@ PIXART_ALPHA = TextFamily(
     longest=120,
     lower_case=True,
     attention=UNET_ATTENTION,
+    loads_lora=False,
 )
 PIXART_SIGMA = replace(
     PIXART_ALPHA, name="pixart_sigma", pipelines=("PixArtSigmaPipeline",), longest=300

@@ -53,11 +53,6 @@ class PromptEncoder:
         """Prompts that went through the text encoders."""
         return len(self._rows)
 
-    @property
-    def is_free(self) -> bool:
-        """Whether the text encoders were given up."""
-        return self._pipeline is None
-
     def check(self, prompts: Sequence[str]) -> None:
         """Raise RequestError for a prompt that is no text or that an encoder would cut."""
         for prompt in prompts:

@@ -1,0 +1,255 @@
+"""What a forgetting run holds in memory: whole networks against a LoRA, and the estimate beside it.
+
+    python benchmarks/lora_memory.py --out benchmarks/results/lora-memory.json
+
+SFD on small SDXL and FLUX networks with random weights, on the CPU: bytes of all live tensors, each
+once, between two iterations and at most within one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import weakref
+from collections.abc import Iterable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import diffusers
+import torch
+from results_file import write_results
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from efface.config import Settings, read_settings
+from efface.data.source import ConditionSource
+from efface.diffusion.adapters import share_network
+from efface.diffusion.denoiser import Condition
+from efface.diffusion.model_folder import ModelInfo
+from efface.diffusion.schedule import NoiseSchedule
+from efface.diffusion.text.denoiser import TextDenoiser
+from efface.diffusion.text.families import FAMILIES
+from efface.diffusion.text.prompts import PromptEncoder
+from efface.preflight import estimate
+from efface.training.networks import make_networks
+from efface.training.trainer import Trainer
+
+TOKENS = {"sdxl": 77, "flux": 512}
+SETTINGS = ["train.batch_size=2", "train.steps=100", "method.forget_share=0.5"]
+WAYS = {
+    "whole networks": [],
+    "LoRA": ["train.lora_rank=8"],
+    "LoRA, gradient checkpointing": ["train.lora_rank=8", "train.gradient_checkpointing=true"],
+    "LoRA, base in bfloat16": ["train.lora_rank=8", "train.base_dtype='bf16'"],
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--out", type=Path)
+    arguments = parser.parse_args()
+    rows = [measure(kind, way) for kind in TOKENS for way in WAYS]
+    for row in rows:
+        print(
+            f"{row['model']:5} {row['way']:28} parameters {row['parameters'] / 1e6:7.2f} MB  "
+            f"optimizer {row['optimizer'] / 1e6:6.2f} MB  held {row['held'] / 1e6:7.2f} MB "
+            f"(estimate {row['held_estimate'] / row['held'] - 1:+.1%})  "
+            f"peak {row['peak'] / 1e6:7.2f} MB (estimate "
+            f"{row['peak_estimate'] / row['peak'] - 1:+.1%})"
+        )
+    if arguments.out is not None:
+        write_results(arguments.out, [0], {"settings": SETTINGS, "rows": rows})
+
+
+def measure(kind: str, way: str) -> dict[str, Any]:
+    """Bytes of one run after an iteration, and those that the next one adds at most."""
+    torch.manual_seed(0)
+    settings = read_settings("sfd", None, [*SETTINGS, *WAYS[way]])
+    folder = Path(tempfile.mkdtemp(prefix="lora-memory-"))
+    denoiser, info = make_model(kind, folder)
+    count = sum(p.numel() for p in denoiser.network.parameters())
+    if settings.train.lora_rank is not None:
+        if settings.train.base_dtype == "bf16":
+            nn.Module.to(denoiser.network, torch.bfloat16)
+        denoiser = share_network(denoiser)
+    trainer = make_trainer(denoiser, kind, settings, folder)
+    trainer._step(0)  # gradients and optimizer states come into being
+    parts = parts_of(trainer, denoiser)
+    sizes = {name: held(tensors) for name, tensors in parts.items()}
+    step = Live(tensor for tensors in parts.values() for tensor in tensors)
+    before = step.now
+    del parts  # the next iteration lets go of the gradients
+    with step:
+        trainer._step(1)
+    said = estimate(info, settings)
+    return {
+        "model": kind,
+        "way": way,
+        "network_parameters": count,
+        **sizes,
+        "held": before,
+        "held_estimate": said.peak - said.parts["activations"],
+        "peak": step.peak,
+        "peak_estimate": said.peak,
+    }
+
+
+def parts_of(trainer: Trainer, pretrained: TextDenoiser) -> dict[str, list[Tensor]]:
+    """Everything that lives between two iterations."""
+    networks = [denoiser.network for denoiser in (pretrained, *trainer.networks.values())]
+    modules = [*networks, trainer.average.module]
+    parameters = [tensor for module in modules for tensor in tensors_of(module)]
+    optimizers = [trained.optimizer for trained in trainer._trained.values()]
+    return {
+        "parameters": parameters,
+        "optimizer": [v for o in optimizers for state in o.state.values() for v in state.values()],
+        "gradients": [p.grad for p in parameters if p.grad is not None],
+    }
+
+
+def make_model(kind: str, folder: Path) -> tuple[TextDenoiser, ModelInfo]:
+    """A network of some million parameters, without text encoders and without a VAE."""
+    family = FAMILIES[kind]
+    network = make_unet() if kind == "sdxl" else make_transformer()
+    network.save_config(folder / family.component)
+    index = {"_class_name": family.pipelines[0]}
+    encoders: Any = SimpleNamespace(config={})
+    flow = diffusers.FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True)
+    scheduler = flow if family.flow else diffusers.DDIMScheduler()
+    of_flow, of_diffusion = NoiseSchedule.from_flow_scheduler, NoiseSchedule.from_scheduler
+    denoiser = TextDenoiser(
+        network=network,
+        schedule=of_flow(scheduler) if family.flow else of_diffusion(scheduler),
+        kind="flow" if family.flow else "epsilon",
+        sample_shape=(4, 16, 16),
+        scheduler=scheduler,
+        family=family,
+        prompts=PromptEncoder(family, encoders, (), {}),
+        folder=folder,
+        index=index,
+    )
+    info = ModelInfo(
+        source=kind,
+        on_hub=False,
+        folder=folder,
+        component=family.component,
+        network_class=family.network,
+        vae=False,
+        num_classes=None,
+        null_label=None,
+        default_steps=50,
+        input_scale=1.0,
+        index=index,
+        family=family,
+        encoders=(),
+        sample_size=16,
+    )
+    denoiser.prompts.free()
+    return denoiser, info
+
+
+def make_unet() -> Any:
+    by_block: dict[str, Any] = {
+        "attention_head_dim": (2, 4, 8),
+        "transformer_layers_per_block": (1, 1, 2),
+    }
+    return diffusers.UNet2DConditionModel(
+        sample_size=16,
+        block_out_channels=(32, 64, 128),
+        layers_per_block=1,
+        norm_num_groups=8,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        cross_attention_dim=256,
+        use_linear_projection=True,
+        addition_embed_type="text_time",
+        addition_time_embed_dim=32,
+        projection_class_embeddings_input_dim=128 + 6 * 32,
+        **by_block,
+    ).eval()
+
+
+def make_transformer() -> Any:
+    return diffusers.FluxTransformer2DModel(
+        patch_size=1,
+        in_channels=16,
+        num_layers=2,
+        num_single_layers=3,
+        attention_head_dim=32,
+        num_attention_heads=6,
+        joint_attention_dim=256,
+        pooled_projection_dim=128,
+        guidance_embeds=True,
+        axes_dims_rope=(8, 12, 12),
+    ).eval()
+
+
+def make_trainer(denoiser: TextDenoiser, kind: str, settings: Settings, folder: Path) -> Trainer:
+    """SFD over four rows of a table of random states."""
+    tensors = {"encoder_hidden_states": torch.randn(4, TOKENS[kind], 256)}
+    if kind == "sdxl":
+        sizes = torch.tensor([128.0, 128.0, 0.0, 0.0, 128.0, 128.0])
+        tensors |= {"text_embeds": torch.randn(4, 128), "time_ids": sizes.expand(4, 6)}
+    else:
+        tensors |= {"pooled_projections": torch.randn(4, 128), "guidance": torch.full((4,), 3.5)}
+    method, config = settings.method, settings.train
+    rows = round(method.forget_share * config.batch_size)
+    source = ConditionSource(
+        table=Condition(tensors),
+        retain=[1, 2, 3],
+        forget=[0],
+        replacements=[[1]],
+        retain_rows=config.batch_size,
+        forget_rows=rows,
+        seed=0,
+    )
+    return Trainer(method, make_networks(method, denoiser, config), source, config, folder, rows)
+
+
+def tensors_of(module: nn.Module) -> list[Tensor]:
+    """All of them: a shared network names its adapter's alone."""
+    groups = [(*m._parameters.values(), *m._buffers.values()) for m in module.modules()]
+    return [tensor for group in groups for tensor in group if tensor is not None]
+
+
+def held(tensors: Iterable[Tensor]) -> int:
+    """Bytes, tensors that share memory counted once."""
+    storages = [tensor.untyped_storage() for tensor in tensors]
+    return sum({s.data_ptr(): s.nbytes() for s in storages}.values())
+
+
+class Live(TorchDispatchMode):
+    """Bytes of the tensors given and of all that come into being: now, and at most."""
+
+    def __init__(self, tensors: Iterable[Tensor]) -> None:
+        super().__init__()
+        self._known: weakref.WeakSet[Any] = weakref.WeakSet()
+        self.now = self.peak = 0
+        for tensor in tensors:
+            self._note(tensor)
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        made = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(made):
+            if isinstance(tensor, Tensor):
+                self._note(tensor)
+        return made
+
+    def _note(self, tensor: Tensor) -> None:
+        storage = tensor.untyped_storage()
+        if storage not in self._known:
+            self._known.add(storage)
+            self.now += storage.nbytes()
+            self.peak = max(self.peak, self.now)
+            weakref.finalize(storage, self._gone, storage.nbytes())
+
+    def _gone(self, size: int) -> None:
+        self.now -= size
+
+
+if __name__ == "__main__":
+    main()

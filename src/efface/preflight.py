@@ -1,0 +1,227 @@
+"""Whether a run fits into memory, estimated before anything is loaded."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import diffusers
+import psutil
+import torch
+from accelerate import Accelerator
+from torch import nn
+
+from efface.config import Settings, read_settings
+from efface.diffusion.denoiser import ClassDenoiser
+from efface.diffusion.footprint import Footprint, Holding, network_footprint, parts_footprint
+from efface.diffusion.model_folder import ModelInfo, inspect_model
+from efface.diffusion.schedule import NoiseSchedule
+from efface.errors import ConfigError
+from efface.methods.base import Method
+from efface.training.settings import TrainConfig
+
+SUGGESTED_RANK = 16
+UNITS = ("B", "KB", "MB", "GB", "TB")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """Bytes that a run holds: `parts` while it trains, `encoders` until prompts are encoded."""
+
+    parts: dict[str, int]
+    encoders: int
+
+    @property
+    def peak(self) -> int:
+        """The larger of training and of encoding prompts."""
+        loaded = self.parts["pretrained network"] + self.parts["VAE"] + self.encoders
+        return max(sum(self.parts.values()), loaded)
+
+
+def estimate(
+    info: ModelInfo, settings: Settings, forget_rows: int | None = None, processes: int = 1
+) -> Estimate:
+    """Memory of a run in one process; activations as if every network passed gradients at once.
+
+    `forget_rows` of a whole batch are as many as the method takes unless said otherwise. What
+    evaluation takes afterwards is not counted.
+    """
+    method, config = settings.method, settings.train
+    if forget_rows is None:
+        forget_rows = round(method.forget_share * config.batch_size)
+    foot = network_footprint(info, _holding(config))
+    vae, encoders = parts_footprint(info)
+    names = _network_names(method)
+    lora, phases = config.lora_rank is not None, len(method.phases)
+    parts = {"pretrained network": foot.network}
+    for name in names:
+        copied = foot.trained if name in method.phases else 0
+        parts[name] = copied if lora else foot.network
+    gradients = sum(2 if method.rule(phase).separate else 1 for phase in method.phases)
+    kept = foot.trained if lora else foot.network
+    parts |= {
+        "averages": (2 if config.guard_every else 1) * kept,
+        "gradients": gradients * foot.trained,
+        "optimizer": 2 * phases * foot.trained,  # AdamW's two moments
+        "VAE": vae,
+    }
+    if config.mixed_precision == "bf16" and config.base_dtype == "float32":
+        parts["autocast copies"] = len(names) * foot.network // 2
+    rows = math.ceil((config.batch_size + forget_rows) / (config.accumulation * processes))
+    parts["activations"] = rows * max(
+        _activations(method, phase, names, foot) for phase in method.phases
+    )
+    return Estimate(parts=parts, encoders=encoders)
+
+
+def preflight(
+    model: str | Path,
+    method: str | None = None,
+    recipe: Path | None = None,
+    changes: Iterable[str] = (),
+) -> list[tuple[str, str]]:
+    """Rows of a table: what each part of a run takes, and what there is. Raises an EffaceError."""
+    settings = read_settings(method, recipe, changes)
+    said = estimate(inspect_model(model), settings)
+    device = Accelerator().device
+    return [
+        *((name, readable(size)) for name, size in said.parts.items() if size),
+        ("while it trains", readable(sum(said.parts.values()))),
+        ("text encoders, until all prompts are encoded", readable(said.encoders)),
+        ("at most", readable(said.peak)),
+        (f"free on {device}", readable(available_memory(device))),
+    ]
+
+
+def check_memory(
+    info: ModelInfo,
+    settings: Settings,
+    device: torch.device,
+    forget_rows: int | None = None,
+    processes: int = 1,
+) -> None:
+    """Raise ConfigError, with what to change, if a run is not expected to fit."""
+    if settings.train.ignore_memory:
+        return
+    available = available_memory(device, processes)
+    needed = estimate(info, settings, forget_rows, processes).peak
+    if needed > available:
+        raise ConfigError(
+            f"this run needs about {readable(needed)} by estimate, and {readable(available)} are "
+            f"free on {device}: {_advice(info, settings, available, forget_rows, processes)}, or "
+            "go on nevertheless with train.ignore_memory=true."
+        )
+
+
+def available_memory(device: torch.device, processes: int = 1) -> int:
+    """Bytes free for one process: of the GPU, or its share of what the machine has left."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return psutil.virtual_memory().available // processes
+
+
+def readable(size: int) -> str:
+    """Bytes in the unit that suits them: 12.3 GB."""
+    power = min(len(UNITS) - 1, max(0, int(math.log(max(1, size), 1000))))
+    return f"{size / 1000**power:.3g} {UNITS[power]}"
+
+
+def _advice(
+    info: ModelInfo,
+    settings: Settings,
+    available: int,
+    forget_rows: int | None,
+    processes: int,
+) -> str:
+    """The fewest changes that make the run fit."""
+    least = None
+    if forget_rows is None:
+        forget_rows = round(settings.method.forget_share * settings.train.batch_size)
+    for changes in _combinations(settings.train, forget_rows, processes):
+        config = dataclasses.replace(settings.train, **changes)
+        changed = dataclasses.replace(settings, train=config)
+        try:
+            needed = estimate(info, changed, forget_rows, processes).peak
+        except ConfigError:  # a LoRA that finds nothing to change
+            continue
+        least = needed if least is None else min(least, needed)
+        if needed <= available:
+            text = " and ".join(f"train.{name}={_written(v)}" for name, v in changes.items())
+            return f"with {text} it needs about {readable(needed)}"
+    lowest = "" if least is None else f" below {readable(least)}"
+    return f"no setting brings it{lowest}, so take a smaller model or a machine with more memory"
+
+
+def _combinations(
+    config: TrainConfig, forget_rows: int, processes: int
+) -> Iterator[dict[str, bool | int | str]]:
+    """Settings that save memory, few changes first."""
+    parts = math.gcd(config.batch_size, forget_rows) // processes
+    single: dict[str, bool | int | str] = {}
+    if not config.gradient_checkpointing:
+        single["gradient_checkpointing"] = True
+    if parts > config.accumulation:
+        single["accumulation"] = parts
+    if config.lora_rank is None:
+        single["lora_rank"] = SUGGESTED_RANK
+    if config.base_dtype == "float32":
+        single["base_dtype"] = "bf16"
+    for count in range(1, len(single) + 1):
+        for names in itertools.combinations(single, count):
+            if "base_dtype" in names and config.lora_rank is None and "lora_rank" not in names:
+                continue
+            yield {name: single[name] for name in names}
+
+
+def _written(value: bool | int | str) -> str:
+    return str(value).lower()
+
+
+def _holding(config: TrainConfig) -> Holding:
+    return Holding(
+        lora_rank=config.lora_rank,
+        bf16=config.base_dtype == "bf16",
+        checkpointing=config.gradient_checkpointing,
+    )
+
+
+def _network_names(method: Method) -> list[str]:
+    """Which networks a method has, asked of it with a network that does nothing."""
+    scheduler = diffusers.DDIMScheduler()
+    nothing = ClassDenoiser(
+        network=nn.Identity(),
+        schedule=NoiseSchedule.from_scheduler(scheduler),
+        kind="epsilon",
+        sample_shape=(1, 1, 1),
+        scheduler=scheduler,
+        num_classes=1,
+        null_label=0,
+    )
+    return list(method.networks(nothing))
+
+
+def _activations(method: Method, phase: str, names: list[str], foot: Footprint) -> int:
+    """Of one row: what all networks keep, and the one backward pass that needs most beside it.
+
+    A guided network passes every row twice.
+    """
+    active = method.active(phase)
+    kept, passing = 0, 0
+    for name in names:
+        own = foot.activations if name in active else foot.activations_frozen
+        times = 2 if _is_guided(method, name) else 1
+        kept += times * own.kept
+        passing = max(passing, times * own.passing)
+    return kept + passing
+
+
+def _is_guided(method: Method, name: str) -> bool:
+    values = dataclasses.asdict(method)  # pyright: ignore
+    return any(
+        key.startswith(name) and key.endswith("guidance") and value != 1.0
+        for key, value in values.items()
+    )

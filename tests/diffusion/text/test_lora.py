@@ -1,0 +1,193 @@
+"""LoRAs that efface wrote, loaded by stock pipelines where efface cannot be imported."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import diffusers
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.testing import assert_close
+
+from efface.diffusion.adapters import SharedNetwork, share_network
+from efface.diffusion.denoiser import Denoiser
+from efface.diffusion.loading import save_lora, save_pipeline
+from efface.diffusion.sampling import OneStep, draw_images
+from efface.diffusion.text.denoiser import TextDenoiser
+from efface.diffusion.text.families import PIPELINES
+from efface.methods.sfd import SFD
+
+Make = Callable[..., TextDenoiser]
+# Every kind of model that loads a LoRA; those of a group are drawn in one process.
+GROUPS = (("sd", "flux"), ("sdxl", "sd3", "sd_v"))
+SLOW = [pytest.param(kind, marks=pytest.mark.slow) for kind in GROUPS[1]]
+KINDS = [*GROUPS[0], *SLOW]
+PROMPTS, SEEDS = ["a cat", "two bags", "Red coat."], [11, 12, 13]
+
+STOCK = """
+import sys
+sys.modules["efface"] = None  # any import of efface raises
+
+import json, diffusers, torch
+from safetensors.torch import load_file, save_file
+
+root = sys.argv[1]
+jobs = json.load(open(f"{root}/jobs.json"))
+noise = load_file(f"{root}/noise.safetensors")["noise"]
+images = {}
+
+
+def draw(pipe):
+    options, latents = {"guidance_scale": 1.0}, noise
+    if type(pipe) is diffusers.FluxPipeline:
+        options, latents = {}, pipe._pack_latents(noise, *noise.shape)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe(
+        jobs["prompts"], height=16, width=16, latents=latents, num_inference_steps=1,
+        output_type="pt", **options,
+    ).images
+
+
+for kind, base in jobs["bases"].items():
+    images[f"{kind}/whole"] = draw(diffusers.DiffusionPipeline.from_pretrained(f"{root}/{kind}"))
+    pipe = diffusers.DiffusionPipeline.from_pretrained(base)
+    scheduler = json.load(open(f"{root}/{kind}_lora/scheduler/scheduler_config.json"))
+    pipe.scheduler = getattr(diffusers, scheduler["_class_name"]).from_pretrained(
+        f"{root}/{kind}_lora", subfolder="scheduler"
+    )
+    images[f"{kind}/untouched"] = draw(pipe)
+    pipe.load_lora_weights(f"{root}/{kind}_lora", adapter_name="first")
+    images[f"{kind}/lora"] = draw(pipe)
+    for scale in (0.0, 0.5):
+        pipe.set_adapters(["first"], [scale])
+        images[f"{kind}/scaled {scale}"] = draw(pipe)
+    pipe.load_lora_weights(f"{root}/{kind}_second", adapter_name="second")
+    pipe.set_adapters(["first", "second"], [1.0, 0.25])
+    images[f"{kind}/stacked"] = draw(pipe)
+
+save_file({k: v.contiguous() for k, v in images.items()}, f"{root}/images.safetensors")
+"""
+
+
+def adapted(denoiser: TextDenoiser, seed: int, scale: float = 1.0) -> TextDenoiser:
+    """A view with a LoRA of its own, alpha three times the rank; `scale` is that of its change."""
+    shared = share_network(denoiser).network
+    assert isinstance(shared, SharedNetwork)
+    view = shared.adapted(denoiser.family.attention, 2, 6.0, seed)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in view.named_parameters():
+            parameter += 0.2 * torch.randn(parameter.shape, generator=generator)
+            if "lora_B" in name:
+                parameter *= scale
+    return denoiser.with_network(view)
+
+
+def fused(denoiser: TextDenoiser, base: Denoiser) -> TextDenoiser:
+    assert isinstance(denoiser.network, SharedNetwork)
+    return denoiser.with_network(denoiser.network.fused(base.network))
+
+
+@pytest.fixture(scope="module")
+def roots(
+    tmp_path_factory: pytest.TempPathFactory,
+    pipelines: Callable[[str], Path],
+    text_model: Make,
+) -> Callable[[str], Path]:
+    """Whole pipelines and two LoRAs of a family, and what the stock classes drew."""
+    made: dict[tuple[str, ...], Path] = {}
+
+    def root(kind: str) -> Path:
+        group = next(group for group in GROUPS if kind in group)
+        if group not in made:
+            made[group] = tmp_path_factory.mktemp("lora")
+            for name in group:
+                write(made[group], name, text_model(name))
+            run_stock(made[group], {name: str(pipelines(name)) for name in group})
+        return made[group]
+
+    return root
+
+
+def write(root: Path, kind: str, base: TextDenoiser) -> None:
+    first = adapted(base, 1)
+    save_pipeline(fused(first, base), root / kind, sampler(base))
+    save_lora(first, root / f"{kind}_lora", sampler(base))
+    save_lora(adapted(base, 2), root / f"{kind}_second", sampler(base))
+
+
+def run_stock(root: Path, bases: dict[str, str]) -> None:
+    noise = torch.stack(
+        [torch.randn(4, 8, 8, generator=torch.Generator().manual_seed(s)) for s in SEEDS]
+    )
+    save_file({"noise": noise}, root / "noise.safetensors")
+    (root / "jobs.json").write_text(json.dumps({"prompts": PROMPTS, "bases": bases}))
+    environment = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", STOCK, str(root)], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture
+def stock(roots: Callable[[str], Path], kind: str) -> dict[str, Tensor]:
+    return load_file(roots(kind) / "images.safetensors")
+
+
+def sampler(denoiser: Denoiser) -> OneStep:
+    return SFD().sampler(denoiser)
+
+
+def draw(denoiser: TextDenoiser) -> Tensor:
+    return draw_images(denoiser, sampler(denoiser), denoiser.encode(PROMPTS), SEEDS)
+
+
+def test_the_whole_pipeline_and_the_lora_draw_the_students_pictures(
+    stock: dict[str, Tensor], text_model: Make, kind: str
+) -> None:
+    images = draw(adapted(text_model(kind), 1))
+    assert_close(stock[f"{kind}/whole"], images, rtol=0, atol=1e-5)
+    assert_close(stock[f"{kind}/lora"], images, rtol=0, atol=1e-5)
+    assert (images - stock[f"{kind}/untouched"]).abs().max() > 0.01
+
+
+def test_the_lora_is_scaled_by_stock_diffusers(
+    stock: dict[str, Tensor], text_model: Make, kind: str
+) -> None:
+    """A scale of 0 gives the base's pictures, and 0.5 those of half the change."""
+    base = text_model(kind)
+    assert_close(stock[f"{kind}/untouched"], draw(base), rtol=0, atol=1e-5)
+    assert_close(stock[f"{kind}/scaled 0.0"], stock[f"{kind}/untouched"], rtol=0, atol=1e-5)
+    half = draw(adapted(base, 1, 0.5))
+    assert_close(stock[f"{kind}/scaled 0.5"], half, rtol=0, atol=1e-5)
+
+
+def test_two_loras_stack(stock: dict[str, Tensor], text_model: Make, kind: str) -> None:
+    base = text_model(kind)
+    both = fused(adapted(base, 2, 0.25), fused(adapted(base, 1), base))
+    assert_close(stock[f"{kind}/stacked"], draw(both), rtol=0, atol=1e-5)
+
+
+def test_the_table_of_families_knows_which_pipelines_load_a_lora() -> None:
+    for name, family in PIPELINES.items():
+        assert hasattr(getattr(diffusers, name), "load_lora_weights") is family.loads_lora
+
+
+def test_the_lora_says_how_it_is_used(roots: Callable[[str], Path]) -> None:
+    root = roots("sd")
+    text = (root / "sd_lora" / "README.md").read_text()
+    lines = ("load_lora_weights", "num_inference_steps=1, guidance_scale=1.0", "DDIMScheduler")
+    assert all(line in text for line in lines) and str(root) not in text
+    assert "guidance_scale" not in (root / "flux_lora" / "README.md").read_text()

@@ -1,0 +1,228 @@
+"""The estimate of memory, against what live runs hold."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import weakref
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from efface.concept_runs import concept_source, encode_prompts, read_concept_prompts
+from efface.config import Settings, read_settings
+from efface.diffusion.adapters import share_network
+from efface.diffusion.loading import load_text
+from efface.diffusion.model_folder import inspect_model
+from efface.errors import ConfigError, ModelError
+from efface.preflight import available_memory, estimate, preflight, readable
+from efface.runs import forget
+from efface.training.networks import make_networks
+from efface.training.trainer import Trainer
+from tests.diffusion.text.conftest import pipelines as pipelines
+from tests.test_concept_runs import BAG
+
+Pipelines = Callable[[str], Path]
+SMALL = ["train.steps=2", "train.batch_size=4", 'prompts.templates=["a {}"]']
+SMALL += ['prompts.subjects=["cat", "dog"]', "method.forget_share=0.5"]
+SLOW = [pytest.param(k, marks=pytest.mark.slow) for k in ("sd", "pixart_alpha_told_size")]
+WAYS = {"whole": [], "LoRA": ["train.lora_rank=4"]}
+
+
+class Live(TorchDispatchMode):
+    """Bytes of the tensors given and of all that come into being: now, and at most."""
+
+    def __init__(self, tensors: Iterable[Tensor]) -> None:
+        super().__init__()
+        self._known: weakref.WeakSet[Any] = weakref.WeakSet()
+        self.now = self.peak = 0
+        for tensor in tensors:
+            self._note(tensor)
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        made = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(made):
+            if isinstance(tensor, Tensor):
+                self._note(tensor)
+        return made
+
+    def _note(self, tensor: Tensor) -> None:
+        storage = tensor.untyped_storage()
+        if storage not in self._known:
+            self._known.add(storage)
+            self.now += storage.nbytes()
+            self.peak = max(self.peak, self.now)
+            weakref.finalize(storage, self._gone, storage.nbytes())
+
+    def _gone(self, size: int) -> None:
+        self.now -= size
+
+
+def held(tensors: Iterable[Tensor]) -> int:
+    """Bytes, tensors that share memory counted once."""
+    return sum(
+        {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}.values()
+    )
+
+
+def tensors_of(module: nn.Module) -> list[Tensor]:
+    """All of them: a shared network names its adapter's alone."""
+    groups = [(*m._parameters.values(), *m._buffers.values()) for m in module.modules()]
+    return [t for group in groups for t in group if t is not None]
+
+
+def trainer_of(folder: Path, settings: Settings, out: Path) -> tuple[Trainer, nn.Module]:
+    """A trainer as a run makes it, and the pretrained network beside it."""
+    prompts = read_concept_prompts(BAG, settings.prompts)
+    denoiser = load_text(folder, 8 if folder.name == "flux" else None)
+    if settings.train.lora_rank is not None:
+        denoiser = share_network(denoiser)
+    denoiser = encode_prompts(denoiser, prompts)  # pyright: ignore
+    source = concept_source(denoiser, prompts, settings, torch.device("cpu"))
+    networks = make_networks(settings.method, denoiser, settings.train)
+    out.mkdir()
+    rows = source.forget_rows
+    trainer = Trainer(settings.method, networks, source, settings.train, out, rows)
+    return trainer, denoiser.network
+
+
+@pytest.mark.parametrize(
+    ("kind", "way"),
+    [
+        ("sdxl", "whole"),
+        ("flux", "LoRA"),
+        pytest.param("sdxl", "LoRA", marks=pytest.mark.slow),
+        pytest.param("flux", "whole", marks=pytest.mark.slow),
+    ],
+)
+def test_what_a_run_holds_is_estimated_before_anything_is_loaded(
+    kind: str, way: str, pipelines: Pipelines, tmp_path: Path
+) -> None:
+    """Within 15 % of all that lives between two steps, and 25 % of the peak within one."""
+    settings = read_settings("sfd", None, [*SMALL, *WAYS[way]])
+    folder = pipelines(kind)
+    info = inspect_model(folder)
+    if kind == "flux":
+        info = replace(info, sample_size=8)
+    said = estimate(info, settings)
+    trainer, pretrained = trainer_of(folder, settings, tmp_path / "out")
+    trainer.run()
+    networks = {name: tensors_of(d.network) for name, d in trainer.networks.items()}
+    average = tensors_of(trainer.average.module)
+    optimizers = [
+        value
+        for trained in trainer._trained.values()
+        for state in trained.optimizer.state.values()
+        for value in state.values()
+    ]
+    grads = [p.grad for t in trainer._trained.values() for p in t.parameters]
+    gradients = [g for g in grads if g is not None]
+    live = [*tensors_of(pretrained), *sum(networks.values(), []), *average, *optimizers]
+    live += gradients
+    parts = {n: size for n, size in said.parts.items() if n not in ("VAE", "activations")}
+    assert sum(parts.values()) == pytest.approx(held(live), rel=0.15)
+    assert parts["optimizer"] == pytest.approx(held(optimizers), rel=0.05)
+    step = Live(live)
+    del live, gradients, grads  # the step lets go of them
+    with step:
+        trainer._step(1)
+    assert sum(said.parts.values()) - said.parts["VAE"] == pytest.approx(step.peak, rel=0.25)
+
+
+def test_only_configurations_are_read(pipelines: Pipelines, tmp_path: Path) -> None:
+    """The same estimate without a single weight file."""
+    shutil.copytree(pipelines("sd3"), tmp_path / "model")
+    settings = read_settings("sfd", None, SMALL)
+    info = inspect_model(tmp_path / "model")
+    whole = estimate(info, settings)
+    for file in (tmp_path / "model").rglob("*.safetensors"):
+        file.unlink()
+    assert estimate(info, settings) == whole
+    folder = tmp_path / "model" / "text_encoder_2"
+    (folder / "config.json").write_text("{")
+    with pytest.raises(ModelError, match="text_encoder_2 could not be loaded"):
+        estimate(info, settings)
+
+
+@pytest.mark.parametrize("kind", ["sd3", "flux", *SLOW])
+def test_settings_that_save_memory_lower_the_estimate(kind: str, pipelines: Pipelines) -> None:
+    info = replace(inspect_model(pipelines(kind)), sample_size=8)
+
+    def parts(*changes: str) -> dict[str, int]:
+        settings = read_settings("sfd", None, [*SMALL, "train.lora_rank=2", *changes])
+        return estimate(info, settings).parts
+
+    plain, checkpointed = parts(), parts("train.gradient_checkpointing=true")
+    assert checkpointed["activations"] < plain["activations"]
+    half = parts("train.base_dtype='bf16'")
+    assert half["pretrained network"] * 2 == plain["pretrained network"]
+    assert half["activations"] < plain["activations"]
+    assert half["optimizer"] == plain["optimizer"]
+    accumulated = parts("train.accumulation=2")
+    assert accumulated["activations"] * 2 == plain["activations"]
+    guided = parts("method.teacher_guidance=2.0")
+    assert plain["activations"] < guided["activations"] < 2 * plain["activations"]
+
+
+def no_model(*_: object, **__: object) -> None:
+    raise AssertionError("the model was loaded")
+
+
+def test_a_run_that_does_not_fit_is_refused_before_the_model_is_loaded(
+    pipelines: Pipelines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, info = read_settings("sfd", None, SMALL), inspect_model(pipelines("sd3"))
+    needed = estimate(info, settings).peak
+    monkeypatch.setattr("efface.runs.load", no_model)
+    monkeypatch.setattr("efface.preflight.available_memory", lambda *_: needed // 2)
+    with pytest.raises(ConfigError) as refused:
+        forget(pipelines("sd3"), BAG, tmp_path / "out", changes=SMALL)
+    assert not (tmp_path / "out").exists()
+    sentence = str(refused.value)
+    for part in (readable(needed), readable(needed // 2), "are free on cpu", "ignore_memory=true"):
+        assert part in sentence
+    advice = re.findall(r"train\.(?!ignore)(\w+=\w+)", sentence)
+    changed = read_settings("sfd", None, [*SMALL, *(f"train.{change}" for change in advice)])
+    assert advice and estimate(info, changed).peak <= needed // 2
+    monkeypatch.setattr("efface.preflight.available_memory", lambda *_: 1000)
+    with pytest.raises(ConfigError, match=r"no setting brings it below \d.*take a smaller model"):
+        forget(pipelines("sd3"), BAG, tmp_path / "out", changes=SMALL)
+    with pytest.raises(AssertionError, match="the model was loaded"):
+        nevertheless = [*SMALL, "train.ignore_memory=true"]
+        forget(pipelines("sd3"), BAG, tmp_path / "out", changes=nevertheless)
+
+
+def test_models_of_classes_are_estimated_too(tiny_model: Path) -> None:
+    """Nine copies of the parameters beside two gradients, by hand."""
+    info = inspect_model(tiny_model)
+    file = load_file(tiny_model / "unet" / "diffusion_pytorch_model.safetensors")
+    size = sum(4 * tensor.numel() for tensor in file.values())
+    parts = estimate(info, read_settings("sfd", None, SMALL)).parts
+    networks = ("pretrained network", "teacher", "fake_score", "student", "averages")
+    assert [parts[name] for name in networks] == [size] * 5
+    assert (parts["gradients"], parts["optimizer"], parts["VAE"]) == (2 * size, 4 * size, 0)
+
+
+def test_the_table_ends_in_what_there_is(tiny_model: Path) -> None:
+    rows = dict(preflight(tiny_model, changes=SMALL))
+    assert {"student", "optimizer", "activations", "at most", "free on cpu"} <= rows.keys()
+    free = available_memory(torch.device("cpu"))
+    assert rows["free on cpu"].endswith("B") and free > 2 * available_memory(
+        torch.device("cpu"), processes=3
+    )
+    assert [readable(n) for n in (0, 999, 12_345, 3 * 10**10)] == [
+        "0 B",
+        "999 B",
+        "12.3 KB",
+        "30 GB",
+    ]
