@@ -290,7 +290,7 @@ def _seen(images: Tensor, size: int) -> Tensor:
 
 def _preprocessing(size: int) -> dict[str, Any]:
     return {
-        "image_processor_type": "ConvNextImageProcessor",
+        "image_processor_type": "ViTImageProcessor",
         "do_resize": True,
         "size": {"height": size, "width": size},
         "resample": 2,  # bilinear
