@@ -19,8 +19,9 @@ from efface.cli import app
 from efface.concept_runs import (
     as_text_denoiser,
 )
-from efface.diffusion.loading import default_sampler, load
+from efface.diffusion.loading import load
 from efface.diffusion.model_folder import inspect_model
+from efface.diffusion.one_step import default_sampler
 from efface.errors import ConfigError, RequestError
 from efface.evaluating import evaluate
 from efface.records import read_record

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from efface.diffusion.loading import default_sampler, load
+from efface.diffusion.loading import load
 from efface.diffusion.model_folder import inspect_model
+from efface.diffusion.one_step import default_sampler
 from efface.diffusion.sampling import draw_images
 from efface.errors import ConfigError, RequestError
 from efface.evaluating import evaluate

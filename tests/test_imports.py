@@ -110,7 +110,8 @@ def test_help_does_not_import_torch():
 import sys
 from typer.testing import CliRunner
 from efface.cli import app
-for command in ("", "preflight", "forget", "forget class", "forget concept", "forget memorised", "sample"):
+commands = "", "preflight", "sample", "forget", "forget class", "forget concept", "forget memorised"
+for command in commands:
     arguments = [*command.split(), "--help"]
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 0 and "Usage" in done.output, done.output

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from efface.diffusion.denoiser import ClassDenoiser
-from efface.diffusion.loading import default_sampler, load
+from efface.diffusion.loading import load
 from efface.diffusion.model_folder import inspect_model
+from efface.diffusion.one_step import default_sampler
 from efface.diffusion.sampling import MultiStep, draw_images
 from efface.errors import RequestError
 from efface.evaluation.grids import save_grid

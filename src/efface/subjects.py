@@ -12,8 +12,9 @@ import torch
 from accelerate import Accelerator
 
 from efface.config import EvaluateConfig, Settings, read_settings
-from efface.diffusion.loading import default_sampler, load
+from efface.diffusion.loading import load
 from efface.diffusion.model_folder import ModelInfo, fetch_weights, inspect_model, pixel_shape
+from efface.diffusion.one_step import default_sampler
 from efface.diffusion.sampling import MultiStep
 from efface.diffusion.text.denoiser import TextDenoiser
 from efface.diffusion.text.prompts import PromptEncoder

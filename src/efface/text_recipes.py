@@ -69,7 +69,8 @@ def make_autoencoder(recipe: str | Path, out: str | Path, changes: Iterable[str]
     images = scenes.images
     torch.manual_seed(derive_seed(config.seed, "autoencoder"))
     device = Accelerator().device
-    vae: Any = diffusers.AutoencoderKL(
+    kind: Any = diffusers.AutoencoderKL  # annotated as if every tuple held one entry
+    vae = kind(
         block_out_channels=config.channels,
         down_block_types=("DownEncoderBlock2D",) * len(config.channels),
         up_block_types=("UpDecoderBlock2D",) * len(config.channels),
@@ -175,7 +176,7 @@ def new_text_denoiser(settings: Settings, folder: Path) -> TextDenoiser:
         norm_num_groups=config.norm_groups,
         dropout=config.dropout,
     )
-    scheduler = diffusers.DDIMScheduler(
+    scheduler: Any = diffusers.DDIMScheduler(
         beta_schedule=config.schedule,
         prediction_type=config.prediction,
         rescale_betas_zero_snr=config.zero_terminal_snr,

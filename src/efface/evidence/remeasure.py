@@ -14,8 +14,9 @@ from torch import Tensor
 
 from efface.config import EvaluateConfig, ImagesConfig
 from efface.diffusion.denoiser import ClassDenoiser
-from efface.diffusion.loading import default_sampler, load
+from efface.diffusion.loading import load
 from efface.diffusion.model_folder import ModelInfo, find_folder, inspect_model, pixel_shape
+from efface.diffusion.one_step import default_sampler
 from efface.diffusion.sampling import MultiStep
 from efface.errors import DataError, ModelError, RequestError
 from efface.evaluation.classes import take_turns
