@@ -64,7 +64,10 @@ def parse() -> argparse.Namespace:
 
 
 def distil(arguments: argparse.Namespace, captions: Path) -> None:
+    """Make the generator, unless it is there: the same serves other settings of the requests."""
     out = arguments.distilled
+    if out.exists() and read_record(out).status == "finished":
+        return
     efface.forget(
         arguments.model,
         DistilText(retain_prompts=str(captions)),

@@ -189,6 +189,7 @@ def write_prompt_sheets(
         "labels": list(range(len(rows))),
         "names": [shortened(prompt) for prompt in rows],
         "columns": COLUMNS,
+        "asked": "prompt",
         "forgotten": list(range(len(shown))),
         "tile": tile,
         "before": before.sampler.describe(),

@@ -206,6 +206,7 @@ def write_memorised_sheets(
         "labels": list(range(own + len(controls))),
         "names": [shortened(text) for text in [*names, *controls]],
         "columns": COLUMNS,
+        "asked": "prompt",
         "forgotten": list(range(own)),
         "tile": tile,
         "before": before.sampler.describe(),

@@ -27,12 +27,13 @@ Curves = dict[str, list[tuple[float, float]]]
 
 
 class ClassGrid(BaseModel):
-    """`samples/grid.json`: one row per label, one column per noise seed."""
+    """`samples/grid.json`: one row per label or prompt, one column per noise seed."""
 
     kind: Literal["class"] = "class"
     labels: list[int] = Field(min_length=1)
     names: list[str]
     columns: int = Field(ge=1)
+    asked: Literal["label", "prompt"] = "label"  # what a row was asked for under
     forgotten: list[int] = []
     tile: int = Field(ge=1)
     before: str
