@@ -129,8 +129,8 @@ def test_gradients_are_those_of_whole_networks_by_the_chain_rule(
 
 
 def test_gradients_are_the_same_with_checkpointing(kind: str, text_model: Make) -> None:
-    kept = gradients(views(text_model(kind)), noise(text_model(kind)))
-    denoisers = views(text_model(kind))
+    kept = gradients(views(text_model(kind, fresh=True)), noise(text_model(kind)))
+    denoisers = views(text_model(kind, fresh=True))
     for denoiser in denoisers.values():
         denoiser.network.enable_gradient_checkpointing()  # pyright: ignore
     passed_again = gradients(denoisers, noise(text_model(kind)))
@@ -155,7 +155,7 @@ def test_copies_have_values_of_their_own_over_the_same_base(text_model: Make) ->
 
 
 def test_state_is_the_adapters_alone_and_goes_round(text_model: Make) -> None:
-    shared = share_network(text_model("flux"))
+    shared = share_network(text_model("flux", fresh=True))
     one, other = shaken(shared, seed=1), shaken(shared, seed=2)
     state = one.network.state_dict()
     assert state.keys() == {name for name, _ in one.network.named_parameters()}

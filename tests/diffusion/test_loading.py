@@ -15,15 +15,9 @@ from torch.testing import assert_close
 
 from efface.diffusion import loading
 from efface.diffusion.denoiser import ClassDenoiser, Denoiser, UnconditionalDenoiser
-from efface.diffusion.loading import (
-    build_denoiser,
-    default_sampler,
-    is_one_step,
-    load,
-    one_step_scheduler,
-    save_pipeline,
-)
+from efface.diffusion.loading import build_denoiser, load, save_pipeline
 from efface.diffusion.model_folder import inspect_model
+from efface.diffusion.one_step import default_sampler, is_one_step, one_step_scheduler
 from efface.diffusion.sampling import MultiStep, OneStep, draw_images
 from efface.errors import ModelError, RunError
 

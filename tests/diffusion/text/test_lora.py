@@ -109,7 +109,7 @@ def roots(
         if group not in made:
             made[group] = tmp_path_factory.mktemp("lora")
             for name in group:
-                write(made[group], name, text_model(name))
+                write(made[group], name, text_model(name, fresh=True))
             run_stock(made[group], {name: str(pipelines(name)) for name in group})
         return made[group]
 
@@ -157,7 +157,7 @@ def draw(denoiser: TextDenoiser) -> Tensor:
 def test_the_whole_pipeline_and_the_lora_draw_the_students_pictures(
     stock: dict[str, Tensor], text_model: Make, kind: str
 ) -> None:
-    images = draw(adapted(text_model(kind), 1))
+    images = draw(adapted(text_model(kind, fresh=True), 1))
     assert_close(stock[f"{kind}/whole"], images, rtol=0, atol=1e-5)
     assert_close(stock[f"{kind}/lora"], images, rtol=0, atol=1e-5)
     assert (images - stock[f"{kind}/untouched"]).abs().max() > 0.01
@@ -167,7 +167,7 @@ def test_the_lora_is_scaled_by_stock_diffusers(
     stock: dict[str, Tensor], text_model: Make, kind: str
 ) -> None:
     """A scale of 0 gives the base's pictures, and 0.5 those of half the change."""
-    base = text_model(kind)
+    base = text_model(kind, fresh=True)
     assert_close(stock[f"{kind}/untouched"], draw(base), rtol=0, atol=1e-5)
     assert_close(stock[f"{kind}/scaled 0.0"], stock[f"{kind}/untouched"], rtol=0, atol=1e-5)
     half = draw(adapted(base, 1, 0.5))
@@ -175,7 +175,7 @@ def test_the_lora_is_scaled_by_stock_diffusers(
 
 
 def test_two_loras_stack(stock: dict[str, Tensor], text_model: Make, kind: str) -> None:
-    base = text_model(kind)
+    base = text_model(kind, fresh=True)
     both = fused(adapted(base, 2, 0.25), fused(adapted(base, 1), base))
     assert_close(stock[f"{kind}/stacked"], draw(both), rtol=0, atol=1e-5)
 
