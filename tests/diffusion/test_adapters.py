@@ -266,7 +266,7 @@ class Watched(TorchFunctionMode):
 def test_attention_goes_through_pytorchs_fused_kernel(
     kind: str, text_model: Make, tiny_unet: Callable[..., Denoiser]
 ) -> None:
-    denoiser = text_model(kind)
+    denoiser = text_model(kind, fresh=True)
     condition, t = denoiser.encode(PROMPTS), torch.full((ROWS,), 500)
     for each in (denoiser, shaken(share_network(denoiser))):
         blocks = [m for m in each.network.modules() if "to_q" in dict(m.named_children())]
