@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import diffusers
 import numpy as np
@@ -20,7 +21,7 @@ from efface.errors import ConfigError, ModelError
 from efface.recipes import train
 from efface.text_recipes import make_autoencoder, make_detector, training_scenes
 
-SMALL = {
+SMALL: dict[str, dict[str, Any]] = {
     "data": {},
     "scenes": {"pictures": 60, "labels": [0, 1], "items": ["bag", "coat"], "size": 32},
     "autoencoder": {"channels": [4, 8, 8], "norm_groups": 4, "steps": 6, "batch_size": 8},
@@ -90,7 +91,7 @@ def autoencoder(work: Path, recipe: Path) -> float:
 
 def test_latents_of_a_trained_autoencoder_vary_by_one(work, recipe, autoencoder):
     assert 0 < autoencoder < 1
-    vae = diffusers.AutoencoderKL.from_pretrained(work / "vae")
+    vae: Any = diffusers.AutoencoderKL.from_pretrained(work / "vae")
     settings = read_settings("denoising", recipe)
     x = training_scenes(settings).images.float() / 127.5 - 1
     with torch.no_grad():
@@ -106,7 +107,7 @@ def run(work: Path, recipe: Path, autoencoder: float) -> Path:
 def test_the_model_is_a_stock_pipeline_that_draws_what_efface_draws(run):
     model = efface.load(run)
     assert isinstance(model, TextDenoiser)
-    pipeline = diffusers.StableDiffusionPipeline.from_pretrained(run / "pipeline")
+    pipeline: Any = diffusers.StableDiffusionPipeline.from_pretrained(run / "pipeline")
     pipeline.set_progress_bar_config(disable=True)
     noise = torch.randn(1, *model.sample_shape, generator=torch.Generator().manual_seed(0))
     latents = pipeline(
@@ -119,8 +120,8 @@ def test_the_model_is_a_stock_pipeline_that_draws_what_efface_draws(run):
 
 
 def test_padding_says_nothing_to_the_text_encoder(run):
-    short = efface.load(run).prompts
-    states = short.encode(["a red bag"]).tensors["encoder_hidden_states"]
+    model: Any = efface.load(run)
+    states = model.prompts.encode(["a red bag"]).tensors["encoder_hidden_states"]
     folder = run / "pipeline"
     encoder = transformers.BertModel.from_pretrained(folder / "text_encoder")
     tokenizer = transformers.BertTokenizer.from_pretrained(folder / "tokenizer")
