@@ -23,7 +23,7 @@ from efface.errors import ConfigError, DataError
 from efface.metrics.membership_gap import denoising_losses, loss_timesteps
 from efface.progress import Bar
 from efface.requests import ForgetImages
-from efface.training.guard import GUARD_SEED, CollapseGuard
+from efface.training.guard import make_guard
 from efface.training.networks import make_networks
 from efface.training.stopping import UnseenStopper
 from efface.training.trainer import Trainer
@@ -183,9 +183,7 @@ def image_trainer(
     networks = make_networks(method, denoiser, config)
     rows = source.forget_rows
     trainer = Trainer(method, networks, source, config, out, rows, accelerator)
-    if config.guard_every:
-        sampler = method.sampler(denoiser)
-        trainer.guard = CollapseGuard(denoiser, sampler, None, GUARD_SEED, config.guard_tolerance)
+    trainer.guard = make_guard(method, denoiser, None, config)
     if pictures.unseen is not None:
         unseen = to_model(pictures.unseen.images).to(accelerator.device)
         trainer.stopper = UnseenStopper(_mean_loss, source.bank.forget, unseen)

@@ -32,7 +32,7 @@ from efface.memorisation.verdict import Detection
 from efface.memorised_stages import Modified, Preparer, Stages
 from efface.records import RunRecord
 from efface.requests import ForgetMemorised
-from efface.training.guard import GUARD_SEED, CollapseGuard
+from efface.training.guard import make_guard
 from efface.training.networks import make_networks
 from efface.training.trainer import Trainer
 
@@ -192,10 +192,7 @@ def memorised_trainer(
     networks = make_networks(method, model, settings.train)
     rows = source.forget_rows
     trainer = Trainer(method, networks, source, settings.train, out, rows, accelerator)
-    if settings.train.guard_every:
-        trainer.guard = CollapseGuard(
-            model, method.sampler(model), controls, GUARD_SEED, settings.train.guard_tolerance
-        )
+    trainer.guard = make_guard(method, model, controls, settings.train)
     notes = _notes(detected.detection, modified) | {
         "copies": len(forget),
         "others": len(retain),

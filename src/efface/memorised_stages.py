@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from torch import Tensor
 from efface.diffusion.denoiser import Condition
 from efface.errors import DataError, RequestError
 from efface.evaluation.grids import save_grid
+from efface.files import whole_file
 from efface.memorisation.detection import Detected, detect
 from efface.memorisation.drawing import Drawing, seeds_for, to_unit
 from efface.memorisation.embedding_descent import Descent, loosen_embedding
@@ -76,9 +76,8 @@ class Stages:
             save_grid(to_unit(images), COLUMNS, self.folder / f"{sheet}.png")
         kept = {key: tensor.cpu().contiguous() for key, tensor in tensors.items()}
         save_file(kept, self.folder / f"{name}.safetensors")
-        part = self.folder / f"{name}.json.part"
-        part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        os.replace(part, self.folder / f"{name}.json")
+        with whole_file(self.folder / f"{name}.json") as part:
+            part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,43 +13,36 @@ from accelerate import Accelerator
 from efface.concept_runs import (
     ConceptPrompts,
     TextRequest,
-    as_text_denoiser,
     check_lengths,
     check_text_settings,
-    concept_source,
-    encode_prompts,
     read_concept_prompts,
 )
+from efface.condition_runs import condition_trainer
 from efface.config import Settings, read_settings
-from efface.data.source import ConditionSource
 from efface.diffusion.adapters import SharedNetwork, share_network
-from efface.diffusion.denoiser import ClassDenoiser, Denoiser, as_class_denoiser
+from efface.diffusion.denoiser import Denoiser
 from efface.diffusion.loading import load, load_network, save_lora, save_pipeline
 from efface.diffusion.model_folder import ModelInfo, fetch_weights, inspect_model, pixel_shape
 from efface.diffusion.sampling import Sampler
 from efface.diffusion.text.denoiser import TextDenoiser
-from efface.errors import ConfigError, RequestError
+from efface.errors import ConfigError
 from efface.evaluating import evaluate
 from efface.evaluation.prompt_groups import check_detection
 from efface.evidence.model_card import write_model_card
 from efface.image_runs import Pictures, check_settings, image_trainer, read_pictures
+from efface.lineage import describe_start, earlier_request
 from efface.memorised_runs import (
     MemorisedInputs,
     check_memorised_settings,
     memorised_trainer,
     read_memorised,
 )
-from efface.methods.base import Method
 from efface.preflight import check_memory
-from efface.records import hash_weights, read_record, write_json
-from efface.requests import Distil, DistilText, ForgetClass, ForgetImages, ForgetMemorised, Request
+from efface.records import hash_weights, write_json
+from efface.requests import Distil, DistilText, ForgetImages, ForgetMemorised, Request
 from efface.run_folder import check_folder, finished_record, make_folder, new_record
 from efface.subjects import check_distilled, check_retrained, find_judge
-from efface.training.checkpoint import Checkpoints, read_tensors
-from efface.training.guard import GUARD_SEED, CollapseGuard
-from efface.training.networks import make_networks
 from efface.training.settings import TrainConfig
-from efface.training.trainer import Trainer
 
 DEFAULT_IMAGE_METHOD = "siss"
 
@@ -94,7 +87,7 @@ def forget(
         check_lengths(info, inputs)
     elif isinstance(inputs, MemorisedInputs):
         check_lengths(info, inputs.prompts)
-    described = _lineage(info) if start is None else _describe_start(Path(start), info, settings)
+    described = earlier_request(info) if start is None else describe_start(start, info, settings)
     settings, measured = _check_evaluation(settings, request, info, start, described)
     record = new_record(info, request.model_dump(mode="json"), settings, described)
     if check_folder(out, record, resume, overwrite):
@@ -113,7 +106,7 @@ def forget(
         assert isinstance(request, ForgetImages)
         trainer, notes = image_trainer(denoiser, request, inputs, settings, out, accelerator)
     else:
-        trainer, notes = _condition_trainer(
+        trainer, notes = condition_trainer(
             denoiser, request, inputs, measured, settings, out, start, accelerator
         )
     record = record.model_copy(update={"notes": notes})
@@ -184,95 +177,6 @@ def _save(
     save_pipeline(final, out / "pipeline", sampler, info.index)
 
 
-def _class_source(
-    denoiser: ClassDenoiser, request: ForgetClass | Distil, settings: Settings, device: torch.device
-) -> ConditionSource:
-    method, config = settings.method, settings.train
-    everything = list(range(denoiser.num_classes))
-    retained = (
-        request.retained(denoiser.num_classes) if isinstance(request, ForgetClass) else everything
-    )
-    forgotten = list(request.labels) if isinstance(request, ForgetClass) else []
-    replacement = request.replacement if isinstance(request, ForgetClass) else ()
-    return ConditionSource(
-        table=denoiser.encode(everything).to(device),
-        retain=retained,
-        forget=forgotten,
-        replacements=[replacement or retained for _ in forgotten],
-        retain_rows=config.batch_size,
-        forget_rows=round(method.forget_share * config.batch_size) if forgotten else 0,
-        seed=config.seed,
-    )
-
-
-def _condition_trainer(
-    denoiser: Denoiser,
-    request: Request,
-    prompts: ConceptPrompts | None,
-    measured: Sequence[str],
-    settings: Settings,
-    out: Path,
-    start: str | Path | None,
-    accelerator: Accelerator,
-) -> tuple[Trainer, dict[str, Any]]:
-    """The trainer of a request about labels or prompts, and what to note in its record.
-
-    `measured` are further prompts that the evaluation asks for.
-    """
-    if prompts is not None:
-        model = as_text_denoiser(denoiser).to(accelerator.device)
-        model = encode_prompts(model, prompts, measured)
-        source = concept_source(model, prompts, settings, accelerator.device)
-        return _trainer(model, source, settings, out, start, accelerator), prompts.notes()
-    assert isinstance(request, ForgetClass | Distil)
-    source = _class_source(as_class_denoiser(denoiser), request, settings, accelerator.device)
-    return _trainer(denoiser, source, settings, out, start, accelerator), {}
-
-
-def _trainer(
-    denoiser: Denoiser,
-    source: ConditionSource,
-    settings: Settings,
-    out: Path,
-    start: str | Path | None,
-    accelerator: Accelerator,
-) -> Trainer:
-    method, config = settings.method, settings.train
-    networks = make_networks(method, denoiser, config)
-    if start is not None:
-        _start_from(networks, Path(start), method)
-    trainer = Trainer(method, networks, source, config, out, source.forget_rows, accelerator)
-    if config.guard_every:
-        trainer.guard = CollapseGuard(
-            denoiser.to(accelerator.device),
-            method.sampler(denoiser),
-            source.table[torch.tensor(source.retain)],
-            GUARD_SEED,
-            config.guard_tolerance,
-        )
-    return trainer
-
-
-def _start_from(networks: dict[str, Denoiser], start: Path, method: Method) -> None:
-    """Two-stage: the average of what was delivered, the rest raw; the teacher stays the same."""
-    folder = Checkpoints(start / "checkpoints").latest()
-    assert folder is not None  # _describe_start checked it
-    for name in method.phases:
-        tensors = read_tensors(folder, "average" if name == method.delivers else name)
-        networks[name].network.load_state_dict(tensors)
-
-
-def _lineage(info: ModelInfo) -> dict[str, Any] | None:
-    """The earlier request, where the model is the output of one."""
-    folder = info.folder.parent
-    if info.folder.name != "pipeline" or not (folder / "record.json").exists():
-        return None
-    earlier = read_record(folder)
-    if earlier.request.get("kind") == "train":
-        return None
-    return {"request": earlier.request, "output": earlier.output, "start": earlier.start}
-
-
 def _check_evaluation(
     settings: Settings,
     request: Request,
@@ -295,23 +199,3 @@ def _check_evaluation(
     if request.kind == "concept" and began == "distil" and evaluate.distilled is None:
         evaluate = dataclasses.replace(evaluate, distilled=str(start))
     return dataclasses.replace(settings, evaluate=evaluate), measured
-
-
-def _describe_start(start: Path, info: ModelInfo, settings: Settings) -> dict[str, Any]:
-    earlier = read_record(start)
-    if earlier.model["weights"] != hash_weights(info.folder):
-        raise RequestError(
-            f"{start} was made from another model than {info.source}: start from a run of this "
-            "very model."
-        )
-    if Checkpoints(start / "checkpoints").latest() is None or earlier.status != "finished":
-        raise RequestError(f"{start} is not finished: complete it with --resume first.")
-    own, train = settings.train, earlier.settings["train"]
-    theirs = train.get("lora_rank"), train.get("lora_alpha")
-    if theirs != (own.lora_rank, own.lora_alpha):
-        raise RequestError(
-            f"{start} was trained with train.lora_rank {theirs[0]} and train.lora_alpha "
-            f"{theirs[1]}, and this run is set to {own.lora_rank} and {own.lora_alpha}: give both "
-            "the same."
-        )
-    return {"request": earlier.request, "output": earlier.output}

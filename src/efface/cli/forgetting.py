@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from efface.cli.options import (
     JudgeFolder,
+    Method,
     Model,
     NoEvaluate,
     NullLabel,
@@ -19,6 +19,7 @@ from efface.cli.options import (
     RetainPrompts,
     Retrained,
     Set,
+    Start,
 )
 from efface.cli.output import tell
 
@@ -31,12 +32,10 @@ def forget_class(
         list[str] | None,
         typer.Option(help="What to draw instead: labels (repeatable) or 'random' among the rest."),
     ] = None,
-    method: Annotated[str | None, typer.Option(help="See `efface methods`.")] = None,
+    method: Method = None,
     recipe: Recipe = None,
     changes: Set = None,
-    start: Annotated[
-        Path | None, typer.Option(help="Two-stage: a run of `efface distil` to begin from.")
-    ] = None,
+    start: Start = None,
     judge: JudgeFolder = None,
     retrained: Retrained = None,
     null_label: NullLabel = None,
@@ -82,7 +81,7 @@ def forget_images(
     prior: Annotated[
         float | None, typer.Option(help="Share of the pictures in the training data, if known.")
     ] = None,
-    method: Annotated[str | None, typer.Option(help="See `efface methods`; default siss.")] = None,
+    method: Method = None,
     recipe: Recipe = None,
     changes: Set = None,
     judge: JudgeFolder = None,
@@ -128,12 +127,10 @@ def forget_concept(
     negative: Annotated[
         str | None, typer.Option(help="Instead of --replace: keywords to guide away from.")
     ] = None,
-    method: Annotated[str | None, typer.Option(help="See `efface methods`.")] = None,
+    method: Method = None,
     recipe: Recipe = None,
     changes: Set = None,
-    start: Annotated[
-        Path | None, typer.Option(help="Two-stage: a run of `efface distil` to begin from.")
-    ] = None,
+    start: Start = None,
     retrained: Retrained = None,
     resume: Resume = False,
     overwrite: Overwrite = False,
@@ -182,7 +179,7 @@ def forget_memorised(
         str | None,
         typer.Option(help="Prompts like it without memorised pictures; default: templates."),
     ] = None,
-    method: Annotated[str | None, typer.Option(help="See `efface methods`; default siss.")] = None,
+    method: Method = None,
     recipe: Recipe = None,
     changes: Set = None,
     retrained: Retrained = None,

@@ -9,6 +9,13 @@ import typer
 
 Model = Annotated[str, typer.Argument(help="A diffusers folder, a hub id or zoo:NAME.")]
 Out = Annotated[Path, typer.Option(help="The run folder to write.")]
+Method = Annotated[
+    str | None,
+    typer.Option(help="See `efface methods`; default: the recipe's, or siss for pictures."),
+]
+Start = Annotated[
+    Path | None, typer.Option(help="Two-stage: a run of `efface distil` to begin from.")
+]
 Recipe = Annotated[Path | None, typer.Option(help="A TOML file of settings.")]
 Set = Annotated[
     list[str] | None,

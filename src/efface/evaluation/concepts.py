@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from efface.diffusion.sampling import draw_images
 from efface.diffusion.text.prompts import shortened
 from efface.evaluation.classes import SAMPLING, SIDES, ClassSubjects
 from efface.evaluation.concept_protocol import ConceptProtocol
-from efface.evaluation.grids import save_grid
+from efface.evaluation.grids import save_grid, write_grid_facts
 from efface.evaluation.groups import evaluate_groups
 from efface.evaluation.results import Figure, make_result, view_result
 from efface.evaluation.sample_sets import SampleSet, Subject, observe
@@ -192,7 +191,5 @@ def write_prompt_sheets(
         "asked": "prompt",
         "forgotten": list(range(len(shown))),
         "tile": tile,
-        "before": before.sampler.describe(),
-        "after": after.sampler.describe(),
     }
-    (folder / "grid.json").write_text(json.dumps(grid, indent=2) + "\n", encoding="utf-8")
+    write_grid_facts(folder, grid, before, after)

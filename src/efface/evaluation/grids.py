@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor
 from efface.diffusion.denoiser import as_class_denoiser
 from efface.diffusion.sampling import draw_images
 from efface.evaluation.sample_sets import Subject
+from efface.files import whole_file
 
 GRID_COLUMNS = 10
 GRID_ROWS = 10
@@ -36,16 +37,23 @@ def write_grids(
         "columns": GRID_COLUMNS,
         "forgotten": sorted(forgotten),
         "tile": before.denoiser.sample_shape[-1],
-        "before": before.sampler.describe(),
-        "after": after.sampler.describe(),
     }
-    (folder / "grid.json").write_text(json.dumps(grid, indent=2) + "\n", encoding="utf-8")
+    write_grid_facts(folder, grid, before, after)
 
 
 def _grid_labels(classes: int, forgotten: Sequence[int]) -> list[int]:
     """All labels, or the forgotten ones and the first others."""
     others = [label for label in range(classes) if label not in forgotten]
     return sorted([*forgotten, *others][:GRID_ROWS])
+
+
+def write_grid_facts(
+    folder: Path, facts: Mapping[str, object], before: Subject, after: Subject
+) -> None:
+    """`grid.json`: what the sheets beside it show, and how both models drew them."""
+    samplers = {"before": before.sampler.describe(), "after": after.sampler.describe()}
+    with whole_file(folder / "grid.json") as part:
+        part.write_text(json.dumps({**facts, **samplers}, indent=2) + "\n", encoding="utf-8")
 
 
 def save_grid(images: Tensor, columns: int, path: Path) -> None:

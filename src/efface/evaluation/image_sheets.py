@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor
 
 from efface.diffusion.denoiser import Denoiser
-from efface.evaluation.grids import save_grid
+from efface.evaluation.grids import save_grid, write_grid_facts
 from efface.evaluation.sample_sets import SampleSet
 from efface.metrics.copy_similarity import denoise_back
 
@@ -42,12 +41,10 @@ def write_comparison(
         "names": [],
         "forgotten": [],
         "tile": before.subject.denoiser.sample_shape[-1],
-        "before": before.subject.sampler.describe(),
-        "after": after.subject.sampler.describe(),
         "copies_before": [n for n, i in enumerate(order) if copies[0][i]],
         "copies_after": [n for n, i in enumerate(order) if copies[1][i]],
     }
-    (folder / "grid.json").write_text(json.dumps(grid, indent=2) + "\n", encoding="utf-8")
+    write_grid_facts(folder, grid, before.subject, after.subject)
 
 
 def write_strips(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from efface.diffusion.denoiser import Condition
 from efface.diffusion.text.prompts import shortened
 from efface.evaluation.classes import SAMPLING, ClassSubjects
 from efface.evaluation.concepts import ConceptProtocol, evaluate_concepts
-from efface.evaluation.grids import save_grid
+from efface.evaluation.grids import save_grid, write_grid_facts
 from efface.evaluation.results import Figure, make_result
 from efface.evaluation.sample_sets import Subject
 from efface.evaluation.store import Store
@@ -209,7 +208,5 @@ def write_memorised_sheets(
         "asked": "prompt",
         "forgotten": list(range(own)),
         "tile": tile,
-        "before": before.sampler.describe(),
-        "after": after.sampler.describe(),
     }
-    (folder / "grid.json").write_text(json.dumps(grid, indent=2) + "\n", encoding="utf-8")
+    write_grid_facts(folder, grid, before, after)

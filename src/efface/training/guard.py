@@ -10,6 +10,8 @@ from torch import Tensor
 
 from efface.diffusion.denoiser import Condition, Denoiser
 from efface.diffusion.sampling import MultiStep, Sampler, draw_images
+from efface.methods.base import Method
+from efface.training.settings import TrainConfig
 
 GUARD_SEED = 7_000_000  # away from the seeds of training and evaluation
 SAMPLES_PER_CONDITION = 16
@@ -96,3 +98,13 @@ class CollapseGuard:
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         self.best = float(tensors["best"])
         self._bad = int(tensors["bad"])
+
+
+def make_guard(
+    method: Method, teacher: Denoiser, conditions: Condition | None, config: TrainConfig
+) -> CollapseGuard | None:
+    """The guard of a run over its retained conditions, if the settings ask for one."""
+    if not config.guard_every:
+        return None
+    sampler = method.sampler(teacher)
+    return CollapseGuard(teacher, sampler, conditions, GUARD_SEED, config.guard_tolerance)

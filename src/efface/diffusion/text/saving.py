@@ -11,9 +11,9 @@ from typing import Any
 import diffusers
 from torch import Tensor
 
-from efface.diffusion.model_folder import OTHER_VARIANTS, PICKLE_SUFFIXES
 from efface.diffusion.text.denoiser import TextDenoiser
 from efface.diffusion.text.folder import parts_in
+from efface.diffusion.weight_files import OTHER_VARIANTS, PICKLE_SUFFIXES
 from efface.errors import ModelError
 
 # Neither code nor pickles, and no second copy of the weights in another format.
