@@ -8,7 +8,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from efface.errors import ConfigError
+from efface.errors import ConfigError, RunError
 from efface.methods.base import LossTerms
 from efface.methods.gradient_rules import (
     DualVariable,
@@ -19,6 +19,7 @@ from efface.methods.gradient_rules import (
     RelativeNorm,
     WeightedSum,
 )
+from efface.methods.siss import SISS
 from efface.training.gradient_pair import GradientPair
 
 
@@ -41,6 +42,11 @@ def test_relative_norm_leaves_a_small_gradient_unless_told_to_raise_it() -> None
     raising = RelativeNorm(ratio=0.1, only_when_larger=False)
     c = raising.coefficient(products(R, forget), {})
     assert (c * forget).norm() == pytest.approx(0.5)
+
+
+def test_a_share_of_no_retain_gradient_is_refused_not_run_in_vain() -> None:
+    with pytest.raises(RunError, match="method.rule_name=fixed_norm"):
+        SISS(retain_target="teacher").rule("student").coefficient(products(torch.zeros(2), R), {})
 
 
 def test_fixed_norm_is_the_published_rescale() -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from efface.errors import ConfigError
+from efface.errors import ConfigError, RunError
 
 VANISHING = 1e-8  # a forget gradient below this share of the retain gradient is none
 
@@ -70,11 +70,14 @@ class RelativeNorm(GradientRule):
     """|c g_forget| is `ratio` of |g_retain| (SISS, arXiv 2503.01034: "clipped to 10 %").
 
     With `only_when_larger` a smaller forget gradient is left as it is: a clip, in the paper's
-    words. Without it small gradients are scaled up too.
+    words. Without it small gradients are scaled up too. No share of a retain gradient that is 0
+    forgets anything. A student that regresses its own teacher may start there and then never
+    leaves: with `starts_at_rest` that is a RunError.
     """
 
     ratio: float = 0.1
     only_when_larger: bool = True
+    starts_at_rest: bool = False
 
     def __post_init__(self) -> None:
         if self.ratio <= 0:
@@ -82,6 +85,12 @@ class RelativeNorm(GradientRule):
 
     def scale(self, products: Products, logs: Mapping[str, float]) -> Tensor:
         del logs
+        if self.starts_at_rest and float(products.retain) == 0:
+            raise RunError(
+                "the student equals its teacher, so the gradient that keeps is 0; relative_norm "
+                "scales forgetting to it, and nothing would ever be forgotten: set "
+                "method.retain_target=noise or method.rule_name=fixed_norm."
+            )
         scale = self.ratio * (products.retain / products.forget).sqrt()
         return scale.clamp_max(1.0) if self.only_when_larger else scale
 

@@ -135,7 +135,11 @@ class SubtractingMethod(ImageMethod):
     def rule(self, phase: str) -> GradientRule:
         del phase
         if self.rule_name == "relative_norm":
-            return RelativeNorm(ratio=self.ratio, only_when_larger=self.only_when_larger)
+            return RelativeNorm(
+                ratio=self.ratio,
+                only_when_larger=self.only_when_larger,
+                starts_at_rest=self.retain_target == "teacher",
+            )
         if self.rule_name == "fixed_norm":
             return FixedNorm(value=self.fixed_norm)
         return DualVariable(self.dual_level, self.dual_rate)
