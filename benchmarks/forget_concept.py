@@ -17,15 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from results_file import write_results
-from scene_prompts import Request, drawn_scenes, write_captions, write_request
-from variants import add_options, outcome, parse_variants
+from scene_prompts import Request, add_scene_options, drawn_scenes, write_captions, write_request
+from variants import MODELS, figures, outcome, parse_variants
 
 import efface
 from efface.config import read_settings
-from efface.records import Result, read_evaluation, read_record
+from efface.records import read_evaluation, read_record
 from efface.requests import DistilText
-
-MODELS = ("value", "baseline", "distilled")
 
 
 def main() -> None:
@@ -51,15 +49,10 @@ def main() -> None:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("model")
-    parser.add_argument("teacher_recipe", type=Path)
-    parser.add_argument("recipe", type=Path)
-    parser.add_argument("--detector", required=True)
+    add_scene_options(parser)
     parser.add_argument("--distilled", type=Path, default=Path("runs/scenes-distilled"))
     parser.add_argument("--distil-steps", type=int, default=300)
     parser.add_argument("--pair", action="append", required=True, help="CONCEPT:REPLACEMENT")
-    parser.add_argument("--scenes", action="append", default=[], help="a change to the scenes")
-    add_options(parser)
     return parser.parse_args()
 
 
@@ -118,16 +111,6 @@ def one_run(
         "passes_per_image": record.sampler["passes"],
         "results": {r.metric: figures(r) for r in evaluation.results},
     }
-
-
-def figures(result: Result) -> dict[str, Any]:
-    found: dict[str, Any] = {"samples": result.samples}
-    for name in MODELS:
-        interval = result if name == "value" else getattr(result, name, None)
-        if interval is not None:
-            value = interval.value
-            found[name] = {"value": value, "low": interval.low, "high": interval.high}
-    return found
 
 
 def check(results: dict[str, Any], expected: dict[str, float]) -> dict[str, bool]:

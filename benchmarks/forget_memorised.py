@@ -18,15 +18,15 @@ from typing import Any
 
 from PIL import Image
 from results_file import write_results
-from scene_prompts import drawn_scenes, write_captions, write_reference
-from variants import add_options, outcome, parse_variants
+from scene_prompts import add_scene_options, drawn_scenes, write_captions, write_reference
+from variants import figures, outcome, parse_variants
 
 import efface
 from efface.config import Settings, read_settings
 from efface.data.images import load_images
 from efface.data.scenes import memorised_pictures
 from efface.errors import EffaceError
-from efface.records import Result, read_evaluation, read_record
+from efface.records import read_evaluation, read_record
 
 
 def main() -> None:
@@ -66,13 +66,8 @@ def main() -> None:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("model")
-    parser.add_argument("teacher_recipe", type=Path)
-    parser.add_argument("recipe", type=Path)
-    parser.add_argument("--detector", required=True)
+    add_scene_options(parser)
     parser.add_argument("--caption", action="append", type=int, default=[])
-    parser.add_argument("--scenes", action="append", default=[], help="a change to the scenes")
-    add_options(parser)
     return parser.parse_args()
 
 
@@ -119,13 +114,6 @@ def tried_shares(out: Path) -> dict[str, Any]:
         return {}
     content = json.loads(path.read_text(encoding="utf-8"))
     return {"found": content["found"], "tried": len(content["tried"])}
-
-
-def figures(result: Result) -> dict[str, Any]:
-    found: dict[str, Any] = {"samples": result.samples}
-    for name, interval in (("value", result), ("baseline", result.baseline)):
-        found[name] = {"value": interval.value, "low": interval.low, "high": interval.high}
-    return found
 
 
 def check(run: dict[str, Any], expected: dict[str, float]) -> dict[str, bool]:

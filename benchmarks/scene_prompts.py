@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from PIL import Image
+from variants import add_options
 
 from efface.config import Settings
 from efface.data.images import load_images
@@ -24,6 +26,15 @@ PARAPHRASES = {
 UNRELATED = ("a white square", "nothing", "a black background", "a green circle", "one red line")
 REFERENCE = 2000  # real pictures, for the distance
 DRAWN = 4000  # scenes whose captions are asked for: as often as in training
+
+
+def add_scene_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model")
+    parser.add_argument("teacher_recipe", type=Path)
+    parser.add_argument("recipe", type=Path)
+    parser.add_argument("--detector", required=True)
+    parser.add_argument("--scenes", action="append", default=[], help="a change to the scenes")
+    add_options(parser)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,6 +6,10 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from efface.records import Result
+
+MODELS = ("value", "baseline", "distilled")  # the result, and what it is measured beside
+
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", action="append", type=int, required=True)
@@ -32,3 +36,14 @@ def seed_changes(seed: int) -> list[str]:
 def outcome(runs: list[dict[str, Any]], out: Path) -> str:
     met = all(all(run["bars"].values()) for run in runs)
     return f"{'all bars met' if met else 'NOT all bars met'}; written to {out}"
+
+
+def figures(result: Result) -> dict[str, Any]:
+    """A result and what it is measured beside, each with its interval."""
+    found: dict[str, Any] = {"samples": result.samples}
+    for name in MODELS:
+        interval = result if name == "value" else getattr(result, name)
+        if interval is not None:
+            value = interval.value
+            found[name] = {"value": value, "low": interval.low, "high": interval.high}
+    return found

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import re
 import shutil
-import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
+from live_memory import Live, held
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from efface.concept_runs import concept_source, encode_prompts, read_concept_prompts
 from efface.config import Settings, read_settings
@@ -35,44 +32,6 @@ SMALL = ["train.steps=2", "train.batch_size=4", 'prompts.templates=["a {}"]']
 SMALL += ['prompts.subjects=["cat", "dog"]', "method.forget_share=0.5"]
 SLOW = [pytest.param(k, marks=pytest.mark.slow) for k in ("sd", "pixart_alpha_told_size")]
 WAYS = {"whole": [], "LoRA": ["train.lora_rank=4"]}
-
-
-class Live(TorchDispatchMode):
-    """Bytes of the tensors given and of all that come into being: now, and at most."""
-
-    def __init__(self, tensors: Iterable[Tensor]) -> None:
-        super().__init__()
-        self._known: weakref.WeakSet[Any] = weakref.WeakSet()
-        self.now = self.peak = 0
-        for tensor in tensors:
-            self._note(tensor)
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        made = func(*args, **(kwargs or {}))
-        for tensor in tree_leaves(made):
-            if isinstance(tensor, Tensor):
-                self._note(tensor)
-        return made
-
-    def _note(self, tensor: Tensor) -> None:
-        storage = tensor.untyped_storage()
-        if storage not in self._known:
-            self._known.add(storage)
-            self.now += storage.nbytes()
-            self.peak = max(self.peak, self.now)
-            weakref.finalize(storage, self._gone, storage.nbytes())
-
-    def _gone(self, size: int) -> None:
-        self.now -= size
-
-
-def held(tensors: Iterable[Tensor]) -> int:
-    """Bytes, tensors that share memory counted once."""
-    return sum(
-        {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}.values()
-    )
 
 
 def tensors_of(module: nn.Module) -> list[Tensor]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,6 @@ from accelerate import PartialState
 from accelerate.utils import gather_object
 
 from efface.concept_runs import recorded_prompts
-from efface.config import Settings
 from efface.diffusion.denoiser import as_class_denoiser
 from efface.diffusion.model_folder import pixel_shape
 from efface.diffusion.sampling import OneStep
@@ -26,20 +25,19 @@ from efface.evaluation.guards import measure_change, name_guards
 from efface.evaluation.images import ImageSubjects, evaluate_images, write_image_sheets
 from efface.evaluation.prompt_groups import check_detection, digest_groups
 from efface.evaluation.store import digest, user_store
-from efface.evaluation.views import View, read_views
+from efface.evaluation.views import read_views
 from efface.image_runs import read_pictures
 from efface.memorised_evaluating import measure_memorised
 from efface.metrics.judge import load_judge
 from efface.records import (
     Evaluation,
-    RunRecord,
     read_evaluation,
     read_record,
     write_json,
 )
 from efface.requests import ForgetImages
 from efface.subjects import (
-    Subjects,
+    Job,
     evaluated_settings,
     find_judge,
     read_distilled,
@@ -99,7 +97,8 @@ def evaluate(
             measure = _evaluate_images
         elif record.request["kind"] == "memorised":
             measure = _evaluate_memorised
-        evaluation = measure(run, record, config, subjects, views)
+        job = Job(run=run, record=record, settings=config, subjects=subjects, views=views)
+        evaluation = measure(job)
         evaluation = evaluation.model_copy(update={"key": key})
     if PartialState().is_main_process:
         write_json(run / "evaluation.json", evaluation)
@@ -118,66 +117,52 @@ def _measured_before(run: Path, key: str) -> Evaluation | None:
     return found if all(everywhere) else None
 
 
-def _evaluate_images(
-    run: Path,
-    record: RunRecord,
-    settings: Settings,
-    subjects: Subjects,
-    views: Mapping[str, View],
-) -> Evaluation:
-    request = ForgetImages.model_validate(record.request)
-    pictures = read_pictures(request, pixel_shape(subjects.info), settings.images)
+def _evaluate_images(job: Job) -> Evaluation:
+    request = ForgetImages.model_validate(job.record.request)
+    pictures = read_pictures(request, pixel_shape(job.subjects.info), job.settings.images)
     if pictures.complete(request) != request:
         raise RequestError(
             f"{request.images} no longer holds the pictures of this run: restore them."
         )
     compared = ImageSubjects(
-        result=subjects.result, untouched=subjects.untouched, retrained=subjects.retrained
+        result=job.subjects.result,
+        untouched=job.subjects.untouched,
+        retrained=job.subjects.retrained,
     )
-    config = settings.evaluate
-    evaluation, drawn, distance = evaluate_images(compared, pictures, config, views, user_store())
+    config = job.settings.evaluate
+    evaluation, drawn, distance = evaluate_images(
+        compared, pictures, config, job.views, user_store()
+    )
     if PartialState().is_main_process:
-        samples = run / "samples"
+        samples = job.run / "samples"
         write_image_sheets(samples, compared, pictures, drawn, distance, config.seed)
-    return _guarded(evaluation, subjects, None)
+    return _guarded(evaluation, job, None)
 
 
-def _evaluate_memorised(
-    run: Path,
-    record: RunRecord,
-    settings: Settings,
-    subjects: Subjects,
-    views: Mapping[str, View],
-) -> Evaluation:
-    evaluation, controls = measure_memorised(run, record, settings, subjects, views)
-    return _guarded(evaluation, subjects, controls)
+def _evaluate_memorised(job: Job) -> Evaluation:
+    evaluation, controls = measure_memorised(job)
+    return _guarded(evaluation, job, controls)
 
 
-def _evaluate_prompts(
-    run: Path,
-    record: RunRecord,
-    settings: Settings,
-    subjects: Subjects,
-    views: Mapping[str, View],
-) -> Evaluation:
-    result, untouched, config = subjects.result, subjects.untouched, settings.evaluate
-    prompts = recorded_prompts(record, settings.prompts)
-    concept, replacement = (record.request.get(key) for key in ("concept", "replacement"))
+def _evaluate_prompts(job: Job) -> Evaluation:
+    result, untouched, config = job.subjects.result, job.subjects.untouched, job.settings.evaluate
+    prompts = recorded_prompts(job.record, job.settings.prompts)
+    concept, replacement = (job.record.request.get(key) for key in ("concept", "replacement"))
     protocol = ConceptProtocol(
         prompts=prompts,
         phrases=(concept, replacement) if concept and replacement else None,
         config=config,
-        groups=check_detection(settings, record.request),
+        groups=check_detection(job.settings, job.record.request),
     )
     if PartialState().is_main_process:
-        write_prompt_sheets(run / "samples", untouched, result, prompts, config.seed)
-    evaluation = evaluate_concepts(_compared(subjects), protocol, views, user_store())
-    return _guarded(evaluation, subjects, prompts.retain)
+        write_prompt_sheets(job.run / "samples", untouched, result, prompts, config.seed)
+    evaluation = evaluate_concepts(_compared(job), protocol, job.views, user_store())
+    return _guarded(evaluation, job, prompts.retain)
 
 
-def _compared(subjects: Subjects) -> ClassSubjects:
+def _compared(job: Job) -> ClassSubjects:
     """With the untouched model in one step, where the result draws so."""
-    result, untouched = subjects.result, subjects.untouched
+    result, untouched = job.subjects.result, job.subjects.untouched
     one_step = None
     if isinstance(result.sampler, OneStep):
         one_step = dataclasses.replace(untouched, sampler=result.sampler)
@@ -185,33 +170,25 @@ def _compared(subjects: Subjects) -> ClassSubjects:
         result=result,
         untouched=untouched,
         untouched_one_step=one_step,
-        retrained=subjects.retrained,
-        distilled=subjects.distilled,
+        retrained=job.subjects.retrained,
+        distilled=job.subjects.distilled,
     )
 
 
-def _evaluate_labels(
-    run: Path,
-    record: RunRecord,
-    settings: Settings,
-    subjects: Subjects,
-    views: Mapping[str, View],
-) -> Evaluation:
-    result, untouched, config = subjects.result, subjects.untouched, settings.evaluate
-    forgotten = list(record.request.get("labels", []))
+def _evaluate_labels(job: Job) -> Evaluation:
+    result, untouched, config = job.subjects.result, job.subjects.untouched, job.settings.evaluate
+    forgotten = list(job.record.request.get("labels", []))
     classes = as_class_denoiser(untouched.denoiser).num_classes
     retained = [label for label in range(classes) if label not in forgotten]
     if PartialState().is_main_process:
-        write_grids(run / "samples", untouched, result, forgotten, config.seed)
+        write_grids(job.run / "samples", untouched, result, forgotten, config.seed)
     evaluation = Evaluation(results=[])
-    if views:
+    if job.views:
         protocol = ClassProtocol(forgotten=forgotten, retained=retained, config=config)
-        evaluation = evaluate_labels(_compared(subjects), protocol, views, user_store())
-    return _guarded(evaluation, subjects, retained)
+        evaluation = evaluate_labels(_compared(job), protocol, job.views, user_store())
+    return _guarded(evaluation, job, retained)
 
 
-def _guarded(
-    evaluation: Evaluation, subjects: Subjects, retained: Sequence[Any] | None
-) -> Evaluation:
-    change = measure_change(subjects.result, subjects.untouched, retained)
+def _guarded(evaluation: Evaluation, job: Job, retained: Sequence[Any] | None) -> Evaluation:
+    change = measure_change(job.subjects.result, job.subjects.untouched, retained)
     return evaluation.model_copy(update={"change": change, "guards": name_guards(change)})

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-
 from accelerate import PartialState
 
-from efface.config import Settings
 from efface.evaluation.classes import ClassSubjects
 from efface.evaluation.memorised import (
     MemorisedProtocol,
@@ -15,32 +11,26 @@ from efface.evaluation.memorised import (
     write_memorised_sheets,
 )
 from efface.evaluation.store import user_store
-from efface.evaluation.views import View
 from efface.memorisation.likeness import CopyDetector, load_features
 from efface.memorised_runs import recorded_inputs
 from efface.memorised_stages import read_prepared
-from efface.records import Evaluation, RunRecord
-from efface.subjects import Subjects
+from efface.records import Evaluation
+from efface.subjects import Job
 
 
-def measure_memorised(
-    run: Path,
-    record: RunRecord,
-    settings: Settings,
-    subjects: Subjects,
-    views: Mapping[str, View],
-) -> tuple[Evaluation, list[str]]:
+def measure_memorised(job: Job) -> tuple[Evaluation, list[str]]:
     """Figures of a run, and its control prompts; also writes the sheets of pictures.
 
     The memorised picture, the threshold and the modified prompt are those that the run was
     prepared with.
     """
-    inputs = recorded_inputs(record, subjects.info, settings)
-    detected, modified = read_prepared(run)
+    subjects, settings = job.subjects, job.settings
+    inputs = recorded_inputs(job.record, subjects.info, settings)
+    detected, modified = read_prepared(job.run)
     config = settings.memorised
     features, name = load_features(config.extractor, config.extractor_sha256, subjects.device)
     protocol = MemorisedProtocol(
-        prompt=record.request["prompt"],
+        prompt=job.record.request["prompt"],
         modified=modified,
         controls=inputs.controls,
         detector=CopyDetector(
@@ -55,5 +45,5 @@ def measure_memorised(
         result=subjects.result, untouched=subjects.untouched, retrained=subjects.retrained
     )
     if PartialState().is_main_process:
-        write_memorised_sheets(run / "samples", subjects.untouched, subjects.result, protocol)
-    return evaluate_memorised(compared, protocol, views, user_store()), list(inputs.controls)
+        write_memorised_sheets(job.run / "samples", subjects.untouched, subjects.result, protocol)
+    return evaluate_memorised(compared, protocol, job.views, user_store()), list(inputs.controls)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from efface.diffusion.text.denoiser import TextDenoiser
 from efface.diffusion.text.prompts import PromptEncoder
 from efface.errors import RequestError
 from efface.evaluation.sample_sets import Subject
+from efface.evaluation.views import View
 from efface.metrics.judge import load_judge
 from efface.records import RunRecord, hash_model, hash_weights, read_record
 
@@ -180,3 +181,14 @@ def check_retrained(retrained: str | Path, info: ModelInfo) -> None:
             f"{other.source} draws pictures of shape {pixel_shape(other)} and {info.source} of "
             f"{pixel_shape(info)}: give a retrained model of the same shape."
         )
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Job:
+    """What an evaluation measures, and with what."""
+
+    run: Path
+    record: RunRecord
+    settings: Settings
+    subjects: Subjects
+    views: Mapping[str, View]
