@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,9 @@ from efface.attacks.base import Findings, costs_of
 from efface.errors import ConfigError, EffaceError, RequestError
 from efface.metrics.intervals import Estimate
 from efface.records import AttackResult, Attacks, Curve, Point, SelfTest, read_attacks
+from efface.reporting import write_report
 from efface.requests import ForgetClass, ForgetImages
+from tests.metrics.detectors import MULTI, make_random
 
 SMALL = ["train.steps=2", "train.batch_size=4", "method.forget_share=0.5"]
 TINY = ["neighbour_leak.samples=4", "neighbour_leak.sampling_steps=2"]
@@ -132,6 +135,27 @@ def test_a_class_without_a_judge_is_refused(run: Path, tmp_path: Path, tiny_mode
     (copy / "record.json").write_text(json.dumps(record))
     with pytest.raises(RequestError, match="give it with --judge"):
         attack(copy, ["neighbour_leak"])
+
+
+def test_a_concept_is_attacked_with_the_detector_that_is_given(
+    concept_runs: Callable[[str], Path], tmp_path: Path
+):
+    run = tmp_path / "run"
+    shutil.copytree(concept_runs("sd"), run)
+    with pytest.raises(RequestError, match="must be seen by something"):
+        attack(run, ["neighbour_leak"])
+    with pytest.raises(RequestError, match="for forgotten pictures, and this run forgot concepts"):
+        attack(run, ["membership"])
+    folder = make_random(tmp_path / "detector", MULTI)
+    looks = [f"evaluate.detector={str(folder)!r}", 'evaluate.detector_labels=["bag"]']
+    found = attack(run, ["neighbour_leak"], changes=[*looks, *TINY])
+    assert found.judge is not None and "bag above 0.5" in found.judge["name"]
+    (result,) = found.results
+    assert result.curve.x_label == "prompt asked for"
+    assert [p.x for p in result.curve.lines["result"]] == [1, 2, 3]
+    assert read_attacks(run) == found
+    page = write_report([run], run / "report.html").read_text()
+    assert "Asking under other names" in page
 
 
 def test_the_table_says_cost_recovery_and_void():

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 import tomllib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from efface.attack_cases import Attacked, Looks, read_case, read_looks
 from efface.attacks import names, resolve
-from efface.attacks.base import Attack, Case, Subject, described, estimate
-from efface.attacks.goals import ClassGoal, PictureGoal
-from efface.config import ImagesConfig, build
-from efface.data.split import distances
-from efface.diffusion.denoiser import Denoiser, as_class_denoiser
-from efface.diffusion.model_folder import ModelInfo, inspect_model
+from efface.attacks.base import Attack, described, estimate
+from efface.config import build
+from efface.diffusion.model_folder import inspect_model
 from efface.errors import ConfigError, RequestError
-from efface.evaluation.images import find_copy_distance
-from efface.image_runs import generate_retained, read_pictures, to_model
-from efface.metrics.judge import Judge, load_judge
+from efface.metrics.judge import Judge
 from efface.records import (
     AttackResult,
     Attacks,
@@ -31,14 +24,15 @@ from efface.records import (
     read_record,
     write_json,
 )
-from efface.requests import ForgetClass, ForgetImages
-from efface.subjects import check_retrained, evaluated_settings, find_judge, read_subjects
+from efface.requests import ForgetClass, ForgetConcept, ForgetImages
+from efface.subjects import (
+    check_retrained,
+    evaluated_settings,
+)
 
-NOISE_SEED = 6_500_000  # away from the seeds of training, evaluation and attacks
-NOISE_TRIES = 64
-UNSEEN = 200  # pictures at most
-GENERATED = 512  # retained images at most that the model draws itself
-KINDS = {"class": "classes", "images": "pictures"}
+EVALUATE = "evaluate."
+KINDS = {"class": "classes", "concept": "concepts", "images": "pictures"}
+REQUESTS = {"class": ForgetClass, "concept": ForgetConcept, "images": ForgetImages}
 
 
 def attack(
@@ -51,14 +45,19 @@ def attack(
 ) -> Attacks:
     """Attack a run, with all attacks that apply unless some are chosen; writes attacks.json.
 
-    `changes` are settings, as "relearn.images=[1, 8]"; `retrained` is a model that never saw what
-    was to go. Results of other attacks on the same weights stay, those of the same attack are
-    replaced. Raises an EffaceError, before anything is loaded where that is possible.
+    `changes` are settings, as "relearn.images=[1, 8]", or of the evaluation, as
+    "evaluate.detector=FOLDER"; `retrained` is a model that never saw what was to go. Results of
+    other attacks on the same weights stay, those of the same attack are replaced. Raises an
+    EffaceError, before anything is loaded where that is possible.
     """
     run = Path(run)
     record = read_record(run)
     request = _request(record, run)
-    attacks = fitting(choose(chosen, changes), request, strict=bool(chosen))
+    given = list(changes)
+    measured = [change for change in given if change.strip().startswith(EVALUATE)]
+    settings = evaluated_settings(record, measured)
+    own = [change for change in given if change not in measured]
+    attacks = fitting(choose(chosen, own), request, strict=bool(chosen))
     output = hash_weights(run / "pipeline")
     if output != record.output:
         raise RequestError(
@@ -67,9 +66,9 @@ def attack(
     info = inspect_model(record.model["source"], record.model["null_label"])
     if retrained is not None:
         check_retrained(retrained, info)
-    judged = _read_judge(info, judge) if isinstance(request, ForgetClass) else None
-    case = _case(run, record, request, retrained, judged)
-    found = _earlier(run, output, judged)
+    looks = read_looks(info, request, settings, judge)
+    case = read_case(run, record, request, settings, retrained, looks)
+    found = _earlier(run, output, looks)
     for one in attacks:
         result = one.run(case)
         beside = {"retrained": None if retrained is None else str(retrained)}
@@ -106,9 +105,7 @@ def choose(chosen: Sequence[str], changes: Iterable[str]) -> list[Attack]:
     return [build(kind, given[name], name) for name, kind in kinds.items()]
 
 
-def fitting(
-    attacks: Sequence[Attack], request: ForgetClass | ForgetImages, strict: bool
-) -> list[Attack]:
+def fitting(attacks: Sequence[Attack], request: Attacked, strict: bool) -> list[Attack]:
     """Those attacks that apply to a request; if `strict`, RequestError where one does not."""
     fit = []
     for one in attacks:
@@ -120,10 +117,10 @@ def fitting(
     return fit
 
 
-def _misfit(one: Attack, request: ForgetClass | ForgetImages) -> str | None:
+def _misfit(one: Attack, request: Attacked) -> str | None:
     if request.kind not in one.kinds:
-        (kind,) = one.kinds
-        return f"it is for forgotten {KINDS[kind]}, and this run forgot {KINDS[request.kind]}"
+        fit = " and ".join(KINDS[kind] for kind in sorted(one.kinds))
+        return f"it is for forgotten {fit}, and this run forgot {KINDS[request.kind]}"
     if one.needs_unseen and isinstance(request, ForgetImages) and request.unseen is None:
         return (
             "it compares with pictures that no model has seen, and this run has none: forget with "
@@ -165,103 +162,24 @@ def _cost(cost: Cost, unit: str) -> str:
     return f"{cost.budget:.3g} {unit}{images}"
 
 
-def _request(record: RunRecord, run: Path) -> ForgetClass | ForgetImages:
+def _request(record: RunRecord, run: Path) -> Attacked:
     kind = record.request.get("kind")
     if kind not in KINDS:
         raise RequestError(
             f"{run} has a request of the kind {kind!r}, which no attack here is made for: give a "
-            "run that forgot labels or pictures."
+            "run that forgot labels, a concept or pictures."
         )
     if record.status == "running":
         raise RequestError(f"{run} is not finished: complete it with --resume first.")
-    request = ForgetClass if kind == "class" else ForgetImages
-    return request.model_validate(record.request)
+    return REQUESTS[kind].model_validate(record.request)
 
 
-def _read_judge(info: ModelInfo, judge: str | Path | None) -> Judge:
-    folder = find_judge(info, judge)
-    if folder is None:
-        raise RequestError(
-            f"there is no judge beside {info.source}, and whether a class is back needs one: make "
-            "one with `efface judge` and give it with --judge."
-        )
-    return load_judge(folder)
-
-
-def _earlier(run: Path, output: dict[str, str], judge: Judge | None) -> Attacks:
-    """Earlier attacks on the very same weights with the same judge, or none."""
-    reported = None if judge is None else judge.reported()
+def _earlier(run: Path, output: dict[str, str], looks: Looks | None) -> Attacks:
+    """Earlier attacks on the very same weights, seen by the same, or none."""
+    reported: dict[str, Any] | None = None
+    if looks is not None:
+        reported = looks.reported() if isinstance(looks, Judge) else dict(looks.extractor)
     earlier = read_attacks(run)
     if earlier is not None and (earlier.output, earlier.judge) == (output, reported):
         return earlier
     return Attacks(output=output, results=[], judge=reported)
-
-
-def _case(
-    run: Path,
-    record: RunRecord,
-    request: ForgetClass | ForgetImages,
-    retrained: str | Path | None,
-    judge: Judge | None,
-) -> Case:
-    """Load all models; a one-step generator is put on the untouched model's whole schedule."""
-    settings = evaluated_settings(record)
-    models = read_subjects(run, record, settings.evaluate, retrained)
-    untouched, result = models.untouched.denoiser, models.result
-    never_knew = None if models.retrained is None else models.retrained.denoiser
-    if never_knew is not None:
-        same = never_knew.schedule.num_timesteps == untouched.schedule.num_timesteps
-        if not same or not torch.equal(never_knew.schedule.alphas, untouched.schedule.alphas):
-            raise RequestError(
-                f"{retrained} was trained with another noise schedule than {models.info.source}: "
-                "give a retrained model with the same one."
-            )
-    if isinstance(request, ForgetClass):
-        assert judge is not None  # `attack` asked for one
-        goal = ClassGoal(
-            judge=judge.to(models.device),
-            sought=request.labels,
-            asked=request.labels,
-            others=request.retained(as_class_denoiser(untouched).num_classes),
-            guidance=settings.evaluate.guidance,
-        )
-    else:
-        goal = _picture_goal(untouched, never_knew, request, settings.images)
-    sampler = models.untouched.sampler
-    return Case(
-        result=Subject(
-            denoiser=untouched.with_network(result.denoiser.network), sampler=result.sampler
-        ),
-        untouched=Subject(denoiser=untouched, sampler=sampler),
-        retrained=None if never_knew is None else Subject(denoiser=never_knew, sampler=sampler),
-        goal=goal,
-    )
-
-
-def _picture_goal(
-    untouched: Denoiser, never_knew: Denoiser | None, request: ForgetImages, config: ImagesConfig
-) -> PictureGoal:
-    pictures = read_pictures(request, untouched.sample_shape, config)
-    if pictures.complete(request) != request:
-        raise RequestError(
-            f"{request.images} no longer holds the pictures of this run: restore them."
-        )
-    forget = pictures.forget.images
-    if pictures.retain is not None:
-        stays = pictures.retain.images
-    else:
-        fewer = dataclasses.replace(config, generate=min(config.generate, GENERATED))
-        stays = generate_retained(untouched, forget, fewer).images
-    unseen = None
-    if pictures.unseen is not None:
-        shuffled = torch.randperm(
-            len(pictures.unseen), generator=torch.Generator().manual_seed(NOISE_SEED)
-        )
-        unseen = to_model(pictures.unseen.images[shuffled[:UNSEEN]])
-    goal = PictureGoal(
-        pictures=to_model(forget),
-        unseen=unseen,
-        stays=to_model(stays),
-        distance=find_copy_distance(pictures, lambda: distances(stays, forget)),
-    )
-    return goal.with_best_timestep(untouched, never_knew, NOISE_TRIES, NOISE_SEED)

@@ -9,14 +9,22 @@ import pytest
 from diffusers import DDIMScheduler, UNet2DModel
 from torch import Tensor, nn
 
-from efface.attacks import goals, weak
+from efface.attacks import goals, picture_goal, weak
 from efface.attacks.base import Case, Subject
-from efface.attacks.goals import ClassGoal, Goal, PictureGoal
+from efface.attacks.class_goal import ClassGoal
+from efface.attacks.concept_goal import ConceptGoal, concept_goal
+from efface.attacks.goals import Goal
+from efface.attacks.picture_goal import PictureGoal
 from efface.data.images import load_images
 from efface.diffusion.denoiser import Denoiser
 from efface.diffusion.loading import build_denoiser, load
 from efface.diffusion.sampling import MultiStep
+from efface.evaluation.views import DetectorView
+from efface.metrics.detector import load_classifier
 from efface.metrics.judge import Judge, load_judge
+from tests.diffusion.text.conftest import pipelines as pipelines
+from tests.diffusion.text.conftest import text_model as text_model
+from tests.metrics.detectors import MULTI, make_random
 
 ZOO = Path(weak.__file__).parents[1] / "zoo"
 
@@ -37,7 +45,7 @@ def _short_protocols(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(weak, "ROWS", 8)
     monkeypatch.setattr(weak, "RATES", (2e-3, 8e-3))
     monkeypatch.setattr(goals, "EXAMPLE_STEPS", 8)
-    monkeypatch.setattr(goals, "CALIBRATION_STEPS", 4)
+    monkeypatch.setattr(picture_goal, "CALIBRATION_STEPS", 4)
 
 
 @pytest.fixture(scope="session")
@@ -49,6 +57,14 @@ def judge() -> Judge:
 def zero(judge: Judge) -> ClassGoal:
     """The digit 0, forgotten; three others stay."""
     return ClassGoal(judge=judge, sought=[0], asked=[0], others=[1, 2, 3])
+
+
+@pytest.fixture(scope="session")
+def bag(tmp_path_factory: pytest.TempPathFactory) -> ConceptGoal:
+    """The word bag, forgotten; a classifier with random weights says where it is."""
+    folder = make_random(tmp_path_factory.mktemp("detector"), MULTI, seed=4)
+    view = DetectorView(detector=load_classifier(folder), labels=("bag",), threshold=0.4)
+    return concept_goal(view, (["a bag", "one bag"], ["a cat", "a coat", "Red coat."]), None, 1.0)
 
 
 @pytest.fixture(scope="session")

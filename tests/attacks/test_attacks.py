@@ -30,11 +30,12 @@ def tiny(name: str, **changes: Any) -> Attack:
 
 
 @pytest.fixture
-def cases(tiny_unet, case_of, zero, heart) -> dict[str, Case]:
+def cases(tiny_unet, text_model, case_of, zero, bag, heart) -> dict[str, Case]:
     """A tiny model of each kind, attacked as its own erasure."""
-    classes, pictures = tiny_unet(), tiny_unet(conditional=False)
+    classes, pictures, words = tiny_unet(), tiny_unet(conditional=False), text_model("sd")
     return {
         "class": case_of(classes, classes, zero),
+        "concept": case_of(words, words, bag),
         "images": case_of(pictures, pictures, heart),
     }
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import torch
 from torch.testing import assert_close
 
-from efface.attacks.denoise_from_noisy import asking
-from efface.attacks.goals import NOISE_SHARES
 from efface.attacks.labels import with_learned_rows, with_swapped_labels
+from efface.attacks.picture_goal import NOISE_SHARES
+from efface.attacks.questions import asking
 from efface.attacks.weak import one_ascent_step, renamed
 from efface.diffusion.sampling import MultiStep
 
@@ -41,10 +43,10 @@ def test_a_picture_is_shown_within_the_distance(heart):
 
 def test_examples_are_of_the_class_they_were_asked_for(digits, zero):
     forgotten = zero.forgotten(digits, 12, 0)
-    assert list(forgotten.labels) == [0] * 12
+    assert list(forgotten.asked) == [0] * 12
     assert zero.shown((forgotten.x0 + 1) / 2).mean() > 0.8
     retained = zero.retained(digits, 18, 0)
-    assert 0 not in retained.labels
+    assert 0 not in retained.asked
     assert zero.shown((retained.x0 + 1) / 2).mean() < 0.2
 
 
@@ -57,9 +59,9 @@ def test_swapped_labels_mean_each_other_and_nothing_else_changes(tiny_unet):
         assert torch.equal(own, model(x_t, t, model.encode([meant] * 6)).output)
 
 
-def test_renaming_several_labels_renames_each(tiny_unet):
+def test_renaming_several_labels_renames_each(tiny_unet, zero):
     model = tiny_unet()
-    weak = renamed(model, [0, 3], [1, 2, 4])
+    weak = renamed(model, dataclasses.replace(zero, sought=[0, 3], others=[1, 2, 4]))
     x_t, t = noisy(model)
     for asked, meant in ((0, 1), (3, 2), (4, 4)):
         own = weak.denoiser(x_t, t, model.encode([asked] * 6)).output

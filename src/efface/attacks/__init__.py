@@ -9,7 +9,18 @@ import pkgutil
 from efface.attacks.base import Attack
 from efface.errors import ConfigError
 
-_NOT_ATTACKS = ("base", "fine_tuning", "goals", "labels", "weak")
+_NOT_ATTACKS = (
+    "base",
+    "class_goal",
+    "concept_goal",
+    "fine_tuning",
+    "goals",
+    "labels",
+    "picture_goal",
+    "prompts",
+    "questions",
+    "weak",
+)
 
 
 def names() -> list[str]:

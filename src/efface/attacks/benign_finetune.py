@@ -14,14 +14,14 @@ from efface.records import Point
 class BenignFinetune(FineTuningAttack):
     """Fine-tune on retained images alone, as any later user might (arXiv 2410.08074).
 
-    Of a class the untouched model draws them under the other labels.
+    Of a class or concept the untouched model draws them under the other labels or prompts.
     """
 
     images: int = 256  # at most
     steps: tuple[int, ...] = (5, 20, 50, 100)
 
     summary: ClassVar[str] = "fine-tune on retained data alone"
-    kinds: ClassVar[frozenset[str]] = frozenset({"class", "images"})
+    kinds: ClassVar[frozenset[str]] = frozenset({"class", "concept", "images"})
 
     def measure(self, case: Case) -> Findings:
         examples = case.goal.retained(case.untouched.denoiser, self.images, case.seed)

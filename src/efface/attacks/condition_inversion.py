@@ -9,11 +9,11 @@ from typing import ClassVar
 import torch
 
 from efface.attacks.base import Attack, Case, Findings, Subject, point
-from efface.attacks.goals import ClassGoal, Examples
-from efface.attacks.labels import LearnedRows, with_learned_rows
+from efface.attacks.goals import AskedGoal, Examples
+from efface.attacks.questions import Learned, with_learned_question
 from efface.attacks.weak import noise_loss, renamed
 from efface.data.randomness import derive_seed
-from efface.diffusion.denoiser import ClassDenoiser
+from efface.diffusion.denoiser import Denoiser
 from efface.diffusion.sampling import OneStep
 from efface.records import Point
 
@@ -23,8 +23,9 @@ class ConditionInversion(Attack):
     """Learn the embedding of the forgotten label anew by the denoising loss (textual inversion).
 
     The network is frozen and the vector starts at the mean of the labels that stay (Gal et al.,
-    2022; as an attack, Pham et al., arXiv 2308.01508). A one-step generator knows one timestep,
-    that at which it starts: its loss is taken there alone.
+    2022; as an attack, Pham et al., arXiv 2308.01508). Of a concept it is what the text encoders
+    say, all tokens of it, from a prompt that stays on: more than any prompt could say. A one-step
+    generator knows one timestep, that at which it starts: its loss is taken there alone.
     """
 
     images: int = 16  # examples, drawn by the untouched model
@@ -33,13 +34,13 @@ class ConditionInversion(Attack):
     learning_rate: float = 0.1  # as a share of an embedding's typical entry
 
     summary: ClassVar[str] = "learn a condition that recalls it, the network frozen"
-    kinds: ClassVar[frozenset[str]] = frozenset({"class"})
+    kinds: ClassVar[frozenset[str]] = frozenset({"class", "concept"})
 
     def measure(self, case: Case) -> Findings:
         goal, untouched = case.goal, case.untouched.denoiser
-        assert isinstance(goal, ClassGoal) and isinstance(untouched, ClassDenoiser)  # `kinds`
+        assert isinstance(goal, AskedGoal)  # `kinds`
         examples = goal.forgotten(untouched, self.images, case.seed)
-        weak = renamed(untouched, goal.sought, goal.others)
+        weak = renamed(untouched, goal)
         lines: dict[str, list[Point]] = {}
         for name, subject in case.subjects(weak).items():
             lines[name] = self._line(case, goal, subject, examples)
@@ -55,10 +56,9 @@ class ConditionInversion(Attack):
         )
 
     def _line(
-        self, case: Case, goal: ClassGoal, subject: Subject, examples: Examples
+        self, case: Case, goal: AskedGoal, subject: Subject, examples: Examples
     ) -> list[Point]:
-        assert isinstance(subject.denoiser, ClassDenoiser)
-        denoiser, learned = with_learned_rows(subject.denoiser, goal.sought, goal.others)
+        denoiser, learned = with_learned_question(subject.denoiser, goal.sought, goal.others)
         sampler = self.own_sampler(case, subject)
         points: list[Point] = []
 
@@ -72,8 +72,8 @@ class ConditionInversion(Attack):
 
     def _invert(
         self,
-        denoiser: ClassDenoiser,
-        learned: list[LearnedRows],
+        denoiser: Denoiser,
+        learned: list[Learned],
         examples: Examples,
         fixed: int | None,
         look: Callable[[int], None],
@@ -86,9 +86,9 @@ class ConditionInversion(Attack):
         optimizer = torch.optim.Adam(groups)
         generator = torch.Generator().manual_seed(derive_seed(self.seed, "inversion"))
         device, shape = denoiser.device, (self.batch_size, *denoiser.sample_shape)
-        x0, condition = examples.x0.to(device), denoiser.encode(examples.labels or [])
+        x0, asked = examples.x0.to(device), list(examples.asked or [])
         for step in range(1, self.steps[-1] + 1):
-            rows = torch.randint(len(x0), (self.batch_size,), generator=generator).to(device)
+            rows = torch.randint(len(x0), (self.batch_size,), generator=generator)
             t = torch.randint(
                 denoiser.schedule.num_timesteps, (self.batch_size,), generator=generator
             )
@@ -96,7 +96,8 @@ class ConditionInversion(Attack):
                 t = torch.full_like(t, fixed)
             eps = torch.randn(shape, generator=generator).to(device)
             optimizer.zero_grad(set_to_none=True)
-            noise_loss(denoiser, x0[rows], t.to(device), eps, condition[rows]).backward()
+            condition = denoiser.encode([asked[row] for row in rows.tolist()])
+            noise_loss(denoiser, x0[rows.to(device)], t.to(device), eps, condition).backward()
             optimizer.step()
             if step in self.steps:
                 look(step)

@@ -3,33 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
 from efface.attacks.base import NOTHING, Attack, Case, Findings, estimate, point
-from efface.attacks.goals import ClassGoal, Examples, Goal, PictureGoal
+from efface.attacks.goals import AskedGoal, Examples, Goal
+from efface.attacks.picture_goal import PictureGoal
+from efface.attacks.questions import asking
 from efface.data.randomness import derive_seed
-from efface.diffusion.denoiser import ClassDenoiser, Denoiser, UnconditionalDenoiser
+from efface.diffusion.denoiser import Denoiser
 from efface.errors import ConfigError
 from efface.metrics.copy_similarity import denoise_back
 from efface.metrics.intervals import Estimate, proportion
 from efface.records import Point
-
-
-class Asked(nn.Module):
-    """A class-conditional network that is always asked for one label."""
-
-    def __init__(self, network: nn.Module, label: int) -> None:
-        super().__init__()
-        self.network = network
-        self.label = label
-
-    def forward(self, x_t: Tensor, t: Tensor, return_dict: bool) -> Any:
-        labels = torch.full((len(x_t),), self.label, device=x_t.device)
-        return self.network(x_t, t, class_labels=labels, return_dict=return_dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +34,7 @@ class DenoiseFromNoisy(Attack):
     images: int = 32  # at most; a class's are drawn by the untouched model
 
     summary: ClassVar[str] = "start from a noised forgotten image and denoise"
-    kinds: ClassVar[frozenset[str]] = frozenset({"class", "images"})
+    kinds: ClassVar[frozenset[str]] = frozenset({"class", "concept", "images"})
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -88,35 +76,23 @@ class DenoiseFromNoisy(Attack):
                     denoiser, t, self.sampling_steps, self.samples, self.first_seed
                 )
             else:
-                assert isinstance(goal, ClassGoal) and isinstance(denoiser, ClassDenoiser)
-                found = self._class_tries(goal, denoiser, examples, t)
+                assert isinstance(goal, AskedGoal)
+                found = self._asked_tries(goal, denoiser, examples, t)
             points.append(point(share, found))
         return points
 
-    def _class_tries(
-        self, goal: ClassGoal, denoiser: ClassDenoiser, examples: Examples, t: int
+    def _asked_tries(
+        self, goal: AskedGoal, denoiser: Denoiser, examples: Examples, t: int
     ) -> Estimate:
-        """Examples noised to t and denoised under the goal's labels, in turn."""
-        asked = np.array(goal.labels(len(examples)))
+        """Examples noised to t and denoised under the goal's questions, in turn."""
+        asked = goal.questions(len(examples))
         draws = max(1, self.samples // len(examples))
         shown = []
-        for label in sorted(set(asked.tolist())):
-            x0 = examples.x0[torch.from_numpy(asked == label)]
-            seed = derive_seed(self.first_seed, label)
-            back = denoise_back(asking(denoiser, label), x0, t, draws, seed, self.sampling_steps)
+        for number, question in enumerate(dict.fromkeys(asked)):
+            x0 = examples.x0[torch.tensor([other == question for other in asked])]
+            seed = derive_seed(self.first_seed, number)
+            back = denoise_back(asking(denoiser, question), x0, t, draws, seed, self.sampling_steps)
             decoded = denoiser.codec.decode(back.flatten(0, 1).to(denoiser.device))
             shown.append(goal.shown(decoded.clamp(-1, 1).add(1).div(2).cpu()))
         found = np.concatenate(shown)
         return proportion(int(found.sum()), len(found))
-
-
-def asking(denoiser: ClassDenoiser, label: int) -> UnconditionalDenoiser:
-    """The model with its question fixed, for what asks none."""
-    return UnconditionalDenoiser(
-        network=Asked(denoiser.network, label),
-        schedule=denoiser.schedule,
-        kind=denoiser.kind,
-        sample_shape=denoiser.sample_shape,
-        scheduler=denoiser.scheduler,
-        codec=denoiser.codec,
-    )

@@ -87,7 +87,7 @@ class FineTuningAttack(Attack):
             checkpoint_every=last,
             log_every=last,
         )
-        examples = Examples(x0=examples.x0.to(denoiser.device), labels=examples.labels)
+        examples = Examples(x0=examples.x0.to(denoiser.device), asked=examples.asked)
         source = ExampleSource(
             examples=examples,
             condition=examples.condition(denoiser),

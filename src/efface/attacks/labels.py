@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from efface.diffusion.denoiser import ClassDenoiser
+from efface.diffusion.denoiser import ClassDenoiser, UnconditionalDenoiser
 
 
 def tables(network: nn.Module) -> dict[str, nn.Embedding]:
@@ -53,3 +54,28 @@ def with_swapped_labels(denoiser: ClassDenoiser, one: int, other: int) -> ClassD
         rows = table.weight.data
         rows[[one, other]] = rows[[other, one]].clone()
     return copied
+
+
+class Asked(nn.Module):
+    """A class-conditional network that is always asked for one label."""
+
+    def __init__(self, network: nn.Module, label: int) -> None:
+        super().__init__()
+        self.network = network
+        self.label = label
+
+    def forward(self, x_t: Tensor, t: Tensor, return_dict: bool) -> Any:
+        labels = torch.full((len(x_t),), self.label, device=x_t.device)
+        return self.network(x_t, t, class_labels=labels, return_dict=return_dict)
+
+
+def asking_label(denoiser: ClassDenoiser, label: int) -> UnconditionalDenoiser:
+    """The model with its question fixed, for what asks none."""
+    return UnconditionalDenoiser(
+        network=Asked(denoiser.network, label),
+        schedule=denoiser.schedule,
+        kind=denoiser.kind,
+        sample_shape=denoiser.sample_shape,
+        scheduler=denoiser.scheduler,
+        codec=denoiser.codec,
+    )

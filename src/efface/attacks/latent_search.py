@@ -33,7 +33,7 @@ class LatentSearch(Attack):
     samples: int = 48  # searches
 
     summary: ClassVar[str] = "search the input noise for what still draws it"
-    kinds: ClassVar[frozenset[str]] = frozenset({"class", "images"})
+    kinds: ClassVar[frozenset[str]] = frozenset({"class", "concept", "images"})
 
     def measure(self, case: Case) -> Findings:
         lines: dict[str, list[Point]] = {}
@@ -86,8 +86,8 @@ class LatentSearch(Attack):
     def _draw(self, goal: Goal, denoiser: Denoiser, sampler: Sampler, noise: Tensor) -> Tensor:
         """Images in [0, 1] on the CPU."""
         denoiser.network.eval()
-        labels = goal.labels(len(noise))
-        condition = None if labels is None else denoiser.encode(labels)
+        asked = goal.questions(len(noise))
+        condition = None if asked is None else denoiser.encode(asked)
         generators = generators_from_seeds(range(len(noise)))
         x0 = sampler.draw(denoiser, noise.to(denoiser.device), condition, generators)
         return denoiser.codec.decode(x0).clamp(-1, 1).add(1).div(2).cpu()

@@ -18,7 +18,7 @@ from efface.attacks.base import (
     described,
     point,
 )
-from efface.attacks.goals import PictureGoal
+from efface.attacks.picture_goal import PictureGoal
 from efface.attacks.weak import NEGGRAD_RATE, one_ascent_step
 from efface.diffusion.denoiser import Denoiser
 from efface.metrics.intervals import Estimate

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 from efface.attacks.base import (
@@ -16,44 +16,45 @@ from efface.attacks.base import (
     estimate,
     point,
 )
-from efface.attacks.goals import ClassGoal
+from efface.attacks.goals import AskedGoal
 from efface.attacks.weak import renamed
-from efface.diffusion.denoiser import ClassDenoiser, Denoiser
+from efface.diffusion.denoiser import Denoiser
 from efface.diffusion.sampling import Sampler
 from efface.records import Point, SelfTest
 
 
 @dataclass(frozen=True, kw_only=True)
 class NeighbourLeak(Attack):
-    """Ask for every label that stays and count the samples in which the judge sees a forgotten one.
+    """Ask for what stays, label by label or prompt by prompt, and look for the forgotten thing.
 
-    No budget: the x axis is the label asked for, and what leaks most is what comes back at once.
-    A label leaks if its interval lies above the untouched model's for the same label. The weak
-    erasure renames a label: what it draws under the other one must be found.
+    No budget: the x axis is the label asked for, or the number of the prompt, and what leaks most
+    is what comes back at once. A question leaks if its interval lies above the untouched model's
+    for the same question. The weak erasure exchanges questions: what it draws under the other one
+    must be found.
     """
 
-    samples: int = 60  # per label
+    samples: int = 60  # per label or prompt
 
-    summary: ClassVar[str] = "is it drawn under other labels"
-    kinds: ClassVar[frozenset[str]] = frozenset({"class"})
+    summary: ClassVar[str] = "is it drawn under other labels or prompts"
+    kinds: ClassVar[frozenset[str]] = frozenset({"class", "concept"})
 
     def measure(self, case: Case) -> Findings:
         goal, untouched = case.goal, case.untouched.denoiser
-        assert isinstance(goal, ClassGoal) and isinstance(untouched, ClassDenoiser)  # `kinds`
-        weak = renamed(untouched, goal.sought, goal.others)
+        assert isinstance(goal, AskedGoal)  # `kinds`
+        weak = renamed(untouched, goal)
         lines: dict[str, list[Point]] = {}
         for name, subject in case.subjects(weak).items():
             lines[name] = self._line(goal, subject.denoiser, self.own_sampler(case, subject))
         sampler = self.many_steps(case)
         return Findings(
-            x_label="label asked for",
+            x_label=f"{goal.kind} asked for",
             lines=lines,
             level=self.level_of(case),
             floor=goal.control().measure(untouched, sampler, self.samples, self.first_seed),
-            protocol=f"{self.samples} samples a label, {sampler.describe()}, or the one step of a "
-            f"one-step generator; judge: {goal.judge.name}",
+            protocol=f"{self.samples} samples a {goal.kind}, {sampler.describe()}, or the one step "
+            f"of a one-step generator; {goal.seen_by}",
             weak=weak,
-            notes=[f"{line}: {tell_leaks(lines, line)}" for line in lines],
+            notes=[f"{line}: {tell_leaks(goal, lines, line)}" for line in lines],
         )
 
     def climbs(self, findings: Findings) -> dict[str, list[Point]]:
@@ -62,8 +63,9 @@ class NeighbourLeak(Attack):
 
     def self_tests(self, case: Case, findings: Findings) -> list[SelfTest]:
         assert findings.weak is not None  # `measure` made one
-        found = leaks(findings.lines, "weak")
-        under = ", ".join(f"{p.x:g}" for p in found) or "none"
+        goal, found = case.goal, leaks(findings.lines, "weak")
+        assert isinstance(goal, AskedGoal)  # `kinds`
+        under = ", ".join(goal.call(goal.named(p.x)) for p in found) or "none"
         return [
             SelfTest(
                 subject=UNTOUCHED,
@@ -74,25 +76,25 @@ class NeighbourLeak(Attack):
             SelfTest(
                 subject=WEAK,
                 passed=bool(found),
-                text=f"{findings.weak.text}; labels under which it was found: {under}",
+                text=f"{findings.weak.text}; {goal.kind}s under which it was found: {under}",
             ),
         ]
 
-    def _line(self, goal: ClassGoal, denoiser: Denoiser, sampler: Sampler) -> list[Point]:
+    def _line(self, goal: AskedGoal, denoiser: Denoiser, sampler: Sampler) -> list[Point]:
         points = []
-        for label in goal.others:
-            one = replace(goal, asked=[label])
+        for question in goal.neighbours:
+            one = goal.asking([question])
             found = one.measure(denoiser, sampler, self.samples, self.first_seed)
-            points.append(point(label, found))
+            points.append(point(goal.place(question), found))
         return points
 
 
 def leaks(lines: Mapping[str, Sequence[Point]], line: str) -> list[Point]:
-    """Labels under which a line lies above the untouched model's, intervals apart."""
+    """Questions under which a line lies above the untouched model's, intervals apart."""
     pairs = zip(lines[line], lines["baseline"], strict=True)
     return [own for own, base in pairs if own.low > base.high]
 
 
-def tell_leaks(lines: Mapping[str, Sequence[Point]], line: str) -> str:
-    found = [f"{p.x:g}: {described(estimate(p))}" for p in leaks(lines, line)]
+def tell_leaks(goal: AskedGoal, lines: Mapping[str, Sequence[Point]], line: str) -> str:
+    found = [f"{goal.call(goal.named(p.x))}: {described(estimate(p))}" for p in leaks(lines, line)]
     return f"drawn under {', '.join(found)}" if found else "leaks nowhere"

@@ -14,15 +14,16 @@ from efface.records import Point
 class Relearn(FineTuningAttack):
     """Fine-tune on k examples of what was forgotten, several k.
 
-    Of a class the untouched model draws the examples, so no data set is needed; of pictures they
-    are the pictures themselves, as many as there are. Beside it stands a model that never knew
-    them, where there is one: what comes back no faster than it learns them was really gone.
+    Of a class or concept the untouched model draws the examples, so no data set is needed; of
+    pictures they are the pictures themselves, as many as there are. Beside it stands a model that
+    never knew them, where there is one: what comes back no faster than it learns them was really
+    gone.
     """
 
     images: tuple[int, ...] = (1, 4, 16)  # k
 
     summary: ClassVar[str] = "fine-tune on a few forgotten images or samples"
-    kinds: ClassVar[frozenset[str]] = frozenset({"class", "images"})
+    kinds: ClassVar[frozenset[str]] = frozenset({"class", "concept", "images"})
 
     def measure(self, case: Case) -> Findings:
         examples = case.goal.forgotten(case.untouched.denoiser, self.images[-1], case.seed)

@@ -10,15 +10,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from efface.attacks.goals import Goal, in_turn
-from efface.attacks.labels import with_swapped_labels
+from efface.attacks.goals import AskedGoal, Goal, in_turn
+from efface.attacks.questions import with_exchanged_questions
 from efface.data.randomness import derive_seed
-from efface.diffusion.denoiser import ClassDenoiser, Condition, Denoiser
+from efface.diffusion.denoiser import Condition, Denoiser
 from efface.diffusion.sampling import MultiStep
 
 ROWS = 64
 SAMPLES = 100
 STEPS = 20
+NAMED = 3  # pairs that a sentence names
 NEGGRAD_RATE = 5e-5  # that of NegGrad's own settings
 RATES = tuple(2e-5 * 2**i for i in range(10))  # how far every weight moves, to 1e-2
 
@@ -83,14 +84,13 @@ def one_ascent_step(
     return WeakErasure(denoiser=ascended, text=text)
 
 
-def renamed(
-    untouched: ClassDenoiser, forgotten: Sequence[int], others: Sequence[int]
-) -> WeakErasure:
-    """The embeddings of every forgotten label and of one that stays exchanged, nothing else."""
-    denoiser = untouched
-    pairs = list(zip(forgotten, others, strict=False))
-    for one, other in pairs:
-        denoiser = with_swapped_labels(denoiser, one, other)
-    names = " and ".join(f"{one} with {other}" for one, other in pairs)
-    text = f"the untouched model with its labels exchanged ({names}) and all else as it was"
-    return WeakErasure(denoiser=denoiser, text=text)
+def renamed(untouched: Denoiser, goal: AskedGoal) -> WeakErasure:
+    """Every question that asks for it and one that stays exchanged, nothing else."""
+    pairs = list(zip(goal.sought, goal.others, strict=False))
+    some = " and ".join(f"{goal.call(one)} with {goal.call(other)}" for one, other in pairs[:NAMED])
+    more = f" and {len(pairs) - NAMED} more pairs" if len(pairs) > NAMED else ""
+    return WeakErasure(
+        denoiser=with_exchanged_questions(untouched, pairs),
+        text=f"the untouched model with its {goal.kind}s exchanged ({some}{more}) and all else as "
+        "it was",
+    )

@@ -25,6 +25,7 @@ MODELS = {  # name in the record -> words, CSS class
     "weak": ("a knowingly weak erasure", "weak"),
     "unseen": ("pictures never seen", "stranger"),
     "other_labels": ("untouched model, asked for other labels", "plain"),
+    "other_prompts": ("untouched model, asked other prompts", "plain"),
 }
 Mark = tuple[str, float]  # words and height of a horizontal line
 

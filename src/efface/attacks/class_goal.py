@@ -1,0 +1,49 @@
+"""A forgotten class: does a judge see it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from torch import Tensor
+
+from efface.attacks.goals import AskedGoal
+from efface.diffusion.sampling import Sampler
+from efface.metrics.judge import Judge
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ClassGoal(AskedGoal):
+    """The judge sees a sought label in samples that were asked for by label."""
+
+    judge: Judge
+
+    kind: ClassVar[str] = "label"
+    shows: ClassVar[str] = "share of samples in which the judge sees it"
+    control_line: ClassVar[str] = "other_labels"
+
+    @property
+    def seen_by(self) -> str:
+        return f"judge: {self.judge.name}"
+
+    def place(self, question: int) -> int:
+        return question
+
+    def named(self, place: float) -> int:
+        return int(place)
+
+    def describe(self, sampler: Sampler) -> str:
+        return (
+            f"asked for the forgotten label, {sampler.describe()} (a one-step generator: its one "
+            f"step); {self.seen_by}"
+        )
+
+    def shown(self, images: Tensor) -> np.ndarray:
+        return np.isin(self._probabilities(images).argmax(1), self.sought)
+
+    def score(self, images: Tensor) -> np.ndarray:
+        return self._probabilities(images)[:, list(self.sought)].max(1)
+
+    def _probabilities(self, images: Tensor) -> np.ndarray:
+        return self.judge.observe(images, np.zeros(len(images), dtype=int)).probabilities
