@@ -187,6 +187,7 @@ def launch(launcher: list[str], given: list[str]) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_is_bit_identical(model: Path, pictures: Path, tmp_path: Path) -> None:
     more = ("--retain", "digits", "--no-evaluate", "--set", "train.checkpoint_every=3")
     more = (*more, "--set", "train.steps=12", "--set", "method.rule_name=dual")
@@ -382,6 +383,7 @@ def test_triage_needs_enough_unseen_pictures(fails: Fails, model: Path, pictures
     assert "at least 118" in fails(*given)
 
 
+@pytest.mark.slow
 def test_triage_knows_the_memorised_picture_and_raises_few_false_alarms() -> None:
     """A model that draws digits has samples near unseen ones: that alone is no memory."""
     small = ["evaluate.samples=60", "evaluate.baseline_steps=8"]

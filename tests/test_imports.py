@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import os
 import subprocess
 import sys
@@ -49,6 +50,26 @@ def imported(path: Path) -> set[str]:
             assert node.level == 0, f"{path}: imports are absolute"
             names |= {f"{node.module}.{alias.name}" for alias in node.names}
     return names
+
+
+def loaded_by(module: str) -> set[str]:
+    """Modules of ours that are imported as soon as a module is, not from within its functions.
+
+    With a module come the packages that it lies in; a module's own were there before it.
+    """
+    path = SOURCE.joinpath(*module.split(".")[1:])
+    source = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    names: set[str] = set()
+    for node in ast.parse(source.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {f"{node.module}.{alias.name}" for alias in node.names} | {str(node.module)}
+    for name in list(names):
+        parts = name.split(".")
+        names |= {".".join(parts[:n]) for n in range(1, len(parts))}
+    own = {module, *(module.rsplit(".", n)[0] for n in range(1, module.count(".") + 1))}
+    return names & set(MODULES) - own
 
 
 def layers_of(names: set[str]) -> set[str]:
@@ -120,6 +141,13 @@ print([m for m in ("torch", "diffusers", "numpy") if m in sys.modules])
     assert python(code).strip() == "[]"
 
 
+def test_no_module_imports_itself_by_way_of_others():
+    """Without such a circle every module can be imported first."""
+    needs = {module: loaded_by(module) for module in MODULES}
+    graphlib.TopologicalSorter(needs).prepare()  # raises CycleError, which names the circle
+
+
+@pytest.mark.slow
 def test_every_module_can_be_imported_first():
     code = f"""
 import importlib, sys

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from accelerate import Accelerator
+from torch import Tensor
 
 from efface.attacks.base import Case, Subject
 from efface.attacks.class_goal import ClassGoal
-from efface.attacks.concept_goal import concept_goal
+from efface.attacks.concept_goal import ConceptGoal, Finder
 from efface.attacks.goals import Goal
 from efface.attacks.picture_goal import PictureGoal
 from efface.concept_runs import recorded_prompts
@@ -23,8 +26,9 @@ from efface.evaluation.concepts import find_finder
 from efface.evaluation.images import find_copy_distance
 from efface.evaluation.prompt_groups import check_detection
 from efface.evaluation.store import Store
-from efface.evaluation.views import ClipView, DetectorView, read_views
+from efface.evaluation.views import PREFERRED, ClipView, DetectorView, read_views
 from efface.image_runs import generate_retained, read_pictures, to_model
+from efface.metrics.clip_contrast import detector_scores
 from efface.metrics.judge import Judge, load_judge
 from efface.records import (
     RunRecord,
@@ -159,3 +163,42 @@ def _picture_goal(
         distance=find_copy_distance(pictures, lambda: distances(stays, forget)),
     )
     return goal.with_best_timestep(untouched, never_knew, NOISE_TRIES, NOISE_SEED)
+
+
+def detector_finder(view: DetectorView) -> Finder:
+    """How likely a detector holds it that pictures show any of the concept's labels."""
+    return lambda images: view.detector.scores(view.detector.probabilities(images), view.labels)
+
+
+def clip_finder(view: ClipView, phrases: tuple[str, str]) -> Finder:
+    """How likely a CLIP takes pictures for the concept rather than for its replacement."""
+
+    def find(images: Tensor) -> np.ndarray:
+        return detector_scores(view.clip, view.clip.embed_images(images), [phrases] * len(images))
+
+    return find
+
+
+def concept_goal(
+    view: DetectorView | ClipView,
+    prompts: tuple[Sequence[str], Sequence[str]],
+    phrases: tuple[str, str] | None,
+    guidance: float,
+) -> ConceptGoal:
+    """The goal of prompts to forget and prompts that stay; a CLIP needs both `phrases`."""
+    forget, retain = (list(dict.fromkeys(side)) for side in prompts)
+    if isinstance(view, DetectorView):
+        finder, threshold, called = detector_finder(view), view.threshold, view.extractor["name"]
+    else:
+        assert phrases is not None  # the request was checked
+        finder, threshold = clip_finder(view, phrases), PREFERRED
+        called = f"{view.clip.name}, which chooses between the concept and its replacement"
+    return ConceptGoal(
+        sought=forget,
+        asked=forget,
+        others=retain,
+        guidance=guidance,
+        finder=finder,
+        threshold=threshold,
+        called=called,
+    )

@@ -9,10 +9,11 @@ import pytest
 from diffusers import DDIMScheduler, UNet2DModel
 from torch import Tensor, nn
 
+from efface.attack_cases import concept_goal
 from efface.attacks import goals, picture_goal, weak
 from efface.attacks.base import Case, Subject
 from efface.attacks.class_goal import ClassGoal
-from efface.attacks.concept_goal import ConceptGoal, concept_goal
+from efface.attacks.concept_goal import ConceptGoal
 from efface.attacks.goals import Goal
 from efface.attacks.picture_goal import PictureGoal
 from efface.data.images import load_images

@@ -13,8 +13,6 @@ from efface.attacks.goals import AskedGoal
 from efface.data.prompts import spread
 from efface.diffusion.sampling import Sampler
 from efface.diffusion.text.prompts import shortened
-from efface.evaluation.views import PREFERRED, ClipView, DetectorView
-from efface.metrics.clip_contrast import detector_scores
 
 NEIGHBOURS = 12  # prompts that are looked at one by one
 AT_ONCE = 64  # pictures
@@ -62,42 +60,3 @@ class ConceptGoal(AskedGoal):
 
     def score(self, images: Tensor) -> np.ndarray:
         return np.concatenate([self.finder(part) for part in images.split(AT_ONCE)])
-
-
-def detector_finder(view: DetectorView) -> Finder:
-    """How likely a detector holds it that pictures show any of the concept's labels."""
-    return lambda images: view.detector.scores(view.detector.probabilities(images), view.labels)
-
-
-def clip_finder(view: ClipView, phrases: tuple[str, str]) -> Finder:
-    """How likely a CLIP takes pictures for the concept rather than for its replacement."""
-
-    def find(images: Tensor) -> np.ndarray:
-        return detector_scores(view.clip, view.clip.embed_images(images), [phrases] * len(images))
-
-    return find
-
-
-def concept_goal(
-    view: DetectorView | ClipView,
-    prompts: tuple[Sequence[str], Sequence[str]],
-    phrases: tuple[str, str] | None,
-    guidance: float,
-) -> ConceptGoal:
-    """The goal of prompts to forget and prompts that stay; a CLIP needs both `phrases`."""
-    forget, retain = (list(dict.fromkeys(side)) for side in prompts)
-    if isinstance(view, DetectorView):
-        finder, threshold, called = detector_finder(view), view.threshold, view.extractor["name"]
-    else:
-        assert phrases is not None  # the request was checked
-        finder, threshold = clip_finder(view, phrases), PREFERRED
-        called = f"{view.clip.name}, which chooses between the concept and its replacement"
-    return ConceptGoal(
-        sought=forget,
-        asked=forget,
-        others=retain,
-        guidance=guidance,
-        finder=finder,
-        threshold=threshold,
-        called=called,
-    )
