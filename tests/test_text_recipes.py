@@ -19,7 +19,7 @@ from efface.config import read_settings
 from efface.diffusion.text.denoiser import TextDenoiser
 from efface.errors import ConfigError, ModelError
 from efface.recipes import train
-from efface.text_recipes import make_autoencoder, make_detector, training_scenes
+from efface.scene_networks import make_autoencoder, make_detector, training_scenes
 
 SMALL: dict[str, dict[str, Any]] = {
     "data": {},

@@ -44,7 +44,7 @@ def autoencoder(
     changes: Set = None,
 ) -> None:
     """Train the autoencoder of a small text-to-image model."""
-    from efface.text_recipes import make_autoencoder
+    from efface.scene_networks import make_autoencoder
 
     error = make_autoencoder(recipe, out, changes or [])
     say(f"autoencoder written to {out}: held-out scenes come back to {error:.3f} per pixel")
@@ -56,7 +56,7 @@ def detector(
     changes: Set = None,
 ) -> None:
     """Train a classifier that says which items a small text-to-image model's pictures show."""
-    from efface.text_recipes import make_detector
+    from efface.scene_networks import make_detector
 
     found = make_detector(recipe, out, changes or [])
     say(
