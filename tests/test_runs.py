@@ -91,6 +91,12 @@ def test_resuming_another_run_is_refused(run: Path, tiny_model: Path) -> None:
         efface.forget(tiny_model, request, run, changes=[*SMALL, "train.seed=5"], resume=True)
 
 
+def test_settings_that_change_no_result_may_change_on_resume(run: Path, tiny_model: Path) -> None:
+    request = efface.ForgetClass(labels=(0, 3), replacement=(1, 2))
+    other = [*SMALL, "train.ignore_memory=true", "train.log_every=3", "train.checkpoint_every=7"]
+    assert efface.forget(tiny_model, request, run, changes=other, resume=True) == run
+
+
 def test_evaluating_otherwise_samples_otherwise(run: Path) -> None:
     before = read_evaluation(run)
     changed = efface.evaluate(run, changes=["evaluate.baseline_steps=5"])

@@ -21,6 +21,7 @@ from efface.evidence.environment import write_environment
 from efface.records import RunRecord, hash_weights, read_record, write_json
 from efface.training.trainer import TrainResult
 
+INCIDENTAL = ("checkpoint_every", "ignore_memory", "log_every", "tracker")  # of train
 PACKAGES = ("efface", "torch", "diffusers", "accelerate", "safetensors", "numpy")
 
 
@@ -94,13 +95,20 @@ def check_folder(out: Path, record: RunRecord, resume: bool, overwrite: bool) ->
         )
     earlier = read_record(out)
     compared = ("request", "model", "settings", "start")
-    differing = [name for name in compared if getattr(earlier, name) != getattr(record, name)]
+    before, now = (_what_matters(each) for each in (earlier, record))
+    differing = [name for name in compared if getattr(before, name) != getattr(now, name)]
     if differing:
         raise RequestError(
             f"{out} holds a run with another {' and '.join(differing)}: resume it with the same "
             "arguments, or give another folder."
         )
     return earlier.status != "running"
+
+
+def _what_matters(record: RunRecord) -> RunRecord:
+    """A record without the settings that say nothing of what comes out."""
+    train = {k: v for k, v in record.settings["train"].items() if k not in INCIDENTAL}
+    return record.model_copy(update={"settings": record.settings | {"train": train}})
 
 
 def make_folder(out: Path, record: RunRecord, resume: bool, accelerator: Accelerator) -> None:
