@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch.testing import assert_close
 
 import efface
@@ -228,6 +229,23 @@ def test_latent_transformer_with_vae_runs_end_to_end(
     index = json.loads((out / "pipeline" / "model_index.json").read_text())
     assert index["_class_name"] == "DiTPipeline"
     assert efface.load(out).schedule.num_timesteps < 1000
+
+
+def test_other_real_images_behind_the_same_classifier_are_measured_again(
+    run: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    before = read_evaluation(run)
+    shutil.copytree(run, tmp_path / "run")
+    shutil.copytree(tiny_model / "judge", tmp_path / "judge")
+    reference = load_file(tmp_path / "judge" / "reference.safetensors")
+    reference["features"] += 1
+    save_file(reference, tmp_path / "judge" / "reference.safetensors")
+    after = efface.evaluate(tmp_path / "run", judge=tmp_path / "judge")
+    fid, fid_before = after.get("fid"), before.get("fid")
+    assert fid is not None and fid_before is not None and fid.value != fid_before.value
+    assert before.judge is not None and after.judge is not None
+    differing = {key for key in before.judge if before.judge[key] != after.judge[key]}
+    assert differing == {"reference_sha256"}
 
 
 def test_sampling_writes_one_file_per_image(run: Path, tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ def evaluate(
             ],
             "request": record.request,
             "settings": [dataclasses.asdict(config.evaluate), dataclasses.asdict(config.images)],
-            "views": [view.extractor for view in views.values()],
+            "views": [(view.extractor, view.compared_with) for view in views.values()],
             "groups": digest_groups(groups),
         }
     )

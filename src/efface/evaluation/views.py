@@ -66,6 +66,11 @@ class View(ABC):
         """Name and SHA-256, as a result carries them."""
 
     @property
+    def compared_with(self) -> str | None:
+        """SHA-256 of what the network made of real images; None where there are none."""
+        return None
+
+    @property
     @abstractmethod
     def observer(self) -> Observer: ...
 
@@ -90,6 +95,10 @@ class JudgeView(View):
     @property
     def extractor(self) -> dict[str, str]:
         return {"name": self.judge.name, "sha256": self.judge.digest}
+
+    @property
+    def compared_with(self) -> str:
+        return self.judge.reference_digest
 
     @property
     def observer(self) -> JudgeObserver:
@@ -117,6 +126,10 @@ class ExtractorView(View):
     @property
     def extractor(self) -> dict[str, str]:
         return self.network.described()
+
+    @property
+    def compared_with(self) -> str:
+        return digest_of_array(self.real) + digest_of_array(self.real_spatial)
 
     @property
     def observer(self) -> ExtractorObserver:

@@ -181,12 +181,19 @@ def _find_judge(record: RunRecord, evaluation: Evaluation, judge: str | Path | N
     if judge is None:
         judge = _base_model(record).folder / "judge"
     found = load_judge(Path(judge))
-    recorded = (evaluation.judge or {}).get("sha256")
-    if found.digest != recorded:
-        raise RequestError(
-            f"the judge {judge} has SHA-256 {found.digest} and the run was measured with "
-            f"{recorded}: give that one with --judge."
+    recorded = evaluation.judge or {}
+    wanted = {"SHA-256": (recorded.get("sha256"), found.digest)}
+    if "reference_sha256" in recorded:  # older runs lack it
+        wanted["reference images with SHA-256"] = (
+            recorded["reference_sha256"],
+            found.reference_digest,
         )
+    for what, (then, now) in wanted.items():
+        if then != now:
+            raise RequestError(
+                f"the judge {judge} has {what} {now} and the run was measured with {then}: give "
+                "that one with --judge."
+            )
     return found
 
 

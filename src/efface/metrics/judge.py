@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Sequence
@@ -82,7 +83,17 @@ class Judge:
 
     def reported(self) -> dict[str, Any]:
         """What an evaluation says of its judge."""
-        return {key: self.config[key] for key in REPORTED} | {"sha256": self.digest}
+        digests = {"sha256": self.digest, "reference_sha256": self.reference_digest}
+        return {key: self.config[key] for key in REPORTED} | digests
+
+    @functools.cached_property
+    def reference_digest(self) -> str:
+        """SHA-256 of the reference features and their labels."""
+        content = hashlib.sha256()
+        for values in (self.reference, self.reference_labels):
+            content.update(f"{values.dtype}{values.shape}".encode())
+            content.update(np.ascontiguousarray(values).tobytes())
+        return content.hexdigest()
 
     def save(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
