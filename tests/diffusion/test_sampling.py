@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 
 import diffusers
 import pytest
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
+from efface.diffusion import codec, sampling
 from efface.diffusion.class_pipeline import ClassConditionalPipeline
 from efface.diffusion.denoiser import Denoiser
 from efface.diffusion.loading import build_denoiser
@@ -193,6 +195,19 @@ def test_latent_models_give_decoded_images(tiny_dit):
         )
         decoded = denoiser.codec.vae.decode(latents / 0.18215).sample
     assert_close(images, decoded.clamp(-1, 1) / 2 + 0.5, rtol=0, atol=1e-6)
+
+
+def test_large_samples_go_in_small_batches_and_come_out_the_same(tiny_dit, monkeypatch):
+    model = tiny_dit()
+    condition, seeds = model.encode([1, 2, 3, 4, 5]), [1, 2, 3, 4, 5]
+    whole = draw_images(model, MultiStep(2), condition, seeds)
+    passed, decoded = [], []
+    model.network.register_forward_pre_hook(lambda _, args: passed.append(len(args[0])))
+    model.codec.vae.decoder.register_forward_pre_hook(lambda _, args: decoded.append(len(args[0])))
+    monkeypatch.setattr(sampling, "MOST_ENTRIES", 2 * math.prod(model.sample_shape))
+    monkeypatch.setattr(codec, "MOST_PIXELS", 1)
+    assert_close(draw_images(model, MultiStep(2), condition, seeds), whole)
+    assert set(passed) == {2, 1} and decoded == [1] * 5
 
 
 def test_models_saved_with_another_known_scheduler_are_drawn_by_ddim(tiny_unet):

@@ -14,7 +14,7 @@ from efface.attacks.goals import AskedGoal, Goal, in_turn
 from efface.attacks.questions import with_exchanged_questions
 from efface.data.randomness import derive_seed
 from efface.diffusion.denoiser import Condition, Denoiser
-from efface.diffusion.sampling import MultiStep
+from efface.diffusion.sampling import MultiStep, rows_at_once
 
 ROWS = 64
 SAMPLES = 100
@@ -62,8 +62,11 @@ def one_ascent_step(
     condition = examples.condition(untouched)
     asked = None if condition is None else condition[rows.to(untouched.device)]
     x0 = examples.x0.to(untouched.device)[rows.to(untouched.device)]
-    loss = noise_loss(ascended, x0, t.to(x0.device), eps.to(x0.device), asked)
-    loss.backward()
+    t, eps = t.to(x0.device), eps.to(x0.device)
+    for part in torch.arange(ROWS).split(max(1, rows_at_once(untouched, 8 * ROWS) // 8)):
+        own = None if asked is None else asked[part.to(x0.device)]
+        loss = noise_loss(ascended, x0[part], t[part], eps[part], own)
+        (loss * len(part) / ROWS).backward()
     directions = {n: p.grad.sign() for n, p in network.named_parameters() if p.grad is not None}
     network.requires_grad_(False).zero_grad()
     start, shown, rate = copy.deepcopy(network.state_dict()), None, rates[0]

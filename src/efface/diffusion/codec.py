@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+MOST_PIXELS = 2**20  # decoded at once: four pictures of 512 x 512, one of 1024 x 1024
+
 
 class Codec(ABC):
     """Maps images in [-1, 1], (B, C, H, W), to what the denoiser works on, and back."""
@@ -53,7 +55,10 @@ class VAECodec(Codec):
     @torch.no_grad()
     def decode(self, x0: Tensor) -> Tensor:
         latents = x0 / self.vae.config.scaling_factor + self._shift
-        return self.vae.decode(latents, return_dict=False)[0]
+        grows = 2 ** (len(self.vae.config.block_out_channels) - 1)
+        rows = max(1, MOST_PIXELS // (grows**2 * latents.shape[-2] * latents.shape[-1]))
+        parts = [self.vae.decode(part, return_dict=False)[0] for part in latents.split(rows)]
+        return torch.cat(parts)
 
     @property
     def _shift(self) -> float:

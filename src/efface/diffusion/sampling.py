@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from efface.diffusion.codec import VAECodec
 from efface.diffusion.denoiser import Condition, Denoiser
 from efface.diffusion.schedule import NoiseSchedule
 from efface.errors import ModelError
+
+MOST_ENTRIES = 2**20  # of a batch in model space: 64 latents of Stable Diffusion 1.x, 16 of XL
 
 
 def generators_from_seeds(seeds: Sequence[int]) -> list[torch.Generator]:
@@ -139,6 +142,11 @@ class MultiStep(Sampler):
         return x_t
 
 
+def rows_at_once(denoiser: Denoiser, wanted: int) -> int:
+    """`wanted` rows, or as many as a batch of `MOST_ENTRIES` holds; one at least."""
+    return max(1, min(wanted, MOST_ENTRIES // math.prod(denoiser.sample_shape)))
+
+
 @torch.inference_mode()
 def draw_images(
     denoiser: Denoiser,
@@ -150,10 +158,12 @@ def draw_images(
 ) -> Tensor:
     """Images (N, C, H, W) in [0, 1] on the CPU, image i from `seeds[i]`.
 
-    `on_batch` is told the number of images after each batch.
+    A batch has `batch_size` rows, fewer of large samples. `on_batch` is told the number of images
+    after each batch.
     """
     denoiser.network.eval()
     images = []
+    batch_size = rows_at_once(denoiser, batch_size)
     for start in range(0, len(seeds), batch_size):
         generators = generators_from_seeds(seeds[start : start + batch_size])
         noise = torch.stack([torch.randn(denoiser.sample_shape, generator=g) for g in generators])
