@@ -56,7 +56,8 @@ def test_exchanged_prompts_mean_each_other_and_others_stay(text_model: Make) -> 
 def test_the_weak_erasure_of_a_concept_hides_it_behind_other_prompts(text_model: Make, bag) -> None:
     model = text_model("sd")
     weak = renamed(model, bag)
-    assert "its prompts exchanged ('a bag' with 'a cat' and 'one bag' with 'a coat')" in weak.text
+    assert "2 of its prompts that name the concept exchanged" in weak.text
+    assert not any(prompt in weak.text for prompt in bag.sought)
     found = with_learned_question(weak.denoiser, bag.sought, bag.others)[0]
     assert isinstance(found, TextDenoiser)
     assert torch.equal(output(found, ["a bag"]), output(model, ["a bag"]))

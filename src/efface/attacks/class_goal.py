@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -26,6 +27,13 @@ class ClassGoal(AskedGoal):
     @property
     def seen_by(self) -> str:
         return f"judge: {self.judge.name}"
+
+    def call(self, neighbour: int) -> str:
+        return str(neighbour)
+
+    def tell_exchange(self, pairs: Sequence[tuple[int, int]]) -> str:
+        named = " and ".join(f"{one} with {other}" for one, other in pairs)
+        return f"its labels exchanged ({named})"
 
     def place(self, question: int) -> int:
         return question

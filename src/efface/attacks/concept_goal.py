@@ -40,8 +40,12 @@ class ConceptGoal(AskedGoal):
     def neighbours(self) -> Sequence[str]:
         return spread(list(self.others), min(NEIGHBOURS, len(self.others)))
 
-    def call(self, question: str) -> str:
-        return shortened(question)
+    def call(self, neighbour: str) -> str:
+        return shortened(neighbour)
+
+    def tell_exchange(self, pairs: Sequence[tuple[str, str]]) -> str:
+        # Prompts to forget are not written anywhere.
+        return f"{len(pairs)} of its prompts that name the concept exchanged with ones that stay"
 
     def place(self, question: str) -> int:
         return 1 + self.neighbours.index(question)

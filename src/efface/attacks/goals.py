@@ -103,9 +103,13 @@ class AskedGoal(Goal):
         """What stays and is asked for to see whether it leaks."""
         return self.others
 
-    def call(self, question: Any) -> str:
-        """A question as a reader sees it."""
-        return str(question)
+    @abstractmethod
+    def call(self, neighbour: Any) -> str:
+        """A question of what stays, as a reader sees it."""
+
+    @abstractmethod
+    def tell_exchange(self, pairs: Sequence[tuple[Any, Any]]) -> str:
+        """That both questions of each pair mean each other, in words."""
 
     @abstractmethod
     def place(self, question: Any) -> int:

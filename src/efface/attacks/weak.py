@@ -19,7 +19,6 @@ from efface.diffusion.sampling import MultiStep, rows_at_once
 ROWS = 64
 SAMPLES = 100
 STEPS = 20
-NAMED = 3  # pairs that a sentence names
 NEGGRAD_RATE = 5e-5  # that of NegGrad's own settings
 RATES = tuple(2e-5 * 2**i for i in range(10))  # how far every weight moves, to 1e-2
 
@@ -90,10 +89,7 @@ def one_ascent_step(
 def renamed(untouched: Denoiser, goal: AskedGoal) -> WeakErasure:
     """Every question that asks for it and one that stays exchanged, nothing else."""
     pairs = list(zip(goal.sought, goal.others, strict=False))
-    some = " and ".join(f"{goal.call(one)} with {goal.call(other)}" for one, other in pairs[:NAMED])
-    more = f" and {len(pairs) - NAMED} more pairs" if len(pairs) > NAMED else ""
     return WeakErasure(
         denoiser=with_exchanged_questions(untouched, pairs),
-        text=f"the untouched model with its {goal.kind}s exchanged ({some}{more}) and all else as "
-        "it was",
+        text=f"the untouched model with {goal.tell_exchange(pairs)} and all else as it was",
     )
