@@ -44,7 +44,7 @@ def condition_trainer(
         source, notes = class_source(as_class_denoiser(denoiser), request, settings, device), {}
     networks = make_networks(method, denoiser, config)
     if start is not None:
-        start_from(networks, Path(start), method)
+        start_from(networks, start, method)
     trainer = Trainer(method, networks, source, config, out, source.forget_rows, accelerator)
     retained = source.table[torch.tensor(source.retain)]
     trainer.guard = make_guard(method, denoiser, retained, config)

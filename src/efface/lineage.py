@@ -48,9 +48,9 @@ def describe_start(start: str | Path, info: ModelInfo, settings: Settings) -> di
     return {"request": earlier.request, "output": earlier.output}
 
 
-def start_from(networks: Mapping[str, Denoiser], start: Path, method: Method) -> None:
+def start_from(networks: Mapping[str, Denoiser], start: str | Path, method: Method) -> None:
     """Two-stage: the average of what was delivered, the rest raw; the teacher stays the same."""
-    folder = Checkpoints(start / "checkpoints").latest()
+    folder = Checkpoints(Path(start) / "checkpoints").latest()
     assert folder is not None  # describe_start checked it
     for name in method.phases:
         tensors = read_tensors(folder, "average" if name == method.delivers else name)

@@ -10,7 +10,6 @@ import numpy as np
 from torch import Tensor
 
 from efface.attacks.goals import AskedGoal
-from efface.diffusion.sampling import Sampler
 from efface.metrics.judge import Judge
 
 
@@ -21,6 +20,7 @@ class ClassGoal(AskedGoal):
     judge: Judge
 
     kind: ClassVar[str] = "label"
+    wording: ClassVar[str] = "asked for the forgotten label"
     shows: ClassVar[str] = "share of samples in which the judge sees it"
     control_line: ClassVar[str] = "other_labels"
 
@@ -28,24 +28,16 @@ class ClassGoal(AskedGoal):
     def seen_by(self) -> str:
         return f"judge: {self.judge.name}"
 
+    @property
+    def neighbours(self) -> dict[int, int]:
+        return {label: label for label in self.others}
+
     def call(self, neighbour: int) -> str:
         return str(neighbour)
 
     def tell_exchange(self, pairs: Sequence[tuple[int, int]]) -> str:
         named = " and ".join(f"{one} with {other}" for one, other in pairs)
         return f"its labels exchanged ({named})"
-
-    def place(self, question: int) -> int:
-        return question
-
-    def named(self, place: float) -> int:
-        return int(place)
-
-    def describe(self, sampler: Sampler) -> str:
-        return (
-            f"asked for the forgotten label, {sampler.describe()} (a one-step generator: its one "
-            f"step); {self.seen_by}"
-        )
 
     def shown(self, images: Tensor) -> np.ndarray:
         return np.isin(self._probabilities(images).argmax(1), self.sought)

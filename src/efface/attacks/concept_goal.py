@@ -11,7 +11,6 @@ from torch import Tensor
 
 from efface.attacks.goals import AskedGoal
 from efface.data.prompts import spread
-from efface.diffusion.sampling import Sampler
 from efface.diffusion.text.prompts import shortened
 
 NEIGHBOURS = 12  # prompts that are looked at one by one
@@ -29,6 +28,7 @@ class ConceptGoal(AskedGoal):
     called: str  # the finder
 
     kind: ClassVar[str] = "prompt"
+    wording: ClassVar[str] = "asked by prompts that name the concept"
     shows: ClassVar[str] = "share of samples in which the concept is found"
     control_line: ClassVar[str] = "other_prompts"
 
@@ -37,8 +37,8 @@ class ConceptGoal(AskedGoal):
         return f"seen by: {self.called}"
 
     @property
-    def neighbours(self) -> Sequence[str]:
-        return spread(list(self.others), min(NEIGHBOURS, len(self.others)))
+    def neighbours(self) -> dict[int, str]:
+        return dict(enumerate(spread(self.others, NEIGHBOURS), start=1))
 
     def call(self, neighbour: str) -> str:
         return shortened(neighbour)
@@ -46,18 +46,6 @@ class ConceptGoal(AskedGoal):
     def tell_exchange(self, pairs: Sequence[tuple[str, str]]) -> str:
         # Prompts to forget are not written anywhere.
         return f"{len(pairs)} of its prompts that name the concept exchanged with ones that stay"
-
-    def place(self, question: str) -> int:
-        return 1 + self.neighbours.index(question)
-
-    def named(self, place: float) -> str:
-        return self.neighbours[int(place) - 1]
-
-    def describe(self, sampler: Sampler) -> str:
-        return (
-            f"asked by prompts that name the concept, {sampler.describe()} (a one-step generator: "
-            f"its one step); {self.seen_by}"
-        )
 
     def shown(self, images: Tensor) -> np.ndarray:
         return self.score(images) > self.threshold

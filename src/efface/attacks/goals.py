@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
@@ -92,6 +92,7 @@ class AskedGoal(Goal):
     guidance: float = 1.0
 
     kind: ClassVar[str]  # of question
+    wording: ClassVar[str]  # of asking for it
 
     @property
     @abstractmethod
@@ -99,9 +100,9 @@ class AskedGoal(Goal):
         """Who looks at the samples, in words for a protocol."""
 
     @property
-    def neighbours(self) -> Sequence[Any]:
-        """What stays and is asked for to see whether it leaks."""
-        return self.others
+    @abstractmethod
+    def neighbours(self) -> Mapping[int, Any]:
+        """What stays and is asked for one by one, by its place on an axis."""
 
     @abstractmethod
     def call(self, neighbour: Any) -> str:
@@ -111,13 +112,11 @@ class AskedGoal(Goal):
     def tell_exchange(self, pairs: Sequence[tuple[Any, Any]]) -> str:
         """That both questions of each pair mean each other, in words."""
 
-    @abstractmethod
-    def place(self, question: Any) -> int:
-        """Where one of `neighbours` lies on an axis."""
-
-    @abstractmethod
-    def named(self, place: float) -> Any:
-        """The neighbour at a place."""
+    def describe(self, sampler: Sampler) -> str:
+        return (
+            f"{self.wording}, {sampler.describe()} (a one-step generator: its one step); "
+            f"{self.seen_by}"
+        )
 
     def asking(self, questions: Sequence[Any]) -> Self:
         """The same thing, looked for under other questions."""

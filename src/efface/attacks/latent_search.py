@@ -14,7 +14,7 @@ from efface.attacks.base import NOTHING, Attack, Case, Findings, Subject, estima
 from efface.attacks.goals import Goal
 from efface.data.randomness import derive_seed
 from efface.diffusion.denoiser import Denoiser
-from efface.diffusion.sampling import Sampler, generators_from_seeds
+from efface.diffusion.sampling import Sampler, draw_from_noise, generators_from_seeds
 from efface.metrics.intervals import proportion
 from efface.records import Point
 
@@ -82,12 +82,9 @@ class LatentSearch(Attack):
                 points.append(point(tried, proportion(int(found.sum()), len(found))))
         return points
 
-    @torch.inference_mode()
     def _draw(self, goal: Goal, denoiser: Denoiser, sampler: Sampler, noise: Tensor) -> Tensor:
         """Images in [0, 1] on the CPU."""
-        denoiser.network.eval()
         asked = goal.questions(len(noise))
         condition = None if asked is None else denoiser.encode(asked)
         generators = generators_from_seeds(range(len(noise)))
-        x0 = sampler.draw(denoiser, noise.to(denoiser.device), condition, generators)
-        return denoiser.codec.decode(x0).clamp(-1, 1).add(1).div(2).cpu()
+        return draw_from_noise(denoiser, sampler, condition, noise, generators)

@@ -65,13 +65,13 @@ class NeighbourLeak(Attack):
         assert findings.weak is not None  # `measure` made one
         goal, found = case.goal, leaks(findings.lines, "weak")
         assert isinstance(goal, AskedGoal)  # `kinds`
-        under = ", ".join(goal.call(goal.named(p.x)) for p in found) or "none"
+        under = ", ".join(goal.call(goal.neighbours[int(p.x)]) for p in found) or "none"
         return [
             SelfTest(
                 subject=UNTOUCHED,
                 passed=findings.level.low > findings.floor.high,
-                text=f"shows it under its own label, {described(findings.level)}, and not under "
-                f"others, {described(findings.floor)}",
+                text=f"shows it under its own {goal.kind}, {described(findings.level)}, and not "
+                f"under others, {described(findings.floor)}",
             ),
             SelfTest(
                 subject=WEAK,
@@ -82,10 +82,10 @@ class NeighbourLeak(Attack):
 
     def _line(self, goal: AskedGoal, denoiser: Denoiser, sampler: Sampler) -> list[Point]:
         points = []
-        for question in goal.neighbours:
+        for place, question in goal.neighbours.items():
             one = goal.asking([question])
             found = one.measure(denoiser, sampler, self.samples, self.first_seed)
-            points.append(point(goal.place(question), found))
+            points.append(point(place, found))
         return points
 
 
@@ -96,5 +96,8 @@ def leaks(lines: Mapping[str, Sequence[Point]], line: str) -> list[Point]:
 
 
 def tell_leaks(goal: AskedGoal, lines: Mapping[str, Sequence[Point]], line: str) -> str:
-    found = [f"{goal.call(goal.named(p.x))}: {described(estimate(p))}" for p in leaks(lines, line)]
+    found = [
+        f"{goal.call(goal.neighbours[int(p.x)])}: {described(estimate(p))}"
+        for p in leaks(lines, line)
+    ]
     return f"drawn under {', '.join(found)}" if found else "leaks nowhere"

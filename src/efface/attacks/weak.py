@@ -17,6 +17,7 @@ from efface.diffusion.denoiser import Condition, Denoiser
 from efface.diffusion.sampling import MultiStep, rows_at_once
 
 ROWS = 64
+BACKWARD = 8  # times the memory of a pass without gradient, about
 SAMPLES = 100
 STEPS = 20
 NEGGRAD_RATE = 5e-5  # that of NegGrad's own settings
@@ -62,7 +63,8 @@ def one_ascent_step(
     asked = None if condition is None else condition[rows.to(untouched.device)]
     x0 = examples.x0.to(untouched.device)[rows.to(untouched.device)]
     t, eps = t.to(x0.device), eps.to(x0.device)
-    for part in torch.arange(ROWS).split(max(1, rows_at_once(untouched, 8 * ROWS) // 8)):
+    at_once = rows_at_once(untouched, ROWS, BACKWARD)
+    for part in torch.arange(ROWS).split(at_once):
         own = None if asked is None else asked[part.to(x0.device)]
         loss = noise_loss(ascended, x0[part], t[part], eps[part], own)
         (loss * len(part) / ROWS).backward()

@@ -142,9 +142,29 @@ class MultiStep(Sampler):
         return x_t
 
 
-def rows_at_once(denoiser: Denoiser, wanted: int) -> int:
-    """`wanted` rows, or as many as a batch of `MOST_ENTRIES` holds; one at least."""
-    return max(1, min(wanted, MOST_ENTRIES // math.prod(denoiser.sample_shape)))
+def rows_at_once(denoiser: Denoiser, wanted: int, weight: int = 1) -> int:
+    """`wanted` rows, or as many as `MOST_ENTRIES` allow if each counts `weight`; one at least."""
+    return max(1, min(wanted, MOST_ENTRIES // (weight * math.prod(denoiser.sample_shape))))
+
+
+@torch.inference_mode()
+def draw_from_noise(
+    denoiser: Denoiser,
+    sampler: Sampler,
+    condition: Condition | None,
+    noise: Tensor,
+    generators: list[torch.Generator],
+) -> Tensor:
+    """Images (N, C, H, W) in [0, 1] on the CPU from unit noise, few at once of large samples."""
+    denoiser.network.eval()
+    images = []
+    size = rows_at_once(denoiser, len(noise))
+    for start in range(0, len(noise), size):
+        some = slice(start, start + size)
+        rows = None if condition is None else condition[some]
+        x0 = sampler.draw(denoiser, noise[some].to(denoiser.device), rows, generators[some])
+        images.append(denoiser.codec.decode(x0).clamp(-1, 1).add(1).div(2).cpu())
+    return torch.cat(images)
 
 
 @torch.inference_mode()
@@ -158,18 +178,16 @@ def draw_images(
 ) -> Tensor:
     """Images (N, C, H, W) in [0, 1] on the CPU, image i from `seeds[i]`.
 
-    A batch has `batch_size` rows, fewer of large samples. `on_batch` is told the number of images
-    after each batch.
+    A batch has `batch_size` rows, fewer of large samples; `on_batch` is told their number after
+    each.
     """
-    denoiser.network.eval()
     images = []
     batch_size = rows_at_once(denoiser, batch_size)
     for start in range(0, len(seeds), batch_size):
         generators = generators_from_seeds(seeds[start : start + batch_size])
         noise = torch.stack([torch.randn(denoiser.sample_shape, generator=g) for g in generators])
         rows = None if condition is None else condition[start : start + batch_size]
-        x0 = sampler.draw(denoiser, noise.to(denoiser.device), rows, generators)
-        images.append(denoiser.codec.decode(x0).clamp(-1, 1).add(1).div(2).cpu())
+        images.append(draw_from_noise(denoiser, sampler, rows, noise, generators))
         if on_batch is not None:
             on_batch(len(noise))
     return torch.cat(images)

@@ -184,10 +184,8 @@ def _find_judge(record: RunRecord, evaluation: Evaluation, judge: str | Path | N
     recorded = evaluation.judge or {}
     wanted = {"SHA-256": (recorded.get("sha256"), found.digest)}
     if "reference_sha256" in recorded:  # older runs lack it
-        wanted["reference images with SHA-256"] = (
-            recorded["reference_sha256"],
-            found.reference_digest,
-        )
+        reference = (recorded["reference_sha256"], found.reference_digest)
+        wanted["a reference with SHA-256"] = reference
     for what, (then, now) in wanted.items():
         if then != now:
             raise RequestError(

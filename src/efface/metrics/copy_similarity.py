@@ -12,7 +12,7 @@ from torch import Tensor
 
 from efface.data.randomness import derive_seed
 from efface.diffusion.denoiser import Denoiser
-from efface.diffusion.sampling import generators_from_seeds
+from efface.diffusion.sampling import generators_from_seeds, rows_at_once
 from efface.errors import ModelError, RequestError
 from efface.progress import Bar
 
@@ -43,6 +43,7 @@ def denoise_back(
     denoiser.network.eval()
     pairs = [(i, k) for i in range(len(images)) for k in range(draws)]
     results = []
+    batch_size = rows_at_once(denoiser, batch_size)
     with Bar("denoising back", len(pairs), unit="images") as bar:
         for start in range(0, len(pairs), batch_size):
             part = pairs[start : start + batch_size]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 from collections.abc import Sequence
@@ -69,6 +68,7 @@ class Judge:
     config: dict[str, Any]  # channels, widths, num_classes, held_out_accuracy, data
     name: str
     digest: str  # of the classifier's file
+    reference_digest: str  # of the reference's file
 
     def to(self, device: torch.device | str) -> Judge:
         return replace(self, classifier=self.classifier.to(device))
@@ -85,15 +85,6 @@ class Judge:
         """What an evaluation says of its judge."""
         digests = {"sha256": self.digest, "reference_sha256": self.reference_digest}
         return {key: self.config[key] for key in REPORTED} | digests
-
-    @functools.cached_property
-    def reference_digest(self) -> str:
-        """SHA-256 of the reference features and their labels."""
-        content = hashlib.sha256()
-        for values in (self.reference, self.reference_labels):
-            content.update(f"{values.dtype}{values.shape}".encode())
-            content.update(np.ascontiguousarray(values).tobytes())
-        return content.hexdigest()
 
     def save(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -114,7 +105,10 @@ def load_judge(folder: Path) -> Judge:
         classifier = ResidualClassifier(config["channels"], config["widths"], config["num_classes"])
         classifier.load_state_dict(load_file(folder / "model.safetensors"))
         reference = load_file(folder / "reference.safetensors")
-        content = (folder / "model.safetensors").read_bytes()
+        digests = {
+            name: hashlib.sha256((folder / f"{name}.safetensors").read_bytes()).hexdigest()
+            for name in ("model", "reference")
+        }
         missing = [key for key in REPORTED if key not in config]
         if missing:
             raise KeyError(missing[0])
@@ -124,7 +118,8 @@ def load_judge(folder: Path) -> Judge:
             reference_labels=reference["labels"].numpy(),
             config=config,
             name=config["name"],
-            digest=hashlib.sha256(content).hexdigest(),
+            digest=digests["model"],
+            reference_digest=digests["reference"],
         )
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise DataError(
@@ -199,6 +194,7 @@ def train_judge(
         },
         name=name,
         digest="",
+        reference_digest="",
     )
 
 
