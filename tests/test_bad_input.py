@@ -222,6 +222,15 @@ def test_full_disk_at_the_end_is_one_sentence(
     assert not (tmp_path / "out" / "pipeline.part").exists()
 
 
+def test_a_name_too_long_for_the_disk_is_one_sentence(fails: Run, tmp_path: Path) -> None:
+    long = "a" * 300
+    for given in (forget("zoo:digits", tmp_path / long), forget(long, tmp_path / "out")):
+        sentence = fails(*given)
+        assert "too long for a file name" in sentence
+        assert long in sentence
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_command_itself_prints_one_line(tmp_path: Path) -> None:
     result = subprocess.run(
         [sys.executable, "-m", "efface", *map(str, forget("zoo:digits", tmp_path, "--label", 10))],

@@ -130,6 +130,25 @@ def test_retained_images_can_be_drawn_by_the_model(
     assert notes["prior"] == pytest.approx((notes["generated_copies_dropped"] + 1) / 26)
 
 
+def test_a_run_stops_at_the_likelihood_of_unseen_pictures(
+    model: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ascent alone drives the pictures' bits per dimension past those of the digits."""
+    out = tmp_path / "run"
+    more = ("--method", "neggrad", "--retain", "digits", "--unseen", "digits", "--no-evaluate")
+    changes = ("train.learning_rate=1e-2", "train.ema_decay=0", "train.steps=40")
+    changes += ("train.stop_every=2", "train.stop_by=likelihood")
+    sets = [part for change in changes for part in ("--set", change)]
+    run(monkeypatch, *arguments(model, pictures, out, *more, *sets))
+    record = read_record(out)
+    assert record.status == "finished"
+    assert 0 < record.steps < 40
+    assert record.stopped is not None
+    assert f"at step {record.steps}: " in record.stopped
+    own, _, others = record.stopped.partition("(bits per dimension ")[2].partition(" against ")
+    assert float(own) >= float(others.rstrip(").")) > 0
+
+
 @pytest.mark.parametrize("name", [n for n in names() if "forget_images" in resolve(n).needs])
 def test_every_method_runs_and_changes_the_weights(
     name: str, model: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

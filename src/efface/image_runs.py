@@ -21,11 +21,12 @@ from efface.diffusion.denoiser import Denoiser
 from efface.diffusion.sampling import MultiStep, draw_images
 from efface.errors import ConfigError, DataError
 from efface.metrics.membership_gap import denoising_losses, loss_timesteps
+from efface.metrics.nll import LikelihoodSettings, nll
 from efface.progress import Bar
 from efface.requests import ForgetImages
 from efface.training.guard import make_guard
 from efface.training.networks import make_networks
-from efface.training.stopping import UnseenStopper
+from efface.training.stopping import Measure, UnseenStopper
 from efface.training.trainer import Trainer
 
 GENERATED_SEED = 9_000_000  # away from the seeds of training and evaluation
@@ -35,6 +36,7 @@ NOT_KNOWN = (
     "nothing to forget: ask `efface triage` first."
 )
 STOP_DRAWS = 4  # noises per level
+STOP_LIKELIHOOD = LikelihoodSettings(steps=25, dequantise=True)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -186,7 +188,8 @@ def image_trainer(
     trainer.guard = make_guard(method, denoiser, None, config)
     if pictures.unseen is not None:
         unseen = to_model(pictures.unseen.images).to(accelerator.device)
-        trainer.stopper = UnseenStopper(_mean_loss, source.bank.forget, unseen)
+        measure = STOP_MEASURES[config.stop_by]
+        trainer.stopper = UnseenStopper(measure, source.bank.forget, unseen)
         known = trainer.stopper.check(denoiser) is None
         notes["known_better_than_unseen"] = known
         if not known and accelerator.is_main_process:
@@ -198,6 +201,17 @@ def _mean_loss(student: Denoiser, images: Tensor) -> float:
     """Mean denoising loss of images in model space, the same noise for all of them."""
     at = loss_timesteps(student.schedule.num_timesteps)
     return float(denoising_losses(student, images, at, STOP_DRAWS, STOP_SEED, quiet=True).mean())
+
+
+def _mean_bits(student: Denoiser, images: Tensor) -> float:
+    """Mean bits per dimension of images in model space, the same noise at every check."""
+    return float(nll(student, images, STOP_LIKELIHOOD, STOP_SEED, quiet=True).bits_per_dim.mean())
+
+
+STOP_MEASURES = {
+    "loss": Measure("loss", _mean_loss, pictures=64),
+    "likelihood": Measure("bits per dimension", _mean_bits, pictures=16),
+}
 
 
 def to_model(images: Tensor) -> Tensor:

@@ -262,6 +262,11 @@ def test_rows_can_be_named_after_a_hash() -> None:
     assert torch.equal(some.images, digits.images[[1, 3, 4, 5]])
 
 
+def test_more_rows_can_be_named_than_a_file_name_is_long() -> None:
+    rows = ",".join(str(i) for i in range(400))
+    assert len(load_images(f"digits#{rows}", "test")) == 400
+
+
 @pytest.mark.parametrize("rows", ["x", "", "1-", "-1", "5-3", "450", "0-450", "1.5"])
 def test_rows_that_are_none_are_refused(rows: str) -> None:
     with pytest.raises(DataError, match="row"):

@@ -11,7 +11,7 @@ from efface.data.images import load_images
 from efface.data.source import PairSource
 from efface.methods.neggrad import NegGrad
 from efface.training.settings import TrainConfig
-from efface.training.stopping import UnseenStopper
+from efface.training.stopping import Measure, UnseenStopper
 from efface.training.trainer import Trainer, TrainResult
 
 
@@ -24,9 +24,8 @@ def run(tiny_unet, folder: Path, losses: list[float], resume: bool = False) -> T
     denoiser = tiny_unet(conditional=False)
     trainer = Trainer(NegGrad(), NegGrad().networks(denoiser), source, config, folder, 2)
     left = iter(losses)
-    trainer.stopper = UnseenStopper(
-        lambda _, images: next(left) if len(images) == 1 else 1.0, x[:1], x[1:]
-    )
+    measure = Measure("loss", lambda _, images: next(left) if len(images) == 1 else 1.0, 9)
+    trainer.stopper = UnseenStopper(measure, x[:1], x[1:])
     return trainer.run(resume)
 
 

@@ -20,6 +20,16 @@ from efface.cli.looking import doctor, methods, preflight, sample, triage
 from efface.cli.making import autoencoder, demo, detector, judge, train
 from efface.errors import EffaceError
 
+NO_LEAVE = "{!r} may not be read or written: change its permissions or give another path."
+OF_THE_SYSTEM = {
+    errno.ENOSPC: "the disk is full: make room and start again with --resume.",
+    errno.EDQUOT: "the disk quota is used up: make room and start again with --resume.",
+    errno.ENAMETOOLONG: "{!r} is too long for a file name: give a shorter one.",
+    errno.EACCES: NO_LEAVE,
+    errno.EPERM: NO_LEAVE,
+    errno.EROFS: "{!r} lies on a disk that cannot be written: give another path.",
+}
+
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
@@ -51,10 +61,13 @@ def main() -> None:
         )
         sys.exit(1)
     except OSError as error:
-        if error.errno != errno.ENOSPC:
+        if error.errno not in OF_THE_SYSTEM:
             raise
         Console(stderr=True).print(
-            "efface: the disk is full: make room and start again with --resume.", markup=False
+            f"efface: {OF_THE_SYSTEM[error.errno].format(error.filename)}",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
         )
         sys.exit(1)
     except KeyboardInterrupt:

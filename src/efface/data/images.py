@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -76,7 +77,7 @@ def load_images(source: str, split: str = "train", size: int | None = None) -> I
     to squares, needed where a folder's images differ in size. Raises DataError.
     """
     before, mark, rows = source.rpartition("#")
-    wanted = rows if mark and not Path(source).exists() else None
+    wanted = rows if mark and not os.path.exists(source) else None  # long names raise in Path
     if wanted is not None:
         source = before
     if source.startswith(HUB) or (source.endswith(".parquet") and Path(source).is_file()):

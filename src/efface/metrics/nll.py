@@ -75,6 +75,7 @@ def nll(
     settings: LikelihoodSettings,
     seed: int = 0,
     batch_size: int = 64,
+    quiet: bool = False,
 ) -> Likelihood:
     """Likelihood of images (N, C, H, W) in [-1, 1] under an unconditional pixel model.
 
@@ -84,7 +85,7 @@ def nll(
         raise ModelError("bits per dimension are those of pixels: this model works on latents.")
     denoiser.network.eval()
     bits, evaluations = [], 0
-    with Bar("likelihood", len(images), unit="images") as bar:
+    with Bar("likelihood", len(images), unit="images", hidden=quiet) as bar:
         for start in range(0, len(images), batch_size):
             x = images[start : start + batch_size].to(denoiser.device, torch.float32).clone()
             generators = {

@@ -3,35 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from efface.diffusion.denoiser import Denoiser
 
-UNSEEN = 64  # pictures at most
 
-Loss = Callable[[Denoiser, Tensor], float]  # mean denoising loss of images, the same noise always
+@dataclass(frozen=True)
+class Measure:
+    """How well pictures are known: the lower, the better."""
+
+    name: str
+    of: Callable[[Denoiser, Tensor], float]  # mean over images in model space, on one noise
+    pictures: int  # never seen, at most
 
 
 class UnseenStopper:
-    """Compares the denoising loss of pictures to forget with that of pictures never seen.
+    """Compares how well the pictures to forget are known with pictures never seen.
 
     Nothing is remembered: a resumed run stops where an uninterrupted one does. More forgetting
     than "never seen" is not better.
     """
 
-    def __init__(self, loss: Loss, forget: Tensor, unseen: Tensor) -> None:
-        spread = torch.linspace(0, len(unseen) - 1, min(UNSEEN, len(unseen))).long()
-        self._loss, self._forget = loss, forget
+    def __init__(self, measure: Measure, forget: Tensor, unseen: Tensor) -> None:
+        spread = torch.linspace(0, len(unseen) - 1, min(measure.pictures, len(unseen))).long()
+        self._measure, self._forget = measure, forget
         self._unseen = unseen[spread.to(unseen.device)]
 
     def check(self, student: Denoiser) -> str | None:
         """A sentence if the run should stop."""
-        forget, unseen = self._loss(student, self._forget), self._loss(student, self._unseen)
+        forget, unseen = (self._measure.of(student, x) for x in (self._forget, self._unseen))
         if forget < unseen:
             return None
         return (
-            f"the pictures to forget are predicted no better than pictures never seen (loss "
-            f"{forget:.4g} against {unseen:.4g})"
+            f"the pictures to forget are predicted no better than pictures never seen "
+            f"({self._measure.name} {forget:.4g} against {unseen:.4g})"
         )
