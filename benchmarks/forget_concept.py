@@ -51,7 +51,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     add_scene_options(parser)
     parser.add_argument("--distilled", type=Path, default=Path("runs/scenes-distilled"))
-    parser.add_argument("--distil-steps", type=int, default=300)
+    parser.add_argument("--distil-steps", type=int, default=500)
     parser.add_argument("--pair", action="append", required=True, help="CONCEPT:REPLACEMENT")
     return parser.parse_args()
 

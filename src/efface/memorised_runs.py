@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from efface.config import Settings
 from efface.data.bank import ImageBank
 from efface.data.prompts import fill_templates, read_prompts, spread
 from efface.data.randomness import derive_seed
-from efface.data.source import PairSource
+from efface.data.source import PairSource, Staying
 from efface.data.split import pixel_hash
 from efface.diffusion.denoiser import Condition, Denoiser
 from efface.diffusion.model_folder import ModelInfo, pixel_shape
@@ -28,6 +28,7 @@ from efface.image_runs import read_images, to_model
 from efface.memorisation.drawing import Drawing, to_unit
 from efface.memorisation.likeness import load_features
 from efface.memorisation.separation import sides
+from efface.memorisation.settings import MemorisedConfig
 from efface.memorisation.verdict import Detection
 from efface.memorised_stages import Modified, Preparer, Stages
 from efface.records import RunRecord
@@ -188,6 +189,9 @@ def memorised_trainer(
     original = model.encode([prompt])
     model = model.without_encoders()
     source = pair_source(model, (forget, retain), (original, modified), settings)
+    if config.control_share:
+        staying = staying_pictures(model, controls, detected.controls, config)
+        source = replace(source, staying=staying)
     method = settings.method
     networks = make_networks(method, model, settings.train)
     rows = source.forget_rows
@@ -221,6 +225,23 @@ def pair_source(
         seed=derive_seed(config.seed, "images"),
         table=Condition.cat([original, modified.condition]),
         shares=(share, 1 - share),
+    )
+
+
+def staying_pictures(
+    denoiser: TextDenoiser, controls: Condition, pictures: Tensor | None, config: MemorisedConfig
+) -> Staying:
+    """The pictures of control prompts that the verdict compared with, each under its prompt."""
+    if pictures is None:
+        raise DataError(
+            "this run was prepared by an earlier version, which kept no pictures of control "
+            "prompts: run again with --overwrite, or set memorised.control_share=0."
+        )
+    rows = torch.arange(len(controls)).repeat_interleave(config.control_images)
+    return Staying(
+        images=encode_images(denoiser, pictures),
+        condition=controls[rows],
+        share=config.control_share,
     )
 
 

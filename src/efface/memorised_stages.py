@@ -112,6 +112,7 @@ class Preparer:
                 detection=Detection.from_json(content),
                 reference=tensors["reference"],
                 pictures=tensors["pictures"],
+                controls=tensors.get("controls"),
             )
         encode = self.drawing.denoiser.encode
         found = detect(
@@ -122,11 +123,16 @@ class Preparer:
             self.features,
             self.config,
         )
+        drawn = {
+            "reference": found.reference,
+            "pictures": found.pictures,
+            "controls": found.controls,
+        }
         reference = (found.reference[None] * 255).round().byte()
         self.stages.write(
             "detection",
             found.detection.to_json(),
-            {"reference": found.reference, "pictures": found.pictures},
+            {name: tensor for name, tensor in drawn.items() if tensor is not None},
             {"detection": torch.cat([reference, found.pictures])},
         )
         return found
@@ -256,6 +262,7 @@ def read_prepared(run: Path) -> tuple[Detected, Modified]:
         detection=Detection.from_json(detection[0]),
         reference=detection[1]["reference"],
         pictures=detection[1]["pictures"],
+        controls=detection[1].get("controls"),
     )
     content, tensors = modification
     modified = Modified(

@@ -7,9 +7,10 @@ import torch
 from scipy import stats
 from torch.testing import assert_close
 
+from efface.data.bank import ImageBank
 from efface.data.batch import Batch, Side
 from efface.data.randomness import Shard
-from efface.data.source import ConditionSource, ImageSource
+from efface.data.source import ConditionSource, ImageSource, PairSource, Staying
 from efface.diffusion.denoiser import Condition
 
 TABLE = Condition({"class_labels": torch.arange(10)})
@@ -168,3 +169,53 @@ def test_shards_of_images_together_are_the_whole_batch(count):
     together = torch.cat([p.retain.x0 for p in parts if p.retain.x0 is not None])
     assert_close(together, whole.retain.x0, rtol=0, atol=0)
     assert sum((labels(p.retain.condition) for p in parts), []) == labels(whole.retain.condition)
+
+
+def staying_pairs(share: float = 0.25) -> PairSource:
+    """Image i has the value i: 0 to 4 are paired with 5 and 6, and 10 to 13 stay alone."""
+
+    def filled(*values: int) -> torch.Tensor:
+        return torch.tensor(values, dtype=torch.float32).view(-1, 1, 1, 1).expand(-1, 1, 2, 2)
+
+    return PairSource(
+        bank=ImageBank(filled(*range(5)), filled(5, 6), 0.1),
+        retain_rows=16,
+        forget_rows=16,
+        seed=0,
+        table=Condition({"class_labels": torch.tensor([100, 200])}),
+        shares=(0.5, 0.5),
+        staying=Staying(
+            images=filled(10, 11, 12, 13),
+            condition=Condition({"class_labels": torch.arange(10, 14)}),
+            share=share,
+        ),
+    )
+
+
+def test_images_that_stay_alone_are_a_share_of_the_rows_under_their_own_condition() -> None:
+    for step in range(5):
+        batch = staying_pairs().batch(step, Shard())
+        retain, forget = batch.retain, batch.forget
+        assert retain.alone is not None and retain.x0 is not None and forget.x0 is not None
+        values = retain.x0[:, 0, 0, 0]
+        assert retain.alone.nonzero()[:, 0].tolist() == [3, 7, 11, 15]
+        assert sorted(values[retain.alone].tolist()) == [10, 11, 12, 13]  # an epoch
+        assert values[~retain.alone].max() <= 4
+        asked = torch.tensor(labels(retain.condition))
+        assert asked[retain.alone].tolist() == values[retain.alone].tolist()
+        assert set(asked[~retain.alone].tolist()) == {100, 200}
+        assert labels(forget.condition) == asked.tolist()
+        assert set(forget.x0.flatten().tolist()) == {5, 6}
+    assert not staying_pairs(share=0.0).batch(0, Shard()).retain.alone.any()
+
+
+def test_shards_of_images_that_stay_are_the_whole() -> None:
+    source = staying_pairs()
+    whole = source.batch(3, Shard())
+    parts = [source.batch(3, Shard(rank, 2)) for rank in range(2)]
+    for side in ("retain", "forget"):
+        of_all = getattr(whole, side)
+        x0 = torch.cat([getattr(part, side).x0 for part in parts])
+        order = [labels(getattr(part, side).condition) for part in parts]
+        assert sorted(x0[:, 0, 0, 0].tolist()) == sorted(of_all.x0[:, 0, 0, 0].tolist())
+        assert sorted(sum(order, [])) == sorted(labels(of_all.condition))

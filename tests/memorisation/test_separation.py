@@ -61,6 +61,7 @@ def test_clusters_without_copies_are_refused() -> None:
         ({"controls": 58}, "at least 59 control prompts"),
         ({"least_share": 0.9}, "no band"),
         ({"original_share": 1.5}, "share from 0 to 1"),
+        ({"control_share": 1.0}, "share from 0 to below 1"),
         ({"images": 1}, "give 2 or more"),
         ({"tries": 0}, "number above 0"),
         ({"copy_similarity": 1.0}, "between -1 and 1"),

@@ -135,6 +135,28 @@ def test_splitting_by_arm_keeps_each_rows_condition(tiny_unet: Make) -> None:
     assert 0 < whole.logs["undecided"] < 1
 
 
+@pytest.mark.parametrize("name", ON_PICTURES)
+def test_nothing_is_forgotten_beside_rows_that_only_stay(name: str, tiny_unet: Make) -> None:
+    method = resolve(name)()
+    denoiser = told(tiny_unet(conditional=False), Repeating())
+    rows = round(method.forget_share * ROWS)
+    source = make_source(denoiser, rows, table=PROMPTS, shares=(0.5, 0.5))
+    ctx = context(method, denoiser, source)
+    retain, forget = (
+        replace(side, alone=torch.ones(side.size, dtype=torch.bool))
+        for side in (ctx.batch.retain, ctx.batch.forget)
+    )
+    ctx = replace(ctx, batch=Batch(retain=retain, forget=forget))
+    found = method.loss("student", ctx)
+    if name == "posterior_subtraction":  # nothing is subtracted: the untouched model is right
+        assert float(found.total.detach()) == pytest.approx(0, abs=1e-9)
+        return
+    assert found.forget is None or float(found.forget.detach()) == 0
+    if name.startswith("siss"):
+        plain = NaiveDeletion().loss("student", context(NaiveDeletion(), denoiser, source))
+        assert_close(found.retain, plain.retain)
+
+
 def conditions(batch: Batch) -> tuple[list[float], list[float]]:
     def values(side: Side) -> list[float]:
         assert side.condition is not None

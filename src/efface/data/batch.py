@@ -17,6 +17,7 @@ class Side:
     x0: Tensor | None = None  # (B, C, H, W) in model space; None when data-free
     condition: Condition | None = None  # what the student is asked for
     target: Condition | None = None  # what the teacher answers instead; = condition when kept
+    alone: Tensor | None = None  # (B,) rows of pairs in which nothing is forgotten; None: none
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

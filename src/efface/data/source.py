@@ -97,11 +97,20 @@ class ImageSource(BatchSource):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
+class Staying:
+    """Images that stay, each under a condition of its own under which nothing is forgotten."""
+
+    images: Tensor  # (N, C, H, W) in model space
+    condition: Condition  # N rows
+    share: float  # of the retained rows of a batch
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class PairSource(BatchSource):
     """Retained images and images to forget, each side going through its own in random order.
 
     Of a conditional model every pair is asked for under one row of `table`, drawn at random by
-    `shares`.
+    `shares`. With `staying` a share of the retained rows, spread evenly, are such images instead.
     """
 
     bank: ImageBank  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -110,28 +119,62 @@ class PairSource(BatchSource):
     seed: int
     table: Condition | None = None  # None for an unconditional model
     shares: tuple[float, ...] = ()  # of the rows of the table
+    staying: Staying | None = None
 
     def batch(self, step: int, shard: Shard) -> Batch:
         return Batch(
-            retain=self._side(self.bank.retain, self.retain_rows, step, shard, "retain"),
+            retain=self._side(self._kept, self.retain_rows, step, shard, "retain"),
             forget=self._side(self.bank.forget, self.forget_rows, step, shard, "forget"),
         )
 
     def _side(self, images: Tensor, rows: int, step: int, shard: Shard, name: str) -> Side:
         if rows == 0:
             return Side(size=0)
-        index = epoch_rows(len(images), rows, step, self.seed, name)[shard.rows(rows)]
-        condition = self._asked(rows, step, shard)
-        x0 = images[index.to(images.device)]
-        return Side(size=len(index), x0=x0, condition=condition, target=condition)
+        retained, own = name == "retain", shard.rows(rows)
+        alone, which = self._alone(rows, step)
+        index = epoch_rows(
+            len(self.bank.retain if retained else images), rows, step, self.seed, name
+        )
+        if retained:
+            index = index.masked_scatter(alone, len(self.bank.retain) + which)
+        condition = self._asked(rows, step)
+        condition = None if condition is None else condition[own]
+        x0 = images[index[own].to(images.device)]
+        mask = alone[own].to(x0.device) if self.staying else None
+        return Side(size=len(x0), x0=x0, condition=condition, target=condition, alone=mask)
 
-    def _asked(self, rows: int, step: int, shard: Shard) -> Condition | None:
+    def _alone(self, rows: int, step: int) -> tuple[Tensor, Tensor]:
+        """Which rows of a global batch (rows,) only stay, and the images that those are."""
+        if self.staying is None:
+            return torch.zeros(rows, dtype=torch.bool), torch.zeros(0, dtype=torch.long)
+        alone = (torch.arange(rows + 1) * self.staying.share).floor().diff() > 0
+        count = int(alone.sum())
+        which = torch.zeros(0, dtype=torch.long)
+        if count:
+            which = epoch_rows(len(self.staying.images), count, step, self.seed, "staying")
+        return alone, which
+
+    def _asked(self, rows: int, step: int) -> Condition | None:
         """The condition of each pair: both sides draw the same rows of the table."""
         if self.table is None:
             return None
         generator = torch.Generator().manual_seed(derive_seed(self.seed, "conditions", step))
         drawn = torch.multinomial(torch.tensor(self.shares), rows, True, generator=generator)
-        return self.table[drawn[shard.rows(rows)]]
+        alone, which = self._alone(rows, step)
+        return self._conditions[drawn.masked_scatter(alone, len(self.table) + which)]
+
+    @functools.cached_property
+    def _kept(self) -> Tensor:
+        """The bank's retained images, then those that stay alone."""
+        if self.staying is None:
+            return self.bank.retain
+        return torch.cat([self.bank.retain, self.staying.images])
+
+    @functools.cached_property
+    def _conditions(self) -> Condition:
+        assert self.table is not None
+        parts = [self.table, *([self.staying.condition] if self.staying else [])]
+        return Condition.cat(parts)
 
 
 def epoch_rows(count: int, rows: int, step: int, seed: int, name: str) -> Tensor:

@@ -145,11 +145,13 @@ def _measure(
 
 
 def find_copy_distance(pictures: Pictures, untouched: Callable[[], Tensor]) -> float:
-    """How near a copy is, from pictures that are none: unseen, retained, or the model's samples.
+    """How near a copy is, from pictures that are none: retained, unseen, or the model's samples.
 
-    `untouched` measures samples of the untouched model, if they are needed: distances (N, K).
+    Retained ones first: the model was trained on them and may draw them again. Unseen ones of the
+    same kind can lie so near that hardly a copy is nearer. `untouched` measures samples of the
+    untouched model, if they are needed: distances (N, K).
     """
-    others = pictures.unseen or pictures.retain
+    others = pictures.retain or pictures.unseen
     if others is not None:
         return calibrate_distance(pictures.forget.images, others.images)
     return copy_distance(untouched())

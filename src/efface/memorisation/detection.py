@@ -25,11 +25,12 @@ from efface.metrics.copy_similarity import Features
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Detected:
-    """The finding, the memorised picture (C, H, W) in [0, 1], and the prompt's pictures, uint8."""
+    """The finding, the memorised picture (C, H, W) in [0, 1], and pictures drawn for it, uint8."""
 
     detection: Detection
     reference: Tensor
-    pictures: Tensor
+    pictures: Tensor  # of the prompt
+    controls: Tensor | None  # `control_images` of each control prompt; None: not kept
 
 
 def detect(
@@ -82,4 +83,4 @@ def detect(
         compared_by=name,
         reference="a picture of the prompt" if picture is None else "the given picture",
     )
-    return Detected(detection=detection, reference=reference, pictures=own)
+    return Detected(detection=detection, reference=reference, pictures=own, controls=others)

@@ -39,6 +39,7 @@ class MemorisedConfig:
     split: Literal["kmeans", "similarity"] = "similarity"
     least_rows: int = 4  # pictures that either side of the split has at least
     original_share: float = 0.5  # of pairs asked for under the original prompt; 0 as published
+    control_share: float = 0.0  # of rows: pictures of control prompts, which only stay
 
     def __post_init__(self) -> None:
         for name in ("control_images", "samples", "search_images", "images"):
@@ -66,6 +67,10 @@ class MemorisedConfig:
         if not 0 <= self.original_share <= 1:
             raise ConfigError(
                 f"memorised.original_share is {self.original_share}: give a share from 0 to 1."
+            )
+        if not 0 <= self.control_share < 1:
+            raise ConfigError(
+                f"memorised.control_share is {self.control_share}: give a share from 0 to below 1."
             )
         if self.copy_similarity is not None and not -1 < self.copy_similarity < 1:
             raise ConfigError(

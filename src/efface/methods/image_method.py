@@ -32,7 +32,7 @@ class Pairs:
     t: Tensor  # (B,)
     eps: Tensor  # (B, ...)
     levels: tuple[Tensor, Tensor]  # alpha, sigma, broadcast over x
-    in_window: Tensor  # (B,) whether forgetting acts at t
+    in_window: Tensor  # (B,) whether forgetting acts at t, and beside x
     condition: Condition | None = None  # one row per pair; None for unconditional models
 
     def noised(self, y: Tensor) -> Tensor:
@@ -104,12 +104,20 @@ class ImageMethod(Method):
             t=t,
             eps=eps,
             levels=schedule.levels(t, x),
-            in_window=self.inside_window(t, schedule.num_timesteps),
+            in_window=self.acts(ctx, t, schedule.num_timesteps),
             condition=ctx.batch.retain.condition,
         )
 
-    def inside_window(self, t: Tensor, timesteps: int) -> Tensor:
-        return (t >= self.window_start * timesteps) & (t < self.window_end * timesteps)
+    def acts(self, ctx: StepContext, t: Tensor, timesteps: int) -> Tensor:
+        """Where something is forgotten: inside the window, but for rows that only stay.
+
+        `t` (B, ...) are those of the retained rows, or of these and the rows to forget after them.
+        """
+        inside = (t >= self.window_start * timesteps) & (t < self.window_end * timesteps)
+        alone = [
+            side.alone for side in (ctx.batch.retain, ctx.batch.forget) if side.alone is not None
+        ]
+        return inside & ~torch.cat(alone)[: len(t)] if alone else inside
 
     def retain_noise(
         self, ctx: StepContext, pairs: Pairs, m: Tensor, own: Tensor, rows: Rows = ALL

@@ -85,7 +85,7 @@ class PosteriorSubtraction(ImageMethod):
         m = schedule.add_noise(y, ctx.rng.normal(tuple(y.shape[1:])), t)
         alpha, sigma = schedule.levels(t, m)
         shares = posterior_shares(m, bank, (alpha, sigma))
-        shares = shares * self.inside_window(t, schedule.num_timesteps)[:, None]
+        shares = shares * self.acts(ctx, t, schedule.num_timesteps)[:, None]
         below = shares.sum(1) < self.tau
         rows = below.nonzero()[:, 0]
         with torch.no_grad():
