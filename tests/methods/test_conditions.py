@@ -157,6 +157,30 @@ def test_nothing_is_forgotten_beside_rows_that_only_stay(name: str, tiny_unet: M
         assert_close(found.retain, plain.retain)
 
 
+@pytest.mark.parametrize("name", ["siss", "siss_no_is", "naive_deletion"])
+def test_rows_that_only_stay_can_regress_the_untouched_model(name: str, tiny_unet: Make) -> None:
+    """It is the student still: their share of the retain term is 0, and no other row's changes."""
+    denoiser = told(tiny_unet(conditional=False), Repeating())
+    source = make_source(denoiser, ROWS, table=PROMPTS, shares=(0.5, 0.5))
+
+    def retain(target: str, alone: Tensor) -> Tensor:
+        method = resolve(name)(alone_target=target)  # pyright: ignore[reportCallIssue]
+        ctx = context(method, denoiser, source)
+        batch = Batch(
+            retain=replace(ctx.batch.retain, alone=alone),
+            forget=replace(ctx.batch.forget, alone=alone),
+        )
+        found = method.loss("student", replace(ctx, batch=batch)).retain
+        assert found is not None
+        return found.detach()
+
+    every, some = torch.ones(ROWS, dtype=torch.bool), torch.arange(ROWS) % 3 == 0
+    assert retain("teacher", every) == 0 < retain("noise", every)
+    if name != "siss":  # whose other rows lie at pictures to forget in part
+        both = retain("teacher", some) + retain("teacher", ~some)
+        assert_close(both, retain("noise", every))
+
+
 def conditions(batch: Batch) -> tuple[list[float], list[float]]:
     def values(side: Side) -> list[float]:
         assert side.condition is not None

@@ -145,15 +145,13 @@ def _measure(
 
 
 def find_copy_distance(pictures: Pictures, untouched: Callable[[], Tensor]) -> float:
-    """How near a copy is, from pictures that are none: retained, unseen, or the model's samples.
+    """How near a copy is, from pictures that the model may draw: retained ones, or its samples.
 
-    Retained ones first: the model was trained on them and may draw them again. Unseen ones of the
-    same kind can lie so near that hardly a copy is nearer. `untouched` measures samples of the
-    untouched model, if they are needed: distances (N, K).
+    Not from pictures never seen: those of the same kind can lie so near to a picture that hardly a
+    copy is nearer. `untouched` measures samples of the untouched model: distances (N, K).
     """
-    others = pictures.retain or pictures.unseen
-    if others is not None:
-        return calibrate_distance(pictures.forget.images, others.images)
+    if pictures.retain is not None:
+        return calibrate_distance(pictures.forget.images, pictures.retain.images)
     return copy_distance(untouched())
 
 

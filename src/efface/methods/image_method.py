@@ -33,6 +33,7 @@ class Pairs:
     eps: Tensor  # (B, ...)
     levels: tuple[Tensor, Tensor]  # alpha, sigma, broadcast over x
     in_window: Tensor  # (B,) whether forgetting acts at t, and beside x
+    taught: Tensor  # (B,) whether the retain term regresses the untouched model's prediction
     condition: Condition | None = None  # one row per pair; None for unconditional models
 
     def noised(self, y: Tensor) -> Tensor:
@@ -54,11 +55,13 @@ class ImageMethod(Method):
     """Base of the methods that forget images; losses sum over pixels and average over rows.
 
     `retain_target` is what the retain term regresses: the noise that was added, or (for retained
-    images that the model drew itself) the untouched model's prediction. Forgetting acts on
-    timesteps from `window_start` to `window_end`, as shares of the schedule.
+    images that the model drew itself) the untouched model's prediction; `alone_target` is the same
+    for rows that only stay. Forgetting acts on timesteps from `window_start` to `window_end`, as
+    shares of the schedule.
     """
 
     retain_target: Literal["noise", "teacher"] = "noise"
+    alone_target: Literal["noise", "teacher"] = "noise"
     window_start: float = 0.0
     window_end: float = 1.0
     forget_share: ClassVar[float] = 1.0  # rows come in pairs
@@ -87,7 +90,7 @@ class ImageMethod(Method):
 
     def networks(self, pretrained: Denoiser) -> dict[str, Denoiser]:
         networks = {"student": pretrained.clone()}
-        if self.retain_target == "teacher":
+        if "teacher" in (self.retain_target, self.alone_target):
             networks["teacher"] = pretrained.frozen()
         return networks
 
@@ -105,6 +108,7 @@ class ImageMethod(Method):
             eps=eps,
             levels=schedule.levels(t, x),
             in_window=self.acts(ctx, t, schedule.num_timesteps),
+            taught=self._taught(ctx, t),
             condition=ctx.batch.retain.condition,
         )
 
@@ -123,10 +127,20 @@ class ImageMethod(Method):
         self, ctx: StepContext, pairs: Pairs, m: Tensor, own: Tensor, rows: Rows = ALL
     ) -> Tensor:
         """What the retain term regresses at rows of m (B, ...): `own` noise, or the teacher's."""
-        if self.retain_target == "noise" or len(m[rows]) == 0:
+        asked_for = torch.zeros_like(pairs.taught)
+        asked_for[rows] = True
+        taught = (asked_for & pairs.taught).nonzero()[:, 0]
+        if len(taught) == 0:
             return own[rows]
         with torch.no_grad():
-            return pairs.eps_theta(ctx.networks["teacher"], m, rows)
+            prediction = pairs.eps_theta(ctx.networks["teacher"], m, taught)
+        return own.index_copy(0, taught, prediction.to(own.dtype))[rows]
+
+    def _taught(self, ctx: StepContext, t: Tensor) -> Tensor:
+        alone = ctx.batch.retain.alone
+        if alone is None or self.retain_target == self.alone_target:
+            return torch.full_like(t, self.retain_target == "teacher", dtype=torch.bool)
+        return alone if self.alone_target == "teacher" else ~alone
 
 
 @dataclass(frozen=True, kw_only=True)
