@@ -31,6 +31,7 @@ from efface.memorisation.separation import sides
 from efface.memorisation.settings import MemorisedConfig
 from efface.memorisation.verdict import Detection
 from efface.memorised_stages import Modified, Preparer, Stages
+from efface.methods.image_method import ImageMethod
 from efface.records import RunRecord
 from efface.requests import ForgetMemorised
 from efface.training.guard import make_guard
@@ -105,10 +106,11 @@ def check_memorised_settings(settings: Settings) -> None:
         raise ConfigError(
             f"method {settings.method_name!r} does not forget pictures: use one that does, as siss."
         )
-    if "prior" in method.needs and settings.memorised.original_share > 0:
+    asks_prior = isinstance(method, ImageMethod) and method.asks_prior
+    if asks_prior and settings.memorised.original_share > 0:
         raise ConfigError(
-            f"method {settings.method_name!r} needs to know how often the picture is drawn, and "
-            "under the original prompt nothing else is: set memorised.original_share=0."
+            f"method {settings.method_name!r} as it is set needs to know how often the picture is "
+            "drawn, and under the original prompt nothing else is: set memorised.original_share=0."
         )
     if settings.train.stop_every:
         raise ConfigError(

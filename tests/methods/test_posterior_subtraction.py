@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -14,8 +16,9 @@ from efface.diffusion.denoiser import UnconditionalDenoiser
 from efface.diffusion.schedule import NoiseSchedule
 from efface.errors import ConfigError
 from efface.methods.base import StepContext
-from efface.methods.mixture import posterior_mean
-from efface.methods.posterior_subtraction import PosteriorSubtraction, posterior_shares, subtract
+from efface.methods.mixture import posterior_mean, posterior_shares, subtract
+from efface.methods.naive_deletion import NaiveDeletion
+from efface.methods.posterior_subtraction import PosteriorSubtraction
 
 SIGMAS = torch.linspace(0.3, 0.99, 20)
 SCHEDULE = NoiseSchedule((1 - SIGMAS.square()).sqrt(), SIGMAS)
@@ -134,3 +137,32 @@ def test_rows_above_tau_can_be_pointed_at_the_retained_images() -> None:
     assert float(terms.logs["left_out"]) == 0
     # Here the retained images are all there is, so that the fixed point stays the same.
     assert float(terms.total.detach()) < 1e-4
+
+
+def test_the_retain_term_of_others_can_regress_what_is_left() -> None:
+    """Retained images noised, where the pictures' share counts: the exact answer, so no loss."""
+    bank, teacher = world(prior=0.3)
+    never = exact(bank.retain, torch.full((6,), 1 / 6))
+
+    def retain(target: Literal["teacher", "subtracted"], student: UnconditionalDenoiser) -> float:
+        method = NaiveDeletion(retain_target=target, tau=0.999)
+        found = method.loss("student", context(bank, teacher, student)).retain
+        assert found is not None
+        return float(found.detach())
+
+    assert retain("subtracted", never) < 1e-4
+    assert retain("teacher", never) > 0.02 < retain("subtracted", teacher)
+    assert retain("teacher", teacher) < 1e-6
+
+
+def test_rows_that_hold_more_of_the_picture_than_tau_keep_the_added_noise() -> None:
+    """The noise that was added is no mean: the exact model has a loss on those rows."""
+    bank, teacher = world(prior=0.3)
+    never = exact(bank.retain, torch.full((6,), 1 / 6))
+    losses = []
+    for tau in (0.999, 0.1, 1e-6):
+        method = NaiveDeletion(retain_target="subtracted", tau=tau)
+        found = method.loss("student", context(bank, teacher, never)).retain
+        assert found is not None
+        losses.append(float(found.detach()))
+    assert losses[0] < 1e-4 < losses[1] < losses[2]

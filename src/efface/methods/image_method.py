@@ -15,6 +15,7 @@ from efface.diffusion.denoiser import Condition, Denoiser
 from efface.errors import ConfigError
 from efface.methods.base import Method, Need, StepContext
 from efface.methods.gradient_rules import DualVariable, FixedNorm, GradientRule, RelativeNorm
+from efface.methods.mixture import posterior_shares, subtract
 
 Rows = slice | Tensor  # row numbers, or a mask
 ALL = slice(None)
@@ -55,13 +56,15 @@ class ImageMethod(Method):
     """Base of the methods that forget images; losses sum over pixels and average over rows.
 
     `retain_target` is what the retain term regresses: the noise that was added, or (for retained
-    images that the model drew itself) the untouched model's prediction; `alone_target` is the same
-    for rows that only stay. Forgetting acts on timesteps from `window_start` to `window_end`, as
-    shares of the schedule.
+    images that the model drew itself) the untouched model's prediction, as it is or "subtracted":
+    without the posterior share of the images to forget (docs/posterior-subtraction.md), where that
+    is below `tau`. `alone_target` is the same for rows that only stay. Forgetting acts on
+    timesteps from `window_start` to `window_end`, as shares of the schedule.
     """
 
-    retain_target: Literal["noise", "teacher"] = "noise"
+    retain_target: Literal["noise", "teacher", "subtracted"] = "noise"
     alone_target: Literal["noise", "teacher"] = "noise"
+    tau: float = 0.8
     window_start: float = 0.0
     window_end: float = 1.0
     forget_share: ClassVar[float] = 1.0  # rows come in pairs
@@ -82,6 +85,13 @@ class ImageMethod(Method):
                 f"window_start {self.window_start} and window_end {self.window_end} are no window: "
                 "give shares of the schedule from 0 to 1, the start below the end."
             )
+        if not 0 < self.tau < 1:
+            raise ConfigError(f"tau {self.tau} is no share below 1: give one between 0 and 1.")
+
+    @property
+    def asks_prior(self) -> bool:
+        """Whether the share of the images to forget in the training data matters."""
+        return "prior" in self.needs or self.retain_target == "subtracted"
 
     @property
     def window(self) -> float:
@@ -90,7 +100,7 @@ class ImageMethod(Method):
 
     def networks(self, pretrained: Denoiser) -> dict[str, Denoiser]:
         networks = {"student": pretrained.clone()}
-        if "teacher" in (self.retain_target, self.alone_target):
+        if self.retain_target != "noise" or self.alone_target != "noise":
             networks["teacher"] = pretrained.frozen()
         return networks
 
@@ -133,14 +143,32 @@ class ImageMethod(Method):
         if len(taught) == 0:
             return own[rows]
         with torch.no_grad():
-            prediction = pairs.eps_theta(ctx.networks["teacher"], m, taught)
+            prediction = self._prediction(ctx, pairs, m, taught, own)
         return own.index_copy(0, taught, prediction.to(own.dtype))[rows]
+
+    def _prediction(
+        self, ctx: StepContext, pairs: Pairs, m: Tensor, rows: Tensor, own: Tensor
+    ) -> Tensor:
+        """The untouched model's noise at rows of m (B, ...), what it knows of images taken out."""
+        c = asked(pairs.condition, rows)
+        prediction = ctx.networks["teacher"](m[rows], pairs.t[rows], c)
+        if self.retain_target != "subtracted":
+            return prediction.eps
+        alpha, sigma = (level[rows] for level in pairs.levels)
+        bank = bank_of(ctx)
+        shares = posterior_shares(m[rows], bank, (alpha, sigma))
+        shares = shares * pairs.in_window[rows, None]
+        without = (m[rows] - alpha * subtract(prediction.x0, shares, bank.forget)) / sigma
+        below = (shares.sum(1) < self.tau).view((-1,) + (1,) * (m.ndim - 1))
+        return torch.where(below, without, own[rows])
 
     def _taught(self, ctx: StepContext, t: Tensor) -> Tensor:
         alone = ctx.batch.retain.alone
         if alone is None or self.retain_target == self.alone_target:
-            return torch.full_like(t, self.retain_target == "teacher", dtype=torch.bool)
-        return alone if self.alone_target == "teacher" else ~alone
+            return torch.full_like(t, self.retain_target != "noise", dtype=torch.bool)
+        if self.alone_target == "noise":
+            return ~alone
+        return alone if self.retain_target == "noise" else torch.ones_like(alone)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ import math
 import torch
 from torch import Tensor
 
+from efface.data.bank import ImageBank
 from efface.methods.base import per_sample_sum
 
 LARGEST_LOG_WEIGHT = 30.0  # at lambda 0 or 1 a weight is exp(+-log odds): capped here
@@ -55,3 +56,28 @@ def posterior_mean(m: Tensor, images: Tensor, levels: tuple[Tensor, Tensor]) -> 
     weights = log_kernels(m, images, levels).softmax(1)
     with torch.autocast(m.device.type, enabled=False):
         return (weights @ images.flatten(1)).view_as(m)
+
+
+def posterior_shares(m: Tensor, bank: ImageBank, levels: tuple[Tensor, Tensor]) -> Tensor:
+    """w_j(m), the posterior share of every image to forget at m: (B, ...) -> (B, K).
+
+    w_j = (pi / K) q(m|a_j) / ((1 - pi) p_R(m) + (pi / K) sum_k q(m|a_k)), where p_R is the kernel
+    estimate over the retained images.
+    """
+    count = len(bank.forget)
+    log_forget = log_kernels(m, bank.forget, levels) + _log(bank.prior / count, m)
+    log_retain = log_kernels(m, bank.retain, levels).logsumexp(1, keepdim=True)
+    log_retain = log_retain + _log((1 - bank.prior) / len(bank.retain), m)
+    return torch.cat([log_forget, log_retain], 1).softmax(1)[:, :count]
+
+
+def subtract(mean: Tensor, shares: Tensor, forget: Tensor) -> Tensor:
+    """D_R = (D - sum_j w_j a_j) / (1 - sum_j w_j): (B, ...), (B, K), (K, ...) -> (B, ...)."""
+    with torch.autocast(mean.device.type, enabled=False):
+        remembered = (shares @ forget.flatten(1)).view_as(mean)
+    left = (1 - shares.sum(1)).view((-1,) + (1,) * (mean.ndim - 1))
+    return (mean - remembered) / left
+
+
+def _log(share: float, like: Tensor) -> Tensor:
+    return torch.tensor(share, dtype=torch.float64).log().to(like)

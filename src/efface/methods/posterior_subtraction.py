@@ -7,35 +7,12 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import torch
-from torch import Tensor
 
-from efface.data.bank import ImageBank
 from efface.diffusion.denoiser import Denoiser
 from efface.errors import ConfigError
 from efface.methods.base import LossTerms, Need, StepContext, per_sample_sum
 from efface.methods.image_method import ImageMethod, asked, bank_of, images
-from efface.methods.mixture import log_kernels, posterior_mean
-
-
-def posterior_shares(m: Tensor, bank: ImageBank, levels: tuple[Tensor, Tensor]) -> Tensor:
-    """w_j(m), the posterior share of every image to forget at m: (B, ...) -> (B, K).
-
-    w_j = (pi / K) q(m|a_j) / ((1 - pi) p_R(m) + (pi / K) sum_k q(m|a_k)), where p_R is the kernel
-    estimate over the retained images.
-    """
-    count = len(bank.forget)
-    log_forget = log_kernels(m, bank.forget, levels) + _log(bank.prior / count, m)
-    log_retain = log_kernels(m, bank.retain, levels).logsumexp(1, keepdim=True)
-    log_retain = log_retain + _log((1 - bank.prior) / len(bank.retain), m)
-    return torch.cat([log_forget, log_retain], 1).softmax(1)[:, :count]
-
-
-def subtract(mean: Tensor, shares: Tensor, forget: Tensor) -> Tensor:
-    """D_R = (D - sum_j w_j a_j) / (1 - sum_j w_j): (B, ...), (B, K), (K, ...) -> (B, ...)."""
-    with torch.autocast(mean.device.type, enabled=False):
-        remembered = (shares @ forget.flatten(1)).view_as(mean)
-    left = (1 - shares.sum(1)).view((-1,) + (1,) * (mean.ndim - 1))
-    return (mean - remembered) / left
+from efface.methods.mixture import posterior_mean, posterior_shares, subtract
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +28,6 @@ class PosteriorSubtraction(ImageMethod):
     has a fixed point and is 0 there. Derived in docs/posterior-subtraction.md; this project's own.
     """
 
-    tau: float = 0.8
     above_tau: Literal["skip", "neighbours"] = "skip"
     neighbours_from: float = 0.4
     forget_share: float = 0.25  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -69,8 +45,6 @@ class PosteriorSubtraction(ImageMethod):
             raise ConfigError(
                 f"neighbours_from {self.neighbours_from} is no share of the schedule: give 0 to 1."
             )
-        if not 0 < self.tau < 1:
-            raise ConfigError(f"tau {self.tau} is no share below 1: give one between 0 and 1.")
 
     def networks(self, pretrained: Denoiser) -> dict[str, Denoiser]:
         return {"student": pretrained.clone(), "teacher": pretrained.frozen()}
@@ -105,7 +79,3 @@ class PosteriorSubtraction(ImageMethod):
             forget=forget.mean() if len(forget) else None,
             logs={"left_out": 1 - m.new_tensor(len(rows) / len(m))},
         )
-
-
-def _log(share: float, like: Tensor) -> Tensor:
-    return torch.tensor(share, dtype=torch.float64).log().to(like)
