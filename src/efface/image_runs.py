@@ -16,7 +16,7 @@ from efface.data.bank import ImageBank
 from efface.data.images import ImageSet, load_images
 from efface.data.randomness import derive_seed
 from efface.data.source import PairSource
-from efface.data.split import copy_distance, distances, pixel_hash, split_images
+from efface.data.split import ALIKE_SHARE, copy_distance, distances, pixel_hash, split_images
 from efface.diffusion.denoiser import Denoiser
 from efface.diffusion.sampling import MultiStep, draw_images
 from efface.errors import ConfigError, DataError
@@ -101,27 +101,34 @@ def _recoloured(images: ImageSet, channels: int) -> ImageSet:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Generated:
-    """Retained images that the model drew itself, cleaned of copies."""
+    """Retained images that the model drew itself, cleaned of copies and of what is like them."""
 
     images: Tensor  # (N, C, H, W) uint8
-    dropped: int  # samples that were copies of a picture to forget
+    copies: int  # samples that were copies of a picture to forget
+    alike: int  # and samples that were not, but too like one to teach the model what stays
 
 
 def generate_retained(denoiser: Denoiser, forget: Tensor, config: ImagesConfig) -> Generated:
-    """Draw retained images and drop everything too close to the pictures (K, C, H, W) uint8."""
+    """Draw retained images and drop everything too close to the pictures (K, C, H, W) uint8.
+
+    A model that has memorised a picture draws distorted ones too, which lie between its copies and
+    all else; kept, they hold on to the picture.
+    """
     seeds = range(GENERATED_SEED, GENERATED_SEED + config.generate)
     with Bar("drawing retained images", config.generate, unit="images") as bar:
         sampler = MultiStep(config.generate_steps)
         drawn = draw_images(denoiser, sampler, None, seeds, on_batch=bar.advance)
     images = (drawn * 255).round().byte()
     between = distances(images, forget)
-    near = between.min(1).values < copy_distance(between)
+    nearest = between.min(1).values
+    copies = int((nearest < copy_distance(between)).sum())
+    near = nearest < copy_distance(between, ALIKE_SHARE)
     if bool(near.all()):
         raise DataError(
             "every sample that the model drew is a copy of a picture to forget: give retained "
             "images with --retain."
         )
-    return Generated(images=images[~near], dropped=int(near.sum()))
+    return Generated(images=images[~near], copies=copies, alike=int(near.sum()) - copies)
 
 
 def make_source(
@@ -134,7 +141,8 @@ def make_source(
     asks_prior = isinstance(method, ImageMethod) and method.asks_prior
     if pictures.retain is None or (asks_prior and not _prior(request, pictures)):
         generated = generate_retained(denoiser, pictures.forget.images, settings.images)
-        notes["generated_copies_dropped"] = generated.dropped
+        notes["generated_copies_dropped"] = generated.copies
+        notes["generated_alike_dropped"] = generated.alike
     if pictures.retain is None:
         assert generated is not None
         retain = generated.images
@@ -144,7 +152,7 @@ def make_source(
     prior = _prior(request, pictures)
     if prior is None and generated is not None:
         # Laplace's rule: a share of 0 would leave nothing to subtract.
-        prior = (generated.dropped + 1) / (settings.images.generate + 2)
+        prior = (generated.copies + 1) / (settings.images.generate + 2)
     if prior is None:  # of no account to a method that does not ask for it
         prior = len(pictures.forget) / (len(pictures.forget) + len(retain))
     source = PairSource(

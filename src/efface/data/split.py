@@ -12,6 +12,7 @@ from efface.data.images import ImageSet
 from efface.errors import DataError
 
 COPY_SHARE = 0.5
+ALIKE_SHARE = 0.8  # of the same distance: what a model may have learned from the pictures
 CHUNK = 1024
 
 
@@ -38,13 +39,13 @@ def _pixels(images: Tensor) -> Tensor:
     return flat if images.is_floating_point() else flat / 255
 
 
-def copy_distance(between: Tensor) -> float:
+def copy_distance(between: Tensor, share: float = COPY_SHARE) -> float:
     """How near a sample must be to count as a copy: half the typical distance between pictures.
 
     From distances (N, K) of other images to K pictures: the smallest median over the pictures. A
     median, so that a few copies among the others do not move it.
     """
-    return COPY_SHARE * float(between.median(0).values.min())
+    return share * float(between.median(0).values.min())
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
