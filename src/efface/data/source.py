@@ -123,58 +123,50 @@ class PairSource(BatchSource):
 
     def batch(self, step: int, shard: Shard) -> Batch:
         return Batch(
-            retain=self._side(self._kept, self.retain_rows, step, shard, "retain"),
+            retain=self._side(self.bank.retain, self.retain_rows, step, shard, "retain"),
             forget=self._side(self.bank.forget, self.forget_rows, step, shard, "forget"),
         )
 
     def _side(self, images: Tensor, rows: int, step: int, shard: Shard, name: str) -> Side:
         if rows == 0:
             return Side(size=0)
-        retained, own = name == "retain", shard.rows(rows)
-        alone, which = self._alone(rows, step)
-        index = epoch_rows(
-            len(self.bank.retain if retained else images), rows, step, self.seed, name
-        )
-        if retained:
-            index = index.masked_scatter(alone, len(self.bank.retain) + which)
-        condition = self._asked(rows, step)
-        condition = None if condition is None else condition[own]
-        x0 = images[index[own].to(images.device)]
-        mask = alone[own].to(x0.device) if self.staying else None
-        return Side(size=len(x0), x0=x0, condition=condition, target=condition, alone=mask)
+        index = epoch_rows(len(images), rows, step, self.seed, name)[shard.rows(rows)]
+        x0, alone = images[index.to(images.device)], None
+        condition = self._asked(rows, step, shard)
+        if self.staying is not None:
+            which = self._stays(rows, step, shard)
+            alone = (which >= 0).to(x0.device)
+            if name == "retain":
+                x0[alone] = self.staying.images[which[which >= 0].to(x0.device)]
+        return Side(size=len(x0), x0=x0, condition=condition, target=condition, alone=alone)
 
-    def _alone(self, rows: int, step: int) -> tuple[Tensor, Tensor]:
-        """Which rows of a global batch (rows,) only stay, and the images that those are."""
-        if self.staying is None:
-            return torch.zeros(rows, dtype=torch.bool), torch.zeros(0, dtype=torch.long)
+    def _stays(self, rows: int, step: int, shard: Shard) -> Tensor:
+        """The image that each row holds in place of a pair's, -1 in a pair; both sides alike."""
+        assert self.staying is not None
         alone = (torch.arange(rows + 1) * self.staying.share).floor().diff() > 0
-        count = int(alone.sum())
-        which = torch.zeros(0, dtype=torch.long)
-        if count:
-            which = epoch_rows(len(self.staying.images), count, step, self.seed, "staying")
-        return alone, which
+        which = torch.full((rows,), -1)
+        if alone.any():
+            count, images = int(alone.sum()), len(self.staying.images)
+            which[alone] = epoch_rows(images, count, step, self.seed, "staying")
+        return which[shard.rows(rows)]
 
-    def _asked(self, rows: int, step: int) -> Condition | None:
-        """The condition of each pair: both sides draw the same rows of the table."""
+    def _asked(self, rows: int, step: int, shard: Shard) -> Condition | None:
+        """The condition of each row: both sides draw the same rows of the table."""
         if self.table is None:
             return None
         generator = torch.Generator().manual_seed(derive_seed(self.seed, "conditions", step))
         drawn = torch.multinomial(torch.tensor(self.shares), rows, True, generator=generator)
-        alone, which = self._alone(rows, step)
-        return self._conditions[drawn.masked_scatter(alone, len(self.table) + which)]
-
-    @functools.cached_property
-    def _kept(self) -> Tensor:
-        """The bank's retained images, then those that stay alone."""
+        drawn = drawn[shard.rows(rows)]
         if self.staying is None:
-            return self.bank.retain
-        return torch.cat([self.bank.retain, self.staying.images])
+            return self.table[drawn]
+        which = self._stays(rows, step, shard)
+        return self._conditions[torch.where(which >= 0, len(self.table) + which, drawn)]
 
     @functools.cached_property
     def _conditions(self) -> Condition:
-        assert self.table is not None
-        parts = [self.table, *([self.staying.condition] if self.staying else [])]
-        return Condition.cat(parts)
+        """The table, then a row for every image that stays."""
+        assert self.table is not None and self.staying is not None
+        return Condition.cat([self.table, self.staying.condition])
 
 
 def epoch_rows(count: int, rows: int, step: int, seed: int, name: str) -> Tensor:
