@@ -22,7 +22,14 @@ from efface.evaluating import evaluate
 from efface.memorisation.drawing import Drawing, to_unit
 from efface.memorisation.likeness import load_features
 from efface.memorisation.searching import Tried
-from efface.memorised_runs import drawn_shape, encode_images, memorised_sampler, read_memorised
+from efface.memorisation.settings import MemorisedConfig
+from efface.memorised_runs import (
+    drawn_shape,
+    encode_images,
+    memorised_sampler,
+    read_memorised,
+    staying_pictures,
+)
 from efface.memorised_stages import Modified, Preparer, Stages, read_prepared
 from efface.records import read_evaluation, read_record
 from efface.reporting import judge_run
@@ -51,6 +58,8 @@ SMALL = [
     "memorised.images=16",
     "memorised.least_rows=2",
     "memorised.copy_similarity=0.25",
+    "memorised.control_share=0.25",
+    "method.alone_target=teacher",
 ]
 LOOSE = ForgetMemorised(prompt="a red bag", modified_prompt="a bag")
 Pipelines = Callable[[str], Path]
@@ -95,6 +104,24 @@ def test_a_run_goes_from_a_prompt_to_a_report(run: Path) -> None:
     with Image.open(run / "samples" / "after.png") as sheet:
         assert sheet.size == (8 * 16, len(grid["names"]) * 16)
     assert "a red bag" in (run / "report.html").read_text()
+
+
+def test_pictures_of_control_prompts_stay_under_their_own_prompts(
+    run: Path, text_model: Callable[..., Any]
+) -> None:
+    detected, _ = read_prepared(run)
+    assert detected.controls is not None
+    config = MemorisedConfig(control_share=0.25, control_images=2)
+    assert len(detected.controls) == 2 * config.controls
+    denoiser, pictures = text_model("sd"), detected.controls[:6]
+    found = staying_pictures(denoiser, denoiser.encode(WORDS[:3]), pictures, config)
+    twice = denoiser.encode([word for word in WORDS[:3] for _ in range(2)])
+    for name, tensor in twice.tensors.items():
+        assert torch.equal(found.condition.tensors[name], tensor)
+    assert torch.equal(found.images, encode_images(denoiser, pictures))
+    assert found.share == 0.25
+    with pytest.raises(DataError, match="control_share=0"):
+        staying_pictures(denoiser, denoiser.encode(WORDS[:3]), None, config)
 
 
 def test_both_prompts_are_measured_beside_the_untouched_model(run: Path) -> None:
@@ -273,7 +300,8 @@ def test_requests_that_cannot_be(
     rest = [c for c in changes if not c.startswith("method.name")]
     request = request_.model_copy(update=update)
     with pytest.raises(kind, match=sentence):
-        forget(pipelines("sd"), request, tmp_path / "out", method=named, changes=[*SMALL, *rest])
+        small = [change for change in SMALL if not (named and change.startswith("method."))]
+        forget(pipelines("sd"), request, tmp_path / "out", method=named, changes=[*small, *rest])
     assert not (tmp_path / "out").exists()
 
 
