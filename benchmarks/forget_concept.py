@@ -53,6 +53,12 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--distilled", type=Path, default=Path("runs/scenes-distilled"))
     parser.add_argument("--distil-steps", type=int, default=500)
     parser.add_argument("--pair", action="append", required=True, help="CONCEPT:REPLACEMENT")
+    parser.add_argument(
+        "--also",
+        action="append",
+        default=[],
+        help="CONCEPT:NAME, another name that the request gives; not one that is measured.",
+    )
     return parser.parse_args()
 
 
@@ -76,6 +82,9 @@ def one_run(
     arguments: argparse.Namespace, variant: str, changes: list[str], pair: str, files: Request
 ) -> dict[str, Any]:
     concept, _, replacement = pair.partition(":")
+    also = tuple(
+        other.partition(":")[2] for other in arguments.also if other.startswith(f"{concept}:")
+    )
     name = f"{arguments.recipe.stem}-{variant}-{concept}-{changes[-1].partition('=')[2]}"
     out = arguments.runs / name.replace(" ", "-")
     settings = {
@@ -90,6 +99,7 @@ def one_run(
         arguments.model,
         efface.ForgetConcept(
             concept=concept,
+            also=also,
             replacement=replacement,
             forget_prompts=str(files.forget),
             retain_prompts=str(files.retain),
@@ -104,6 +114,7 @@ def one_run(
     return {
         "variant": variant,
         "pair": pair,
+        "also": also,
         "seed": record.settings["train"]["seed"],
         "status": record.status,
         "seconds": record.seconds,

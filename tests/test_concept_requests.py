@@ -35,7 +35,15 @@ from tests.metrics.test_clip import folder as clip_folder  # noqa: F401
         (BAG.model_copy(update={"replacement": "my bag"}), [], RequestError, "still names 'bag'"),
         (BAG.model_copy(update={"replacement": " "}), [], RequestError, "phrase is empty"),
         (BAG.model_copy(update={"concept": " - "}), [], RequestError, "has no words"),
+        (BAG.model_copy(update={"also": ("",)}), [], RequestError, "concept '' has no words"),
+        (BAG.model_copy(update={"also": ("Coat",)}), [], RequestError, "'Coat' was given as forg"),
         (ForgetConcept(concept="bag"), [], RequestError, "must be clear what is drawn instead"),
+        (
+            ForgetConcept(concept="bag", also=("tote",), negative="x.txt"),
+            [],
+            RequestError,
+            "without a replacement phrase: write them as prompt pairs",
+        ),
         (
             BAG.model_copy(update={"negative": "x.txt"}),
             [],
@@ -107,6 +115,29 @@ def test_prompts_without_the_concept_and_retained_ones_with_nothing_else_are_ref
     file.write_text("a Bag\na cat\nbag!\n")
     prompts = read_concept_prompts(BAG.model_copy(update={"retain_prompts": str(file)}), config)
     assert (prompts.retain, prompts.dropped) == (("a cat",), 2)
+
+
+def test_every_prompt_is_forgotten_under_all_names_and_none_that_stays_has_one(
+    tmp_path: Path,
+) -> None:
+    config = read_settings("sfd", None, SMALL).prompts
+    forget, retain = tmp_path / "forget.txt", tmp_path / "retain.txt"
+    forget.write_text("a red Bag\na tote beside a shoe\na red tote bag\n")
+    retain.write_text("a cat\na blue tote\na handbag\n")
+    request = BAG.model_copy(
+        update={"also": ("tote", "tote bag"), "forget_prompts": str(forget)}
+        | {"retain_prompts": str(retain)}
+    )
+    prompts = read_concept_prompts(request, config)
+    assert dict(zip(prompts.forget, prompts.targets, strict=True)) == {
+        "a red Bag": "a red coat",
+        "a red tote": "a red coat",
+        "a red tote bag": "a red coat",
+        "a tote beside a shoe": "a coat beside a shoe",
+        "a bag beside a shoe": "a coat beside a shoe",
+        "a tote bag beside a shoe": "a coat beside a shoe",
+    }
+    assert (prompts.retain, prompts.dropped) == (("a cat", "a handbag"), 1)
 
 
 def test_a_model_that_takes_no_prompts_is_refused(tiny_model: Path, tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def read_concept_prompts(request: TextRequest, config: PromptsConfig) -> Concept
     if isinstance(request, DistilText):
         return ConceptPrompts(retain=tuple(spread(_retained(request, config), config.retain)))
     negative = None
-    unwanted: list[str] = [request.concept]
+    unwanted = list(request.names)
     if request.prompt_pairs is not None:
         pairs = read_pairs(request.prompt_pairs)
     elif request.negative is not None:
@@ -87,9 +87,7 @@ def read_concept_prompts(request: TextRequest, config: PromptsConfig) -> Concept
     given = _retained(request, config)
     same = {prompt.casefold() for prompt in forget}
     kept = [
-        prompt
-        for prompt in given
-        if prompt.casefold() not in same and not any(names(prompt, word) for word in unwanted)
+        prompt for prompt in given if prompt.casefold() not in same and not names(prompt, *unwanted)
     ]
     if not kept:
         raise RequestError(
@@ -119,26 +117,29 @@ def _retained(request: TextRequest, config: PromptsConfig) -> list[str]:
 
 
 def _phrase_pairs(request: ForgetConcept, config: PromptsConfig) -> list[tuple[str, str]]:
+    """Every prompt to forget under every name of the concept, and with the replacement."""
     assert request.replacement is not None  # the request was checked
     if request.forget_prompts is None:
         prompts = fill_templates(config.templates, [request.concept])
     else:
         prompts = read_prompts(request.forget_prompts)
-    pairs = []
+    pairs: dict[str, str] = {}
     for prompt in prompts:
-        if not names(prompt, request.concept):
+        if not names(prompt, *request.names):
             raise RequestError(
                 f"{request.concept!r} does not occur in the prompt {shortened(prompt)}, so nothing "
                 "in it can be replaced: leave it out, or give prompt pairs."
             )
-        target = replace_phrase(prompt, request.concept, request.replacement)
-        if names(target, request.concept):
+        target = replace_phrase(prompt, request.names, request.replacement)
+        if names(target, *request.names):
             raise RequestError(
                 f"the replacement {request.replacement!r} still names {request.concept!r}: give a "
                 "phrase without it."
             )
-        pairs.append((prompt, target))
-    return pairs
+        missing = [name for name in request.names if not names(prompt, name)]
+        renamed = [replace_phrase(prompt, request.names, name) for name in missing]
+        pairs |= dict.fromkeys([prompt, *renamed], target)
+    return list(pairs.items())
 
 
 def _keyword_pairs(keywords: Sequence[str], people: Sequence[str]) -> list[tuple[str, str]]:

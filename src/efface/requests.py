@@ -121,7 +121,8 @@ class ForgetConcept(BaseModel):
 
     What is answered instead is said in one of three ways: `replacement`, a phrase that takes the
     concept's place in a prompt; `prompt_pairs`, a file of prompts with their targets; `negative`,
-    a file of keywords that the teacher is guided away from. `forget_prompts` and `retain_prompts`
+    a file of keywords that the teacher is guided away from. `also` are other names of the concept:
+    every prompt to forget is asked for under each, and no prompt that stays has one. `forget_prompts` and `retain_prompts`
     are files or data sets, None fills templates. `digest`, of all prompts, is filled in by the
     run.
     """
@@ -130,6 +131,7 @@ class ForgetConcept(BaseModel):
 
     kind: Literal["concept"] = "concept"
     concept: str
+    also: tuple[str, ...] = ()
     replacement: str | None = None
     forget_prompts: str | None = None
     retain_prompts: str | None = None
@@ -140,8 +142,9 @@ class ForgetConcept(BaseModel):
     def check(self, info: ModelInfo) -> None:
         """Raise RequestError unless the model takes prompts and it is clear what is answered."""
         _require_text(info)
-        if not any(map(str.isalnum, self.concept)):
-            raise RequestError(f"the concept {self.concept!r} has no words: give a phrase.")
+        for name in self.names:
+            if not any(map(str.isalnum, name)):
+                raise RequestError(f"the concept {name!r} has no words: give a phrase.")
         ways = (self.replacement, self.prompt_pairs, self.negative)
         if sum(way is not None for way in ways) != 1:
             raise RequestError(
@@ -155,14 +158,26 @@ class ForgetConcept(BaseModel):
             )
         if self.replacement is not None and not self.replacement.strip():
             raise RequestError("the replacement phrase is empty: say what is drawn instead.")
-        if self.replacement is not None and _same(self.replacement, self.concept):
+        if self.replacement is None and self.also:
             raise RequestError(
-                f"{self.concept!r} was given as forgotten and as its own replacement: give another "
-                "phrase."
+                "other names of the concept were given without a replacement phrase: write them as "
+                "prompt pairs or keywords too."
             )
+        for name in self.names:
+            if self.replacement is not None and _same(self.replacement, name):
+                raise RequestError(
+                    f"{name!r} was given as forgotten and as its own replacement: give another "
+                    "phrase."
+                )
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Everything that the concept is called."""
+        return (self.concept, *self.also)
 
     def describe(self) -> str:
-        return f"the concept {self.concept!r}"
+        others = ", ".join(repr(name) for name in self.also)
+        return f"the concept {self.concept!r}" + (f", also called {others}" if others else "")
 
 
 class ForgetMemorised(BaseModel):

@@ -128,7 +128,7 @@ def test_a_data_set_that_cannot_be_had_is_refused() -> None:
 )
 def test_phrases_are_whole_words_in_capitals_or_not(prompt: str, expected: str | None) -> None:
     assert names(prompt, "brad pitt") == (expected is not None)
-    assert replace_phrase(prompt, "brad pitt", "a man") == (expected or prompt)
+    assert replace_phrase(prompt, ["brad pitt"], "a man") == (expected or prompt)
 
 
 @given(st.text(), st.text(), st.text(min_size=1).filter(lambda s: s.strip() != ""))
@@ -137,7 +137,7 @@ def test_replacing_never_reads_a_phrase_as_a_pattern(before: str, new: str, phra
     phrase = " ".join(phrase.split())
     assert names(f"{before} {phrase} .", phrase)
     if not names(before, phrase):
-        replaced = replace_phrase(f"{phrase} .", phrase, new)
+        replaced = replace_phrase(f"{phrase} .", [phrase], new)
         assert replaced.startswith(new)
 
 
@@ -162,3 +162,10 @@ def test_a_part_of_many_prompts_comes_from_all_over() -> None:
 def test_prompts_are_kept_as_they_are(write: Write) -> None:
     hostile = "<script>alert(1)</script> \u202e {}"
     assert read_prompts(write("p.jsonl", json.dumps({"prompt": hostile}))) == [hostile]
+
+
+def test_of_several_phrases_the_longest_is_replaced_and_slots_are_left_alone() -> None:
+    known = ["red bag", "bag", "red bag of leather"]
+    assert replace_phrase("a Red  bag of leather {} bag", known, "coat") == "a coat {} coat"
+    assert names("a red bag", *known)
+    assert not names("a handbag", *known)

@@ -117,6 +117,10 @@ def forget_concept(
     replace: Annotated[
         str | None, typer.Option(help="The phrase that takes its place in a prompt.")
     ] = None,
+    also: Annotated[
+        list[str] | None,
+        typer.Option(help="Another name of it, which is forgotten as well. Repeatable."),
+    ] = None,
     forget_prompts: Annotated[
         str | None, typer.Option(help="Prompts that name the concept; default: templates.")
     ] = None,
@@ -142,6 +146,7 @@ def forget_concept(
 
     request = ForgetConcept(
         concept=concept,
+        also=tuple(also or ()),
         replacement=replace,
         forget_prompts=forget_prompts,
         retain_prompts=retain_prompts,

@@ -95,19 +95,21 @@ def spread(prompts: Sequence[str], count: int) -> list[str]:
     return [prompts[i * len(prompts) // count] for i in range(count)]
 
 
-def names(prompt: str, phrase: str) -> bool:
-    """Whether a phrase stands in a prompt as whole words, in capitals or not."""
-    return _pattern(phrase).search(prompt) is not None
+def names(prompt: str, *phrases: str) -> bool:
+    """Whether one of the phrases stands in a prompt as whole words, in capitals or not."""
+    return _pattern(phrases).search(prompt) is not None
 
 
-def replace_phrase(prompt: str, phrase: str, replacement: str) -> str:
-    """The prompt with another phrase wherever `phrase` stands as whole words."""
-    return _pattern(phrase).sub(lambda _: replacement, prompt)
+def replace_phrase(prompt: str, phrases: Sequence[str], replacement: str) -> str:
+    """The prompt with another phrase wherever one of `phrases` stands as whole words."""
+    return _pattern(phrases).sub(lambda _: replacement, prompt)
 
 
-def _pattern(phrase: str) -> re.Pattern[str]:
-    words = r"\s+".join(re.escape(word) for word in phrase.split())
-    return re.compile(rf"(?<!\w){words}(?!\w)", re.IGNORECASE)
+def _pattern(phrases: Sequence[str]) -> re.Pattern[str]:
+    """Any of the phrases; where one begins with another, the longer is found."""
+    words = [r"\s+".join(map(re.escape, phrase.split())) for phrase in phrases]
+    known = "|".join(sorted(words, key=len, reverse=True))
+    return re.compile(rf"(?<!\w)(?:{known})(?!\w)", re.IGNORECASE)
 
 
 def _read_text(source: str) -> str:
