@@ -20,7 +20,6 @@ from efface.data.split import ALIKE_SHARE, copy_distance, distances, pixel_hash,
 from efface.diffusion.denoiser import Denoiser
 from efface.diffusion.sampling import MultiStep, draw_images
 from efface.errors import ConfigError, DataError
-from efface.methods.image_method import ImageMethod
 from efface.metrics.membership_gap import denoising_losses, loss_timesteps
 from efface.metrics.nll import LikelihoodSettings, nll
 from efface.progress import Bar
@@ -138,8 +137,7 @@ def make_source(
     method, config = settings.method, settings.train
     notes: dict[str, Any] = dict(pictures.notes)
     generated = None
-    asks_prior = isinstance(method, ImageMethod) and method.asks_prior
-    if pictures.retain is None or (asks_prior and not _prior(request, pictures)):
+    if pictures.retain is None or (method.asks_prior and not _prior(request, pictures)):
         generated = generate_retained(denoiser, pictures.forget.images, settings.images)
         notes["generated_copies_dropped"] = generated.copies
         notes["generated_alike_dropped"] = generated.alike

@@ -31,7 +31,6 @@ from efface.memorisation.separation import sides
 from efface.memorisation.settings import MemorisedConfig
 from efface.memorisation.verdict import Detection
 from efface.memorised_stages import Modified, Preparer, Stages
-from efface.methods.image_method import ImageMethod
 from efface.records import RunRecord
 from efface.requests import ForgetMemorised
 from efface.training.guard import make_guard
@@ -106,8 +105,7 @@ def check_memorised_settings(settings: Settings) -> None:
         raise ConfigError(
             f"method {settings.method_name!r} does not forget pictures: use one that does, as siss."
         )
-    asks_prior = isinstance(method, ImageMethod) and method.asks_prior
-    if asks_prior and settings.memorised.original_share > 0:
+    if method.asks_prior and settings.memorised.original_share > 0:
         raise ConfigError(
             f"method {settings.method_name!r} as it is set needs to know how often the picture is "
             "drawn, and under the original prompt nothing else is: set memorised.original_share=0."

@@ -107,13 +107,7 @@ class Preparer:
         """Is the prompt's picture memorised, and which picture is it?"""
         kept = self.stages.read("detection")
         if kept is not None:
-            content, tensors = kept
-            return Detected(
-                detection=Detection.from_json(content),
-                reference=tensors["reference"],
-                pictures=tensors["pictures"],
-                controls=tensors.get("controls"),
-            )
+            return _detected(*kept)
         encode = self.drawing.denoiser.encode
         found = detect(
             self.drawing,
@@ -258,16 +252,19 @@ def read_prepared(run: Path) -> tuple[Detected, Modified]:
             f"{stages.folder} does not hold what this run was prepared with: restore it, or run "
             "again."
         )
-    detected = Detected(
-        detection=Detection.from_json(detection[0]),
-        reference=detection[1]["reference"],
-        pictures=detection[1]["pictures"],
-        controls=detection[1].get("controls"),
-    )
     content, tensors = modification
     modified = Modified(
         tried=Tried.from_json(content["found"]),
         condition=Condition(tensors),
         count=len(content["tried"]),
     )
-    return detected, modified
+    return _detected(*detection), modified
+
+
+def _detected(content: dict[str, Any], tensors: dict[str, Tensor]) -> Detected:
+    return Detected(
+        detection=Detection.from_json(content),
+        reference=tensors["reference"],
+        pictures=tensors["pictures"],
+        controls=tensors.get("controls"),
+    )

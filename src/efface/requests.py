@@ -122,9 +122,9 @@ class ForgetConcept(BaseModel):
     What is answered instead is said in one of three ways: `replacement`, a phrase that takes the
     concept's place in a prompt; `prompt_pairs`, a file of prompts with their targets; `negative`,
     a file of keywords that the teacher is guided away from. `also` are other names of the concept:
-    every prompt to forget is asked for under each, and no prompt that stays has one. `forget_prompts` and `retain_prompts`
-    are files or data sets, None fills templates. `digest`, of all prompts, is filled in by the
-    run.
+    every prompt to forget is asked for under each, and no prompt that stays has one.
+    `forget_prompts` and `retain_prompts` are files or data sets, None fills templates. `digest`,
+    of all prompts, is filled in by the run.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

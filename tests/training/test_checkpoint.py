@@ -107,7 +107,7 @@ def uninterrupted(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) ->
     return out
 
 
-@pytest.mark.slow  # tests/test_image_runs.py kills a run in the fast suite
+@pytest.mark.slow  # test_trainer.py resumes to the same weights in the fast suite
 def test_run_killed_at_random_moments_resumes_to_bit_identical_weights(
     tiny_model: Path, uninterrupted: Path, tmp_path: Path
 ) -> None:

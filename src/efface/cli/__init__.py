@@ -64,7 +64,7 @@ def main() -> None:
         if error.errno not in OF_THE_SYSTEM:
             raise
         Console(stderr=True).print(
-            f"efface: {OF_THE_SYSTEM[error.errno].format(error.filename)}",
+            f"efface: {OF_THE_SYSTEM[error.errno].format(error.filename or 'a file')}",
             markup=False,
             highlight=False,
             soft_wrap=True,

@@ -63,6 +63,11 @@ class Method(ABC):
     train_defaults: ClassVar[Mapping[str, Any]] = {}  # settings of the loop that suit the method
     forget_share: float = 0.0  # rows to forget as a fraction of the retained rows
 
+    @property
+    def asks_prior(self) -> bool:
+        """Whether the share of the images to forget in the training data matters."""
+        return "prior" in self.needs
+
     def networks(self, pretrained: Denoiser) -> dict[str, Denoiser]:
         """The networks of a run; those of `phases` have parameters of their own."""
         return {"student": pretrained.clone()}

@@ -91,7 +91,7 @@ class ImageMethod(Method):
     @property
     def asks_prior(self) -> bool:
         """Whether the share of the images to forget in the training data matters."""
-        return "prior" in self.needs or self.retain_target == "subtracted"
+        return super().asks_prior or self.retain_target == "subtracted"
 
     @property
     def window(self) -> float:
@@ -137,6 +137,8 @@ class ImageMethod(Method):
         self, ctx: StepContext, pairs: Pairs, m: Tensor, own: Tensor, rows: Rows = ALL
     ) -> Tensor:
         """What the retain term regresses at rows of m (B, ...): `own` noise, or the teacher's."""
+        if self.retain_target == self.alone_target == "noise":
+            return own[rows]
         asked_for = torch.zeros_like(pairs.taught)
         asked_for[rows] = True
         taught = (asked_for & pairs.taught).nonzero()[:, 0]
@@ -163,12 +165,12 @@ class ImageMethod(Method):
         return torch.where(below, without, own[rows])
 
     def _taught(self, ctx: StepContext, t: Tensor) -> Tensor:
+        """Rows (B,) whose target is the untouched model's; rows that only stay have their own."""
+        pair = torch.full_like(t, self.retain_target != "noise", dtype=torch.bool)
         alone = ctx.batch.retain.alone
-        if alone is None or self.retain_target == self.alone_target:
-            return torch.full_like(t, self.retain_target != "noise", dtype=torch.bool)
-        if self.alone_target == "noise":
-            return ~alone
-        return alone if self.retain_target == "noise" else torch.ones_like(alone)
+        if alone is None:
+            return pair
+        return torch.where(alone, self.alone_target != "noise", pair)
 
 
 @dataclass(frozen=True, kw_only=True)
