@@ -234,4 +234,5 @@ def concept_source(
         retain_rows=config.batch_size,
         forget_rows=round(method.forget_share * config.batch_size) if prompts.forget else 0,
         seed=config.seed,
+        reach=settings.prompts.reach,
     )

@@ -40,7 +40,7 @@ class EvaluateConfig:
     guidance: float = 1.0  # of the untouched model
     batch_size: int = 250
     seed: int = 1000  # sample i is drawn from seed + i
-    extractor: str | None = None  # further features: a transformers model, or Inception's weights
+    extractor: str | None = None  # further features: a transformers model, or "inception"
     extractor_sha256: str | None = None  # refused unless it is this one
     reference: str | None = None  # real images that the extractor compares samples with
     clip: str | None = None  # a CLIP, for CLIP-IQA
@@ -130,6 +130,7 @@ class PromptsConfig:
     templates: tuple[str, ...] = TEMPLATES  # {} stands for the subject
     subjects: tuple[str, ...] = SUBJECTS  # what retained prompts are about
     people: tuple[str, ...] = PEOPLE  # what the keywords to guide away from are joined to
+    reach: float = 0.0  # how far prompts to forget move towards ones that stay, share at most
 
     def __post_init__(self) -> None:
         for name in ("templates", "subjects", "people"):
@@ -142,6 +143,8 @@ class PromptsConfig:
                 )
         if self.retain < 1:
             raise ConfigError(f"prompts.retain is {self.retain}: give a number above 0.")
+        if not 0 <= self.reach < 1:
+            raise ConfigError(f"prompts.reach is {self.reach}: give a share from 0 to below 1.")
 
 
 @dataclass(frozen=True, kw_only=True)

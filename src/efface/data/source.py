@@ -31,7 +31,9 @@ class ConditionSource(BatchSource):
 
     `table` holds every condition once, encoded; the rest are row numbers of it. Retained rows are
     uniform over `retain`; rows to forget are uniform over `forget`, each with a target drawn
-    uniformly from its own entry of `replacements`.
+    uniformly from its own entry of `replacements`. With `reach` each row to forget is moved towards
+    one that stays, by a share of the way that is uniform up to `reach`: what lies between is
+    forgotten too.
     """
 
     table: Condition
@@ -41,6 +43,7 @@ class ConditionSource(BatchSource):
     retain_rows: int  # per global batch
     forget_rows: int
     seed: int
+    reach: float = 0.0
 
     def batch(self, step: int, shard: Shard) -> Batch:
         generator = torch.Generator().manual_seed(derive_seed(self.seed, "conditions", step))
@@ -61,6 +64,10 @@ class ConditionSource(BatchSource):
         )
         rows = shard.rows(self.forget_rows)
         asked = self.table[torch.tensor(self.forget)[which][rows]]
+        if self.reach:
+            towards = torch.tensor(self.retain)[draw(len(self.retain), self.forget_rows)][rows]
+            share = self.reach * torch.rand(self.forget_rows, generator=generator)[rows]
+            asked = asked.lerp(self.table[towards], share)
         forget_side = Side(size=len(asked), condition=asked, target=self.table[target[rows]])
         return Batch(retain=retain_side, forget=forget_side)
 

@@ -37,6 +37,17 @@ class Condition:
         names = conditions[0].tensors
         return Condition({n: torch.cat([c.tensors[n] for c in conditions]) for n in names})
 
+    def lerp(self, other: Condition, share: Tensor) -> Condition:
+        """Rows moved by `share` (B,) of the way towards those of `other`; masks stay their own."""
+
+        def move(own: Tensor, others: Tensor) -> Tensor:
+            if not own.is_floating_point():
+                return own
+            weight = share.to(own).view((-1,) + (1,) * (own.ndim - 1))
+            return torch.lerp(own, others, weight)
+
+        return Condition({n: move(own, other.tensors[n]) for n, own in self.tensors.items()})
+
     def where(self, mask: Tensor, other: Condition) -> Condition:
         """Rows of `other` where `mask` (B,) is true, own rows elsewhere."""
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from efface.errors import DataError
 from efface.metrics.inception_network import InceptionV3
+from efface.metrics.inception_weights import inception_weights
 from efface.metrics.pretrained import (
     check_digest,
     digest_file,
@@ -31,6 +32,7 @@ from efface.metrics.pretrained import (
 
 SPATIAL_CHANNELS = 7  # as published for Inception-v3 (Nash et al., 2021)
 INCEPTION = "inception-v3-2015-12-05"
+PUBLISHED = "inception"  # asks for that network with the weights that FID was published with
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -106,10 +108,12 @@ def _first_channels(maps: Tensor) -> Tensor:
 
 
 def load_extractor(source: str | Path, sha256: str | None = None) -> Extractor:
-    """A folder or hub id of `transformers`, or a .safetensors file of Inception-v3's weights.
+    """A folder or hub id of `transformers`, "inception", or a file of Inception-v3's weights.
 
     Raises DataError for what cannot be read, and if the checksum is not `sha256`, where given.
     """
+    if source == PUBLISHED:
+        return load_inception(inception_weights(), sha256)
     if Path(source).suffix == ".safetensors":
         return load_inception(Path(source), sha256)
     return load_vision(source, sha256)
@@ -118,8 +122,6 @@ def load_extractor(source: str | Path, sha256: str | None = None) -> Extractor:
 def load_inception(path: Path, sha256: str | None = None) -> InceptionExtractor:
     """Inception-v3 from the weights that FID was published with, as safetensors.
 
-    The published conversion is a pickle (pt_inception-2015-12-05-6726825d.pth); with it,
-    `safetensors.torch.save_file(torch.load(FILE, weights_only=True), PATH)` makes the file once.
     Its classification layer is left out.
     """
     found = digest_file(path)
