@@ -64,6 +64,7 @@ from tests.metrics.test_clip import folder as clip_folder  # noqa: F401
         ),
         (BAG, ['prompts.templates=["a cat"]'], ConfigError, r"must hold \{\} once"),
         (BAG, ["prompts.retain=0"], ConfigError, "give a number above 0"),
+        (BAG, ["prompts.reach=1"], ConfigError, "give a share from 0 to below 1"),
         (ForgetClass(labels=(0,)), [], RequestError, "is not class-conditional"),
     ],
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from scipy import stats
@@ -59,6 +61,35 @@ def test_targets_are_uniform_over_each_labels_own_replacements():
         values, counts = target[asked == label].unique(return_counts=True)
         assert values.tolist() == replacement
         assert len(replacement) == 1 or stats.chisquare(counts).pvalue > 0.01
+
+
+def test_reach_moves_what_is_forgotten_between_it_and_what_stays():
+    """Corners of a simplex: every row shows whence it moved, towards which, and how far."""
+    table = Condition({"text": torch.eye(10), "mask": torch.arange(10)})
+    still, moved = (
+        replace(conditions(64, 2000), table=table, reach=reach).batch(0, Shard())
+        for reach in (0.0, 0.8)
+    )
+    assert moved.retain.condition.tensors["text"].equal(still.retain.condition.tensors["text"])
+    assert moved.forget.target.tensors["text"].equal(still.forget.target.tensors["text"])
+    assert moved.forget.condition.tensors["mask"].equal(still.forget.condition.tensors["mask"])
+    text = moved.forget.condition.tensors["text"]
+    own = still.forget.condition.tensors["text"].argmax(1)
+    kept = text.gather(1, own[:, None])[:, 0]
+    assert_close(text.sum(1), torch.ones(2000))
+    assert stats.kstest((1 - kept.numpy()) / 0.8, "uniform").pvalue > 0.01
+    others = text.scatter(1, own[:, None], 0.0)
+    assert ((others > 0).sum(1) <= 1).all()  # nothing but the one that it moved towards
+    values, counts = others.argmax(1)[kept < 1].unique(return_counts=True)
+    assert values.tolist() == RETAIN
+    assert stats.chisquare(counts).pvalue > 0.01
+
+
+def test_reach_does_not_hang_on_how_the_batch_is_spread():
+    source = replace(conditions(8, 16), table=Condition({"text": torch.eye(10)}), reach=0.5)
+    whole = source.batch(3, Shard()).forget.condition
+    parts = [source.batch(3, Shard(i, 4)).forget.condition for i in range(4)]
+    assert Condition.cat(parts).tensors["text"].equal(whole.tensors["text"])
 
 
 def test_what_stays_is_its_own_target():
