@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,16 @@ from safetensors.torch import load_file
 from torch.testing import assert_close
 
 from efface.config import read_settings
+from efface.diffusion.denoiser import Denoiser
 from efface.diffusion.loading import load_text
 from efface.diffusion.model_folder import inspect_model
 from efface.errors import ConfigError, DataError, EffaceError, RequestError
 from efface.evaluating import evaluate
 from efface.memorisation.drawing import Drawing, to_unit
-from efface.memorisation.likeness import load_features
+from efface.memorisation.likeness import CopyDetector, load_features
 from efface.memorisation.searching import Tried
 from efface.memorisation.settings import MemorisedConfig
+from efface.memorisation.stopping import CopyStopper
 from efface.memorised_runs import (
     drawn_shape,
     encode_images,
@@ -31,6 +34,7 @@ from efface.memorised_runs import (
     staying_pictures,
 )
 from efface.memorised_stages import Modified, Preparer, Stages, read_prepared
+from efface.metrics.copy_similarity import pixels
 from efface.records import read_evaluation, read_record
 from efface.reporting import judge_run
 from efface.requests import ForgetMemorised
@@ -263,6 +267,42 @@ def test_a_prompt_with_nothing_memorised_is_refused_unless_forced(
         forget(pipelines("sd"), request_, tmp_path / "forced", changes=forced)
 
 
+def test_a_run_stops_where_its_stopper_says_so(
+    pipelines: Pipelines,
+    request_: ForgetMemorised,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Random weights draw what they like, so the real stopper is asked and its answer kept back."""
+    asked: list[str | None] = []
+    check = CopyStopper.check
+
+    def answer(stopper: CopyStopper, student: Denoiser) -> str | None:
+        assert len(stopper.prompts) == 2 and len(stopper.seeds) == 3
+        asked.append(check(stopper, student))
+        return "enough" if len(asked) == 3 else None
+
+    monkeypatch.setattr(CopyStopper, "check", answer)
+    changes = [*SMALL, "train.steps=9", "train.stop_every=2", "memorised.stop_images=3"]
+    out = forget(pipelines("sd"), request_, tmp_path / "run", changes=changes, measure=False)
+    record = read_record(out)
+    assert (record.steps, record.stopped) == (4, "The run stopped at step 4: enough.")
+    assert len(asked) == 3
+
+
+def test_a_stopper_looks_at_every_prompt(drawing: Drawing) -> None:
+    prompts = drawing.denoiser.encode(["a red bag", "a cat"])
+    own = to_unit(drawing.of(prompts[1:], range(3), "own"))
+    other = CopyDetector(reference=torch.rand(own.shape[1:]), threshold=0.999, features=pixels)
+    stopper = CopyStopper(
+        detector=other, prompts=prompts, sampler=drawing.sampler, seeds=range(3), batch_size=4
+    )
+    assert stopper.check(drawing.denoiser) == "none of 6 pictures of its prompts is a copy"
+    for picture in own:  # one copy, under the second prompt, is enough to go on
+        detector = replace(other, reference=picture)
+        assert replace(stopper, detector=detector).check(drawing.denoiser) is None
+
+
 def save(folder: Path, *sizes: int) -> str:
     folder.mkdir()
     for number, size in enumerate(sizes):
@@ -281,7 +321,8 @@ def save(folder: Path, *sizes: int) -> str:
         ({"picture": (16, 16)}, [], DataError, "holds 2 pictures"),
         ({}, ["method.name=sfd"], ConfigError, "does not forget pictures"),
         ({}, ["method.name=posterior_subtraction"], ConfigError, "original_share=0"),
-        ({}, ["train.stop_every=1"], ConfigError, "train.stop_every=0"),
+        ({}, ["train.stop_by=likelihood"], ConfigError, "stops where its prompts draw it no more"),
+        ({}, ["memorised.stop_images=0"], ConfigError, "stop_images is 0"),
         ({}, ["memorised.controls=9"], ConfigError, "at least 59"),
     ],
 )

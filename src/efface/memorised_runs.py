@@ -25,10 +25,11 @@ from efface.diffusion.sampling import MultiStep
 from efface.diffusion.text.denoiser import TextDenoiser
 from efface.errors import ConfigError, DataError, ModelError, RequestError
 from efface.image_runs import read_images, to_model
-from efface.memorisation.drawing import Drawing, to_unit
+from efface.memorisation.drawing import Drawing, seeds_for, to_unit
 from efface.memorisation.likeness import load_features
 from efface.memorisation.separation import sides
 from efface.memorisation.settings import MemorisedConfig
+from efface.memorisation.stopping import CopyStopper
 from efface.memorisation.verdict import Detection
 from efface.memorised_stages import Modified, Preparer, Stages
 from efface.records import RunRecord
@@ -110,10 +111,11 @@ def check_memorised_settings(settings: Settings) -> None:
             f"method {settings.method_name!r} as it is set needs to know how often the picture is "
             "drawn, and under the original prompt nothing else is: set memorised.original_share=0."
         )
-    if settings.train.stop_every:
+    if settings.train.stop_by != "loss":
         raise ConfigError(
-            "train.stop_every stops at the loss of pictures that were never seen, and a memorised "
-            "picture has none beside it: set train.stop_every=0."
+            f"train.stop_by {settings.train.stop_by!r} compares with pictures that were never "
+            "seen, and a memorised picture has none beside it: a run about one stops where its "
+            "prompts draw it no more, leave the setting out."
         )
 
 
@@ -197,6 +199,14 @@ def memorised_trainer(
     rows = source.forget_rows
     trainer = Trainer(method, networks, source, settings.train, out, rows, accelerator)
     trainer.guard = make_guard(method, model, controls, settings.train)
+    prompts = [original] if modified.tried.way == "as it is" else [original, modified.condition]
+    trainer.stopper = CopyStopper(
+        detector=preparer.detector(detected),
+        prompts=Condition.cat(prompts).to(accelerator.device),
+        sampler=memorised_sampler(settings),
+        seeds=seeds_for(config.seed, "stop", config.stop_images),
+        batch_size=settings.evaluate.batch_size,
+    )
     notes = _notes(detected.detection, modified) | {
         "copies": len(forget),
         "others": len(retain),

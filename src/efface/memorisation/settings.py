@@ -40,6 +40,7 @@ class MemorisedConfig:
     least_rows: int = 4  # pictures that either side of the split has at least
     original_share: float = 0.5  # of pairs asked for under the original prompt; 0 as published
     control_share: float = 0.0  # of rows: pictures of control prompts, which only stay
+    stop_images: int = 64  # of each prompt: none may be a copy for train.stop_every to stop
 
     def __post_init__(self) -> None:
         for name in ("control_images", "samples", "search_images", "images"):
@@ -48,7 +49,7 @@ class MemorisedConfig:
                     f"memorised.{name} is {getattr(self, name)}: pictures are compared with one "
                     "another, give 2 or more."
                 )
-        for name in ("noises", "tries", "edits", "descent_steps", "least_rows"):
+        for name in ("noises", "tries", "edits", "descent_steps", "least_rows", "stop_images"):
             if getattr(self, name) < 1:
                 raise ConfigError(
                     f"memorised.{name} is {getattr(self, name)}: give a number above 0."

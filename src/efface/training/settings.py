@@ -40,8 +40,8 @@ class TrainConfig:
     checkpoint_every: int = 1000
     guard_every: int = 0  # 0: no collapse guard
     guard_tolerance: float = 0.1
-    stop_every: int = 0  # 0: all steps; else how often unseen pictures are compared with
-    stop_by: Literal["loss", "likelihood"] = "loss"  # in which they are compared
+    stop_every: int = 0  # 0: all steps; else how often it is checked whether enough is forgotten
+    stop_by: Literal["loss", "likelihood"] = "loss"  # in which unseen pictures are compared with
     log_every: int = 10
     tracker: Tracker = "none"
 

@@ -1,14 +1,23 @@
-"""When to stop: the pictures to forget are predicted no better than pictures never seen."""
+"""When to stop: enough is forgotten, as the pictures are known no better than unseen ones."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from efface.diffusion.denoiser import Denoiser
+
+
+class Stopper(Protocol):
+    """Looks at the averaged student every `train.stop_every` steps, and before the first."""
+
+    def check(self, student: Denoiser) -> str | None:
+        """A sentence if the run should stop."""
+        ...
 
 
 @dataclass(frozen=True)

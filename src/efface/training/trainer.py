@@ -26,7 +26,7 @@ from efface.training.checkpoint import Checkpoints, ModuleState, OptimizerState,
 from efface.training.gradient_pair import GradientPair
 from efface.training.guard import CollapseGuard
 from efface.training.settings import TrainConfig
-from efface.training.stopping import UnseenStopper
+from efface.training.stopping import Stopper
 from efface.training.tracking import Tracking
 
 
@@ -89,7 +89,7 @@ class Trainer:
                 denoiser.network.compile()
         self.checkpoints = Checkpoints(folder / "checkpoints")
         self.guard: CollapseGuard | None = None
-        self.stopper: UnseenStopper | None = None
+        self.stopper: Stopper | None = None
         self.guard_log: list[dict[str, float]] = []
         self._seconds_before = 0.0  # spent before the checkpoint that was resumed from
         self._began = time.perf_counter()

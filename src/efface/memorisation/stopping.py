@@ -1,0 +1,35 @@
+"""When to stop: the prompts draw the memorised picture no more."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from efface.diffusion.denoiser import Condition, Denoiser
+from efface.diffusion.sampling import Sampler, draw_images
+from efface.memorisation.likeness import CopyDetector
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class CopyStopper:
+    """Draws pictures of every prompt from the same seeds at every check, and counts copies.
+
+    Nothing is remembered: a resumed run stops where an uninterrupted one does.
+    """
+
+    detector: CopyDetector
+    prompts: Condition  # one row each
+    sampler: Sampler
+    seeds: range  # one picture of each prompt per seed; not those of the evaluation
+    batch_size: int
+
+    def check(self, student: Denoiser) -> str | None:
+        """A sentence if the run should stop."""
+        count = len(self.seeds)
+        rows = torch.arange(len(self.prompts)).repeat_interleave(count)
+        seeds = [*self.seeds] * len(self.prompts)
+        images = draw_images(student, self.sampler, self.prompts[rows], seeds, self.batch_size)
+        if self.detector.copies(images).any():
+            return None
+        return f"none of {len(images)} pictures of its prompts is a copy"
