@@ -92,6 +92,23 @@ def test_resuming_another_run_is_refused(run: Path, tiny_model: Path) -> None:
         efface.forget(tiny_model, request, run, changes=[*SMALL, "train.seed=5"], resume=True)
 
 
+def test_a_run_of_a_version_with_fewer_settings_can_be_resumed(
+    run: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    earlier = tmp_path / "earlier"
+    shutil.copytree(run, earlier)
+    record = json.loads((earlier / "record.json").read_text())
+    for section, name in (("prompts", "reach"), ("memorised", "stop_images"), ("train", "tracker")):
+        del record["settings"][section][name]
+    del record["settings"]["detector"]
+    (earlier / "record.json").write_text(json.dumps(record))
+    request = efface.ForgetClass(labels=(0, 3), replacement=(1, 2))
+    assert efface.forget(tiny_model, request, earlier, changes=SMALL, resume=True) == earlier
+    with pytest.raises(RequestError, match="another settings"):
+        changes = [*SMALL, "prompts.reach=0.5"]
+        efface.forget(tiny_model, request, earlier, changes=changes, resume=True)
+
+
 def test_settings_that_change_no_result_may_change_on_resume(run: Path, tiny_model: Path) -> None:
     request = efface.ForgetClass(labels=(0, 3), replacement=(1, 2))
     other = [*SMALL, "train.ignore_memory=true", "train.log_every=3", "train.checkpoint_every=7"]

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from efface.config import Settings
+from efface.config import Settings, read_settings
 from efface.diffusion.model_folder import ModelInfo
 from efface.diffusion.sampling import Sampler
 from efface.errors import RequestError
@@ -106,9 +106,17 @@ def check_folder(out: Path, record: RunRecord, resume: bool, overwrite: bool) ->
 
 
 def _what_matters(record: RunRecord) -> RunRecord:
-    """A record without the settings that say nothing of what comes out."""
-    train = {k: v for k, v in record.settings["train"].items() if k not in INCIDENTAL}
-    return record.model_copy(update={"settings": record.settings | {"train": train}})
+    """A record without the settings that say nothing of what comes out.
+
+    What an earlier version knew nothing of counts as left out.
+    """
+    settings = read_settings(record.settings["method"]["name"]).to_json()
+    for section, content in record.settings.items():
+        settings[section] = settings.get(section, {}) | content
+    for name in INCIDENTAL:
+        settings["train"].pop(name, None)
+    request = {name: value for name, value in record.request.items() if value not in (None, [])}
+    return record.model_copy(update={"settings": settings, "request": request})
 
 
 def make_folder(out: Path, record: RunRecord, resume: bool, accelerator: Accelerator) -> None:
