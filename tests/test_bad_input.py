@@ -16,6 +16,7 @@ import torch
 from efface.diffusion import loading
 from efface.diffusion.denoiser import Denoiser
 from efface.diffusion.loading import save_pipeline
+from efface.training.trainer import Trainer
 
 Run = Callable[..., str]
 
@@ -220,6 +221,17 @@ def test_full_disk_at_the_end_is_one_sentence(
     assert "--resume" in sentence
     assert not (tmp_path / "out" / "pipeline").exists()
     assert not (tmp_path / "out" / "pipeline.part").exists()
+
+
+def test_a_full_gpu_is_one_sentence(
+    fails: Run, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+
+    monkeypatch.setattr(Trainer, "run", full)
+    sentence = fails(*forget(tiny_model, tmp_path / "out"))
+    assert "memory ran out: lower train.batch_size" in sentence and "--resume" in sentence
 
 
 def test_a_name_too_long_for_the_disk_is_one_sentence(fails: Run, tmp_path: Path) -> None:

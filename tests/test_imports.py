@@ -21,7 +21,7 @@ LAYERS = {
     "methods": {"data", "diffusion", "errors"},
     "progress": set(),
     "fitting": {"progress"},
-    "metrics": {"data", "diffusion", "errors", "fitting", "progress", "records"},
+    "metrics": {"data", "diffusion", "errors", "files", "fitting", "progress", "records"},
     "memorisation": {"data", "diffusion", "errors", "metrics", "progress"},
     "training": {"methods", "data", "diffusion", "errors", "progress"},
     "attacks": {"data", "diffusion", "errors", "methods", "metrics", "records", "training"},

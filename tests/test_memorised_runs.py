@@ -323,6 +323,8 @@ def save(folder: Path, *sizes: int) -> str:
         ({}, ["method.name=posterior_subtraction"], ConfigError, "original_share=0"),
         ({}, ["train.stop_by=likelihood"], ConfigError, "stops where its prompts draw it no more"),
         ({}, ["memorised.stop_images=0"], ConfigError, "stop_images is 0"),
+        ({}, ["memorised.search=[]"], ConfigError, "name a way, and words"),
+        ({}, ["memorised.extractor=nowhere"], DataError, "no vision model at nowhere"),
         ({}, ["memorised.controls=9"], ConfigError, "at least 59"),
     ],
 )

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 import torch
@@ -16,11 +17,12 @@ from torch import Tensor, nn
 
 from efface.concept_runs import concept_source, encode_prompts, read_concept_prompts
 from efface.config import Settings, read_settings
+from efface.data.source import ConditionSource
 from efface.diffusion.adapters import share_network
 from efface.diffusion.loading import load_text
 from efface.diffusion.model_folder import inspect_model
 from efface.errors import ConfigError, ModelError
-from efface.preflight import available_memory, estimate, preflight, readable
+from efface.preflight import Amounts, available_memory, estimate, preflight, readable
 from efface.runs import forget
 from efface.training.networks import make_networks
 from efface.training.trainer import Trainer
@@ -73,7 +75,7 @@ def test_what_a_run_holds_is_estimated_before_anything_is_loaded(
     info = inspect_model(folder)
     if kind == "flux":
         info = replace(info, sample_size=8)
-    said = estimate(info, settings)
+    said = estimate(info, settings, Amounts(prompts=4))
     trainer, pretrained = trainer_of(folder, settings, tmp_path / "out")
     trainer.run()
     networks = {name: tensors_of(d.network) for name, d in trainer.networks.items()}
@@ -87,9 +89,11 @@ def test_what_a_run_holds_is_estimated_before_anything_is_loaded(
     grads = [p.grad for t in trainer._trained.values() for p in t.parameters]
     gradients = [g for g in grads if g is not None]
     live = [*tensors_of(pretrained), *sum(networks.values(), []), *average, *optimizers]
-    live += gradients
+    table = list(cast(ConditionSource, trainer.source).table.tensors.values())
+    live += [*gradients, *table]
     parts = {n: size for n, size in said.parts.items() if n not in ("VAE", "activations")}
     assert sum(parts.values()) == pytest.approx(held(live), rel=0.15)
+    assert parts["encoded prompts"] == pytest.approx(held(table), rel=0.05)
     assert parts["optimizer"] == pytest.approx(held(optimizers), rel=0.05)
     step = Live(live)
     del live, gradients, grads  # the step lets go of them
@@ -141,7 +145,8 @@ def test_a_run_that_does_not_fit_is_refused_before_the_model_is_loaded(
     pipelines: Pipelines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings, info = read_settings("sfd", None, SMALL), inspect_model(pipelines("sd3"))
-    needed = estimate(info, settings).peak
+    encoded = Amounts(prompts=8)  # a bag, a coat, a cat, a dog; and as the encoder keeps them
+    needed = estimate(info, settings, encoded).peak
     monkeypatch.setattr("efface.runs.load", no_model)
     monkeypatch.setattr("efface.preflight.available_memory", lambda *_: needed // 2)
     with pytest.raises(ConfigError) as refused:
@@ -152,7 +157,7 @@ def test_a_run_that_does_not_fit_is_refused_before_the_model_is_loaded(
         assert part in sentence
     advice = re.findall(r"train\.(?!ignore)(\w+=\w+)", sentence)
     changed = read_settings("sfd", None, [*SMALL, *(f"train.{change}" for change in advice)])
-    assert advice and estimate(info, changed).peak <= needed // 2
+    assert advice and estimate(info, changed, encoded).peak <= needed // 2
     monkeypatch.setattr("efface.preflight.available_memory", lambda *_: 1000)
     with pytest.raises(ConfigError, match=r"no setting brings it below \d.*take a smaller model"):
         forget(pipelines("sd3"), BAG, tmp_path / "out", changes=SMALL)

@@ -206,6 +206,34 @@ def test_two_stage_starts_from_the_distilled_networks_with_the_true_teacher(
     }
 
 
+def test_starting_from_a_run_that_does_not_fit_is_refused(
+    tiny_model: Path, run: Path, tmp_path: Path
+) -> None:
+    request = efface.ForgetClass(labels=(0,), replacement=(1,))
+
+    def refused(match: str, *changes: str, method: str | None = None) -> None:
+        given = {"changes": [*SMALL, *changes], "start": run, "method": method}
+        with pytest.raises(RequestError, match=match):
+            efface.forget(tiny_model, request, tmp_path / "out", **given)
+        assert not (tmp_path / "out").exists()
+
+    refused("method.sigma_init 2.5, and this run is set to 5.0", "method.sigma_init=5.0")
+    refused("method.input_scale 'unit'", "method.input_scale=published")
+    shutil.copytree(run, tmp_path / "other")
+    record = json.loads((tmp_path / "other" / "record.json").read_text())
+    record["settings"]["method"]["name"] = "siss"
+    (tmp_path / "other" / "record.json").write_text(json.dumps(record))
+    with pytest.raises(RequestError, match="is a run of the method 'siss', and this one of 'sfd'"):
+        efface.forget(tiny_model, request, tmp_path / "out", start=tmp_path / "other")
+
+
+def test_a_one_step_generator_teaches_nobody(run: Path, tmp_path: Path) -> None:
+    request = efface.ForgetClass(labels=(0,), replacement=(1,))
+    with pytest.raises(RequestError, match="draws in one step, and cannot teach"):
+        efface.forget(run, request, tmp_path / "out", changes=SMALL)
+    assert not (tmp_path / "out").exists()
+
+
 def test_starting_from_a_run_of_another_model_is_refused(
     tiny_unet: Callable[..., Denoiser], run: Path, tmp_path: Path
 ) -> None:

@@ -126,15 +126,17 @@ def _phrase_pairs(request: ForgetConcept, config: PromptsConfig) -> list[tuple[s
     pairs: dict[str, str] = {}
     for prompt in prompts:
         if not names(prompt, *request.names):
+            known = " or ".join(map(repr, request.names))
             raise RequestError(
-                f"{request.concept!r} does not occur in the prompt {shortened(prompt)}, so nothing "
-                "in it can be replaced: leave it out, or give prompt pairs."
+                f"{known} does not occur in the prompt {shortened(prompt)}, so nothing in it can "
+                "be replaced: leave it out, or give prompt pairs."
             )
         target = replace_phrase(prompt, request.names, request.replacement)
-        if names(target, *request.names):
+        left = [name for name in request.names if names(target, name)]
+        if left:
             raise RequestError(
-                f"the replacement {request.replacement!r} still names {request.concept!r}: give a "
-                "phrase without it."
+                f"the replacement {request.replacement!r} still names {left[0]!r}, in the prompt "
+                f"{shortened(target)}: give a phrase without it."
             )
         missing = [name for name in request.names if not names(prompt, name)]
         renamed = [replace_phrase(prompt, request.names, name) for name in missing]

@@ -37,6 +37,19 @@ def describe_start(start: str | Path, info: ModelInfo, settings: Settings) -> di
         )
     if Checkpoints(start / "checkpoints").latest() is None or earlier.status != "finished":
         raise RequestError(f"{start} is not finished: complete it with --resume first.")
+    theirs = earlier.settings["method"]
+    if theirs["name"] != settings.method_name:
+        raise RequestError(
+            f"{start} is a run of the method {theirs['name']!r}, and this one of "
+            f"{settings.method_name!r}: start from a run of the same method, as of `efface distil`."
+        )
+    for name in settings.method.inherited:
+        now = getattr(settings.method, name)
+        if theirs.get(name, now) != now:
+            raise RequestError(
+                f"{start} was trained with method.{name} {theirs[name]!r}, and this run is set to "
+                f"{now!r}: give both the same."
+            )
     own, train = settings.train, earlier.settings["train"]
     theirs = train.get("lora_rank"), train.get("lora_alpha")
     if theirs != (own.lora_rank, own.lora_alpha):

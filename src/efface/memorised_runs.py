@@ -21,7 +21,7 @@ from efface.data.source import PairSource, Staying
 from efface.data.split import pixel_hash
 from efface.diffusion.denoiser import Condition, Denoiser
 from efface.diffusion.model_folder import ModelInfo, pixel_shape
-from efface.diffusion.sampling import MultiStep
+from efface.diffusion.sampling import MultiStep, rows_at_once
 from efface.diffusion.text.denoiser import TextDenoiser
 from efface.errors import ConfigError, DataError, ModelError, RequestError
 from efface.image_runs import read_images, to_model
@@ -261,7 +261,7 @@ def encode_images(denoiser: Denoiser, images: Tensor) -> Tensor:
     generator = torch.Generator().manual_seed(ENCODE_SEED)
     parts = [
         denoiser.codec.encode(to_model(part).to(denoiser.device), generator)
-        for part in images.split(AT_ONCE)
+        for part in images.split(rows_at_once(denoiser, AT_ONCE))
     ]
     return torch.cat(parts)
 

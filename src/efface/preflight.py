@@ -29,6 +29,27 @@ UNITS = ("B", "KB", "MB", "GB", "TB")
 
 
 @dataclass(frozen=True, kw_only=True)
+class Amounts:
+    """What a run has much of: rows of a whole batch to forget (None: as many as its method takes).
+
+    `prompts` are held encoded.
+    """
+
+    forget_rows: int | None = None
+    processes: int = 1
+    prompts: int = 0
+
+    def rows(self, settings: Settings) -> int:
+        """Rows to forget in a whole batch."""
+        if self.forget_rows is not None:
+            return self.forget_rows
+        return round(settings.method.forget_share * settings.train.batch_size)
+
+
+NOTHING_MORE = Amounts()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Estimate:
     """Bytes that a run holds: `parts` while it trains, `encoders` until prompts are encoded."""
 
@@ -42,17 +63,12 @@ class Estimate:
         return max(sum(self.parts.values()), loaded)
 
 
-def estimate(
-    info: ModelInfo, settings: Settings, forget_rows: int | None = None, processes: int = 1
-) -> Estimate:
+def estimate(info: ModelInfo, settings: Settings, amounts: Amounts = NOTHING_MORE) -> Estimate:
     """Memory of a run in one process; activations as if every network passed gradients at once.
 
-    `forget_rows` of a whole batch are as many as the method takes unless said otherwise. What
-    evaluation takes afterwards is not counted.
+    What is drawn before training, and what evaluation takes afterwards, is not counted.
     """
     method, config = settings.method, settings.train
-    if forget_rows is None:
-        forget_rows = round(method.forget_share * config.batch_size)
     foot = network_footprint(info, _holding(config))
     vae, encoders = parts_footprint(info)
     names = _network_names(method)
@@ -68,10 +84,12 @@ def estimate(
         "gradients": gradients * foot.trained,
         "optimizer": 2 * phases * foot.trained,  # AdamW's two moments
         "VAE": vae,
+        "encoded prompts": amounts.prompts * foot.condition,
     }
     if config.mixed_precision == "bf16" and config.base_dtype == "float32":
         parts["autocast copies"] = len(names) * foot.network // 2
-    rows = math.ceil((config.batch_size + forget_rows) / (config.accumulation * processes))
+    parts_of_batch = config.accumulation * amounts.processes
+    rows = math.ceil((config.batch_size + amounts.rows(settings)) / parts_of_batch)
     parts["activations"] = rows * max(
         _activations(method, phase, names, foot) for phase in method.phases
     )
@@ -98,21 +116,20 @@ def preflight(
 
 
 def check_memory(
-    info: ModelInfo,
-    settings: Settings,
-    device: torch.device,
-    forget_rows: int | None = None,
-    processes: int = 1,
+    info: ModelInfo, settings: Settings, device: torch.device, amounts: Amounts = NOTHING_MORE
 ) -> None:
     """Raise ConfigError, with what to change, if a run is not expected to fit."""
     if settings.train.ignore_memory:
         return
-    available = available_memory(device, processes)
-    needed = estimate(info, settings, forget_rows, processes).peak
+    if device.type == "cpu":
+        # The encoder keeps its rows there too.
+        amounts = dataclasses.replace(amounts, prompts=2 * amounts.prompts)
+    available = available_memory(device, amounts.processes)
+    needed = estimate(info, settings, amounts).peak
     if needed > available:
         raise ConfigError(
             f"this run needs about {readable(needed)} by estimate, and {readable(available)} are "
-            f"free on {device}: {_advice(info, settings, available, forget_rows, processes)}, or "
+            f"free on {device}: {_advice(info, settings, available, amounts)}, or "
             "go on nevertheless with train.ignore_memory=true."
         )
 
@@ -130,22 +147,14 @@ def readable(size: int) -> str:
     return f"{size / 1000**power:.3g} {UNITS[power]}"
 
 
-def _advice(
-    info: ModelInfo,
-    settings: Settings,
-    available: int,
-    forget_rows: int | None,
-    processes: int,
-) -> str:
+def _advice(info: ModelInfo, settings: Settings, available: int, amounts: Amounts) -> str:
     """The fewest changes that make the run fit."""
     least = None
-    if forget_rows is None:
-        forget_rows = round(settings.method.forget_share * settings.train.batch_size)
-    for changes in _combinations(settings.train, forget_rows, processes):
+    for changes in _combinations(settings.train, amounts.rows(settings), amounts.processes):
         config = dataclasses.replace(settings.train, **changes)
         changed = dataclasses.replace(settings, train=config)
         try:
-            needed = estimate(info, changed, forget_rows, processes).peak
+            needed = estimate(info, changed, amounts).peak
         except ConfigError:  # a LoRA that finds nothing to change
             continue
         least = needed if least is None else min(least, needed)

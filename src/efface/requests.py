@@ -88,7 +88,8 @@ class ForgetImages(BaseModel):
             kind = "works on latents" if info.vae else "is class-conditional"
             raise RequestError(
                 f"{info.source} {kind}, and pictures can be forgotten from unconditional pixel "
-                "models: give one of those, or forget a class."
+                "models: give one of those, or forget a class, "
+                "a concept or the picture memorised for a caption."
             )
         if self.prior is not None and not 0 < self.prior < 1:
             raise RequestError(

@@ -73,10 +73,10 @@ def finished_record(
     )
 
 
-def check_folder(out: Path, record: RunRecord, resume: bool, overwrite: bool) -> bool:
-    """Whether the run in `out` is finished already; RequestError if `out` must not be used.
+def holds_run(out: Path, resume: bool, overwrite: bool) -> bool:
+    """Whether there is a run in `out` to go on with; RequestError if `out` must not be used.
 
-    Nothing is touched, so that this can come before the model is loaded.
+    Nothing is touched, so that this can come before anything heavy.
     """
     if resume and overwrite:
         raise RequestError("both --resume and --overwrite were given: give the one you mean.")
@@ -93,6 +93,13 @@ def check_folder(out: Path, record: RunRecord, resume: bool, overwrite: bool) ->
             f"{out} holds a run already: add --resume to go on with it, --overwrite to replace "
             "it, or give another folder."
         )
+    return True
+
+
+def check_folder(out: Path, record: RunRecord, resume: bool, overwrite: bool) -> bool:
+    """Whether the run in `out` is finished already; RequestError if it is another one."""
+    if not holds_run(out, resume, overwrite):
+        return False
     earlier = read_record(out)
     compared = ("request", "model", "settings", "start")
     before, now = (_what_matters(each) for each in (earlier, record))

@@ -23,24 +23,27 @@ from efface.diffusion.adapters import SharedNetwork, share_network
 from efface.diffusion.denoiser import Denoiser
 from efface.diffusion.loading import load, load_network, save_lora, save_pipeline
 from efface.diffusion.model_folder import ModelInfo, fetch_weights, inspect_model, pixel_shape
+from efface.diffusion.one_step import is_one_step
 from efface.diffusion.sampling import Sampler
 from efface.diffusion.text.denoiser import TextDenoiser
-from efface.errors import ConfigError
+from efface.errors import ConfigError, RequestError
 from efface.evaluating import evaluate
 from efface.evaluation.prompt_groups import check_detection
+from efface.evaluation.views import check_networks
 from efface.evidence.model_card import write_model_card
 from efface.image_runs import Pictures, check_settings, image_trainer, read_pictures
 from efface.lineage import describe_start, earlier_request
+from efface.memorisation.likeness import load_features
 from efface.memorised_runs import (
     MemorisedInputs,
     check_memorised_settings,
     memorised_trainer,
     read_memorised,
 )
-from efface.preflight import check_memory
+from efface.preflight import Amounts, check_memory
 from efface.records import hash_weights, write_json
 from efface.requests import Distil, DistilText, ForgetImages, ForgetMemorised, Request
-from efface.run_folder import check_folder, finished_record, make_folder, new_record
+from efface.run_folder import check_folder, finished_record, holds_run, make_folder, new_record
 from efface.subjects import check_distilled, check_retrained, find_judge
 from efface.training.settings import TrainConfig
 
@@ -81,12 +84,13 @@ def forget(
     judge_folder = find_judge(info, judge)
     if retrained is not None:
         check_retrained(retrained, info)
+    holds_run(out, resume, overwrite)
     request, inputs = _read_inputs(request, info, settings)
+    accelerator = Accelerator()
+    _check_machine(info, request, inputs, settings, accelerator)
+    if measure:
+        check_networks(settings.evaluate)
     fetch_weights(info)
-    if isinstance(inputs, ConceptPrompts):
-        check_lengths(info, inputs)
-    elif isinstance(inputs, MemorisedInputs):
-        check_lengths(info, inputs.prompts)
     described = earlier_request(info) if start is None else describe_start(start, info, settings)
     settings, measured = _check_evaluation(settings, request, info, start, described)
     record = new_record(info, request.model_dump(mode="json"), settings, described)
@@ -94,10 +98,12 @@ def forget(
         if measure and not (out / "evaluation.json").exists():
             evaluate(out, judge=judge_folder, retrained=retrained)
         return out
-    accelerator = Accelerator()
-    forget_rows = 0 if isinstance(request, Distil | DistilText) else None
-    check_memory(info, settings, accelerator.device, forget_rows, accelerator.num_processes)
     denoiser = _load(info, settings.train, accelerator.device)
+    if is_one_step(denoiser):
+        raise RequestError(
+            f"{info.source} draws in one step, and cannot teach at other noise levels: give the "
+            "model that it was made from, and its run as --start."
+        )
     prepared = isinstance(inputs, MemorisedInputs)
     if prepared:  # what is prepared is kept in the folder
         make_folder(out, record, resume, accelerator)
@@ -118,8 +124,9 @@ def forget(
         write_json(out / "record.json", finished_record(record, result, sampler, out))
         write_model_card(out)
     accelerator.wait_for_everyone()  # before what may take longer than a barrier waits
+    encoded = denoiser.prompts if isinstance(denoiser, TextDenoiser) else None
+    del trainer, result, denoiser  # the evaluation loads what it needs
     if measure:
-        encoded = denoiser.prompts if isinstance(denoiser, TextDenoiser) else None
         evaluate(out, judge=judge_folder, retrained=retrained, encoded=encoded)
     return out
 
@@ -133,12 +140,31 @@ def _read_inputs(
         return pictures.complete(request), pictures
     if isinstance(request, ForgetMemorised):
         inputs = read_memorised(request, info, settings)
+        check_lengths(info, inputs.prompts)
+        load_features(settings.memorised.extractor, settings.memorised.extractor_sha256)
         return inputs.complete(request), inputs
     if isinstance(request, TextRequest):
         prompts = read_concept_prompts(request, settings.prompts)
         check_text_settings(settings, prompts)
+        check_lengths(info, prompts)
         return prompts.complete(request), prompts
     return request, None
+
+
+def _check_machine(
+    info: ModelInfo,
+    request: Request,
+    inputs: Pictures | ConceptPrompts | MemorisedInputs | None,
+    settings: Settings,
+    accelerator: Accelerator,
+) -> None:
+    """Raise ConfigError where a run is not expected to fit into memory."""
+    amounts = Amounts(
+        forget_rows=0 if isinstance(request, Distil | DistilText) else None,
+        processes=accelerator.num_processes,
+        prompts=len(inputs.different) if isinstance(inputs, ConceptPrompts) else 0,
+    )
+    check_memory(info, settings, accelerator.device, amounts)
 
 
 def _check_method(request: Request, settings: Settings) -> None:

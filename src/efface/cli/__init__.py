@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import sys
+from typing import NoReturn
 
 import typer
 from rich.console import Console
@@ -29,6 +30,10 @@ OF_THE_SYSTEM = {
     errno.EPERM: NO_LEAVE,
     errno.EROFS: "{!r} lies on a disk that cannot be written: give another path.",
 }
+OUT_OF_MEMORY = (
+    "the GPU's memory ran out: lower train.batch_size (or raise train.accumulation) and "
+    "evaluate.batch_size, and go on with --resume; `efface preflight MODEL` says what a run takes."
+)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -55,21 +60,27 @@ def main() -> None:
     """Entry point: an error that the user can mend is one sentence and exit code 1."""
     try:
         app()
-    except EffaceError as error:
-        Console(stderr=True).print(
-            f"efface: {error}", markup=False, highlight=False, soft_wrap=True
-        )
-        sys.exit(1)
-    except OSError as error:
-        if error.errno not in OF_THE_SYSTEM:
-            raise
-        Console(stderr=True).print(
-            f"efface: {OF_THE_SYSTEM[error.errno].format(error.filename or 'a file')}",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
-        )
-        sys.exit(1)
     except KeyboardInterrupt:
-        Console(stderr=True).print("efface: stopped; go on with --resume", markup=False)
-        sys.exit(130)
+        _leave("stopped; go on with --resume", 130)
+    except Exception as error:
+        sentence = _sentence(error)
+        if sentence is None:
+            raise
+        _leave(sentence, 1)
+
+
+def _sentence(error: Exception) -> str | None:
+    """What to tell the user; None for an error that is ours."""
+    if isinstance(error, EffaceError):
+        return str(error)
+    if isinstance(error, OSError) and error.errno in OF_THE_SYSTEM:
+        return OF_THE_SYSTEM[error.errno].format(error.filename or "a file")
+    if type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported here
+        return OUT_OF_MEMORY
+    return None
+
+
+def _leave(sentence: str, code: int) -> NoReturn:
+    console = Console(stderr=True)
+    console.print(f"efface: {sentence}", markup=False, highlight=False, soft_wrap=True)
+    sys.exit(code)

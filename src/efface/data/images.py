@@ -86,6 +86,14 @@ def load_images(source: str, split: str = "train", size: int | None = None) -> I
     return images if wanted is None else images.select(_rows(wanted, len(images), source))
 
 
+def check_source(source: str) -> None:
+    """Raise DataError where there is nothing that `load_images` could read, without reading it."""
+    place = source if os.path.exists(source) else source.rpartition("#")[0] or source
+    named = place == "digits" or place.startswith((HUB, "zoo:"))
+    if not named and not os.path.exists(place):
+        raise _nothing_at(source)
+
+
 def _whole(source: str, split: str, size: int | None) -> ImageSet:
     if source == "digits":
         return _digits(split)
@@ -97,7 +105,11 @@ def _whole(source: str, split: str, size: int | None) -> ImageSet:
     if path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES:
         image = _decode(path.read_bytes(), source, size)
         return ImageSet(images=image[None], labels=None, names=(path.name,))
-    raise DataError(
+    raise _nothing_at(source)
+
+
+def _nothing_at(source: str) -> DataError:
+    return DataError(
         f"no images at {source}: give 'digits', a folder of images, an image, a .parquet file "
         f"or {HUB}OWNER/NAME."
     )

@@ -65,6 +65,8 @@ def read_pairs(source: str) -> list[tuple[str, str]]:
     A .csv or .jsonl file has columns `prompt` and `target`; in any other file a tab stands between
     the two. Raises DataError.
     """
+    if source.startswith(HUB):
+        raise DataError(f"pairs of prompts come from a file, and {source} is none: give one.")
     if source.endswith((".csv", ".jsonl")):
         rows = _read_rows(source, [(name,) for name in PAIR_COLUMNS])
     else:

@@ -28,11 +28,11 @@ def read_data_set(source: str, split: str) -> Any:
         if source.startswith(HUB):
             return load_dataset(source.removeprefix(HUB), split=split)
         return load_dataset("parquet", data_files=source, split="train")
-    except (ValueError, OSError, DatasetsError) as error:
+    except (ValueError, OSError, RuntimeError, LookupError, DatasetsError) as error:
         if source.startswith(HUB):
             raise DataError(
                 f"{source} cannot be read from the hub: check its id, its split {split!r} and the "
-                "connection."
+                "connection; a data set that brings code of its own is not run."
             ) from error
         raise DataError(
             f"{source} is no readable parquet file with rows: write it anew."

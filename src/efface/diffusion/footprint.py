@@ -44,6 +44,7 @@ class Footprint:
     trained: int  # of those parameters that are trained, in float32
     activations: Activations
     activations_frozen: Activations  # where a gradient passes through to what comes before
+    condition: int  # one row of what the network is told, in float32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +84,7 @@ def _building(folder: Path) -> Iterator[Path]:
     try:
         with torch.device("meta"):
             yield folder
-    except (OSError, ValueError, RuntimeError, TypeError) as error:
+    except (OSError, ValueError, RuntimeError, TypeError, LookupError, AttributeError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ModelError(f"{folder} could not be loaded: {reason}") from error
 
@@ -127,6 +128,7 @@ def _footprint(
         trained=sum(4 * p.numel() for p in trained.parameters()),
         activations=activations,
         activations_frozen=_activations(network, family, shape, inputs, holding),
+        condition=sum(row.nbytes for row in inputs.values()),
     )
 
 
@@ -247,6 +249,8 @@ def _size(module: nn.Module) -> int:
 
 def _longest(folder: Path) -> int:
     """Tokens of a tokenizer; what T5 reads is set by the family instead."""
-    file = folder / "tokenizer_config.json"
-    longest = json.loads(file.read_text("utf-8")).get("model_max_length") if file.exists() else None
+    longest = None
+    with contextlib.suppress(OSError, ValueError, AttributeError):  # loading it says what is wrong
+        content = (folder / "tokenizer_config.json").read_text("utf-8")
+        longest = json.loads(content).get("model_max_length")
     return longest if isinstance(longest, int) and longest <= 512 else CLIP_TOKENS

@@ -38,6 +38,8 @@ KNOWN_SCHEDULERS = (
     "PNDMScheduler",
     "UniPCMultistepScheduler",
 )
+# Of tokenizers, which check lengths early; a .model file is sentencepiece's, no pickle.
+VOCABULARIES = ("tokenizer*/*.txt", "tokenizer*/*.model")
 NETWORK_CLASSES = ("UNet2DModel", "DiTTransformer2DModel")
 ZOO = Path(__file__).parent.parent / "zoo"
 
@@ -74,9 +76,13 @@ def inspect_model(model: str | Path, null_label: int | None = None) -> ModelInfo
     folder = find_folder(str(model))
     on_hub = folder is None
     if folder is None:
-        folder = _download(str(model), ["*.json"])
+        folder = _download(str(model), ["*.json", *VOCABULARIES])
     refuse_lora(folder)
-    index = _read_json(folder / "model_index.json", "a diffusers pipeline folder has one")
+    index = _read_json(
+        folder / "model_index.json",
+        "a diffusers pipeline folder has one; for a LoRA or other single weights give the whole "
+        "base model",
+    )
     family = family_of(index.get("_class_name"))
     if family is not None:
         check_components(index, folder, family)
@@ -125,12 +131,10 @@ def fetch_weights(info: ModelInfo) -> None:
         subfolders += weights_in(info.index, info.family)
     if info.on_hub:
         patterns = [f"{subfolder}/*.safetensors" for subfolder in subfolders]
-        if info.family is not None:  # vocabularies; a .model file is sentencepiece's, no pickle
-            patterns += ["tokenizer*/*.txt", "tokenizer*/*.model"]
         _download(info.source, patterns)
     for subfolder in subfolders:
         if subfolder in info.index or (info.folder / subfolder).is_dir():
-            check_weights(info.folder / subfolder)
+            check_weights(info.folder / subfolder, info.on_hub)
 
 
 def pixel_shape(info: ModelInfo) -> tuple[int, int, int]:
@@ -175,6 +179,11 @@ def find_folder(model: str) -> Path | None:
         raise ModelError(
             f"{model} is a pickle, which can run code when it is opened: only safetensors are "
             "read. Convert it to a diffusers folder first."
+        )
+    if folder.suffix == ".safetensors" and folder.exists():
+        raise ModelError(
+            f"{model} is a file of weights, a LoRA perhaps, and no whole model: give the folder of "
+            "a diffusers pipeline, for a LoRA the base model that it was made for."
         )
     if folder.exists() or not re.fullmatch(r"[\w.-]+/[\w.-]+", model) or model.startswith("."):
         raise ModelError(

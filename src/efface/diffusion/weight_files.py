@@ -14,9 +14,14 @@ OTHER_VARIANTS = ["*.fp16.*", "*.fp16-*", "*.non_ema.*", "*.non_ema-*"]
 LORA_FILES = ("pytorch_lora_weights.safetensors", "adapter_config.json")
 
 
-def check_weights(folder: Path) -> None:
+def check_weights(folder: Path, on_hub: bool = False) -> None:
     """Raise ModelError unless `folder` holds whole safetensors files (headers against sizes)."""
     files = sorted(folder.glob("*.safetensors"))
+    if not files and on_hub:
+        raise ModelError(
+            f"{folder.name} of this model has no plain .safetensors weights on the hub: variants "
+            "as fp16 and pickles are not fetched. Convert it, and give the folder."
+        )
     if not files:
         pickles = [p.name for p in folder.glob("*") if p.suffix in PICKLE_SUFFIXES]
         if pickles:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from efface.config import EvaluateConfig, ImagesConfig
-from efface.data.images import ImageSet, load_images
+from efface.data.images import ImageSet, check_source, load_images
 from efface.evaluation.detection import concept_labels, load_detector
 from efface.evaluation.observers import (
     ClipObserver,
@@ -252,6 +252,19 @@ def read_views(
             threshold=config.detector_threshold,
         )
     return views
+
+
+def check_networks(config: EvaluateConfig) -> None:
+    """Read what is to look at samples once, and see that real images are there.
+
+    For before a run: DataError for what `read_views` could not use after it.
+    """
+    if config.extractor is not None:
+        assert config.reference is not None  # the settings were checked
+        check_source(config.reference)
+        load_extractor(config.extractor, config.extractor_sha256)
+    if config.clip is not None:
+        load_clip(config.clip, config.clip_sha256)
 
 
 def _extractor_view(network: Extractor, real: ImageSet, store: Store) -> ExtractorView:

@@ -17,7 +17,7 @@ AT_ONCE = 250
 
 
 def load_features(
-    source: str | None, sha256: str | None, device: torch.device
+    source: str | None, sha256: str | None, device: torch.device | str = "cpu"
 ) -> tuple[Features, str]:
     """What pictures are compared by, and its name: pixels, or an extractor of `transformers`."""
     if source is None:

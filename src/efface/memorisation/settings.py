@@ -54,6 +54,11 @@ class MemorisedConfig:
                 raise ConfigError(
                     f"memorised.{name} is {getattr(self, name)}: give a number above 0."
                 )
+        if not self.search or not self.words or not all(map(str.strip, self.words)):
+            raise ConfigError(
+                "memorised.search or memorised.words is empty or holds an empty word: name a way, "
+                "and words to put in."
+            )
         if self.controls < LEAST_CONTROLS:
             raise ConfigError(
                 f"memorised.controls is {self.controls}: a verdict with false alarms in 5 % of "

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from efface.diffusion.denoiser import Condition, Denoiser
-from efface.diffusion.sampling import generators_from_seeds
+from efface.diffusion.sampling import generators_from_seeds, rows_at_once
 
 AT_ONCE = 64  # rows in one pass
 
@@ -42,11 +42,13 @@ def text_noise_norms(denoiser: Denoiser, conditions: Condition, seeds: Sequence[
     """Norms of P conditions at the same noise of every seed: (P, seeds)."""
     denoiser.network.eval()
     noise = first_noise(denoiser, seeds)
-    like = conditions[torch.zeros(len(noise), dtype=torch.long)]
-    null = first_outputs(denoiser, noise, denoiser.null(like))
+    nothing = denoiser.null(conditions[torch.zeros(len(noise), dtype=torch.long)])
+    rows = rows_at_once(denoiser, AT_ONCE)
     norms = []
-    for start in range(0, len(conditions) * len(seeds), AT_ONCE):
-        pairs = torch.arange(start, min(start + AT_ONCE, len(conditions) * len(seeds)))
+    parts = [slice(start, start + rows) for start in range(0, len(noise), rows)]
+    null = torch.cat([first_outputs(denoiser, noise[part], nothing[part]) for part in parts])
+    for start in range(0, len(conditions) * len(seeds), rows):
+        pairs = torch.arange(start, min(start + rows, len(conditions) * len(seeds)))
         which, draw = pairs // len(seeds), pairs % len(seeds)
         norms.append(text_noise(denoiser, noise[draw], conditions[which], null[draw]))
     return torch.cat(norms).view(len(conditions), len(seeds)).cpu().numpy()

@@ -60,6 +60,7 @@ class Method(ABC):
     phases: ClassVar[tuple[str, ...]] = ("student",)  # networks updated in one step, in order
     delivers: ClassVar[str] = "student"  # the network that is the result
     needs: ClassVar[frozenset[Need]] = frozenset()
+    inherited: ClassVar[tuple[str, ...]] = ()  # what a run has in common with one it starts from
     train_defaults: ClassVar[Mapping[str, Any]] = {}  # settings of the loop that suit the method
     forget_share: float = 0.0  # rows to forget as a fraction of the retained rows
 

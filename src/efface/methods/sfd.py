@@ -69,6 +69,7 @@ class SFD(Method):
     summary: ClassVar[str] = "score forgetting distillation: data-free, result draws in one step"
     phases: ClassVar[tuple[str, ...]] = ("fake_score", "student")
     needs: ClassVar[frozenset[Need]] = frozenset({"conditions"})
+    inherited: ClassVar[tuple[str, ...]] = ("sigma_init", "input_scale")
     train_defaults: ClassVar[Mapping[str, Any]] = {
         "learning_rate": 1e-5,
         "steps": 50_000,

@@ -225,6 +225,28 @@ def test_a_lora_is_no_base_model(tmp_path: Path, name: str) -> None:
         inspect_model(tmp_path)
 
 
+def test_a_lora_under_any_name_is_answered_with_the_base_model(tmp_path: Path) -> None:
+    file = tmp_path / "my_style.safetensors"
+    save_file({"a": torch.zeros(1)}, file)
+    for given in (tmp_path, file):
+        with pytest.raises(ModelError, match=r"LoRA.*base\s+model"):
+            inspect_model(given)
+
+
+def test_weights_of_the_hub_that_are_not_fetched_are_named(
+    pipelines: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A repository with half precision alone: what is fetched of it has no weights."""
+    shutil.copytree(pipelines("sd"), tmp_path / "model")
+    for file in (tmp_path / "model" / "unet").glob("*.safetensors"):
+        file.unlink()
+    monkeypatch.setattr(
+        huggingface_hub, "snapshot_download", lambda *_, **__: str(tmp_path / "model")
+    )
+    with pytest.raises(ModelError, match="no plain .safetensors weights on the hub: variants as"):
+        load("some-one/model")
+
+
 def test_a_gated_model_is_named_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any, **__: Any) -> None:
         raise GatedRepoError.__new__(GatedRepoError)  # its constructor wants the hub's answer
