@@ -206,15 +206,42 @@ def test_two_stage_starts_from_the_distilled_networks_with_the_true_teacher(
     }
 
 
+def test_two_stage_starts_from_a_generator_that_is_no_run(
+    tiny_unet: Callable[..., Denoiser], tiny_model: Path, tmp_path: Path
+) -> None:
+    save_pipeline(tiny_unet(seed=9), tmp_path / "generator")
+    request = efface.ForgetClass(labels=(0,), replacement=(1,))
+    frozen = [*SMALL, "train.learning_rate=0.0"]  # so that the start is what is written
+    start = tmp_path / "generator"
+    out = efface.forget(
+        tiny_model, request, tmp_path / "out", changes=frozen, start=start, measure=False
+    )
+    a = load_file(tmp_path / "generator" / "unet" / "diffusion_pytorch_model.safetensors")
+    b = load_file(out / "pipeline" / "unet" / "diffusion_pytorch_model.safetensors")
+    assert all(a[key].equal(b[key]) for key in a)
+    record = read_record(out)
+    assert record.start is not None
+    assert record.start["request"] == {"kind": "generator", "source": str(start)}
+    assert record.start["output"] != record.model["weights"]
+    with pytest.raises(RequestError, match="is a whole pipeline, and this run trains adapters"):
+        changes = [*SMALL, "train.lora_rank=2"]
+        efface.forget(tiny_model, request, tmp_path / "lora", changes=changes, start=start)
+    save_pipeline(tiny_unet(channels=(8, 8)), tmp_path / "smaller")
+    with pytest.raises(RequestError, match="smaller is not made like that of"):
+        start = tmp_path / "smaller"
+        efface.forget(tiny_model, request, tmp_path / "small", changes=SMALL, start=start)
+
+
 def test_starting_from_a_run_that_does_not_fit_is_refused(
     tiny_model: Path, run: Path, tmp_path: Path
 ) -> None:
     request = efface.ForgetClass(labels=(0,), replacement=(1,))
 
-    def refused(match: str, *changes: str, method: str | None = None) -> None:
-        given = {"changes": [*SMALL, *changes], "start": run, "method": method}
+    def refused(match: str, *changes: str) -> None:
         with pytest.raises(RequestError, match=match):
-            efface.forget(tiny_model, request, tmp_path / "out", **given)
+            efface.forget(
+                tiny_model, request, tmp_path / "out", changes=[*SMALL, *changes], start=run
+            )
         assert not (tmp_path / "out").exists()
 
     refused("method.sigma_init 2.5, and this run is set to 5.0", "method.sigma_init=5.0")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from efface.config import Settings
 from efface.diffusion.denoiser import Denoiser
-from efface.diffusion.model_folder import ModelInfo
+from efface.diffusion.loading import load_network
+from efface.diffusion.model_folder import ModelInfo, fetch_weights, inspect_model
 from efface.errors import RequestError
 from efface.methods.base import Method
 from efface.records import hash_weights, read_record
@@ -29,6 +31,8 @@ def earlier_request(info: ModelInfo) -> dict[str, Any] | None:
 def describe_start(start: str | Path, info: ModelInfo, settings: Settings) -> dict[str, Any]:
     """What the record says of the run to start from; RequestError where it cannot be."""
     start = Path(start)
+    if not (start / "record.json").exists():
+        return _describe_generator(start, info, settings)
     earlier = read_record(start)
     if earlier.model["weights"] != hash_weights(info.folder):
         raise RequestError(
@@ -61,8 +65,40 @@ def describe_start(start: str | Path, info: ModelInfo, settings: Settings) -> di
     return {"request": earlier.request, "output": earlier.output}
 
 
+def _describe_generator(start: Path, info: ModelInfo, settings: Settings) -> dict[str, Any]:
+    """A pipeline that is no run of efface: a generator of the same network."""
+    other = inspect_model(start)
+    fetch_weights(other)
+    if _network_config(other) != _network_config(info):
+        raise RequestError(
+            f"the network of {start} is not made like that of {info.source}: start from a "
+            "one-step generator of this very model, or from a run of `efface distil`."
+        )
+    if settings.train.lora_rank is not None:
+        raise RequestError(
+            f"{start} is a whole pipeline, and this run trains adapters over {info.source}: start "
+            "from a run of `efface distil` with the same train.lora_rank, or leave that out."
+        )
+    described = {"kind": "generator", "source": str(start)}
+    return {"request": described, "output": hash_weights(other.folder)}
+
+
+def _network_config(info: ModelInfo) -> dict[str, Any]:
+    """What a network is made of, without who wrote it down, and where."""
+    text = (info.folder / info.component / "config.json").read_text(encoding="utf-8")
+    content = {k: v for k, v in json.loads(text).items() if not k.startswith("_")}
+    return content | {"class": info.network_class}
+
+
 def start_from(networks: Mapping[str, Denoiser], start: str | Path, method: Method) -> None:
-    """Two-stage: the average of what was delivered, the rest raw; the teacher stays the same."""
+    """Two-stage: the average of what was delivered, the rest raw; the teacher stays the same.
+
+    Of a generator that is no run there is the student alone.
+    """
+    if not (Path(start) / "record.json").exists():
+        weights = load_network(inspect_model(start)).state_dict()
+        networks[method.delivers].network.load_state_dict(weights)
+        return
     folder = Checkpoints(Path(start) / "checkpoints").latest()
     assert folder is not None  # describe_start checked it
     for name in method.phases:

@@ -14,7 +14,7 @@ Method = Annotated[
     typer.Option(help="See `efface methods`; default: the recipe's, or siss for pictures."),
 ]
 Start = Annotated[
-    Path | None, typer.Option(help="Two-stage: a run of `efface distil` to begin from.")
+    Path | None, typer.Option(help="Two-stage: a run of `efface distil`, or a one-step generator.")
 ]
 Recipe = Annotated[Path | None, typer.Option(help="A TOML file of settings.")]
 Set = Annotated[
