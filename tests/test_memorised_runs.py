@@ -325,6 +325,7 @@ def save(folder: Path, *sizes: int) -> str:
         ({}, ["memorised.stop_images=0"], ConfigError, "stop_images is 0"),
         ({}, ["memorised.search=[]"], ConfigError, "name a way, and words"),
         ({}, ["memorised.extractor=nowhere"], DataError, "no vision model at nowhere"),
+        ({}, ["train.accumulation=3"], ConfigError, "cannot share equally"),
         ({}, ["memorised.controls=9"], ConfigError, "at least 59"),
     ],
 )

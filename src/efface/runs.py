@@ -45,6 +45,7 @@ from efface.records import hash_weights, write_json
 from efface.requests import Distil, DistilText, ForgetImages, ForgetMemorised, Request
 from efface.run_folder import check_folder, finished_record, holds_run, make_folder, new_record
 from efface.subjects import check_distilled, check_retrained, find_judge
+from efface.training.parts import check_parts
 from efface.training.settings import TrainConfig
 
 DEFAULT_IMAGE_METHOD = "siss"
@@ -158,12 +159,14 @@ def _check_machine(
     settings: Settings,
     accelerator: Accelerator,
 ) -> None:
-    """Raise ConfigError where a run is not expected to fit into memory."""
+    """Raise ConfigError for batches that cannot be shared, or a run that will not fit."""
     amounts = Amounts(
         forget_rows=0 if isinstance(request, Distil | DistilText) else None,
         processes=accelerator.num_processes,
         prompts=len(inputs.different) if isinstance(inputs, ConceptPrompts) else 0,
     )
+    rows = amounts.rows(settings)
+    check_parts(settings.method, settings.train, rows, amounts.processes)
     check_memory(info, settings, accelerator.device, amounts)
 
 

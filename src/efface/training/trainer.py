@@ -18,13 +18,14 @@ from torch import Tensor, nn
 from efface.data.randomness import RowRandom, Shard, derive_seed
 from efface.data.source import BatchSource
 from efface.diffusion.denoiser import Denoiser
-from efface.errors import ConfigError, RunError
+from efface.errors import RunError
 from efface.methods.base import LossTerms, Method, StepContext
 from efface.progress import Bar
 from efface.training.averaging import MovingAverage
 from efface.training.checkpoint import Checkpoints, ModuleState, OptimizerState, Stateful
 from efface.training.gradient_pair import GradientPair
 from efface.training.guard import CollapseGuard
+from efface.training.parts import check_parts
 from efface.training.settings import TrainConfig
 from efface.training.stopping import Stopper
 from efface.training.tracking import Tracking
@@ -70,7 +71,7 @@ class Trainer:
         self.accelerator = accelerator or Accelerator()
         self.method, self.source, self.config, self.folder = method, source, config, folder
         self.forget_rows = forget_rows
-        self._check_parts()
+        check_parts(method, config, forget_rows, self.accelerator.num_processes)
         device = self.accelerator.device
         self.networks = {name: d.to(device) for name, d in networks.items()}
         for denoiser in self.networks.values():
@@ -310,26 +311,6 @@ class Trainer:
 
     def _rows(self) -> int:
         return self.config.batch_size + self.forget_rows
-
-    def _check_parts(self) -> None:
-        processes = self.accelerator.num_processes
-        parts = self.config.accumulation * processes
-        shared = any(len(self.method.active(phase)) > 1 for phase in self.method.phases)
-        if shared and processes > 1 and self.config.accumulation > 1:
-            # DDP arms its reduction at the forward pass, before the earlier parts' backwards.
-            raise ConfigError(
-                f"a pass shared between phases cannot be accumulated over {processes} processes: "
-                "set train.accumulation=1 or method.share_student_pass=false."
-            )
-        for name, rows in (
-            ("train.batch_size", self.config.batch_size),
-            ("rows to forget", self.forget_rows),
-        ):
-            if rows % parts:
-                raise ConfigError(
-                    f"{name} is {rows}, which {parts} parts (accumulation x processes) cannot "
-                    f"share equally: give a multiple of {parts}."
-                )
 
     def _save(self, step: int) -> None:
         if self.accelerator.is_main_process:
