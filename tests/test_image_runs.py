@@ -60,6 +60,30 @@ def test_a_run_leaves_everything_behind(
     assert other["fid"].baseline != found["fid"].baseline
 
 
+def test_other_pictures_behind_the_same_name_are_measured_anew(
+    model: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unseen, digits = tmp_path / "unseen", load_images("digits", "test").images
+    unseen.mkdir()
+
+    def write(rows: range) -> None:
+        for i, row in enumerate(rows):
+            Image.fromarray(digits[row][0].numpy()).save(unseen / f"{i}.png")
+
+    write(range(12))
+    out = tmp_path / "run"
+    run(
+        monkeypatch, *arguments(model, pictures, out, "--retain", "digits", "--unseen", str(unseen))
+    )
+    before = read_evaluation(out)
+    assert efface.evaluate(out).key == before.key
+    write(range(20, 32))
+    after = efface.evaluate(out)
+    assert after.key != before.key
+    gaps = [evaluation.get("membership_gap") for evaluation in (before, after)]
+    assert gaps[0] is not None and gaps[1] is not None and gaps[0].value != gaps[1].value
+
+
 def test_retained_images_can_be_drawn_by_the_model(
     model: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -115,7 +115,6 @@ def without(key: str) -> bytes:
         pytest.param(b"null", id="nothing"),
         pytest.param(without("schema"), id="no schema"),
         pytest.param(without("status"), id="no status"),
-        pytest.param(json.dumps(written() | {"schema": 2}).encode(), id="later schema"),
         pytest.param(json.dumps(written() | {"status": "lost"}).encode(), id="unknown status"),
         pytest.param(json.dumps(written() | {"extra": 1}).encode(), id="unknown key"),
         pytest.param(json.dumps(written() | {"seconds": "long"}).encode(), id="wrong type"),
@@ -138,3 +137,12 @@ def test_a_judge_beside_a_model_is_no_part_of_its_weights(tmp_path):
         (tmp_path / name).mkdir()
         (tmp_path / name / "model.safetensors").write_bytes(b"weights")
     assert list(hash_weights(tmp_path)) == ["unet/model.safetensors"]
+
+
+@pytest.mark.parametrize("schema", [0, 2, "1", None])
+def test_a_record_of_another_version_is_refused_with_that_reason(tmp_path, schema):
+    (tmp_path / "record.json").write_text(json.dumps(written() | {"schema": schema}))
+    with pytest.raises(
+        DataError, match=r"was written by another version of efface \(its schema is"
+    ):
+        read_record(tmp_path)

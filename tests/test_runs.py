@@ -79,6 +79,40 @@ def test_evaluating_again_from_nothing_gives_the_same_numbers(
     assert efface.evaluate(run).results == before.results
 
 
+def test_damaged_sheets_are_drawn_again(run: Path, tmp_path: Path) -> None:
+    copied = tmp_path / "run"
+    shutil.copytree(run, copied)
+    for name, damage in (("before.png", b"\x89PNG"), ("after.png", None), ("grid.json", b"{")):
+        path = copied / "samples" / name
+        path.unlink() if damage is None else path.write_bytes(damage)
+        efface.evaluate(copied)
+        assert path.read_bytes() == (run / "samples" / name).read_bytes(), name
+
+
+def test_what_a_run_did_not_make_is_not_measured_as_its_own(
+    run: Path, tiny_unet: Callable[..., Denoiser], tmp_path: Path
+) -> None:
+    copied = tmp_path / "run"
+    shutil.copytree(run, copied)
+
+    def refused(match: str) -> None:
+        with pytest.raises(RequestError, match=match):
+            efface.evaluate(copied)
+
+    save_pipeline(tiny_unet(seed=9), tmp_path / "other")
+    weights = "unet/diffusion_pytorch_model.safetensors"
+    shutil.copy(tmp_path / "other" / weights, copied / "pipeline" / weights)
+    refused("does not hold the weights that the run made")
+    content = json.loads((copied / "record.json").read_text())
+    for change, match in (
+        ({"status": "running"}, "is not finished: complete it with --resume"),
+        ({"request": {"kind": "train"}}, "a run of `efface train`, which has nothing to be"),
+        ({"model": {"source": "x", "weights": {}}}, "another version of efface, whose record lack"),
+    ):
+        (copied / "record.json").write_text(json.dumps(content | change))
+        refused(match)
+
+
 def test_resuming_a_finished_run_changes_nothing(run: Path, tiny_model: Path) -> None:
     before = {p: p.read_bytes() for p in run.rglob("*") if p.is_file()}
     request = efface.ForgetClass(labels=(0, 3), replacement=(1, 2))

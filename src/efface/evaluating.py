@@ -12,6 +12,7 @@ from accelerate import PartialState
 from accelerate.utils import gather_object
 
 from efface.concept_runs import recorded_prompts
+from efface.config import Settings
 from efface.diffusion.denoiser import as_class_denoiser
 from efface.diffusion.model_folder import pixel_shape
 from efface.diffusion.sampling import OneStep
@@ -20,17 +21,18 @@ from efface.errors import DataError, RequestError
 from efface.evaluation.classes import ClassProtocol, ClassSubjects, evaluate_labels
 from efface.evaluation.concept_protocol import ConceptProtocol
 from efface.evaluation.concepts import evaluate_concepts, write_prompt_sheets
-from efface.evaluation.grids import write_grids
+from efface.evaluation.grids import sheets_are_whole, write_grids
 from efface.evaluation.guards import measure_change, name_guards
 from efface.evaluation.images import ImageSubjects, evaluate_images, write_image_sheets
 from efface.evaluation.prompt_groups import check_detection, digest_groups
-from efface.evaluation.store import digest, user_store
+from efface.evaluation.store import digest, digest_of_array, user_store
 from efface.evaluation.views import read_views
 from efface.image_runs import read_pictures
 from efface.memorised_evaluating import measure_memorised
 from efface.metrics.judge import load_judge
 from efface.records import (
     Evaluation,
+    RunRecord,
     read_evaluation,
     read_record,
     write_json,
@@ -38,6 +40,7 @@ from efface.records import (
 from efface.requests import ForgetImages
 from efface.subjects import (
     Job,
+    check_measurable,
     evaluated_settings,
     find_judge,
     read_distilled,
@@ -65,6 +68,7 @@ def evaluate(
 
     run = Path(run)
     record = read_record(run)
+    check_measurable(run, record)
     config = evaluated_settings(record, changes)
     groups = check_detection(config, record.request)
     subjects = read_subjects(run, record, config.evaluate, retrained)
@@ -85,7 +89,11 @@ def evaluate(
                 for other in (subjects.retrained, subjects.distilled)
             ],
             "request": record.request,
-            "settings": [dataclasses.asdict(config.evaluate), dataclasses.asdict(config.images)],
+            "settings": [
+                dataclasses.asdict(section)
+                for section in (config.evaluate, config.images, config.memorised, config.prompts)
+            ],
+            "pictures": _digest_pictures(record, shape, config),
             "views": [(view.extractor, view.compared_with) for view in views.values()],
             "groups": digest_groups(groups),
         }
@@ -107,10 +115,21 @@ def evaluate(
     return evaluation
 
 
+def _digest_pictures(
+    record: RunRecord, shape: tuple[int, int, int] | None, config: Settings
+) -> list[str]:
+    """Of pictures that stay and pictures never seen: files may have come to hold others."""
+    if record.request["kind"] != "images" or shape is None:
+        return []
+    pictures = read_pictures(ForgetImages.model_validate(record.request), shape, config.images)
+    sets = [pictures.retain, pictures.unseen]
+    return [digest_of_array(images.images.numpy()) for images in sets if images is not None]
+
+
 def _measured_before(run: Path, key: str) -> Evaluation | None:
     """An evaluation of this very key with its pictures; seen alike by all processes."""
     found = None
-    if (run / "evaluation.json").exists() and (run / "samples" / "grid.json").exists():
+    if (run / "evaluation.json").exists() and sheets_are_whole(run / "samples"):
         with contextlib.suppress(DataError):  # an unreadable one is replaced
             found = read_evaluation(run)
     everywhere = gather_object([found is not None and found.key == key])

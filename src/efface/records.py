@@ -193,6 +193,9 @@ class RunRecord(BaseModel):
     notes: dict[str, Any] = {}  # what was found in the data: duplicates, generated images, prior
 
 
+SCHEMA = 1  # of all records
+
+
 def write_json(path: Path, model: BaseModel) -> None:
     """Write atomically; the field `schema_version` is called `schema` in the file."""
     content = model.model_dump(mode="json")
@@ -221,12 +224,17 @@ def read_attacks(folder: Path) -> Attacks | None:
 def _read(kind: type[M], path: Path, remedy: str) -> M:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        content["schema_version"] = content.pop("schema")
-        return kind.model_validate(content)
+        schema = content.pop("schema")
+        if schema == SCHEMA:
+            return kind.model_validate(content | {"schema_version": schema})
     except FileNotFoundError:
         raise DataError(f"{path} is missing: {remedy}.") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path} is not what efface writes: {remedy}.") from error
+    raise DataError(
+        f"{path} was written by another version of efface (its schema is {str(schema)[:20]!r} and "
+        f"this one reads {SCHEMA}): use that version, or make it anew."
+    )
 
 
 def hash_weights(folder: Path) -> dict[str, str]:

@@ -24,6 +24,8 @@ from efface.evaluation.views import View
 from efface.metrics.judge import load_judge
 from efface.records import RunRecord, hash_model, hash_weights, read_record
 
+MEASURED = ("class", "concept", "images", "memorised", "distil")
+
 
 def evaluated_settings(record: RunRecord, changes: Sequence[str] = ()) -> Settings:
     """The run's own settings, with `changes` to evaluate.NAME on top."""
@@ -34,6 +36,29 @@ def evaluated_settings(record: RunRecord, changes: Sequence[str] = ()) -> Settin
         if v is not None  # which is the default of all that can be left out
     ]
     return read_settings(record.settings["method"]["name"], None, [*kept, *changes])
+
+
+def check_measurable(run: Path, record: RunRecord) -> None:
+    """RequestError unless a run has made what it says, and that is still there."""
+    kind = record.request.get("kind")
+    if kind not in MEASURED:
+        raise RequestError(
+            f"{run} is a run of `efface {kind}`, which has nothing to be measured beside: give one "
+            "of `efface forget` or `efface distil`."
+        )
+    if record.status == "running":
+        raise RequestError(f"{run} is not finished: complete it with --resume first.")
+    missing = [name for name in ("weights", "null_label", "source") if name not in record.model]
+    if missing or "name" not in record.settings.get("method", {}):
+        raise RequestError(
+            f"{run} was made by another version of efface, whose record lacks "
+            f"{missing[0] if missing else 'the method'}: measure it with that version."
+        )
+    if record.output and hash_weights(run / "pipeline") != record.output:
+        raise RequestError(
+            f"{run / 'pipeline'} does not hold the weights that the run made: restore them, or run "
+            "again."
+        )
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

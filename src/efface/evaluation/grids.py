@@ -56,6 +56,18 @@ def write_grid_facts(
         part.write_text(json.dumps({**facts, **samplers}, indent=2) + "\n", encoding="utf-8")
 
 
+def sheets_are_whole(folder: Path) -> bool:
+    """Whether both sheets and what is said of them are there and can be read."""
+    try:
+        facts = json.loads((folder / "grid.json").read_text(encoding="utf-8"))
+        for name in ("before.png", "after.png"):
+            with Image.open(folder / name) as sheet:
+                sheet.load()
+    except (OSError, ValueError, SyntaxError):  # Pillow raises the last for some broken files
+        return False
+    return isinstance(facts, dict)
+
+
 def save_grid(images: Tensor, columns: int, path: Path) -> None:
     """Write images (N, C, H, W) in [0, 1] as one PNG, row by row."""
     count, channels, height, width = images.shape

@@ -18,7 +18,7 @@ from safetensors.numpy import save_file
 
 from efface.files import whole_file
 
-PROTOCOL = 1  # raised when a measurement of the same name comes to mean something else
+PROTOCOL = 2  # raised when a measurement of the same name comes to mean something else
 LIMIT_BYTES = 2 << 30  # the oldest go when a store grows beyond
 Arrays = dict[str, np.ndarray]
 

@@ -87,11 +87,13 @@ def make_card(
     folder = _local_folder(source)
     on_hub = folder is None and HUB_ID.fullmatch(source) is not None
     licence = _read_licence(folder, source if on_hub else None)
-    unconditional = record.model.get("classes") is None
+    task = "unconditional-image-generation" if record.model.get("classes") is None else None
+    if "digest" in record.request:  # of prompts
+        task = "text-to-image"
     data = ModelCardData(
         library_name="diffusers",
         base_model=source if on_hub else None,
-        pipeline_tag="unconditional-image-generation" if unconditional else None,
+        pipeline_tag=task,
         tags=[TAG, "machine-unlearning"],
         forgotten=wording,
         license=licence.get("license"),

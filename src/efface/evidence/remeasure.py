@@ -41,11 +41,16 @@ MAX_STEPS = 1000
 
 
 def choose_result(record: RunRecord, evaluation: Evaluation, metric: str | None) -> Result | None:
-    """The figure to measure again; None where the run measured none and none was asked for.
+    """The figure to measure again; None where none was asked for and the run has none for it.
 
-    RequestError for a metric that this run does not have, or that cannot be measured alone.
+    That is a run that was not measured, or one about prompts, whose figures hang on detectors and
+    text encoders. RequestError for a metric that this run does not have, or that cannot be
+    measured alone.
     """
-    if metric is None and not evaluation.results:
+    of_prompts = (
+        record.request.get("kind") not in (*DEFAULTS, "distil") or "digest" in record.request
+    )
+    if metric is None and (not evaluation.results or of_prompts):
         return None
     name = metric or DEFAULTS.get(str(record.request.get("kind")), "retained_accuracy")
     result = evaluation.get(name)
@@ -56,6 +61,11 @@ def choose_result(record: RunRecord, evaluation: Evaluation, metric: str | None)
     possible = (
         [COPIES, *(m.name for m in IMAGE_METRICS)] if images else [m.name for m in CLASS_METRICS]
     )
+    if of_prompts:
+        raise RequestError(
+            f"{name} is a figure of prompts, which is not measured again alone: run `efface "
+            "evaluate` on the run itself, and choose 'none' here."
+        )
     seen_by = (result.extractor or {}).get("sha256")
     own = seen_by is None or seen_by == (evaluation.judge or {}).get("sha256")
     if name not in possible or not own:

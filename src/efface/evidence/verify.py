@@ -218,7 +218,7 @@ def _check_figure(
     try:
         result = choose_result(run.record, run.evaluation, metric)
         if result is None:
-            return [_good("figures", "the run was not measured, so nothing is measured again")]
+            return [_good("figures", "none can be measured again alone, so none was")]
         info = inspect_model(folder, run.record.model.get("null_label"))
         again = remeasure(run.record, run.evaluation, result, info, judge)
     except UNFIT as error:

@@ -12,8 +12,10 @@ from efface.reporting.comparison import Base, Entry, Figure, MetricRow
 from efface.reporting.wording import format_value, is_share
 
 FRAME = Frame(width=520, height=380, left=56, right=18, top=34, bottom=50)
-FORGET = ("unlearning_accuracy", "membership_gap", "copy_rate")
-RETAIN = ("retained_accuracy", "fid", "inception_score")
+FORGET = (
+    "unlearning_accuracy", "membership_gap", "copy_rate", "concept_rate", "memorised_share",
+)  # fmt: skip
+RETAIN = ("retained_accuracy", "fid", "inception_score", "clip_score", "clip_iqa")
 LINE = 18  # height of a line of the key
 STYLE = """
 svg { color-scheme: light dark; --ink: #14171c; --soft: #59616e; --line: #e2e5ea; --own: #2b50c8; --paper: #fff; }
