@@ -14,6 +14,8 @@ from efface.diffusion.one_step import default_sampler
 from efface.diffusion.sampling import draw_images
 from efface.errors import ConfigError, RequestError
 from efface.evaluating import evaluate
+from efface.evidence.pack import pack
+from efface.evidence.verify import verify
 from efface.metrics.detector import load_classifier
 from efface.records import Evaluation, read_evaluation, read_record
 from efface.reporting import judge_run
@@ -170,3 +172,18 @@ def test_a_generator_of_another_model_is_refused(
     beside = f"evaluate.distilled={str(runs[0])!r}"
     with pytest.raises(RequestError, match="was distilled from another model"):
         forget(pipelines("sd_bert"), BAG, tmp_path / "out", changes=[*SMALL, beside])
+
+
+def test_a_pack_of_a_text_run_is_whole_and_its_card_says_what_it_makes(
+    runs: tuple[Path, Path], tmp_path: Path
+):
+    """Figures of prompts hang on detectors: none is measured again, and that is no difference."""
+    pack([runs[1]], tmp_path / "evidence.zip")
+    found = verify(tmp_path / "evidence.zip", runs[1] / "pipeline")
+    assert found.good, found.differences
+    assert found.checks[-1].text == "none can be measured again alone, so none was"
+    asked = verify(tmp_path / "evidence.zip", runs[1] / "pipeline", "concept_rate")
+    assert not asked.good
+    assert "concept_rate is a figure of prompts" in asked.checks[-1].text
+    card = (runs[1] / "pipeline" / "README.md").read_text()
+    assert "pipeline_tag: text-to-image" in card
