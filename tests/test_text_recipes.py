@@ -152,6 +152,7 @@ def test_a_detector_learns_what_scenes_show_and_is_read_by_transformers(work, re
     assert network.config.held_out_accuracy == found.accuracy
 
 
+@pytest.mark.usefixtures("autoencoder")
 def test_what_is_missing_is_said_before_anything_is_trained(work, recipe, tmp_path):
     with pytest.raises(ModelError, match="make one with `efface autoencoder`"):
         train(recipe, tmp_path / "a", changes=[f"network.autoencoder='{tmp_path}'"])

@@ -182,8 +182,8 @@ def find_folder(model: str) -> Path | None:
         )
     if folder.suffix == ".safetensors" and folder.exists():
         raise ModelError(
-            f"{model} is a file of weights, a LoRA perhaps, and no whole model: give the folder of "
-            "a diffusers pipeline, for a LoRA the base model that it was made for."
+            f"no model at {model}, but a file of weights, a LoRA perhaps: give the folder of a "
+            "diffusers pipeline, for a LoRA the base model that it was made for."
         )
     if folder.exists() or not re.fullmatch(r"[\w.-]+/[\w.-]+", model) or model.startswith("."):
         raise ModelError(

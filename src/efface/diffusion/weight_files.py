@@ -19,8 +19,9 @@ def check_weights(folder: Path, on_hub: bool = False) -> None:
     files = sorted(folder.glob("*.safetensors"))
     if not files and on_hub:
         raise ModelError(
-            f"{folder.name} of this model has no plain .safetensors weights on the hub: variants "
-            "as fp16 and pickles are not fetched. Convert it, and give the folder."
+            f"{folder.name} of this model holds no weights on the hub that are fetched: plain "
+            ".safetensors alone are, no variants as fp16 and no pickles. Convert it, and give the "
+            "folder."
         )
     if not files:
         pickles = [p.name for p in folder.glob("*") if p.suffix in PICKLE_SUFFIXES]
