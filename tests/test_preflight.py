@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from collections.abc import Callable
@@ -114,6 +115,10 @@ def test_only_configurations_are_read(pipelines: Pipelines, tmp_path: Path) -> N
     folder = tmp_path / "model" / "text_encoder_2"
     (folder / "config.json").write_text("{")
     with pytest.raises(ModelError, match="text_encoder_2 could not be loaded"):
+        estimate(info, settings)
+    config = tmp_path / "model" / "transformer" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"sample_size": None}))
+    with pytest.raises(ModelError, match="transformer could not be loaded"):
         estimate(info, settings)
 
 

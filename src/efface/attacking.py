@@ -22,6 +22,7 @@ from efface.records import (
     hash_weights,
     read_attacks,
     read_record,
+    require_finished,
     write_json,
 )
 from efface.requests import ForgetClass, ForgetConcept, ForgetImages
@@ -169,8 +170,7 @@ def _request(record: RunRecord, run: Path) -> Attacked:
             f"{run} has a request of the kind {kind!r}, which no attack here is made for: give a "
             "run that forgot labels, a concept or pictures."
         )
-    if record.status == "running":
-        raise RequestError(f"{run} is not finished: complete it with --resume first.")
+    require_finished(run, record)
     return REQUESTS[kind].model_validate(record.request)
 
 

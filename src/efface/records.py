@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
-from efface.errors import DataError
+from efface.errors import DataError, RequestError
 from efface.files import whole_file
 
 M = TypeVar("M", bound=BaseModel)
@@ -192,8 +192,19 @@ class RunRecord(BaseModel):
     stopped: str | None = None  # why the run ended before its last step though all was well
     notes: dict[str, Any] = {}  # what was found in the data: duplicates, generated images, prior
 
+    @property
+    def of_prompts(self) -> bool:
+        """Whether it is about a text-to-image model: such requests hold a digest of all prompts."""
+        return "digest" in self.request
+
 
 SCHEMA = 1  # of all records
+
+
+def require_finished(run: Path, record: RunRecord) -> None:
+    """Raise RequestError for a run that has made no model yet."""
+    if record.status == "running":
+        raise RequestError(f"{run} is not finished: complete it with --resume first.")
 
 
 def write_json(path: Path, model: BaseModel) -> None:

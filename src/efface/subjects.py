@@ -22,7 +22,7 @@ from efface.errors import RequestError
 from efface.evaluation.sample_sets import Subject
 from efface.evaluation.views import View
 from efface.metrics.judge import load_judge
-from efface.records import RunRecord, hash_model, hash_weights, read_record
+from efface.records import RunRecord, hash_model, hash_weights, read_record, require_finished
 
 MEASURED = ("class", "concept", "images", "memorised", "distil")
 
@@ -46,8 +46,7 @@ def check_measurable(run: Path, record: RunRecord) -> None:
             f"{run} is a run of `efface {kind}`, which has nothing to be measured beside: give one "
             "of `efface forget` or `efface distil`."
         )
-    if record.status == "running":
-        raise RequestError(f"{run} is not finished: complete it with --resume first.")
+    require_finished(run, record)
     missing = [name for name in ("weights", "null_label", "source") if name not in record.model]
     if missing or "name" not in record.settings.get("method", {}):
         raise RequestError(

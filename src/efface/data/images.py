@@ -76,10 +76,7 @@ def load_images(source: str, split: str = "train", size: int | None = None) -> I
     `split` is `train` or `test` and matters for `digits` and data sets of the hub. `size` resizes
     to squares, needed where a folder's images differ in size. Raises DataError.
     """
-    before, mark, rows = source.rpartition("#")
-    wanted = rows if mark and not os.path.exists(source) else None  # long names raise in Path
-    if wanted is not None:
-        source = before
+    source, wanted = _parted(source)
     if source.startswith(HUB) or (source.endswith(".parquet") and Path(source).is_file()):
         return _table(source, split, wanted, size)
     images = _whole(source, split, size)
@@ -88,10 +85,18 @@ def load_images(source: str, split: str = "train", size: int | None = None) -> I
 
 def check_source(source: str) -> None:
     """Raise DataError where there is nothing that `load_images` could read, without reading it."""
-    place = source if os.path.exists(source) else source.rpartition("#")[0] or source
+    place, _ = _parted(source)
     named = place == "digits" or place.startswith((HUB, "zoo:"))
     if not named and not os.path.exists(place):
         raise _nothing_at(source)
+
+
+def _parted(source: str) -> tuple[str, str | None]:
+    """A source and the rows of it behind "#", None for all of them."""
+    before, mark, rows = source.rpartition("#")
+    if not mark or os.path.exists(source):  # long names raise in Path
+        return source, None
+    return before, rows
 
 
 def _whole(source: str, split: str, size: int | None) -> ImageSet:

@@ -62,8 +62,8 @@ def network_footprint(info: ModelInfo, holding: Holding) -> Footprint:
     longest = [_longest(info.folder / tokenizer_of(encoder)) for encoder in info.encoders]
     clip_tokens = max(longest, default=CLIP_TOKENS)
     name = None if info.family is None else info.family.name
-    shape = sample_shape(info, config)
     with _building(info.folder / info.component):
+        shape = sample_shape(info, config)
         return _footprint(info.network_class, json.dumps(config), name, shape, clip_tokens, holding)
 
 
@@ -85,7 +85,7 @@ def _building(folder: Path) -> Iterator[Path]:
         with torch.device("meta"):
             yield folder
     except (OSError, ValueError, RuntimeError, TypeError, LookupError, AttributeError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ModelError(f"{folder} could not be loaded: {reason}") from error
 
 

@@ -88,7 +88,7 @@ def make_card(
     on_hub = folder is None and HUB_ID.fullmatch(source) is not None
     licence = _read_licence(folder, source if on_hub else None)
     task = "unconditional-image-generation" if record.model.get("classes") is None else None
-    if "digest" in record.request:  # of prompts
+    if record.of_prompts:
         task = "text-to-image"
     data = ModelCardData(
         library_name="diffusers",

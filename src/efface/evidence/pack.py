@@ -24,7 +24,7 @@ from efface.evidence.manifest import (
     parse_record,
     run_folders,
 )
-from efface.records import Attacks, Evaluation, RunRecord
+from efface.records import Attacks, Evaluation, RunRecord, require_finished
 from efface.reporting import write_report
 
 REQUIRED = ("record.json", "evaluation.json")
@@ -112,8 +112,7 @@ def _read_plain(run: Path, name: str) -> bytes:
 
 def _hash_pipeline(run: Path, record: RunRecord) -> PipelineFiles:
     """Hash the result as it lies there; RequestError unless it is what the run wrote."""
-    if record.status == "running":
-        raise RequestError(f"{run} is not finished: complete it with --resume first.")
+    require_finished(run, record)
     for name in (*record.output, *input_weights(record)):
         if ".." in name.split("/") or name.startswith("/") or "\\" in name:
             raise RequestError(

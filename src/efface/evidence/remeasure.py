@@ -47,10 +47,7 @@ def choose_result(record: RunRecord, evaluation: Evaluation, metric: str | None)
     text encoders. RequestError for a metric that this run does not have, or that cannot be
     measured alone.
     """
-    of_prompts = (
-        record.request.get("kind") not in (*DEFAULTS, "distil") or "digest" in record.request
-    )
-    if metric is None and (not evaluation.results or of_prompts):
+    if metric is None and (not evaluation.results or record.of_prompts):
         return None
     name = metric or DEFAULTS.get(str(record.request.get("kind")), "retained_accuracy")
     result = evaluation.get(name)
@@ -61,7 +58,7 @@ def choose_result(record: RunRecord, evaluation: Evaluation, metric: str | None)
     possible = (
         [COPIES, *(m.name for m in IMAGE_METRICS)] if images else [m.name for m in CLASS_METRICS]
     )
-    if of_prompts:
+    if record.of_prompts:
         raise RequestError(
             f"{name} is a figure of prompts, which is not measured again alone: run `efface "
             "evaluate` on the run itself, and choose 'none' here."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,7 +14,7 @@ from torch import Tensor
 from efface.data.randomness import derive_seed
 from efface.diffusion.denoiser import Denoiser
 from efface.errors import DataError, RequestError
-from efface.metrics.intervals import Estimate
+from efface.metrics.intervals import Estimate, mean
 from efface.progress import Bar
 
 
@@ -112,21 +113,13 @@ def membership_gap(
 def _gap(forgotten: np.ndarray, unseen: np.ndarray) -> Estimate:
     """1 - a / b of the means a and b: the half-widths of both, by the delta method, as squares.
 
-    Each has its own degrees of freedom (Zou & Donner, 2008), as few pictures need.
+    Each has its own degrees of freedom (Zou & Donner, 2008), as few pictures need; a single one
+    has no width.
     """
-    a, b = float(forgotten.mean()), float(unseen.mean())
-    value, ratio = 1 - a / b, a / b
-    parts = [(unseen, ratio / b)]
-    if len(forgotten) > 1:
-        parts.append((forgotten, 1 / b))
-    reach = sum((slope * _half_width(losses)) ** 2 for losses, slope in parts) ** 0.5
-    return Estimate(value, value - reach, value + reach)
-
-
-def _half_width(losses: np.ndarray) -> float:
-    """Of Student's interval of a mean."""
-    error = float(losses.std(ddof=1)) / len(losses) ** 0.5
-    return float(stats.t.ppf(0.975, len(losses) - 1)) * error
+    a, b = mean(forgotten), mean(unseen)
+    ratio = a.value / b.value
+    reach = math.hypot(a.high - a.value, ratio * (b.high - b.value)) / b.value
+    return Estimate(1 - ratio, 1 - ratio - reach, 1 - ratio + reach)
 
 
 def _auc(forgotten: np.ndarray, unseen: np.ndarray) -> Estimate:
