@@ -121,6 +121,32 @@ def test_differences_over_seeds_stand_in_every_form(make_run: RunMaker):
     assert "from untouched +97.9\N{NO-BREAK SPACE}points (+91.5 to +104.3)" in page
 
 
+def test_methods_against_each_other_stand_in_every_form(make_run: RunMaker, tmp_path: Path):
+    """Retained accuracy of 0.9 and 0.8 with both seeds: 10 points apart."""
+    runs = []
+    for method, retained in (("sfd", 0.9), ("esd", 0.8)):
+        for seed in (0, 1):
+            settings = make_record().settings
+            settings["train"] |= {"seed": seed}
+            settings["method"] |= {"name": method}
+            evaluation = make_evaluation(retained=(retained, retained, retained))
+            name = f"{method}{seed}"
+            runs.append(make_run(name, make_record(settings=settings), evaluation))
+    bases = compare(runs)
+    (found,) = (
+        d for d in json.loads(as_json(bases))["differences"] if d["metric"] == "retained_accuracy"
+    )
+    assert found["difference"] == pytest.approx(0.1) and found["seeds"] == [0, 1]
+    paths = write_comparison(bases, tmp_path / "out")
+    (path,) = (p for p in paths if p.name == "differences.csv")
+    rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))
+    (row,) = (r for r in rows if r["metric"] == "retained_accuracy")
+    assert float(row["difference"]) == found["difference"]
+    assert "1 less 2 +10.0 points" in " ".join(printed(bases).split())
+    page = write_report(runs, runs[0] / "page.html").read_text(encoding="utf-8")
+    assert "+10.0\N{NO-BREAK SPACE}points" in page
+
+
 def test_negative_numbers_stay_numbers(make_run: RunMaker):
     evaluation = make_evaluation()
     evaluation.results[2].value = -1.5

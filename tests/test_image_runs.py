@@ -80,8 +80,14 @@ def test_other_pictures_behind_the_same_name_are_measured_anew(
     write(range(20, 32))
     after = efface.evaluate(out)
     assert after.key != before.key
+    assert tell_apart(before.terms, after.terms) == {"pictures never seen"}
     gaps = [evaluation.get("membership_gap") for evaluation in (before, after)]
     assert gaps[0] is not None and gaps[1] is not None and gaps[0].value != gaps[1].value
+
+
+def tell_apart(own: dict[str, str], others: dict[str, str]) -> set[str]:
+    assert own.keys() == others.keys()
+    return {name for name in own if own[name] != others[name]}
 
 
 def test_retained_images_can_be_drawn_by_the_model(

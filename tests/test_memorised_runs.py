@@ -136,6 +136,7 @@ def test_both_prompts_are_measured_beside_the_untouched_model(run: Path) -> None
     for result in evaluation.results:
         assert result.low <= result.value <= result.high
         assert result.baseline.low <= result.baseline.value <= result.baseline.high
+    assert {"prompt", "memorised picture", "copy", "control prompts"} <= evaluation.terms.keys()
     share = evaluation.results[0]
     assert share.samples == 4 and share.value * 4 == round(share.value * 4)
 

@@ -153,6 +153,8 @@ def test_evaluating_otherwise_samples_otherwise(run: Path) -> None:
     before = read_evaluation(run)
     changed = efface.evaluate(run, changes=["evaluate.baseline_steps=5"])
     assert "5 DDIM steps" in changed.results[0].protocol and changed.key != before.key
+    terms = {"untouched model": "5 DDIM steps, guidance 1", "forgotten labels": "0, 3"}
+    assert before.terms | terms == changed.terms != before.terms
     fid, fid_before = changed.get("fid"), before.get("fid")
     assert fid is not None and fid_before is not None
     assert fid.baseline != fid_before.baseline and fid.value == fid_before.value

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from efface.reporting.pareto import pareto_figures, stand_alone
 from efface.reporting.run_folder import read_run
 from efface.reporting.sections import DIRECTIONS
 from efface.reporting.verdict import judge_run
-from efface.reporting.wording import join_words, printable
+from efface.reporting.wording import format_difference, join_words, printable
 
 ABREAST = 4  # entries in one table of the terminal
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would run
@@ -28,7 +28,11 @@ COLUMNS: tuple[str, ...] = (
     "base", "weights", "entry", "name", "runs", "seeds", "outcomes", "request", "metric", "unit",
     "higher_is_better", "extractor", "extractor_sha256", "samples", "value", "low", "high",
     "bounds", "standard_deviation", "untouched", "untouched_low", "untouched_high",
-    "difference", "difference_low", "difference_high",
+    "difference", "difference_low", "difference_high", "terms",
+)  # fmt: skip
+PAIRED: tuple[str, ...] = (
+    "base", "weights", "request", "metric", "unit", "extractor", "samples", "first", "first_name",
+    "second", "second_name", "seeds", "difference", "low", "high", "terms",
 )  # fmt: skip
 
 
@@ -80,22 +84,60 @@ def _record(base: Base, entry: Entry, row: MetricRow, figure: Figure) -> dict[st
         "difference": None if difference is None else difference.value,
         "difference_low": None if difference is None else difference.low,
         "difference_high": None if difference is None else difference.high,
+        "terms": _terms(row),
     }
 
 
+def as_differences(bases: Sequence[Base]) -> Iterator[dict[str, Any]]:
+    """One flat record per figure and two entries with seeds in common, by the names of PAIRED."""
+    for base in bases:
+        for row in base.rows:
+            for found in row.differences:
+                yield {
+                    "base": base.source,
+                    "weights": base.digest,
+                    "request": row.kind,
+                    "metric": row.metric,
+                    "unit": row.unit,
+                    "extractor": row.extractor[0],
+                    "samples": row.samples,
+                    "first": found.first.number,
+                    "first_name": found.first.name,
+                    "second": found.second.number,
+                    "second_name": found.second.name,
+                    "seeds": list(found.seeds),
+                    "difference": found.value.value,
+                    "low": found.value.low,
+                    "high": found.value.high,
+                    "terms": _terms(row),
+                }
+
+
 def as_json(bases: Sequence[Base]) -> str:
-    content = {"schema": 1, "figures": list(as_records(bases))}
+    content = {
+        "schema": 1,
+        "figures": list(as_records(bases)),
+        "differences": list(as_differences(bases)),
+    }
     return json.dumps(content, indent=2, allow_nan=False) + "\n"
 
 
 def as_csv(bases: Sequence[Base]) -> str:
     """One line per figure; a text that a spreadsheet would run as a formula begins with '."""
+    return _csv(COLUMNS, as_records(bases))
+
+
+def _csv(columns: Sequence[str], records: Iterable[Mapping[str, Any]]) -> str:
     file = io.StringIO()
-    writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(file, columns, lineterminator="\n")
     writer.writeheader()
-    for record in as_records(bases):
+    for record in records:
         writer.writerow({name: _cell(value) for name, value in record.items()})
     return file.getvalue()
+
+
+def _terms(row: MetricRow) -> list[str]:
+    return [f"{name}: {value}" for name, value in row.terms]
 
 
 def _cell(value: Any) -> Any:
@@ -113,7 +155,23 @@ def as_tables(bases: Sequence[Base]) -> list[Table]:
     for base in bases:
         for first in range(0, len(base.entries), ABREAST):
             tables.append(_table(base, slice(first, first + ABREAST)))
+        if any(row.differences for row in base.rows):
+            tables.append(_differences(base))
     return tables
+
+
+def _differences(base: Base) -> Table:
+    """What one entry shows less what another does, seed by seed."""
+    table = Table(title="seed by seed", title_justify="left", box=None, pad_edge=False)
+    for column in ("figure", "between", "difference"):
+        table.add_column(column, overflow="fold")
+    for row in base.rows:
+        for n, found in enumerate(row.differences):
+            both = f"{found.first.number} less {found.second.number}"
+            value = found.value
+            text = Text(format_difference(value.value, value.low, value.high, row.unit))
+            table.add_row(_name(row) if n == 0 else "", both, text)
+    return table
 
 
 def _table(base: Base, part: slice) -> Table:
@@ -135,7 +193,7 @@ def _table(base: Base, part: slice) -> Table:
 
 def _name(row: MetricRow) -> Text:
     arrow, _ = DIRECTIONS[row.higher_is_better]
-    seen = f", {row.seen_with}" if row.seen_with else ""
+    seen = "".join(f", {text}" for text in (row.seen_with, printable(row.apart)) if text)
     name = Text(f"{printable(row.term.label)} {arrow}".strip())
     return name.append(f"\n{count_samples(row.samples)}{seen}", style="dim")
 
@@ -152,10 +210,14 @@ def _text(figure: Figure | None, row: MetricRow) -> Text:
 def write_comparison(bases: Sequence[Base], out: Path) -> list[Path]:
     """`comparison.csv`, `comparison.json` and a `pareto-N.svg` per plot; returns what was written.
 
-    Raises DataError for a folder that cannot be written.
+    Also `differences.csv`, where two entries have seeds in common. Raises DataError for a folder
+    that cannot be written.
     """
     plots = [figure for base in bases for figure in pareto_figures(base)]
     contents = {"comparison.csv": as_csv(bases), "comparison.json": as_json(bases)}
+    differences = list(as_differences(bases))
+    if differences:
+        contents["differences.csv"] = _csv(PAIRED, differences)
     contents |= {f"pareto-{n}.svg": stand_alone(plot) for n, plot in enumerate(plots, start=1)}
     try:
         out.mkdir(parents=True, exist_ok=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import importlib.metadata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from accelerate import PartialState
 from accelerate.utils import gather_object
 
+from efface import __version__
 from efface.concept_runs import recorded_prompts
 from efface.config import Settings
 from efface.diffusion.denoiser import as_class_denoiser
@@ -26,6 +28,14 @@ from efface.evaluation.guards import measure_change, name_guards
 from efface.evaluation.images import ImageSubjects, evaluate_images, write_image_sheets
 from efface.evaluation.prompt_groups import check_detection, digest_groups
 from efface.evaluation.store import digest, digest_of_array, user_store
+from efface.evaluation.terms import (
+    Terms,
+    common_terms,
+    label_terms,
+    memorised_terms,
+    picture_terms,
+    prompt_terms,
+)
 from efface.evaluation.views import read_views
 from efface.image_runs import read_pictures
 from efface.memorised_evaluating import measure_memorised
@@ -47,6 +57,8 @@ from efface.subjects import (
     read_subjects,
     share_prompts,
 )
+
+EVALUATION = 1  # raised when a figure of the same name comes to mean something else
 
 
 def evaluate(
@@ -96,6 +108,11 @@ def evaluate(
             "pictures": _digest_pictures(record, shape, config),
             "views": [(view.extractor, view.compared_with) for view in views.values()],
             "groups": digest_groups(groups),
+            "versions": {
+                "evaluation": EVALUATION,
+                "efface": __version__,
+                "transformers": importlib.metadata.version("transformers"),
+            },
         }
     )
     evaluation = _measured_before(run, key)
@@ -155,12 +172,12 @@ def _evaluate_images(job: Job) -> Evaluation:
     if PartialState().is_main_process:
         samples = job.run / "samples"
         write_image_sheets(samples, compared, pictures, drawn, distance, config.seed)
-    return _guarded(evaluation, job, None)
+    return _completed(evaluation, job, None, picture_terms(pictures, distance, config))
 
 
 def _evaluate_memorised(job: Job) -> Evaluation:
-    evaluation, controls = measure_memorised(job)
-    return _guarded(evaluation, job, controls)
+    evaluation, protocol = measure_memorised(job)
+    return _completed(evaluation, job, protocol.controls, memorised_terms(protocol))
 
 
 def _evaluate_prompts(job: Job) -> Evaluation:
@@ -176,7 +193,7 @@ def _evaluate_prompts(job: Job) -> Evaluation:
     if PartialState().is_main_process:
         write_prompt_sheets(job.run / "samples", untouched, result, prompts, config.seed)
     evaluation = evaluate_concepts(_compared(job), protocol, job.views, user_store())
-    return _guarded(evaluation, job, prompts.retain)
+    return _completed(evaluation, job, prompts.retain, prompt_terms(protocol))
 
 
 def _compared(job: Job) -> ClassSubjects:
@@ -202,12 +219,18 @@ def _evaluate_labels(job: Job) -> Evaluation:
     if PartialState().is_main_process:
         write_grids(job.run / "samples", untouched, result, forgotten, config.seed)
     evaluation = Evaluation(results=[])
+    protocol = ClassProtocol(forgotten=forgotten, retained=retained, config=config)
     if job.views:
-        protocol = ClassProtocol(forgotten=forgotten, retained=retained, config=config)
         evaluation = evaluate_labels(_compared(job), protocol, job.views, user_store())
-    return _guarded(evaluation, job, retained)
+    return _completed(evaluation, job, retained, label_terms(protocol))
 
 
-def _guarded(evaluation: Evaluation, job: Job, retained: Sequence[Any] | None) -> Evaluation:
+def _completed(
+    evaluation: Evaluation, job: Job, retained: Sequence[Any] | None, terms: Terms
+) -> Evaluation:
+    """With what the guards saw, and the terms on which all was measured."""
     change = measure_change(job.subjects.result, job.subjects.untouched, retained)
-    return evaluation.model_copy(update={"change": change, "guards": name_guards(change)})
+    terms = common_terms(job.subjects.untouched, job.views) | terms
+    return evaluation.model_copy(
+        update={"change": change, "guards": name_guards(change), "terms": terms}
+    )

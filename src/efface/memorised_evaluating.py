@@ -18,8 +18,8 @@ from efface.records import Evaluation
 from efface.subjects import Job
 
 
-def measure_memorised(job: Job) -> tuple[Evaluation, list[str]]:
-    """Figures of a run, and its control prompts; also writes the sheets of pictures.
+def measure_memorised(job: Job) -> tuple[Evaluation, MemorisedProtocol]:
+    """Figures of a run and their protocol; also writes the sheets of pictures.
 
     The memorised picture, the threshold and the modified prompt are those that the run was
     prepared with.
@@ -46,4 +46,4 @@ def measure_memorised(job: Job) -> tuple[Evaluation, list[str]]:
     )
     if PartialState().is_main_process:
         write_memorised_sheets(job.run / "samples", subjects.untouched, subjects.result, protocol)
-    return evaluate_memorised(compared, protocol, job.views, user_store()), list(inputs.controls)
+    return evaluate_memorised(compared, protocol, job.views, user_store()), protocol

@@ -110,6 +110,7 @@ class Evaluation(BaseModel):
     change: dict[str, float] = {}  # weights, samples: relative to the untouched model
     guards: list[str] = []  # names of what went wrong: "no-op", "collapse"
     key: str | None = None  # digest of models, protocol and seeds that this was measured with
+    terms: dict[str, str] = {}  # what two evaluations share if their figures may be compared
 
     def get(self, metric: str) -> Result | None:
         return next((r for r in self.results if r.metric == metric), None)

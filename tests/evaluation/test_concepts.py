@@ -46,6 +46,7 @@ def test_a_clip_measures_the_concept_and_what_stays_beside_the_untouched_model(s
         assert result.low <= result.value <= result.high
         assert result.baseline_one_step is not None and result.extractor is not None
         assert result.samples == 4
+    assert {"untouched model", "prompts to forget", "prompts that stay"} <= evaluation.terms.keys()
     (curve,) = evaluation.curves
     assert set(curve.lines) == {"result", "baseline", "baseline_one_step"}
     at_half = next(point for point in curve.lines["result"] if point.x == 0.5)

@@ -138,6 +138,68 @@ def test_figures_that_were_seen_otherwise_are_never_in_one_row(make_run: RunMake
     ]  # fmt: skip
 
 
+def on_terms(fid: float, **terms: str):
+    evaluation = make_evaluation(fid=(fid, fid, fid))
+    evaluation.terms = {name.replace("_", " "): value for name, value in terms.items()}
+    return evaluation
+
+
+@pytest.mark.parametrize(
+    "terms",
+    [
+        {"untouched_model": "25 DDIM steps, guidance 1"},
+        {"forgotten_labels": "4"},
+        {"real_images": "other"},
+    ],
+)
+def test_figures_measured_on_other_terms_are_never_in_one_row(make_run: RunMaker, terms):
+    own = {"untouched_model": "50 DDIM steps, guidance 1", "forgotten_labels": "3"}
+    runs = [
+        make_run("a", evaluation=on_terms(1.0, **own)),
+        make_run("b", evaluation=on_terms(2.0, **(own | terms))),
+        make_run("c", seeded(1), on_terms(3.0, **own)),
+    ]
+    (base,) = compare(*runs)
+    rows = [row for row in base.rows if row.metric == "fid"]
+    shown = [[None if cell is None else cell.values for cell in row.cells] for row in rows]
+    assert shown == [[(1.0, 3.0), None], [None, (2.0,)]]
+    changed = next(iter(terms)).replace("_", " ")
+    assert f"{changed}: {next(iter(terms.values()))}" in rows[1].apart
+    for name in own.keys() - terms.keys():
+        assert name.replace("_", " ") not in rows[0].apart + rows[1].apart
+    for figure in pareto_figures(base):
+        assert figure.forget.terms == figure.retain.terms
+
+
+def test_rows_of_one_kind_of_terms_say_nothing_of_them(make_run: RunMaker):
+    runs = [make_run(n, evaluation=on_terms(1.0, copy_distance="0.2")) for n in "ab"]
+    (base,) = compare(*runs)
+    assert {row.apart for row in base.rows} == {""}
+
+
+def test_methods_are_compared_seed_by_seed(make_run: RunMaker):
+    """Seeds 1 and 2 are common: differences 1 and 3, mean 2; Student's t of one degree, 12.706."""
+    other = {"method": {"name": "esd"}}
+    runs = [make_run(f"a{n}", seeded(n), on_terms(10.0 + n)) for n in (0, 1, 2)]
+    runs += [
+        make_run(f"b{n}", seeded(n, **other), on_terms(10.0 + n - gap))
+        for n, gap in ((2, 3.0), (1, 1.0), (5, 9.0))
+    ]
+    (base,) = compare(*runs)
+    (row,) = (row for row in base.rows if row.metric == "fid")
+    (found,) = row.differences
+    assert (found.first.number, found.second.number, found.seeds) == (1, 2, (1, 2))
+    assert found.value.value == pytest.approx(2.0)
+    assert found.value.low == pytest.approx(2.0 - 12.7062, abs=1e-3)
+    assert found.value.high == pytest.approx(2.0 + 12.7062, abs=1e-3)
+
+
+def test_one_common_seed_is_no_comparison(make_run: RunMaker):
+    other = {"method": {"name": "esd"}}
+    runs = [make_run("a", seeded(0)), make_run("b", seeded(0, **other))]
+    assert not [found for row in compare(*runs)[0].rows for found in row.differences]
+
+
 def test_requests_of_another_kind_have_rows_of_their_own(make_run: RunMaker, tmp_path: Path):
     images = write_image_run(tmp_path / "images", evaluation=make_image_evaluation())
     (base,) = compare(make_run("class"), images)

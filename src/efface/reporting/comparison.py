@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import itertools
 import json
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,6 +18,7 @@ from efface.reporting.run_folder import Run
 from efface.reporting.sentences import METHODS
 from efface.reporting.wording import join_words, shorten
 
+Seeded = tuple[int | None, Result]  # a result and the seed of its training
 Extractor = tuple[str, str]  # name and SHA-256; empty where the figure needs none
 SHORT = 8  # digits of a hash that a reader compares
 
@@ -29,6 +31,7 @@ class Figure:
     low: float
     high: float
     values: tuple[float, ...]  # one per seed
+    seeds: tuple[int | None, ...] = ()  # of training, in the order of the values
     difference: Value | None = None  # from the untouched model, over several seeds
 
     @property
@@ -50,8 +53,22 @@ class Entry:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MethodDifference:
+    """What one entry shows less what another does, over the training seeds that both have."""
+
+    first: Entry
+    second: Entry
+    seeds: tuple[int, ...]
+    value: Value
+
+
+@dataclass(frozen=True, kw_only=True)
 class MetricRow:
-    """One metric, seen with one extractor at one sample count: a cell per entry of a base."""
+    """One metric, seen with one extractor at one sample count: a cell per entry of a base.
+
+    Figures measured on other terms are in another row; `apart` names the terms that tell this row
+    from others of its metric, and is empty where there is no such row.
+    """
 
     kind: str  # of the request
     metric: str
@@ -60,8 +77,19 @@ class MetricRow:
     higher_is_better: bool | None
     extractor: Extractor
     samples: int
+    terms: tuple[tuple[str, str], ...]
     untouched: Figure
     cells: tuple[Figure | None, ...]
+    apart: str = ""
+    differences: tuple[MethodDifference, ...] = ()
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """`row_key` of all its figures."""
+        return (
+            self.kind, self.metric, self.unit, self.higher_is_better, self.extractor, self.samples,
+            self.terms,
+        )  # fmt: skip
 
     @property
     def seen_with(self) -> str:
@@ -95,7 +123,7 @@ def compare_runs(runs: Sequence[Run], outcomes: Sequence[str]) -> list[Base]:
                 source=shorten(str(runs[members[0]].record.model.get("source"))),
                 digest=digest,
                 entries=tuple(entries),
-                rows=tuple(_rows(groups, runs)),
+                rows=tuple(_rows(groups, entries, runs)),
             )
         )
     return found
@@ -161,21 +189,39 @@ def _entry(number: int, group: list[int], runs: Sequence[Run], outcomes: Sequenc
     )
 
 
-def _rows(groups: Sequence[list[int]], runs: Sequence[Run]) -> list[MetricRow]:
-    found: dict[tuple[Any, ...], list[list[Result]]] = {}
+def _rows(
+    groups: Sequence[list[int]], entries: Sequence[Entry], runs: Sequence[Run]
+) -> list[MetricRow]:
+    found: dict[tuple[Any, ...], list[list[Seeded]]] = {}
     for place, group in enumerate(groups):
         for n in group:
-            kind = str(runs[n].record.request.get("kind"))
             for result in runs[n].evaluation.results:
-                if not _is_finite(result):
-                    continue
-                key = (
-                    kind, result.metric, result.unit, result.higher_is_better,
-                    find_extractor(result), result.samples,
-                )  # fmt: skip
-                found.setdefault(key, [[] for _ in groups])[place].append(result)
-    rows = [_row(key, cells) for key, cells in found.items()]
+                if _is_finite(result):
+                    cells = found.setdefault(row_key(runs[n], result), [[] for _ in groups])
+                    cells[place].append((find_seed(runs[n].record), result))
+    rows = [_row(key, cells, entries) for key, cells in found.items()]
+    rows = [replace(row, apart=_tell_apart(row, rows)) for row in rows]
     return sorted(rows, key=lambda row: (row.kind, GROUPS.index(row.term.group)))
+
+
+def row_key(run: Run, result: Result) -> tuple[Any, ...]:
+    """What figures of one row have in common."""
+    # Evaluations of earlier versions name no terms: the protocol stands for them.
+    terms = run.evaluation.terms or {"protocol": result.protocol}
+    return (
+        str(run.record.request.get("kind")), result.metric, result.unit, result.higher_is_better,
+        find_extractor(result), result.samples, tuple(sorted(terms.items())),
+    )  # fmt: skip
+
+
+def _tell_apart(row: MetricRow, rows: Sequence[MetricRow]) -> str:
+    """The terms in which a row differs from another that is the same but for them."""
+    own, names = dict(row.terms), set[str]()
+    for other in rows:
+        if (other.kind, other.metric, other.extractor) == (row.kind, row.metric, row.extractor):
+            others = dict(other.terms)
+            names |= {name for name in {*own, *others} if own.get(name) != others.get(name)}
+    return "; ".join(f"{name}: {own[name]}" for name in sorted(names & own.keys()))
 
 
 def _is_finite(result: Result) -> bool:
@@ -183,9 +229,11 @@ def _is_finite(result: Result) -> bool:
     return all(map(math.isfinite, numbers))
 
 
-def _row(key: tuple[Any, ...], cells: Sequence[Sequence[Result]]) -> MetricRow:
-    kind, metric, unit, better, extractor, samples = key
-    every = [result for cell in cells for result in cell]
+def _row(
+    key: tuple[Any, ...], cells: Sequence[Sequence[Seeded]], entries: Sequence[Entry]
+) -> MetricRow:
+    kind, metric, unit, better, extractor, samples, terms = key
+    figures = tuple(_cell(cell) if cell else None for cell in cells)
     return MetricRow(
         kind=kind,
         metric=metric,
@@ -194,24 +242,43 @@ def _row(key: tuple[Any, ...], cells: Sequence[Sequence[Result]]) -> MetricRow:
         higher_is_better=better,
         extractor=extractor,
         samples=samples,
-        untouched=_baseline(every),
-        cells=tuple(_cell(cell) if cell else None for cell in cells),
+        terms=terms,
+        untouched=_baseline([result for cell in cells for _, result in cell]),
+        cells=figures,
+        differences=tuple(_between(entries, figures)),
     )
 
 
-def _cell(results: Sequence[Result]) -> Figure:
-    figure = _figure(results, lambda result: result)
-    return figure if len(results) == 1 else replace(figure, difference=_difference(results))
+def _between(
+    entries: Sequence[Entry], figures: Sequence[Figure | None]
+) -> Iterator[MethodDifference]:
+    """Each two entries that have two seeds in common or more, pair by pair."""
+    measured = [(e, f) for e, f in zip(entries, figures, strict=True) if f is not None]
+    for (first, a), (second, b) in itertools.combinations(measured, 2):
+        own, other = (dict(zip(f.seeds, f.values, strict=True)) for f in (a, b))
+        seeds = sorted(seed for seed in own.keys() & other.keys() if seed is not None)
+        if len(seeds) > 1:
+            pairs = [(own[seed], other[seed]) for seed in seeds]
+            value = _paired(pairs)
+            yield MethodDifference(first=first, second=second, seeds=tuple(seeds), value=value)
 
 
-def _difference(results: Sequence[Result]) -> Value:
-    """Mean over the seeds of result less untouched model, each pair measured alike; 95 %."""
+def _cell(cell: Sequence[Seeded]) -> Figure:
+    results = [result for _, result in cell]
+    figure = replace(_figure(results, lambda result: result), seeds=tuple(s for s, _ in cell))
+    if len(results) == 1:
+        return figure
+    # Result less untouched model, each pair measured alike.
+    return replace(figure, difference=_paired([(r.value, r.baseline.value) for r in results]))
+
+
+def _paired(pairs: Sequence[tuple[float, float]]) -> Value:
+    """Mean of first less second over the pairs, with its 95 % interval."""
     import numpy as np  # it and scipy take their time, and one run needs neither
 
     from efface.metrics.intervals import paired_difference
 
-    own, untouched = np.array([(r.value, r.baseline.value) for r in results]).T
-    found = paired_difference(own, untouched)
+    found = paired_difference(*np.array(pairs).T)
     return Value(value=found.value, low=found.low, high=found.high)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from efface.records import Value
 from efface.reporting.comparison import (
     SHORT,
     Base,
@@ -12,7 +13,7 @@ from efface.reporting.comparison import (
     Figure,
     MetricRow,
     compare_runs,
-    find_extractor,
+    row_key,
 )
 from efface.reporting.pareto import ParetoFigure, pareto_figures
 from efface.reporting.protocols import figure_anchor
@@ -24,6 +25,7 @@ from efface.reporting.wording import (
     format_interval,
     format_value,
     plural,
+    shorten,
 )
 
 
@@ -36,8 +38,10 @@ class FigureRow:
     direction: str
     extractor: str
     samples: str
+    apart: str  # on which terms, where there is a row on others
     untouched: Cell
     cells: list[tuple[Cell, str, list[str]]]  # with differences, and the anchors of its protocols
+    differences: list[tuple[Entry, Entry, str]]  # of one entry from another, seed by seed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +56,11 @@ class BaseOverview:
     anchors: dict[int, list[tuple[str, str]]]  # by number of the entry: anchors and names of runs
     rows: list[FigureRow]
     plots: list[ParetoFigure]
+
+    @property
+    def paired(self) -> bool:
+        """Whether two entries have seeds in common."""
+        return any(row.differences for row in self.rows)
 
     @property
     def repeated(self) -> bool:
@@ -91,6 +100,7 @@ def _row(row: MetricRow, entries: Sequence[Entry], sections: Sequence[Section]) 
         direction=direction,
         extractor=row.seen_with,
         samples=count_samples(row.samples),
+        apart=shorten(row.apart),
         untouched=write_figure(row.untouched, row.unit),
         cells=[
             (
@@ -100,14 +110,16 @@ def _row(row: MetricRow, entries: Sequence[Entry], sections: Sequence[Section]) 
             )
             for figure, anchors in zip(row.cells, hows, strict=True)
         ],
+        differences=[
+            (found.first, found.second, _signed(found.value, row.unit)) for found in row.differences
+        ],
     )
 
 
 def _how(row: MetricRow, section: Section) -> str:
     """The anchor of the protocol that a run measured this row by; empty where it did not."""
-    wanted = (row.metric, row.unit, row.extractor, row.samples)
     for n, result in enumerate(section.run.evaluation.results):
-        if (result.metric, result.unit, find_extractor(result), result.samples) == wanted:
+        if row_key(section.run, result) == row.key:
             return figure_anchor(section.anchor, n)
     return ""
 
@@ -130,5 +142,8 @@ def write_difference(figure: Figure | None, unit: str) -> str:
     """The mean difference from the untouched model over several seeds; empty for one run."""
     if figure is None or figure.difference is None:
         return ""
-    found = figure.difference
-    return f"from untouched {format_difference(found.value, found.low, found.high, unit)}"
+    return f"from untouched {_signed(figure.difference, unit)}"
+
+
+def _signed(found: Value, unit: str) -> str:
+    return format_difference(found.value, found.low, found.high, unit)

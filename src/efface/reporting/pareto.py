@@ -54,7 +54,12 @@ def pareto_figures(base: Base) -> list[ParetoFigure]:
 
 
 def _pareto(base: Base, rows: Sequence[MetricRow]) -> ParetoFigure | None:
-    pairs = [(_count_both(x, y), x, y) for x in _of(rows, FORGET) for y in _of(rows, RETAIN)]
+    pairs = [
+        (_count_both(x, y), x, y)
+        for x in _of(rows, FORGET)
+        for y in _of(rows, RETAIN)
+        if x.terms == y.terms
+    ]
     count, x, y = max(pairs, key=lambda pair: pair[0], default=(0, None, None))
     if count < 2 or x is None or y is None:
         return None
