@@ -9,7 +9,8 @@ from scipy import linalg
 from torch import Tensor, nn
 
 from efface.metrics.base import Observations
-from efface.metrics.fid import FID, frechet_distance, gaussian
+from efface.metrics.fid import FID, fid, frechet_distance, gaussian
+from efface.metrics.intervals import distance_interval
 
 
 def features(seed: int, count: int = 300, width: int = 5) -> np.ndarray:
@@ -66,11 +67,11 @@ class Pixels(nn.Module):
 
 
 def test_value_equals_torchmetrics():
-    fid = pytest.importorskip("torchmetrics.image.fid")
+    published = pytest.importorskip("torchmetrics.image.fid")
     generator = torch.Generator().manual_seed(0)
     real = torch.randint(0, 256, (200, 3, 2, 2), generator=generator, dtype=torch.uint8)
     fake = (torch.randint(0, 200, (150, 3, 2, 2), generator=generator) + 20).to(torch.uint8)
-    reference = fid.FrechetInceptionDistance(feature=Pixels())
+    reference = published.FrechetInceptionDistance(feature=Pixels())
     reference.update(real, real=True)
     reference.update(fake, real=False)
     own = FID().compute(observed(Pixels()(fake).numpy()), [], Pixels()(real).numpy())
@@ -95,6 +96,27 @@ def test_spread_between_labels_is_not_taken_for_chance():
     order = np.argsort(asked, kind="stable")
     ordered = FID().compute(observed(drawn[order], asked[order]), [], real)
     assert (ordered.low, ordered.high) == pytest.approx((estimate.low, estimate.high))
+
+
+@pytest.mark.parametrize("dimensions", [3, 300])
+def test_sums_over_blocks_make_the_same_intervals(dimensions):
+    """Against Gaussians of the rows themselves, with pairs and, above 256 dimensions, without."""
+    rng = np.random.default_rng(6)
+    drawn, real = rng.normal(5, 2, (70, dimensions)), rng.normal(5, 1, (90, dimensions))
+    rows = np.arange(70) % 20
+
+    def without(*blocks: int) -> float:
+        return frechet_distance(*gaussian(real), *gaussian(drawn[~np.isin(rows, blocks)]))
+
+    left_out = np.array([without(block) for block in range(20)])
+    pairs = None
+    if dimensions == 3:
+        pairs = np.array([without(i, j) for i in range(20) for j in range(i + 1, 20)])
+    expected = distance_interval(without(), left_out, pairs)
+    estimate = fid(drawn, real)
+    assert (estimate.value, estimate.low, estimate.high) == pytest.approx(
+        (expected.value, expected.low, expected.high), rel=1e-9
+    )
 
 
 def test_the_interval_holds_the_expected_distance_in_most_cases():

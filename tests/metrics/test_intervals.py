@@ -13,11 +13,14 @@ from efface.metrics.intervals import (
     BLOCKS,
     SMALLEST_BOOTSTRAP,
     Estimate,
+    distance_interval,
     from_left_out,
     jackknife,
     mean,
     paired_difference,
     proportion,
+    share_from_halves,
+    split_in_halves,
 )
 
 Z = 1.959963984540054  # the 97.5 % point of the normal distribution
@@ -188,3 +191,61 @@ def test_values_without_each_block_make_the_jackknife():
     left_out = [float(values[np.arange(100) % BLOCKS != b].mean()) for b in range(BLOCKS)]
     estimate = jackknife(lambda rows: float(values[rows].mean()), 100)
     assert from_left_out(float(values.mean()), np.array(left_out)) == estimate
+
+
+@pytest.mark.parametrize("count", [2, 9, 40])
+def test_halves_hold_as_many_of_each_label(count):
+    """Rows sorted by label, two of each: one goes to either half, by chance the first or second."""
+    first = split_in_halves(count, splits=400)
+    assert first.shape == (400, count)
+    pairs = first[:, : count // 2 * 2].reshape(400, -1, 2)
+    assert (pairs.sum(2) == 1).all()
+    assert 0.4 < first.mean() < 0.6 and np.ptp(first.mean(0)) < 0.25
+    assert (split_in_halves(count, splits=400) == first).all()
+
+
+@pytest.mark.parametrize("value", [0.0, 0.4, 1.0])
+def test_a_share_of_equal_halves_is_worth_all_images(value):
+    """Where halves do not differ every image is on its own: Wilson's interval of 80."""
+    found = share_from_halves(value, np.full((50, 2), value), 80)
+    expected = proportion(round(80 * value), 80)
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
+
+
+def test_the_worth_of_a_share_is_kept_or_doubled():
+    """Halves at 0.5 that differ by 0.2: variance 0.02, worth 12.5 images; 25 if it is halved."""
+    halves = np.tile([[0.4, 0.6], [0.6, 0.4]], (25, 1))
+    for narrowing, worth in ((0.0, 12.5), (1.0, 25.0)):
+        found = share_from_halves(0.5, halves, 1000, narrowing=narrowing)
+        z = 1.959964
+        reach = z / (1 + z**2 / worth) * (0.25 / worth + z**2 / (4 * worth**2)) ** 0.5
+        assert (found.low, found.high) == pytest.approx((0.5 - reach, 0.5 + reach), abs=1e-6)
+
+
+def test_the_interval_of_a_distance_is_that_of_its_root():
+    """Far from 0 and without pairs it is nearly the jackknife's; near 0 it stays above."""
+    left_out = 100 + np.random.default_rng(0).normal(size=20)
+    far, plain = distance_interval(100.0, left_out), from_left_out(100.0, left_out)
+    assert far.low == pytest.approx(plain.low, abs=0.2)
+    assert far.high == pytest.approx(plain.high, abs=0.2)
+    reach = (plain.high - 100) / 2 / 10
+    assert (far.low, far.high) == pytest.approx(((10 - reach) ** 2, (10 + reach) ** 2))
+    near = distance_interval(0.5, left_out)
+    assert near.low == 0 and near.high > 0.5
+    nothing = distance_interval(0.0, np.zeros(20))
+    assert (nothing.value, nothing.low, nothing.high) == (0, 0, 0)
+
+
+def test_what_pairs_of_blocks_do_together_is_taken_off_by_a_quarter():
+    """Of values that add up, pairs do nothing together: the same interval."""
+    effects = np.random.default_rng(1).normal(size=20)
+    left_out = 50 - effects
+    first, second = np.triu_indices(20, 1)
+    added = 50 - effects[first] - effects[second]
+    assert distance_interval(50.0, left_out, added) == distance_interval(50.0, left_out)
+    together = 0.2 * np.random.default_rng(2).choice([-1.0, 1.0], 190)
+    narrower = distance_interval(50.0, left_out, added + together)
+    variance = 19 / 20 * ((left_out - left_out.mean()) ** 2).sum()
+    excess = ((together - together.mean()) ** 2).sum()
+    reach = stats.t.ppf(0.975, 19) * math.sqrt(variance - excess / 4) / (2 * math.sqrt(50))
+    assert narrower.high == pytest.approx((math.sqrt(50) + reach) ** 2)

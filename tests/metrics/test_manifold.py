@@ -7,7 +7,7 @@ import pytest
 
 from efface.errors import DataError
 from efface.metrics.base import Observations
-from efface.metrics.intervals import jackknife, proportion
+from efface.metrics.intervals import proportion, share_from_halves, split_in_halves
 from efface.metrics.precision import Precision, inside_manifold
 from efface.metrics.recall import Recall, recall
 
@@ -90,11 +90,21 @@ def test_order_of_labels_does_not_change_the_interval_of_recall():
     assert estimates[0] == estimates[1]
 
 
+def halves_in_words(drawn: np.ndarray, real: np.ndarray) -> np.ndarray:
+    """What each half reaches, computed anew for each."""
+
+    def reached(kept: np.ndarray) -> float:
+        return float(inside_manifold(real, drawn[kept]).mean())
+
+    return np.array([[reached(kept), reached(~kept)] for kept in split_in_halves(len(drawn))])
+
+
 @pytest.mark.parametrize("count", [17, 60, 1100])
-def test_recall_is_the_jackknife_of_membership(count):
+def test_recall_and_its_interval_are_those_of_membership(count):
     rng = np.random.default_rng(count)
     drawn, real = rng.normal(size=(count, 3)), 1.5 * rng.normal(size=(80, 3))
-    expected = jackknife(lambda rows: float(inside_manifold(real, drawn[rows]).mean()), count)
+    value = float(inside_manifold(real, drawn).mean())
+    expected = share_from_halves(value, halves_in_words(drawn, real), 80, narrowing=0.5)
     estimate = recall(drawn, real)
     assert 0 < estimate.value < 1
     assert (estimate.value, estimate.low, estimate.high) == pytest.approx(
@@ -102,15 +112,22 @@ def test_recall_is_the_jackknife_of_membership(count):
     )
 
 
-def test_recall_is_right_where_a_block_holds_all_near_neighbours():
-    """Each block is a cluster of its own: without it, what is near has to be found anew."""
-    rng = np.random.default_rng(4)
-    drawn = rng.normal(size=(400, 2)) + 50 * (np.arange(400) % 20)[:, None]
-    drawn[0] += 50  # alone in the cluster of the second block
-    real = np.concatenate([drawn[:40] + 0.1, 400 * rng.random((40, 2))])
-    expected = jackknife(lambda rows: float(inside_manifold(real, drawn[rows]).mean()), 400)
+def test_recall_is_right_where_one_half_holds_all_near_neighbours():
+    """A crowd of which one half is all even rows; the few others have to be found anew."""
+    (first, *_), rng = split_in_halves(200), np.random.default_rng(4)
+    drawn = rng.normal(size=(200, 2)) + 50 * first[:, None]
+    drawn[np.flatnonzero(~first)[:5]] += 50  # whose neighbours are all in the other half
+    real = np.concatenate([drawn[:40] + 0.1, 60 * rng.random((40, 2))])
+    halves = halves_in_words(drawn, real)
+    expected = share_from_halves(recall(drawn, real).value, halves, 80, narrowing=0.5)
+    assert recall(drawn, real).low == pytest.approx(expected.low, abs=1e-12)
     assert recall(drawn, real).high == pytest.approx(expected.high, abs=1e-12)
-    assert recall(drawn, real).value == pytest.approx(expected.value, abs=1e-12)
+
+
+def test_samples_too_few_to_be_split_leave_recall_open():
+    rng = np.random.default_rng(0)
+    estimate = recall(rng.normal(size=(7, 2)), rng.normal(size=(30, 2)))
+    assert (estimate.low, estimate.high) == (0, 1)
 
 
 def test_too_few_images_have_no_manifold():

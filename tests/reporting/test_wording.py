@@ -9,8 +9,11 @@ import pytest
 from efface.reporting.wording import (
     SPACE,
     describe_hardware,
+    describe_interval,
     format_date,
     format_duration,
+    format_interval,
+    format_range,
     format_number,
     format_share,
     format_value,
@@ -86,3 +89,10 @@ def test_words():
     assert describe_hardware({"gpus": ["H200", "H200"]}) == "2 × H200"
     assert describe_hardware({"gpus": [], "cores": 2}) == "2 CPU cores"
     assert describe_hardware({}) == "hardware not recorded"
+
+
+def test_one_value_has_no_interval():
+    """As of a single picture: two equal ends would read as if it were known exactly."""
+    assert format_interval(0.2, 0.2, "share") == describe_interval(3, 3, "loss") == "no interval"
+    assert describe_interval(0.2, 0.3, "loss") == "95 % interval 0.200 to 0.300"
+    assert format_range(0.5, 0.5, "loss") == "0.500 to 0.500"

@@ -9,29 +9,31 @@ import numpy as np
 
 from efface.metrics.base import Metric, Observations, Side
 from efface.metrics.density import NEIGHBOURS
-from efface.metrics.intervals import BLOCKS, Estimate, from_left_out
+from efface.metrics.intervals import Estimate, share_from_halves, split_in_halves
 from efface.metrics.precision import ball_radii, squared_distances
 
 
 def coverage(drawn: np.ndarray, real: np.ndarray, k: int = NEIGHBOURS) -> Estimate:
     """Share of real images with a sample no further than their k-th real neighbour.
 
-    Naeem et al., 2020, eq. 4, on features (N, D) and (M, D), with the grouped jackknife's interval
-    over the samples. Rows are to be sorted by label, as for `jackknife`.
+    Naeem et al., 2020, eq. 4, on features (N, D) and (M, D), with the interval of
+    `share_from_halves`. Rows of the samples are to be sorted by label, as it says.
     """
     drawn, real = drawn.astype(np.float64), real.astype(np.float64)
     radii = ball_radii(real, k)
-    blocks = min(BLOCKS, len(drawn))
-    block_of = np.arange(len(drawn)) % blocks
-    order = np.argsort(block_of, kind="stable")
-    first = np.searchsorted(block_of[order], np.arange(blocks))
-    reached = np.zeros((len(real), blocks), dtype=bool)
-    for rows, squared in squared_distances(real, drawn[order]):
-        nearest = np.minimum.reduceat(squared, first, axis=1)  # (rows, blocks)
-        reached[rows] = nearest <= radii[rows, None] ** 2
-    reached_by = reached.sum(1)
-    left_out = (reached_by[:, None] > reached).mean(0)  # some other block reaches it
-    return from_left_out(float((reached_by > 0).mean()), left_out)
+    parts = [
+        (rows.start + row, column)
+        for rows, squared in squared_distances(real, drawn)
+        for row, column in [np.nonzero(squared <= radii[rows, None] ** 2)]
+    ]
+    image, sample = (np.concatenate(part) for part in zip(*parts, strict=True))
+
+    def reached(kept: np.ndarray) -> float:
+        return np.bincount(image[kept[sample]], minlength=len(real)).astype(bool).mean()
+
+    halves = [[reached(first), reached(~first)] for first in split_in_halves(len(drawn))]
+    value = float(reached(np.ones(len(drawn), dtype=bool)))
+    return share_from_halves(value, np.array(halves), len(real))
 
 
 class Coverage(Metric):

@@ -11,7 +11,7 @@ from scipy.special import rel_entr
 
 from efface.errors import DataError
 from efface.metrics.base import Metric, Observations, Side
-from efface.metrics.intervals import Estimate, jackknife
+from efface.metrics.intervals import BLOCKS, Estimate, jackknife
 
 SPLITS = 10
 
@@ -39,9 +39,14 @@ def inception_score(
             "or fewer splits."
         )
     ordered = probabilities[_content_order(probabilities, groups)]
+    rows = np.arange(len(ordered))
+    # Shifted by one with every round of the jackknife's blocks: each of them takes from all parts,
+    # and the rows that are left stay in theirs.
+    part_of = (rows + rows // BLOCKS) % splits
 
-    def statistic(rows: np.ndarray) -> float:
-        return float(np.mean([score(ordered[rows[first::splits]]) for first in range(splits)]))
+    def statistic(kept: np.ndarray) -> float:
+        parts = [kept[part_of[kept] == part] for part in range(splits)]
+        return float(np.mean([score(ordered[part]) for part in parts if len(part)]))
 
     return jackknife(statistic, len(ordered))
 

@@ -12,6 +12,7 @@ from efface.errors import DataError
 
 BLOCKS = 20
 RESAMPLES = 2000
+SPLITS = 50
 SMALLEST_BOOTSTRAP = 8  # pairs below which Student's interval is used
 
 
@@ -61,6 +62,65 @@ def from_left_out(value: float, left_out: np.ndarray, confidence: float = 0.95) 
     blocks = len(left_out)
     variance = (blocks - 1) / blocks * ((left_out - left_out.mean()) ** 2).sum()
     return _student(value, float(variance**0.5), blocks - 1, confidence)
+
+
+def distance_interval(
+    value: float, left_out: np.ndarray, pairs: np.ndarray | None = None, confidence: float = 0.95
+) -> Estimate:
+    """Interval of a distance that is 0 at least, from its values with blocks left out.
+
+    `left_out` (B,) are without each block, `pairs` (B (B - 1) / 2,) without each two, in the order
+    of `itertools.combinations`. The jackknife counts twice what two blocks do together (Efron &
+    Stein, 1981); what pairs say of that is itself too much where three do something together. A
+    quarter of it taken off, and an interval of the root, whose chance is less skewed near 0, hold
+    the truth as often as they should in simulations.
+    """
+    blocks = len(left_out)
+    variance = (blocks - 1) / blocks * float(((left_out - left_out.mean()) ** 2).sum())
+    if pairs is not None and blocks > 1:
+        first, second = np.triu_indices(blocks, 1)
+        together = value - left_out[first] - left_out[second] + pairs
+        excess = float(((together - together.mean()) ** 2).sum())
+        variance = max(variance - excess / 4, variance / 2)
+    reach = float(stats.t.ppf(0.5 + confidence / 2, max(blocks - 1, 1))) * variance**0.5
+    root = max(value, 0.0) ** 0.5
+    if root == 0:
+        return Estimate(value, min(value, 0.0), max(value, 0.0) + reach)
+    reach /= 2 * root
+    return Estimate(value, max(0.0, root - reach) ** 2, (root + reach) ** 2)
+
+
+def split_in_halves(count: int, splits: int = SPLITS) -> np.ndarray:
+    """Which rows are in the first half, (splits, count) bool; the second half is the rest.
+
+    Two rows that follow each other are in different halves, by chance either one in either: where
+    rows are sorted by label, both halves have as many of each. With an odd count the last row is in
+    one of them.
+    """
+    first = np.random.default_rng(0).random((splits, (count + 1) // 2)) < 0.5
+    return np.stack([first, ~first], axis=2).reshape(splits, -1)[:, :count]
+
+
+def share_from_halves(
+    value: float, halves: np.ndarray, images: int, *, narrowing: float = 0.0
+) -> Estimate:
+    """Interval of a share of `images` fixed ones that samples reach, such as recall and coverage.
+
+    `halves` (splits, 2) are the shares that each half of the samples reaches. The two differ by
+    chance alone, so their spread is the variance at half the samples, and v (1 - v) over it the
+    number of independent images that the share is worth. Wilson's interval takes it to be worth as
+    many at all samples (`narrowing` 0), the variance to be half of that at half (1), or what lies
+    between. The jackknife does not know that a share nears its end: there it is 1.3 to 2 times too
+    wide.
+    """
+    variance = float(((halves[:, 0] - halves[:, 1]) ** 2).mean()) / 2
+    half, whole = (max(v * (1 - v), 0.5 / images) for v in (float(halves.mean()), value))
+    variance *= (whole / half) ** (1 - narrowing) * 0.5**narrowing
+    worth = images if variance == 0 else min(images, whole / variance)
+    z = float(stats.norm.ppf(0.975))
+    middle = (value + z**2 / (2 * worth)) / (1 + z**2 / worth)
+    reach = z / (1 + z**2 / worth) * (value * (1 - value) / worth + (z / worth) ** 2 / 4) ** 0.5
+    return Estimate(value, max(0.0, middle - reach), min(1.0, middle + reach))
 
 
 def paired_difference(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -58,17 +58,27 @@ def _block_sums(
     """Kernel sums between blocks of samples, no sample with itself, and of each with the real."""
     within = -np.diag(member.T @ _kernel_with_itself(drawn))
     across = np.zeros(member.shape[1])
+    for rows, columns, kernel in _upper_kernels(drawn):
+        sums = member[rows].T @ (kernel @ member[columns])
+        within += sums if rows == columns else sums + sums.T
     for start in range(0, len(drawn), ROWS):
         rows = slice(start, start + ROWS)
-        within += member[rows].T @ (polynomial_kernel(drawn[rows], drawn) @ member)
         across += member[rows].T @ polynomial_kernel(drawn[rows], real).sum(1)
     return within, across
 
 
+def _upper_kernels(features: np.ndarray) -> Iterator[tuple[slice, slice, np.ndarray]]:
+    """The kernel matrix of rows with themselves, symmetric, in pieces on and above its diagonal."""
+    parts = [slice(start, start + ROWS) for start in range(0, len(features), ROWS)]
+    for n, rows in enumerate(parts):
+        for columns in parts[n:]:
+            yield rows, columns, polynomial_kernel(features[rows], features[columns])
+
+
 def _sum_without_diagonal(features: np.ndarray) -> float:
     total = -_kernel_with_itself(features).sum()
-    for start in range(0, len(features), ROWS):
-        total += polynomial_kernel(features[start : start + ROWS], features).sum()
+    for rows, columns, kernel in _upper_kernels(features):
+        total += kernel.sum() * (1 if rows == columns else 2)
     return float(total)
 
 

@@ -21,11 +21,16 @@ def ball_radii(points: np.ndarray, k: int) -> np.ndarray:
 
     Raises DataError for too few points.
     """
+    require_neighbours(points, k)
+    return NearestNeighbors(n_neighbors=k + 1).fit(points).kneighbors(points)[0][:, -1]
+
+
+def require_neighbours(points: np.ndarray, k: int) -> None:
+    """Raise DataError for too few points."""
     if len(points) <= k:
         raise DataError(
             f"{len(points)} images have no {k}-th neighbours: give more real images and samples."
         )
-    return NearestNeighbors(n_neighbors=k + 1).fit(points).kneighbors(points)[0][:, -1]
 
 
 def squared_distances(points: np.ndarray, others: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:

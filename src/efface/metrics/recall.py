@@ -9,45 +9,63 @@ import numpy as np
 from sklearn.neighbors import NearestNeighbors
 
 from efface.metrics.base import Metric, Observations, Side
-from efface.metrics.intervals import BLOCKS, Estimate, from_left_out
-from efface.metrics.precision import NEIGHBOURS, ball_radii, squared_distances
+from efface.metrics.intervals import Estimate, share_from_halves, split_in_halves
+from efface.metrics.precision import NEIGHBOURS, require_neighbours, squared_distances
 
-SPARE = 12  # neighbours beyond the k-th, for where some are left out
+SPARE = 20  # neighbours beyond the k-th, for where half of them are left out
 
 
 def recall(drawn: np.ndarray, real: np.ndarray, k: int = NEIGHBOURS) -> Estimate:
-    """Share of real images (M, D) in the manifold of samples (N, D), with the jackknife's interval.
+    """Share of real images (M, D) in the manifold of samples (N, D) (Kynkaanniemi et al., 2019).
 
-    As `jackknife` of `inside_manifold`, but neighbours and distances are computed once for all
-    blocks. Rows are to be sorted by label, as for `jackknife`.
+    As `inside_manifold` says, with the interval of `share_from_halves`; neighbours and distances
+    are computed once for all halves. Rows of the samples are to be sorted by label, as it says.
     """
     drawn, real = drawn.astype(np.float64), real.astype(np.float64)
-    blocks = min(BLOCKS, len(drawn))
-    radii = _radii_without_each_block(drawn, np.arange(len(drawn)) % blocks, k)
-    inside = np.empty((len(real), len(radii)), dtype=bool)
-    for rows, squared in squared_distances(real, drawn):
-        for column, radius in enumerate(radii):
-            inside[rows, column] = (squared <= radius).any(1)
-    value, *left_out = inside.mean(0)
-    return from_left_out(float(value), np.array(left_out))
+    manifold = _Manifold(drawn, real, k)
+    value = manifold.share(np.ones(len(drawn), dtype=bool))
+    if len(drawn) < 2 * (k + 1):  # halves have no k-th neighbours
+        return Estimate(value, 0.0, 1.0)
+    halves = [
+        [manifold.share(first), manifold.share(~first)] for first in split_in_halves(len(drawn))
+    ]
+    return share_from_halves(value, np.array(halves), len(real), narrowing=0.5)
 
 
-def _radii_without_each_block(points: np.ndarray, block_of: np.ndarray, k: int) -> list[np.ndarray]:
-    """Squared radii (N,): of all points, then without each block; -inf for what is left out."""
-    radii = [ball_radii(points, k) ** 2]
-    neighbours = NearestNeighbors(n_neighbors=min(k + SPARE, len(points) - 1)).fit(points)
-    distance, index = neighbours.kneighbors()  # of each point, itself left out
-    for block in range(block_of.max() + 1):
-        kept = block_of != block
-        rank = kept[index].cumsum(1)  # how many neighbours up to here are kept
-        squared = np.full(len(points), -np.inf)
-        if (rank[kept, -1] >= k).all():
-            kth = (rank >= k).argmax(1)
-            squared[kept] = distance[kept, kth[kept]] ** 2
-        else:
-            squared[kept] = ball_radii(points[kept], k) ** 2
-        radii.append(squared)
-    return radii
+class _Manifold:
+    """Balls around samples to their k-th neighbour, of all samples or of some."""
+
+    def __init__(self, drawn: np.ndarray, real: np.ndarray, k: int) -> None:
+        require_neighbours(drawn, k)
+        self._drawn, self._real, self._k = drawn, real, k
+        near = min(k + SPARE, len(drawn) - 1)
+        distance, self._near = NearestNeighbors(n_neighbors=near).fit(drawn).kneighbors()
+        self._squared = distance**2  # (N, near), of each sample, itself left out
+        found = [
+            (rows.start + row, sample, squared[row, sample])
+            for rows, squared in squared_distances(real, drawn)
+            for row, sample in [np.nonzero(squared <= self._squared[:, -1])]
+        ]
+        # Only pairs this near matter: a ball seldom ends beyond the last of so many neighbours.
+        self._image, self._sample, self._apart = map(np.concatenate, zip(*found, strict=True))
+
+    def share(self, kept: np.ndarray) -> float:
+        """Of the real images, those in the manifold of the samples `kept`, (N,) bool."""
+        rank = kept[self._near].cumsum(1, dtype=np.int8)  # how many neighbours up to here are kept
+        known = kept & (rank[:, -1] >= self._k)
+        radii = np.full(len(kept), -np.inf)
+        radii[known] = self._squared[known, (rank[known] >= self._k).argmax(1)]
+        inside = np.zeros(len(self._real), dtype=bool)
+        inside[self._image[self._apart <= radii[self._sample]]] = True
+        for sample in np.flatnonzero(kept & ~known).tolist():
+            inside |= self._ball(sample, kept)
+        return float(inside.mean())
+
+    def _ball(self, sample: int, kept: np.ndarray) -> np.ndarray:
+        """Which real images lie in the ball of a sample whose near neighbours are not kept."""
+        centre = self._drawn[sample]
+        apart = np.sort(((self._drawn[kept] - centre) ** 2).sum(1))  # the first is itself
+        return ((self._real - centre) ** 2).sum(1) <= apart[self._k]
 
 
 class Recall(Metric):

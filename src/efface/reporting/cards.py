@@ -14,9 +14,9 @@ from efface.reporting.resistance import Resistance, Resists
 from efface.reporting.states import Forgotten, Kept
 from efface.reporting.wording import (
     describe_hardware,
+    describe_interval,
     format_count,
     format_duration,
-    format_interval,
     format_value,
     plural,
 )
@@ -161,7 +161,7 @@ def _card(title: str, meaning: str, result: Result | None, mark: Mark, note: str
         title=title,
         value=format_value(result.value, result.unit),
         meaning=meaning,
-        interval=f"95 % interval {format_interval(result.low, result.high, result.unit)}",
+        interval=describe_interval(result.low, result.high, result.unit),
         before=f"before: {format_value(result.baseline.value, result.unit)}",
         note=note,
         kind=kind,

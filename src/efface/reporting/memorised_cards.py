@@ -13,7 +13,7 @@ from efface.reporting.cards import (
 )
 from efface.reporting.memorised_findings import MemorisedFindings, count_drawn
 from efface.reporting.resistance import Resistance
-from efface.reporting.wording import format_count, format_interval, format_value, plural
+from efface.reporting.wording import describe_interval, format_count, format_value, plural
 
 
 def memorised_cards(
@@ -57,12 +57,11 @@ def _kept_card(findings: MemorisedFindings) -> Card:
 def _card(what: tuple[str, str, str], result: Result, beside: tuple[str, str], mark: Mark) -> Card:
     """`what` is title, value and meaning; `beside` the untouched model's value and a note."""
     (title, value, meaning), (before, note), (kind, words) = what, beside, mark
-    interval = format_interval(result.low, result.high, result.unit)
     return Card(
         title=title,
         value=value,
         meaning=meaning,
-        interval=f"95 % interval {interval}",
+        interval=describe_interval(result.low, result.high, result.unit),
         before=before,
         note=note,
         kind=kind,

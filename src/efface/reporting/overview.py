@@ -23,6 +23,7 @@ from efface.reporting.wording import (
     format_count,
     format_difference,
     format_interval,
+    format_range,
     format_value,
     plural,
     shorten,
@@ -134,7 +135,8 @@ def write_figure(figure: Figure | None, unit: str) -> Cell:
         return Cell(value=DASH, interval="")
     interval = format_interval(figure.low, figure.high, unit)
     if figure.spread is not None:
-        interval += f", s.d. {format_value(figure.spread, unit)}"
+        interval = format_range(figure.low, figure.high, unit)
+        interval += f", s.d. {format_value(figure.spread, unit)} over {len(figure.values)} seeds"
     return Cell(value=format_value(figure.value, unit), interval=interval)
 
 

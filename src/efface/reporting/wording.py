@@ -10,6 +10,7 @@ from typing import Any
 
 SPACE = "\N{NO-BREAK SPACE}"  # between a number and its unit
 DASH = "\N{EN DASH}"
+NO_INTERVAL = "no interval"
 LARGE, SMALL = 1000, 1e-3  # numbers beyond get separators, or an exponent
 LEAST_CHANGE = 1e-5  # a relative difference below this is not written out
 LEAST = 5e-4  # a share below this would be rounded to 0 percent
@@ -80,7 +81,18 @@ def format_value(value: float, unit: str) -> str:
 
 
 def format_interval(low: float, high: float, unit: str) -> str:
-    """'97.1 to 98.9 %' or '5.2 to 6.1'."""
+    """'97.1 to 98.9 %' or '5.2 to 6.1'; of one value, as of a single picture, there is none."""
+    return NO_INTERVAL if low == high else format_range(low, high, unit)
+
+
+def describe_interval(low: float, high: float, unit: str) -> str:
+    """An interval that says that it is one."""
+    words = format_interval(low, high, unit)
+    return words if low == high else f"95 % interval {words}"
+
+
+def format_range(low: float, high: float, unit: str) -> str:
+    """'97.1 to 98.9 %' or '5.2 to 6.1', whatever its ends are."""
     if is_share(unit):
         return f"{format_share(low, sign=False)} to {format_share(high)}"
     return f"{format_value(low, unit)} to {format_value(high, unit)}"
