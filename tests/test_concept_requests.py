@@ -84,6 +84,8 @@ from tests.metrics.test_clip import folder as clip_folder  # noqa: F401
             "no images at nothing.parquet#1-3",
         ),
         (BAG, ["prompts.reach=1"], ConfigError, "give a share from 0 to below 1"),
+        (BAG, ["prompts.reach=0.5", "prompts.reach_null=2"], ConfigError, "share from 0 to 1"),
+        (BAG, ["prompts.reach_null=0.5"], ConfigError, "set prompts.reach too"),
         (ForgetClass(labels=(0,)), [], RequestError, "is not class-conditional"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,9 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch.testing import assert_close
 
+from efface.attack_cases import read_case
+from efface.attacking import attack
+from efface.attacks.memorised_goal import MemorisedGoal
 from efface.config import read_settings
 from efface.diffusion.denoiser import Denoiser
 from efface.diffusion.loading import load_text
@@ -36,7 +40,7 @@ from efface.memorised_runs import (
 from efface.memorised_stages import Modified, Preparer, Stages, read_prepared
 from efface.metrics.copy_similarity import pixels
 from efface.records import read_evaluation, read_record
-from efface.reporting import judge_run
+from efface.reporting import judge_run, write_report
 from efface.requests import ForgetMemorised
 from efface.runs import forget
 from tests.diffusion.text.conftest import pipelines as pipelines
@@ -47,6 +51,13 @@ from tests.memorisation.conftest import memorising as memorising
 from tests.metrics.test_clip import folder as clip_folder  # noqa: F401
 
 # On random weights a picture with some likeness has to count as a copy.
+SHORT = [
+    "neighbour_leak.samples=4",
+    "neighbour_leak.sampling_steps=2",
+    "latent_search.samples=4",
+    "latent_search.tries=[1, 2]",
+    "latent_search.sampling_steps=2",
+]
 SMALL = [
     "train.steps=2",
     "train.batch_size=4",
@@ -139,6 +150,44 @@ def test_both_prompts_are_measured_beside_the_untouched_model(run: Path) -> None
     assert {"prompt", "memorised picture", "copy", "control prompts"} <= evaluation.terms.keys()
     share = evaluation.results[0]
     assert share.samples == 4 and share.value * 4 == round(share.value * 4)
+    (curve,) = evaluation.curves
+    assert set(curve.lines) == {"result", "baseline", "result_modified", "baseline_modified"}
+    (at,) = (p for p in curve.lines["result"] if p.x == 0.25)  # what counts as a copy in these runs
+    assert at.value == share.value
+
+
+def test_a_run_is_attacked_by_its_prompt_and_its_picture(run: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    with pytest.raises(RequestError, match="forgotten pictures, and this run forgot memorised"):
+        attack(copy, ["membership"])
+    found = attack(copy, ["neighbour_leak", "latent_search"], changes=SHORT)
+    leak, search = found.results
+    share = read_evaluation(run).get("memorised_share")
+    assert share is not None and "correlation of pixels" in leak.curve.protocol
+    assert set(leak.curve.lines) == {"result", "baseline", "weak"}
+    assert 0 < len(leak.curve.lines["result"]) <= len(WORDS)
+    assert "other_prompts" in search.curve.lines
+    # What counts as a copy is what the evaluation counts: of the same number, any share of it.
+    for result in found.results:
+        for line in result.curve.lines.values():
+            assert all(4 * p.value == round(4 * p.value) for p in line)
+    page = write_report([copy], copy / "report.html").read_text(encoding="utf-8")
+    assert "Asking under other names" in page
+
+
+def test_the_goal_of_an_attack_knows_copies_from_other_pictures(
+    run: Path,
+) -> None:
+    request = ForgetMemorised.model_validate(read_record(run).request)
+    case = read_case(run, read_record(run), request, read_settings("siss", None, SMALL), None, None)
+    detected, _ = read_prepared(run)
+    goal = case.goal
+    assert isinstance(goal, MemorisedGoal) and goal.questions(2) == ["a red bag"] * 2
+    negative = 1 - detected.reference
+    shown = goal.shown(torch.stack([detected.reference, negative]))
+    assert shown.tolist() == [True, False]
+    assert "a red bag" not in goal.others
 
 
 def test_the_share_is_that_of_pictures_drawn_by_hand(run: Path, pipelines: Pipelines) -> None:

@@ -15,6 +15,7 @@ from efface.attacks.base import Case, Subject
 from efface.attacks.class_goal import ClassGoal
 from efface.attacks.concept_goal import ConceptGoal, Finder
 from efface.attacks.goals import Goal
+from efface.attacks.memorised_goal import MemorisedGoal
 from efface.attacks.picture_goal import PictureGoal
 from efface.concept_runs import recorded_prompts
 from efface.config import ImagesConfig, Settings
@@ -28,13 +29,17 @@ from efface.evaluation.prompt_groups import check_detection
 from efface.evaluation.store import Store
 from efface.evaluation.views import PREFERRED, ClipView, DetectorView, read_views
 from efface.image_runs import generate_retained, read_pictures, to_model
+from efface.memorisation.likeness import CopyDetector, load_features
+from efface.memorised_runs import recorded_inputs
+from efface.memorised_stages import read_prepared
 from efface.metrics.clip_contrast import detector_scores
 from efface.metrics.judge import Judge, load_judge
 from efface.records import (
     RunRecord,
 )
-from efface.requests import ForgetClass, ForgetConcept, ForgetImages
+from efface.requests import ForgetClass, ForgetConcept, ForgetImages, ForgetMemorised
 from efface.subjects import (
+    Subjects,
     find_judge,
     read_subjects,
     share_prompts,
@@ -44,7 +49,7 @@ NOISE_SEED = 6_500_000  # away from the seeds of training, evaluation and attack
 NOISE_TRIES = 64
 UNSEEN = 200  # pictures at most
 GENERATED = 512  # retained images at most that the model draws itself
-Attacked = ForgetClass | ForgetConcept | ForgetImages
+Attacked = ForgetClass | ForgetConcept | ForgetImages | ForgetMemorised
 Looks = Judge | DetectorView | ClipView  # who says whether it is back
 
 
@@ -111,6 +116,8 @@ def read_case(
     guidance = settings.evaluate.guidance
     if isinstance(request, ForgetImages):
         goal: Goal = _picture_goal(untouched, never_knew, request, settings.images)
+    elif isinstance(request, ForgetMemorised):
+        goal = _memorised_goal(run, record, models, settings)
     elif isinstance(looks, Judge):
         assert isinstance(request, ForgetClass)  # no other is judged
         goal = ClassGoal(
@@ -163,6 +170,29 @@ def _picture_goal(
         distance=find_copy_distance(pictures, lambda: distances(stays, forget)),
     )
     return goal.with_best_timestep(untouched, never_knew, NOISE_TRIES, NOISE_SEED)
+
+
+def _memorised_goal(
+    run: Path, record: RunRecord, models: Subjects, settings: Settings
+) -> MemorisedGoal:
+    """The picture and the threshold are those that the run was prepared with."""
+    inputs = recorded_inputs(record, models.info, settings)
+    detected, _ = read_prepared(run)
+    config = settings.memorised
+    features, name = load_features(config.extractor, config.extractor_sha256, models.device)
+    copies = CopyDetector(
+        reference=detected.reference, threshold=detected.detection.threshold, features=features
+    )
+    prompt = record.request["prompt"]
+    return MemorisedGoal(
+        sought=[prompt],
+        asked=[prompt],
+        others=list(dict.fromkeys(inputs.controls)),
+        guidance=settings.evaluate.guidance,
+        finder=copies.similarity,
+        threshold=copies.threshold,
+        called=f"{name} with the memorised picture, a copy has {copies.threshold:.3f} or more",
+    )
 
 
 def detector_finder(view: DetectorView) -> Finder:

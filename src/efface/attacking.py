@@ -25,15 +25,25 @@ from efface.records import (
     require_finished,
     write_json,
 )
-from efface.requests import ForgetClass, ForgetConcept, ForgetImages
+from efface.requests import ForgetClass, ForgetConcept, ForgetImages, ForgetMemorised
 from efface.subjects import (
     check_retrained,
     evaluated_settings,
 )
 
 EVALUATE = "evaluate."
-KINDS = {"class": "classes", "concept": "concepts", "images": "pictures"}
-REQUESTS = {"class": ForgetClass, "concept": ForgetConcept, "images": ForgetImages}
+KINDS = {
+    "class": "classes",
+    "concept": "concepts",
+    "images": "pictures",
+    "memorised": "memorised pictures",
+}
+REQUESTS = {
+    "class": ForgetClass,
+    "concept": ForgetConcept,
+    "images": ForgetImages,
+    "memorised": ForgetMemorised,
+}
 
 
 def attack(

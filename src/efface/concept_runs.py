@@ -237,4 +237,6 @@ def concept_source(
         forget_rows=round(method.forget_share * config.batch_size) if prompts.forget else 0,
         seed=config.seed,
         reach=settings.prompts.reach,
+        null=denoiser.prompts.null(None).to(device),
+        null_share=settings.prompts.reach_null,
     )

@@ -131,6 +131,7 @@ class PromptsConfig:
     subjects: tuple[str, ...] = SUBJECTS  # what retained prompts are about
     people: tuple[str, ...] = PEOPLE  # what the keywords to guide away from are joined to
     reach: float = 0.0  # how far prompts to forget move towards ones that stay, share at most
+    reach_null: float = 0.0  # share of them that move towards the empty prompt instead
 
     def __post_init__(self) -> None:
         for name in ("templates", "subjects", "people"):
@@ -145,6 +146,13 @@ class PromptsConfig:
             raise ConfigError(f"prompts.retain is {self.retain}: give a number above 0.")
         if not 0 <= self.reach < 1:
             raise ConfigError(f"prompts.reach is {self.reach}: give a share from 0 to below 1.")
+        if not 0 <= self.reach_null <= 1:
+            raise ConfigError(f"prompts.reach_null is {self.reach_null}: give a share from 0 to 1.")
+        if self.reach_null and not self.reach:
+            raise ConfigError(
+                f"prompts.reach_null is {self.reach_null}, and no prompt moves: set prompts.reach "
+                "too, or leave it out."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

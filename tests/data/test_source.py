@@ -85,8 +85,32 @@ def test_reach_moves_what_is_forgotten_between_it_and_what_stays():
     assert stats.chisquare(counts).pvalue > 0.01
 
 
+def test_a_share_of_what_moves_goes_towards_the_empty_prompt():
+    """Which is a direction of its own; the others go where they went, all as far as they did."""
+    table = Condition({"text": torch.eye(11)[:10]})
+    null = Condition({"text": torch.eye(11)[10:]})
+    source = replace(conditions(64, 2000), table=table, reach=0.8)
+    without = source.batch(0, Shard()).forget.condition.tensors["text"]
+    text = (
+        replace(source, null=null, null_share=0.25)
+        .batch(0, Shard())
+        .forget.condition.tensors["text"]
+    )
+    empty = text[:, 10] > 0
+    assert 0.2 < empty.float().mean() < 0.3
+    assert text[~empty].equal(without[~empty])
+    assert_close(text[empty].sum(1), torch.ones(int(empty.sum())))
+    assert ((text[empty][:, :10] > 0).sum(1) <= 1).all()
+
+
 def test_reach_does_not_hang_on_how_the_batch_is_spread():
-    source = replace(conditions(8, 16), table=Condition({"text": torch.eye(10)}), reach=0.5)
+    source = replace(
+        conditions(8, 16),
+        table=Condition({"text": torch.eye(10)}),
+        reach=0.5,
+        null=Condition({"text": torch.ones(1, 10)}),
+        null_share=0.5,
+    )
     whole = source.batch(3, Shard()).forget.condition
     parts = [source.batch(3, Shard(i, 4)).forget.condition for i in range(4)]
     assert Condition.cat(parts).tensors["text"].equal(whole.tensors["text"])

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
 from efface.errors import DataError
 from efface.metrics.base import Observations
 from efface.metrics.intervals import proportion
-from efface.metrics.threshold_curve import THRESHOLDS, forgotten_scores, threshold_curve
+from efface.metrics.threshold_curve import (
+    THRESHOLDS,
+    distance_curve,
+    forgotten_scores,
+    likeness_curve,
+    threshold_curve,
+)
 
 
 def test_scores_add_all_forgotten_labels():
@@ -49,3 +57,22 @@ def test_a_score_at_the_threshold_is_not_above_it():
 def test_what_is_no_score_is_refused(scores):
     with pytest.raises(DataError, match=r"scores of result are missing or outside of \[0, 1\]"):
         threshold_curve({"result": np.array(scores, dtype=float)}, "x", "")
+
+
+def test_the_curve_of_copies_counts_samples_within_each_distance():
+    nearest = np.random.default_rng(2).uniform(0, 3, 80)
+    curve = distance_curve({"result": nearest, "baseline": nearest + 1}, 0.75, "drawn once")
+    points = curve.lines["result"]
+    assert points[0].x == 0 and points[-1].x == 1.5 and len(points) == 101
+    assert points[50].x == pytest.approx(0.75)  # a copy: strictly within
+    for point in points:
+        assert point.value == np.mean(nearest < point.x)
+    assert all(a.value <= b.value for a, b in itertools.pairwise(points))
+
+
+def test_the_curve_of_likeness_counts_samples_above_each_cosine():
+    cosines = np.array([-0.4, 0.1, 0.5, 0.995])
+    curve = likeness_curve({"result": cosines}, 0.8, "drawn once")
+    shares = {round(p.x, 2): p.value for p in curve.lines["result"]}
+    assert (shares[0.0], shares[0.3], shares[0.8], shares[0.99]) == (0.75, 0.5, 0.25, 0.25)
+    assert "0.800 or more" in curve.protocol

@@ -16,6 +16,7 @@ _NOT_ATTACKS = (
     "fine_tuning",
     "goals",
     "labels",
+    "memorised_goal",
     "picture_goal",
     "prompts",
     "questions",

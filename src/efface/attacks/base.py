@@ -18,6 +18,7 @@ from efface.errors import ConfigError
 from efface.metrics.intervals import Estimate
 from efface.records import AttackResult, Cost, Curve, Point, SelfTest
 
+ASKED = frozenset({"class", "concept", "memorised"})  # requests whose thing is asked for
 SHARES = (0.5, 0.9)  # of what the untouched model shows: what a cost is given for
 SAMPLE_SEED = 7_000_000  # away from the seeds of training and evaluation
 NOTHING = Estimate(0.0, 0.0, 0.0)  # the floor where nothing is known that never knew

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from efface.attacks.base import Case, Findings
+from efface.attacks.base import ASKED, Case, Findings
 from efface.attacks.fine_tuning import FineTuningAttack
 from efface.records import Point
 
@@ -21,7 +21,7 @@ class BenignFinetune(FineTuningAttack):
     steps: tuple[int, ...] = (5, 20, 50, 100)
 
     summary: ClassVar[str] = "fine-tune on retained data alone"
-    kinds: ClassVar[frozenset[str]] = frozenset({"class", "concept", "images"})
+    kinds: ClassVar[frozenset[str]] = frozenset({*ASKED, "images"})
 
     def measure(self, case: Case) -> Findings:
         examples = case.goal.retained(case.untouched.denoiser, self.images, case.seed)

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import torch
 
-from efface.attacks.base import Attack, Case, Findings, Subject, point
+from efface.attacks.base import ASKED, Attack, Case, Findings, Subject, point
 from efface.attacks.goals import AskedGoal, Examples
 from efface.attacks.questions import Learned, with_learned_question
 from efface.attacks.weak import noise_loss, renamed
@@ -34,7 +34,7 @@ class ConditionInversion(Attack):
     learning_rate: float = 0.1  # as a share of an embedding's typical entry
 
     summary: ClassVar[str] = "learn a condition that recalls it, the network frozen"
-    kinds: ClassVar[frozenset[str]] = frozenset({"class", "concept"})
+    kinds: ClassVar[frozenset[str]] = ASKED
 
     def measure(self, case: Case) -> Findings:
         goal, untouched = case.goal, case.untouched.denoiser

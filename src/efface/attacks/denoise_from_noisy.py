@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from efface.attacks.base import NOTHING, Attack, Case, Findings, estimate, point
+from efface.attacks.base import ASKED, NOTHING, Attack, Case, Findings, estimate, point
 from efface.attacks.goals import AskedGoal, Examples, Goal
 from efface.attacks.picture_goal import PictureGoal
 from efface.attacks.questions import asking
@@ -34,7 +34,7 @@ class DenoiseFromNoisy(Attack):
     images: int = 32  # at most; a class's are drawn by the untouched model
 
     summary: ClassVar[str] = "start from a noised forgotten image and denoise"
-    kinds: ClassVar[frozenset[str]] = frozenset({"class", "concept", "images"})
+    kinds: ClassVar[frozenset[str]] = frozenset({*ASKED, "images"})
 
     def __post_init__(self) -> None:
         super().__post_init__()

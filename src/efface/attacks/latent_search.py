@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from efface.attacks.base import NOTHING, Attack, Case, Findings, Subject, estimate, point
+from efface.attacks.base import ASKED, NOTHING, Attack, Case, Findings, Subject, estimate, point
 from efface.attacks.goals import Goal
 from efface.data.randomness import derive_seed
 from efface.diffusion.denoiser import Denoiser
@@ -33,7 +33,7 @@ class LatentSearch(Attack):
     samples: int = 48  # searches
 
     summary: ClassVar[str] = "search the input noise for what still draws it"
-    kinds: ClassVar[frozenset[str]] = frozenset({"class", "concept", "images"})
+    kinds: ClassVar[frozenset[str]] = frozenset({*ASKED, "images"})
 
     def measure(self, case: Case) -> Findings:
         lines: dict[str, list[Point]] = {}

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from efface.attacks.base import (
+    ASKED,
     UNTOUCHED,
     WEAK,
     Attack,
@@ -36,7 +37,7 @@ class NeighbourLeak(Attack):
     samples: int = 60  # per label or prompt
 
     summary: ClassVar[str] = "is it drawn under other labels or prompts"
-    kinds: ClassVar[frozenset[str]] = frozenset({"class", "concept"})
+    kinds: ClassVar[frozenset[str]] = ASKED
 
     def measure(self, case: Case) -> Findings:
         goal, untouched = case.goal, case.untouched.denoiser

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from efface.attacks.base import Case, Findings
+from efface.attacks.base import ASKED, Case, Findings
 from efface.attacks.fine_tuning import FineTuningAttack
 from efface.records import Point
 
@@ -23,7 +23,7 @@ class Relearn(FineTuningAttack):
     images: tuple[int, ...] = (1, 4, 16)  # k
 
     summary: ClassVar[str] = "fine-tune on a few forgotten images or samples"
-    kinds: ClassVar[frozenset[str]] = frozenset({"class", "concept", "images"})
+    kinds: ClassVar[frozenset[str]] = frozenset({*ASKED, "images"})
 
     def measure(self, case: Case) -> Findings:
         examples = case.goal.forgotten(case.untouched.denoiser, self.images[-1], case.seed)

@@ -32,8 +32,8 @@ class ConditionSource(BatchSource):
     `table` holds every condition once, encoded; the rest are row numbers of it. Retained rows are
     uniform over `retain`; rows to forget are uniform over `forget`, each with a target drawn
     uniformly from its own entry of `replacements`. With `reach` each row to forget is moved towards
-    one that stays, by a share of the way that is uniform up to `reach`: what lies between is
-    forgotten too.
+    one that stays, or for a `null_share` of the rows towards `null`, one row, by a share of the way
+    that is uniform up to `reach`: what lies between is forgotten too.
     """
 
     table: Condition
@@ -44,6 +44,8 @@ class ConditionSource(BatchSource):
     forget_rows: int
     seed: int
     reach: float = 0.0
+    null: Condition | None = None
+    null_share: float = 0.0
 
     def batch(self, step: int, shard: Shard) -> Batch:
         generator = torch.Generator().manual_seed(derive_seed(self.seed, "conditions", step))
@@ -67,7 +69,11 @@ class ConditionSource(BatchSource):
         if self.reach:
             towards = torch.tensor(self.retain)[draw(len(self.retain), self.forget_rows)][rows]
             share = self.reach * torch.rand(self.forget_rows, generator=generator)[rows]
-            asked = asked.lerp(self.table[towards], share)
+            goal = self.table[towards]
+            if self.null is not None and self.null_share:
+                empty = torch.rand(self.forget_rows, generator=generator)[rows] < self.null_share
+                goal = goal.where(empty.to(next(iter(goal.tensors.values())).device), self.null)
+            asked = asked.lerp(goal, share)
         forget_side = Side(size=len(asked), condition=asked, target=self.table[target[rows]])
         return Batch(retain=retain_side, forget=forget_side)
 

@@ -23,6 +23,7 @@ from efface.image_runs import Pictures, to_model
 from efface.metrics.base import Observations
 from efface.metrics.copy_rate import calibrate_distance, count_copies
 from efface.metrics.membership_gap import loss_timesteps
+from efface.metrics.threshold_curve import distance_curve
 from efface.records import Evaluation
 
 NEAR = "distances to the pictures"
@@ -69,10 +70,12 @@ def evaluate_images(
     }
     judge = views.get("judge")
     sampled = subjects.untouched.sampler.describe()
+    nearest = {name: model.distances.min(1) for name, model in drawn.items()}
     evaluation = Evaluation(
         results=image_results(seen, pictures, distance, config, views, sampled),
         judge=judge.judge.reported() if isinstance(judge, JudgeView) else None,
         pictures=picture_rows(seen, pictures),
+        curves=[distance_curve(nearest, distance, f"{sampled}, for all models")],
     )
     return evaluation, drawn, distance
 

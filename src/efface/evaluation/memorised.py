@@ -27,6 +27,7 @@ from efface.memorisation.text_noise import text_noise_norms
 from efface.memorised_stages import Modified
 from efface.metrics.clip_iqa import prompt_quality
 from efface.metrics.intervals import mean, proportion
+from efface.metrics.threshold_curve import likeness_curve
 from efface.records import Evaluation, Result
 
 COLUMNS, CONTROL_ROWS = 8, 6
@@ -96,7 +97,20 @@ def evaluate_memorised(
         by_model = {model: prompts[which] for model, prompts in seen.items()}
         own += _about_copies(by_model, which, protocol, sampled)
         own += _about_quality(by_model, which, protocol, views, sampled)
-    return evaluation.model_copy(update={"results": [*own, *evaluation.results]})
+    likeness = {
+        f"{model}{which}": prompt.similarity
+        for model, prompts in seen.items()
+        for which, prompt in prompts.items()
+    }
+    curve = likeness_curve(
+        likeness, protocol.detector.threshold, f"{sampled}; {protocol.compared_by}"
+    )
+    return evaluation.model_copy(
+        update={
+            "results": [*own, *evaluation.results],
+            "curves": [curve, *evaluation.curves],
+        }
+    )
 
 
 def _observe(subject: Subject, protocol: MemorisedProtocol, what: str) -> dict[str, Seen]:

@@ -30,21 +30,54 @@ def threshold_curve(
     Scores (N,) in [0, 1] by model; intervals are for each threshold by itself. Raises DataError
     for scores outside.
     """
+    for model, values in scores.items():
+        if len(values) == 0 or not ((values >= 0) & (values <= 1)).all():
+            raise DataError(
+                f"scores of {model} are missing or outside of [0, 1]: scale them first."
+            )
     return Curve(
         name=name,
         x_label=f"score of {detector} above",
         y_label="share of samples",
-        lines={model: _line(model, values) for model, values in scores.items()},
+        lines={model: _line(values, THRESHOLDS) for model, values in scores.items()},
         protocol=protocol,
     )
 
 
-def _line(model: str, scores: np.ndarray) -> list[Point]:
-    if len(scores) == 0 or not ((scores >= 0) & (scores <= 1)).all():
-        raise DataError(f"scores of {model} are missing or outside of [0, 1]: scale them first.")
-    counts = (scores[None] > THRESHOLDS[:, None]).sum(1)
+def distance_curve(nearest: Mapping[str, np.ndarray], distance: float, protocol: str) -> Curve:
+    """Share of samples within each distance of a forgotten picture, up to twice `distance`.
+
+    Distances (N,) of samples to the nearest picture, by model; `distance` is that of a copy, which
+    is the point in the middle. Wilson's intervals.
+    """
+    within = np.linspace(0, 2 * distance, len(THRESHOLDS) + 1)
+    return Curve(
+        name="copy_curve",
+        x_label="distance to the nearest forgotten picture below",
+        y_label="share of samples",
+        lines={m: _line(-values.astype(np.float64), -within) for m, values in nearest.items()},
+        protocol=f"{protocol}; a copy lies within {distance:.3g}",
+    )
+
+
+def likeness_curve(similarity: Mapping[str, np.ndarray], threshold: float, protocol: str) -> Curve:
+    """Share of samples whose likeness to a memorised picture exceeds each of 0 to 0.99.
+
+    Cosines (N,) by model; `threshold` is that of a copy. Wilson's intervals.
+    """
+    return Curve(
+        name="likeness_curve",
+        x_label="likeness to the memorised picture above",
+        y_label="share of samples",
+        lines={model: _line(values, THRESHOLDS) for model, values in similarity.items()},
+        protocol=f"{protocol}; a copy has {threshold:.3f} or more",
+    )
+
+
+def _line(scores: np.ndarray, thresholds: np.ndarray) -> list[Point]:
+    counts = (scores[None] > thresholds[:, None]).sum(1)
     shares = {count: proportion(count, len(scores)) for count in set(counts.tolist())}
     return [
-        Point(x=float(x), value=shares[n].value, low=shares[n].low, high=shares[n].high)
-        for x, n in zip(THRESHOLDS, counts.tolist(), strict=True)
+        Point(x=abs(float(x)), value=shares[n].value, low=shares[n].low, high=shares[n].high)
+        for x, n in zip(thresholds, counts.tolist(), strict=True)
     ]

@@ -214,6 +214,8 @@ def explain(metric: str, kind: Any = None) -> Term:
 
 
 CURVES = {
+    "copy_curve": "How often samples come near a forgotten picture, by distance",
+    "likeness_curve": "How often the picture is drawn, by likeness",
     "threshold_curve": "How often it is found, by threshold",
     "group_threshold_curve": "How often other prompts bring it back, by threshold",
 }
