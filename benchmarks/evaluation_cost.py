@@ -3,13 +3,17 @@
     python benchmarks/evaluation_cost.py zoo:digits --samples 10000 \
         --out benchmarks/results/evaluation-cost.json
 
-Bare: noise from seeds, the sampler's network calls, the judge's passes, nothing else. Engine: the
-same samples through `observe`, with a store to write to. Metrics: all figures from what was seen.
+Bare: noise from seeds, the samplers' network calls, the judge's passes, nothing else, for all models
+that a run of SFD is measured with: the result in one step, the untouched model in many and in one.
+Whole: `efface.evaluate` of that run, from reading it to its report, with nothing measured before and
+a store to write to. Its metrics are timed apart as well.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import shutil
 import statistics
 import tempfile
 import time
@@ -24,66 +28,94 @@ import efface
 from efface.config import EvaluateConfig
 from efface.diffusion.denoiser import as_class_denoiser
 from efface.diffusion.model_folder import inspect_model
-from efface.diffusion.sampling import MultiStep
+from efface.diffusion.one_step import default_sampler
+from efface.diffusion.sampling import MultiStep, Sampler
 from efface.evaluation.classes import ClassProtocol, observe_labels
 from efface.evaluation.sample_sets import Subject
 from efface.evaluation.store import Store
 from efface.evaluation.views import CLASS_METRICS, JudgeView
 from efface.metrics.judge import Judge, load_judge
 
+TRAINING = ("train.steps=1", "train.batch_size=8", "train.guard_every=0")  # of no account here
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("model")
     parser.add_argument("--samples", type=int, default=10_000)
-    parser.add_argument("--steps", type=int, default=10, help="DDIM steps")
+    parser.add_argument("--steps", type=int, default=50, help="DDIM steps of the untouched model")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
-    denoiser = as_class_denoiser(efface.load(arguments.model))
-    judge = load_judge(inspect_model(arguments.model).folder / "judge")
-    sampler, views = MultiStep(arguments.steps), {"judge": JudgeView(judge=judge)}
+    with tempfile.TemporaryDirectory() as folder:
+        measure(arguments, Path(folder))
+
+
+def measure(arguments: argparse.Namespace, folder: Path) -> None:
+    request = efface.ForgetClass(labels=(0,))
+    run = efface.forget(arguments.model, request, folder / "run", changes=TRAINING, measure=False)
+    shares = {"forget": arguments.samples // 10, "retain": arguments.samples * 9 // 10}
     config = EvaluateConfig(
-        forget_samples=arguments.samples // 10, retain_samples=arguments.samples * 9 // 10
+        forget_samples=shares["forget"],
+        retain_samples=shares["retain"],
+        baseline_steps=arguments.steps,
     )
     protocol = ClassProtocol(forgotten=[0], retained=list(range(1, 10)), config=config)
-
-    def engine() -> object:
-        with tempfile.TemporaryDirectory() as folder:
-            subject = Subject(denoiser=denoiser, sampler=sampler, digest="benchmark")
-            return observe_labels(subject, protocol, views, Store(Path(folder)))
+    untouched = as_class_denoiser(efface.load(arguments.model))
+    result = as_class_denoiser(efface.load(run))
+    judge = load_judge(inspect_model(arguments.model).folder / "judge")
+    one_step = default_sampler(inspect_model(run / "pipeline"), result)
+    models: list[tuple[object, Sampler]] = [
+        (result, one_step), (untouched, MultiStep(arguments.steps)), (untouched, one_step),
+    ]  # fmt: skip
 
     def bare() -> object:
-        return [sample(denoiser, sampler, judge, protocol, side) for side in ("forget", "retain")]
+        return [
+            sample(denoiser, sampler, judge, protocol, side)
+            for denoiser, sampler in models
+            for side in shares
+        ]
 
-    seconds: dict[str, list[float]] = {"bare": [], "engine": []}
+    changes = [f"evaluate.{side}_samples={count}" for side, count in shares.items()]
+    changes.append(f"evaluate.baseline_steps={arguments.steps}")
+
+    def whole() -> object:
+        shutil.rmtree(folder / "store", ignore_errors=True)
+        (run / "evaluation.json").unlink(missing_ok=True)
+        return efface.evaluate(run, changes=changes)
+
+    os.environ["EFFACE_CACHE"] = str(folder / "store")
+    seconds: dict[str, list[float]] = {"bare": [], "whole": []}
     for _ in range(arguments.rounds):
-        for name, work in (("bare", bare), ("engine", engine)):
+        for name, work in (("bare", bare), ("whole", whole)):
             seconds[name].append(timed(work))
-    seen = observe_labels(
-        Subject(denoiser=denoiser, sampler=sampler), protocol, views, Store(None)
-    )["judge"]
-    reference = judge.reference_without([0])
-    metrics = {
-        metric.name: timed(lambda m=metric: m.compute(seen[m.side], [0], reference))
-        for metric in CLASS_METRICS
-    }
     medians = {name: statistics.median(values) for name, values in seconds.items()}
     content = {
         "samples": arguments.samples,
-        "sampler": sampler.describe(),
+        "models": [f"{n}: {s.describe()}" for n, (_, s) in zip(NAMES, models, strict=True)],
         "seconds": seconds,
-        "engine_over_bare": medians["engine"] / medians["bare"],
-        "metric_seconds": metrics,
-        "with_metrics_over_bare": (medians["engine"] + sum(metrics.values())) / medians["bare"],
+        "whole_over_bare": medians["whole"] / medians["bare"],
+        "metric_seconds_of_one_model": time_metrics(untouched, one_step, judge, protocol),
     }
     write_results(arguments.out, [config.seed], content)
-    print(f"engine {content['engine_over_bare']:.3f} of bare sampling and feature passes")
-    print(f"with all metrics {content['with_metrics_over_bare']:.3f}")
+    print(f"whole {content['whole_over_bare']:.3f} of bare sampling and feature passes")
+
+
+NAMES = ("result", "untouched model", "untouched model for context")
+
+
+def time_metrics(denoiser, sampler: Sampler, judge: Judge, protocol) -> dict[str, float]:
+    subject, views = Subject(denoiser=denoiser, sampler=sampler), {"judge": JudgeView(judge=judge)}
+    seen = observe_labels(subject, protocol, views, Store(None))["judge"]
+    reference = judge.reference_without([0])
+    return {
+        metric.name: timed(lambda m=metric: m.compute(seen[m.side], [0], reference))
+        for metric in CLASS_METRICS
+    }
 
 
 @torch.inference_mode()
-def sample(denoiser, sampler: MultiStep, judge: Judge, protocol: ClassProtocol, side) -> list:
+def sample(denoiser, sampler: Sampler, judge: Judge, protocol: ClassProtocol, side) -> list:
     """The passes themselves: no store, no streaming, nothing gathered."""
     asked, seeds = protocol.asked(side), protocol.seeds(side)
     size, kept = protocol.config.batch_size, []

@@ -59,6 +59,11 @@ def read_looks(
     """Who says whether it is back, where it is not the distance to a picture."""
     if isinstance(request, ForgetClass):
         return _read_judge(info, judge)
+    if judge is not None:
+        raise RequestError(
+            f"a judge sees labels, and what this run forgot is {request.describe()}: leave the "
+            "judge out."
+        )
     return _read_finder(request, settings) if isinstance(request, ForgetConcept) else None
 
 

@@ -25,7 +25,7 @@ from efface.records import (
     require_finished,
     write_json,
 )
-from efface.requests import ForgetClass, ForgetConcept, ForgetImages, ForgetMemorised
+from efface.requests import ForgetClass, ForgetConcept, ForgetImages, ForgetMemorised, read_request
 from efface.subjects import (
     check_retrained,
     evaluated_settings,
@@ -181,7 +181,7 @@ def _request(record: RunRecord, run: Path) -> Attacked:
             "run that forgot labels, a concept or pictures."
         )
     require_finished(run, record)
-    return REQUESTS[kind].model_validate(record.request)
+    return read_request(REQUESTS[kind], record.request)
 
 
 def _earlier(run: Path, output: dict[str, str], looks: Looks | None) -> Attacks:

@@ -29,7 +29,7 @@ from efface.diffusion.text.families import tokenizer_of
 from efface.diffusion.text.prompts import PromptEncoder, Reader, shortened
 from efface.errors import ConfigError, RequestError
 from efface.records import RunRecord
-from efface.requests import DistilText, ForgetConcept
+from efface.requests import DistilText, ForgetConcept, read_request
 
 TextRequest = ForgetConcept | DistilText
 
@@ -157,7 +157,7 @@ def _keyword_pairs(keywords: Sequence[str], people: Sequence[str]) -> list[tuple
 def recorded_prompts(record: RunRecord, config: PromptsConfig) -> ConceptPrompts:
     """The prompts of a run, read again; RequestError where they have changed since."""
     kind = ForgetConcept if record.request.get("kind") == "concept" else DistilText
-    request = kind.model_validate(record.request)
+    request = read_request(kind, record.request)
     prompts = read_concept_prompts(request, config)
     if prompts.digest != request.digest:
         raise RequestError(

@@ -60,6 +60,11 @@ class EvaluateConfig:
                 "evaluate.extractor and evaluate.reference belong together: give the network and "
                 "the real images that it is to compare samples with, or neither."
             )
+        for name in ("extractor", "clip", "detector"):
+            if getattr(self, name) is None and getattr(self, f"{name}_sha256") is not None:
+                raise ConfigError(
+                    f"evaluate.{name}_sha256 is of no use alone: give evaluate.{name} too."
+                )
         counts = ("forget_samples", "retain_samples", "samples", "baseline_steps", "batch_size")
         counts += ("unseen", "controls", "draws", "group_samples")
         for name in counts:

@@ -47,7 +47,7 @@ from efface.records import (
     read_record,
     write_json,
 )
-from efface.requests import ForgetImages
+from efface.requests import ForgetImages, read_request
 from efface.subjects import (
     Job,
     check_measurable,
@@ -72,7 +72,8 @@ def evaluate(
     """Measure a run beside the untouched model; writes evaluation.json, samples and report.html.
 
     Without a judge only what needs none is measured. A run that was measured by the same protocol
-    before is not measured again. `encoded` holds the prompts of a text-to-image run, where they
+    before is not measured again, and a retrained model that stood beside it then does so again
+    unless another is given. `encoded` holds the prompts of a text-to-image run, where they
     have been encoded already. All processes draw, the first one writes.
     """
     from efface.evidence.model_card import write_model_card
@@ -82,6 +83,7 @@ def evaluate(
     record = read_record(run)
     check_measurable(run, record)
     config = evaluated_settings(record, changes)
+    retrained = retrained or _retrained_before(run)
     groups = check_detection(config, record.request)
     subjects = read_subjects(run, record, config.evaluate, retrained)
     if config.evaluate.distilled is not None:
@@ -124,7 +126,8 @@ def evaluate(
             measure = _evaluate_memorised
         job = Job(run=run, record=record, settings=config, subjects=subjects, views=views)
         evaluation = measure(job)
-        evaluation = evaluation.model_copy(update={"key": key})
+        beside = None if retrained is None else str(retrained)
+        evaluation = evaluation.model_copy(update={"key": key, "retrained": beside})
     if PartialState().is_main_process:
         write_json(run / "evaluation.json", evaluation)
         write_report([run], run / "report.html")
@@ -138,7 +141,7 @@ def _digest_pictures(
     """Of pictures that stay and pictures never seen: files may have come to hold others."""
     if record.request["kind"] != "images" or shape is None:
         return []
-    pictures = read_pictures(ForgetImages.model_validate(record.request), shape, config.images)
+    pictures = read_pictures(read_request(ForgetImages, record.request), shape, config.images)
     sets = [pictures.retain, pictures.unseen]
     return [digest_of_array(images.images.numpy()) for images in sets if images is not None]
 
@@ -153,8 +156,17 @@ def _measured_before(run: Path, key: str) -> Evaluation | None:
     return found if all(everywhere) else None
 
 
+def _retrained_before(run: Path) -> str | None:
+    """The model that never knew beside which the run was measured last."""
+    if not (run / "evaluation.json").exists():
+        return None
+    with contextlib.suppress(DataError):
+        return read_evaluation(run).retrained
+    return None
+
+
 def _evaluate_images(job: Job) -> Evaluation:
-    request = ForgetImages.model_validate(job.record.request)
+    request = read_request(ForgetImages, job.record.request)
     pictures = read_pictures(request, pixel_shape(job.subjects.info), job.settings.images)
     if pictures.complete(request) != request:
         raise RequestError(

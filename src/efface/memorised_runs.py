@@ -33,7 +33,7 @@ from efface.memorisation.stopping import CopyStopper
 from efface.memorisation.verdict import Detection
 from efface.memorised_stages import Modified, Preparer, Stages
 from efface.records import RunRecord
-from efface.requests import ForgetMemorised
+from efface.requests import ForgetMemorised, read_request
 from efface.training.guard import make_guard
 from efface.training.networks import make_networks
 from efface.training.trainer import Trainer
@@ -140,7 +140,7 @@ def drawn_shape(info: ModelInfo) -> tuple[int, int, int]:
 
 def recorded_inputs(record: RunRecord, info: ModelInfo, settings: Settings) -> MemorisedInputs:
     """The inputs of a run, read again; RequestError where they have changed since."""
-    request = ForgetMemorised.model_validate(record.request)
+    request = read_request(ForgetMemorised, record.request)
     inputs = read_memorised(request, info, settings)
     if inputs.digest != request.digest:
         raise RequestError(

@@ -110,6 +110,7 @@ class Evaluation(BaseModel):
     change: dict[str, float] = {}  # weights, samples: relative to the untouched model
     guards: list[str] = []  # names of what went wrong: "no-op", "collapse"
     key: str | None = None  # digest of models, protocol and seeds that this was measured with
+    retrained: str | None = None  # the model that never knew, as it was given
     terms: dict[str, str] = {}  # what two evaluations share if their figures may be compared
 
     def get(self, metric: str) -> Result | None:
@@ -230,7 +231,7 @@ def read_attacks(folder: Path) -> Attacks | None:
     """The attacks on a run, if there were any."""
     if not (folder / "attacks.json").exists():
         return None
-    return _read(Attacks, folder / "attacks.json", "make it with `efface attack`")
+    return _read(Attacks, folder / "attacks.json", "move it away, and make it with `efface attack`")
 
 
 def _read(kind: type[M], path: Path, remedy: str) -> M:
@@ -245,7 +246,7 @@ def _read(kind: type[M], path: Path, remedy: str) -> M:
         raise DataError(f"{path} is not what efface writes: {remedy}.") from error
     raise DataError(
         f"{path} was written by another version of efface (its schema is {str(schema)[:20]!r} and "
-        f"this one reads {SCHEMA}): use that version, or make it anew."
+        f"this one reads {SCHEMA}): use that version, or {remedy}."
     )
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from efface.diffusion.model_folder import ModelInfo
-from efface.errors import RequestError
+from efface.errors import DataError, RequestError
+
+R = TypeVar("R", bound=BaseModel)
 
 
 class ForgetClass(BaseModel):
@@ -217,6 +219,19 @@ class ForgetMemorised(BaseModel):
 
 
 Request = ForgetClass | ForgetConcept | ForgetImages | ForgetMemorised | Distil | DistilText
+
+
+def read_request(kind: type[R], content: dict[str, Any]) -> R:
+    """A request as a record holds it; DataError where it is one of another version."""
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise DataError(
+            f"the request in record.json is not what this version of efface writes "
+            f"({'.'.join(map(str, first['loc']))[:40]}: {first['msg']}): use the version that made "
+            "the run, or run again."
+        ) from error
 
 
 def _same(phrase: str, other: str) -> bool:

@@ -18,24 +18,43 @@ from efface.diffusion.one_step import default_sampler
 from efface.diffusion.sampling import MultiStep
 from efface.diffusion.text.denoiser import TextDenoiser
 from efface.diffusion.text.prompts import PromptEncoder
-from efface.errors import RequestError
+from efface.errors import ConfigError, RequestError
 from efface.evaluation.sample_sets import Subject
 from efface.evaluation.views import View
 from efface.metrics.judge import load_judge
 from efface.records import RunRecord, hash_model, hash_weights, read_record, require_finished
 
+EVALUATED = ("evaluate", "images", "prompts", "memorised")  # settings that it reads
 MEASURED = ("class", "concept", "images", "memorised", "distil")
 
 
 def evaluated_settings(record: RunRecord, changes: Sequence[str] = ()) -> Settings:
-    """The run's own settings, with `changes` to evaluate.NAME on top."""
+    """The run's own settings, with `changes` to what an evaluation reads on top.
+
+    ConfigError for changes to anything else, RequestError for settings of another version.
+    """
+    for change in changes:
+        section = change.strip().partition(".")[0]
+        if section not in EVALUATED:
+            raise ConfigError(
+                f"--set {change!r} changes nothing of what was made: an evaluation takes "
+                f"{', '.join(f'{name}.NAME' for name in EVALUATED)}."
+            )
     kept = [
         f"{section}.{k}={json.dumps(v, ensure_ascii=False)}"
-        for section in ("evaluate", "images", "prompts", "memorised")
+        for section in EVALUATED
         for k, v in record.settings.get(section, {}).items()  # older runs lack the last
         if v is not None  # which is the default of all that can be left out
     ]
-    return read_settings(record.settings["method"]["name"], None, [*kept, *changes])
+    name = record.settings["method"]["name"]
+    try:
+        read_settings(name, None, kept)
+    except ConfigError as error:
+        raise RequestError(
+            f"the settings in record.json are not what this version of efface reads ({error}) Use "
+            "the version that made the run, or run again."
+        ) from error
+    return read_settings(name, None, [*kept, *changes])
 
 
 def check_measurable(run: Path, record: RunRecord) -> None:

@@ -69,9 +69,14 @@ def report(
     ] = False,
 ) -> None:
     """Write one self-contained HTML page about runs; with --pack, all evidence in one archive."""
-    from efface.reporting import write_report
+    from efface.reporting import require_replaceable, write_report
 
-    say(f"report written to {write_report(runs, out or runs[0] / 'report.html')}")
+    page = out or runs[0] / "report.html"
+    require_replaceable(page, runs)
+    if pack is not None:
+        from efface.evidence.archive import require_new
+
+        require_new(pack, overwrite)
     if wording is not None:
         from efface.evidence.model_card import write_model_card
 
@@ -82,6 +87,7 @@ def report(
 
         digest = write_pack(runs, pack, overwrite)
         say(f"evidence pack written to {pack}, SHA-256 {digest}")
+    say(f"report written to {write_report(runs, page)}")
 
 
 def compare(
@@ -121,7 +127,8 @@ def verify(
 
     found = verify_pack(pack, model, metric, judge)
     for check in found.checks:
-        say(f"{'ok  ' if check.good else 'BAD '} {check.subject}: {check.text}")
+        mark = "BAD " if not check.good else "ok  " if check.looked else "--  "
+        say(f"{mark} {check.subject}: {check.text}")
     say(f"SHA-256 of the pack: {found.sha256}")
     if not found.good:
         raise typer.Exit(1)

@@ -60,12 +60,17 @@ def to_zip(files: Mapping[str, bytes]) -> bytes:
     return buffer.getvalue()
 
 
-def write_archive(files: Mapping[str, bytes], out: Path, overwrite: bool) -> str:
-    """Write a pack atomically; returns its SHA-256. RequestError if `out` must not be written."""
+def require_new(out: Path, overwrite: bool) -> None:
+    """Raise RequestError where something is at `out` that is not to be replaced."""
     if os.path.lexists(out) and not overwrite:
         raise RequestError(
             f"{out} exists: nothing there was touched. Give another file, or add --overwrite."
         )
+
+
+def write_archive(files: Mapping[str, bytes], out: Path, overwrite: bool) -> str:
+    """Write a pack atomically; returns its SHA-256. RequestError if `out` must not be written."""
+    require_new(out, overwrite)
     content = to_zip(files)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from efface.diffusion.model_folder import find_folder, inspect_model
@@ -42,6 +42,7 @@ class Check:
     subject: str
     good: bool
     text: str
+    looked: bool = True  # False: it could not be, and nothing is said of it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +90,7 @@ def verify(
     checks = _check_files(archive)
     runs = []
     for name in run_folders(archive.files):
-        run, found = _check_run(archive.files, name)
+        run, found = _check_run(archive, name)
         runs += [] if run is None else [run]
         checks += found
     if all(check.good for check in checks):
@@ -127,8 +128,11 @@ def _check_files(archive: Archive) -> list[Check]:
     return found or [_good("files", f"all {len(listed)} have the hashes of the manifest")]
 
 
-def _check_run(files: Mapping[str, bytes], folder: str) -> tuple[PackedRun | None, list[Check]]:
-    """The records of one run, alone and against each other."""
+def _check_run(archive: Archive, folder: str) -> tuple[PackedRun | None, list[Check]]:
+    """The records of one run, alone and against each other; damaged ones were named before."""
+    files = archive.files
+    if any(name.startswith(f"{folder}/") and name.endswith(".json") for name in archive.damaged):
+        return None, [_bad(folder, "not looked at: a record of it is damaged")]
     try:
         run = PackedRun(
             folder=folder,
@@ -175,7 +179,11 @@ def _check_whole(archive: Archive) -> list[Check]:
 def _check_report(files: Mapping[str, bytes], version: str) -> Check:
     own = importlib.metadata.version("efface")
     if version != own:
-        return _good(REPORT, f"not made anew: it is of efface {version[:40]!r}, and this is {own}")
+        text = (
+            f"not checked against the records: it is of efface {version[:40]!r}, this is {own}, "
+            "and that version alone can tell whether the page says what they do"
+        )
+        return replace(_good(REPORT, text), looked=False)
     try:
         same = render_report(files) == files.get(REPORT)
     except UNFIT as error:

@@ -43,6 +43,10 @@ class MemorisedConfig:
     stop_images: int = 64  # of each prompt: none may be a copy for train.stop_every to stop
 
     def __post_init__(self) -> None:
+        if self.extractor is None and self.extractor_sha256 is not None:
+            raise ConfigError(
+                "memorised.extractor_sha256 is of no use alone: give memorised.extractor too."
+            )
         for name in ("control_images", "samples", "search_images", "images"):
             if getattr(self, name) < 2:
                 raise ConfigError(

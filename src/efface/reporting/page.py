@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import functools
 import hashlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,16 +20,19 @@ from efface.reporting.run_folder import read_run
 from efface.reporting.sections import Section, make_section
 
 HERE = Path(__file__).parent
+GENERATOR, HEAD = b'<meta name="generator" content="efface">', 1000  # what a report begins with
 STYLES = ("report.css", "figures.css", "print.css")
 
 
 def write_report(runs: Sequence[Path], out: Path) -> Path:
     """Write the page about these run folders to `out`, atomically; returns it.
 
-    Raises DataError for a folder that is no run, or a page that cannot be written.
+    Raises DataError for a folder that is no run, a file at `out` that is no report, or a page that
+    cannot be written.
     """
     if not runs:
         raise DataError("no run was given to report on: give the folder of at least one.")
+    require_replaceable(out, runs)
     sections = [make_section(read_run(Path(run)), n) for n, run in enumerate(runs, start=1)]
     page = render_page(sections)
     out = Path(out)
@@ -41,6 +46,23 @@ def write_report(runs: Sequence[Path], out: Path) -> Path:
             f"the report cannot be written to {out} ({error.strerror}): give another file."
         ) from error
     return out
+
+
+def require_replaceable(out: Path, runs: Sequence[Path]) -> None:
+    """Raise DataError where something is at `out` that efface did not write.
+
+    The `report.html` of a run's own folder may always be written; a folder fails when written to.
+    """
+    own = [Path(run) / "report.html" for run in runs]
+    if not os.path.lexists(out) or os.path.isdir(out) or Path(out) in own:
+        return
+    with contextlib.suppress(OSError), open(out, "rb") as file:
+        if GENERATOR in file.read(HEAD):
+            return
+    raise DataError(
+        f"{out} exists and is no report of efface: nothing there was touched. Give another file, "
+        "or move it away."
+    )
 
 
 def render_page(sections: Sequence[Section]) -> str:

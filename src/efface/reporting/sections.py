@@ -98,11 +98,20 @@ def make_section(run: Run, number: int) -> Section:
         curves=_curves(anchor, run),
         attacks=attack_figures(anchor, resistance),
         charts=_charts(run),
-        caveats=caveats(record, run.evaluation, resistance),
+        caveats=[*caveats(record, run.evaluation, resistance), *_missing_pictures(run)],
         protocols=protocols(anchor, run),
         sheets=fact_sheets(record),
         sources=_sources(anchor, results, bool(resistance.findings)),
     )
+
+
+def _missing_pictures(run: Run) -> list[str]:
+    if run.pictures is not None or not run.evaluation.results:
+        return []
+    return [
+        "The pictures before and after that belong to these figures are not in the run folder: "
+        "`efface evaluate` draws them again."
+    ]
 
 
 def _groups(
