@@ -3,10 +3,10 @@
     python benchmarks/evaluation_cost.py zoo:digits --samples 10000 \
         --out benchmarks/results/evaluation-cost.json
 
-Bare: noise from seeds, the samplers' network calls, the judge's passes, nothing else, for all models
-that a run of SFD is measured with: the result in one step, the untouched model in many and in one.
-Whole: `efface.evaluate` of that run, from reading it to its report, with nothing measured before and
-a store to write to. Its metrics are timed apart as well.
+Bare: noise from seeds, the samplers' network calls, the judge's passes, nothing else, for all
+models that a run of SFD is measured with: the result in one step, the untouched model in many and
+in one. Whole: `efface.evaluate` of that run, from reading it to its report, with nothing measured
+before and a store to write to. Its metrics are timed apart as well.
 """
 
 from __future__ import annotations
