@@ -15,16 +15,19 @@ import torch
 from live_memory import Live, held
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from typer.testing import CliRunner
 
+from efface.cli import app
 from efface.concept_runs import concept_source, encode_prompts, read_concept_prompts
 from efface.config import Settings, read_settings
 from efface.data.source import ConditionSource
 from efface.diffusion.adapters import share_network
 from efface.diffusion.loading import load_text
 from efface.diffusion.model_folder import inspect_model
-from efface.errors import ConfigError, ModelError
+from efface.errors import ConfigError, ModelError, RequestError
 from efface.preflight import Amounts, available_memory, estimate, preflight, readable
 from efface.runs import forget
+from efface.sheets import draw_sheet
 from efface.training.networks import make_networks
 from efface.training.trainer import Trainer
 from tests.diffusion.text.conftest import pipelines as pipelines
@@ -195,3 +198,30 @@ def test_the_table_ends_in_what_there_is(tiny_model: Path) -> None:
         "12.3 KB",
         "30 GB",
     ]
+
+
+def test_a_method_with_fewer_networks_takes_less(tiny_model: Path) -> None:
+    """SISS trains one network and holds two, SFD trains two and holds more."""
+    held = {}
+    for method in ("sfd", "siss"):
+        rows = dict(preflight(tiny_model, method))
+        held[method] = rows["while it trains"]
+    sizes = {name: estimate(inspect_model(tiny_model), read_settings(name)) for name in held}
+    assert sizes["siss"].peak < sizes["sfd"].peak and held["siss"] != held["sfd"]
+    told = CliRunner().invoke(app, ["preflight", str(tiny_model), "--method", "siss"])
+    assert told.exit_code == 0 and held["siss"] in told.output
+
+
+def test_prompts_are_drawn_to_a_sheet(pipelines: Pipelines, tiny_model: Path, tmp_path: Path):
+    given = ["sample", str(pipelines("sd")), "--count", "2", "--steps", "2"]
+    given += ["--prompt", "a red bag", "--prompt", "a coat", "--out", str(tmp_path / "sheet")]
+    told = CliRunner().invoke(app, given)
+    assert told.exit_code == 0 and "4 images" in told.output
+    names = sorted(path.name for path in (tmp_path / "sheet").iterdir())
+    assert names[0] == "grid.png" and names[1:] == [
+        f"prompt{n:04d}_{i:05d}.png" for n in range(2) for i in range(2)
+    ]
+    first = [(tmp_path / "sheet" / name).read_bytes() for name in names[1:]]
+    assert len(set(first)) == 4
+    with pytest.raises(RequestError, match="takes no prompts"):
+        draw_sheet(tiny_model, tmp_path / "no", ["a bag"], 1, 0, None, 1.0)

@@ -17,29 +17,39 @@ from efface.evaluation.grids import save_grid
 def draw_sheet(
     model: str | Path,
     out: Path,
-    labels: Sequence[int] | None,
+    asked: Sequence[int | str] | None,
     count: int,
     seed: int,
     steps: int | None,
     guidance: float,
     null_label: int | None = None,
 ) -> int:
-    """Draw `count` images per label into a new folder `out`; returns the number of images."""
+    """Draw `count` images per label or prompt into a new folder `out`; returns their number.
+
+    `asked` are labels or prompts; of none all labels, or the empty prompt. RequestError for a
+    folder that is there, and for what the model cannot be asked for.
+    """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise RequestError(f"{out} exists: nothing there was touched. Give another folder.")
     info = inspect_model(model, null_label)
+    prompts = [one for one in asked or () if isinstance(one, str)]
+    labels = [one for one in asked or () if not isinstance(one, str)]
     if labels and info.num_classes is None:
         raise RequestError(f"{info.source} is not class-conditional: leave --label out.")
+    if prompts and info.family is None:
+        raise RequestError(f"{info.source} takes no prompts: leave --prompt out.")
     denoiser = load(info)
     sampler = default_sampler(info, denoiser, guidance)
     if steps is not None:
         sampler = MultiStep(steps, guidance=guidance)
+    condition, names = None, [f"{i:05d}" for i in range(count)]
     if isinstance(denoiser, ClassDenoiser):
-        asked = [n for n in (labels or range(denoiser.num_classes)) for _ in range(count)]
-        names = [f"label{label:04d}_{i % count:05d}" for i, label in enumerate(asked)]
-        condition = denoiser.encode(asked)
-    else:
-        condition, names = None, [f"{i:05d}" for i in range(count)]
+        each = [n for n in (labels or range(denoiser.num_classes)) for _ in range(count)]
+        names = [f"label{label:04d}_{i % count:05d}" for i, label in enumerate(each)]
+        condition = denoiser.encode(each)
+    elif prompts:
+        names = [f"prompt{n:04d}_{i:05d}" for n in range(len(prompts)) for i in range(count)]
+        condition = denoiser.encode([prompt for prompt in prompts for _ in range(count)])
     seeds = [seed + i for i in range(len(names))]
     images = draw_images(denoiser, sampler, condition, seeds)
     out.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from efface.cli.options import Model, NullLabel, Recipe, Set
+from efface.cli.options import Method, Model, NullLabel, Recipe, Set
 from efface.cli.output import say
 
 
@@ -49,7 +49,10 @@ def sample(
     label: Annotated[
         list[int] | None, typer.Option(help="A label. Repeatable; default: all.")
     ] = None,
-    count: Annotated[int, typer.Option(min=1, help="Images per label.")] = 10,
+    prompt: Annotated[
+        list[str] | None, typer.Option(help="A prompt. Repeatable; default: the empty one.")
+    ] = None,
+    count: Annotated[int, typer.Option(min=1, help="Images per label or prompt.")] = 10,
     seed: Annotated[int, typer.Option(help="Image i has seed SEED + i.")] = 0,
     steps: Annotated[
         int | None, typer.Option(min=1, help="DDIM steps; default: one for a one-step generator.")
@@ -60,7 +63,9 @@ def sample(
     """Draw images."""
     from efface.sheets import draw_sheet
 
-    files = draw_sheet(model, out, label, count, seed, steps, guidance, null_label)
+    files = draw_sheet(
+        model, out, [*(label or ()), *(prompt or ())], count, seed, steps, guidance, null_label
+    )
     say(f"{files} images and grid.png written to {out}")
 
 
@@ -84,13 +89,15 @@ def doctor() -> None:
         raise typer.Exit(1)
 
 
-def preflight(model: Model, recipe: Recipe = None, changes: Set = None) -> None:
+def preflight(
+    model: Model, method: Method = None, recipe: Recipe = None, changes: Set = None
+) -> None:
     """What a run would take in memory, estimated before anything is loaded."""
     from rich.table import Table
 
     from efface.preflight import preflight as estimated
 
     table = Table("part", "bytes", box=None)
-    for name, size in estimated(model, None, recipe, changes or ()):
+    for name, size in estimated(model, method, recipe, changes or ()):
         table.add_row(name, size)
     Console().print(table)
