@@ -20,6 +20,7 @@ from variants import seed_changes
 
 import efface
 from efface.attacking import attack, choose, fitting, summarise, tell_recovery
+from efface.attacks.base import Attack
 from efface.recipes import train
 from efface.records import Attacks
 
@@ -47,6 +48,8 @@ def main() -> None:
     results: list[dict[str, Any]] = []
     for seed in arguments.seed:
         for erasure in erasures:
+            if not choose_fitting(arguments, erasure):
+                continue
             run = make_run(arguments, erasure, seed)
             found = attack_run(arguments, erasure, run, seed)
             rows += rows_of(erasure.name, seed, found)
@@ -113,10 +116,13 @@ def make_run(arguments: argparse.Namespace, erasure: Erasure, seed: int) -> Path
     )
 
 
+def choose_fitting(arguments: argparse.Namespace, erasure: Erasure) -> list[Attack]:
+    return fitting(choose(arguments.attack, []), erasure.request, strict=False)
+
+
 def attack_run(arguments: argparse.Namespace, erasure: Erasure, run: Path, seed: int) -> Attacks:
     """All attacks that apply, or those of the chosen ones that do."""
-    made = fitting(choose(arguments.attack, []), erasure.request, strict=False)
-    names = [one.name for one in made]
+    names = [one.name for one in choose_fitting(arguments, erasure)]
     changes = [change for change in arguments.changes if change.partition(".")[0] in names]
     seeds = [f"{name}.seed={seed}" for name in names]
     found = attack(run, names, retrained=erasure.retrained, changes=[*changes, *seeds])

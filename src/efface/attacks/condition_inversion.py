@@ -17,6 +17,8 @@ from efface.diffusion.denoiser import Denoiser
 from efface.diffusion.sampling import OneStep
 from efface.records import Point
 
+HIDDEN = "weak_neggrad_at_one_step"
+
 
 @dataclass(frozen=True, kw_only=True)
 class ConditionInversion(Attack):
@@ -26,6 +28,10 @@ class ConditionInversion(Attack):
     2022; as an attack, Pham et al., arXiv 2308.01508). Of a concept it is what the text encoders
     say, all tokens of it, from a prompt that stays on: more than any prompt could say. A one-step
     generator knows one timestep, that at which it starts: its loss is taken there alone.
+
+    The weak erasure of the self-test exchanges two labels or prompts, which a vector alone can
+    undo. The one that other attacks have, NegGrad at one step, stands beside it and is no test:
+    whether a vector undoes what was done to the network is what the attack finds out.
     """
 
     images: int = 16  # examples, drawn by the untouched model
@@ -42,7 +48,8 @@ class ConditionInversion(Attack):
         examples = goal.forgotten(untouched, self.images, case.seed)
         weak = renamed(untouched, goal)
         lines: dict[str, list[Point]] = {}
-        for name, subject in case.subjects(weak).items():
+        hidden = Subject(denoiser=case.weak.denoiser, sampler=case.untouched.sampler)
+        for name, subject in (case.subjects(weak) | {HIDDEN: hidden}).items():
             lines[name] = self._line(case, goal, subject, examples)
         return Findings(
             x_label="steps of optimising the condition",
