@@ -16,10 +16,10 @@ from efface import __version__
 from efface.concept_runs import recorded_prompts
 from efface.config import Settings
 from efface.diffusion.denoiser import as_class_denoiser
-from efface.diffusion.model_folder import pixel_shape
+from efface.diffusion.model_folder import inspect_model, pixel_shape
 from efface.diffusion.sampling import OneStep
 from efface.diffusion.text.prompts import PromptEncoder
-from efface.errors import DataError, RequestError
+from efface.errors import DataError, ModelError, RequestError
 from efface.evaluation.classes import ClassProtocol, ClassSubjects, evaluate_labels
 from efface.evaluation.concept_protocol import ConceptProtocol
 from efface.evaluation.concepts import evaluate_concepts, write_prompt_sheets
@@ -58,6 +58,7 @@ from efface.subjects import (
     share_prompts,
 )
 
+NO_RETRAINED = "none"
 EVALUATION = 1  # raised when a figure of the same name comes to mean something else
 
 
@@ -73,8 +74,8 @@ def evaluate(
 
     Without a judge only what needs none is measured. A run that was measured by the same protocol
     before is not measured again, and a retrained model that stood beside it then does so again
-    unless another is given. `encoded` holds the prompts of a text-to-image run, where they
-    have been encoded already. All processes draw, the first one writes.
+    unless another is given, or "none". `encoded` holds the prompts of a text-to-image run, where
+    they have been encoded already. All processes draw, the first one writes.
     """
     from efface.evidence.model_card import write_model_card
     from efface.reporting import write_report
@@ -83,7 +84,7 @@ def evaluate(
     record = read_record(run)
     check_measurable(run, record)
     config = evaluated_settings(record, changes)
-    retrained = retrained or _retrained_before(run)
+    retrained = _choose_retrained(run, record, retrained)
     groups = check_detection(config, record.request)
     subjects = read_subjects(run, record, config.evaluate, retrained)
     if config.evaluate.distilled is not None:
@@ -156,13 +157,26 @@ def _measured_before(run: Path, key: str) -> Evaluation | None:
     return found if all(everywhere) else None
 
 
-def _retrained_before(run: Path) -> str | None:
-    """The model that never knew beside which the run was measured last."""
-    if not (run / "evaluation.json").exists():
-        return None
-    with contextlib.suppress(DataError):
-        return read_evaluation(run).retrained
-    return None
+def _choose_retrained(run: Path, record: RunRecord, given: str | Path | None) -> str | Path | None:
+    """The model that was given, or beside which the run was measured last; "none" is neither.
+
+    RequestError where the latter is not there any more.
+    """
+    if given is not None:
+        return None if str(given) == NO_RETRAINED else given
+    before = None
+    if (run / "evaluation.json").exists():
+        with contextlib.suppress(DataError):  # an unreadable one is replaced
+            before = read_evaluation(run).retrained
+    if before is not None:
+        try:
+            inspect_model(before, record.model["null_label"])
+        except ModelError as error:
+            raise RequestError(
+                f"{before} stood beside this run as the retrained model and cannot be used any "
+                f"more: restore it, give another, or {NO_RETRAINED!r} to measure without one."
+            ) from error
+    return before
 
 
 def _evaluate_images(job: Job) -> Evaluation:

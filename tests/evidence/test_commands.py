@@ -105,6 +105,11 @@ def test_a_retrained_model_stays_beside_a_run(run: Path, tiny_model: Path) -> No
         assert evaluation.retrained == str(tiny_model)
         assert evaluation.results[0].retrained is not None
     assert read_evaluation(run) == again != beside
+    alter(run, "evaluation.json", lambda e: e.update(retrained=str(run / "nothing")))
+    with pytest.raises(RequestError, match="'none' to measure without one"):
+        efface.evaluate(run)
+    assert efface.evaluate(run, retrained="none").results[0].retrained is None
+    assert efface.evaluate(run).retrained is None
 
 
 def test_settings_without_effect_are_refused(run: Path, picture_run: Path) -> None:

@@ -8,6 +8,7 @@ import torch
 from scipy import linalg
 from torch import Tensor, nn
 
+from efface.errors import DataError
 from efface.metrics.base import Observations
 from efface.metrics.fid import FID, fid, frechet_distance, gaussian
 from efface.metrics.intervals import distance_interval
@@ -132,3 +133,10 @@ def test_the_interval_holds_the_expected_distance_in_most_cases():
     estimates = [FID().compute(observed(draw()), [], real) for _ in range(300)]
     hits = sum(e.low <= truth <= e.high for e in estimates)
     assert 273 <= hits <= 295  # 91 to 98.3 %
+
+
+def test_too_few_images_are_refused():
+    with pytest.raises(DataError, match="2 samples and 90 real images are too few"):
+        fid(np.zeros((2, 3)), np.zeros((90, 3)))
+    rng = np.random.default_rng(0)
+    assert fid(rng.normal(size=(3, 2)), rng.normal(size=(2, 2))).value > 0

@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 from scipy import linalg
 
+from efface.errors import DataError
 from efface.metrics.base import Metric, Observations, Side
 from efface.metrics.intervals import BLOCKS, Estimate, distance_interval
 
@@ -48,8 +49,13 @@ def fid(drawn: np.ndarray, real: np.ndarray) -> Estimate:
     """Frechet distance of features (N, D) and (M, D) with the interval of `distance_interval`.
 
     Above `PAIRED` dimensions pairs of blocks would cost too much and the interval is wider. Rows of
-    the samples are to be sorted by label, as for `jackknife`.
+    the samples are to be sorted by label, as for `jackknife`. Raises DataError for too few images.
     """
+    if len(drawn) < 3 or len(real) < 2:
+        raise DataError(
+            f"{len(drawn)} samples and {len(real)} real images are too few for a Frechet distance: "
+            "give three and two at least."
+        )
     distance, sums = distance_from(*gaussian(real)), _BlockSums(drawn)
     blocks = range(sums.blocks)
     left_out = np.array([distance(*sums.gaussian_without(block)) for block in blocks])
