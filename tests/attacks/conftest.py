@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from diffusers import DDIMScheduler, UNet2DModel
 from torch import Tensor, nn
 
@@ -15,12 +16,15 @@ from efface.attacks.base import Case, Subject
 from efface.attacks.class_goal import ClassGoal
 from efface.attacks.concept_goal import ConceptGoal
 from efface.attacks.goals import Goal
+from efface.attacks.memorised_goal import MemorisedGoal
 from efface.attacks.picture_goal import PictureGoal
 from efface.data.images import load_images
 from efface.diffusion.denoiser import Denoiser
 from efface.diffusion.loading import build_denoiser, load
 from efface.diffusion.sampling import MultiStep
 from efface.evaluation.views import DetectorView
+from efface.memorisation.likeness import CopyDetector
+from efface.metrics.copy_similarity import pixels
 from efface.metrics.detector import load_classifier
 from efface.metrics.judge import Judge, load_judge
 from tests.diffusion.text.conftest import pipelines as pipelines
@@ -66,6 +70,21 @@ def bag(tmp_path_factory: pytest.TempPathFactory) -> ConceptGoal:
     folder = make_random(tmp_path_factory.mktemp("detector"), MULTI, seed=4)
     view = DetectorView(detector=load_classifier(folder), labels=("bag",), threshold=0.4)
     return concept_goal(view, (["a bag", "one bag"], ["a cat", "a coat", "Red coat."]), None, 1.0)
+
+
+@pytest.fixture(scope="session")
+def caption() -> MemorisedGoal:
+    """A prompt's picture, of noise; on random weights some likeness has to count as a copy."""
+    picture = torch.rand(3, 16, 16, generator=torch.Generator().manual_seed(0))
+    copies = CopyDetector(reference=picture, threshold=0.02, features=pixels)
+    return MemorisedGoal(
+        sought=["a red bag"],
+        asked=["a red bag"],
+        others=["a cat", "a coat"],
+        finder=copies.similarity,
+        threshold=copies.threshold,
+        called="correlation of pixels",
+    )
 
 
 @pytest.fixture(scope="session")

@@ -30,13 +30,14 @@ def tiny(name: str, **changes: Any) -> Attack:
 
 
 @pytest.fixture
-def cases(tiny_unet, text_model, case_of, zero, bag, heart) -> dict[str, Case]:
+def cases(tiny_unet, text_model, case_of, zero, bag, caption, heart) -> dict[str, Case]:
     """A tiny model of each kind, attacked as its own erasure."""
     classes, pictures, words = tiny_unet(), tiny_unet(conditional=False), text_model("sd")
     return {
         "class": case_of(classes, classes, zero),
         "concept": case_of(words, words, bag),
         "images": case_of(pictures, pictures, heart),
+        "memorised": case_of(words, words, caption),
     }
 
 
