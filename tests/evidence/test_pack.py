@@ -43,6 +43,7 @@ def test_a_pack_holds_all_that_a_run_claims(label_run, picture_run, tmp_path):
     common |= {"manifest.json", "report.html", "run-1/metrics.jsonl", "run-1/samples/grid.json"}
     common |= {"run-1/samples/before.png", "run-1/samples/after.png"}
     kinds = ("record", "evaluation", "attacks", "environment", "pipeline", "manifest")
+    kinds += ("grid", "metrics")
     common |= {f"schemas/{kind}.json" for kind in kinds}
     assert contents(tmp_path / "labels.zip").keys() == common
     extra = {"run-1/samples/pictures.png"}
@@ -140,6 +141,14 @@ def test_schemas_describe_the_files_in_the_pack(label_run, tmp_path):
         with pytest.raises(AssertionError):
             check_schema(values | {"unknown": 1}, schema, schema)
     assert json.loads(json_schema(Attacks))["required"][0] == "schema"
+    grid = json.loads(files["schemas/grid.json"])
+    check_schema(json.loads(files["run-1/samples/grid.json"]), grid, grid)
+    line = json.loads(files["schemas/metrics.json"])
+    for text in files["run-1/metrics.jsonl"].decode().splitlines():
+        values = json.loads(text)
+        assert isinstance(values.pop("step"), int) and "step" in line["required"]
+        kind = line["additionalProperties"]
+        assert kind == {"type": "number"} and all(fits(v, kind, line) for v in values.values())
 
 
 def check_schema(value: Any, schema: dict[str, Any], root: dict[str, Any]) -> None:

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from efface.errors import DataError
 from efface.evidence.environment import Environment
 from efface.records import Attacks, Evaluation, RunRecord
+from efface.reporting.run_folder import GRID
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -81,6 +82,15 @@ RECORDS: dict[str, type[BaseModel]] = {
     "environment": Environment,
     "pipeline": PipelineFiles,
     "manifest": Manifest,
+}
+
+
+METRICS_LINE: dict[str, Any] = {
+    "title": "One line of metrics.jsonl",
+    "type": "object",
+    "properties": {"step": {"type": "integer"}},
+    "required": ["step"],
+    "additionalProperties": {"type": "number"},
 }
 
 
@@ -186,11 +196,20 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return values
 
 
+def json_schemas() -> dict[str, bytes]:
+    """The JSON Schemas of all that a pack holds as JSON, by name."""
+    found = {name: json_schema(kind) for name, kind in RECORDS.items()}
+    return found | {"grid": _schema_text(GRID.json_schema()), "metrics": _schema_text(METRICS_LINE)}
+
+
 def json_schema(kind: type[BaseModel]) -> bytes:
     """The JSON Schema of a record as it stands in its file."""
     schema = kind.model_json_schema()
     properties = schema["properties"]
     schema["properties"] = {"schema": properties.pop("schema_version")} | properties
     schema["required"] = ["schema", *schema.get("required", [])]
-    text = json.dumps({"$schema": SCHEMA} | schema, indent=2)
-    return (text + "\n").encode()
+    return _schema_text(schema)
+
+
+def _schema_text(schema: dict[str, Any]) -> bytes:
+    return (json.dumps({"$schema": SCHEMA} | schema, indent=2) + "\n").encode()

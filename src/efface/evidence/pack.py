@@ -13,14 +13,13 @@ from efface.evidence.archive import PICTURE, write_archive
 from efface.evidence.environment import Environment, recorded_environment
 from efface.evidence.manifest import (
     MANIFEST,
-    RECORDS,
     REPORT,
     PipelineFiles,
     as_json,
     build_manifest,
     hash_files,
     input_weights,
-    json_schema,
+    json_schemas,
     parse_record,
     run_folders,
 )
@@ -42,7 +41,7 @@ def pack(runs: Sequence[str | Path], out: str | Path, overwrite: bool = False) -
     files: dict[str, bytes] = {}
     for number, run in enumerate(runs, start=1):
         files |= {f"run-{number}/{name}": c for name, c in collect_run(Path(run)).items()}
-    files |= {f"schemas/{name}.json": json_schema(kind) for name, kind in RECORDS.items()}
+    files |= {f"schemas/{name}.json": schema for name, schema in json_schemas().items()}
     files[REPORT] = render_report(files)
     files[MANIFEST] = as_json(build_manifest(files, importlib.metadata.version("efface")))
     return write_archive(files, Path(out), overwrite)
