@@ -108,7 +108,7 @@ def test_changed_weights_are_refused(run: Path, tmp_path: Path):
         Path(weak.__file__).parents[1] / "zoo/digits/unet/diffusion_pytorch_model.safetensors",
         copy / "pipeline/unet/diffusion_pytorch_model.safetensors",
     )
-    with pytest.raises(RequestError, match="no longer what this run made"):
+    with pytest.raises(RequestError, match="does not hold the weights that the run made"):
         attack(copy, ["neighbour_leak"])
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +25,6 @@ from efface.diffusion.model_folder import inspect_model
 from efface.errors import ConfigError, DataError, EffaceError, RequestError
 from efface.evaluating import evaluate
 from efface.memorisation.drawing import Drawing, to_unit
-from efface.memorisation.likeness import CopyDetector, load_features
-from efface.memorisation.searching import Tried
 from efface.memorisation.settings import MemorisedConfig
 from efface.memorisation.stopping import CopyStopper
 from efface.memorised_runs import (
@@ -37,15 +34,14 @@ from efface.memorised_runs import (
     read_memorised,
     staying_pictures,
 )
-from efface.memorised_stages import Modified, Preparer, Stages, read_prepared
-from efface.metrics.copy_similarity import pixels
+from efface.memorised_stages import read_prepared
 from efface.records import read_evaluation, read_record
 from efface.reporting import judge_run, write_report
 from efface.requests import ForgetMemorised
 from efface.runs import forget
 from tests.diffusion.text.conftest import pipelines as pipelines
 from tests.diffusion.text.conftest import text_model as text_model
-from tests.memorisation.conftest import PROMPT, WORDS
+from tests.memorisation.conftest import WORDS
 from tests.memorisation.conftest import drawing as drawing
 from tests.memorisation.conftest import memorising as memorising
 from tests.metrics.test_clip import folder as clip_folder  # noqa: F401
@@ -258,53 +254,6 @@ def test_latents_of_pictures_decode_to_them(text_model: Callable[..., Any]) -> N
     assert encode_images(denoiser, images).equal(latents)
 
 
-def make_preparer(drawing: Drawing, folder: Path, *changes: str) -> Preparer:
-    changes = (
-        "memorised.samples=8", "memorised.search_images=16", "memorised.noises=2",
-        "memorised.images=40", *changes,
-    )  # fmt: skip
-    config = read_settings("siss", None, changes).memorised
-    features = load_features(config.extractor, config.extractor_sha256, torch.device("cpu"))
-    return Preparer(
-        stages=Stages(folder), drawing=drawing, config=config, prompt=PROMPT, features=features
-    )
-
-
-@pytest.mark.parametrize("way", ["tokens", "embedding"])
-def test_a_memorised_prompt_is_found_loosened_and_its_pictures_parted(
-    drawing: Drawing, tmp_path: Path, way: str
-) -> None:
-    """Without hand work, on a model that has memorised one picture exactly."""
-    preparer = make_preparer(drawing, tmp_path, f'memorised.search=["{way}"]')
-    detected = preparer.detect(WORDS[:59], None)
-    assert detected.detection.is_memorised
-    modified = preparer.modify(detected, None)
-    assert modified.tried.way in (way, "as it is")
-    assert 0.2 <= modified.tried.share <= 0.8
-    images, separation = preparer.separate(detected, modified)
-    assert 0.05 <= separation.count / len(images) <= 0.95
-    copies = images[torch.from_numpy(separation.memorised)].float()
-    others = images[~torch.from_numpy(separation.memorised)].float()
-    # Copies are alike to a few grey levels, others are not.
-    assert (copies - copies.mean(0)).abs().mean() < 0.3 * (others - others.mean(0)).abs().mean()
-    again = make_preparer(drawing, tmp_path)
-    found = again.modify(again.detect([], None), None)
-    assert found.tried == modified.tried
-    for name, tensor in modified.condition.tensors.items():
-        assert tensor.equal(found.condition.tensors[name])
-
-
-def test_a_search_without_success_is_kept_and_told_again(drawing: Drawing, tmp_path: Path) -> None:
-    narrow = ("memorised.least_share=0.985", "memorised.most_share=0.99", "memorised.tries=2")
-    for _ in range(2):
-        preparer = make_preparer(drawing, tmp_path, *narrow)
-        detected = preparer.detect(WORDS[:59], None)
-        with pytest.raises(RequestError, match=r"none of \d changed prompts .* --modified-prompt"):
-            preparer.modify(detected, None)
-    tried = json.loads((tmp_path / "preparation" / "modification.json").read_text())["tried"]
-    assert tried[0]["way"] == "as it is" and len(tried) > 2
-
-
 def test_a_prompt_with_nothing_memorised_is_refused_unless_forced(
     pipelines: Pipelines, request_: ForgetMemorised, tmp_path: Path
 ) -> None:
@@ -338,19 +287,6 @@ def test_a_run_stops_where_its_stopper_says_so(
     record = read_record(out)
     assert (record.steps, record.stopped) == (4, "The run stopped at step 4: enough.")
     assert len(asked) == 3
-
-
-def test_a_stopper_looks_at_every_prompt(drawing: Drawing) -> None:
-    prompts = drawing.denoiser.encode(["a red bag", "a cat"])
-    own = to_unit(drawing.of(prompts[1:], range(3), "own"))
-    other = CopyDetector(reference=torch.rand(own.shape[1:]), threshold=0.999, features=pixels)
-    stopper = CopyStopper(
-        detector=other, prompts=prompts, sampler=drawing.sampler, seeds=range(3), batch_size=4
-    )
-    assert stopper.check(drawing.denoiser) == "none of 6 pictures of its prompts is a copy"
-    for picture in own:  # one copy, under the second prompt, is enough to go on
-        detector = replace(other, reference=picture)
-        assert replace(stopper, detector=detector).check(drawing.denoiser) is None
 
 
 def save(folder: Path, *sizes: int) -> str:
@@ -427,9 +363,3 @@ def test_what_was_prepared_must_be_there_to_measure(run: Path, tmp_path: Path) -
     (folder / "detection.json").write_text("[1]")
     with pytest.raises(DataError, match="is not what efface writes"):
         read_prepared(tmp_path)
-
-
-def test_an_embedding_is_called_what_it_is() -> None:
-    tried = Tried(way="embedding", text=None, weight=0.5, norm=1.0, copies=1, images=2)
-    modified = Modified(tried=tried, condition=None, count=3)  # pyright: ignore
-    assert "no prompt has" in modified.called

@@ -19,14 +19,13 @@ from efface.records import (
     Attacks,
     Cost,
     RunRecord,
-    hash_weights,
     read_attacks,
     read_record,
-    require_finished,
     write_json,
 )
 from efface.requests import ForgetClass, ForgetConcept, ForgetImages, ForgetMemorised, read_request
 from efface.subjects import (
+    check_measurable,
     check_retrained,
     evaluated_settings,
 )
@@ -69,17 +68,12 @@ def attack(
     settings = evaluated_settings(record, measured)
     own = [change for change in given if change not in measured]
     attacks = fitting(choose(chosen, own), request, strict=bool(chosen))
-    output = hash_weights(run / "pipeline")
-    if output != record.output:
-        raise RequestError(
-            f"{run / 'pipeline'} is no longer what this run made: restore it, or run again."
-        )
     info = inspect_model(record.model["source"], record.model["null_label"])
     if retrained is not None:
         check_retrained(retrained, info)
     looks = read_looks(info, request, settings, judge)
     case = read_case(run, record, request, settings, retrained, looks)
-    found = _earlier(run, output, looks)
+    found = _earlier(run, record.output, looks)
     for one in attacks:
         result = one.run(case)
         beside = {"retrained": None if retrained is None else str(retrained)}
@@ -180,7 +174,7 @@ def _request(record: RunRecord, run: Path) -> Attacked:
             f"{run} has a request of the kind {kind!r}, which no attack here is made for: give a "
             "run that forgot labels, a concept or pictures."
         )
-    require_finished(run, record)
+    check_measurable(run, record)
     return read_request(REQUESTS[kind], record.request)
 
 

@@ -72,7 +72,7 @@ def check_measurable(run: Path, record: RunRecord) -> None:
             f"{run} was made by another version of efface, whose record lacks "
             f"{missing[0] if missing else 'the method'}: measure it with that version."
         )
-    if record.output and hash_weights(run / "pipeline") != record.output:
+    if hash_weights(run / "pipeline") != record.output:
         raise RequestError(
             f"{run / 'pipeline'} does not hold the weights that the run made: restore them, or run "
             "again."
