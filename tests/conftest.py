@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import sys
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -11,7 +12,7 @@ os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that tests start: sums r
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import pytest
 import torch
 import transformers
 
+import efface
 import efface.cli
 from efface.config import NetworkConfig
 from efface.data.images import load_images
@@ -151,6 +153,51 @@ def counting_encoded() -> Iterator[list[int]]:
         yield rows
     finally:
         handle.remove()
+
+
+@contextlib.contextmanager
+def counting_passes() -> Iterator[list[str]]:
+    """The name of the network of every pass of a diffusers model, a VAE's among them."""
+    passes: list[str] = []
+
+    def count(module: torch.nn.Module, _args: Any, _output: Any) -> None:
+        if isinstance(module, diffusers.ModelMixin):
+            passes.append(type(module).__name__)
+
+    handle = torch.nn.modules.module.register_module_forward_hook(count)
+    try:
+        yield passes
+    finally:
+        handle.remove()
+
+
+def assert_drawn_once(
+    run: Path, changes: Sequence[str] = (), retrained: Path | None = None
+) -> None:
+    """A run that was measured is measured again without its files by no network pass."""
+    before = (run / "evaluation.json").read_bytes()
+    sheets = {file.name: file.read_bytes() for file in (run / "samples").iterdir()}
+    (run / "evaluation.json").unlink()
+    shutil.rmtree(run / "samples")
+    with counting_passes() as passes:
+        efface.evaluate(run, changes=changes, retrained=retrained)
+    assert passes == []
+    assert (run / "evaluation.json").read_bytes() == before
+    assert {file.name: file.read_bytes() for file in (run / "samples").iterdir()} == sheets
+    with counting_passes() as passes, without_store():
+        (run / "evaluation.json").unlink()
+        efface.evaluate(run, changes=changes, retrained=retrained)
+    assert passes  # the counter counts
+
+
+@contextlib.contextmanager
+def without_store() -> Iterator[None]:
+    folder = os.environ["EFFACE_CACHE"]
+    os.environ["EFFACE_CACHE"] = "off"
+    try:
+        yield
+    finally:
+        os.environ["EFFACE_CACHE"] = folder
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ import efface
 from efface.data.images import load_images
 from efface.methods import names, resolve
 from efface.records import read_evaluation, read_record
+from tests.conftest import assert_drawn_once
 from tests.image_requests import WEIGHTS, arguments, run
 from tests.image_requests import model as model
 from tests.image_requests import pictures as pictures
@@ -47,6 +48,7 @@ def test_a_run_leaves_everything_behind(
         assert (out / "samples" / name).exists()
     with Image.open(out / "samples" / "pictures.png") as strips:
         assert strips.size == (3 * 8, 2 * 8)
+    assert_drawn_once(out, retrained=model)
     # What is measured again from nothing is the same to the last digit.
     before = (out / "evaluation.json").read_bytes()
     (out / "evaluation.json").unlink()

@@ -39,6 +39,7 @@ from efface.records import read_evaluation, read_record
 from efface.reporting import judge_run, write_report
 from efface.requests import ForgetMemorised
 from efface.runs import forget
+from tests.conftest import assert_drawn_once
 from tests.diffusion.text.conftest import pipelines as pipelines
 from tests.diffusion.text.conftest import text_model as text_model
 from tests.memorisation.conftest import WORDS
@@ -115,6 +116,14 @@ def test_a_run_goes_from_a_prompt_to_a_report(run: Path) -> None:
     with Image.open(run / "samples" / "after.png") as sheet:
         assert sheet.size == (8 * 16, len(grid["names"]) * 16)
     assert "a red bag" in (run / "report.html").read_text()
+
+
+def test_a_run_is_measured_again_by_no_pass(run: Path, clip_folder: Path, tmp_path: Path) -> None:  # noqa: F811
+    out = tmp_path / "run"
+    shutil.copytree(run, out)
+    clip = [f"evaluate.clip={str(clip_folder)!r}"]
+    evaluate(out, changes=clip)
+    assert_drawn_once(out, clip)
 
 
 def test_pictures_of_control_prompts_stay_under_their_own_prompts(

@@ -21,6 +21,7 @@ from efface.diffusion.sampling import OneStep, draw_images
 from efface.errors import RequestError
 from efface.records import read_evaluation, read_record
 from efface.training.checkpoint import Checkpoints, read_tensors
+from tests.conftest import assert_drawn_once
 
 SMALL = [
     "train.steps=4",
@@ -77,6 +78,11 @@ def test_evaluating_again_from_nothing_gives_the_same_numbers(
     (run / "evaluation.json").unlink()
     monkeypatch.setenv("EFFACE_CACHE", "off")
     assert efface.evaluate(run).results == before.results
+
+
+def test_a_run_is_measured_again_by_no_pass(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    assert_drawn_once(tmp_path / "run")
 
 
 def test_damaged_sheets_are_drawn_again(run: Path, tmp_path: Path) -> None:

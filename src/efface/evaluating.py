@@ -191,14 +191,10 @@ def _evaluate_images(job: Job) -> Evaluation:
         untouched=job.subjects.untouched,
         retrained=job.subjects.retrained,
     )
-    config = job.settings.evaluate
-    evaluation, drawn, distance = evaluate_images(
-        compared, pictures, config, job.views, user_store()
-    )
-    if PartialState().is_main_process:
-        samples = job.run / "samples"
-        write_image_sheets(samples, compared, pictures, drawn, distance, config.seed)
-    return _completed(evaluation, job, None, picture_terms(pictures, distance, config))
+    config, store = job.settings.evaluate, user_store()
+    evaluation, looked = evaluate_images(compared, pictures, config, job.views, store)
+    write_image_sheets(job.run / "samples", pictures, looked, store)
+    return _completed(evaluation, job, None, picture_terms(pictures, looked.distance, config))
 
 
 def _evaluate_memorised(job: Job) -> Evaluation:
@@ -216,9 +212,9 @@ def _evaluate_prompts(job: Job) -> Evaluation:
         config=config,
         groups=check_detection(job.settings, job.record.request),
     )
-    if PartialState().is_main_process:
-        write_prompt_sheets(job.run / "samples", untouched, result, prompts, config.seed)
-    evaluation = evaluate_concepts(_compared(job), protocol, job.views, user_store())
+    store = user_store()
+    write_prompt_sheets(job.run / "samples", (untouched, result), prompts, config, store)
+    evaluation = evaluate_concepts(_compared(job), protocol, job.views, store)
     return _completed(evaluation, job, prompts.retain, prompt_terms(protocol))
 
 
@@ -242,12 +238,12 @@ def _evaluate_labels(job: Job) -> Evaluation:
     forgotten = list(job.record.request.get("labels", []))
     classes = as_class_denoiser(untouched.denoiser).num_classes
     retained = [label for label in range(classes) if label not in forgotten]
-    if PartialState().is_main_process:
-        write_grids(job.run / "samples", untouched, result, forgotten, config.seed)
+    store = user_store()
+    write_grids(job.run / "samples", (untouched, result), forgotten, config, store)
     evaluation = Evaluation(results=[])
     protocol = ClassProtocol(forgotten=forgotten, retained=retained, config=config)
     if job.views:
-        evaluation = evaluate_labels(_compared(job), protocol, job.views, user_store())
+        evaluation = evaluate_labels(_compared(job), protocol, job.views, store)
     return _completed(evaluation, job, retained, label_terms(protocol))
 
 
@@ -255,8 +251,9 @@ def _completed(
     evaluation: Evaluation, job: Job, retained: Sequence[Any] | None, terms: Terms
 ) -> Evaluation:
     """With what the guards saw, and the terms on which all was measured."""
-    change = measure_change(job.subjects.result, job.subjects.untouched, retained)
-    terms = common_terms(job.subjects.untouched, job.views) | terms
+    subjects, size = job.subjects, job.settings.evaluate.batch_size
+    change = measure_change(subjects.result, subjects.untouched, retained, user_store(), size)
+    terms = common_terms(subjects.untouched, job.views) | terms
     return evaluation.model_copy(
         update={"change": change, "guards": name_guards(change), "terms": terms}
     )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from accelerate import PartialState
-
 from efface.evaluation.classes import ClassSubjects
 from efface.evaluation.memorised import (
     MemorisedProtocol,
@@ -44,6 +42,6 @@ def measure_memorised(job: Job) -> tuple[Evaluation, MemorisedProtocol]:
     compared = ClassSubjects(
         result=subjects.result, untouched=subjects.untouched, retrained=subjects.retrained
     )
-    if PartialState().is_main_process:
-        write_memorised_sheets(job.run / "samples", subjects.untouched, subjects.result, protocol)
-    return evaluate_memorised(compared, protocol, job.views, user_store()), protocol
+    store, models = user_store(), (subjects.untouched, subjects.result)
+    write_memorised_sheets(job.run / "samples", models, protocol, store)
+    return evaluate_memorised(compared, protocol, job.views, store), protocol

@@ -16,6 +16,7 @@ from efface.metrics.clip import load_clip
 from efface.metrics.clip_contrast import detector_scores
 from efface.records import read_evaluation, read_record
 from efface.reporting import judge_run, write_report
+from tests.conftest import assert_drawn_once
 from tests.metrics.test_clip import folder as clip_folder  # noqa: F401
 from tests.reporting.test_page import HOSTILE, Page, assert_safe
 
@@ -52,6 +53,12 @@ def test_a_clip_measures_the_concept_and_what_stays_beside_the_untouched_model(s
     at_half = next(point for point in curve.lines["result"] if point.x == 0.5)
     assert at_half.value == evaluation.results[0].value
     assert "asked for under one prompt" in (seen / "report.html").read_text()
+
+
+def test_a_run_is_measured_again_by_no_pass(seen: Path, clip_folder: Path, tmp_path: Path) -> None:  # noqa: F811
+    out = tmp_path / "run"
+    shutil.copytree(seen, out)
+    assert_drawn_once(out, [f"evaluate.clip={str(clip_folder)!r}"])
 
 
 def test_the_detector_chooses_between_two_texts(clip_folder: Path) -> None:  # noqa: F811

@@ -14,6 +14,7 @@ from efface.diffusion.model_folder import inspect_model
 from efface.diffusion.sampling import MultiStep
 from efface.evaluation.guards import measure_change, name_guards, weight_change
 from efface.evaluation.sample_sets import Subject
+from efface.evaluation.store import Store
 from efface.records import Evaluation
 from tests.conftest import make_tiny_unet
 
@@ -37,7 +38,7 @@ def test_scaling_all_weights_changes_them_by_that_share():
 
 def test_a_model_beside_itself_is_a_no_op_and_no_collapse():
     subject = digits()
-    change = measure_change(subject, subject, range(10))
+    change = measure_change(subject, subject, range(10), Store(None))
     assert change["weights"] == change["samples"] == 0
     assert abs(change["retained_distance"]) < 0.1
     assert name_guards(change) == ["no-op"]
@@ -50,7 +51,7 @@ def test_a_network_of_noise_is_a_collapse_and_no_no_op():
     with torch.no_grad():
         for parameter in broken.denoiser.network.parameters():
             parameter.copy_(0.3 * torch.randn_like(parameter))
-    assert name_guards(measure_change(broken, untouched, range(10))) == ["collapse"]
+    assert name_guards(measure_change(broken, untouched, range(10), Store(None))) == ["collapse"]
 
 
 def test_what_is_not_a_number_is_a_collapse():

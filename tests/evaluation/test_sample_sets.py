@@ -11,7 +11,7 @@ from torch import Tensor
 
 from efface.diffusion.denoiser import Denoiser
 from efface.diffusion.sampling import MultiStep, OneStep, draw_images
-from efface.evaluation.sample_sets import SampleSet, Subject, observe
+from efface.evaluation.sample_sets import SampleSet, Subject, draw_kept, observe
 from efface.evaluation.store import Arrays, Store
 from tests.conftest import make_tiny_unet
 
@@ -66,7 +66,18 @@ def test_samples_are_those_of_their_seeds_and_labels_whatever_the_batch_size():
 def test_a_sample_drawn_again_is_the_sample():
     samples = sample_set()
     seen = look(samples)["pixels"]["pixels"]
-    np.testing.assert_allclose(samples.images([5, 0, 6]).numpy(), seen[[5, 0, 6]], atol=1e-5)
+    again = draw_kept(samples.only([5, 0, 6]), Store(None), "test")
+    np.testing.assert_allclose(again.numpy(), seen[[5, 0, 6]], atol=0.5 / 255 + 1e-5)
+
+
+def test_what_is_asked_for_by_labels_or_by_their_condition_is_the_same(tmp_path):
+    samples, store = sample_set(), Store(tmp_path)
+    condition = samples.subject.denoiser.encode(LABELS)
+    encoded, other = sample_set(asked=condition), sample_set(asked=condition[torch.arange(7) // 2])
+    np.testing.assert_array_equal(*(look(one)["pixels"]["pixels"] for one in (samples, encoded)))
+    seen = [draw_kept(one, store, "test") for one in (encoded, other, encoded)]
+    assert torch.equal(seen[0], seen[2]) and not torch.equal(seen[0], seen[1])
+    assert len(list(tmp_path.iterdir())) == 2  # the third was kept
 
 
 def test_nothing_is_drawn_twice(tmp_path):

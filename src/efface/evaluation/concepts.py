@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from efface.concept_runs import ConceptPrompts
-from efface.diffusion.sampling import draw_images
+from efface.config import EvaluateConfig
 from efface.diffusion.text.prompts import shortened
 from efface.evaluation.classes import SAMPLING, SIDES, ClassSubjects
 from efface.evaluation.concept_protocol import ConceptProtocol
-from efface.evaluation.grids import save_grid, write_grid_facts
+from efface.evaluation.grids import Models, draw_both, write_sheets
 from efface.evaluation.groups import evaluate_groups
 from efface.evaluation.results import Figure, make_result, view_result
 from efface.evaluation.sample_sets import SampleSet, Subject, observe
@@ -161,13 +159,8 @@ def _looks(view: View, side: Side) -> bool:
     return not isinstance(view, DetectorView)
 
 
-def _draw(subject: Subject, asked: Sequence[str], seeds: Sequence[int]) -> Tensor:
-    condition = subject.denoiser.encode(asked)
-    return draw_images(subject.denoiser, subject.sampler, condition, seeds)
-
-
 def write_prompt_sheets(
-    folder: Path, before: Subject, after: Subject, prompts: ConceptPrompts, seed: int
+    folder: Path, models: Models, prompts: ConceptPrompts, config: EvaluateConfig, store: Store
 ) -> None:
     """`samples/before.png`, `after.png` and `grid.json`: one row per prompt, the same noise.
 
@@ -175,21 +168,14 @@ def write_prompt_sheets(
     """
     shown = prompts.forget[:FORGOTTEN_ROWS] if prompts.negative is None else ()
     rows = [*shown, *prompts.retain][:ROWS]
-    folder.mkdir(parents=True, exist_ok=True)
-    tile = 0
-    for name, subject in (("before", before), ("after", after)):
-        drawn = []
-        for row, prompt in enumerate(rows):
-            first = seed + row * COLUMNS
-            drawn.append(_draw(subject, [prompt] * COLUMNS, range(first, first + COLUMNS)))
-        tile = drawn[0].shape[-1]
-        save_grid(torch.cat(drawn), COLUMNS, folder / f"{name}.png")
+    asked = [prompt for prompt in rows for _ in range(COLUMNS)]
+    sheets = draw_both(models, asked, config, store)
     grid = {
         "labels": list(range(len(rows))),
         "names": [shortened(prompt) for prompt in rows],
         "columns": COLUMNS,
         "asked": "prompt",
         "forgotten": list(range(len(shown))),
-        "tile": tile,
+        "tile": sheets["before"].shape[-1],
     }
-    write_grid_facts(folder, grid, before, after)
+    write_sheets(folder, sheets, grid, models)

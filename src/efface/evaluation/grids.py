@@ -5,32 +5,33 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
+from accelerate import PartialState
 from PIL import Image
 from torch import Tensor
 
+from efface.config import EvaluateConfig
 from efface.diffusion.denoiser import as_class_denoiser
-from efface.diffusion.sampling import draw_images
-from efface.evaluation.sample_sets import Subject
+from efface.evaluation.sample_sets import Asked, SampleSet, Subject, draw_kept
+from efface.evaluation.store import Store
 from efface.files import whole_file
 
 GRID_COLUMNS = 10
 GRID_ROWS = 10
+SHEETS = ("before", "after")
+Models = tuple[Subject, Subject]  # the untouched model and the result
 
 
 def write_grids(
-    folder: Path, before: Subject, after: Subject, forgotten: Sequence[int], seed: int
+    folder: Path, models: Models, forgotten: Sequence[int], config: EvaluateConfig, store: Store
 ) -> None:
     """`samples/before.png`, `after.png` and `grid.json`: one row per label, the same noise."""
+    before = models[0]
     labels = _grid_labels(as_class_denoiser(before.denoiser).num_classes, forgotten)
-    folder.mkdir(parents=True, exist_ok=True)
     asked = [label for label in labels for _ in range(GRID_COLUMNS)]
-    seeds = [seed + i for i in range(len(asked))]
-    for name, subject in (("before", before), ("after", after)):
-        condition = subject.denoiser.encode(asked)
-        images = draw_images(subject.denoiser, subject.sampler, condition, seeds)
-        save_grid(images, GRID_COLUMNS, folder / f"{name}.png")
+    sheets = draw_both(models, asked, config, store)
     grid = {
         "labels": labels,
         "names": [str(label) for label in labels],
@@ -38,7 +39,19 @@ def write_grids(
         "forgotten": sorted(forgotten),
         "tile": before.denoiser.sample_shape[-1],
     }
-    write_grid_facts(folder, grid, before, after)
+    write_sheets(folder, sheets, grid, models)
+
+
+def draw_both(
+    models: Models, asked: Asked, config: EvaluateConfig, store: Store
+) -> dict[str, Tensor]:
+    """What both models draw from the same noise, row i from the i-th seed: "before", "after"."""
+    seeds = range(config.seed, config.seed + len(asked))
+    sheets = {}
+    for name, subject in zip(SHEETS, models, strict=True):
+        samples = SampleSet(subject=subject, seeds=seeds, asked=asked, batch_size=config.batch_size)
+        sheets[name] = draw_kept(samples, store, "pictures to look at")
+    return sheets
 
 
 def _grid_labels(classes: int, forgotten: Sequence[int]) -> list[int]:
@@ -47,11 +60,19 @@ def _grid_labels(classes: int, forgotten: Sequence[int]) -> list[int]:
     return sorted([*forgotten, *others][:GRID_ROWS])
 
 
-def write_grid_facts(
-    folder: Path, facts: Mapping[str, object], before: Subject, after: Subject
+def write_sheets(
+    folder: Path, sheets: Mapping[str, Tensor], facts: Mapping[str, Any], models: Models
 ) -> None:
-    """`grid.json`: what the sheets beside it show, and how both models drew them."""
-    samplers = {"before": before.sampler.describe(), "after": after.sampler.describe()}
+    """`NAME.png` of images (N, C, H, W) in [0, 1] in `facts["columns"]`, and `grid.json`.
+
+    The latter says what the sheets show, and how both models drew them. The first process writes.
+    """
+    if not PartialState().is_main_process:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, images in sheets.items():
+        save_grid(images, facts["columns"], folder / f"{name}.png")
+    samplers = {name: m.sampler.describe() for name, m in zip(SHEETS, models, strict=True)}
     with whole_file(folder / "grid.json") as part:
         part.write_text(json.dumps({**facts, **samplers}, indent=2) + "\n", encoding="utf-8")
 
@@ -60,8 +81,8 @@ def sheets_are_whole(folder: Path) -> bool:
     """Whether both sheets and what is said of them are there and can be read."""
     try:
         facts = json.loads((folder / "grid.json").read_text(encoding="utf-8"))
-        for name in ("before.png", "after.png"):
-            with Image.open(folder / name) as sheet:
+        for name in SHEETS:
+            with Image.open(folder / f"{name}.png") as sheet:
                 sheet.load()
     except (OSError, ValueError, SyntaxError):  # Pillow raises the last for some broken files
         return False

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from efface.diffusion.sampling import draw_images
-from efface.evaluation.sample_sets import Subject
+from efface.evaluation.sample_sets import SampleSet, Subject, draw_kept
+from efface.evaluation.store import Store
 from efface.training.guard import energy_distance
 
 NO_OP, COLLAPSE = "no-op", "collapse"
@@ -21,7 +22,11 @@ SEED = 6_000_000  # away from the seeds of training, evaluation and the guard in
 
 
 def measure_change(
-    result: Subject, untouched: Subject, retained: Sequence[Any] | None
+    result: Subject,
+    untouched: Subject,
+    retained: Sequence[Any] | None,
+    store: Store,
+    batch_size: int = SAMPLES,
 ) -> dict[str, float]:
     """How far a model moved: "weights", "samples" and "retained_distance", each relative.
 
@@ -33,9 +38,14 @@ def measure_change(
     """
     asked = None if retained is None else [retained[i % len(retained)] for i in range(SAMPLES)]
     seeds = range(SEED, SEED + SAMPLES)
-    own = _draw(result, result, asked, seeds)
-    same = _draw(untouched, result, asked, seeds)
-    others = _draw(untouched, untouched, asked, range(SEED + SAMPLES, SEED + 2 * SAMPLES))
+    as_result = replace(untouched, sampler=result.sampler)
+
+    def draw(subject: Subject, seeds: range) -> Tensor:
+        samples = SampleSet(subject=subject, seeds=seeds, asked=asked, batch_size=batch_size)
+        return draw_kept(samples, store, "looking for change").flatten(1)
+
+    own, same = draw(result, seeds), draw(as_result, seeds)
+    others = draw(untouched, range(SEED + SAMPLES, SEED + 2 * SAMPLES))
     spread = torch.cdist(same, same).sum() / (SAMPLES * (SAMPLES - 1))
     return {
         "weights": weight_change(result.denoiser.network, untouched.denoiser.network),
@@ -63,11 +73,3 @@ def name_guards(change: dict[str, float]) -> list[str]:
     if not change["retained_distance"] < UNLIKE:
         found.append(COLLAPSE)
     return found
-
-
-def _draw(
-    subject: Subject, sampled_as: Subject, asked: Sequence[Any] | None, seeds: range
-) -> Tensor:
-    """Samples (N, D), with the sampler of `sampled_as`."""
-    condition = None if asked is None else subject.denoiser.encode(asked)
-    return draw_images(subject.denoiser, sampled_as.sampler, condition, seeds).flatten(1)

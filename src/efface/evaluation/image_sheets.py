@@ -7,19 +7,19 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from accelerate import PartialState
 from torch import Tensor
 
-from efface.diffusion.denoiser import Denoiser
-from efface.evaluation.grids import save_grid, write_grid_facts
-from efface.evaluation.sample_sets import SampleSet
-from efface.metrics.copy_similarity import denoise_back
+from efface.evaluation.grids import SHEETS, save_grid, write_sheets
+from efface.evaluation.sample_sets import SampleSet, draw_kept
+from efface.evaluation.store import Store
 
 COLUMNS, ROWS = 10, 5
 PICTURES = 10
 
 
 def write_comparison(
-    folder: Path, models: tuple[SampleSet, SampleSet], copies: Sequence[np.ndarray]
+    folder: Path, models: tuple[SampleSet, SampleSet], copies: Sequence[np.ndarray], store: Store
 ) -> None:
     """`before.png`, `after.png` and `grid.json`: samples of two models from the same seeds.
 
@@ -30,8 +30,10 @@ def write_comparison(
     either = np.flatnonzero(copies[0] | copies[1])[: shown // 2].tolist()
     rest = [i for i in range(len(copies[0])) if i not in set(either)]
     order = [*either, *rest][:shown]
-    for name, samples in zip(("before", "after"), models, strict=True):
-        save_grid(samples.images(order), COLUMNS, folder / f"{name}.png")
+    sheets = {
+        name: draw_kept(samples.only(order), store, "pictures to look at")
+        for name, samples in zip(SHEETS, models, strict=True)
+    }
     before, after = models
     grid = {
         "kind": "images",
@@ -44,17 +46,15 @@ def write_comparison(
         "copies_before": [n for n, i in enumerate(order) if copies[0][i]],
         "copies_after": [n for n, i in enumerate(order) if copies[1][i]],
     }
-    write_grid_facts(folder, grid, before.subject, after.subject)
+    write_sheets(folder, sheets, grid, (before.subject, after.subject))
 
 
-def write_strips(
-    folder: Path, models: Sequence[Denoiser], pictures: Tensor, t: int, seed: int
-) -> None:
-    """`pictures.png`: each picture, and what every model makes of it noised to `t` and denoised.
+def write_strips(folder: Path, pictures: Tensor, back: Sequence[Tensor]) -> None:
+    """`pictures.png`: the first pictures, and what every model makes of each noised and denoised.
 
-    Pictures (K, ...) are in model space.
+    All (K, C, H, W) in [0, 1]. The first process writes.
     """
-    shown = pictures[:PICTURES]
-    back = [denoise_back(model, shown, t, 1, seed)[:, 0].clamp(-1, 1) for model in models]
-    rows = torch.stack([shown, *back], 1).flatten(0, 1)
-    save_grid(rows.add(1).div(2), 1 + len(models), folder / "pictures.png")
+    if not PartialState().is_main_process:
+        return
+    rows = torch.stack([pictures, *back], 1)[:PICTURES]
+    save_grid(rows.flatten(0, 1), 1 + len(back), folder / "pictures.png")

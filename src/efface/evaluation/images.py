@@ -15,7 +15,7 @@ from efface.data.split import copy_distance
 from efface.evaluation.image_results import Seen, image_results, picture_rows
 from efface.evaluation.image_sheets import write_comparison, write_strips
 from efface.evaluation.observers import DistanceObserver
-from efface.evaluation.probe import BACK_AT, Probe
+from efface.evaluation.probe import Probe
 from efface.evaluation.sample_sets import Observer, SampleSet, Subject, observe
 from efface.evaluation.store import Store
 from efface.evaluation.views import JudgeView, View
@@ -51,23 +51,33 @@ class Drawn:
     observed: dict[str, Observations]  # by view
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Looked:
+    """What sheets are made of, by model."""
+
+    drawn: dict[str, Drawn]
+    back: dict[str, Tensor]  # (K, C, H, W) in [0, 1]: the pictures to forget noised and denoised
+    distance: float  # within which a sample is a copy
+
+
 def evaluate_images(
     subjects: ImageSubjects,
     pictures: Pictures,
     config: EvaluateConfig,
     views: Mapping[str, View],
     store: Store,
-) -> tuple[Evaluation, dict[str, Drawn], float]:
-    """Measure all models by one protocol; also what was drawn, and how near a copy is."""
+) -> tuple[Evaluation, Looked]:
+    """Measure all models by one protocol; also what was looked at."""
     named = subjects.named()
     drawn = {
         name: _draw(subject, pictures, config, views, store) for name, subject in named.items()
     }
     distance = find_copy_distance(pictures, lambda: torch.from_numpy(drawn["baseline"].distances))
-    seen = {
-        name: _measure(subject, drawn[name], pictures, distance, config, store)
-        for name, subject in named.items()
-    }
+    seen: dict[str, Seen] = {}
+    back: dict[str, Tensor] = {}
+    for name, subject in named.items():
+        probe = Probe(subject=subject, config=config, store=store)
+        seen[name], back[name] = _measure(probe, drawn[name], pictures, distance)
     judge = views.get("judge")
     sampled = subjects.untouched.sampler.describe()
     nearest = {name: model.distances.min(1) for name, model in drawn.items()}
@@ -77,25 +87,16 @@ def evaluate_images(
         pictures=picture_rows(seen, pictures),
         curves=[distance_curve(nearest, distance, f"{sampled}, for all models")],
     )
-    return evaluation, drawn, distance
+    return evaluation, Looked(drawn=drawn, back=back, distance=distance)
 
 
-def write_image_sheets(
-    folder: Path,
-    subjects: ImageSubjects,
-    pictures: Pictures,
-    drawn: dict[str, Drawn],
-    distance: float,
-    seed: int,
-) -> None:
+def write_image_sheets(folder: Path, pictures: Pictures, looked: Looked, store: Store) -> None:
     """The pictures of a report, into `folder`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    before, after = drawn["baseline"], drawn["result"]
-    copies = [model.distances.min(1) < distance for model in (before, after)]
-    write_comparison(folder, (before.samples, after.samples), copies)
-    models = (subjects.untouched.denoiser, subjects.result.denoiser)
-    at = int(BACK_AT * models[0].schedule.num_timesteps)
-    write_strips(folder, models, to_model(pictures.forget.images), at, seed)
+    before, after = looked.drawn["baseline"], looked.drawn["result"]
+    copies = [model.distances.min(1) < looked.distance for model in (before, after)]
+    write_comparison(folder, (before.samples, after.samples), copies, store)
+    back = (looked.back["baseline"], looked.back["result"])
+    write_strips(folder, pictures.forget.images.float() / 255, back)
 
 
 def _draw(
@@ -119,32 +120,28 @@ def _draw(
 
 
 def _measure(
-    subject: Subject,
-    drawn: Drawn,
-    pictures: Pictures,
-    distance: float,
-    config: EvaluateConfig,
-    store: Store,
-) -> Seen:
-    """Look at the pictures to forget and at unseen ones in the same way."""
-    denoiser = subject.denoiser
+    probe: Probe, drawn: Drawn, pictures: Pictures, distance: float
+) -> tuple[Seen, Tensor]:
+    """Look at the pictures to forget and at unseen ones in the same way; also the former back."""
+    denoiser, config = probe.subject.denoiser, probe.config
     copies, by_picture = count_copies(drawn.distances, distance)
     forget, unseen = to_model(pictures.forget.images), _unseen(pictures, config)
     controls = None if unseen is None else unseen[: config.controls]
     timesteps = loss_timesteps(denoiser.schedule.num_timesteps)
-    probe = Probe(subject=subject, config=config, store=store)
-    return Seen(
+    similarity, back = probe.put_back(forget)
+    seen = Seen(
         observed=drawn.observed,
         copies=copies,
         copies_by_picture=by_picture,
         timesteps=timesteps,
         losses=probe.losses(forget),
         unseen_losses=None if unseen is None else probe.losses(unseen),
-        similarity=probe.similarities(forget),
-        unseen_similarity=None if controls is None else probe.similarities(controls),
+        similarity=similarity,
+        unseen_similarity=None if controls is None else probe.put_back(controls)[0],
         bits=probe.bits(forget),
         unseen_bits=None if controls is None else probe.bits(controls),
     )
+    return seen, back
 
 
 def find_copy_distance(pictures: Pictures, untouched: Callable[[], Tensor]) -> float:

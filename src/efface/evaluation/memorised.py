@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from efface.concept_runs import ConceptPrompts, as_text_denoiser
 from efface.config import Settings
@@ -16,12 +15,13 @@ from efface.diffusion.denoiser import Condition
 from efface.diffusion.text.prompts import shortened
 from efface.evaluation.classes import SAMPLING, ClassSubjects
 from efface.evaluation.concepts import ConceptProtocol, evaluate_concepts
-from efface.evaluation.grids import save_grid, write_grid_facts
+from efface.evaluation.grids import Models, draw_both, write_sheets
+from efface.evaluation.observers import LikenessObserver
 from efface.evaluation.results import Figure, make_result
-from efface.evaluation.sample_sets import Subject
+from efface.evaluation.sample_sets import SampleSet, Subject, digest_of_condition, observe
 from efface.evaluation.store import Store
 from efface.evaluation.views import ClipView, View
-from efface.memorisation.drawing import Drawing, to_unit
+from efface.memorisation.drawing import repeat
 from efface.memorisation.likeness import CopyDetector
 from efface.memorisation.text_noise import text_noise_norms
 from efface.memorised_stages import Modified
@@ -31,6 +31,7 @@ from efface.metrics.threshold_curve import likeness_curve
 from efface.records import Evaluation, Result
 
 COLUMNS, CONTROL_ROWS = 8, 6
+LIKENESS = "likeness"
 ORIGINAL, MODIFIED = "", "_modified"  # what the names of figures end in
 
 
@@ -68,10 +69,10 @@ class MemorisedProtocol:
 class Seen:
     """What one model drew for one prompt."""
 
-    images: Tensor  # (N, C, H, W) uint8
     similarity: np.ndarray  # (N,) to the memorised picture
     copies: int
     norms: np.ndarray  # (draws,)
+    embedded: dict[str, np.ndarray]  # (N, D) of the pictures, by the name of a CLIP's view
 
 
 def evaluate_memorised(
@@ -82,7 +83,7 @@ def evaluate_memorised(
 ) -> Evaluation:
     """Measure all models by one protocol; a CLIP or an extractor looks at the rest as well."""
     seen = {
-        model: _observe(subject, protocol, SAMPLING[model])
+        model: _observe(subject, protocol, views, store, SAMPLING[model])
         for model, subject in subjects.named().items()
     }
     rest = ConceptProtocol(
@@ -113,24 +114,47 @@ def evaluate_memorised(
     )
 
 
-def _observe(subject: Subject, protocol: MemorisedProtocol, what: str) -> dict[str, Seen]:
-    denoiser = as_text_denoiser(subject.denoiser)
-    drawing = Drawing(
-        denoiser=denoiser,
-        sampler=subject.sampler,
-        batch_size=protocol.settings.evaluate.batch_size,
-    )
+def _observe(
+    subject: Subject,
+    protocol: MemorisedProtocol,
+    views: Mapping[str, View],
+    store: Store,
+    what: str,
+) -> dict[str, Seen]:
+    clips = {name: view.observer for name, view in views.items() if isinstance(view, ClipView)}
+    likeness = LikenessObserver(detector=protocol.detector, compared_by=protocol.compared_by)
     seen = {}
     for which, condition in protocol.asked(subject).items():
-        images = drawing.of(condition, protocol.seeds, what)
-        similarity = protocol.detector.similarity(to_unit(images))
+        samples = SampleSet(
+            subject=subject,
+            seeds=protocol.seeds,
+            asked=repeat(condition, len(protocol.seeds)),
+            batch_size=protocol.settings.evaluate.batch_size,
+        )
+        looked = observe(samples, {LIKENESS: likeness, **clips}, store, what)
+        similarity = looked[LIKENESS]["similarity"]
         seen[which] = Seen(
-            images=images,
             similarity=similarity,
             copies=int((similarity >= protocol.detector.threshold).sum()),
-            norms=text_noise_norms(denoiser, condition, protocol.noises)[0],
+            norms=_norms(subject, condition, protocol.noises, store),
+            embedded={name: looked[name]["embedded"] for name in clips},
         )
     return seen
+
+
+def _norms(subject: Subject, condition: Condition, noises: range, store: Store) -> np.ndarray:
+    """What the prompt does at pure noise, (draws,), measured once."""
+    key = None
+    if subject.digest is not None:
+        key = {
+            "model": subject.digest,
+            "measured": "text noise norms",
+            "asked": digest_of_condition(condition),
+            "seeds": [noises.start, noises.stop],
+        }
+    return store.measured(
+        key, lambda: {"norms": text_noise_norms(subject.denoiser, condition, noises)[0]}
+    )["norms"]
 
 
 def _about_copies(
@@ -178,7 +202,7 @@ def _about_quality(
         make_result(
             Figure(f"prompt_clip_iqa{which}", "mean probability", higher_is_better=True),
             {
-                model: mean(prompt_quality(view.clip, view.clip.embed_images(to_unit(own.images))))
+                model: mean(prompt_quality(view.clip, own.embedded[name]))
                 for model, own in seen.items()
             },
             samples=len(protocol.seeds),
@@ -186,34 +210,24 @@ def _about_quality(
             protocol=f"{sampled}, asked for by {asked}; seen by: {view.clip.name}",
             extractor=view.extractor,
         )
-        for view in views.values()
+        for name, view in views.items()
         if isinstance(view, ClipView)
     ]
 
 
 def write_memorised_sheets(
-    folder: Path, before: Subject, after: Subject, protocol: MemorisedProtocol
+    folder: Path, models: Models, protocol: MemorisedProtocol, store: Store
 ) -> None:
     """`samples/before.png`, `after.png` and `grid.json`: one row per prompt, the same noise.
 
     Both prompts first, then control prompts.
     """
     controls = protocol.controls[:CONTROL_ROWS]
-    size = protocol.settings.evaluate.batch_size
-    folder.mkdir(parents=True, exist_ok=True)
-    own, tile = 0, 0
-    for name, subject in (("before", before), ("after", after)):
-        denoiser = as_text_denoiser(subject.denoiser)
-        asked = list(protocol.asked(subject).values())
-        own = len(asked)
-        rows = Condition.cat([*asked, denoiser.encode(controls)])
-        first = protocol.settings.evaluate.seed
-        seeds = range(first, first + len(rows) * COLUMNS)
-        drawing = Drawing(denoiser=denoiser, sampler=subject.sampler, batch_size=size)
-        every = torch.arange(len(rows)).repeat_interleave(COLUMNS)
-        images = drawing(rows[every], seeds, "pictures to look at")
-        tile = images.shape[-1]
-        save_grid(to_unit(images), COLUMNS, folder / f"{name}.png")
+    asked = list(protocol.asked(models[0]).values())  # both models have the same text encoders
+    own = len(asked)
+    rows = Condition.cat([*asked, as_text_denoiser(models[0].denoiser).encode(controls)])
+    every = torch.arange(len(rows)).repeat_interleave(COLUMNS)
+    sheets = draw_both(models, rows[every], protocol.settings.evaluate, store)
     names = [protocol.prompt, protocol.modified.called][:own]
     grid = {
         "labels": list(range(own + len(controls))),
@@ -221,6 +235,6 @@ def write_memorised_sheets(
         "columns": COLUMNS,
         "asked": "prompt",
         "forgotten": list(range(own)),
-        "tile": tile,
+        "tile": sheets["before"].shape[-1],
     }
-    write_grid_facts(folder, grid, before, after)
+    write_sheets(folder, sheets, grid, models)

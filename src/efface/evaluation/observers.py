@@ -9,6 +9,7 @@ from torch import Tensor
 
 from efface.data.split import distances
 from efface.evaluation.store import Arrays, digest_of_array
+from efface.memorisation.likeness import CopyDetector
 from efface.metrics.base import Observations
 from efface.metrics.clip import Clip
 from efface.metrics.detector import Detector
@@ -79,6 +80,21 @@ def observations(arrays: Arrays, asked: np.ndarray) -> Observations:
     return Observations(
         asked=asked, features=arrays["features"], probabilities=arrays["probabilities"]
     )
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class LikenessObserver:
+    """Cosine (B,) with the memorised picture; `compared_by` names the features and their file."""
+
+    detector: CopyDetector
+    compared_by: str
+
+    @property
+    def digest(self) -> str:
+        return f"likeness {self.compared_by} {digest_of_array(self.detector.reference.numpy())}"
+
+    def __call__(self, images: Tensor) -> Arrays:
+        return {"similarity": self.detector.similarity(images)}
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -7,12 +7,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from efface.config import EvaluateConfig
 from efface.evaluation.sample_sets import Subject
-from efface.evaluation.store import Store, digest_of_array
-from efface.metrics.copy_similarity import copy_similarity, pixels
+from efface.evaluation.store import Arrays, Store, digest_of_array
+from efface.metrics.copy_similarity import (
+    denoise_back,
+    pixels,
+    similarity_to_back,
+    to_pixels,
+)
 from efface.metrics.membership_gap import denoising_losses, loss_timesteps
 from efface.metrics.nll import LikelihoodSettings, nll
 
@@ -31,42 +37,49 @@ class Probe:
         """(N, T) denoising losses."""
         denoiser, config = self.subject.denoiser, self.config
         timesteps = loss_timesteps(denoiser.schedule.num_timesteps)
-        return self._kept(
-            "losses",
-            images,
-            {"draws": config.draws},
-            lambda: denoising_losses(denoiser, images, timesteps, config.draws, config.seed),
-        )
 
-    def similarities(self, images: Tensor) -> np.ndarray:
-        """(N,) correlation with what the model makes of them, noised and denoised."""
+        def compute() -> Arrays:
+            found = denoising_losses(denoiser, images, timesteps, config.draws, config.seed)
+            return {"losses": found}
+
+        return self._kept("losses", images, {"draws": config.draws}, compute)["losses"]
+
+    def put_back(self, images: Tensor) -> tuple[np.ndarray, Tensor]:
+        """What the model makes of images that are noised and denoised.
+
+        (N,) correlation with it, mean over the draws, and (N, C, H, W) in [0, 1], the first draw.
+        """
         denoiser, config = self.subject.denoiser, self.config
         at = int(BACK_AT * denoiser.schedule.num_timesteps)
-        return self._kept(
-            "similarities",
-            images,
-            {"draws": config.draws, "at": at},
-            lambda: copy_similarity(denoiser, images, pixels, at, config.draws, config.seed),
-        )
+
+        def compute() -> Arrays:
+            back = denoise_back(denoiser, images, at, config.draws, config.seed)
+            first = to_pixels(denoiser, back[:, 0]).mul(255).round().byte().cpu()
+            return {
+                "similarities": similarity_to_back(denoiser, images, back, pixels),
+                "first": first.numpy(),
+            }
+
+        found = self._kept("put back", images, {"draws": config.draws, "at": at}, compute)
+        return found["similarities"], torch.from_numpy(found["first"]).float() / 255
 
     def bits(self, images: Tensor) -> np.ndarray:
         """(N,) negative log-likelihood in bits per dimension."""
         tolerance, seed = self.config.likelihood_tolerance, self.config.seed
         settings = LikelihoodSettings(solver="rk45", rtol=tolerance, atol=tolerance)
-        return self._kept(
-            "bits",
-            images,
-            {"settings": repr(settings)},
-            lambda: nll(self.subject.denoiser, images, settings, seed).bits_per_dim,
-        )
+
+        def compute() -> Arrays:
+            return {"bits": nll(self.subject.denoiser, images, settings, seed).bits_per_dim}
+
+        return self._kept("bits", images, {"settings": repr(settings)}, compute)["bits"]
 
     def _kept(
         self,
         what: str,
         images: Tensor,
         protocol: dict[str, Any],
-        compute: Callable[[], np.ndarray],
-    ) -> np.ndarray:
+        compute: Callable[[], Arrays],
+    ) -> Arrays:
         key = None
         if self.subject.digest is not None:
             key = protocol | {
@@ -75,4 +88,4 @@ class Probe:
                 "images": digest_of_array(images.cpu().numpy()),
                 "seed": self.config.seed,
             }
-        return self.store.measured(key, lambda: {what: compute()})[what]
+        return self.store.measured(key, compute)

@@ -5,17 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object
 from torch import Tensor
 
-from efface.diffusion.denoiser import Denoiser
+from efface.diffusion.denoiser import Condition, Denoiser
 from efface.diffusion.sampling import Sampler, draw_images
-from efface.evaluation.store import Arrays, Store
+from efface.evaluation.store import Arrays, Store, digest_of_array
 from efface.progress import Bar
 
 
@@ -41,13 +42,25 @@ class Observer(Protocol):
         ...
 
 
+class PixelObserver:
+    """The samples themselves at eight bits, (B, C, H, W) uint8: for few of them."""
+
+    digest = "pixels"
+
+    def __call__(self, images: Tensor) -> Arrays:
+        return {"pixels": images.mul(255).round().byte().numpy()}
+
+
+Asked = Sequence[int] | Sequence[str] | Condition  # labels, prompts, or what they were turned into
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class SampleSet:
     """Which samples of a model: sample i is drawn from seeds[i] and asked for under asked[i]."""
 
     subject: Subject
-    seeds: range
-    asked: Sequence[int] | Sequence[str] | None = None  # labels, prompts; None: no conditions
+    seeds: Sequence[int]
+    asked: Asked | None = None  # None: no conditions
     batch_size: int = 250
 
     def key(self, observer: Observer) -> dict[str, Any] | None:
@@ -57,20 +70,49 @@ class SampleSet:
         return {
             "model": self.subject.digest,
             "sampler": repr(self.subject.sampler),
-            "seeds": [self.seeds.start, self.seeds.stop, self.seeds.step],
+            "seeds": _name_seeds(self.seeds),
             "asked": _name_asked(self.asked),
             "observer": observer.digest,
         }
 
-    def images(self, rows: Sequence[int]) -> Tensor:
-        """Samples `rows` drawn again: (len(rows), C, H, W) in [0, 1]."""
-        return _draw(self, rows)
+    def only(self, rows: Sequence[int]) -> SampleSet:
+        """Samples `rows` of these."""
+        return replace(
+            self,
+            seeds=[self.seeds[row] for row in rows],
+            asked=None if self.asked is None else _rows_of(self.asked, rows),
+        )
 
 
-def _name_asked(asked: Sequence[int] | Sequence[str] | None) -> list[int] | str | None:
-    """Labels as they are; of prompts, which may be anybody's, the SHA-256."""
+def _rows_of(asked: Asked, rows: Sequence[int]) -> Asked:
+    if isinstance(asked, Condition):
+        return asked[torch.as_tensor(rows, dtype=torch.long)]
+    return [asked[row] for row in rows]  # type: ignore[return-value]
+
+
+def _name_seeds(seeds: Sequence[int]) -> list[int] | dict[str, list[int]]:
+    if isinstance(seeds, range):
+        return [seeds.start, seeds.stop, seeds.step]
+    return {"each": list(seeds)}
+
+
+def digest_of_condition(condition: Condition) -> str:
+    """SHA-256 of the tensors of a condition."""
+    tensors = {
+        name: digest_of_array(
+            (tensor.float() if tensor.is_floating_point() else tensor).cpu().numpy()
+        )
+        for name, tensor in condition.tensors.items()
+    }
+    return hashlib.sha256(json.dumps(tensors, sort_keys=True).encode()).hexdigest()
+
+
+def _name_asked(asked: Asked | None) -> list[int] | str | None:
+    """Labels as they are; of prompts, which may be anybody's, and of conditions the SHA-256."""
     if asked is None:
         return None
+    if isinstance(asked, Condition):
+        return digest_of_condition(asked)
     if any(isinstance(one, str) for one in asked):
         return hashlib.sha256(json.dumps(list(asked)).encode()).hexdigest()
     return [int(label) for label in asked]
@@ -99,6 +141,12 @@ def observe(
     return {name: seen[name] for name in observers}
 
 
+def draw_kept(samples: SampleSet, store: Store, what: str) -> Tensor:
+    """The samples themselves at eight bits, (N, C, H, W) in [0, 1]: for few of them."""
+    pixels = observe(samples, {"pixels": PixelObserver()}, store, what)["pixels"]["pixels"]
+    return torch.from_numpy(pixels).float() / 255
+
+
 def _look(samples: SampleSet, observers: Mapping[str, Observer], what: str) -> dict[str, Arrays]:
     state = PartialState()
     own = np.array_split(np.arange(len(samples.seeds)), state.num_processes)[state.process_index]
@@ -119,10 +167,11 @@ def _look(samples: SampleSet, observers: Mapping[str, Observer], what: str) -> d
 
 def _draw(samples: SampleSet, rows: Sequence[int]) -> Tensor:
     denoiser = samples.subject.denoiser
-    asked = samples.asked
-    condition = None if asked is None else denoiser.encode([asked[i] for i in rows])
-    seeds = [samples.seeds[i] for i in rows]
-    return draw_images(denoiser, samples.subject.sampler, condition, seeds, samples.batch_size)
+    some = samples.only(rows)
+    asked = some.asked
+    if asked is not None and not isinstance(asked, Condition):
+        asked = denoiser.encode(asked)
+    return draw_images(denoiser, some.subject.sampler, asked, some.seeds, some.batch_size)
 
 
 def _gather(value: Any) -> list[Any]:

@@ -113,14 +113,24 @@ def copy_similarity(
     Falls as a picture is forgotten, but also as a model is destroyed: see `normalised_similarity`.
     """
     back = denoise_back(denoiser, images, t, draws, seed, steps)
-    original = features(_to_unit_range(denoiser, images))
+    return similarity_to_back(denoiser, images, back, features)
+
+
+@torch.inference_mode()
+def similarity_to_back(
+    denoiser: Denoiser, images: Tensor, back: Tensor, features: Features
+) -> np.ndarray:
+    """The same of images (K, C, H, W) that `denoise_back` turned into (K, draws, C, H, W)."""
+    original = features(to_pixels(denoiser, images))
     scores = [
-        similarity(original, features(_to_unit_range(denoiser, back[:, k]))) for k in range(draws)
+        similarity(original, features(to_pixels(denoiser, back[:, k])))
+        for k in range(back.shape[1])
     ]
     return torch.stack(scores).mean(0).cpu().numpy()
 
 
-def _to_unit_range(denoiser: Denoiser, x0: Tensor) -> Tensor:
+def to_pixels(denoiser: Denoiser, x0: Tensor) -> Tensor:
+    """Model space -> images in [0, 1]."""
     return denoiser.codec.decode(x0.to(denoiser.device)).clamp(-1, 1).add(1).div(2)
 
 

@@ -23,12 +23,10 @@ def recall(drawn: np.ndarray, real: np.ndarray, k: int = NEIGHBOURS) -> Estimate
     """
     drawn, real = drawn.astype(np.float64), real.astype(np.float64)
     manifold = _Manifold(drawn, real, k)
-    value = manifold.share(np.ones(len(drawn), dtype=bool))
+    value = manifold.share()
     if len(drawn) < 2 * (k + 1):  # halves have no k-th neighbours
         return Estimate(value, 0.0, 1.0)
-    halves = [
-        [manifold.share(first), manifold.share(~first)] for first in split_in_halves(len(drawn))
-    ]
+    halves = [manifold.shares_of_halves(first) for first in split_in_halves(len(drawn))]
     return share_from_halves(value, np.array(halves), len(real), narrowing=0.5)
 
 
@@ -41,6 +39,7 @@ class _Manifold:
         near = min(k + SPARE, len(drawn) - 1)
         distance, self._near = NearestNeighbors(n_neighbors=near).fit(drawn).kneighbors()
         self._squared = distance**2  # (N, near), of each sample, itself left out
+        self._places = np.arange(1, near + 1, dtype=np.int8)
         found = [
             (rows.start + row, sample, squared[row, sample])
             for rows, squared in squared_distances(real, drawn)
@@ -49,17 +48,33 @@ class _Manifold:
         # Only pairs this near matter: a ball seldom ends beyond the last of so many neighbours.
         self._image, self._sample, self._apart = map(np.concatenate, zip(*found, strict=True))
 
-    def share(self, kept: np.ndarray) -> float:
-        """Of the real images, those in the manifold of the samples `kept`, (N,) bool."""
-        rank = kept[self._near].cumsum(1, dtype=np.int8)  # how many neighbours up to here are kept
+    def share(self) -> float:
+        """Of the real images, those in the manifold of all samples."""
+        return float(self._inside(self._squared[:, self._k - 1]).mean())
+
+    def shares_of_halves(self, first: np.ndarray) -> list[float]:
+        """The same for the samples `first`, (N,) bool, and for all others."""
+        rank = first[self._near].cumsum(1, dtype=np.int8)  # how many up to here are in the first
+        return [
+            self._share_of(first, rank),
+            self._share_of(~first, self._places - rank),
+        ]
+
+    def _share_of(self, kept: np.ndarray, rank: np.ndarray) -> float:
+        """Of the samples `kept`; `rank` (N, near) is how many neighbours up to here are kept."""
         known = kept & (rank[:, -1] >= self._k)
         radii = np.full(len(kept), -np.inf)
         radii[known] = self._squared[known, (rank[known] >= self._k).argmax(1)]
-        inside = np.zeros(len(self._real), dtype=bool)
-        inside[self._image[self._apart <= radii[self._sample]]] = True
+        inside = self._inside(radii)
         for sample in np.flatnonzero(kept & ~known).tolist():
             inside |= self._ball(sample, kept)
         return float(inside.mean())
+
+    def _inside(self, radii: np.ndarray) -> np.ndarray:
+        """(M,) which real images lie in a ball around any sample, of squared radii (N,)."""
+        inside = np.zeros(len(self._real), dtype=bool)
+        inside[self._image[self._apart <= radii[self._sample]]] = True
+        return inside
 
     def _ball(self, sample: int, kept: np.ndarray) -> np.ndarray:
         """Which real images lie in the ball of a sample whose near neighbours are not kept."""
