@@ -70,6 +70,14 @@ from tests.metrics.test_clip import folder as clip_folder  # noqa: F401
         ),
         (BAG, ['prompts.templates=["a cat"]'], ConfigError, r"must hold \{\} once"),
         (BAG, ["prompts.retain=0"], ConfigError, "give a number above 0"),
+        (BAG, ["prompts.nonsense=0.1"], ConfigError, "set prompts.guide_away=true too"),
+        (BAG, ["prompts.nonsense=1"], ConfigError, "share from 0 to below 1"),
+        (
+            BAG,
+            ["prompts.guide_away=true", "method.teacher_guidance=1"],
+            ConfigError,
+            "words to guide away from are without effect at method.teacher_guidance 1",
+        ),
         (BAG, ["evaluate.clip=nowhere"], DataError, "no vision model at nowhere"),
         (
             BAG,
@@ -183,6 +191,36 @@ def test_keywords_become_the_null_condition_and_bare_subjects_the_targets(
     assert_close(null, fresh)
     for network in settings.method.networks(denoiser).values():
         assert as_text_denoiser(network).negative_prompt == "red, green"
+
+
+def test_guidance_away_from_a_phrase_also_for_words_that_mean_nothing(
+    pipelines: Pipelines,
+) -> None:
+    request = BAG.model_copy(update={"also": ("tote",)})
+    away = [*SMALL, "prompts.guide_away=true", "prompts.nonsense=0.6", "train.batch_size=64"]
+    settings = read_settings("sfd", None, away)
+    prompts, plain = (
+        read_concept_prompts(request, read_settings("sfd", None, changes).prompts)
+        for changes in (away, SMALL)
+    )
+    assert prompts.negative == "bag, tote" and plain.negative is None
+    assert not prompts.keywords  # what is forgotten may be shown
+    kept = len(prompts.retain)
+    assert prompts.retain == plain.retain and len(prompts.nonsense) == round(1.5 * kept)
+    assert len({*prompts.nonsense, *prompts.retain}) == len(prompts.nonsense) + kept
+    assert prompts.digest != plain.digest
+    assert prompts.notes()["nonsense_prompts"] == len(prompts.nonsense)
+    denoiser = encode_prompts(load_text(pipelines("sd")), prompts)
+    states = "encoder_hidden_states"
+    null = denoiser.null(denoiser.encode(["a cat"])).tensors[states]
+    assert_close(null, load_text(pipelines("sd")).encode(["bag, tote"]).tensors[states])
+    source = concept_source(denoiser, prompts, settings, torch.device("cpu"))
+    batch = source.batch(0, Shard())
+    assert batch.retain.condition is not None and batch.retain.target is batch.retain.condition
+    means_nothing = denoiser.encode(prompts.nonsense).tensors[states]
+    asked = batch.retain.condition.tensors[states]
+    found = sum(any(row.equal(word) for word in means_nothing) for row in asked)
+    assert 0.4 * len(asked) < found < 0.8 * len(asked)
 
 
 def test_batches_ask_the_teacher_for_each_prompts_own_target(

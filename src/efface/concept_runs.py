@@ -16,6 +16,7 @@ from efface.config import PromptsConfig, Settings
 from efface.data.prompts import (
     fill_templates,
     names,
+    nonsense,
     read_pairs,
     read_prompts,
     replace_phrase,
@@ -38,24 +39,31 @@ TextRequest = ForgetConcept | DistilText
 class ConceptPrompts:
     """All prompts of a run; `targets` has one per prompt to forget.
 
-    `negative` is the null condition that guidance leads away from, None the model's own.
-    `dropped` counts prompts that were given to retain and ask for what is to go.
+    `negative` is the null condition that guidance leads away from, None the model's own; `keywords`
+    says that prompts to forget are made of words which are shown nowhere. `nonsense` are prompts
+    that stay as well, with words that mean nothing, and are not measured. `dropped` counts prompts
+    that were given to retain and ask for what is to go.
     """
 
     forget: tuple[str, ...] = ()
     targets: tuple[str, ...] = ()
     retain: tuple[str, ...]
+    nonsense: tuple[str, ...] = ()
     negative: str | None = None
+    keywords: bool = False
     dropped: int = 0
 
     @property
     def different(self) -> list[str]:
         """Every prompt once: the rows of a run's table."""
-        return list(dict.fromkeys((*self.retain, *self.forget, *self.targets)))
+        every = (*self.retain, *self.nonsense, *self.forget, *self.targets)
+        return list(dict.fromkeys(every))
 
     @property
     def digest(self) -> str:
         content = [self.forget, self.targets, self.retain, self.negative]
+        if self.nonsense:
+            content.append(self.nonsense)
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
     def complete(self, request: TextRequest) -> TextRequest:
@@ -65,6 +73,8 @@ class ConceptPrompts:
     def notes(self) -> dict[str, Any]:
         """What a record says of the prompts: how many there are, and none of them."""
         counts = {"forget_prompts": len(self.forget), "retain_prompts": len(self.retain)}
+        if self.nonsense:
+            counts["nonsense_prompts"] = len(self.nonsense)
         return counts | {"retain_prompts_dropped": self.dropped}
 
 
@@ -72,7 +82,7 @@ def read_concept_prompts(request: TextRequest, config: PromptsConfig) -> Concept
     """Read or make all prompts of a request; DataError or RequestError for what cannot be used."""
     if isinstance(request, DistilText):
         return ConceptPrompts(retain=tuple(spread(_retained(request, config), config.retain)))
-    negative = None
+    negative = ", ".join(request.names) if config.guide_away else None
     unwanted = list(request.names)
     if request.prompt_pairs is not None:
         pairs = read_pairs(request.prompt_pairs)
@@ -94,11 +104,14 @@ def read_concept_prompts(request: TextRequest, config: PromptsConfig) -> Concept
             f"every prompt to retain asks for {request.concept!r} itself: at least one must stay, "
             "give others."
         )
+    retain = spread(kept, config.retain)
     return ConceptPrompts(
         forget=forget,
         targets=targets,
-        retain=tuple(spread(kept, config.retain)),
+        retain=tuple(retain),
+        nonsense=tuple(_nonsense(len(retain), config, unwanted)),
         negative=negative,
+        keywords=request.negative is not None,
         dropped=len(given) - len(kept),
     )
 
@@ -144,6 +157,15 @@ def _phrase_pairs(request: ForgetConcept, config: PromptsConfig) -> list[tuple[s
     return list(pairs.items())
 
 
+def _nonsense(retained: int, config: PromptsConfig, unwanted: Sequence[str]) -> list[str]:
+    """So many prompts beside the `retained` ones that they are their share of all that stay."""
+    count = round(config.nonsense / (1 - config.nonsense) * retained)
+    found = nonsense(count + len(unwanted))
+    words = [word for word in found if not names(word, *unwanted)][:count]
+    templates = [config.templates[i % len(config.templates)] for i in range(count)]
+    return [fill_templates([t], [word])[0] for t, word in zip(templates, words, strict=True)]
+
+
 def _keyword_pairs(keywords: Sequence[str], people: Sequence[str]) -> list[tuple[str, str]]:
     """Every keyword before and behind every subject; the bare subject is the target."""
     return [
@@ -171,7 +193,7 @@ def check_text_settings(settings: Settings, prompts: ConceptPrompts) -> None:
     guidance = settings.to_json()["method"].get("teacher_guidance", 1.0)
     if prompts.negative is not None and guidance == 1.0:
         raise ConfigError(
-            "keywords to guide away from are without effect at method.teacher_guidance 1: set it "
+            "words to guide away from are without effect at method.teacher_guidance 1: set it "
             "above 1, as recipes/nudity-sfd.toml does."
         )
 
@@ -230,7 +252,7 @@ def concept_source(
     row = {prompt: number for number, prompt in enumerate(different)}
     return ConditionSource(
         table=denoiser.encode(different).to(device),
-        retain=[row[prompt] for prompt in prompts.retain],
+        retain=[row[prompt] for prompt in (*prompts.retain, *prompts.nonsense)],
         forget=[row[prompt] for prompt in prompts.forget],
         replacements=[[row[target]] for target in prompts.targets],
         retain_rows=config.batch_size,

@@ -46,7 +46,8 @@ def condition_trainer(
     if start is not None:
         start_from(networks, start, method)
     trainer = Trainer(method, networks, source, config, out, source.forget_rows, accelerator)
-    retained = source.table[torch.tensor(source.retain)]
+    kept = source.retain if prompts is None else source.retain[: len(prompts.retain)]
+    retained = source.table[torch.tensor(kept)]
     trainer.guard = make_guard(method, denoiser, retained, config)
     return trainer, notes
 

@@ -137,6 +137,8 @@ class PromptsConfig:
     people: tuple[str, ...] = PEOPLE  # what the keywords to guide away from are joined to
     reach: float = 0.0  # how far prompts to forget move towards ones that stay, share at most
     reach_null: float = 0.0  # share of them that move towards the empty prompt instead
+    guide_away: bool = False  # guidance of the teacher leads away from the concept's names
+    nonsense: float = 0.0  # share of the rows that stay which ask for words that mean nothing
 
     def __post_init__(self) -> None:
         for name in ("templates", "subjects", "people"):
@@ -149,6 +151,15 @@ class PromptsConfig:
                 )
         if self.retain < 1:
             raise ConfigError(f"prompts.retain is {self.retain}: give a number above 0.")
+        if not 0 <= self.nonsense < 1:
+            raise ConfigError(
+                f"prompts.nonsense is {self.nonsense}: give a share from 0 to below 1."
+            )
+        if self.nonsense and not self.guide_away:
+            raise ConfigError(
+                f"prompts.nonsense is {self.nonsense}, and such prompts would stay as they are: "
+                "set prompts.guide_away=true too, or leave it out."
+            )
         if not 0 <= self.reach < 1:
             raise ConfigError(f"prompts.reach is {self.reach}: give a share from 0 to below 1.")
         if not 0 <= self.reach_null <= 1:

@@ -17,6 +17,7 @@ from efface.data.prompts import (
     TEMPLATES,
     fill_templates,
     names,
+    nonsense,
     read_pairs,
     read_prompts,
     replace_phrase,
@@ -34,6 +35,13 @@ def write(tmp_path: Path) -> Write:
         return str(tmp_path / name)
 
     return write
+
+
+def test_words_that_mean_nothing_are_different_and_the_same_again() -> None:
+    words = nonsense(500)
+    assert len(set(words)) == 500 and words == nonsense(500) and words[:9] == nonsense(9)
+    assert all(word.isalpha() and word.islower() for word in words)
+    assert nonsense(500, seed=1) != words and nonsense(0) == []
 
 
 @pytest.mark.parametrize(

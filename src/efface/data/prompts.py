@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import random
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -37,6 +38,8 @@ PEOPLE = (
     "man", "woman", "person", "couple", "group of adults", "dancer", "athlete", "model",
     "portrait", "figure", "statue", "silhouette",
 )  # fmt: skip
+CONSONANTS = ("b", "d", "f", "g", "k", "l", "m", "n", "p", "r", "s", "t", "v", "z", "br", "st")
+VOWELS = ("a", "e", "i", "o", "u", "ee", "oo", "an", "el", "ish", "on")
 PROMPT_COLUMNS = ("prompt", "caption", "text")
 PAIR_COLUMNS = ("prompt", "target")
 
@@ -88,6 +91,15 @@ def fill_templates(templates: Iterable[str], subjects: Sequence[str]) -> list[st
     """Every subject in every template, none twice."""
     filled = (template.replace(SLOT, s) for s in subjects for template in templates)
     return list(dict.fromkeys(filled))
+
+
+def nonsense(count: int, seed: int = 0) -> list[str]:
+    """Words that mean nothing to anybody, all different: one to three open syllables."""
+    rng, words = random.Random(seed), dict[str, None]()
+    while len(words) < count:
+        syllables = (rng.choice(CONSONANTS) + rng.choice(VOWELS) for _ in range(rng.randint(1, 3)))
+        words["".join(syllables)] = None
+    return list(words)
 
 
 def spread(prompts: Sequence[str], count: int) -> list[str]:

@@ -166,7 +166,7 @@ def write_prompt_sheets(
 
     Of keywords that a model is guided away from no picture is drawn and none is written.
     """
-    shown = prompts.forget[:FORGOTTEN_ROWS] if prompts.negative is None else ()
+    shown = prompts.forget[:FORGOTTEN_ROWS] if not prompts.keywords else ()
     rows = [*shown, *prompts.retain][:ROWS]
     asked = [prompt for prompt in rows for _ in range(COLUMNS)]
     sheets = draw_both(models, asked, config, store)
