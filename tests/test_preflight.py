@@ -38,6 +38,7 @@ SMALL = ["train.steps=2", "train.batch_size=4", 'prompts.templates=["a {}"]']
 SMALL += ['prompts.subjects=["cat", "dog"]', "method.forget_share=0.5"]
 SLOW = [pytest.param(k, marks=pytest.mark.slow) for k in ("sd", "pixart_alpha_told_size")]
 WAYS = {"whole": [], "LoRA": ["train.lora_rank=4"]}
+WAYS["checkpointing"] = [*WAYS["LoRA"], "train.gradient_checkpointing=true"]
 
 
 def tensors_of(module: nn.Module) -> list[Tensor]:
@@ -66,6 +67,8 @@ def trainer_of(folder: Path, settings: Settings, out: Path) -> tuple[Trainer, nn
     [
         ("sdxl", "whole"),
         ("flux", "LoRA"),
+        ("sdxl", "checkpointing"),
+        pytest.param("flux", "checkpointing", marks=pytest.mark.slow),
         pytest.param("sdxl", "LoRA", marks=pytest.mark.slow),
         pytest.param("flux", "whole", marks=pytest.mark.slow),
     ],
@@ -73,7 +76,7 @@ def trainer_of(folder: Path, settings: Settings, out: Path) -> tuple[Trainer, nn
 def test_what_a_run_holds_is_estimated_before_anything_is_loaded(
     kind: str, way: str, pipelines: Pipelines, tmp_path: Path
 ) -> None:
-    """Within 15 % of all that lives between two steps, and 25 % of the peak within one."""
+    """Within 15 % of all that lives between two steps, and of the peak within one."""
     settings = read_settings("sfd", None, [*SMALL, *WAYS[way]])
     folder = pipelines(kind)
     info = inspect_model(folder)
@@ -103,7 +106,7 @@ def test_what_a_run_holds_is_estimated_before_anything_is_loaded(
     del live, gradients, grads  # the step lets go of them
     with step:
         trainer._step(1)
-    assert sum(said.parts.values()) - said.parts["VAE"] == pytest.approx(step.peak, rel=0.25)
+    assert sum(said.parts.values()) - said.parts["VAE"] == pytest.approx(step.peak, rel=0.15)
 
 
 def test_only_configurations_are_read(pipelines: Pipelines, tmp_path: Path) -> None:

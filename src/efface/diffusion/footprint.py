@@ -16,6 +16,7 @@ import torch.nn.functional as F
 import transformers
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
 
 from efface.diffusion.adapters import SharedNetwork
 from efface.diffusion.model_folder import ModelInfo
@@ -191,41 +192,54 @@ def _activations(
             CALL[family](network, x, t, inputs)
         else:
             network(x, t.long(), **inputs, return_dict=False)
-    total, passing = kept.total, PASSING * kept.largest
-    if holding.checkpointing:
-        inside = [own for own, _ in kept.blocks]
-        total += sum(given for _, given in kept.blocks) - sum(inside)
-        passing += max(inside, default=0)
-    return Activations(total, passing)
+    return kept.checkpointed() if holding.checkpointing else kept.whole()
 
 
 class _Kept:
-    """Counts the storages that autograd keeps, parameters and buffers apart, each once."""
+    """The storages that autograd keeps, parameters and buffers apart, by what they belong to."""
 
     def __init__(self, network: nn.Module) -> None:
         modules = list(network.modules())
         own = [t for m in modules for t in (*m._parameters.values(), *m._buffers.values())]
-        self._seen = {t.untyped_storage()._cdata for t in own if t is not None}
+        self._own = {t.untyped_storage()._cdata for t in own if t is not None}
         self._alive: list[Any] = []  # so that no identity is given twice
-        self.total = self.largest = 0
-        self.blocks: list[tuple[int, int]] = []
+        self._outside: dict[int, int] = {}  # bytes by identity: kept outside all blocks
+        self._given: dict[int, int] = {}  # what blocks are given
+        self._blocks: list[dict[int, int]] = []  # what is kept within each
+        self._within: dict[int, int] | None = None
 
     def add(self, tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage._cdata not in self._seen:
-            self._seen.add(storage._cdata)
-            self._alive.append(storage)
-            self.total += storage.nbytes()
-            self.largest = max(self.largest, storage.nbytes())
+        self._note(tensor, self._outside if self._within is None else self._within)
         return tensor
 
     def block(self, module: Any, *inputs: Any) -> Any:
         """Pass a block that would be checkpointed, and note what it keeps and what it is given."""
-        before = self.total
+        for tensor in tree_leaves(inputs):
+            if isinstance(tensor, Tensor):
+                self._note(tensor, self._given)
+        self._within = {}
         output = module(*inputs)
-        given = sum(x.untyped_storage().nbytes() for x in inputs if isinstance(x, Tensor))
-        self.blocks.append((self.total - before, given))
+        self._blocks.append(self._within)
+        self._within = None
         return output
+
+    def whole(self) -> Activations:
+        every = self._outside | {k: v for block in self._blocks for k, v in block.items()}
+        return Activations(sum(every.values()), PASSING * max(every.values(), default=0))
+
+    def checkpointed(self) -> Activations:
+        """Blocks keep what they are given alone, and the largest one is passed again."""
+        kept = self._outside | self._given
+        again = [{k: v for k, v in block.items() if k not in kept} for block in self._blocks]
+        inside = max((sum(block.values()) for block in again), default=0)
+        largest = max((size for part in (kept, *again) for size in part.values()), default=0)
+        return Activations(sum(kept.values()), inside + PASSING * largest)
+
+    def _note(self, tensor: Tensor, where: dict[int, int]) -> None:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in self._own:
+            self._alive.append(storage)
+            where[storage._cdata] = storage.nbytes()
 
 
 class _Fused(TorchFunctionMode):
