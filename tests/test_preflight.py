@@ -22,12 +22,22 @@ from efface.concept_runs import concept_source, encode_prompts, read_concept_pro
 from efface.config import Settings, read_settings
 from efface.data.source import ConditionSource
 from efface.diffusion.adapters import share_network
+from efface.diffusion.codec import VAECodec
 from efface.diffusion.loading import load_text
 from efface.diffusion.model_folder import inspect_model
 from efface.errors import ConfigError, ModelError, RequestError
-from efface.preflight import Amounts, available_memory, estimate, preflight, readable
+from efface.preflight import (
+    Amounts,
+    _changed,
+    available_memory,
+    estimate,
+    preflight,
+    readable,
+)
+from efface.records import read_record
 from efface.runs import forget
 from efface.sheets import draw_sheet
+from efface.subjects import read_subjects
 from efface.training.networks import make_networks
 from efface.training.trainer import Trainer
 from tests.diffusion.text.conftest import pipelines as pipelines
@@ -109,6 +119,36 @@ def test_what_a_run_holds_is_estimated_before_anything_is_loaded(
     assert sum(said.parts.values()) - said.parts["VAE"] == pytest.approx(step.peak, rel=0.15)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bf16"])
+def test_what_measuring_holds_is_estimated_too(
+    dtype: str, concept_runs: Callable[[str], Path]
+) -> None:
+    run = concept_runs("sd")
+    record, settings = read_record(run), read_settings("sfd", None, [f"evaluate.dtype={dtype}"])
+    subjects = read_subjects(run, record, settings.evaluate)
+    said = estimate(subjects.info, settings).evaluation
+    denoisers = [subjects.result.denoiser, subjects.untouched.denoiser]
+    networks = [tensor for denoiser in denoisers for tensor in tensors_of(denoiser.network)]
+    vae = tensors_of(cast(VAECodec, denoisers[0].codec).vae)
+    assert cast(VAECodec, denoisers[1].codec).vae is cast(VAECodec, denoisers[0].codec).vae
+    assert said["networks that are measured"] == pytest.approx(held(networks), rel=0.01)
+    assert said["VAE of what is measured"] == pytest.approx(held(vae), rel=0.01)
+    noise = torch.randn(4, *denoisers[0].sample_shape)
+    asked = denoisers[0].encode(["a cat"] * 4)
+    for one in denoisers:  # as wide inside as it may be, the same numbers come and go outside
+        assert one(noise, torch.full((4,), 500), asked).x0.dtype == torch.float32
+
+
+def test_what_measuring_takes_can_decide(pipelines: Pipelines, tmp_path: Path) -> None:
+    info = inspect_model(pipelines("sd3"))
+    small = ["train.lora_rank=2", "train.base_dtype=bf16", "train.gradient_checkpointing=true"]
+    settings = read_settings("sfd", None, [*SMALL, *small, "evaluate.batch_size=64"])
+    whole, alone = (estimate(info, settings, Amounts(measured=m)) for m in (True, False))
+    assert alone.evaluation == {} and alone.peak < whole.peak == sum(whole.evaluation.values())
+    half = estimate(info, _changed(settings, {"evaluate.dtype": "bf16"}))
+    assert half.peak < whole.peak
+
+
 def test_only_configurations_are_read(pipelines: Pipelines, tmp_path: Path) -> None:
     """The same estimate without a single weight file."""
     shutil.copytree(pipelines("sd3"), tmp_path / "model")
@@ -166,8 +206,8 @@ def test_a_run_that_does_not_fit_is_refused_before_the_model_is_loaded(
     sentence = str(refused.value)
     for part in (readable(needed), readable(needed // 2), "are free on cpu", "ignore_memory=true"):
         assert part in sentence
-    advice = re.findall(r"train\.(?!ignore)(\w+=\w+)", sentence)
-    changed = read_settings("sfd", None, [*SMALL, *(f"train.{change}" for change in advice)])
+    advice = re.findall(r"(?:train|evaluate)\.(?!ignore)\w+=\w+", sentence)
+    changed = read_settings("sfd", None, [*SMALL, *advice])
     assert advice and estimate(info, changed, encoded).peak <= needed // 2
     monkeypatch.setattr("efface.preflight.available_memory", lambda *_: 1000)
     with pytest.raises(ConfigError, match=r"no setting brings it below \d.*take a smaller model"):

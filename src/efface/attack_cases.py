@@ -42,7 +42,6 @@ from efface.subjects import (
     Subjects,
     find_judge,
     read_subjects,
-    share_prompts,
 )
 
 NOISE_SEED = 6_500_000  # away from the seeds of training, evaluation and attacks
@@ -108,7 +107,9 @@ def read_case(
     looks: Looks | None,
 ) -> Case:
     """Load all models; a one-step generator is put on the untouched model's whole schedule."""
-    models = share_prompts(read_subjects(run, record, settings.evaluate, retrained), None)
+    # Networks that are trained on are held in float32, and none is distilled.
+    held = dataclasses.replace(settings.evaluate, dtype="float32", distilled=None)
+    models = read_subjects(run, record, held, retrained)
     untouched, result = models.untouched.denoiser, models.result
     never_knew = None if models.retrained is None else models.retrained.denoiser
     if never_knew is not None:

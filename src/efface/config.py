@@ -39,6 +39,7 @@ class EvaluateConfig:
     baseline_steps: int = 50  # DDIM steps of the untouched model
     guidance: float = 1.0  # of the untouched model
     batch_size: int = 250
+    dtype: Literal["float32", "bf16"] = "float32"  # that the networks are held in
     seed: int = 1000  # sample i is drawn from seed + i
     extractor: str | None = None  # further features: a transformers model, or "inception"
     extractor_sha256: str | None = None  # refused unless it is this one

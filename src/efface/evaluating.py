@@ -24,7 +24,7 @@ from efface.evaluation.classes import ClassProtocol, ClassSubjects, evaluate_lab
 from efface.evaluation.concept_protocol import ConceptProtocol
 from efface.evaluation.concepts import evaluate_concepts, write_prompt_sheets
 from efface.evaluation.grids import sheets_are_whole, write_grids
-from efface.evaluation.guards import measure_change, name_guards
+from efface.evaluation.guards import measure_change, name_guards, weight_change
 from efface.evaluation.images import ImageSubjects, evaluate_images, write_image_sheets
 from efface.evaluation.prompt_groups import check_detection, digest_groups
 from efface.evaluation.store import digest, digest_of_array, user_store
@@ -53,9 +53,7 @@ from efface.subjects import (
     check_measurable,
     evaluated_settings,
     find_judge,
-    read_distilled,
     read_subjects,
-    share_prompts,
 )
 
 NO_RETRAINED = "none"
@@ -86,11 +84,7 @@ def evaluate(
     config = evaluated_settings(record, changes)
     retrained = _choose_retrained(run, record, retrained)
     groups = check_detection(config, record.request)
-    subjects = read_subjects(run, record, config.evaluate, retrained)
-    if config.evaluate.distilled is not None:
-        distilled = read_distilled(config.evaluate.distilled, record, subjects.device)
-        subjects = dataclasses.replace(subjects, distilled=distilled)
-    subjects = share_prompts(subjects, encoded)
+    subjects = read_subjects(run, record, config.evaluate, retrained, encoded)
     info = subjects.info
     judge_folder = find_judge(info, judge)
     judged = None if judge_folder is None else load_judge(judge_folder)
@@ -252,7 +246,9 @@ def _completed(
 ) -> Evaluation:
     """With what the guards saw, and the terms on which all was measured."""
     subjects, size = job.subjects, job.settings.evaluate.batch_size
-    change = measure_change(subjects.result, subjects.untouched, retained, user_store(), size)
+    untouched, made = subjects.info, inspect_model(job.run / "pipeline", subjects.info.null_label)
+    change = {"weights": weight_change(made.weights_folder, untouched.weights_folder)}
+    change |= measure_change(subjects.result, subjects.untouched, retained, user_store(), size)
     terms = common_terms(subjects.untouched, job.views) | terms
     return evaluation.model_copy(
         update={"change": change, "guards": name_guards(change), "terms": terms}

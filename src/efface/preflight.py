@@ -19,12 +19,14 @@ from efface.config import Settings, read_settings
 from efface.diffusion.denoiser import ClassDenoiser
 from efface.diffusion.footprint import Footprint, Holding, network_footprint, parts_footprint
 from efface.diffusion.model_folder import ModelInfo, inspect_model
+from efface.diffusion.sampling import MOST_ENTRIES
 from efface.diffusion.schedule import NoiseSchedule
 from efface.errors import ConfigError
 from efface.methods.base import Method
 from efface.training.settings import TrainConfig
 
 SUGGESTED_RANK = 16
+FEW = 4  # samples at once
 UNITS = ("B", "KB", "MB", "GB", "TB")
 
 
@@ -32,12 +34,13 @@ UNITS = ("B", "KB", "MB", "GB", "TB")
 class Amounts:
     """What a run has much of: rows of a whole batch to forget (None: as many as its method takes).
 
-    `prompts` are held encoded.
+    `prompts` are held encoded. What is `measured` afterwards is counted too.
     """
 
     forget_rows: int | None = None
     processes: int = 1
     prompts: int = 0
+    measured: bool = True
 
     def rows(self, settings: Settings) -> int:
         """Rows to forget in a whole batch."""
@@ -47,26 +50,31 @@ class Amounts:
 
 
 NOTHING_MORE = Amounts()
+Changes = dict[str, bool | int | str]  # settings by section and name
 
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """Bytes that a run holds: `parts` while it trains, `encoders` until prompts are encoded."""
+    """Bytes that a run holds: `parts` while it trains, `encoders` until prompts are encoded.
+
+    `evaluation` is what is held when the result is measured.
+    """
 
     parts: dict[str, int]
     encoders: int
+    evaluation: dict[str, int]
 
     @property
     def peak(self) -> int:
-        """The larger of training and of encoding prompts."""
+        """The largest of training, of encoding prompts and of measuring."""
         loaded = self.parts["pretrained network"] + self.parts["VAE"] + self.encoders
-        return max(sum(self.parts.values()), loaded)
+        return max(sum(self.parts.values()), loaded, sum(self.evaluation.values()))
 
 
 def estimate(info: ModelInfo, settings: Settings, amounts: Amounts = NOTHING_MORE) -> Estimate:
     """Memory of a run in one process; activations as if every network passed gradients at once.
 
-    What is drawn before training, and what evaluation takes afterwards, is not counted.
+    What is drawn before training, a retrained model and networks that look are not counted.
     """
     method, config = settings.method, settings.train
     foot = network_footprint(info, _holding(config))
@@ -93,7 +101,20 @@ def estimate(info: ModelInfo, settings: Settings, amounts: Amounts = NOTHING_MOR
     parts["activations"] = rows * max(
         _activations(method, phase, names, foot) for phase in method.phases
     )
-    return Estimate(parts=parts, encoders=encoders)
+    measured = _evaluation(info, settings) if amounts.measured else {}
+    return Estimate(parts=parts, encoders=encoders, evaluation=measured)
+
+
+def _evaluation(info: ModelInfo, settings: Settings) -> dict[str, int]:
+    """Result, untouched model and distilled generator, the VAE and what draws at once."""
+    config = settings.evaluate
+    foot = network_footprint(info, Holding(bf16=config.dtype == "bf16"))
+    rows = min(config.batch_size, max(1, MOST_ENTRIES // foot.entries))
+    return {
+        "networks that are measured": (2 + (config.distilled is not None)) * foot.network,
+        "VAE of what is measured": parts_footprint(info)[0],
+        "samples that are drawn": rows * foot.activations_frozen.passing,
+    }
 
 
 def preflight(
@@ -109,6 +130,7 @@ def preflight(
     return [
         *((name, readable(size)) for name, size in said.parts.items() if size),
         ("while it trains", readable(sum(said.parts.values()))),
+        ("while it is measured", readable(sum(said.evaluation.values()))),
         ("text encoders, until all prompts are encoded", readable(said.encoders)),
         ("at most", readable(said.peak)),
         (f"free on {device}", readable(available_memory(device))),
@@ -150,40 +172,51 @@ def readable(size: int) -> str:
 def _advice(info: ModelInfo, settings: Settings, available: int, amounts: Amounts) -> str:
     """The fewest changes that make the run fit."""
     least = None
-    for changes in _combinations(settings.train, amounts.rows(settings), amounts.processes):
-        config = dataclasses.replace(settings.train, **changes)
-        changed = dataclasses.replace(settings, train=config)
+    for changes in _combinations(settings, amounts.rows(settings), amounts.processes):
+        changed = _changed(settings, changes)
         try:
             needed = estimate(info, changed, amounts).peak
         except ConfigError:  # a LoRA that finds nothing to change
             continue
         least = needed if least is None else min(least, needed)
         if needed <= available:
-            text = " and ".join(f"train.{name}={_written(v)}" for name, v in changes.items())
+            text = " and ".join(f"{name}={_written(v)}" for name, v in changes.items())
             return f"with {text} it needs about {readable(needed)}"
     lowest = "" if least is None else f" below {readable(least)}"
     return f"no setting brings it{lowest}, so take a smaller model or a machine with more memory"
 
 
-def _combinations(
-    config: TrainConfig, forget_rows: int, processes: int
-) -> Iterator[dict[str, bool | int | str]]:
+def _combinations(settings: Settings, forget_rows: int, processes: int) -> Iterator[Changes]:
     """Settings that save memory, few changes first."""
+    config = settings.train
     parts = math.gcd(config.batch_size, forget_rows) // processes
-    single: dict[str, bool | int | str] = {}
+    single: Changes = {}
     if not config.gradient_checkpointing:
-        single["gradient_checkpointing"] = True
+        single["train.gradient_checkpointing"] = True
     if parts > config.accumulation:
-        single["accumulation"] = parts
+        single["train.accumulation"] = parts
     if config.lora_rank is None:
-        single["lora_rank"] = SUGGESTED_RANK
+        single["train.lora_rank"] = SUGGESTED_RANK
     if config.base_dtype == "float32":
-        single["base_dtype"] = "bf16"
+        single["train.base_dtype"] = "bf16"
+    if settings.evaluate.batch_size > FEW:
+        single["evaluate.batch_size"] = FEW
+    if settings.evaluate.dtype == "float32":
+        single["evaluate.dtype"] = "bf16"
     for count in range(1, len(single) + 1):
         for names in itertools.combinations(single, count):
-            if "base_dtype" in names and config.lora_rank is None and "lora_rank" not in names:
+            adapted = config.lora_rank is not None or "train.lora_rank" in names
+            if "train.base_dtype" in names and not adapted:
                 continue
             yield {name: single[name] for name in names}
+
+
+def _changed(settings: Settings, changes: Changes) -> Settings:
+    for name, value in changes.items():
+        section, _, key = name.partition(".")
+        own = dataclasses.replace(getattr(settings, section), **{key: value})
+        settings = dataclasses.replace(settings, **{section: own})
+    return settings
 
 
 def _written(value: bool | int | str) -> str:

@@ -88,7 +88,7 @@ def forget(
     holds_run(out, resume, overwrite)
     request, inputs = _read_inputs(request, info, settings)
     accelerator = Accelerator()
-    _check_machine(info, request, inputs, settings, accelerator)
+    _check_machine(info, request, inputs, settings, accelerator, measure)
     if measure:
         check_networks(settings.evaluate)
     fetch_weights(info)
@@ -158,12 +158,14 @@ def _check_machine(
     inputs: Pictures | ConceptPrompts | MemorisedInputs | None,
     settings: Settings,
     accelerator: Accelerator,
+    measured: bool,
 ) -> None:
     """Raise ConfigError for batches that cannot be shared, or a run that will not fit."""
     amounts = Amounts(
         forget_rows=0 if isinstance(request, Distil | DistilText) else None,
         processes=accelerator.num_processes,
         prompts=len(inputs.different) if isinstance(inputs, ConceptPrompts) else 0,
+        measured=measured,
     )
     rows = amounts.rows(settings)
     check_parts(settings.method, settings.train, rows, amounts.processes)

@@ -12,11 +12,12 @@ import torch
 from accelerate import Accelerator
 
 from efface.config import EvaluateConfig, Settings, read_settings
-from efface.diffusion.loading import load
+from efface.diffusion.adapters import share_network
+from efface.diffusion.denoiser import Denoiser
+from efface.diffusion.loading import load, load_beside
 from efface.diffusion.model_folder import ModelInfo, fetch_weights, inspect_model, pixel_shape
 from efface.diffusion.one_step import default_sampler
-from efface.diffusion.sampling import MultiStep
-from efface.diffusion.text.denoiser import TextDenoiser
+from efface.diffusion.sampling import MultiStep, Sampler
 from efface.diffusion.text.prompts import PromptEncoder
 from efface.errors import ConfigError, RequestError
 from efface.evaluation.sample_sets import Subject
@@ -96,10 +97,14 @@ def read_subjects(
     record: RunRecord,
     config: EvaluateConfig,
     retrained: str | Path | None = None,
+    encoded: PromptEncoder | None = None,
 ) -> Subjects:
-    """Load what a run made, what it was made from, and a model that never knew.
+    """Load what a run made, what it was made from, and what they are compared with.
 
-    RequestError where the untouched model is no longer the one that the run began with.
+    Text models that the run made, or that were distilled from its model, read one cache of prompts,
+    so that none is encoded twice: their text encoders are the same. `encoded` is one that holds all
+    prompts already. RequestError where the untouched model is no longer the one that the run began
+    with.
     """
     info = inspect_model(record.model["source"], record.model["null_label"])
     fetch_weights(info)
@@ -109,58 +114,41 @@ def read_subjects(
             "run again."
         )
     output = inspect_model(run / "pipeline", record.model["null_label"])
-    others = [info]
     if retrained is not None:
         check_retrained(retrained, info)
-        others.append(inspect_model(retrained, record.model["null_label"]))
     device = Accelerator().device
     guidance = 1.0 if record.request["kind"] == "images" else config.guidance
     stands_sampled = MultiStep(config.baseline_steps, guidance=guidance)
-    result = load(output).to(device)
-    stands = [
-        Subject(
-            denoiser=load(other).to(device),
-            sampler=stands_sampled,
-            digest=hash_model(other.folder),
-        )
-        for other in others
-    ]
+    dtype = torch.bfloat16 if config.dtype == "bf16" else torch.float32
+
+    def subject(denoiser: Denoiser, of: ModelInfo, sampler: Sampler) -> Subject:
+        own, digest = denoiser.to(device), hash_model(of.folder)
+        if config.dtype != "float32":
+            own, digest = share_network(own), f"{digest} {config.dtype}"
+        return Subject(denoiser=own, sampler=sampler, digest=digest)
+
+    def beside(of: ModelInfo) -> Subject:
+        denoiser = load_beside(of, untouched.denoiser, dtype)
+        return subject(denoiser, of, default_sampler(of, denoiser))
+
+    untouched = subject(load(info, dtype=dtype, encoded=encoded), info, stands_sampled)
+    result, never_knew, distilled = beside(output), None, None
+    # For pictures every model is sampled alike, else as a stock pipeline samples it.
+    if record.request["kind"] in ("images", "memorised"):
+        result = dataclasses.replace(result, sampler=stands_sampled)
+    if retrained is not None:
+        other = inspect_model(retrained, record.model["null_label"])
+        never_knew = subject(load(other, dtype=dtype), other, stands_sampled)
+    if config.distilled is not None:
+        folder = check_distilled(config.distilled, record.model["weights"])
+        distilled = beside(inspect_model(folder, record.model["null_label"]))
     return Subjects(
         info=info,
-        result=Subject(
-            denoiser=result,
-            # For pictures every model is sampled alike, else as a stock pipeline samples it.
-            sampler=stands_sampled
-            if record.request["kind"] in ("images", "memorised")
-            else default_sampler(output, result),
-            digest=hash_model(output.folder),
-        ),
-        untouched=stands[0],
-        retrained=stands[1] if retrained is not None else None,
+        result=result,
+        untouched=untouched,
+        retrained=never_knew,
+        distilled=distilled,
         device=device,
-    )
-
-
-def share_prompts(subjects: Subjects, encoded: PromptEncoder | None) -> Subjects:
-    """Let all text models read one cache of prompts, so that none is encoded twice.
-
-    Their text encoders are the same: no run changes them.
-    """
-    untouched = subjects.untouched.denoiser
-    if not isinstance(untouched, TextDenoiser):
-        return subjects
-    prompts = encoded or untouched.prompts
-
-    def shared(subject: Subject) -> Subject:
-        assert isinstance(subject.denoiser, TextDenoiser)
-        denoiser = dataclasses.replace(subject.denoiser, prompts=prompts)
-        return dataclasses.replace(subject, denoiser=denoiser)
-
-    return dataclasses.replace(
-        subjects,
-        untouched=shared(subjects.untouched),
-        result=shared(subjects.result),
-        distilled=None if subjects.distilled is None else shared(subjects.distilled),
     )
 
 
@@ -181,18 +169,6 @@ def check_distilled(distilled: str | Path, weights: dict[str, str]) -> Path:
             "model as evaluate.distilled, or leave it out."
         )
     return Path(distilled) / "pipeline"
-
-
-def read_distilled(distilled: str | Path, record: RunRecord, device: torch.device) -> Subject:
-    """A one-step generator of the run's untouched model, drawn as a stock pipeline draws it."""
-    folder = check_distilled(distilled, record.model["weights"])
-    info = inspect_model(folder, record.model["null_label"])
-    denoiser = load(info).to(device)
-    return Subject(
-        denoiser=denoiser,
-        sampler=default_sampler(info, denoiser),
-        digest=hash_model(info.folder),
-    )
 
 
 def find_judge(info: ModelInfo, judge: str | Path | None) -> Path | None:

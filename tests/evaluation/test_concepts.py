@@ -61,6 +61,24 @@ def test_a_run_is_measured_again_by_no_pass(seen: Path, clip_folder: Path, tmp_p
     assert_drawn_once(out, [f"evaluate.clip={str(clip_folder)!r}"])
 
 
+def test_networks_held_in_bfloat16_are_measured_as_such(
+    seen: Path,
+    clip_folder: Path,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(seen, out)
+    before = read_evaluation(out)
+    clip = f"evaluate.clip={str(clip_folder)!r}"
+    half = evaluate(out, changes=[clip, "evaluate.dtype=bf16"])
+    assert half.key != before.key
+    assert half.change["weights"] == before.change["weights"]  # from the files
+    for own, other in zip(half.results, before.results, strict=True):
+        assert own.value == pytest.approx(other.value, abs=2)
+    assert half.results[1].baseline != before.results[1].baseline  # drawn anew
+    assert evaluate(out, changes=[clip, "evaluate.dtype=float32"]).results == before.results
+
+
 def test_the_detector_chooses_between_two_texts(clip_folder: Path) -> None:  # noqa: F811
     """Against a softmax over two logits computed one image at a time."""
     clip = load_clip(clip_folder)

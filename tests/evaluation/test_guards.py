@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -27,19 +28,26 @@ def digits() -> Subject:
     return Subject(denoiser=load(inspect_model("zoo:digits")), sampler=MultiStep(10))
 
 
-def test_scaling_all_weights_changes_them_by_that_share():
-    network, other = make_tiny_unet().network, make_tiny_unet().network
+def test_scaling_all_weights_changes_them_by_that_share(tmp_path):
+    network: Any = make_tiny_unet().network
+    wider: Any = make_tiny_unet(channels=(8, 24)).network
+    for name, model in (("before", network), ("wider", wider)):
+        model.save_pretrained(tmp_path / name)
     with torch.no_grad():
-        for parameter in other.parameters():
+        for parameter in network.parameters():
             parameter.mul_(1.03)
-    assert weight_change(other, network) == pytest.approx(0.03, rel=1e-4)
-    assert weight_change(network, make_tiny_unet(channels=(8, 24)).network) == math.inf
+    network.save_pretrained(tmp_path / "after", max_shard_size="20KB")
+    assert len(list((tmp_path / "after").glob("*.safetensors"))) > 1
+    before = tmp_path / "before"
+    assert weight_change(tmp_path / "after", before) == pytest.approx(0.03, rel=1e-4)
+    assert weight_change(before, before) == 0
+    assert weight_change(tmp_path / "wider", before) == math.inf
 
 
 def test_a_model_beside_itself_is_a_no_op_and_no_collapse():
     subject = digits()
     change = measure_change(subject, subject, range(10), Store(None))
-    assert change["weights"] == change["samples"] == 0
+    assert change["samples"] == 0
     assert abs(change["retained_distance"]) < 0.1
     assert name_guards(change) == ["no-op"]
 
@@ -55,7 +63,7 @@ def test_a_network_of_noise_is_a_collapse_and_no_no_op():
 
 
 def test_what_is_not_a_number_is_a_collapse():
-    change = {"weights": math.nan, "samples": math.nan, "retained_distance": math.nan}
+    change = {"samples": math.nan, "retained_distance": math.nan}
     assert name_guards(change) == ["collapse"]
 
 

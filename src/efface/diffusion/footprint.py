@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +47,7 @@ class Footprint:
     activations: Activations
     activations_frozen: Activations  # where a gradient passes through to what comes before
     condition: int  # one row of what the network is told, in float32
+    entries: int  # of one sample in model space
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +121,9 @@ def _footprint(
     if holding.lora_rank is not None:
         targets = UNET_ATTENTION if family is None else FAMILIES[family].attention
         trained = SharedNetwork(network).adapted(targets, holding.lora_rank, 1.0, 0)
+    if holding.lora_rank is not None or holding.bf16:  # which casts what it is given
         network = SharedNetwork(network)
+        trained = network if holding.lora_rank is None else trained
     inputs = _inputs(_tree(network), FAMILIES.get(family or ""), shape, clip_tokens)
     trained.requires_grad_(True)
     activations = _activations(trained, family, shape, inputs, holding)
@@ -130,6 +134,7 @@ def _footprint(
         activations=activations,
         activations_frozen=_activations(network, family, shape, inputs, holding),
         condition=sum(row.nbytes for row in inputs.values()),
+        entries=math.prod(shape),
     )
 
 

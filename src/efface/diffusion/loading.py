@@ -25,9 +25,10 @@ from efface.diffusion.prediction import PREDICTION_KINDS
 from efface.diffusion.quiet import quiet
 from efface.diffusion.sampling import OneStep, Sampler
 from efface.diffusion.schedule import NoiseSchedule
-from efface.diffusion.text.building import TextParts, build_text_denoiser
+from efface.diffusion.text.building import TextParts, build_beside, build_text_denoiser
 from efface.diffusion.text.denoiser import TextDenoiser
 from efface.diffusion.text.families import PIPELINES, tokenizer_of
+from efface.diffusion.text.prompts import PromptEncoder
 from efface.diffusion.text.saving import write_lora, write_text
 from efface.errors import ModelError, RunError
 
@@ -39,15 +40,17 @@ def load(
     model: str | Path | ModelInfo,
     null_label: int | None = None,
     dtype: torch.dtype = torch.float32,
+    encoded: PromptEncoder | None = None,
 ) -> Denoiser:
     """Load a diffusers model: a pipeline folder, a run folder, a hub id or `zoo:NAME`.
 
     The network is read in `dtype`, from `unet_ema` where the folder has one, all else in float32.
-    Raises ModelError.
+    A text-to-image model whose prompts have been `encoded` needs no text encoders. Raises
+    ModelError.
     """
     info = model if isinstance(model, ModelInfo) else inspect_model(model, null_label)
     if info.family is not None:
-        return load_text(info, dtype=dtype)
+        return load_text(info, dtype=dtype, encoded=encoded)
     if info.on_hub:
         fetch_weights(info)
     scheduler, network = _load_scheduler(info), load_network(info, dtype)
@@ -57,13 +60,25 @@ def load(
     return build_denoiser(network, scheduler, info.num_classes, info.null_label, codec)
 
 
+def load_beside(model: ModelInfo, other: Denoiser, dtype: torch.dtype = torch.float32) -> Denoiser:
+    """Load what a run made of `other`; of a text-to-image pipeline the network alone."""
+    if not isinstance(other, TextDenoiser):
+        return load(model, dtype=dtype)
+    network, scheduler = load_network(model, dtype), _load_scheduler(model)
+    return build_beside(model, network.to(other.device), scheduler, other)
+
+
 def load_text(
-    model: str | Path | ModelInfo, size: int | None = None, dtype: torch.dtype = torch.float32
+    model: str | Path | ModelInfo,
+    size: int | None = None,
+    dtype: torch.dtype = torch.float32,
+    encoded: PromptEncoder | None = None,
 ) -> TextDenoiser:
     """Load a text-to-image pipeline, its network in `dtype` and all other parts in float32.
 
     `size` is the height and width of the latents of models that do not name it (FLUX; by default
-    128, which is 1024 pixels). Raises ModelError.
+    128, which is 1024 pixels). With prompts that have been `encoded` the text encoders stay on
+    disk. Raises ModelError.
     """
     info = model if isinstance(model, ModelInfo) else inspect_model(model)
     if info.family is None:
@@ -73,11 +88,12 @@ def load_text(
         )
     if info.on_hub:
         fetch_weights(info)
+    needed = info.encoders if encoded is None else ()
     encoders = {
         name: _from_pretrained(getattr(transformers, info.index[name][1]), info.folder, name)
-        for name in info.encoders
+        for name in needed
     }
-    tokenizers = {tokenizer_of(name): _load_tokenizer(info, name) for name in info.encoders}
+    tokenizers = {tokenizer_of(name): _load_tokenizer(info, name) for name in needed}
     parts = TextParts(
         network=load_network(info, dtype),
         scheduler=_load_scheduler(info),
@@ -85,7 +101,7 @@ def load_text(
         encoders=encoders,
         tokenizers=tokenizers,
     )
-    return build_text_denoiser(info, parts, size)
+    return build_text_denoiser(info, parts, size, encoded)
 
 
 def build_denoiser(
@@ -123,9 +139,8 @@ def build_denoiser(
 
 def load_network(info: ModelInfo, dtype: torch.dtype = torch.float32) -> Any:
     """The network alone, as diffusers knows it. Raises ModelError."""
-    ema = f"{info.component}_ema"
-    subfolder = ema if (info.folder / ema).is_dir() else info.component
-    return _from_pretrained(getattr(diffusers, info.network_class), info.folder, subfolder, dtype)
+    kind = getattr(diffusers, info.network_class)
+    return _from_pretrained(kind, info.folder, info.weights_folder.name, dtype)
 
 
 def _load_tokenizer(info: ModelInfo, encoder: str) -> Any:

@@ -67,6 +67,12 @@ class ModelInfo:
     encoders: tuple[str, ...] = ()
     sample_size: int | None = None
 
+    @property
+    def weights_folder(self) -> Path:
+        """Where the network's weights lie: an average of them, where the folder has one."""
+        average = self.folder / f"{self.component}_ema"
+        return average if average.is_dir() else self.folder / self.component
+
 
 def inspect_model(model: str | Path, null_label: int | None = None) -> ModelInfo:
     """Read model_index.json and the network's config, and check the weight files' headers.

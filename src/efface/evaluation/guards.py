@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from safetensors import safe_open
+from torch import Tensor
 
 from efface.evaluation.sample_sets import SampleSet, Subject, draw_kept
 from efface.evaluation.store import Store
@@ -28,13 +31,13 @@ def measure_change(
     store: Store,
     batch_size: int = SAMPLES,
 ) -> dict[str, float]:
-    """How far a model moved: "weights", "samples" and "retained_distance", each relative.
+    """How far a model's samples moved: "samples" and "retained_distance", each relative.
 
-    Weights: norm of the difference over the norm of the untouched ones. Samples: mean distance
-    between the two models' samples of the same seeds, drawn as the result is drawn, over that
-    between untouched samples of different seeds. Retained distance: energy distance between the
-    result's samples and untouched ones drawn by the untouched model's own sampler, of `retained`
-    labels or prompts in turn (None: a model without conditions).
+    Samples: mean distance between the two models' samples of the same seeds, drawn as the
+    result is drawn, over that between untouched samples of different seeds. Retained distance:
+    energy distance between the result's samples and untouched ones drawn by the untouched
+    model's own sampler, of `retained` labels or prompts in turn (None: a model without
+    conditions).
     """
     asked = None if retained is None else [retained[i % len(retained)] for i in range(SAMPLES)]
     seeds = range(SEED, SEED + SAMPLES)
@@ -48,21 +51,37 @@ def measure_change(
     others = draw(untouched, range(SEED + SAMPLES, SEED + 2 * SAMPLES))
     spread = torch.cdist(same, same).sum() / (SAMPLES * (SAMPLES - 1))
     return {
-        "weights": weight_change(result.denoiser.network, untouched.denoiser.network),
         "samples": float((own - same).norm(dim=1).mean() / spread),
         "retained_distance": float(energy_distance(own, others)),
     }
 
 
-def weight_change(network: nn.Module, before: nn.Module) -> float:
-    """||after - before|| / ||before|| over all parameters; infinite if they are not the same."""
-    after, start = dict(network.named_parameters()), dict(before.named_parameters())
-    if {n: p.shape for n, p in after.items()} != {n: p.shape for n, p in start.items()}:
-        return math.inf
-    with torch.no_grad():
-        moved = sum(float((after[n] - start[n]).double().square().sum()) for n in start)
-        size = sum(float(p.double().square().sum()) for p in start.values())
+def weight_change(after: Path, before: Path) -> float:
+    """||after - before|| / ||before|| of the weights in two folders, read a tensor at a time.
+
+    Infinite if they are not of the same network.
+    """
+    moved = size = 0.0
+    with contextlib.ExitStack() as opened:
+        new, old = (_tensors(folder, opened) for folder in (after, before))
+        if new.keys() != old.keys():
+            return math.inf
+        for name, file in old.items():
+            own, was = new[name].get_tensor(name).double(), file.get_tensor(name).double()
+            if own.shape != was.shape:
+                return math.inf
+            moved += float((own - was).square().sum())
+            size += float(was.square().sum())
     return math.sqrt(moved / size)
+
+
+def _tensors(folder: Path, opened: contextlib.ExitStack) -> dict[str, Any]:
+    """The file of every tensor, by the tensor's name."""
+    found: dict[str, Any] = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        file = opened.enter_context(safe_open(path, "pt"))
+        found |= dict.fromkeys(file.keys(), file)
+    return found
 
 
 def name_guards(change: dict[str, float]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -36,10 +36,16 @@ class TextParts:
     tokenizers: Mapping[str, Any]
 
 
-def build_text_denoiser(info: ModelInfo, parts: TextParts, size: int | None = None) -> TextDenoiser:
+def build_text_denoiser(
+    info: ModelInfo,
+    parts: TextParts,
+    size: int | None = None,
+    encoded: PromptEncoder | None = None,
+) -> TextDenoiser:
     """The denoiser of a text-to-image pipeline; `size` is the latents' height and width.
 
-    `size` is for networks that do not name one (FLUX). Raises ModelError.
+    `size` is for networks that do not name one (FLUX). With prompts that have been `encoded` no
+    encoders are needed. Raises ModelError.
     """
     family = info.family
     assert family is not None
@@ -47,7 +53,10 @@ def build_text_denoiser(info: ModelInfo, parts: TextParts, size: int | None = No
     factor = 2 ** (len(parts.vae.config.block_out_channels) - 1)
     pixels = shape[1] * factor, shape[2] * factor
     kind, schedule = _read_schedule(parts.scheduler, family)
-    readers = [_reader(name, parts, family) for name in parts.encoders]
+    if encoded is None:
+        readers = [_reader(name, parts, family) for name in parts.encoders]
+        constants = constant_rows(parts.network, family, pixels)
+        encoded = PromptEncoder(family, _encoding_pipeline(info, parts), readers, constants)
     return TextDenoiser(
         network=parts.network,
         schedule=schedule,
@@ -56,12 +65,23 @@ def build_text_denoiser(info: ModelInfo, parts: TextParts, size: int | None = No
         scheduler=parts.scheduler,
         codec=VAECodec(parts.vae.requires_grad_(False)),
         family=family,
-        prompts=PromptEncoder(
-            family,
-            _encoding_pipeline(info, parts),
-            readers,
-            constant_rows(parts.network, family, pixels),
-        ),
+        prompts=encoded,
+        folder=info.folder,
+        index=info.index,
+    )
+
+
+def build_beside(
+    info: ModelInfo, network: Any, scheduler: Any, other: TextDenoiser
+) -> TextDenoiser:
+    """Another network of the same pipeline: VAE and text encoders of `other` serve it too."""
+    kind, schedule = _read_schedule(scheduler, other.family)
+    return replace(
+        other,
+        network=network,
+        schedule=schedule,
+        kind=kind,
+        scheduler=scheduler,
         folder=info.folder,
         index=info.index,
     )
