@@ -25,6 +25,8 @@ from efface.config import read_settings
 from efface.records import read_evaluation, read_record
 from efface.requests import DistilText
 
+DISTIL = "method.teacher_guidance=1.5"  # no concept to be guided away from
+
 
 def main() -> None:
     arguments = parse()
@@ -72,7 +74,7 @@ def distil(arguments: argparse.Namespace, captions: Path) -> None:
         DistilText(retain_prompts=str(captions)),
         out,
         recipe=arguments.recipe,
-        changes=[f"train.steps={arguments.distil_steps}"],
+        changes=[f"train.steps={arguments.distil_steps}", DISTIL],
         resume=out.exists(),
         measure=False,
     )
