@@ -29,7 +29,7 @@ from efface.diffusion.schedule import NoiseSchedule
 from efface.diffusion.text.denoiser import TextDenoiser
 from efface.diffusion.text.families import FAMILIES
 from efface.diffusion.text.prompts import PromptEncoder
-from efface.preflight import estimate
+from efface.preflight import Amounts, estimate
 from efface.training.networks import make_networks
 from efface.training.trainer import Trainer
 
@@ -80,7 +80,7 @@ def measure(kind: str, way: str) -> dict[str, Any]:
     del parts  # the next iteration lets go of the gradients
     with step:
         trainer._step(1)
-    said = estimate(info, settings)
+    said = estimate(info, settings, Amounts(measured=False))
     return {
         "model": kind,
         "way": way,

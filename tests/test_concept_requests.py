@@ -191,6 +191,10 @@ def test_keywords_become_the_null_condition_and_bare_subjects_the_targets(
     assert_close(null, fresh)
     for network in settings.method.networks(denoiser).values():
         assert as_text_denoiser(network).negative_prompt == "red, green"
+    # Rows without condition ask for nothing, not for the keywords.
+    rows = denoiser.nothing(denoiser.encode(["a cat", "a dog"])).tensors["encoder_hidden_states"]
+    empty = load_text(pipelines("sd")).encode([""]).tensors["encoder_hidden_states"]
+    assert_close(rows, empty.expand_as(rows))
 
 
 def test_guidance_away_from_a_phrase_also_for_words_that_mean_nothing(

@@ -124,6 +124,8 @@ def test_changes_are_read_as_toml_or_as_text(change, value):
         ("method.name=nothing", r"method 'nothing' is unknown: there is denoising, "),
         ("train.steps=0", r"train.steps is 0: give a number above 0"),
         ("evaluate.forget_samples=0", r"evaluate.forget_samples is 0"),
+        ("evaluate.guidance=-4", r"evaluate.guidance is -4"),
+        ("evaluate.seed=-5", r"evaluate.seed is -5"),
     ],
 )
 def test_wrong_settings_are_refused_by_name(change, sentence):

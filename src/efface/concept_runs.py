@@ -191,7 +191,7 @@ def recorded_prompts(record: RunRecord, config: PromptsConfig) -> ConceptPrompts
 def check_text_settings(settings: Settings, prompts: ConceptPrompts) -> None:
     """Raise ConfigError where keywords were given and no guidance leads away from them."""
     guidance = settings.to_json()["method"].get("teacher_guidance", 1.0)
-    if prompts.negative is not None and guidance == 1.0:
+    if prompts.negative is not None and guidance <= 1.0:
         raise ConfigError(
             "words to guide away from are without effect at method.teacher_guidance 1: set it "
             "above 1, as recipes/nudity-sfd.toml does."

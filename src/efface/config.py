@@ -66,6 +66,9 @@ class EvaluateConfig:
                 raise ConfigError(
                     f"evaluate.{name}_sha256 is of no use alone: give evaluate.{name} too."
                 )
+        for name in ("guidance", "seed"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"evaluate.{name} is {getattr(self, name)}: give 0 or more.")
         counts = ("forget_samples", "retain_samples", "samples", "baseline_steps", "batch_size")
         counts += ("unseen", "controls", "draws", "group_samples")
         for name in counts:

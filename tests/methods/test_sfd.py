@@ -361,6 +361,8 @@ def test_no_data_set_is_read(tiny_unet: Make, monkeypatch: pytest.MonkeyPatch, t
         ({"sigma_min": 20.0}, "sigma_min"),
         ({"sigma_init": 0.0}, "sigma_init"),
         ({"forget_share": 1.5}, "forget_share"),
+        ({"fake_score_condition_dropout": 2.0}, "fake_score_condition_dropout"),
+        ({"teacher_guidance": -3.0}, "teacher_guidance"),
         ({"share_student_pass": True, "fake_score_condition_dropout": 0.1}, "share_student_pass"),
     ],
 )

@@ -102,6 +102,10 @@ class Denoiser(ABC):
     def null(self, like: Condition) -> Condition:
         """As many rows of the unconditional condition; ModelError if the model has none."""
 
+    def nothing(self, like: Condition) -> Condition:
+        """As many rows of what asks for nothing: `null`, unless that is to be guided away from."""
+        return self.null(like)
+
     @abstractmethod
     def require_null(self) -> Any:
         """Raise ModelError if the model has no unconditional condition."""

@@ -17,6 +17,8 @@ from efface.diffusion.schedule import NoiseSchedule
 from efface.errors import ConfigError
 from efface.methods.base import LossTerms, Method, Need, StepContext, per_sample_sum
 
+GUIDANCES = ("fake_score_training_guidance", "fake_score_guidance", "teacher_guidance")
+
 
 def fake_score_loss(eps: Tensor, eps_psi: Tensor) -> Tensor:
     """||eps - eps_psi||^2 per sample, (B, ...) -> (B,): what the fake score learns."""
@@ -87,7 +89,15 @@ class SFD(Method):
             )
         if self.sigma_init <= 0:
             raise ConfigError(f"sigma_init {self.sigma_init} is no noise level: give one above 0.")
-        for name in ("forget_share", "forget_warmup"):
+        for name in GUIDANCES:
+            if getattr(self, name) < 0:
+                raise ConfigError(
+                    f"{name} {getattr(self, name)} leads away from what is asked for: give 0 or "
+                    "more, 1 is no guidance."
+                )
+        shares = ("forget_share", "forget_warmup")
+        shares += ("fake_score_condition_dropout", "student_condition_dropout")
+        for name in shares:
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name} {getattr(self, name)} is no share: give 0 to 1.")
         dropouts = self.fake_score_condition_dropout, self.student_condition_dropout
@@ -98,11 +108,7 @@ class SFD(Method):
             )
 
     def networks(self, pretrained: Denoiser) -> dict[str, Denoiser]:
-        guidances = (
-            self.fake_score_training_guidance,
-            self.fake_score_guidance,
-            self.teacher_guidance,
-        )
+        guidances = [getattr(self, name) for name in GUIDANCES]
         dropouts = self.fake_score_condition_dropout, self.student_condition_dropout
         if any(g != 1.0 for g in guidances) or any(d > 0 for d in dropouts):
             pretrained.require_null()
@@ -181,13 +187,13 @@ class SFD(Method):
         )
 
     def _asked(self, ctx: StepContext, dropout: float) -> tuple[Condition | None, Condition | None]:
-        """Condition and target of this phase, a share of both replaced by the null condition."""
+        """Condition and target of this phase, a share of both replaced by what asks for nothing."""
         condition, target = ctx.batch.condition, ctx.batch.target
         if dropout == 0 or condition is None or target is None:
             return condition, target
         if not (self.share_student_pass and "dropped" in ctx.memo):
             ctx.memo["dropped"] = ctx.rng.uniform() < dropout
-        dropped, null = ctx.memo["dropped"], ctx.networks["teacher"].null(condition)
+        dropped, null = ctx.memo["dropped"], ctx.networks["teacher"].nothing(condition)
         return condition.where(dropped, null), target.where(dropped, null)
 
     def _weighted(self, ctx: StepContext, losses: Tensor, forget_weight: float) -> LossTerms:

@@ -48,7 +48,13 @@ class TextDenoiser(Denoiser):
         return self.prompts.encode(asked).to(self.device)
 
     def null(self, like: Condition) -> Condition:
-        row = self.prompts.null(self.negative_prompt)
+        return self._rows_like(self.prompts.null(self.negative_prompt), like)
+
+    def nothing(self, like: Condition) -> Condition:
+        """The empty prompt, whatever guidance leads away from."""
+        return self._rows_like(self.prompts.null(None), like)
+
+    def _rows_like(self, row: Condition, like: Condition) -> Condition:
         device = next(iter(like.tensors.values())).device
         return self._repeated(row.to(device), len(like))  # one row is moved, not all of them
 
