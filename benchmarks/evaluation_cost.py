@@ -1,4 +1,4 @@
-"""What evaluating costs beside its network passes: one process, medians, turn by turn.
+"""What evaluating costs beside its network passes: one process, turn by turn, in CPU seconds.
 
     python benchmarks/evaluation_cost.py zoo:digits --samples 10000 \
         --out benchmarks/results/evaluation-cost.json
@@ -86,15 +86,18 @@ def measure(arguments: argparse.Namespace, folder: Path) -> None:
 
     os.environ["EFFACE_CACHE"] = str(folder / "store")
     seconds: dict[str, list[float]] = {"bare": [], "whole": []}
+    turns = [("bare", bare), ("whole", whole)]
     for _ in range(arguments.rounds):
-        for name, work in (("bare", bare), ("whole", whole)):
+        for name, work in turns:
             seconds[name].append(timed(work))
-    medians = {name: statistics.median(values) for name, values in seconds.items()}
+        turns.reverse()
+    ratios = [whole / bare for bare, whole in zip(*seconds.values(), strict=True)]
     content = {
         "samples": arguments.samples,
         "models": [f"{n}: {s.describe()}" for n, (_, s) in zip(NAMES, models, strict=True)],
-        "seconds": seconds,
-        "whole_over_bare": medians["whole"] / medians["bare"],
+        "cpu_seconds": seconds,
+        "ratios": ratios,
+        "whole_over_bare": statistics.median(ratios),
         "metric_seconds_of_one_model": time_metrics(untouched, one_step, judge, protocol),
     }
     write_results(arguments.out, [config.seed], content)
@@ -129,9 +132,9 @@ def sample(denoiser, sampler: Sampler, judge: Judge, protocol: ClassProtocol, si
 
 
 def timed(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
+    start = time.process_time()
     work()
-    return time.perf_counter() - start
+    return time.process_time() - start
 
 
 if __name__ == "__main__":
