@@ -14,6 +14,7 @@ from efface.records import (
     Result,
     RunRecord,
     Value,
+    hash_model,
     hash_weights,
     read_evaluation,
     read_record,
@@ -146,3 +147,18 @@ def test_a_record_of_another_version_is_refused_with_that_reason(tmp_path, schem
         DataError, match=r"was written by another version of efface \(its schema is"
     ):
         read_record(tmp_path)
+
+
+def test_all_that_a_model_draws_with_is_in_its_digest_and_nothing_else(tmp_path: Path) -> None:
+    files = ("model_index.json", "pipeline.py", "unet/w.safetensors", "unet/config.json")
+    files += ("tokenizer/vocab.txt", "tokenizer/merges.txt", "tokenizer/spiece.model")
+    beside = ("README.md", "judge/model.safetensors", ".cache/x.json")
+    for name in (*files, *beside):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(name)
+    before = hash_model(tmp_path)
+    for name in (*files, *beside):
+        (tmp_path / name).write_text("other")
+        assert (hash_model(tmp_path) != before) == (name in files), name
+        (tmp_path / name).write_text(name)
+    assert hash_model(tmp_path) == before

@@ -19,7 +19,8 @@ from efface.diffusion.denoiser import Denoiser
 from efface.diffusion.loading import save_pipeline
 from efface.diffusion.sampling import OneStep, draw_images
 from efface.errors import RequestError
-from efface.records import read_evaluation, read_record
+from efface.records import hash_weights, read_evaluation, read_record, write_json
+from efface.reporting import judge_run
 from efface.training.checkpoint import Checkpoints, read_tensors
 from tests.conftest import assert_drawn_once
 
@@ -117,6 +118,26 @@ def test_what_a_run_did_not_make_is_not_measured_as_its_own(
     ):
         (copied / "record.json").write_text(json.dumps(content | change))
         refused(match)
+
+
+def test_a_result_of_no_numbers_is_a_collapse_and_nothing_is_measured(
+    run: Path, tmp_path: Path, fails: Callable[..., str]
+) -> None:
+    broken = tmp_path / "run"
+    shutil.copytree(run, broken)
+    file = broken / "pipeline" / "unet" / "diffusion_pytorch_model.safetensors"
+    tensors = load_file(file)
+    tensors["conv_in.weight"][0] = torch.nan
+    save_file(tensors, file, metadata={"format": "pt"})
+    record = read_record(broken)
+    hashes = {name: hash_weights(broken / "pipeline")[name] for name in record.output}
+    write_json(broken / "record.json", record.model_copy(update={"output": hashes}))
+    found = efface.evaluate(broken)
+    assert (found.results, found.guards) == ([], ["collapse"])
+    assert judge_run(read_record(broken), found).outcome == "collapsed"
+    assert "nan" not in (broken / "evaluation.json").read_text().lower()
+    sentence = fails("evaluate", run, "--set", "evaluate.guidance=1e38")
+    assert "guidance 1e+38 are not finite numbers" in sentence
 
 
 def test_resuming_a_finished_run_changes_nothing(run: Path, tiny_model: Path) -> None:

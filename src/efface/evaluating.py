@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import importlib.metadata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,13 @@ from efface.evaluation.classes import ClassProtocol, ClassSubjects, evaluate_lab
 from efface.evaluation.concept_protocol import ConceptProtocol
 from efface.evaluation.concepts import evaluate_concepts, write_prompt_sheets
 from efface.evaluation.grids import sheets_are_whole, write_grids
-from efface.evaluation.guards import measure_change, name_guards, weight_change
+from efface.evaluation.guards import (
+    COLLAPSE,
+    is_broken,
+    measure_change,
+    name_guards,
+    weight_change,
+)
 from efface.evaluation.images import ImageSubjects, evaluate_images, write_image_sheets
 from efface.evaluation.prompt_groups import check_detection, digest_groups
 from efface.evaluation.store import digest, digest_of_array, user_store
@@ -105,11 +110,7 @@ def evaluate(
             "pictures": _digest_pictures(record, shape, config),
             "views": [(view.extractor, view.compared_with) for view in views.values()],
             "groups": digest_groups(groups),
-            "versions": {
-                "evaluation": EVALUATION,
-                "efface": __version__,
-                "transformers": importlib.metadata.version("transformers"),
-            },
+            "versions": {"evaluation": EVALUATION, "efface": __version__},
         }
     )
     evaluation = _measured_before(run, key)
@@ -120,7 +121,9 @@ def evaluate(
         elif record.request["kind"] == "memorised":
             measure = _evaluate_memorised
         job = Job(run=run, record=record, settings=config, subjects=subjects, views=views)
-        evaluation = measure(job)
+        # Of what draws no numbers nothing can be measured, and it is not the untouched model.
+        broken = is_broken(subjects.result.denoiser)
+        evaluation = Evaluation(results=[], guards=[COLLAPSE]) if broken else measure(job)
         beside = None if retrained is None else str(retrained)
         evaluation = evaluation.model_copy(update={"key": key, "retrained": beside})
     if PartialState().is_main_process:

@@ -256,18 +256,28 @@ def hash_weights(folder: Path) -> dict[str, str]:
     A judge beside the model is no part of it.
     """
     return {
-        file.relative_to(folder).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest()
+        file.relative_to(folder).as_posix(): _digest(file)
         for file in sorted(folder.glob("*/*.safetensors"))
         if file.parent.name != "judge"
     }
 
 
 def hash_model(folder: Path) -> str:
-    """One SHA-256 over the weights and configurations of a model folder, without its judge."""
-    files = [*folder.glob("*.json"), *folder.glob("*/*.json"), *folder.glob("*/*.safetensors")]
+    """One SHA-256 over all that a model folder draws with: weights, configurations, vocabularies.
+
+    Its judge, its card and hidden files are no part of it.
+    """
+    files = [*folder.glob("*.json"), *folder.glob("*.py"), *folder.glob("*/*")]
     parts = [
-        [file.relative_to(folder).as_posix(), hashlib.sha256(file.read_bytes()).hexdigest()]
+        [file.relative_to(folder).as_posix(), _digest(file)]
         for file in sorted(files)
         if file.parent.name != "judge"
+        and file.is_file()
+        and not any(part.startswith(".") for part in file.relative_to(folder).parts)
     ]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -13,6 +13,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from efface.diffusion.denoiser import ClassDenoiser, Denoiser
 from efface.evaluation.sample_sets import SampleSet, Subject, draw_kept
 from efface.evaluation.store import Store
 from efface.training.guard import energy_distance
@@ -82,6 +83,18 @@ def _tensors(folder: Path, opened: contextlib.ExitStack) -> dict[str, Any]:
         file = opened.enter_context(safe_open(path, "pt"))
         found |= dict.fromkeys(file.keys(), file)
     return found
+
+
+@torch.inference_mode()
+def is_broken(denoiser: Denoiser) -> bool:
+    """Whether a network says what is no finite number, at three timesteps."""
+    denoiser.network.eval()
+    last = denoiser.schedule.num_timesteps - 1
+    t = torch.tensor([0, last // 2, last], device=denoiser.device)
+    generator = torch.Generator().manual_seed(SEED)
+    noise = torch.randn((3, *denoiser.sample_shape), generator=generator).to(denoiser.device)
+    asked = denoiser.encode([0] * 3) if isinstance(denoiser, ClassDenoiser) else None
+    return not bool(denoiser(noise, t, asked).output.isfinite().all())
 
 
 def name_guards(change: dict[str, float]) -> list[str]:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from efface.diffusion.denoiser import Condition, Denoiser
 from efface.diffusion.sampling import Sampler, draw_images
+from efface.errors import DataError
 from efface.evaluation.store import Arrays, Store, digest_of_array
 from efface.progress import Bar
 
@@ -171,7 +172,13 @@ def _draw(samples: SampleSet, rows: Sequence[int]) -> Tensor:
     asked = some.asked
     if asked is not None and not isinstance(asked, Condition):
         asked = denoiser.encode(asked)
-    return draw_images(denoiser, some.subject.sampler, asked, some.seeds, some.batch_size)
+    images = draw_images(denoiser, some.subject.sampler, asked, some.seeds, some.batch_size)
+    if not images.isfinite().all():
+        raise DataError(
+            f"samples that were drawn as {some.subject.sampler.describe()} are not finite numbers, "
+            "so nothing can be measured: check the weights and evaluate.guidance."
+        )
+    return images
 
 
 def _gather(value: Any) -> list[Any]:

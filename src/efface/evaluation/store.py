@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib.metadata
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -24,11 +25,12 @@ Arrays = dict[str, np.ndarray]
 
 
 def digest(key: Mapping[str, Any]) -> str:
-    """SHA-256 of a key's JSON, versions of the libraries that draw and of the protocol included."""
+    """SHA-256 of a key's JSON, with versions of the protocol and of what draws, reads and looks."""
     versions = {
         "protocol": PROTOCOL,
         "torch": torch.__version__,
         "diffusers": diffusers.__version__,
+        **{name: importlib.metadata.version(name) for name in ("transformers", "pillow")},
     }
     return hashlib.sha256(json.dumps([key, versions], sort_keys=True).encode()).hexdigest()
 
