@@ -13,6 +13,7 @@ from efface.attacks.base import Attack, described, estimate
 from efface.config import build
 from efface.diffusion.model_folder import inspect_model
 from efface.errors import ConfigError, RequestError
+from efface.measured_settings import ATTACKED, measured_settings
 from efface.metrics.judge import Judge
 from efface.records import (
     AttackResult,
@@ -27,7 +28,6 @@ from efface.requests import ForgetClass, ForgetConcept, ForgetImages, ForgetMemo
 from efface.subjects import (
     check_measurable,
     check_retrained,
-    evaluated_settings,
 )
 
 EVALUATE = "evaluate."
@@ -65,7 +65,7 @@ def attack(
     request = _request(record, run)
     given = list(changes)
     measured = [change for change in given if change.strip().startswith(EVALUATE)]
-    settings = evaluated_settings(record, measured)
+    settings = measured_settings(record, measured, ATTACKED)
     own = [change for change in given if change not in measured]
     attacks = fitting(choose(chosen, own), request, strict=bool(chosen))
     info = inspect_model(record.model["source"], record.model["null_label"])

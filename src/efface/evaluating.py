@@ -43,6 +43,7 @@ from efface.evaluation.terms import (
 )
 from efface.evaluation.views import read_views
 from efface.image_runs import read_pictures
+from efface.measured_settings import measured_settings
 from efface.memorised_evaluating import measure_memorised
 from efface.metrics.judge import load_judge
 from efface.records import (
@@ -56,7 +57,6 @@ from efface.requests import ForgetImages, read_request
 from efface.subjects import (
     Job,
     check_measurable,
-    evaluated_settings,
     find_judge,
     read_subjects,
 )
@@ -86,7 +86,7 @@ def evaluate(
     run = Path(run)
     record = read_record(run)
     check_measurable(run, record)
-    config = evaluated_settings(record, changes)
+    config = measured_settings(record, changes)
     retrained = _choose_retrained(run, record, retrained)
     groups = check_detection(config, record.request)
     subjects = read_subjects(run, record, config.evaluate, retrained, encoded)

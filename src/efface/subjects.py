@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
 
-from efface.config import EvaluateConfig, Settings, read_settings
+from efface.config import EvaluateConfig, Settings
 from efface.diffusion.adapters import share_network
 from efface.diffusion.denoiser import Denoiser
 from efface.diffusion.loading import load, load_beside
@@ -19,43 +18,13 @@ from efface.diffusion.model_folder import ModelInfo, fetch_weights, inspect_mode
 from efface.diffusion.one_step import default_sampler
 from efface.diffusion.sampling import MultiStep, Sampler
 from efface.diffusion.text.prompts import PromptEncoder
-from efface.errors import ConfigError, RequestError
+from efface.errors import RequestError
 from efface.evaluation.sample_sets import Subject
 from efface.evaluation.views import View
 from efface.metrics.judge import load_judge
 from efface.records import RunRecord, hash_model, hash_weights, read_record, require_finished
 
-EVALUATED = ("evaluate", "images", "prompts", "memorised")  # settings that it reads
 MEASURED = ("class", "concept", "images", "memorised", "distil")
-
-
-def evaluated_settings(record: RunRecord, changes: Sequence[str] = ()) -> Settings:
-    """The run's own settings, with `changes` to what an evaluation reads on top.
-
-    ConfigError for changes to anything else, RequestError for settings of another version.
-    """
-    for change in changes:
-        section = change.strip().partition(".")[0]
-        if section not in EVALUATED:
-            raise ConfigError(
-                f"--set {change!r} changes nothing of what was made: an evaluation takes "
-                f"{', '.join(f'{name}.NAME' for name in EVALUATED)}."
-            )
-    kept = [
-        f"{section}.{k}={json.dumps(v, ensure_ascii=False)}"
-        for section in EVALUATED
-        for k, v in record.settings.get(section, {}).items()  # older runs lack the last
-        if v is not None  # which is the default of all that can be left out
-    ]
-    name = record.settings["method"]["name"]
-    try:
-        read_settings(name, None, kept)
-    except ConfigError as error:
-        raise RequestError(
-            f"the settings in record.json are not what this version of efface reads ({error}) Use "
-            "the version that made the run, or run again."
-        ) from error
-    return read_settings(name, None, [*kept, *changes])
 
 
 def check_measurable(run: Path, record: RunRecord) -> None:
