@@ -122,7 +122,7 @@ def evaluate(
             measure = _evaluate_memorised
         job = Job(run=run, record=record, settings=config, subjects=subjects, views=views)
         # Of what draws no numbers nothing can be measured, and it is not the untouched model.
-        broken = is_broken(subjects.result.denoiser)
+        broken = is_broken(subjects.result, user_store())
         evaluation = Evaluation(results=[], guards=[COLLAPSE]) if broken else measure(job)
         beside = None if retrained is None else str(retrained)
         evaluation = evaluation.model_copy(update={"key": key, "retrained": beside})

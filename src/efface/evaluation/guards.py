@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import safe_open
 from torch import Tensor
@@ -85,16 +86,21 @@ def _tensors(folder: Path, opened: contextlib.ExitStack) -> dict[str, Any]:
     return found
 
 
-@torch.inference_mode()
-def is_broken(denoiser: Denoiser) -> bool:
+def is_broken(subject: Subject, store: Store) -> bool:
     """Whether a network says what is no finite number, at three timesteps."""
+    key = None if subject.digest is None else {"model": subject.digest, "measured": "finite"}
+    return not store.measured(key, lambda: {"finite": _says_numbers(subject.denoiser)})["finite"]
+
+
+@torch.inference_mode()
+def _says_numbers(denoiser: Denoiser) -> np.ndarray:
     denoiser.network.eval()
     last = denoiser.schedule.num_timesteps - 1
     t = torch.tensor([0, last // 2, last], device=denoiser.device)
     generator = torch.Generator().manual_seed(SEED)
     noise = torch.randn((3, *denoiser.sample_shape), generator=generator).to(denoiser.device)
     asked = denoiser.encode([0] * 3) if isinstance(denoiser, ClassDenoiser) else None
-    return not bool(denoiser(noise, t, asked).output.isfinite().all())
+    return denoiser(noise, t, asked).output.isfinite().all().cpu().numpy()
 
 
 def name_guards(change: dict[str, float]) -> list[str]:

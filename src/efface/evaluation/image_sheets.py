@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,18 +10,14 @@ import torch
 from accelerate import PartialState
 from torch import Tensor
 
-from efface.evaluation.grids import SHEETS, save_grid, write_sheets
-from efface.evaluation.sample_sets import SampleSet, draw_kept
-from efface.evaluation.store import Store
+from efface.evaluation.grids import Models, save_grid, write_sheets
 
 COLUMNS, ROWS = 10, 5
 PICTURES = 10
 
 
-def write_comparison(
-    folder: Path, models: tuple[SampleSet, SampleSet], copies: Sequence[np.ndarray], store: Store
-) -> None:
-    """`before.png`, `after.png` and `grid.json`: samples of two models from the same seeds.
+def comparison_order(copies: Sequence[np.ndarray]) -> list[int]:
+    """Which samples are shown.
 
     Up to half of the places go to seeds at which either model copied a picture (`copies`, a mask
     (N,) per model); the first of the others follow.
@@ -29,12 +25,17 @@ def write_comparison(
     shown = COLUMNS * ROWS
     either = np.flatnonzero(copies[0] | copies[1])[: shown // 2].tolist()
     rest = [i for i in range(len(copies[0])) if i not in set(either)]
-    order = [*either, *rest][:shown]
-    sheets = {
-        name: draw_kept(samples.only(order), store, "pictures to look at")
-        for name, samples in zip(SHEETS, models, strict=True)
-    }
-    before, after = models
+    return [*either, *rest][:shown]
+
+
+def write_comparison(
+    folder: Path,
+    sheets: Mapping[str, Tensor],
+    copies: Sequence[np.ndarray],
+    order: Sequence[int],
+    models: Models,
+) -> None:
+    """`before.png`, `after.png` and `grid.json`: samples `order` of both, (n, C, H, W)."""
     grid = {
         "kind": "images",
         "rows": -(-len(order) // COLUMNS),
@@ -42,11 +43,11 @@ def write_comparison(
         "labels": [],
         "names": [],
         "forgotten": [],
-        "tile": before.subject.denoiser.sample_shape[-1],
+        "tile": models[0].denoiser.sample_shape[-1],
         "copies_before": [n for n, i in enumerate(order) if copies[0][i]],
         "copies_after": [n for n, i in enumerate(order) if copies[1][i]],
     }
-    write_sheets(folder, sheets, grid, (before.subject, after.subject))
+    write_sheets(folder, sheets, grid, models)
 
 
 def write_strips(folder: Path, pictures: Tensor, back: Sequence[Tensor]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,11 +12,19 @@ from torch import Tensor
 
 from efface.config import EvaluateConfig
 from efface.data.split import copy_distance
+from efface.evaluation.grids import SHEETS
 from efface.evaluation.image_results import Seen, image_results, picture_rows
-from efface.evaluation.image_sheets import write_comparison, write_strips
+from efface.evaluation.image_sheets import comparison_order, write_comparison, write_strips
 from efface.evaluation.observers import DistanceObserver
 from efface.evaluation.probe import Probe
-from efface.evaluation.sample_sets import Observer, SampleSet, Subject, observe
+from efface.evaluation.sample_sets import (
+    Observer,
+    PixelObserver,
+    SampleSet,
+    Subject,
+    draw_kept,
+    observe,
+)
 from efface.evaluation.store import Store
 from efface.evaluation.views import JudgeView, View
 from efface.image_runs import Pictures, to_model
@@ -26,7 +34,8 @@ from efface.metrics.membership_gap import loss_timesteps
 from efface.metrics.threshold_curve import distance_curve
 from efface.records import Evaluation
 
-NEAR = "distances to the pictures"
+NEAR, PIXELS = "distances to the pictures", "the pictures themselves"
+MOST_KEPT = 2**26  # bytes of a model's samples; of more those that are shown are drawn again
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -49,6 +58,13 @@ class Drawn:
     samples: SampleSet
     distances: np.ndarray  # (N, K) to the pictures to forget
     observed: dict[str, Observations]  # by view
+    pixels: np.ndarray | None  # (N, C, H, W) uint8, where they are not too many to be kept
+
+    def pictures(self, rows: Sequence[int], store: Store) -> Tensor:
+        """Samples `rows` at eight bits, (len(rows), C, H, W) in [0, 1]."""
+        if self.pixels is None:
+            return draw_kept(self.samples.only(rows), store, "pictures to look at")
+        return torch.from_numpy(self.pixels[list(rows)]).float() / 255
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -94,7 +110,10 @@ def write_image_sheets(folder: Path, pictures: Pictures, looked: Looked, store: 
     """The pictures of a report, into `folder`."""
     before, after = looked.drawn["baseline"], looked.drawn["result"]
     copies = [model.distances.min(1) < looked.distance for model in (before, after)]
-    write_comparison(folder, (before.samples, after.samples), copies, store)
+    order = comparison_order(copies)
+    sheets = {n: m.pictures(order, store) for n, m in zip(SHEETS, (before, after), strict=True)}
+    models = (before.samples.subject, after.samples.subject)
+    write_comparison(folder, sheets, copies, order, models)
     back = (looked.back["baseline"], looked.back["result"])
     write_strips(folder, pictures.forget.images.float() / 255, back)
 
@@ -110,12 +129,15 @@ def _draw(
     samples = SampleSet(subject=subject, seeds=seeds, batch_size=config.batch_size)
     observers: dict[str, Observer] = {n: view.observer for n, view in views.items()}
     observers[NEAR] = DistanceObserver(pictures=pictures.forget.images)
+    if len(seeds) * pictures.forget.images[0].numel() <= MOST_KEPT:
+        observers[PIXELS] = PixelObserver()
     seen = observe(samples, observers, store, "sampling")
     asked = np.zeros(len(seeds), dtype=np.int64)
     return Drawn(
         samples=samples,
         distances=seen[NEAR]["distances"],
         observed={n: view.observations(seen[n], asked) for n, view in views.items()},
+        pixels=seen[PIXELS]["pixels"] if PIXELS in seen else None,
     )
 
 
@@ -125,7 +147,7 @@ def _measure(
     """Look at the pictures to forget and at unseen ones in the same way; also the former back."""
     denoiser, config = probe.subject.denoiser, probe.config
     copies, by_picture = count_copies(drawn.distances, distance)
-    forget, unseen = to_model(pictures.forget.images), _unseen(pictures, config)
+    forget, unseen = to_model(pictures.forget.images), choose_unseen(pictures, config)
     controls = None if unseen is None else unseen[: config.controls]
     timesteps = loss_timesteps(denoiser.schedule.num_timesteps)
     similarity, back = probe.put_back(forget)
@@ -155,7 +177,8 @@ def find_copy_distance(pictures: Pictures, untouched: Callable[[], Tensor]) -> f
     return copy_distance(untouched())
 
 
-def _unseen(pictures: Pictures, config: EvaluateConfig) -> Tensor | None:
+def choose_unseen(pictures: Pictures, config: EvaluateConfig) -> Tensor | None:
+    """Pictures never seen that are measured, in model space and in the order of controls."""
     if pictures.unseen is None:
         return None
     images = pictures.unseen.images
