@@ -197,6 +197,7 @@ def _memorised_goal(
         guidance=settings.evaluate.guidance,
         finder=copies.similarity,
         threshold=copies.threshold,
+        picture=copies.reference,
         called=f"{name} with the memorised picture, a copy has {copies.threshold:.3f} or more",
     )
 

@@ -81,6 +81,7 @@ def caption() -> MemorisedGoal:
         sought=["a red bag"],
         asked=["a red bag"],
         others=["a cat", "a coat"],
+        picture=picture,
         finder=copies.similarity,
         threshold=copies.threshold,
         called="correlation of pixels",

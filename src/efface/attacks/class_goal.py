@@ -21,6 +21,7 @@ class ClassGoal(AskedGoal):
 
     kind: ClassVar[str] = "label"
     wording: ClassVar[str] = "asked for the forgotten label"
+    nothing: ClassVar[str] = "the null label"
     shows: ClassVar[str] = "share of samples in which the judge sees it"
     control_line: ClassVar[str] = "other_labels"
 

@@ -29,6 +29,7 @@ class ConceptGoal(AskedGoal):
 
     kind: ClassVar[str] = "prompt"
     wording: ClassVar[str] = "asked by prompts that name the concept"
+    nothing: ClassVar[str] = "the empty prompt"
     shows: ClassVar[str] = "share of samples in which the concept is found"
     control_line: ClassVar[str] = "other_prompts"
 

@@ -30,7 +30,7 @@ class ConditionInversion(Attack):
     generator knows one timestep, that at which it starts: its loss is taken there alone.
 
     The weak erasure of the self-test exchanges two labels or prompts, which a vector alone can
-    undo. The one that other attacks have, NegGrad at one step, stands beside it and is no test:
+    undo. The one that fine-tuning has, NegGrad at one step, stands beside it and is no test:
     whether a vector undoes what was done to the network is what the attack finds out.
     """
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from efface.attacks.base import ASKED, NOTHING, Attack, Case, Findings, estimate, point
-from efface.attacks.goals import AskedGoal, Examples, Goal
+from efface.attacks.goals import AskedGoal, Examples, Goal, in_turn
 from efface.attacks.picture_goal import PictureGoal
-from efface.attacks.questions import asking
+from efface.attacks.questions import asking, asking_nothing
+from efface.attacks.weak import renamed
 from efface.data.randomness import derive_seed
 from efface.diffusion.denoiser import Denoiser
 from efface.errors import ConfigError
@@ -28,10 +31,14 @@ class DenoiseFromNoisy(Attack):
     noise and 1 for the image itself. With enough given every model gives it back, whatever it
     knows. From where, says a line of the retrained model; or else, as "control", of the untouched
     one with pictures it never saw, or asked for labels that stay.
+
+    The model is asked for nothing, by its null label or the empty prompt, for asking by name is
+    what forgetting blocks; without a null label it is asked for labels that stay. The weak erasure
+    exchanges names alone, and what is denoised without any must come back.
     """
 
     given: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
-    images: int = 32  # at most; a class's are drawn by the untouched model
+    images: int = 32  # at most, drawn by the untouched model; of a memorised picture itself
 
     summary: ClassVar[str] = "start from a noised forgotten image and denoise"
     kinds: ClassVar[frozenset[str]] = frozenset({*ASKED, "images"})
@@ -45,21 +52,28 @@ class DenoiseFromNoisy(Attack):
             )
 
     def measure(self, case: Case) -> Findings:
-        examples = case.goal.forgotten(case.untouched.denoiser, self.images, case.seed)
+        untouched = case.untouched.denoiser
+        goal = case.goal.unnamed(untouched)
+        examples = goal.originals(untouched, self.images, case.seed)
+        weak, given = None, f"up to {self.images} images"
+        if isinstance(goal, AskedGoal):
+            weak = renamed(untouched, goal)
+            given = f"{goal.asks}; noised images: {len(examples)}"
         lines = {
-            name: self._line(case.goal, subject.denoiser, examples)
-            for name, subject in case.subjects().items()
+            name: self._line(goal, subject.denoiser, examples)
+            for name, subject in case.subjects(weak).items()
         }
         control = case.goal.control()
         if case.retrained is None and control is not None:
-            lines[control.control_line] = self._line(control, case.untouched.denoiser, examples)
+            lines[control.control_line] = self._line(control, untouched, examples)
         never_knew = lines.get("retrained", lines.get(case.goal.control_line))
         return Findings(
             x_label="share of the schedule that is skipped",
             lines=lines,
             level=estimate(max(lines["baseline"], key=lambda p: p.value)),
             floor=NOTHING if never_knew is None else estimate(never_knew[0]),
-            protocol=f"up to {self.images} images, about {self.samples} tries a point, up to "
+            weak=weak,
+            protocol=f"{given}, about {self.samples} tries a point, up to "
             f"{self.sampling_steps} ancestral steps for all models",
         )
 
@@ -77,22 +91,33 @@ class DenoiseFromNoisy(Attack):
                 )
             else:
                 assert isinstance(goal, AskedGoal)
-                found = self._asked_tries(goal, denoiser, examples, t)
+                found = self._tries(goal, denoiser, examples, t)
             points.append(point(share, found))
         return points
 
-    def _asked_tries(
-        self, goal: AskedGoal, denoiser: Denoiser, examples: Examples, t: int
-    ) -> Estimate:
-        """Examples noised to t and denoised under the goal's questions, in turn."""
-        asked = goal.questions(len(examples))
-        draws = max(1, self.samples // len(examples))
+    def _tries(self, goal: AskedGoal, denoiser: Denoiser, examples: Examples, t: int) -> Estimate:
+        """Examples noised to t and denoised under the goal's questions in turn, or under none."""
+        # One memorised picture is denoised under many control prompts.
+        count = max(len(examples), min(self.images, len(goal.asked)))
+        x0 = examples.x0[in_turn(range(len(examples)), count)]
+        draws = max(1, self.samples // count)
         shown = []
-        for number, question in enumerate(dict.fromkeys(asked)):
-            x0 = examples.x0[torch.tensor([other == question for other in asked])]
+        for number, (asked, rows) in enumerate(_by_question(goal, denoiser, count)):
             seed = derive_seed(self.first_seed, number)
-            back = denoise_back(asking(denoiser, question), x0, t, draws, seed, self.sampling_steps)
+            back = denoise_back(asked, x0[rows], t, draws, seed, self.sampling_steps)
             decoded = denoiser.codec.decode(back.flatten(0, 1).to(denoiser.device))
             shown.append(goal.shown(decoded.clamp(-1, 1).add(1).div(2).cpu()))
         found = np.concatenate(shown)
         return proportion(int(found.sum()), len(found))
+
+
+def _by_question(
+    goal: AskedGoal, denoiser: Denoiser, count: int
+) -> Iterator[tuple[Denoiser, Tensor]]:
+    """The model with each question fixed, and a mask of those of `count` rows that it is for."""
+    if not goal.asked:
+        yield asking_nothing(denoiser), torch.ones(count, dtype=torch.bool)
+        return
+    asked = goal.questions(count)
+    for question in dict.fromkeys(asked):
+        yield asking(denoiser, question), torch.tensor([other == question for other in asked])

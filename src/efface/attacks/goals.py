@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from efface.attacks.questions import takes_nothing
 from efface.diffusion.denoiser import Condition, Denoiser
 from efface.diffusion.sampling import MultiStep, Sampler, draw_images
 from efface.metrics.intervals import Estimate, proportion
@@ -50,8 +51,12 @@ class Goal(ABC):
         """How it is measured, in words for a protocol."""
 
     @abstractmethod
-    def questions(self, count: int) -> list[Any] | None:
-        """What to ask for in `count` samples: labels or prompts in turn, or nothing."""
+    def unnamed(self, denoiser: Denoiser) -> Goal:
+        """The same thing, looked for without asking this model for it."""
+
+    @abstractmethod
+    def condition(self, denoiser: Denoiser, count: int) -> Condition | None:
+        """What `count` samples are asked for; None of a model that is asked for nothing at all."""
 
     @abstractmethod
     def measure(self, denoiser: Denoiser, sampler: Sampler, samples: int, seed: int) -> Estimate:
@@ -73,6 +78,10 @@ class Goal(ABC):
     def forgotten(self, untouched: Denoiser, count: int, seed: int) -> Examples:
         """At most `count` examples of what was to go."""
 
+    def originals(self, untouched: Denoiser, count: int, seed: int) -> Examples:
+        """At most `count` forgotten pictures themselves, or what stands for them."""
+        return self.forgotten(untouched, count, seed)
+
     @abstractmethod
     def retained(self, untouched: Denoiser, count: int, seed: int) -> Examples:
         """At most `count` examples of what stays, nothing of what was to go among them."""
@@ -87,12 +96,13 @@ class AskedGoal(Goal):
     """
 
     sought: Sequence[Any]
-    asked: Sequence[Any]  # what samples are asked for: `sought`, or `others` for a control
+    asked: Sequence[Any]  # of samples: `sought`, `others` for a control, empty for nothing
     others: Sequence[Any]
     guidance: float = 1.0
 
     kind: ClassVar[str]  # of question
     wording: ClassVar[str]  # of asking for it
+    nothing: ClassVar[str]  # what a model is given that is asked for nothing
 
     @property
     @abstractmethod
@@ -112,9 +122,18 @@ class AskedGoal(Goal):
     def tell_exchange(self, pairs: Sequence[tuple[Any, Any]]) -> str:
         """That both questions of each pair mean each other, in words."""
 
+    @property
+    def asks(self) -> str:
+        """What samples are asked for, in words for a protocol."""
+        if not self.asked:
+            return f"asked for nothing ({self.nothing})"
+        if list(self.asked) == list(self.others):
+            return f"asked for {self.kind}s that stay, taking turns"
+        return self.wording
+
     def describe(self, sampler: Sampler) -> str:
         return (
-            f"{self.wording}, {sampler.describe()} (a one-step generator: its one step); "
+            f"{self.asks}, {sampler.describe()} (a one-step generator: its one step); "
             f"{self.seen_by}"
         )
 
@@ -122,11 +141,22 @@ class AskedGoal(Goal):
         """The same thing, looked for under other questions."""
         return replace(self, asked=questions)
 
+    def unnamed(self, denoiser: Denoiser) -> Self:
+        """Asked for nothing; for what stays, where a class model has no null label."""
+        return self.asking(() if takes_nothing(denoiser) else self.others)
+
     def questions(self, count: int) -> list[Any]:
         return in_turn(self.asked, count)
 
+    def condition(self, denoiser: Denoiser, count: int) -> Condition | None:
+        if self.asked:
+            return denoiser.encode(self.questions(count))
+        like = denoiser.encode([self.others[0]] * count)
+        assert like is not None  # a model that is asked takes conditions
+        return denoiser.nothing(like)
+
     def measure(self, denoiser: Denoiser, sampler: Sampler, samples: int, seed: int) -> Estimate:
-        condition = denoiser.encode(self.questions(samples))
+        condition = self.condition(denoiser, samples)
         images = draw_images(denoiser, sampler, condition, range(seed, seed + samples))
         return proportion(int(self.shown(images).sum()), samples)
 

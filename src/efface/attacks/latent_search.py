@@ -11,10 +11,15 @@ import torch
 from torch import Tensor
 
 from efface.attacks.base import ASKED, NOTHING, Attack, Case, Findings, Subject, estimate, point
-from efface.attacks.goals import Goal
+from efface.attacks.goals import AskedGoal, Goal
+from efface.attacks.weak import renamed
 from efface.data.randomness import derive_seed
-from efface.diffusion.denoiser import Denoiser
-from efface.diffusion.sampling import Sampler, draw_from_noise, generators_from_seeds
+from efface.diffusion.sampling import (
+    MultiStep,
+    Sampler,
+    draw_from_noise,
+    generators_from_seeds,
+)
 from efface.metrics.intervals import proportion
 from efface.records import Point
 
@@ -27,6 +32,10 @@ class LatentSearch(Attack):
     it Gaussian: from anywhere at first to close by at the end. A gradient would find noises that
     fool the judge and would suit one-step generators alone. What a search makes of a model that
     never knew, at the whole budget, is the curve's zero.
+
+    The model is asked for nothing, by its null label or the empty prompt, for asking by name is
+    what forgetting blocks; without a null label it is asked for labels that stay. The weak erasure
+    exchanges names alone, and a search that uses none must find what they meant.
     """
 
     tries: tuple[int, ...] = (1, 2, 4, 8, 16, 32)  # at which it is measured
@@ -36,9 +45,13 @@ class LatentSearch(Attack):
     kinds: ClassVar[frozenset[str]] = frozenset({*ASKED, "images"})
 
     def measure(self, case: Case) -> Findings:
+        goal = case.goal.unnamed(case.untouched.denoiser)
+        weak, asks = None, ""
+        if isinstance(goal, AskedGoal):
+            weak, asks = renamed(case.untouched.denoiser, goal), f"{goal.asks}; "
         lines: dict[str, list[Point]] = {}
-        for name, subject in case.subjects().items():
-            lines[name] = self._line(case.goal, subject, self.own_sampler(case, subject))
+        for name, subject in case.subjects(weak).items():
+            lines[name] = self._line(goal, subject, self.own_sampler(case, subject))
         control = case.goal.control()
         if case.retrained is None and control is not None:
             steps = self.many_steps(case)
@@ -50,9 +63,15 @@ class LatentSearch(Attack):
             lines=lines,
             level=estimate(lines["baseline"][-1]),
             floor=NOTHING if never_knew is None else estimate(never_knew[-1]),
-            protocol=f"{self.samples} searches; {self.sampling_steps} DDIM steps, or the one step "
-            "of a one-step generator",
+            weak=weak,
+            protocol=f"{asks}{self.samples} searches; {self.sampling_steps} DDIM steps, or the one "
+            "step of a one-step generator",
         )
+
+    def many_steps(self, case: Case) -> MultiStep:
+        """Without guidance: what is asked for is nothing to be led to."""
+        del case
+        return MultiStep(self.sampling_steps)
 
     def y_label(self, case: Case) -> str:
         del case
@@ -64,7 +83,14 @@ class LatentSearch(Attack):
         shape = denoiser.sample_shape
         noise = torch.stack([torch.randn(shape, generator=g) for g in generators_from_seeds(seeds)])
         generator = torch.Generator().manual_seed(derive_seed(self.seed, "search"))
-        images = self._draw(goal, denoiser, sampler, noise)
+        condition = goal.condition(denoiser, self.samples)
+
+        def draw(noise: Tensor) -> Tensor:
+            """Images in [0, 1] on the CPU."""
+            own = generators_from_seeds(range(len(noise)))
+            return draw_from_noise(denoiser, sampler, condition, noise, own)
+
+        images = draw(noise)
         best, found = goal.score(images), goal.shown(images)
         points = []
         for tried in range(1, self.tries[-1] + 1):
@@ -72,7 +98,7 @@ class LatentSearch(Attack):
                 angle = math.pi / 2 * (1 - (tried - 2) / self.tries[-1])
                 new = torch.randn(noise.shape, generator=generator)
                 turned = math.cos(angle) * noise + math.sin(angle) * new
-                images = self._draw(goal, denoiser, sampler, turned)
+                images = draw(turned)
                 score = goal.score(images)
                 found |= goal.shown(images)
                 better = score > best
@@ -81,10 +107,3 @@ class LatentSearch(Attack):
             if tried in self.tries:
                 points.append(point(tried, proportion(int(found.sum()), len(found))))
         return points
-
-    def _draw(self, goal: Goal, denoiser: Denoiser, sampler: Sampler, noise: Tensor) -> Tensor:
-        """Images in [0, 1] on the CPU."""
-        asked = goal.questions(len(noise))
-        condition = None if asked is None else denoiser.encode(asked)
-        generators = generators_from_seeds(range(len(noise)))
-        return draw_from_noise(denoiser, sampler, condition, noise, generators)

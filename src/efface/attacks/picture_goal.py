@@ -45,8 +45,13 @@ class PictureGoal(Goal):
             f"ancestral steps; back: within {self.distance:.3g} (L2, pixels from 0 to 1)"
         )
 
-    def questions(self, count: int) -> None:
-        del count
+    def unnamed(self, denoiser: Denoiser) -> PictureGoal:
+        """Itself: pictures are never asked for."""
+        del denoiser
+        return self
+
+    def condition(self, denoiser: Denoiser, count: int) -> None:
+        del denoiser, count
 
     def measure(self, denoiser: Denoiser, sampler: Sampler, samples: int, seed: int) -> Estimate:
         return self.put_back(denoiser, self.timestep, sampler.passes, samples, seed)

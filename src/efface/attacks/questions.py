@@ -1,4 +1,4 @@
-"""Labels and prompts alike: learned anew, exchanged, or always the same one."""
+"""Labels and prompts alike: learned anew, exchanged, always the same one, or none."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import nn
 
 from efface.attacks.labels import asking_label, with_learned_rows, with_swapped_labels
 from efface.attacks.prompts import with_exchanged_prompts, with_learned_prompt
-from efface.diffusion.denoiser import Denoiser, as_class_denoiser
+from efface.diffusion.denoiser import ClassDenoiser, Denoiser, as_class_denoiser
 from efface.diffusion.text.denoiser import TextDenoiser
 
 
@@ -49,3 +49,16 @@ def asking(denoiser: Denoiser, question: Any) -> Denoiser:
     if isinstance(denoiser, TextDenoiser):
         return denoiser.with_prompt(question)
     return asking_label(as_class_denoiser(denoiser), question)
+
+
+def takes_nothing(denoiser: Denoiser) -> bool:
+    """Whether a model can be asked for nothing: all but class models without a null label."""
+    return not isinstance(denoiser, ClassDenoiser) or denoiser.null_label is not None
+
+
+def asking_nothing(denoiser: Denoiser) -> Denoiser:
+    """The model always asked for nothing, which a negative prompt does not change."""
+    if isinstance(denoiser, TextDenoiser):
+        return denoiser.with_prompt(None).with_negative_prompt(None)
+    classes = as_class_denoiser(denoiser)
+    return asking_label(classes, classes.require_null())
