@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +15,12 @@ import efface
 from efface.diffusion.loading import load
 from efface.diffusion.model_folder import inspect_model
 from efface.diffusion.sampling import MultiStep
+from efface.evaluation import guards
 from efface.evaluation.guards import measure_change, name_guards, weight_change
 from efface.evaluation.sample_sets import Subject
 from efface.evaluation.store import Store
-from efface.records import Evaluation
+from efface.records import Evaluation, read_record
+from efface.reporting import judge_run, protocols
 from tests.conftest import make_tiny_unet
 
 SMALL = ["evaluate.samples=32", "evaluate.forget_samples=20", "evaluate.retain_samples=36"]
@@ -62,6 +66,11 @@ def test_a_network_of_noise_is_a_collapse_and_no_no_op():
     assert name_guards(measure_change(broken, untouched, range(10), Store(None))) == ["collapse"]
 
 
+def test_the_page_says_what_the_guards_go_by():
+    said = (protocols.SAME, protocols.UNLIKE, protocols.GUARD_SAMPLES, protocols.GUARD_SEED)
+    assert said == (guards.SAME, guards.UNLIKE, guards.SAMPLES, guards.SEED)
+
+
 def test_what_is_not_a_number_is_a_collapse():
     change = {"samples": math.nan, "retained_distance": math.nan}
     assert name_guards(change) == ["collapse"]
@@ -77,17 +86,31 @@ def run_of(method: str, out: Path, *changes: str) -> Evaluation:
     return efface.evaluate(out)
 
 
+def shown_headline(run: Path) -> str:
+    page = (run / "report.html").read_text(encoding="utf-8")
+    found = re.search(r"<h1 [^>]*>(.*?)</h1>", page)
+    assert found is not None
+    return html.unescape(found[1])
+
+
 @pytest.mark.parametrize("method", ["sfd", pytest.param("siss", marks=pytest.mark.slow)])
 def test_a_run_without_a_learning_rate_is_called_a_no_op(method, tmp_path):
     still = ["train.learning_rate=0.0", "train.steps=2", "train.batch_size=8"]
     evaluation = run_of(method, tmp_path / "run", *still)
     assert evaluation.guards == ["no-op"]
     assert evaluation.change["weights"] == 0
-    assert "a no-op" in (tmp_path / "run" / "report.html").read_text().lower()
+    verdict = judge_run(read_record(tmp_path / "run"), evaluation)
+    assert verdict.outcome == "no_op" and verdict.headline.startswith("A no-op")
+    assert verdict.kept not in ("damaged", "collapsed") and "damage" not in verdict.headline
+    assert shown_headline(tmp_path / "run") == verdict.headline
+    if method == "sfd":
+        assert "in one step the untouched model draws the same" in verdict.headline
 
 
 def test_a_run_that_was_pushed_too_far_is_called_a_collapse(tmp_path):
     far = ["train.learning_rate=3e-3", "train.steps=40", "train.batch_size=8"]
     evaluation = run_of("neggrad", tmp_path / "run", *far, "train.guard_every=0")
     assert evaluation.guards == ["collapse"]
-    assert "collapse" in (tmp_path / "run" / "report.html").read_text().lower()
+    verdict = judge_run(read_record(tmp_path / "run"), evaluation)
+    assert verdict.outcome == "collapsed" and verdict.headline.startswith("The model collapsed")
+    assert shown_headline(tmp_path / "run") == verdict.headline

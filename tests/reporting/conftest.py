@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from efface.records import Evaluation, Result, RunRecord, Value, write_json
+from tests.reporting.browsing import CHROMIUM, Visit
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 Triple = tuple[float, float, float]
 RunMaker = Callable[..., Path]
@@ -141,3 +145,29 @@ def make_run(tmp_path: Path) -> RunMaker:
         return folder
 
     return make
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Chromium; without it, or without playwright, the test is skipped."""
+    api = pytest.importorskip("playwright.sync_api", reason="pip install -e '.[dev]'")
+    if CHROMIUM is None:
+        pytest.skip("there is no chromium: apt-get install chromium")
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit_page(browser: Browser) -> Iterator[Callable[..., Visit]]:
+    """Open an address; closed again after the test."""
+    contexts = []
+
+    def visit(address: str, **options: Any) -> Visit:
+        contexts.append(browser.new_context(**options))
+        return Visit(contexts[-1].new_page(), address)
+
+    yield visit
+    for context in contexts:
+        context.close()

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from efface.records import write_json
 from efface.reporting import write_report
+from tests.reporting.browsing import BROKEN, CONTRAST, OPEN, RGB
 from tests.reporting.conftest import make_record
 from tests.reporting.full_runs import make_attack, make_attacks, make_curve, make_matrix
 from tests.reporting.image_runs import (
@@ -20,14 +18,6 @@ from tests.reporting.image_runs import (
 )
 from tests.reporting.test_full_page import make_full_evaluation
 from tests.reporting.test_page import HOSTILE
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-try:
-    from playwright.sync_api import Browser, Page, sync_playwright
-except ImportError:
-    pytest.skip("playwright is not installed: pip install -e '.[dev]'", allow_module_level=True)
-if CHROMIUM is None:
-    pytest.skip("there is no chromium: apt-get install chromium", allow_module_level=True)
 
 PHONE = {"viewport": {"width": 360, "height": 740}, "is_mobile": True, "has_touch": True}
 EVIL = "".join(HOSTILE)
@@ -41,17 +31,17 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     def address(name: str, *runs: Path) -> str:
         return write_report(runs, folder / f"{name}.html").as_uri()
 
-    classes = _class_run(folder / "class")
+    classes = write_class_run(folder / "class")
     images = write_image_run(folder / "images", evaluation=make_image_evaluation(retrained=True))
     evil = _evil_run(folder / "evil")
     return {
         "class": address("class", classes),
-        "several": address("several", images, classes, _class_run(folder / "second", seed=1)),
+        "several": address("several", images, classes, write_class_run(folder / "second", seed=1)),
         "evil": address("evil", evil, classes),
     }
 
 
-def _class_run(folder: Path, seed: int = 0) -> Path:
+def write_class_run(folder: Path, seed: int = 0) -> Path:
     evaluation = make_full_evaluation()
     write_image_run(folder)
     settings = make_record().settings | {"train": {"seed": seed}}
@@ -78,58 +68,6 @@ def _evil_run(folder: Path) -> Path:
     attack = make_attack(EVIL, notes=[EVIL], settings={EVIL: EVIL})
     write_json(folder / "attacks.json", make_attacks(attack))
     return folder
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def visit_page(browser: Browser) -> Iterator[Callable[..., Visit]]:
-    """Open an address; closed again after the test."""
-    contexts = []
-
-    def visit(address: str, **options: Any) -> Visit:
-        contexts.append(browser.new_context(**options))
-        return Visit(contexts[-1].new_page(), address)
-
-    yield visit
-    for context in contexts:
-        context.close()
-
-
-class Visit:
-    """An open page, and what it asked for and complained of."""
-
-    def __init__(self, page: Page, address: str) -> None:
-        self.page = page
-        self.complaints: list[str] = []
-        self.requests: list[str] = []
-        self.page.on("console", lambda message: self.complaints.append(message.text))
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on("dialog", lambda dialog: self.complaints.append(dialog.message))
-        self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.goto(address)
-
-    def tell(self, script: str) -> Any:
-        return self.page.evaluate(script)
-
-    @property
-    def cut(self) -> str:
-        style = "getComputedStyle(document.querySelector('.shot.after img')).clipPath"
-        return self.tell(style)
-
-    def focus(self, selector: str) -> None:
-        """Press Tab until it has the focus: reachable by keyboard."""
-        for _ in range(80):
-            self.page.keyboard.press("Tab")
-            if self.tell(f"document.activeElement.matches({selector!r})"):
-                return
-        pytest.fail(f"{selector} cannot be reached with the Tab key")
 
 
 @pytest.mark.parametrize("name", ["class", "several"])
@@ -202,7 +140,7 @@ def test_a_figure_leads_to_its_protocol_inside_a_closed_fold(visit_page, pages):
 @pytest.mark.parametrize("name", ["class", "several", "evil"])
 def test_on_a_phone_nothing_scrolls_sideways_and_links_lead_somewhere(visit_page, pages, name: str):
     visit = visit_page(pages[name], **PHONE)
-    visit.tell("for (const fold of document.querySelectorAll('details')) fold.open = true")
+    visit.tell(OPEN)
     assert visit.tell("document.documentElement.scrollWidth") == 360
     assert visit.tell(BROKEN) == [] and visit.tell("document.links.length") > 5
     small = "[...document.querySelectorAll('p, li, td, th')].map(e => getComputedStyle(e).fontSize)"
@@ -236,7 +174,7 @@ def test_print_shows_everything_side_by_side_on_white(visit_page, pages):
 
 def test_hostile_text_is_inert(visit_page, pages):
     visit = visit_page(pages["evil"])
-    visit.tell("for (const fold of document.querySelectorAll('details')) fold.open = true")
+    visit.tell(OPEN)
     assert visit.complaints == []
     assert all(u == pages["evil"] or u.startswith("data:image/png") for u in visit.requests)
     assert visit.tell("document.scripts.length") == 1
@@ -253,32 +191,3 @@ def test_a_script_that_is_not_the_pages_own_does_not_run(visit_page, pages, tmp_
     visit = visit_page((tmp_path / "page.html").as_uri())
     assert visit.tell("window.ran") is None
     assert any("Content Security Policy" in complaint for complaint in visit.complaints)
-
-
-BROKEN = """[...document.links].map(link => link.getAttribute('href'))
-    .filter(href => !href.startsWith('#') || !document.getElementById(href.slice(1)))"""
-RGB = "getComputedStyle({}).{}.match(/[\\d.]+/g).slice(0, 3).map(Number)"
-CONTRAST = """(() => {
-  const parse = (text) => {
-    const parts = text.match(/[\\d.]+/g).map(Number);
-    if (text.startsWith("color(")) for (let i = 0; i < 3; i++) parts[i] *= 255;
-    return parts.length < 4 ? [...parts, 1] : parts;
-  };
-  const luminance = (rgb) => {
-    const [r, g, b] = rgb.map((v) => v / 255 <= 0.04045 ? v / 255 / 12.92 : ((v / 255 + 0.055) / 1.055) ** 2.4);
-    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-  };
-  let worst = {ratio: 99, text: ""};
-  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-  while (walker.nextNode()) {
-    const element = walker.currentNode.parentElement;
-    if (!walker.currentNode.data.trim() || !element.checkVisibility() || element.closest("script, svg, .void")) continue;
-    let behind = element;
-    while (behind && parse(getComputedStyle(behind).backgroundColor)[3] === 0) behind = behind.parentElement;
-    const colours = [element, behind || document.body].map((e, i) => parse(getComputedStyle(e)[i ? "backgroundColor" : "color"]).slice(0, 3));
-    const [low, high] = colours.map(luminance).sort((a, b) => a - b);
-    const ratio = (high + 0.05) / (low + 0.05);
-    if (ratio < worst.ratio) worst = {ratio, text: walker.currentNode.data.trim().slice(0, 60), colours, kind: element.className};
-  }
-  return worst;
-})()"""  # noqa: E501

@@ -41,12 +41,19 @@ class Page(HTMLParser):
         self.elements: list[tuple[str, dict[str, str | None]]] = []
         self.scripts: list[str] = []
         self.text = ""
+        self.headline = ""
+        self.told: list[tuple[str, str, str]] = []  # protocol, name and value of a fact
+        self.anchor = ""
         self.open: list[str] = []
         self.feed(path.read_text(encoding="utf-8"))
         self.close()
 
     def handle_starttag(self, tag, attrs):
         self.elements.append((tag, dict(attrs)))
+        if tag == "details" or dict(attrs).get("class") == "protocol":
+            self.anchor = dict(attrs).get("id") or ""
+        if tag == "dt":
+            self.told.append((self.anchor, "", ""))
         if tag == "script":
             self.scripts.append("")
         if tag not in VOID:
@@ -63,6 +70,16 @@ class Page(HTMLParser):
             self.scripts[-1] += data
         elif self.open and self.open[-1] != "style":
             self.text += data
+            if self.open and self.open[-1] == "h1":
+                self.headline += data
+            if self.open and self.open[-1] in ("dt", "dd"):
+                anchor, name, value = self.told[-1]
+                own = (name + data, value) if self.open[-1] == "dt" else (name, value + data)
+                self.told[-1] = (anchor, *own)
+
+    def facts(self, anchor: str) -> dict[str, str]:
+        """The names and values of a protocol."""
+        return {name: value for found, name, value in self.told if found == anchor}
 
     def all(self, tag: str) -> list[dict[str, str | None]]:
         return [attributes for name, attributes in self.elements if name == tag]

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from efface.records import Result, RunRecord
 from efface.reporting.attack_words import name_attack, write_cost
-from efface.reporting.class_findings import ClassFindings
+from efface.reporting.class_findings import ClassFindings, find_one_step
 from efface.reporting.image_findings import ImageFindings, count_copies
 from efface.reporting.resistance import Resistance, Resists
 from efface.reporting.states import Forgotten, Kept
@@ -39,6 +39,7 @@ KEPT_MARKS: dict[Kept, Mark] = {
     "unsettled": ("warn", "damage not ruled out"),
     "damaged": ("bad", "damage"),
     "collapsed": ("bad", "collapsed"),
+    "one_step": ("warn", "worse in one step only"),
     "unmeasured": ("warn", "not measured"),
 }
 RESISTS_MARKS: dict[Resists, Mark] = {
@@ -83,15 +84,26 @@ def class_cards(
     """Cards of a run that forgets classes; without the first where it forgets none."""
     meaning = "of the pictures asked for do not show it"
     mark = FORGOTTEN_MARKS[findings.forgotten]
-    forgotten = _card("Forgotten", meaning, findings.unlearning, mark)
+    notes = _beside_one_step(findings, findings.unlearning)
+    forgotten = _card("Forgotten", meaning, findings.unlearning, mark, "; ".join(notes))
     kept, cost = _kept_classes_card(findings), cost_card(record)
     if findings.forgotten == "not_asked":
         return kept, cost
     return forgotten, kept, resistance_card(resistance), cost
 
 
+def _beside_one_step(findings: ClassFindings, result: Result | None) -> list[str]:
+    """What the untouched model shows in one step, where a no-op is explained by it."""
+    if result is None or not findings.one_step:
+        return []
+    found = find_one_step(result)
+    return [] if found is None else [f"before, one step: {format_value(found.value, result.unit)}"]
+
+
 def _kept_classes_card(findings: ClassFindings) -> Card:
-    notes = [] if findings.fid is None else [f"FID {_now_and_before(findings.fid)}"]
+    notes = _beside_one_step(findings, findings.retained)
+    if findings.fid is not None:
+        notes.append(f"FID {_now_and_before(findings.fid)}")
     if findings.kept == "less_varied" and findings.recall is not None:
         notes.append(_variety(findings.recall))
     meaning = "of the other pictures show what was asked for"

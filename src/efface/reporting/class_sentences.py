@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from efface.records import Evaluation, Result, RunRecord
-from efface.reporting.class_findings import GONE, ClassFindings
+from efface.records import Evaluation, Result, RunRecord, Value
+from efface.reporting.class_findings import GONE, ClassFindings, find_one_step, judge_forgotten
 from efface.reporting.group_words import find_detector
 from efface.reporting.sentences import (
     describe_method,
@@ -30,6 +30,8 @@ from efface.reporting.wording import (
 )
 
 COLLAPSE = "The model collapsed: it no longer draws what it is asked for."
+SAME = "in one step the untouched model draws the same"
+ONE_STEP = "What is worse comes from drawing in one step, not from forgetting."
 MADE = {
     "distil": "The model now draws in one step",
     "train": "A new model was trained",
@@ -77,7 +79,7 @@ def headline(record: RunRecord, findings: ClassFindings, subject: Subject) -> st
     if findings.forgotten == "not_asked":
         core = _plain_headline(record.request.get("kind"), findings.kept)
     elif findings.unlearning is None and findings.forgotten == "unchanged":
-        core = "A no-op, nothing was forgotten: the model is as it was."
+        core = f"A no-op, nothing was forgotten: {_as_it_was(findings)}."
     elif findings.unlearning is None:
         core = _unmeasured_headline(findings.kept, subject)
     else:
@@ -87,6 +89,8 @@ def headline(record: RunRecord, findings: ClassFindings, subject: Subject) -> st
 
 def _unmeasured_headline(kept: Kept, subject: Subject) -> str:
     unknown = f"whether {subject.forgotten} {subject.verb} gone"
+    if kept == "collapsed":
+        return COLLAPSE
     if kept == "unmeasured":
         return f"Not measured: it is not known {unknown}."
     return f"Not measured: {unknown}.{_rest(kept, subject.others)}"
@@ -96,9 +100,11 @@ def _class_headline(unlearning: Result, findings: ClassFindings, subject: Subjec
     what, verb, kept = subject.forgotten, subject.verb, findings.kept
     if kept == "collapsed":
         so_is = f"The model collapsed: {what} {verb} gone, but so is nearly everything else."
+        if findings.one_step:
+            return f"{COLLAPSE} But {SAME}."
         return so_is if findings.forgotten == "gone" else COLLAPSE
     if findings.forgotten == "unchanged":
-        return _no_op_headline(unlearning, kept, subject)
+        return _no_op_headline(unlearning, findings, subject)
     rest = _rest(kept, subject.others)
     if findings.forgotten == "not_gone":
         share = format_share(1 - unlearning.value)
@@ -110,12 +116,19 @@ def _class_headline(unlearning: Result, findings: ClassFindings, subject: Subjec
     return f"{upper_first(what)} {verb} {drawn}{end}"
 
 
-def _no_op_headline(unlearning: Result, kept: Kept, subject: Subject) -> str:
+def _no_op_headline(unlearning: Result, findings: ClassFindings, subject: Subject) -> str:
     if unlearning.baseline.value >= GONE:
         return f"A no-op: the untouched model did not draw {subject.forgotten} either."
-    damage = _rest(kept, subject.others) if kept == "damaged" else ""
-    what = f"{subject.forgotten} {subject.verb}"
-    return f"A no-op, nothing was forgotten: {what} drawn about as often as before.{damage}"
+    worse = findings.kept in ("damaged", "one_step")
+    damage = _rest(findings.kept, subject.others) if worse else ""
+    told = f"{subject.forgotten} {subject.verb} drawn about as often as before"
+    if findings.one_step or judge_forgotten(unlearning) != "unchanged":
+        told = _as_it_was(findings)
+    return f"A no-op, nothing was forgotten: {told}.{damage}"
+
+
+def _as_it_was(findings: ClassFindings) -> str:
+    return SAME if findings.one_step else "the model is as it was"
 
 
 def _rest(kept: Kept, others: str) -> str:
@@ -124,6 +137,7 @@ def _rest(kept: Kept, others: str) -> str:
         "less_varied": f" The {others} are drawn as well, with less variety.",
         "damaged": f" The {others} were damaged.",
         "collapsed": " The rest collapsed.",
+        "one_step": f" What is worse in the {others} comes from drawing in one step.",
         "unsettled": f" Whether the {others} were damaged is not settled.",
         "unmeasured": f" What happened to the {others} was not measured.",
     }[kept]
@@ -168,6 +182,8 @@ def tell_forgotten(evaluation: Evaluation, findings: ClassFindings, subject: Sub
 def tell_kept(findings: ClassFindings, subject: Subject) -> str:
     """Say what became of the rest."""
     seen = [_saw_rest(findings, subject), tell_fid(findings.fid)]
+    if findings.kept == "one_step":
+        seen.append(ONE_STEP)
     return " ".join(s for s in seen if s) or "Not measured: the rest may be damaged."
 
 
@@ -203,10 +219,19 @@ def _saw_forgotten(findings: ClassFindings, subject: Subject) -> str:
     what = plural(subject.count, "it", "what was asked for")
     did = f"drew {what} {count_word(drawn)}" if drawn else f"never drew {what}"
     untouched = f"did so {count_word(before)}" if before else "never did"
+    one_step = _in_one_step(seen, findings)
+    if one_step is not None:
+        count = round((1 - one_step.value) * seen.samples)
+        untouched += f", and in one step {count_word(count) if count else 'never'}"
     return (
         f"Asked {format_count(seen.samples)} times for {subject.forgotten}, it {did}; "
         f"the untouched model {untouched}."
     )
+
+
+def _in_one_step(seen: Result, findings: ClassFindings) -> Value | None:
+    """The untouched model's figure in one step, where a no-op is explained by it."""
+    return find_one_step(seen) if findings.one_step else None
 
 
 def _saw_rest(findings: ClassFindings, subject: Subject) -> str:
@@ -214,10 +239,14 @@ def _saw_rest(findings: ClassFindings, subject: Subject) -> str:
     if seen is None:
         return ""
     under = f" under the {subject.others}" if subject.labels else ""
+    before = format_value(seen.baseline.value, seen.unit)
+    one_step = _in_one_step(seen, findings)
+    if one_step is not None:
+        before += f", and {format_value(one_step.value, seen.unit)} of what it draws in one step"
     return (
         f"Of {format_count(seen.samples)} pictures asked for{under}, "
         f"{format_value(seen.value, seen.unit)} show what was asked for; of the untouched "
-        f"model's, {format_value(seen.baseline.value, seen.unit)}."
+        f"model's, {before}."
     )
 
 

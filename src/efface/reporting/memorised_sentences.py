@@ -43,7 +43,9 @@ def _headline(findings: MemorisedFindings) -> str:
         gone = "the picture is gone, but so is" if findings.forgotten == "gone" else "it lost"
         return f"The model collapsed: {gone} nearly everything else."
     if findings.original is None:
-        return "Not measured: it is not known whether the picture is gone."
+        unchanged = "A no-op, nothing was forgotten: the model is as it was."
+        unknown = "Not measured: it is not known whether the picture is gone."
+        return unchanged if findings.forgotten == "unchanged" else unknown
     drawn = _drawn(findings.original)
     match findings.forgotten:
         case "gone" if findings.kept == "damaged":
@@ -106,7 +108,8 @@ def _describe_modified(record: RunRecord) -> list[str]:
 def tell_forgotten(evaluation: Evaluation, findings: MemorisedFindings) -> str:
     """Say what became of the picture."""
     if findings.original is None:
-        return "Not measured: whether the picture is still drawn is not known."
+        change = tell_change(evaluation) if findings.forgotten == "unchanged" else ""
+        return change or "Not measured: whether the picture is still drawn is not known."
     said = [f"{upper_first(_drawn(findings.original))}."]
     if findings.modified is not None:
         before, after = count_drawn(findings.modified)

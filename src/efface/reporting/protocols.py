@@ -12,6 +12,8 @@ from efface.reporting.recorded_curves import name_model
 from efface.reporting.run_folder import Run
 from efface.reporting.wording import format_change, format_count, format_duration
 
+GUARD_SAMPLES, GUARD_SEED = 64, 6_000_000  # of efface.evaluation.guards, which imports torch
+SAME, UNLIKE = 0.01, 0.5
 CHANGES = {
     "weights": "weights changed by",
     "samples": "samples changed by, of their spread",
@@ -38,6 +40,10 @@ def curve_anchor(section: str, number: int) -> str:
 
 def attack_anchor(section: str, number: int) -> str:
     return f"{section}-how-attack-{number}"
+
+
+def change_anchor(section: str) -> str:
+    return f"{section}-how-change"
 
 
 def labels_anchor(section: str) -> str:
@@ -114,9 +120,31 @@ def _about_models(section: str, evaluation: Evaluation) -> list[tuple[str, str, 
     entries = []
     if evaluation.judge:
         entries.append((f"{section}-how-judge", "The judge", flatten(evaluation.judge)))
-    change = [(CHANGES.get(key, key), format_change(v)) for key, v in evaluation.change.items()]
-    guards = [("guards that spoke", ", ".join(evaluation.guards))] if evaluation.guards else []
-    key = [] if evaluation.key is None else [("digest of this evaluation", evaluation.key)]
-    if change or guards or key:
-        entries.append((f"{section}-how-change", "The evaluation", [*change, *guards, *key]))
+    facts = _about_change(evaluation)
+    if evaluation.key is not None:
+        facts.append(("digest of this evaluation", evaluation.key))
+    if facts:
+        entries.append((change_anchor(section), "Change and guards", facts))
     return entries
+
+
+def _about_change(evaluation: Evaluation) -> Facts:
+    """How far the model is from the untouched one, which guards spoke, and how that was seen."""
+    facts = [(CHANGES.get(key, key), format_change(v)) for key, v in evaluation.change.items()]
+    if evaluation.guards:
+        facts.append(("guards that spoke", ", ".join(evaluation.guards)))
+    if not evaluation.change and evaluation.guards:
+        broken = "a collapse is a network whose outputs at three timesteps are no finite numbers"
+        return [*facts, ("seeds", str(GUARD_SEED)), ("protocol", broken)]
+    if not {"samples", "retained_distance"} & evaluation.change.keys():
+        return facts
+    return [
+        *facts,
+        ("samples", f"{GUARD_SAMPLES} per model, of what stays"),
+        ("seeds", f"{GUARD_SEED} to {GUARD_SEED + GUARD_SAMPLES - 1}; energy distance to untouched "
+         f"samples of {GUARD_SEED + GUARD_SAMPLES} to {GUARD_SEED + 2 * GUARD_SAMPLES - 1}"),
+        ("protocol", "change of samples: both models drawn as the result is, from the same noise; "
+         "energy distance: the untouched model drawn by its own sampler; no-op: samples changed "
+         f"by less than {format_change(SAME)}; collapse: energy distance of "
+         f"{format_change(UNLIKE)} or more"),
+    ]  # fmt: skip

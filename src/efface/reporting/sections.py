@@ -8,7 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from efface.records import Result, Value
+from efface.records import Evaluation, Result, Value
 from efface.reporting.attack_figures import AttackFigure, attack_figures
 from efface.reporting.caveats import caveats
 from efface.reporting.facts import FactSheet, fact_sheets
@@ -16,10 +16,17 @@ from efface.reporting.figures import Chart, guard_chart, loss_charts
 from efface.reporting.glossary import GROUPS, Group, Term, explain
 from efface.reporting.label_matrix import LabelFigure, label_figure
 from efface.reporting.pictures import PictureTable, StripFigure, picture_table, strip_figure
-from efface.reporting.protocols import Protocol, curve_anchor, figure_anchor, protocols
+from efface.reporting.protocols import (
+    Protocol,
+    change_anchor,
+    curve_anchor,
+    figure_anchor,
+    protocols,
+)
 from efface.reporting.recorded_curves import recorded_chart
 from efface.reporting.resistance import find_resistance
 from efface.reporting.run_folder import Run
+from efface.reporting.states import COLLAPSE, NO_OP
 from efface.reporting.verdict import Verdict, judge_run
 from efface.reporting.whiskers import whiskers
 from efface.reporting.wording import DASH, format_count, format_date, format_interval, format_value
@@ -78,6 +85,7 @@ class Section:
     protocols: list[Protocol]
     sheets: list[FactSheet]
     sources: dict[str, str]  # what a card was read from -> anchor
+    guarded: dict[str, str]  # title of a card or line that rests on change and guards -> anchor
 
 
 def make_section(run: Run, number: int) -> Section:
@@ -85,11 +93,12 @@ def make_section(run: Run, number: int) -> Section:
     record, results = run.record, run.evaluation.results
     columns = [title for title, find in OTHERS.items() if any(find(r) for r in results)]
     resistance = find_resistance(record, run.attacks)
+    verdict = judge_run(record, run.evaluation, run.names, run.attacks)
     return Section(
         anchor=anchor,
         date=format_date(record.started),
         run=run,
-        verdict=judge_run(record, run.evaluation, run.names, run.attacks),
+        verdict=verdict,
         groups=_groups(anchor, results, columns, record.request.get("kind")),
         columns=columns,
         strips=strip_figure(run),
@@ -102,6 +111,7 @@ def make_section(run: Run, number: int) -> Section:
         protocols=protocols(anchor, run),
         sheets=fact_sheets(record),
         sources=_sources(anchor, results, bool(resistance.findings)),
+        guarded=_guarded(anchor, verdict, run.evaluation),
     )
 
 
@@ -170,3 +180,12 @@ def _sources(anchor: str, results: Sequence[Result], attacked: bool) -> dict[str
     if attacked:
         sources["attacks"] = f"{anchor}-attacks"
     return sources | {"run": f"{anchor}-facts-run"}
+
+
+def _guarded(anchor: str, verdict: Verdict, evaluation: Evaluation) -> dict[str, str]:
+    titles = []
+    if NO_OP in evaluation.guards or (verdict.forgotten == "unchanged" and evaluation.change):
+        titles += ["Forgotten", "Forget"]
+    if COLLAPSE in evaluation.guards or verdict.kept == "one_step":
+        titles += ["Kept", "Keep"]
+    return dict.fromkeys(titles, change_anchor(anchor))

@@ -10,7 +10,9 @@ from efface.records import Evaluation, Result, RunRecord
 Forgotten = Literal[
     "gone", "unsettled", "not_gone", "unchanged", "not_memorised", "unmeasured", "not_asked"
 ]
-Kept = Literal["kept", "less_varied", "unsettled", "damaged", "collapsed", "unmeasured"]
+Kept = Literal[
+    "kept", "less_varied", "unsettled", "damaged", "collapsed", "one_step", "unmeasured"
+]  # fmt: skip
 Outcome = Literal[
     "forgotten", "damaged", "not_forgotten", "no_op", "not_memorised", "collapsed", "unsettled",
     "unmeasured", "nothing_asked",
