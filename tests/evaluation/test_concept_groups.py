@@ -98,7 +98,7 @@ def found(view: DetectorView, images: torch.Tensor, label: str) -> list[bool]:
     return [bool(row[column] > THRESHOLD) for row in view.detector.probabilities(images)]
 
 
-def wilson(hits: int, count: int) -> tuple[float, float]:
+def wilson(hits: float, count: float) -> tuple[float, float]:
     """Wilson's score interval, written out."""
     z, share = 1.959963984540054, hits / count
     middle = (share + z * z / (2 * count)) / (1 + z * z / count)
@@ -150,6 +150,27 @@ def test_what_stays_is_the_neighbours_together(evaluation: Evaluation):
     assert kept.samples == 10
     assert kept.value == pytest.approx((coat.value + boot.value) / 2)
     assert kept.baseline.value == pytest.approx((coat.baseline.value + boot.baseline.value) / 2)
+
+
+def test_neighbours_of_one_seed_are_not_taken_for_independent_samples(
+    evaluation: Evaluation, subjects: ClassSubjects, view: DetectorView
+):
+    """Wilson's interval of as many samples as the spread of the means over seeds says."""
+    kept, shares = evaluation.get("retained_accuracy"), []
+    for group in GROUPS[1:3]:
+        images = drawn_one_by_one(subjects.result, group.prompts, 1010, 5)
+        shares.append(found(view, images, group.labels[0]))
+    means = np.mean(shares, axis=0)
+    worth = means.mean() * (1 - means.mean()) / (means.var() / 5) if means.std() else 5
+    assert kept is not None
+    hits = kept.value * min(worth, 10)
+    assert (kept.low, kept.high) == pytest.approx(wilson(hits, min(worth, 10)), abs=1e-9)
+    alone = evaluate_concepts(
+        subjects, protocol(groups=GROUPS[1:2]), {"detector": view}, Store(None)
+    )
+    one, group = alone.get("retained_accuracy"), alone.get(GROUPS[1].metric)
+    assert one is not None and group is not None
+    assert (one.low, one.high) == pytest.approx((group.low, group.high), abs=1e-9)
 
 
 def test_a_group_does_not_depend_on_the_others_or_on_batches(

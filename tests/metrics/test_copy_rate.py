@@ -44,9 +44,10 @@ def test_distances_equal_brute_force_across_chunks():
 
 
 def test_small_distances_are_not_lost_to_rounding():
-    picture = torch.full((1, 1, 28, 28), 0.9)
-    between = distances(picture.repeat(100, 1, 1, 1) + 1e-4, picture.repeat(100, 1, 1, 1))
-    assert between.numpy() == pytest.approx(1e-4 * 28, rel=1e-2)
+    picture = torch.full((1, 1, 28, 28), 0.9).repeat(100, 1, 1, 1)
+    sample = picture + 1e-4
+    expected = float(sample[0, 0, 0, 0].double() - picture[0, 0, 0, 0].double()) * 28
+    assert distances(sample, picture).numpy() == pytest.approx(expected, rel=1e-4)
 
 
 def test_the_distance_is_half_of_the_nearest_neighbours():

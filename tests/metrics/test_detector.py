@@ -49,13 +49,13 @@ def pictures(count: int) -> torch.Tensor:
 
 def test_labels_that_exclude_each_other_share_one_softmax(detectors):
     found = detectors["one"].probabilities(plain(LEVELS))
-    np.testing.assert_allclose(found, logits(LEVELS).softmax(1), atol=1e-4)
+    np.testing.assert_allclose(found, logits(LEVELS).softmax(1), rtol=1e-4)
     assert detectors["one"].exclusive and detectors["one"].labels == LABELS
 
 
 def test_labels_of_a_multi_label_classifier_have_a_sigmoid_each(detectors):
     found = detectors["many"].probabilities(plain(LEVELS))
-    np.testing.assert_allclose(found, logits(LEVELS).sigmoid(), atol=1e-4)
+    np.testing.assert_allclose(found, logits(LEVELS).sigmoid(), rtol=1e-4)
     assert not detectors["many"].exclusive
     assert (found.sum(1) > 1).any()
 

@@ -9,9 +9,15 @@ from scipy import linalg
 from torch import Tensor, nn
 
 from efface.errors import DataError
+from efface.metrics import fid as module
 from efface.metrics.base import Observations
 from efface.metrics.fid import FID, fid, frechet_distance, gaussian
-from efface.metrics.intervals import distance_interval
+from efface.metrics.intervals import (
+    distance_from_parts,
+    distance_interval,
+    split_in_halves,
+    split_in_quarters,
+)
 
 
 def features(seed: int, count: int = 300, width: int = 5) -> np.ndarray:
@@ -100,8 +106,9 @@ def test_spread_between_labels_is_not_taken_for_chance():
 
 
 @pytest.mark.parametrize("dimensions", [3, 300])
-def test_sums_over_blocks_make_the_same_intervals(dimensions):
-    """Against Gaussians of the rows themselves, with pairs and, above 256 dimensions, without."""
+def test_sums_over_blocks_make_the_same_intervals(dimensions, monkeypatch):
+    """Against Gaussians of the rows themselves, with pairs and, where those are dear, without."""
+    monkeypatch.setattr(module, "LARGEST", 0)
     rng = np.random.default_rng(6)
     drawn, real = rng.normal(5, 2, (70, dimensions)), rng.normal(5, 1, (90, dimensions))
     rows = np.arange(70) % 20
@@ -117,6 +124,25 @@ def test_sums_over_blocks_make_the_same_intervals(dimensions):
     estimate = fid(drawn, real)
     assert (estimate.value, estimate.low, estimate.high) == pytest.approx(
         (expected.value, expected.low, expected.high), rel=1e-9
+    )
+
+
+@pytest.mark.parametrize(("count", "dimensions"), [(9, 2), (70, 8), (50, 40)])
+def test_few_samples_a_dimension_have_the_interval_of_halves_and_quarters(count, dimensions):
+    """Against Gaussians of the rows themselves; a part has fewer or more rows than dimensions."""
+    rng = np.random.default_rng(6)
+    drawn, real = rng.normal(5, 2, (count, dimensions)), rng.normal(5, 1, (90, dimensions))
+
+    def of(kept: np.ndarray) -> float:
+        return frechet_distance(*gaussian(real), *gaussian(drawn[kept]))
+
+    halves = [[of(half), of(~half)] for half in split_in_halves(count, 100)]
+    quarters = [[of(q == number) for number in range(4)] for q in split_in_quarters(count, 25)]
+    whole = of(np.ones(count, dtype=bool))
+    expected = distance_from_parts(whole, np.array(halves), np.array(quarters))
+    estimate = fid(drawn, real)
+    assert (estimate.value, estimate.low, estimate.high) == pytest.approx(
+        (expected.value, expected.low, expected.high), rel=1e-5
     )
 
 

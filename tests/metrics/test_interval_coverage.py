@@ -23,7 +23,7 @@ from efface.metrics.recall import Recall
 from efface.metrics.sfid import SFID
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
-DRAWS, FEWER = 1000, 300
+DRAWS = 1000
 LABELS = 5
 Draw = Callable[[np.random.Generator], Observations]
 
@@ -53,10 +53,10 @@ def real_images(dimensions: int) -> np.ndarray:
     return clusters(count, dimensions, 1.0)(np.random.default_rng(2)).features
 
 
-def held(metric: Metric, draw: Draw, real: np.ndarray, draws: int = DRAWS) -> float:
+def held(metric: Metric, draw: Draw, real: np.ndarray) -> float:
     """The share of draws whose interval holds the metric's mean over all of them."""
     rng = np.random.default_rng(1)
-    found: list[Estimate] = [metric.compute(draw(rng), [], real) for _ in range(draws)]
+    found: list[Estimate] = [metric.compute(draw(rng), [], real) for _ in range(DRAWS)]
     truth = np.mean([estimate.value for estimate in found])
     return float(np.mean([estimate.low <= truth <= estimate.high for estimate in found]))
 
@@ -66,6 +66,8 @@ CASES: tuple[tuple[Metric, int, int, float], ...] = (
     (FID(), 200, 4, 1.1),
     (FID(), 400, 16, 1.1),
     (FID(), 900, 64, 1.1),
+    (FID(), 500, 64, 1.1),  # fewer than ten samples a dimension: from halves and quarters
+    (FID(), 200, 64, 1.1),
     (SFID(), 200, 4, 1.1),
     (KID(), 200, 4, 1.1),
     (Precision(), 200, 4, 1.3),
@@ -91,10 +93,3 @@ def test_intervals_hold_the_truth_as_often_as_they_say(
     share = held(metric, draw, real_images(dimensions))
     print(f"{metric.name} {samples} {dimensions}: {share:.3f}")
     assert 0.93 <= share <= 0.97
-
-
-def test_with_few_samples_a_dimension_the_interval_of_fid_is_wide_rather_than_narrow() -> None:
-    """500 samples in 64 dimensions: the chance of the covariances counts, and still too much."""
-    share = held(FID(), clusters(500, 64, 1.1), real_images(64), FEWER)
-    print(f"fid 500 64: {share:.3f}")
-    assert share >= 0.95

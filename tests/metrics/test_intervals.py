@@ -13,14 +13,17 @@ from efface.metrics.intervals import (
     BLOCKS,
     SMALLEST_BOOTSTRAP,
     Estimate,
+    distance_from_parts,
     distance_interval,
     from_left_out,
     jackknife,
     mean,
     paired_difference,
     proportion,
+    proportion_by_seed,
     share_from_halves,
     split_in_halves,
+    split_in_quarters,
 )
 
 Z = 1.959963984540054  # the 97.5 % point of the normal distribution
@@ -112,6 +115,39 @@ def test_the_interval_of_a_proportion_holds_the_truth_in_95_of_100_cases(share, 
     successes = np.random.default_rng(3).binomial(total, share, 1000).tolist()
     estimates = {n: proportion(n, total) for n in set(successes)}
     assert 930 <= sum(holds(estimates[n], share) for n in successes) <= 970
+
+
+@pytest.mark.parametrize(
+    ("seeds", "together", "share"),
+    [(20, 0.3, 0.9), (20, 0.8, 0.5), (200, 0.3, 0.5), (200, 0.8, 0.9)],
+)
+def test_a_share_of_images_that_go_together_holds_the_truth_in_95_of_100_cases(
+    seeds, together, share
+):
+    """Three images a seed with noise in common: Wilson's interval of all of them would not."""
+    rng = np.random.default_rng(7)
+    common, own = rng.normal(size=(1000, seeds, 1)), rng.normal(size=(1000, seeds, 3))
+    noise = together**0.5 * common + (1 - together) ** 0.5 * own
+    draws = noise < stats.norm.ppf(share)
+    assert 930 <= sum(holds(proportion_by_seed(found), share) for found in draws) <= 970
+    successes = draws.sum((1, 2)).tolist()
+    pooled = {n: proportion(n, 3 * seeds) for n in set(successes)}
+    assert sum(holds(pooled[n], share) for n in successes) < 930
+
+
+def test_a_share_by_seed_is_worth_all_images_or_one_a_seed():
+    """Of one image each it is Wilson's interval; images that are all alike count once."""
+    found = np.arange(30)[:, None] % 3 == 0
+    expected = proportion(10, 30)
+    for images in (found, found.repeat(4, axis=1)):
+        estimate = proportion_by_seed(images)
+        assert (estimate.value, estimate.low, estimate.high) == pytest.approx(
+            (expected.value, expected.low, expected.high), abs=1e-12
+        )
+    kept = proportion_by_seed(np.ones((30, 4), dtype=bool))
+    assert (kept.value, kept.low) == pytest.approx((1, proportion(30, 30).low))
+    apart = np.tile([True, False], (30, 1))  # every seed alike, and yet half of the images
+    assert proportion_by_seed(apart).low == pytest.approx(proportion(15, 30).low)
 
 
 @pytest.mark.parametrize(("count", "shape"), [(3, 16.0), (10, 4.0), (100, 1.0), (500, 0.5)])
@@ -249,3 +285,34 @@ def test_what_pairs_of_blocks_do_together_is_taken_off_by_a_quarter():
     excess = ((together - together.mean()) ** 2).sum()
     reach = stats.t.ppf(0.975, 19) * math.sqrt(variance - excess / 4) / (2 * math.sqrt(50))
     assert narrower.high == pytest.approx((math.sqrt(50) + reach) ** 2)
+
+
+@pytest.mark.parametrize("count", [8, 11, 40])
+def test_quarters_hold_as_many_of_each_label(count):
+    quarter = split_in_quarters(count, 400)
+    assert quarter.shape == (400, count)
+    fours = np.sort(quarter[:, : count // 4 * 4].reshape(400, -1, 4), axis=2)
+    assert (fours == np.arange(4)).all()
+    assert (np.abs((quarter == 0).mean(0) - 0.25) < 0.08).all()
+    assert (split_in_quarters(count, 400) == quarter).all()
+
+
+@pytest.mark.parametrize(
+    ("at_half", "at_quarter", "at_all"),
+    [
+        pytest.param(2, 4, 1, id="a over N"),
+        pytest.param(4, 16, 1, id="b over N squared"),
+        pytest.param(6, 20, 2, id="both"),
+        pytest.param(2, 2, 1, id="b would be below 0"),
+        pytest.param(4, 40, 1, id="a would be below 0"),
+    ],
+)
+def test_the_variance_at_all_rows_follows_from_that_at_parts(at_half, at_quarter, at_all):
+    """Values two apart have a variance of 2, four at -1, -1, 1 and 1 one of 4 / 3."""
+    halves = 100 + (at_half / 2) ** 0.5 * np.tile([-1.0, 1.0], (100, 1))
+    quarters = 100 + (at_quarter * 0.75) ** 0.5 * np.tile([-1.0, 1.0, 1.0, -1.0], (25, 1))
+    estimate = distance_from_parts(100.0, halves, quarters)
+    reach = stats.t.ppf(0.975, 20) * at_all**0.5 / 20
+    assert (estimate.value, estimate.low, estimate.high) == pytest.approx(
+        (100, (10 - reach) ** 2, (10 + reach) ** 2)
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from efface.evaluation.store import Arrays, Store
 from efface.evaluation.views import PREFERRED, ClipView, DetectorView
 from efface.metrics.clip_contrast import detector_scores
 from efface.metrics.concept_rate import rate_above
+from efface.metrics.intervals import Estimate, proportion_by_seed
 from efface.metrics.retained_accuracy import RetainedAccuracy
 from efface.metrics.threshold_curve import threshold_curve
 from efface.records import Curve, Result
@@ -34,25 +35,26 @@ def evaluate_groups(
     for model, subject in subjects.named().items():
         seen = _observe(subject, protocol, view, store, SAMPLING[model])
         for group in protocol.groups:
-            found = _scores(view, group, seen[group.name], protocol)
+            found = score_group(view, group, seen[group.name], protocol)
             scores[group.name][model] = found
     threshold = view.threshold if isinstance(view, DetectorView) else PREFERRED
     results = [
         _result(
             Figure(group.metric, "share", higher_is_better=bool(group.labels)),
-            scores[group.name],
+            {model: rate_above(found, threshold) for model, found in scores[group.name].items()},
             protocol,
-            threshold,
-            _described(view, group, protocol),
+            1,
+            describe_group(view, group, protocol),
             sampled,
         )
         for group in protocol.groups
     ]
-    together = _neighbours(scores, protocol)
-    if together:
+    neighbours = [scores[group.name] for group in protocol.groups if group.kind == "neighbour"]
+    if neighbours:
         figure = Figure(RetainedAccuracy.name, RetainedAccuracy.unit, higher_is_better=True)
         own = _named(view, "each neighbour's own label")
-        results.append(_result(figure, together, protocol, threshold, own, sampled))
+        together = _together(neighbours, threshold)
+        results.append(_result(figure, together, protocol, len(neighbours), own, sampled))
     return results, _curves(view, scores, protocol, sampled)
 
 
@@ -78,7 +80,7 @@ def _observe(
     return {group.name: drawn[group.prompts] for group in protocol.groups}
 
 
-def _scores(
+def score_group(
     view: DetectorView | ClipView, group: PromptGroup, arrays: Arrays, protocol: ConceptProtocol
 ) -> np.ndarray:
     """How surely each sample of a group shows what is looked for in it: (N,)."""
@@ -95,7 +97,7 @@ def _contrast(group: PromptGroup, protocol: ConceptProtocol) -> tuple[str, ...]:
     return tuple(dict.fromkeys((looked_for, *protocol.phrases)))
 
 
-def _described(
+def describe_group(
     view: DetectorView | ClipView, group: PromptGroup, protocol: ConceptProtocol
 ) -> dict[str, str]:
     if isinstance(view, DetectorView):
@@ -110,26 +112,27 @@ def _named(view: DetectorView | ClipView, looked_for: str) -> dict[str, str]:
     return view.extractor | {"name": f"{view.clip.name}, {looked_for}"}
 
 
-def _neighbours(scores: Scores, protocol: ConceptProtocol) -> dict[str, np.ndarray]:
-    """Scores of all neighbours together, by model; empty where there are none."""
-    found = [scores[group.name] for group in protocol.groups if group.kind == "neighbour"]
-    models = found[0] if found else {}
-    return {model: np.concatenate([by_model[model] for by_model in found]) for model in models}
+def _together(groups: Sequence[Mapping[str, np.ndarray]], threshold: float) -> dict[str, Estimate]:
+    """The rate of all groups, by model; each seed stands for one sample of every group."""
+    return {
+        model: proportion_by_seed(np.stack([scores[model] for scores in groups], 1) > threshold)
+        for model in groups[0]
+    }
 
 
 def _result(
     figure: Figure,
-    scores: Mapping[str, np.ndarray],
+    rates: Mapping[str, Estimate],
     protocol: ConceptProtocol,
-    threshold: float,
+    groups: int,
     extractor: dict[str, str],
     sampled: str,
 ) -> Result:
     seeds = protocol.group_seeds()
     return make_result(
         figure,
-        {model: rate_above(values, threshold) for model, values in scores.items()},
-        samples=len(scores["result"]),
+        rates,
+        samples=groups * len(seeds),
         seeds=[seeds[0], seeds[-1]],
         protocol=f"{sampled}; seen by: {extractor['name']}; every group from the same seeds",
         extractor=extractor,

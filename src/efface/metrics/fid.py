@@ -11,9 +11,20 @@ from scipy import linalg
 
 from efface.errors import DataError
 from efface.metrics.base import Metric, Observations, Side
-from efface.metrics.intervals import BLOCKS, Estimate, distance_interval
+from efface.metrics.intervals import (
+    BLOCKS,
+    Estimate,
+    distance_from_parts,
+    distance_interval,
+    split_in_halves,
+    split_in_quarters,
+)
 
+FEW = 10  # samples a dimension below which the jackknife's interval is too wide
 PAIRED = 256  # dimensions up to which blocks are left out by pairs too
+LARGEST = 1024  # rows or columns, whichever are fewer, up to which halves are affordable
+SMALLEST_SPLIT = 8  # samples whose quarters have a covariance
+HALVINGS, QUARTERINGS = 100, 25
 
 
 def gaussian(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -46,24 +57,66 @@ def distance_from(
 
 
 def fid(drawn: np.ndarray, real: np.ndarray) -> Estimate:
-    """Frechet distance of features (N, D) and (M, D) with the interval of `distance_interval`.
+    """Frechet distance of features (N, D) and (M, D) with an interval for its value at N samples.
 
-    Above `PAIRED` dimensions pairs of blocks would cost too much and the interval is wider. Rows of
-    the samples are to be sorted by label, as for `jackknife`. Raises DataError for too few images.
+    With `FEW` samples a dimension and up to `PAIRED` dimensions it is that of `distance_interval`,
+    else that of `distance_from_parts`. Where its roots would be of more than `LARGEST` rows, the
+    former is taken without pairs of blocks, and is wider. Rows of the samples are to be sorted by
+    label, as for `jackknife`. Raises DataError for too few images.
     """
     if len(drawn) < 3 or len(real) < 2:
         raise DataError(
             f"{len(drawn)} samples and {len(real)} real images are too few for a Frechet distance: "
             "give three and two at least."
         )
+    count, dimensions = drawn.shape
+    small = min(count // 2, dimensions) <= LARGEST
+    if count >= SMALLEST_SPLIT and small and (count < FEW * dimensions or dimensions > PAIRED):
+        return _from_parts(drawn, real)
     distance, sums = distance_from(*gaussian(real)), _BlockSums(drawn)
     blocks = range(sums.blocks)
     left_out = np.array([distance(*sums.gaussian_without(block)) for block in blocks])
     pairs = None
-    if drawn.shape[1] <= PAIRED:
+    if dimensions <= PAIRED:
         both = itertools.combinations(blocks, 2)
         pairs = np.array([distance(*sums.gaussian_without(*pair)) for pair in both])
     return distance_interval(distance(*gaussian(drawn)), left_out, pairs)
+
+
+def _from_parts(drawn: np.ndarray, real: np.ndarray) -> Estimate:
+    distance, count = _RowDistance(drawn, real), len(drawn)
+    halves = [[distance(h), distance(~h)] for h in split_in_halves(count, HALVINGS)]
+    quarters = [
+        [distance(quarter == number) for number in range(4)]
+        for quarter in split_in_quarters(count, QUARTERINGS)
+    ]
+    whole = distance(np.ones(count, dtype=bool))
+    return distance_from_parts(whole, np.array(halves), np.array(quarters))
+
+
+class _RowDistance:
+    """Frechet distance of some of the samples to the real images, from the smaller Gram matrix."""
+
+    def __init__(self, drawn: np.ndarray, real: np.ndarray) -> None:
+        mean, covariance = gaussian(real)
+        values, vectors = linalg.eigh(covariance)
+        values = np.clip(values, 0, None)
+        self._trace = float(values.sum())
+        self._rows = drawn - mean
+        self._scaled = self._rows @ (vectors * np.sqrt(values))
+
+    def __call__(self, kept: np.ndarray) -> float:
+        """Of the rows `kept`, (N,) bool, two at least."""
+        rows, scaled = self._rows[kept], self._scaled[kept]
+        count, width = rows.shape
+        offset = rows.mean(0)
+        rows -= offset
+        scaled -= scaled.mean(0)
+        # The eigenvalues of C_a^(1/2) C_b C_a^(1/2), but for zeros, in either order of the product.
+        gram = scaled.T @ scaled if width < count else scaled @ scaled.T
+        values = np.clip(linalg.eigvalsh(gram), 0, None) / (count - 1)
+        traces = self._trace + float((rows**2).sum()) / (count - 1)
+        return float((offset**2).sum()) + traces - 2 * float(np.sqrt(values).sum())
 
 
 class _BlockSums:
