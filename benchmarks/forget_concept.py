@@ -25,8 +25,6 @@ from efface.config import read_settings
 from efface.records import read_evaluation, read_record
 from efface.requests import DistilText
 
-DISTIL = "method.teacher_guidance=1.5"  # no concept to be guided away from
-
 
 def main() -> None:
     arguments = parse()
@@ -74,7 +72,7 @@ def distil(arguments: argparse.Namespace, captions: Path) -> None:
         DistilText(retain_prompts=str(captions)),
         out,
         recipe=arguments.recipe,
-        changes=[f"train.steps={arguments.distil_steps}", DISTIL],
+        changes=[f"train.steps={arguments.distil_steps}"],
         resume=out.exists(),
         measure=False,
     )
