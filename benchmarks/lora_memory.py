@@ -1,14 +1,15 @@
-"""What a forgetting run holds in memory: whole networks against a LoRA, and the estimate beside it.
+"""What a run holds in memory: whole networks, a LoRA, drawing; and the estimate beside it.
 
     python benchmarks/lora_memory.py --out benchmarks/results/lora-memory.json
 
 SFD on small SDXL and FLUX networks with random weights, on the CPU: bytes of all live tensors, each
-once, between two iterations and at most within one.
+once, between two iterations and at most within one; and while the untouched model draws.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import tempfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,15 +17,17 @@ from typing import Any
 
 import diffusers
 import torch
-from live_memory import Live, held
 from results_file import write_results
 from torch import Tensor, nn
 
 from efface.config import Settings, read_settings
 from efface.data.source import ConditionSource
 from efface.diffusion.adapters import share_network
+from efface.diffusion.codec import VAECodec
 from efface.diffusion.denoiser import Condition
+from efface.diffusion.live_memory import Live, held, tensors_of
 from efface.diffusion.model_folder import ModelInfo
+from efface.diffusion.sampling import MultiStep, draw_images
 from efface.diffusion.schedule import NoiseSchedule
 from efface.diffusion.text.denoiser import TextDenoiser
 from efface.diffusion.text.families import FAMILIES
@@ -40,7 +43,15 @@ WAYS = {
     "LoRA": ["train.lora_rank=8"],
     "LoRA, gradient checkpointing": ["train.lora_rank=8", "train.gradient_checkpointing=true"],
     "LoRA, base in bfloat16": ["train.lora_rank=8", "train.base_dtype='bf16'"],
+    "whole networks, mixed precision": ["train.mixed_precision='bf16'"],
+    "LoRA, gradient checkpointing, mixed precision": [
+        "train.lora_rank=8",
+        "train.gradient_checkpointing=true",
+        "train.mixed_precision='bf16'",
+    ],
 }
+DRAWN = 16  # samples at once
+DRAWING = {"drawing": 1.0, "drawing with guidance": 7.5}
 
 
 def main() -> None:
@@ -48,16 +59,17 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     rows = [measure(kind, way) for kind in TOKENS for way in WAYS]
-    for row in rows:
+    drawn = [measure_drawing(kind, way) for kind in TOKENS for way in DRAWING]
+    for row in (*rows, *drawn):
         print(
-            f"{row['model']:5} {row['way']:28} parameters {row['parameters'] / 1e6:7.2f} MB  "
-            f"optimizer {row['optimizer'] / 1e6:6.2f} MB  held {row['held'] / 1e6:7.2f} MB "
+            f"{row['model']:5} {row['way']:46} held {row['held'] / 1e6:7.2f} MB "
             f"(estimate {row['held_estimate'] / row['held'] - 1:+.1%})  "
             f"peak {row['peak'] / 1e6:7.2f} MB (estimate "
             f"{row['peak_estimate'] / row['peak'] - 1:+.1%})"
         )
     if arguments.out is not None:
-        write_results(arguments.out, [0], {"settings": SETTINGS, "rows": rows})
+        content = {"settings": SETTINGS, "rows": rows, "samples drawn": DRAWN, "drawing": drawn}
+        write_results(arguments.out, [0], content)
 
 
 def measure(kind: str, way: str) -> dict[str, Any]:
@@ -90,6 +102,35 @@ def measure(kind: str, way: str) -> dict[str, Any]:
         "held_estimate": said.peak - said.parts["activations"],
         "peak": step.peak,
         "peak_estimate": said.peak,
+    }
+
+
+def measure_drawing(kind: str, way: str) -> dict[str, Any]:
+    """Bytes of two networks and a VAE, and at most while one of the networks draws."""
+    torch.manual_seed(0)
+    guidance = DRAWING[way]
+    changes = [f"evaluate.batch_size={DRAWN}", f"evaluate.guidance={guidance}"]
+    folder = Path(tempfile.mkdtemp(prefix="lora-memory-"))
+    denoiser, info = make_model(kind, folder)
+    vae = make_vae()
+    vae.save_config(folder / "vae")
+    denoiser = dataclasses.replace(denoiser, codec=VAECodec(vae))
+    asked, null = make_condition(kind, DRAWN), make_condition(kind, 1)
+    denoiser.prompts._rows[""] = {name: row[0] for name, row in null.tensors.items()}
+    networks = [denoiser.network, denoiser.clone().network, vae]
+    own = [tensor for module in networks for tensor in tensors_of(module)]
+    live = Live([*own, *asked.tensors.values()])
+    with live:
+        draw_images(denoiser, MultiStep(2, guidance=guidance), asked, range(DRAWN), DRAWN)
+    info = dataclasses.replace(info, vae=True)
+    said = estimate(info, read_settings("sfd", None, changes)).evaluation
+    return {
+        "model": kind,
+        "way": way,
+        "held": held(own),
+        "held_estimate": sum(said.values()) - said["samples that are drawn"],
+        "peak": live.peak,
+        "peak_estimate": sum(said.values()),
     }
 
 
@@ -183,18 +224,21 @@ def make_transformer() -> Any:
     ).eval()
 
 
+def make_vae() -> Any:
+    by_block: dict[str, Any] = {
+        "down_block_types": ["DownEncoderBlock2D"] * 3,
+        "up_block_types": ["UpDecoderBlock2D"] * 3,
+        "block_out_channels": (4, 8, 8),
+    }
+    return diffusers.AutoencoderKL(norm_num_groups=4, latent_channels=4, **by_block).eval()
+
+
 def make_trainer(denoiser: TextDenoiser, kind: str, settings: Settings, folder: Path) -> Trainer:
     """SFD over four rows of a table of random states."""
-    tensors = {"encoder_hidden_states": torch.randn(4, TOKENS[kind], 256)}
-    if kind == "sdxl":
-        sizes = torch.tensor([128.0, 128.0, 0.0, 0.0, 128.0, 128.0])
-        tensors |= {"text_embeds": torch.randn(4, 128), "time_ids": sizes.expand(4, 6)}
-    else:
-        tensors |= {"pooled_projections": torch.randn(4, 128), "guidance": torch.full((4,), 3.5)}
     method, config = settings.method, settings.train
     rows = round(method.forget_share * config.batch_size)
     source = ConditionSource(
-        table=Condition(tensors),
+        table=make_condition(kind, 4),
         retain=[1, 2, 3],
         forget=[0],
         replacements=[[1]],
@@ -205,10 +249,14 @@ def make_trainer(denoiser: TextDenoiser, kind: str, settings: Settings, folder: 
     return Trainer(method, make_networks(method, denoiser, config), source, config, folder, rows)
 
 
-def tensors_of(module: nn.Module) -> list[Tensor]:
-    """All of them: a shared network names its adapter's alone."""
-    groups = [(*m._parameters.values(), *m._buffers.values()) for m in module.modules()]
-    return [tensor for group in groups for tensor in group if tensor is not None]
+def make_condition(kind: str, rows: int) -> Condition:
+    """Random states, as if prompts had been encoded."""
+    tensors = {"encoder_hidden_states": torch.randn(rows, TOKENS[kind], 256)}
+    tensors["pooled_projections" if kind == "flux" else "text_embeds"] = torch.randn(rows, 128)
+    if kind == "flux":
+        return Condition(tensors | {"guidance": torch.full((rows,), 3.5)})
+    sizes = torch.tensor([128.0, 128.0, 0.0, 0.0, 128.0, 128.0])
+    return Condition(tensors | {"time_ids": sizes.expand(rows, 6)})
 
 
 if __name__ == "__main__":

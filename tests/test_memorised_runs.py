@@ -21,14 +21,14 @@ from efface.attacks.memorised_goal import MemorisedGoal
 from efface.config import read_settings
 from efface.diffusion.denoiser import Denoiser
 from efface.diffusion.loading import load_text
-from efface.diffusion.model_folder import inspect_model
+from efface.diffusion.model_folder import drawn_shape, inspect_model
 from efface.errors import ConfigError, DataError, EffaceError, RequestError
 from efface.evaluating import evaluate
 from efface.memorisation.drawing import Drawing, to_unit
 from efface.memorisation.settings import MemorisedConfig
 from efface.memorisation.stopping import CopyStopper
 from efface.memorised_runs import (
-    drawn_shape,
+    check_memorised_settings,
     encode_images,
     memorised_sampler,
     read_memorised,
@@ -73,6 +73,9 @@ SMALL = [
     "memorised.control_share=0.25",
     "method.alone_target=teacher",
 ]
+# The student equals its teacher in all rows, and no row of four stays for the noise's sake.
+STANDSTILL = ["method.retain_target=teacher", "method.alone_target=noise"]
+STANDSTILL += ["memorised.control_share=0"]
 LOOSE = ForgetMemorised(prompt="a red bag", modified_prompt="a bag")
 Pipelines = Callable[[str], Path]
 
@@ -316,6 +319,8 @@ def save(folder: Path, *sizes: int) -> str:
         ({"picture": (16, 16)}, [], DataError, "holds 2 pictures"),
         ({}, ["method.name=sfd"], ConfigError, "does not forget pictures"),
         ({}, ["method.name=posterior_subtraction"], ConfigError, "original_share=0"),
+        ({}, STANDSTILL, ConfigError, "never begins here: the student equals its teacher"),
+        ({}, [*STANDSTILL[:-1], "memorised.control_share=0.2"], ConfigError, "never begins"),
         ({}, ["train.stop_by=likelihood"], ConfigError, "stops where its prompts draw it no more"),
         ({}, ["memorised.stop_images=0"], ConfigError, "stop_images is 0"),
         ({}, ["memorised.search=[]"], ConfigError, "name a way, and words"),
@@ -342,6 +347,21 @@ def test_requests_that_cannot_be(
         small = [change for change in SMALL if not (named and change.startswith("method."))]
         forget(pipelines("sd"), request, tmp_path / "out", method=named, changes=[*small, *rest])
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        ["method.alone_target=teacher", "memorised.control_share=0.25"],
+        ["method.retain_target=teacher", "memorised.control_share=0.25"],
+        [*STANDSTILL, "method.rule_name=fixed_norm"],
+        [*STANDSTILL, "method.rule_name=dual"],
+    ],
+)
+def test_a_teacher_is_no_standstill_beside_rows_or_a_rule_of_another_kind(
+    changes: list[str],
+) -> None:
+    check_memorised_settings(read_settings("siss", None, ["train.batch_size=4", *changes]))
 
 
 def test_a_model_that_takes_no_prompts_is_refused(tiny_model: Path, tmp_path: Path) -> None:

@@ -12,9 +12,8 @@ from typing import cast
 
 import pytest
 import torch
-from live_memory import Live, held
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import nn
 from typer.testing import CliRunner
 
 from efface.cli import app
@@ -23,13 +22,16 @@ from efface.config import Settings, read_settings
 from efface.data.source import ConditionSource
 from efface.diffusion.adapters import share_network
 from efface.diffusion.codec import VAECodec
+from efface.diffusion.live_memory import Live, held, tensors_of
 from efface.diffusion.loading import load_text
 from efface.diffusion.model_folder import inspect_model
 from efface.errors import ConfigError, ModelError, RequestError
 from efface.preflight import (
     Amounts,
+    _accumulations,
     _changed,
     available_memory,
+    check_memory,
     estimate,
     preflight,
     readable,
@@ -49,12 +51,8 @@ SMALL += ['prompts.subjects=["cat", "dog"]', "method.forget_share=0.5"]
 SLOW = [pytest.param(k, marks=pytest.mark.slow) for k in ("sd", "pixart_alpha_told_size")]
 WAYS = {"whole": [], "LoRA": ["train.lora_rank=4"]}
 WAYS["checkpointing"] = [*WAYS["LoRA"], "train.gradient_checkpointing=true"]
-
-
-def tensors_of(module: nn.Module) -> list[Tensor]:
-    """All of them: a shared network names its adapter's alone."""
-    groups = [(*m._parameters.values(), *m._buffers.values()) for m in module.modules()]
-    return [t for group in groups for t in group if t is not None]
+MIXED = "train.mixed_precision=bf16"
+WAYS |= {f"{way}, mixed precision": [*changes, MIXED] for way, changes in WAYS.items()}
 
 
 def trainer_of(folder: Path, settings: Settings, out: Path) -> tuple[Trainer, nn.Module]:
@@ -81,6 +79,11 @@ def trainer_of(folder: Path, settings: Settings, out: Path) -> tuple[Trainer, nn
         pytest.param("flux", "checkpointing", marks=pytest.mark.slow),
         pytest.param("sdxl", "LoRA", marks=pytest.mark.slow),
         pytest.param("flux", "whole", marks=pytest.mark.slow),
+        ("sdxl", "whole, mixed precision"),
+        ("flux", "checkpointing, mixed precision"),
+        pytest.param("flux", "whole, mixed precision", marks=pytest.mark.slow),
+        pytest.param("sd3", "LoRA, mixed precision", marks=pytest.mark.slow),
+        pytest.param("sdxl", "checkpointing, mixed precision", marks=pytest.mark.slow),
     ],
 )
 def test_what_a_run_holds_is_estimated_before_anything_is_loaded(
@@ -137,6 +140,18 @@ def test_what_measuring_holds_is_estimated_too(
     asked = denoisers[0].encode(["a cat"] * 4)
     for one in denoisers:  # as wide inside as it may be, the same numbers come and go outside
         assert one(noise, torch.full((4,), 500), asked).x0.dtype == torch.float32
+
+
+def test_a_gpu_keeps_norms_in_float32(pipelines: Pipelines) -> None:
+    """Autocast does so there and not on the CPU, so mixed precision saves less."""
+    info = inspect_model(pipelines("sdxl"))
+    on: dict[tuple[str, str], int] = {}
+    for precision in ("no", "bf16"):
+        settings = read_settings("sfd", None, [*SMALL, f"train.mixed_precision={precision}"])
+        for device in ("cpu", "cuda"):
+            on[precision, device] = estimate(info, settings, device=device).parts["activations"]
+    assert on["no", "cpu"] == on["no", "cuda"]
+    assert on["bf16", "cpu"] < on["bf16", "cuda"]
 
 
 def test_what_measuring_takes_can_decide(pipelines: Pipelines, tmp_path: Path) -> None:
@@ -215,6 +230,25 @@ def test_a_run_that_does_not_fit_is_refused_before_the_model_is_loaded(
     with pytest.raises(AssertionError, match="the model was loaded"):
         nevertheless = [*SMALL, "train.ignore_memory=true"]
         forget(pipelines("sd3"), BAG, tmp_path / "out", changes=nevertheless)
+
+
+def test_no_more_accumulation_is_proposed_than_it_takes(
+    pipelines: Pipelines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Eight parts would do as well, and train on fewer rows at once."""
+    info, alone = inspect_model(pipelines("sd3")), Amounts(measured=False)
+    small = ["train.lora_rank=2", "train.base_dtype=bf16", "train.gradient_checkpointing=true"]
+    settings = read_settings("sfd", None, [*small, "train.batch_size=8"])
+    for parts in (2, 4):
+        fits = estimate(info, _changed(settings, {"train.accumulation": parts}), alone).peak
+        monkeypatch.setattr("efface.preflight.available_memory", lambda *_, fits=fits: fits)
+        with pytest.raises(ConfigError, match=f"with train.accumulation={parts} it needs"):
+            check_memory(info, settings, torch.device("cpu"), alone)
+    assert [list(_accumulations(*given)) for given in ((8, 2), (12, 1), (3, 1))] == [
+        [4, 8],
+        [2, 4, 12],
+        [3],
+    ]
 
 
 def test_models_of_classes_are_estimated_too(tiny_model: Path) -> None:

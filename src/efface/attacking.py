@@ -68,7 +68,8 @@ def attack(
     settings = measured_settings(record, measured, ATTACKED)
     own = [change for change in given if change not in measured]
     attacks = fitting(choose(chosen, own), request, strict=bool(chosen))
-    info = inspect_model(record.model["source"], record.model["null_label"])
+    model = record.model
+    info = inspect_model(model["source"], model["null_label"], model.get("size"))
     if retrained is not None:
         check_retrained(retrained, info)
     looks = read_looks(info, request, settings, judge)

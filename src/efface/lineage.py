@@ -41,6 +41,12 @@ def describe_start(start: str | Path, info: ModelInfo, settings: Settings) -> di
         )
     if Checkpoints(start / "checkpoints").latest() is None or earlier.status != "finished":
         raise RequestError(f"{start} is not finished: complete it with --resume first.")
+    size = earlier.model.get("size")
+    if size != info.size:
+        raise RequestError(
+            f"{start} was made with --size {size or 'left out'}, and this run is asked for with "
+            f"{info.size or 'it left out'}: give both the same."
+        )
     theirs = earlier.settings["method"]
     if theirs["name"] != settings.method_name:
         raise RequestError(

@@ -20,10 +20,10 @@ from efface.data.randomness import derive_seed
 from efface.data.source import PairSource, Staying
 from efface.data.split import pixel_hash
 from efface.diffusion.denoiser import Condition, Denoiser
-from efface.diffusion.model_folder import ModelInfo, pixel_shape
+from efface.diffusion.model_folder import ModelInfo, drawn_shape
 from efface.diffusion.sampling import MultiStep, rows_at_once
 from efface.diffusion.text.denoiser import TextDenoiser
-from efface.errors import ConfigError, DataError, ModelError, RequestError
+from efface.errors import ConfigError, DataError, RequestError
 from efface.image_runs import read_images, to_model
 from efface.memorisation.drawing import Drawing, seeds_for, to_unit
 from efface.memorisation.likeness import load_features
@@ -32,6 +32,7 @@ from efface.memorisation.settings import MemorisedConfig
 from efface.memorisation.stopping import CopyStopper
 from efface.memorisation.verdict import Detection
 from efface.memorised_stages import Modified, Preparer, Stages
+from efface.methods.image_method import SubtractingMethod
 from efface.records import RunRecord
 from efface.requests import ForgetMemorised, read_request
 from efface.training.guard import make_guard
@@ -111,6 +112,14 @@ def check_memorised_settings(settings: Settings) -> None:
             f"method {settings.method_name!r} as it is set needs to know how often the picture is "
             "drawn, and under the original prompt nothing else is: set memorised.original_share=0."
         )
+    if _never_begins(settings):
+        raise ConfigError(
+            "method.retain_target='teacher' with method.rule_name='relative_norm' never begins "
+            "here: the student equals its teacher, so that the gradient which keeps is 0 and any "
+            "share of it as well; set method.retain_target=noise (to hold the rest, "
+            "method.alone_target=teacher and memorised.control_share=0.5) or "
+            "method.rule_name=fixed_norm."
+        )
     if settings.train.stop_by != "loss":
         raise ConfigError(
             f"train.stop_by {settings.train.stop_by!r} compares with pictures that were never "
@@ -119,23 +128,14 @@ def check_memorised_settings(settings: Settings) -> None:
         )
 
 
-def drawn_shape(info: ModelInfo) -> tuple[int, int, int]:
-    """(C, H, W) of the pictures that a text-to-image model decodes."""
-    assert info.family is not None  # the request was checked
-    path = info.folder / "vae" / "config.json"
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-        factor = 2 ** (len(config["block_out_channels"]) - 1)
-        channels = int(config["out_channels"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(
-            f"{path} does not say what pictures the VAE makes: copy or download the model again."
-        ) from error
-    if info.family.default_size is not None:
-        height = width = info.sample_size or info.family.default_size
-    else:
-        _, height, width = pixel_shape(info)
-    return channels, height * factor, width * factor
+def _never_begins(settings: Settings) -> bool:
+    """Whether forgetting is a share of a retain gradient that is 0 in all rows at the start."""
+    method = settings.method
+    if not isinstance(method, SubtractingMethod) or method.rule_name != "relative_norm":
+        return False
+    staying = int(settings.train.batch_size * settings.memorised.control_share)
+    taught = method.alone_target == "teacher" or staying == 0
+    return method.retain_target == "teacher" and taught
 
 
 def recorded_inputs(record: RunRecord, info: ModelInfo, settings: Settings) -> MemorisedInputs:

@@ -17,9 +17,15 @@ from torch import nn
 
 from efface.config import Settings, read_settings
 from efface.diffusion.denoiser import ClassDenoiser
-from efface.diffusion.footprint import Footprint, Holding, network_footprint, parts_footprint
+from efface.diffusion.footprint import (
+    Footprint,
+    Holding,
+    drawing_footprint,
+    network_footprint,
+    parts_footprint,
+)
+from efface.diffusion.live_memory import Device
 from efface.diffusion.model_folder import ModelInfo, inspect_model
-from efface.diffusion.sampling import MOST_ENTRIES
 from efface.diffusion.schedule import NoiseSchedule
 from efface.errors import ConfigError
 from efface.methods.base import Method
@@ -71,13 +77,15 @@ class Estimate:
         return max(sum(self.parts.values()), loaded, sum(self.evaluation.values()))
 
 
-def estimate(info: ModelInfo, settings: Settings, amounts: Amounts = NOTHING_MORE) -> Estimate:
+def estimate(
+    info: ModelInfo, settings: Settings, amounts: Amounts = NOTHING_MORE, device: Device = "cpu"
+) -> Estimate:
     """Memory of a run in one process; activations as if every network passed gradients at once.
 
     What is drawn before training, a retrained model and networks that look are not counted.
     """
     method, config = settings.method, settings.train
-    foot = network_footprint(info, _holding(config))
+    foot = network_footprint(info, _holding(config, device))
     vae, encoders = parts_footprint(info)
     names = _network_names(method)
     lora, phases = config.lora_rank is not None, len(method.phases)
@@ -94,26 +102,27 @@ def estimate(info: ModelInfo, settings: Settings, amounts: Amounts = NOTHING_MOR
         "VAE": vae,
         "encoded prompts": amounts.prompts * foot.condition,
     }
-    if config.mixed_precision == "bf16" and config.base_dtype == "float32":
-        parts["autocast copies"] = len(names) * foot.network // 2
     parts_of_batch = config.accumulation * amounts.processes
     rows = math.ceil((config.batch_size + amounts.rows(settings)) / parts_of_batch)
-    parts["activations"] = rows * max(
-        _activations(method, phase, names, foot) for phase in method.phases
+    parts["activations"] = max(
+        _activations(method, phase, names, foot, rows) for phase in method.phases
     )
-    measured = _evaluation(info, settings) if amounts.measured else {}
+    measured = _evaluation(info, settings, device) if amounts.measured else {}
     return Estimate(parts=parts, encoders=encoders, evaluation=measured)
 
 
-def _evaluation(info: ModelInfo, settings: Settings) -> dict[str, int]:
+def _evaluation(info: ModelInfo, settings: Settings, device: Device) -> dict[str, int]:
     """Result, untouched model and distilled generator, the VAE and what draws at once."""
     config = settings.evaluate
-    foot = network_footprint(info, Holding(bf16=config.dtype == "bf16"))
-    rows = min(config.batch_size, max(1, MOST_ENTRIES // foot.entries))
+    bf16, guided = config.dtype == "bf16", config.guidance != 1.0
+    drawing = drawing_footprint(info, bf16, config.batch_size, guided)
+    asked = config.batch_size * drawing.condition
+    # Pictures that are drawn already leave the GPU.
+    drawn = (config.batch_size - drawing.rows) * drawing.picture if device == "cpu" else 0
     return {
-        "networks that are measured": (2 + (config.distilled is not None)) * foot.network,
+        "networks that are measured": (2 + (config.distilled is not None)) * drawing.network,
         "VAE of what is measured": parts_footprint(info)[0],
-        "samples that are drawn": rows * foot.activations_frozen.passing,
+        "samples that are drawn": asked + drawn + max(drawing.passing, drawing.decoding),
     }
 
 
@@ -122,11 +131,12 @@ def preflight(
     method: str | None = None,
     recipe: Path | None = None,
     changes: Iterable[str] = (),
+    size: int | None = None,
 ) -> list[tuple[str, str]]:
     """Rows of a table: what each part of a run takes, and what there is. Raises an EffaceError."""
     settings = read_settings(method, recipe, changes)
-    said = estimate(inspect_model(model), settings)
     device = Accelerator().device
+    said = estimate(inspect_model(model, size=size), settings, device=_kind(device))
     return [
         *((name, readable(size)) for name, size in said.parts.items() if size),
         ("while it trains", readable(sum(said.parts.values()))),
@@ -147,11 +157,12 @@ def check_memory(
         # The encoder keeps its rows there too.
         amounts = dataclasses.replace(amounts, prompts=2 * amounts.prompts)
     available = available_memory(device, amounts.processes)
-    needed = estimate(info, settings, amounts).peak
+    kind = _kind(device)
+    needed = estimate(info, settings, amounts, kind).peak
     if needed > available:
         raise ConfigError(
             f"this run needs about {readable(needed)} by estimate, and {readable(available)} are "
-            f"free on {device}: {_advice(info, settings, available, amounts)}, or "
+            f"free on {device}: {_advice(info, settings, available, amounts, kind)}, or "
             "go on nevertheless with train.ignore_memory=true."
         )
 
@@ -169,13 +180,19 @@ def readable(size: int) -> str:
     return f"{size / 1000**power:.3g} {UNITS[power]}"
 
 
-def _advice(info: ModelInfo, settings: Settings, available: int, amounts: Amounts) -> str:
-    """The fewest changes that make the run fit."""
+def _kind(device: torch.device) -> Device:
+    return "cuda" if device.type == "cuda" else "cpu"
+
+
+def _advice(
+    info: ModelInfo, settings: Settings, available: int, amounts: Amounts, device: Device
+) -> str:
+    """The fewest changes that make the run fit, and of accumulation no more than it takes."""
     least = None
     for changes in _combinations(settings, amounts.rows(settings), amounts.processes):
         changed = _changed(settings, changes)
         try:
-            needed = estimate(info, changed, amounts).peak
+            needed = estimate(info, changed, amounts, device).peak
         except ConfigError:  # a LoRA that finds nothing to change
             continue
         least = needed if least is None else min(least, needed)
@@ -187,28 +204,39 @@ def _advice(info: ModelInfo, settings: Settings, available: int, amounts: Amount
 
 
 def _combinations(settings: Settings, forget_rows: int, processes: int) -> Iterator[Changes]:
-    """Settings that save memory, few changes first."""
+    """Settings that save memory, few changes first, and less accumulation before more."""
     config = settings.train
     parts = math.gcd(config.batch_size, forget_rows) // processes
-    single: Changes = {}
+    values: dict[str, list[bool | int | str]] = {}
     if not config.gradient_checkpointing:
-        single["train.gradient_checkpointing"] = True
+        values["train.gradient_checkpointing"] = [True]
     if parts > config.accumulation:
-        single["train.accumulation"] = parts
+        values["train.accumulation"] = list(_accumulations(parts, config.accumulation))
     if config.lora_rank is None:
-        single["train.lora_rank"] = SUGGESTED_RANK
+        values["train.lora_rank"] = [SUGGESTED_RANK]
     if config.base_dtype == "float32":
-        single["train.base_dtype"] = "bf16"
+        values["train.base_dtype"] = ["bf16"]
     if settings.evaluate.batch_size > FEW:
-        single["evaluate.batch_size"] = FEW
+        values["evaluate.batch_size"] = [FEW]
     if settings.evaluate.dtype == "float32":
-        single["evaluate.dtype"] = "bf16"
-    for count in range(1, len(single) + 1):
-        for names in itertools.combinations(single, count):
+        values["evaluate.dtype"] = ["bf16"]
+    for count in range(1, len(values) + 1):
+        for names in itertools.combinations(values, count):
             adapted = config.lora_rank is not None or "train.lora_rank" in names
             if "train.base_dtype" in names and not adapted:
                 continue
-            yield {name: single[name] for name in names}
+            for chosen in itertools.product(*(values[name] for name in names)):
+                yield dict(zip(names, chosen, strict=True))
+
+
+def _accumulations(parts: int, now: int) -> Iterator[int]:
+    """Powers of two above `now` that divide `parts`, and `parts` where none is left."""
+    power = 1
+    while parts % power == 0 and power < parts:
+        if power > now:
+            yield power
+        power *= 2
+    yield parts
 
 
 def _changed(settings: Settings, changes: Changes) -> Settings:
@@ -223,11 +251,12 @@ def _written(value: bool | int | str) -> str:
     return str(value).lower()
 
 
-def _holding(config: TrainConfig) -> Holding:
+def _holding(config: TrainConfig, device: Device) -> Holding:
     return Holding(
         lora_rank=config.lora_rank,
         bf16=config.base_dtype == "bf16",
         checkpointing=config.gradient_checkpointing,
+        autocast=device if config.mixed_precision == "bf16" else None,
     )
 
 
@@ -246,8 +275,8 @@ def _network_names(method: Method) -> list[str]:
     return list(method.networks(nothing))
 
 
-def _activations(method: Method, phase: str, names: list[str], foot: Footprint) -> int:
-    """Of one row: what all networks keep, and the one backward pass that needs most beside it.
+def _activations(method: Method, phase: str, names: list[str], foot: Footprint, rows: int) -> int:
+    """What all networks keep, and the one backward pass that needs most beside it.
 
     A guided network passes every row twice.
     """
@@ -255,9 +284,9 @@ def _activations(method: Method, phase: str, names: list[str], foot: Footprint) 
     kept, passing = 0, 0
     for name in names:
         own = foot.activations if name in active else foot.activations_frozen
-        times = 2 if _is_guided(method, name) else 1
-        kept += times * own.kept
-        passing = max(passing, times * own.passing)
+        times = rows * (2 if _is_guided(method, name) else 1)
+        kept += times * own.kept + own.copies_kept
+        passing = max(passing, times * own.passing + own.copies_passing, own.cached)
     return kept + passing
 
 

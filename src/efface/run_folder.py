@@ -41,6 +41,8 @@ def new_record(
             "null_label": info.null_label,
             "weights": hash_weights(info.folder),
         }
+        if info.size is not None:
+            model["size"] = info.size
     return RunRecord(
         status="running",
         request=request,

@@ -63,6 +63,7 @@ def forget(
     judge: str | Path | None = None,
     retrained: str | Path | None = None,
     null_label: int | None = None,
+    size: int | None = None,
     resume: bool = False,
     overwrite: bool = False,
     measure: bool = True,
@@ -72,15 +73,16 @@ def forget(
 
     `start` is an earlier `Distil` run to begin from; `judge` a judge's folder (default: the one
     beside the model); `retrained` a model that never saw what is to go, measured beside the
-    result. `on_step` is called after every step, and may raise to stop. Raises an
-    EffaceError, before the model is loaded where that is possible.
+    result; `size` the pixels of a side of the pictures, for networks that do not name it (FLUX,
+    where it is 1024 by default). `on_step` is called after every step, and may raise to stop.
+    Raises an EffaceError, before the model is loaded where that is possible.
     """
     out = Path(out)
     if method is None and recipe is None and isinstance(request, ForgetImages | ForgetMemorised):
         method = DEFAULT_IMAGE_METHOD
     settings = read_settings(method, Path(recipe) if recipe else None, changes)
     _check_method(request, settings)
-    info = inspect_model(model, null_label)
+    info = inspect_model(model, null_label, size)
     request.check(info)
     judge_folder = find_judge(info, judge)
     if retrained is not None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from efface.diffusion.denoiser import ClassDenoiser
 from efface.diffusion.loading import load
-from efface.diffusion.model_folder import inspect_model
+from efface.diffusion.model_folder import ModelInfo, inspect_model
 from efface.diffusion.one_step import default_sampler
 from efface.diffusion.sampling import MultiStep, draw_images
 from efface.errors import RequestError
@@ -15,14 +15,13 @@ from efface.evaluation.grids import save_grid
 
 
 def draw_sheet(
-    model: str | Path,
+    model: str | Path | ModelInfo,
     out: Path,
     asked: Sequence[int | str] | None,
     count: int,
     seed: int,
     steps: int | None,
     guidance: float,
-    null_label: int | None = None,
 ) -> int:
     """Draw `count` images per label or prompt into a new folder `out`; returns their number.
 
@@ -31,7 +30,7 @@ def draw_sheet(
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise RequestError(f"{out} exists: nothing there was touched. Give another folder.")
-    info = inspect_model(model, null_label)
+    info = model if isinstance(model, ModelInfo) else inspect_model(model)
     prompts = [one for one in asked or () if isinstance(one, str)]
     labels = [one for one in asked or () if not isinstance(one, str)]
     if labels and info.num_classes is None:

@@ -14,7 +14,7 @@ from efface.config import EvaluateConfig, Settings
 from efface.diffusion.adapters import share_network
 from efface.diffusion.denoiser import Denoiser
 from efface.diffusion.loading import load, load_beside
-from efface.diffusion.model_folder import ModelInfo, fetch_weights, inspect_model, pixel_shape
+from efface.diffusion.model_folder import ModelInfo, drawn_shape, fetch_weights, inspect_model
 from efface.diffusion.one_step import default_sampler
 from efface.diffusion.sampling import MultiStep, Sampler
 from efface.diffusion.text.prompts import PromptEncoder
@@ -75,7 +75,9 @@ def read_subjects(
     prompts already. RequestError where the untouched model is no longer the one that the run began
     with.
     """
-    info = inspect_model(record.model["source"], record.model["null_label"])
+    info = inspect_model(
+        record.model["source"], record.model["null_label"], record.model.get("size")
+    )
     fetch_weights(info)
     if hash_weights(info.folder) != record.model["weights"]:
         raise RequestError(
@@ -83,8 +85,7 @@ def read_subjects(
             "run again."
         )
     output = inspect_model(run / "pipeline", record.model["null_label"])
-    if retrained is not None:
-        check_retrained(retrained, info)
+    other = None if retrained is None else check_retrained(retrained, info)
     device = Accelerator().device
     guidance = 1.0 if record.request["kind"] == "images" else config.guidance
     stands_sampled = MultiStep(config.baseline_steps, guidance=guidance)
@@ -92,6 +93,8 @@ def read_subjects(
 
     def subject(denoiser: Denoiser, of: ModelInfo, sampler: Sampler) -> Subject:
         own, digest = denoiser.to(device), hash_model(of.folder)
+        if of.family is not None and of.family.default_size is not None:
+            digest = f"{digest} {own.sample_shape}"  # which its files do not say
         if config.dtype != "float32":
             own, digest = share_network(own), f"{digest} {config.dtype}"
         return Subject(denoiser=own, sampler=sampler, digest=digest)
@@ -105,8 +108,7 @@ def read_subjects(
     # For pictures every model is sampled alike, else as a stock pipeline samples it.
     if record.request["kind"] in ("images", "memorised"):
         result = dataclasses.replace(result, sampler=stands_sampled)
-    if retrained is not None:
-        other = inspect_model(retrained, record.model["null_label"])
+    if other is not None:
         never_knew = subject(load(other, dtype=dtype), other, stands_sampled)
     if config.distilled is not None:
         folder = check_distilled(config.distilled, record.model["weights"])
@@ -156,19 +158,37 @@ def find_judge(info: ModelInfo, judge: str | Path | None) -> Path | None:
     return beside if beside.is_dir() else None
 
 
-def check_retrained(retrained: str | Path, info: ModelInfo) -> None:
-    """Raise ModelError or RequestError for a model that cannot stand beside the untouched one."""
+def check_retrained(retrained: str | Path, info: ModelInfo) -> ModelInfo:
+    """What a retrained model says of itself, asked for pictures of the untouched one's size.
+
+    Raises ModelError or RequestError for one that cannot stand beside the untouched one.
+    """
     other = inspect_model(retrained, info.null_label)
+    if other.family != info.family:
+        raise RequestError(
+            f"{other.source} is {_family_of(other)} and {info.source} is {_family_of(info)}: give "
+            "a retrained model of the same family."
+        )
     if other.num_classes != info.num_classes:
         raise RequestError(
             f"{other.source} has {other.num_classes or 'no'} labels and {info.source} "
             f"{info.num_classes or 'none'}: give a retrained model with the same labels."
         )
-    if pixel_shape(other) != pixel_shape(info):
+    shape = drawn_shape(info)
+    if info.family is not None and info.family.default_size is not None:
+        other = inspect_model(retrained, size=shape[1])
+    if drawn_shape(other) != shape:
         raise RequestError(
-            f"{other.source} draws pictures of shape {pixel_shape(other)} and {info.source} of "
-            f"{pixel_shape(info)}: give a retrained model of the same shape."
+            f"{other.source} draws pictures of shape {drawn_shape(other)} and {info.source} of "
+            f"{shape}: give a retrained model of the same shape."
         )
+    return other
+
+
+def _family_of(info: ModelInfo) -> str:
+    if info.family is None:
+        return "no text-to-image model"
+    return f"a text-to-image model of the family {info.family.name}"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -116,6 +117,54 @@ def test_a_missing_file_and_one_that_is_no_text_are_refused(write: Write, tmp_pa
         read_prompts(str(tmp_path))
     with pytest.raises(DataError, match="is not UTF-8 text"):
         read_prompts(write("latin.txt", "café", encoding="latin-1"))
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """Puts splits of columns on a hub in memory, and returns the name to read them by."""
+    datasets = pytest.importorskip("datasets")
+
+    def put(**splits: dict[str, list[str | None]]) -> str:
+        made = {name: datasets.Dataset.from_dict(columns) for name, columns in splits.items()}
+
+        def load(name: str, split: str | None = None) -> Any:
+            assert name == "someone/prompts"
+            return datasets.DatasetDict(made) if split is None else made[split]
+
+        monkeypatch.setattr(datasets, "load_dataset", load)
+        return "datasets:someone/prompts"
+
+    return put
+
+
+def test_prompts_are_read_from_the_training_split_of_a_data_set(hub: Callable[..., str]) -> None:
+    train = {"id": ["1", "2", "3", "4"], "caption": [" a cat", None, "two bags, red", "a cat"]}
+    name = hub(train=train, test={"caption": ["a dog"]})
+    assert read_prompts(name) == ["a cat", "two bags, red"]
+    both = {"text": ["no", "no"], "prompt": ["a cat", "two bags, red"]}
+    assert read_prompts(hub(train=both)) == ["a cat", "two bags, red"]
+
+
+def test_the_only_split_of_a_data_set_will_do(hub: Callable[..., str]) -> None:
+    assert read_prompts(hub(test={"prompt": ["a cat"]})) == ["a cat"]
+
+
+@pytest.mark.parametrize(
+    ("splits", "sentence"),
+    [
+        ({"train": {"words": ["a cat"]}}, "no column prompt, caption, text: give another"),
+        ({"train": {"prompt": [" "]}}, "holds no prompt"),
+        (
+            {"test": {"prompt": ["a"]}, "validation": {"prompt": ["b"]}},
+            "no split 'train' but test, validation: give a data set",
+        ),
+    ],
+)
+def test_data_sets_without_prompts_are_refused(
+    hub: Callable[..., str], splits: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(DataError, match=f"datasets:someone/prompts .*{sentence}"):
+        read_prompts(hub(**splits))
 
 
 def test_a_data_set_that_cannot_be_had_is_refused() -> None:

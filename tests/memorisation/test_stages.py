@@ -14,10 +14,13 @@ from efface.errors import RequestError
 from efface.memorisation.drawing import Drawing, to_unit
 from efface.memorisation.likeness import CopyDetector, load_features
 from efface.memorisation.searching import Tried
+from efface.memorisation.settings import MemorisedConfig
 from efface.memorisation.stopping import CopyStopper
 from efface.memorised_stages import Modified, Preparer, Stages
 from efface.metrics.copy_similarity import pixels
 from tests.memorisation.conftest import PROMPT, WORDS
+
+RECIPES = Path(__file__).parents[2] / "recipes"
 
 
 def make_preparer(drawing: Drawing, folder: Path, *changes: str) -> Preparer:
@@ -30,6 +33,13 @@ def make_preparer(drawing: Drawing, folder: Path, *changes: str) -> Preparer:
     return Preparer(
         stages=Stages(folder), drawing=drawing, config=config, prompt=PROMPT, features=features
     )
+
+
+def test_the_embedding_is_descended_first_and_recipes_of_words_say_so() -> None:
+    assert MemorisedConfig().search == ("embedding", "tokens")
+    for name in ("scenes", "memorised"):
+        settings = read_settings(None, RECIPES / f"{name}-siss.toml")
+        assert settings.memorised.search == ("tokens", "embedding")
 
 
 @pytest.mark.parametrize("way", ["tokens", "embedding"])

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from efface.cli.options import Method, Model, NullLabel, Recipe, Set
+from efface.cli.options import Method, Model, NullLabel, Recipe, Set, Size
 from efface.cli.output import say
 
 
@@ -59,13 +59,15 @@ def sample(
     ] = None,
     guidance: float = 1.0,
     null_label: NullLabel = None,
+    size: Size = None,
 ) -> None:
     """Draw images."""
+    from efface.diffusion.model_folder import inspect_model
     from efface.sheets import draw_sheet
 
-    files = draw_sheet(
-        model, out, [*(label or ()), *(prompt or ())], count, seed, steps, guidance, null_label
-    )
+    asked = [*(label or ()), *(prompt or ())]
+    info = inspect_model(model, null_label, size)
+    files = draw_sheet(info, out, asked, count, seed, steps, guidance)
     say(f"{files} images and grid.png written to {out}")
 
 
@@ -90,7 +92,11 @@ def doctor() -> None:
 
 
 def preflight(
-    model: Model, method: Method = None, recipe: Recipe = None, changes: Set = None
+    model: Model,
+    method: Method = None,
+    recipe: Recipe = None,
+    changes: Set = None,
+    size: Size = None,
 ) -> None:
     """What a run would take in memory, estimated before anything is loaded."""
     from rich.table import Table
@@ -98,6 +104,6 @@ def preflight(
     from efface.preflight import preflight as estimated
 
     table = Table("part", "bytes", box=None)
-    for name, size in estimated(model, method, recipe, changes or ()):
-        table.add_row(name, size)
+    for name, taken in estimated(model, method, recipe, changes or (), size):
+        table.add_row(name, taken)
     Console().print(table)

@@ -30,6 +30,12 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run in
 NullLabel = Annotated[
     int | None, typer.Option(help="The label that means 'no class', where the model does not say.")
 ]
+Size = Annotated[
+    int | None,
+    typer.Option(
+        help="Pixels of a side of the pictures, where the model does not say (FLUX); default: 1024."
+    ),
+]
 JudgeFolder = Annotated[
     Path | None, typer.Option(help="A judge made by `efface judge`; default: the one beside MODEL.")
 ]

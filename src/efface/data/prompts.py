@@ -48,7 +48,8 @@ def read_prompts(source: str) -> list[str]:
     """Prompts of a file or data set, in order, spaces at the ends cut off and none twice.
 
     A .csv or .jsonl file, or `datasets:OWNER/NAME`, has a column `prompt`, `caption` or `text`;
-    any other file has one prompt per line. Raises DataError.
+    any other file has one prompt per line. Of a data set its split `train` or the only one is read.
+    Raises DataError.
     """
     if source.startswith(HUB):
         found = _read_column(source)
@@ -170,7 +171,13 @@ def _read_line(line: str, source: str) -> Any:
 
 
 def _read_column(source: str) -> list[str]:
-    rows = read_data_set(source, "train")
+    splits = read_data_set(source, None)
+    if "train" not in splits and len(splits) != 1:
+        raise DataError(
+            f"{source} has no split 'train' but {', '.join(splits) or 'none'}: give a data set "
+            "with that split or with one alone, or write its prompts to a file."
+        )
+    rows = splits["train"] if "train" in splits else next(iter(splits.values()))
     column = next((name for name in PROMPT_COLUMNS if name in rows.column_names), None)
     if column is None:
         raise DataError(f"{source} has no column {', '.join(PROMPT_COLUMNS)}: give another.")

@@ -10,10 +10,10 @@ from efface.errors import DataError
 HUB = "datasets:"
 
 
-def read_data_set(source: str, split: str) -> Any:
+def read_data_set(source: str, split: str | None) -> Any:
     """A `datasets.Dataset`: a parquet file, which has no splits, or HUB and a data set's id.
 
-    Raises DataError.
+    Of a data set's id without `split` all of them, by name. Raises DataError.
     """
     try:
         from datasets import load_dataset
@@ -30,8 +30,9 @@ def read_data_set(source: str, split: str) -> Any:
         return load_dataset("parquet", data_files=source, split="train")
     except (ValueError, OSError, RuntimeError, LookupError, DatasetsError) as error:
         if source.startswith(HUB):
+            named = "" if split is None else f", its split {split!r}"
             raise DataError(
-                f"{source} cannot be read from the hub: check its id, its split {split!r} and the "
+                f"{source} cannot be read from the hub: check its id{named} and the "
                 "connection; a data set that brings code of its own is not run."
             ) from error
         raise DataError(

@@ -7,35 +7,27 @@ import functools
 import json
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import diffusers
 import torch
-import torch.nn.functional as F
 import transformers
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_leaves
 
 from efface.diffusion.adapters import SharedNetwork
+from efface.diffusion.codec import MOST_PIXELS, VAECodec
+from efface.diffusion.live_memory import Activations, Device, Kept, Kernels, Live, tensors_of
 from efface.diffusion.model_folder import ModelInfo
+from efface.diffusion.sampling import MOST_ENTRIES
 from efface.diffusion.text.encoding import constant_rows
 from efface.diffusion.text.families import FAMILIES, UNET_ATTENTION, TextFamily, tokenizer_of
 from efface.diffusion.text.networks import CALL
 from efface.errors import ModelError
 
 CLIP_TOKENS = 77
-PASSING = 2  # gradients of the largest activations that a backward pass holds beside them
-
-
-@dataclass(frozen=True)
-class Activations:
-    """Bytes of one row: `kept` until the backward pass, and more in `passing` while it runs."""
-
-    kept: int
-    passing: int
+T5 = "T5EncoderModel"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +39,6 @@ class Footprint:
     activations: Activations
     activations_frozen: Activations  # where a gradient passes through to what comes before
     condition: int  # one row of what the network is told, in float32
-    entries: int  # of one sample in model space
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,17 +48,65 @@ class Holding:
     lora_rank: int | None = None
     bf16: bool = False
     checkpointing: bool = False
+    autocast: Device | None = None  # the kind of device that trains in mixed precision
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawing:
+    """Bytes of what draws `rows` at once."""
+
+    rows: int
+    network: int
+    condition: int  # one row of what the network is told
+    picture: int
+    passing: int  # comes and goes while all rows pass the network
+    decoding: int  # and while they become pictures
+
+
+@dataclass(frozen=True)
+class _Network:
+    """What its configuration says of a network."""
+
+    kind: str  # its class in diffusers
+    config: str
+    family: str | None
+    shape: tuple[int, int, int]
+    clip_tokens: int
+
+    def build(self, dtype: torch.dtype) -> Any:
+        network = getattr(diffusers, self.kind).from_config(json.loads(self.config)).eval()
+        nn.Module.to(network, dtype)  # diffusers' own warns
+        return network
+
+    def inputs(self, network: Any) -> dict[str, Tensor]:
+        """One row of what the network is told beside the sample and the timestep."""
+        return _inputs(network, FAMILIES.get(self.family or ""), self.shape, self.clip_tokens)
+
+    def call(self, network: nn.Module, x: Tensor, inputs: dict[str, Tensor]) -> Any:
+        t = torch.zeros(len(x))
+        if self.family is not None:
+            return CALL[self.family](network, x, t, inputs)
+        return network(x, t.long(), **inputs, return_dict=False)
 
 
 def network_footprint(info: ModelInfo, holding: Holding) -> Footprint:
     """The network's own; ConfigError where a LoRA is asked for and finds nothing to change."""
-    config = json.loads((info.folder / info.component / "config.json").read_text("utf-8"))
-    longest = [_longest(info.folder / tokenizer_of(encoder)) for encoder in info.encoders]
-    clip_tokens = max(longest, default=CLIP_TOKENS)
-    name = None if info.family is None else info.family.name
     with _building(info.folder / info.component):
-        shape = sample_shape(info, config)
-        return _footprint(info.network_class, json.dumps(config), name, shape, clip_tokens, holding)
+        return _footprint(_network(info), holding)
+
+
+def drawing_footprint(info: ModelInfo, bf16: bool, rows: int, guided: bool) -> Drawing:
+    """What draws `rows` samples, or as many of them as are drawn at once."""
+    with _building(info.folder / info.component):
+        network = _network(info)
+        rows = min(rows, max(1, MOST_ENTRIES // math.prod(network.shape)))
+        drawing = _drawing(network, bf16, rows, guided)
+    if not info.vae:
+        return drawing
+    with _building(info.folder / "vae") as folder:
+        config = (folder / "config.json").read_text("utf-8")
+        picture, decoding = _decoding(config, network.shape, rows)
+    return replace(drawing, picture=picture, decoding=decoding)
 
 
 def parts_footprint(info: ModelInfo) -> tuple[int, int]:
@@ -103,39 +142,81 @@ def sample_shape(info: ModelInfo, config: dict[str, Any]) -> tuple[int, int, int
     return channels, height, width
 
 
+def _network(info: ModelInfo) -> _Network:
+    config = json.loads((info.folder / info.component / "config.json").read_text("utf-8"))
+    clips = [encoder for encoder in info.encoders if info.index[encoder][1] != T5]
+    longest = [_longest(info.folder / tokenizer_of(encoder)) for encoder in clips]
+    return _Network(
+        info.network_class,
+        json.dumps(config),
+        None if info.family is None else info.family.name,
+        sample_shape(info, config),
+        max(longest, default=CLIP_TOKENS),
+    )
+
+
 @functools.lru_cache(maxsize=32)
-def _footprint(
-    network_class: str,
-    config: str,
-    family: str | None,
-    shape: tuple[int, int, int],
-    clip_tokens: int,
-    holding: Holding,
-) -> Footprint:
-    kind = getattr(diffusers, network_class)
-    dtype = torch.bfloat16 if holding.bf16 else torch.float32
-    network = kind.from_config(json.loads(config)).eval()
-    nn.Module.to(network, dtype)  # diffusers' own warns
+def _footprint(described: _Network, holding: Holding) -> Footprint:
+    network = described.build(torch.bfloat16 if holding.bf16 else torch.float32)
     size = _size(network)
+    inputs = described.inputs(network)
     trained: nn.Module = network
     if holding.lora_rank is not None:
+        family = described.family
         targets = UNET_ATTENTION if family is None else FAMILIES[family].attention
         trained = SharedNetwork(network).adapted(targets, holding.lora_rank, 1.0, 0)
-    if holding.lora_rank is not None or holding.bf16:  # which casts what it is given
-        network = SharedNetwork(network)
-        trained = network if holding.lora_rank is None else trained
-    inputs = _inputs(_tree(network), FAMILIES.get(family or ""), shape, clip_tokens)
+        network = SharedNetwork(network)  # which casts what it is given
     trained.requires_grad_(True)
-    activations = _activations(trained, family, shape, inputs, holding)
+    activations = _activations(described, trained, inputs, holding)
     network.requires_grad_(False)
     return Footprint(
         network=size,
         trained=sum(4 * p.numel() for p in trained.parameters()),
         activations=activations,
-        activations_frozen=_activations(network, family, shape, inputs, holding),
+        activations_frozen=_activations(described, network, inputs, holding),
         condition=sum(row.nbytes for row in inputs.values()),
-        entries=math.prod(shape),
     )
+
+
+@functools.lru_cache(maxsize=32)
+def _drawing(described: _Network, bf16: bool, rows: int, guided: bool) -> Drawing:
+    """Without a VAE: samples are pictures."""
+    network = described.build(torch.bfloat16 if bf16 else torch.float32)
+    size, inputs = _size(network), described.inputs(network)
+    if bf16:
+        network = SharedNetwork(network)
+    asked = {name: torch.cat([row] * rows) for name, row in inputs.items()}
+    passing = Live([*tensors_of(network), *asked.values()])
+    with torch.no_grad(), Kernels(), passing:
+        x = torch.zeros(rows, *described.shape)
+        if guided:
+            both = {name: torch.cat([part, part]) for name, part in asked.items()}
+            described.call(network, x.repeat(2, 1, 1, 1), both)
+        else:
+            described.call(network, x, asked)
+    return Drawing(
+        rows=rows,
+        network=size,
+        condition=sum(row.nbytes for row in inputs.values()),
+        picture=x[0].nbytes,
+        passing=passing.more,
+        decoding=2 * x.nbytes,
+    )
+
+
+@functools.lru_cache(maxsize=32)
+def _decoding(config: str, shape: tuple[int, int, int], rows: int) -> tuple[int, int]:
+    """Bytes of one picture, and of what comes and goes while a VAE makes `rows`, part by part."""
+    vae: Any = diffusers.AutoencoderKL
+    codec = VAECodec(vae.from_config(json.loads(config)).eval())
+    with Kernels():
+        picture = codec.decode(torch.zeros(1, *shape))
+        part = min(rows, max(1, MOST_PIXELS // picture[0, 0].numel()))
+        with Live(tensors_of(codec.vae)) as live:
+            codec.decode(torch.zeros(part, *shape))
+    # All of them are there twice when they are joined.
+    size = picture.nbytes
+    return size, max(live.more + (rows - part) * size, 2 * rows * size)
 
 
 @functools.lru_cache(maxsize=32)
@@ -155,7 +236,7 @@ def _tree(network: Any) -> Any:
 def _inputs(
     network: Any, family: TextFamily | None, shape: tuple[int, int, int], clip_tokens: int
 ) -> dict[str, Tensor]:
-    """One row of what the network is told beside the sample and the timestep."""
+    """One row of each."""
     config = network.config
     if family is None:
         conditional = config.get("num_class_embeds") or config.get("num_embeds_ada_norm")
@@ -179,87 +260,19 @@ def _inputs(
 
 
 def _activations(
-    network: nn.Module,
-    family: str | None,
-    shape: tuple[int, int, int],
-    inputs: dict[str, Tensor],
-    holding: Holding,
+    described: _Network, network: nn.Module, inputs: dict[str, Tensor], holding: Holding
 ) -> Activations:
     """What one pass of one row keeps, and the largest gradients in passing.
 
     With checkpointing, a block keeps its inputs alone, and the largest one is passed again.
     """
-    kept = _Kept(network)
+    kernels = Kernels(holding.autocast)
+    kept = Kept(network, kernels)
     _tree(network).enable_gradient_checkpointing(kept.block)
-    x, t = torch.zeros(1, *shape, requires_grad=True), torch.zeros(1)
-    with torch.autograd.graph.saved_tensors_hooks(kept.add, lambda tensor: tensor), _Fused():
-        if family is not None:
-            CALL[family](network, x, t, inputs)
-        else:
-            network(x, t.long(), **inputs, return_dict=False)
+    x = torch.zeros(1, *described.shape, requires_grad=True)
+    with torch.autograd.graph.saved_tensors_hooks(kept.add, lambda tensor: tensor), kernels:
+        described.call(network, x, inputs)
     return kept.checkpointed() if holding.checkpointing else kept.whole()
-
-
-class _Kept:
-    """The storages that autograd keeps, parameters and buffers apart, by what they belong to."""
-
-    def __init__(self, network: nn.Module) -> None:
-        modules = list(network.modules())
-        own = [t for m in modules for t in (*m._parameters.values(), *m._buffers.values())]
-        self._own = {t.untyped_storage()._cdata for t in own if t is not None}
-        self._alive: list[Any] = []  # so that no identity is given twice
-        self._outside: dict[int, int] = {}  # bytes by identity: kept outside all blocks
-        self._given: dict[int, int] = {}  # what blocks are given
-        self._blocks: list[dict[int, int]] = []  # what is kept within each
-        self._within: dict[int, int] | None = None
-
-    def add(self, tensor: Tensor) -> Tensor:
-        self._note(tensor, self._outside if self._within is None else self._within)
-        return tensor
-
-    def block(self, module: Any, *inputs: Any) -> Any:
-        """Pass a block that would be checkpointed, and note what it keeps and what it is given."""
-        for tensor in tree_leaves(inputs):
-            if isinstance(tensor, Tensor):
-                self._note(tensor, self._given)
-        self._within = {}
-        output = module(*inputs)
-        self._blocks.append(self._within)
-        self._within = None
-        return output
-
-    def whole(self) -> Activations:
-        every = self._outside | {k: v for block in self._blocks for k, v in block.items()}
-        return Activations(sum(every.values()), PASSING * max(every.values(), default=0))
-
-    def checkpointed(self) -> Activations:
-        """Blocks keep what they are given alone, and the largest one is passed again."""
-        kept = self._outside | self._given
-        again = [{k: v for k, v in block.items() if k not in kept} for block in self._blocks]
-        inside = max((sum(block.values()) for block in again), default=0)
-        largest = max((size for part in (kept, *again) for size in part.values()), default=0)
-        return Activations(sum(kept.values()), inside + PASSING * largest)
-
-    def _note(self, tensor: Tensor, where: dict[int, int]) -> None:
-        storage = tensor.untyped_storage()
-        if storage._cdata not in self._own:
-            self._alive.append(storage)
-            where[storage._cdata] = storage.nbytes()
-
-
-class _Fused(TorchFunctionMode):
-    """Attention as the fused kernels keep it; without a device the explicit softmax would run."""
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        del types
-        if func is not F.scaled_dot_product_attention:
-            return func(*args, **(kwargs or {}))
-        given = dict(zip(("query", "key", "value"), args, strict=False)) | (kwargs or {})
-        fused = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-        mask = given.get("attn_mask")
-        return fused(given["query"], given["key"], given["value"], attn_mask=mask)[0]
 
 
 def _size(module: nn.Module) -> int:

@@ -163,7 +163,8 @@ def _load_tokenizer(info: ModelInfo, encoder: str) -> Any:
 def _load_scheduler(info: ModelInfo) -> Any:
     kind = getattr(diffusers, info.index["scheduler"][1])
     try:
-        return kind.from_pretrained(info.folder, subfolder="scheduler")
+        with quiet("diffusers"):  # which warns of the `sigma_max` of a one-step generator
+            return kind.from_pretrained(info.folder, subfolder="scheduler")
     except (OSError, ValueError, TypeError) as error:
         raise ModelError(
             f"{info.folder / 'scheduler'} could not be loaded: {_first_line(error)}"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from efface.diffusion.config_files import read_json, read_number, read_vae
 from efface.diffusion.text.families import PIPELINES, TextFamily, family_of
 from efface.diffusion.text.folder import (
     FLOW_SCHEDULERS,
@@ -49,7 +49,8 @@ class ModelInfo:
     """What the JSON files of a diffusers pipeline folder say.
 
     `family` is that of a text-to-image model, None for all others; `encoders` are the subfolders
-    of its text encoders, and `sample_size` its latents' height where only the index says it.
+    of its text encoders. `sample_size` is its latents' height where the network does not say it,
+    and `size` that of its pictures, where one was asked for that it does not draw by itself.
     """
 
     source: str  # as the user named it
@@ -66,6 +67,7 @@ class ModelInfo:
     family: TextFamily | None = None
     encoders: tuple[str, ...] = ()
     sample_size: int | None = None
+    size: int | None = None
 
     @property
     def weights_folder(self) -> Path:
@@ -74,17 +76,20 @@ class ModelInfo:
         return average if average.is_dir() else self.folder / self.component
 
 
-def inspect_model(model: str | Path, null_label: int | None = None) -> ModelInfo:
+def inspect_model(
+    model: str | Path, null_label: int | None = None, size: int | None = None
+) -> ModelInfo:
     """Read model_index.json and the network's config, and check the weight files' headers.
 
-    `model` is a folder, a hub id or `zoo:NAME`. Raises ModelError for what cannot be used.
+    `model` is a folder, a hub id or `zoo:NAME`; `size` the pixels of a side of its pictures, for
+    networks that do not name it (FLUX). Raises ModelError for what cannot be used.
     """
     folder = find_folder(str(model))
     on_hub = folder is None
     if folder is None:
         folder = _download(str(model), ["*.json", *VOCABULARIES])
     refuse_lora(folder)
-    index = _read_json(
+    index = read_json(
         folder / "model_index.json",
         "a diffusers pipeline folder has one; for a LoRA or other single weights give the whole "
         "base model",
@@ -95,7 +100,7 @@ def inspect_model(model: str | Path, null_label: int | None = None) -> ModelInfo
         component, network_class = family.component, family.network
     else:
         component, network_class = _find_network(index, folder)
-    config = _read_json(folder / component / "config.json", "it describes the network")
+    config = read_json(folder / component / "config.json", "it describes the network")
     if family is not None:
         check_network(config, folder, family)
         classes, null = None, None
@@ -115,13 +120,15 @@ def inspect_model(model: str | Path, null_label: int | None = None) -> ModelInfo
         vae=bool(index.get("vae")),
         num_classes=classes,
         null_label=null,
-        default_steps=int(_read_number(index, "default_steps", 50, folder)),
-        input_scale=float(_read_number(index, "input_scale", 1.0, folder)),
+        default_steps=int(read_number(index, "default_steps", 50, folder)),
+        input_scale=float(read_number(index, "input_scale", 1.0, folder)),
         index=index,
         family=family,
         encoders=() if family is None else encoders_in(index, family),
-        sample_size=int(_read_number(index, "sample_size", 0, folder)) or None,
+        sample_size=int(read_number(index, "sample_size", 0, folder)) or None,
     )
+    if size is not None:
+        info = _sized(info, size)
     if not on_hub:
         fetch_weights(info)
     return info
@@ -145,7 +152,7 @@ def fetch_weights(info: ModelInfo) -> None:
 
 def pixel_shape(info: ModelInfo) -> tuple[int, int, int]:
     """(C, H, W) of the images of a model that works on pixels."""
-    config = _read_json(info.folder / info.component / "config.json", "it describes the network")
+    config = read_json(info.folder / info.component / "config.json", "it describes the network")
     size, channels = config.get("sample_size"), config.get("in_channels")
     match (channels, *size) if isinstance(size, list) else (channels, size, size):
         case (int(channels), int(height), int(width)):
@@ -154,6 +161,37 @@ def pixel_shape(info: ModelInfo) -> tuple[int, int, int]:
         f"{info.folder / info.component} does not say the size of its images: sample_size is "
         f"{size!r} and in_channels {channels!r}."
     )
+
+
+def drawn_shape(info: ModelInfo) -> tuple[int, int, int]:
+    """(C, H, W) of the pictures that a model draws, decoded where it has a VAE."""
+    if not info.vae:
+        return pixel_shape(info)
+    channels, factor = read_vae(info.folder)
+    if info.family is not None and info.family.default_size is not None:
+        height = width = info.sample_size or info.family.default_size
+    else:
+        _, height, width = pixel_shape(info)
+    return channels, height * factor, width * factor
+
+
+def _sized(info: ModelInfo, size: int) -> ModelInfo:
+    """The same model for pictures of `size` x `size` pixels; ModelError where it draws none."""
+    _, height, width = drawn_shape(info)
+    if (height, width) == (size, size):
+        return info
+    if info.family is None or info.family.default_size is None:
+        raise ModelError(
+            f"pictures of {size} x {size} pixels were asked for, and {info.source} draws {height} "
+            f"x {width}: leave the size out."
+        )
+    _, factor = read_vae(info.folder)
+    if size < 1 or size % (2 * factor):  # the network takes latents in squares of four
+        raise ModelError(
+            f"pictures of {size} x {size} pixels do not fit {info.source}: give a multiple of "
+            f"{2 * factor}."
+        )
+    return replace(info, sample_size=size // factor, size=size)
 
 
 def check_scheduler(name: str | None, known: tuple[str, ...] = KNOWN_SCHEDULERS) -> None:
@@ -223,29 +261,6 @@ def _download(model: str, patterns: list[str]) -> Path:
             f"{model} is no local folder and could not be had from the hub "
             f"({type(error).__name__}): check the name and the network, or download it first."
         ) from error
-
-
-def _read_json(path: Path, why: str) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ModelError(f"{path} is missing: {why}.") from None
-    except (json.JSONDecodeError, UnicodeDecodeError):
-        raise ModelError(f"{path} is not valid JSON: write the model anew.") from None
-    if not isinstance(content, dict):
-        raise ModelError(f"{path} does not hold a JSON object: write the model anew.")
-    return content
-
-
-def _read_number(index: dict[str, Any], key: str, default: float, folder: Path) -> float:
-    if key not in index:
-        return default
-    value = index[key]
-    if not isinstance(value, int | float) or not value > 0:
-        raise ModelError(
-            f"{folder}/model_index.json gives {key} as {value!r}: a number above 0 is needed."
-        )
-    return value
 
 
 def _find_network(index: dict[str, Any], folder: Path) -> tuple[str, str]:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Literal
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """No bars, no tables of weights and no hints from transformers, for as long as this lasts."""
-    from transformers.utils import logging
-
+def quiet(library: Literal["transformers", "diffusers"] = "transformers") -> Iterator[None]:
+    """No bars, no tables of weights and no hints from a library, for as long as this lasts."""
+    logging = importlib.import_module(f"{library}.utils.logging")
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from efface.diffusion.model_folder import check_scheduler
+from efface.diffusion.quiet import quiet
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +35,8 @@ class NoiseSchedule:
         start (`sigma_max`).
         """
         # A scheduler that was used holds the levels of its last run.
-        sigmas = type(scheduler).from_config(scheduler.config).sigmas.flip(0)
+        with quiet("diffusers"):
+            sigmas = type(scheduler).from_config(scheduler.config).sigmas.flip(0)
         if scheduler.config.get("use_exponential_sigmas"):
             sigmas = sigmas[sigmas <= scheduler.config.get("sigma_max", 1.0) + 1e-7]
         return cls.from_flow_sigmas(sigmas)

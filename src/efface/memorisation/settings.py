@@ -25,7 +25,7 @@ class MemorisedConfig:
     extractor: str | None = None  # a transformers model to compare pictures with; None: pixels
     extractor_sha256: str | None = None  # refused unless it is this one
     copy_similarity: float | None = None  # what makes a copy; None: calibrated on the controls
-    search: tuple[Way, ...] = ("tokens", "embedding")  # ways to loosen a prompt, in this order
+    search: tuple[Way, ...] = ("embedding", "tokens")  # ways to loosen a prompt, in this order
     search_images: int = 16  # pictures of every prompt that is tried
     tries: int = 24  # prompts of which pictures are drawn, per way
     least_share: float = 0.2  # of copies, for a prompt to count as partly memorised

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import subprocess
@@ -10,8 +11,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import diffusers
 import pytest
 import torch
+from diffusers.utils.logging import add_handler, get_verbosity, remove_handler
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.testing import assert_close
@@ -169,6 +172,21 @@ def test_the_levels_of_a_one_step_flow_model_end_at_its_start(root: Path, text_m
     whole, cut = text_model("sd3").schedule, load_text(root / "sd3_one").schedule
     assert abs(float(cut.noise_to_signal[-1]) - 2.5) < 0.01
     assert_close(cut.sigmas, whole.sigmas[: cut.num_timesteps], rtol=0, atol=0)
+
+
+def test_a_one_step_flow_model_is_loaded_without_a_warning(root: Path) -> None:
+    """Diffusers warns of a `sigma_max` that it does not expect, and reads it."""
+    said: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: said.append(record.getMessage())  # pyright: ignore
+    add_handler(handler)
+    try:
+        load_text(root / "sd3_one")
+        assert said == [] and get_verbosity() == logging.WARNING
+        diffusers.FlowMatchEulerDiscreteScheduler.from_pretrained(root / "sd3_one" / "scheduler")
+        assert "sigma_max" in said[0]
+    finally:
+        remove_handler(handler)
 
 
 def test_a_one_step_generator_can_be_saved_as_a_multi_step_model_again(

@@ -1,0 +1,46 @@
+"""Reads the JSON files of a diffusers pipeline folder (no torch)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from efface.errors import ModelError
+
+
+def read_json(path: Path, why: str) -> dict[str, Any]:
+    """A file's object; ModelError, with what it is good for, where there is none."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ModelError(f"{path} is missing: {why}.") from None
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        raise ModelError(f"{path} is not valid JSON: write the model anew.") from None
+    if not isinstance(content, dict):
+        raise ModelError(f"{path} does not hold a JSON object: write the model anew.")
+    return content
+
+
+def read_number(index: dict[str, Any], key: str, default: float, folder: Path) -> float:
+    """A number of model_index.json; ModelError for one that is not above 0."""
+    if key not in index:
+        return default
+    value = index[key]
+    if not isinstance(value, int | float) or not value > 0:
+        raise ModelError(
+            f"{folder}/model_index.json gives {key} as {value!r}: a number above 0 is needed."
+        )
+    return value
+
+
+def read_vae(folder: Path) -> tuple[int, int]:
+    """Channels of the pictures that a pipeline's VAE makes, and pixels per latent along a side."""
+    path = folder / "vae" / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        return int(config["out_channels"]), 2 ** (len(config["block_out_channels"]) - 1)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(
+            f"{path} does not say what pictures the VAE makes: copy or download the model again."
+        ) from error
