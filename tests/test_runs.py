@@ -22,7 +22,7 @@ from efface.errors import RequestError
 from efface.records import hash_weights, read_evaluation, read_record, write_json
 from efface.reporting import judge_run
 from efface.training.checkpoint import Checkpoints, read_tensors
-from tests.conftest import assert_drawn_once
+from tests.conftest import assert_drawn_once, counting_passes, without_store
 
 SMALL = [
     "train.steps=4",
@@ -84,6 +84,10 @@ def test_evaluating_again_from_nothing_gives_the_same_numbers(
 def test_a_run_is_measured_again_by_no_pass(run: Path, tmp_path: Path) -> None:
     shutil.copytree(run, tmp_path / "run")
     assert_drawn_once(tmp_path / "run")
+    (tmp_path / "run" / "evaluation.json").unlink()
+    with counting_passes() as passes, without_store():
+        efface.evaluate(tmp_path / "run")
+    assert passes  # the counter counts
 
 
 def test_damaged_sheets_are_drawn_again(run: Path, tmp_path: Path) -> None:
