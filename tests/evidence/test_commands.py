@@ -75,6 +75,7 @@ def test_a_page_of_another_version_is_not_called_right(
         + ["--metric", "none"],
     )
     assert "--   report.html: not checked" in told.output and "ok   model" in told.output
+    assert "--   figures: none was measured again" in told.output
 
 
 def test_a_damaged_record_is_named_once_and_not_called_missing(run: Path, tmp_path: Path) -> None:

@@ -237,8 +237,22 @@ def test_another_judge_and_a_base_model_that_is_not_here_are_named(
 def test_a_metric_that_is_not_there_or_needs_more_is_named(packed, model, picture_run, tmp_path):
     assert "there is unlearning_accuracy" in verify(packed, model, "nothing").checks[-1].text
     pack([picture_run], tmp_path / "a.zip")
-    found = verify(tmp_path / "a.zip", picture_run, "nll")
-    assert "choose one of copy_rate" in found.differences[0].text
+    found = verify(tmp_path / "a.zip", picture_run, "membership_gap")
+    assert "there is copy_rate, forgotten_loss" in found.differences[0].text
+    evaluation = json.loads(read_archive(packed).files["run-1/evaluation.json"])
+    evaluation["results"][0]["metric"] = "magic"
+    content = (json.dumps(evaluation, indent=2) + "\n").encode()
+    out = rewritten(packed, tmp_path / "b.zip", False, **{"run-1/evaluation.json": content})
+    assert "no figure of such a run" in verify(out, model, "magic").checks[-1].text
+
+
+def test_what_was_not_measured_is_not_called_right(packed, model, tmp_path):
+    asked = verify(packed, model, "none")
+    assert asked.good and not asked.checks[-1].looked
+    evaluation = changed(packed, "run-1/evaluation.json", results=[])
+    out = rewritten(packed, tmp_path / "a.zip", False, **{"run-1/evaluation.json": evaluation})
+    last = verify(out, model).checks[-1]
+    assert (last.subject, last.good, last.looked) == ("figures", True, False)
 
 
 def test_a_method_named_in_a_pack_is_never_imported(packed, model, tmp_path, monkeypatch):

@@ -115,17 +115,24 @@ def verify(
     metric: Annotated[
         str | None,
         typer.Option(
-            help="What to measure again; default: unlearning accuracy or copy rate; none."
+            help="What to measure again; default: unlearning accuracy, copy rate or concept rate; "
+            "none."
         ),
     ] = None,
     judge: Annotated[
         Path | None, typer.Option(help="The judge of the run; default: beside the base model.")
     ] = None,
+    detector: Annotated[
+        str | None, typer.Option(help="The detector of the run; default: where its record says.")
+    ] = None,
+    clip: Annotated[
+        str | None, typer.Option(help="The CLIP of the run; default: where its record says.")
+    ] = None,
 ) -> None:
     """Check an evidence pack against itself and a model, and measure one figure again."""
     from efface.evidence.verify import verify as verify_pack
 
-    found = verify_pack(pack, model, metric, judge)
+    found = verify_pack(pack, model, metric, judge, detector, clip)
     for check in found.checks:
         mark = "BAD " if not check.good else "ok  " if check.looked else "--  "
         say(f"{mark} {check.subject}: {check.text}")

@@ -2,215 +2,177 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from typing import Any, TypeVar
-
 import numpy as np
 import torch
-from accelerate import Accelerator
-from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
 from efface.config import EvaluateConfig, ImagesConfig
-from efface.diffusion.denoiser import ClassDenoiser
-from efface.diffusion.loading import load
-from efface.diffusion.model_folder import ModelInfo, find_folder, inspect_model, pixel_shape
+from efface.diffusion.denoiser import ClassDenoiser, Denoiser
+from efface.diffusion.model_folder import pixel_shape
 from efface.diffusion.one_step import default_sampler
-from efface.diffusion.sampling import MultiStep
-from efface.errors import DataError, ModelError, RequestError
+from efface.diffusion.sampling import MultiStep, Sampler
+from efface.errors import RequestError
 from efface.evaluation.classes import take_turns
 from efface.evaluation.images import find_copy_distance
-from efface.evaluation.observers import DistanceObserver, JudgeObserver, observations
+from efface.evaluation.observers import DistanceObserver
 from efface.evaluation.sample_sets import Observer, SampleSet, Subject, observe
 from efface.evaluation.store import Arrays, Store
-from efface.evaluation.views import CLASS_METRICS, IMAGE_METRICS
+from efface.evaluation.views import CLASS_METRICS, DetectorView, View
+from efface.evidence.networks import find_view
+from efface.evidence.picture_figures import BESIDE_UNSEEN, OF_PICTURES, remeasure_pictures
+from efface.evidence.prompt_figures import remeasure_prompts
+from efface.evidence.recorded import (
+    Claim,
+    base_model,
+    load_recorded,
+    recorded_evaluation,
+    recorded_request,
+    recorded_section,
+    recorded_seeds,
+)
 from efface.image_runs import Pictures, read_pictures
+from efface.metrics.base import Metric, Observations
+from efface.metrics.concept_rate import ConceptRate
 from efface.metrics.copy_rate import count_copies
 from efface.metrics.intervals import Estimate
-from efface.metrics.judge import Judge, load_judge
-from efface.records import Evaluation, Result, RunRecord, hash_weights
-from efface.requests import ForgetClass, ForgetImages, Request
+from efface.metrics.label_agreement import LabelAgreement
+from efface.records import Evaluation, Result, RunRecord
+from efface.requests import ForgetClass, ForgetImages
 
-T = TypeVar("T")
-
-DEFAULTS = {"class": "unlearning_accuracy", "images": "copy_rate"}  # cheap, and what was asked for
+DEFAULTS = {  # cheap, and what was asked for
+    "class": "unlearning_accuracy",
+    "images": "copy_rate",
+    "concept": "concept_rate",
+    "memorised": "memorised_share",
+}
 COPIES = "copy_rate"
-MAX_SAMPLES = 200_000  # what a pack asks for is not to be trusted
-MAX_STEPS = 1000
+FORGET_SIDE = {ConceptRate.name, *(m.name for m in CLASS_METRICS if m.side == "forget")}
+OTHER = "choose another metric, or 'none'"
 
 
-def choose_result(record: RunRecord, evaluation: Evaluation, metric: str | None) -> Result | None:
-    """The figure to measure again; None where none was asked for and the run has none for it.
+def choose_results(record: RunRecord, evaluation: Evaluation, metric: str | None) -> list[Result]:
+    """The figures called `metric`, one per network that they were seen with.
 
-    That is a run that was not measured, or one about prompts, whose figures hang on detectors and
-    text encoders. RequestError for a metric that this run does not have, or that cannot be
-    measured alone.
+    By default those of what was asked for; empty where this run was not measured so.
+    RequestError for a metric that it does not have.
     """
-    if metric is None and (not evaluation.results or record.of_prompts):
-        return None
     name = metric or DEFAULTS.get(str(record.request.get("kind")), "retained_accuracy")
-    result = evaluation.get(name)
-    if result is None:
-        there = ", ".join(r.metric for r in evaluation.results) or "nothing"
+    results = [result for result in evaluation.results if result.metric == name]
+    if not results and metric is not None:
+        there = ", ".join(dict.fromkeys(r.metric for r in evaluation.results)) or "nothing"
         raise RequestError(f"{name} was not measured in this run: there is {there}.")
-    images = record.request.get("kind") == "images"
-    possible = (
-        [COPIES, *(m.name for m in IMAGE_METRICS)] if images else [m.name for m in CLASS_METRICS]
-    )
-    if record.of_prompts:
-        raise RequestError(
-            f"{name} is a figure of prompts, which is not measured again alone: run `efface "
-            "evaluate` on the run itself, and choose 'none' here."
-        )
-    seen_by = (result.extractor or {}).get("sha256")
-    own = seen_by is None or seen_by == (evaluation.judge or {}).get("sha256")
-    if name not in possible or not own:
-        raise RequestError(
-            f"{name} cannot be measured again from samples and the judge alone: choose one of "
-            f"{', '.join(possible)}, or 'none'."
-        )
-    return result
+    return results
 
 
-def remeasure(
-    record: RunRecord,
-    evaluation: Evaluation,
-    result: Result,
-    info: ModelInfo,
-    judge: str | Path | None = None,
-) -> Estimate:
-    """Draw the recorded samples from the model `info`, and compute the figure of `result`.
+def remeasure(claim: Claim) -> Estimate:
+    """Draw the recorded samples from the model at hand, and compute the figure again.
 
-    Nothing kept by an earlier evaluation is read. Raises an EffaceError if the judge or the
-    pictures are not here or are others than recorded, or if the figure was not measured with the
-    settings of its run.
+    Nothing kept by an earlier evaluation is read. Raises NotHereError if what it needs is not on
+    this machine, another EffaceError if that is other than recorded, or if the figure was not
+    measured with the settings of its run.
     """
-    request = _read_request(record)
-    request.check(info)
-    samples = _samples(request, record, result, info)
-    described = samples.subject.sampler.describe()
-    if described not in result.protocol:
-        raise RequestError(
-            f"{result.metric} was not measured with {described}, the settings of its run: choose "
-            "another metric, or 'none'."
-        )
-    if isinstance(request, ForgetImages) and result.metric == COPIES:
-        pictures = _read_pictures(request, record, info)
-        near = DistanceObserver(pictures=pictures.forget.images)
-        distance = find_copy_distance(pictures, lambda: _untouched(record, samples, near))
-        return count_copies(_look(samples, near)["distances"], distance)[0]
-    seen_by = _find_judge(record, evaluation, judge).to(Accelerator().device)
-    asked = np.zeros(len(samples.seeds), dtype=np.int64)
-    asked = asked if samples.asked is None else np.array(samples.asked, dtype=np.int64)
-    seen = observations(_look(samples, JudgeObserver(judge=seen_by)), asked)
+    request = recorded_request(claim.record)
+    request.check(claim.info)
+    if claim.record.of_prompts:
+        return remeasure_prompts(claim)
+    config = recorded_evaluation(claim.record)
+    if isinstance(request, ForgetImages) and claim.result.metric in (COPIES, *OF_PICTURES):
+        return _of_pictures(claim, request, config)
     forgotten = request.labels if isinstance(request, ForgetClass) else ()
-    metric = next(m for m in (*CLASS_METRICS, *IMAGE_METRICS) if m.name == result.metric)
-    return metric.compute(seen, forgotten, seen_by.reference_without(forgotten))
+    view = find_view(claim)
+    denoiser = load_recorded(claim.info, config)
+    sampler = _sampler(claim, denoiser, config)
+    samples = _samples(claim, Subject(denoiser=denoiser, sampler=sampler), forgotten)
+    claim.require(sampler.describe())
+    metric = _find_metric(claim, view, samples, config)
+    seen = _see(view, samples)
+    return metric.compute(seen, forgotten, view.reference(metric, forgotten))
+
+
+def _find_metric(claim: Claim, view: View, samples: SampleSet, config: EvaluateConfig) -> Metric:
+    """The metric of a figure, ready to compute."""
+    name, labelled = claim.result.metric, samples.asked is not None
+    if name == LabelAgreement.name and labelled and claim.network == "judge":
+        return LabelAgreement(untouched=_see(view, _untouched(claim, samples, config)))
+    if isinstance(view, DetectorView):
+        claim.require_looked_for(view.detector.name, view.extractor["name"])
+    metric = next((m for m in view.metrics(labelled) if m.name == name), None)
+    if metric is None:
+        raise RequestError(f"{name} is no figure of such a run that efface knows: {OTHER}.")
+    return metric
+
+
+def _of_pictures(claim: Claim, request: ForgetImages, config: EvaluateConfig) -> Estimate:
+    """A figure of how the model draws the pictures to forget, or knows them."""
+    denoiser = load_recorded(claim.info, config)
+    subject = Subject(denoiser=denoiser, sampler=_sampler(claim, denoiser, config))
+    if claim.result.metric != COPIES:
+        pictures = _read_pictures(claim, request, claim.result.metric in BESIDE_UNSEEN)
+        return remeasure_pictures(claim, subject, pictures, config)
+    samples = _samples(claim, subject, ())
+    claim.require(subject.sampler.describe())
+    pictures = _read_pictures(claim, request, unseen=False)
+    near = DistanceObserver(pictures=pictures.forget.images)
+
+    def untouched() -> Tensor:
+        between = _look(_untouched(claim, samples, config), near)["distances"]
+        return torch.from_numpy(between)
+
+    distance = find_copy_distance(pictures, untouched)
+    return count_copies(_look(samples, near)["distances"], distance)[0]
 
 
 def _look(samples: SampleSet, observer: Observer) -> Arrays:
     return observe(samples, {"seen": observer}, Store(None), "measuring again")["seen"]
 
 
-def _samples(request: Request, record: RunRecord, result: Result, info: ModelInfo) -> SampleSet:
-    """The samples behind a result, drawn from the model at hand."""
-    seeds = _read_seeds(result)
-    denoiser = load(info).to(Accelerator().device)
+def _see(view: View, samples: SampleSet) -> Observations:
+    asked = samples.asked if samples.asked is not None else [0] * len(samples.seeds)
+    return view.observations(_look(samples, view.observer), np.array(asked, dtype=np.int64))
+
+
+def _sampler(claim: Claim, denoiser: Denoiser, config: EvaluateConfig) -> Sampler:
     if isinstance(denoiser, ClassDenoiser):
-        forgotten = request.labels if isinstance(request, ForgetClass) else ()
-        asked = _asked(result, forgotten, denoiser.num_classes)
-        subject = Subject(denoiser=denoiser, sampler=default_sampler(info, denoiser))
-        return SampleSet(subject=subject, seeds=seeds, asked=asked)
-    steps = _read_section(record, "evaluate", EvaluateConfig).baseline_steps
-    if steps > MAX_STEPS:
-        raise DataError(f"record.json asks for {steps} steps per sample: allowed are {MAX_STEPS}.")
-    return SampleSet(subject=Subject(denoiser=denoiser, sampler=MultiStep(steps)), seeds=seeds)
+        return default_sampler(claim.info, denoiser)
+    return MultiStep(config.baseline_steps)
+
+
+def _samples(claim: Claim, subject: Subject, forgotten: tuple[int, ...]) -> SampleSet:
+    """The samples behind a figure, drawn from the model at hand."""
+    seeds, asked = recorded_seeds(claim.result), None
+    if isinstance(subject.denoiser, ClassDenoiser):
+        asked = _asked(claim.result, forgotten, subject.denoiser.num_classes)
+    return SampleSet(subject=subject, seeds=seeds, asked=asked)
 
 
 def _asked(result: Result, forgotten: tuple[int, ...], classes: int) -> list[int]:
     """The labels of the metric's side, in turns."""
-    side = next(m.side for m in CLASS_METRICS if m.name == result.metric)
-    labels = forgotten if side == "forget" else [c for c in range(classes) if c not in forgotten]
+    forget = result.metric in FORGET_SIDE
+    labels = forgotten if forget else [c for c in range(classes) if c not in forgotten]
     if not labels:
         raise RequestError(f"{result.metric} needs forgotten labels, and this run has none.")
     return take_turns(labels, result.samples).tolist()
 
 
-def _untouched(record: RunRecord, samples: SampleSet, near: DistanceObserver) -> Tensor:
-    """Distances (N, K) of the untouched model's samples to the pictures."""
-    untouched = load(_base_model(record)).to(samples.subject.denoiser.device)
-    subject = Subject(denoiser=untouched, sampler=samples.subject.sampler)
-    between = _look(SampleSet(subject=subject, seeds=samples.seeds), near)["distances"]
-    return torch.from_numpy(between)
+def _untouched(claim: Claim, samples: SampleSet, config: EvaluateConfig) -> SampleSet:
+    """The same samples of the model that the run began with, as the run compared with it."""
+    sampler = samples.subject.sampler
+    if samples.asked is not None:
+        sampler = MultiStep(config.baseline_steps, guidance=config.guidance)
+        claim.require(f"untouched model: {sampler.describe()}")
+    denoiser = load_recorded(base_model(claim.record, OTHER), config)
+    subject = Subject(denoiser=denoiser, sampler=sampler)
+    return SampleSet(subject=subject, seeds=samples.seeds, asked=samples.asked)
 
 
-def _read_request(record: RunRecord) -> Request:
-    try:
-        return TypeAdapter[Any](Request).validate_python(record.request)
-    except ValidationError as error:
-        raise DataError("record.json holds a request that this efface does not know.") from error
-
-
-def _read_section(record: RunRecord, section: str, kind: type[T]) -> T:
-    """Settings of a pack, without the method: its name could have any module imported."""
-    try:
-        text = json.dumps(record.settings.get(section))
-        return TypeAdapter(kind).validate_json(text, strict=True)
-    except ValidationError as error:
-        raise DataError(f"record.json holds no settings {section!r} that efface knows.") from error
-
-
-def _read_seeds(result: Result) -> range:
-    match result.seeds:
-        case [first, last] if 0 < last - first + 1 == result.samples <= MAX_SAMPLES:
-            return range(first, last + 1)
-    raise DataError(
-        f"evaluation.json gives {result.metric} {result.samples} samples with the seeds "
-        f"{result.seeds[:4]}: these are not one seed per sample, up to {MAX_SAMPLES}."
-    )
-
-
-def _read_pictures(request: ForgetImages, record: RunRecord, info: ModelInfo) -> Pictures:
+def _read_pictures(claim: Claim, request: ForgetImages, unseen: bool) -> Pictures:
     """The pictures of the request, if they are here and have the recorded pixels."""
-    config = _read_section(record, "images", ImagesConfig)
-    pictures = read_pictures(request, pixel_shape(info), config)
+    config = recorded_section(claim.record, "images", ImagesConfig)
+    needed = request if unseen else request.model_copy(update={"unseen": None})
+    pictures = read_pictures(needed, pixel_shape(claim.info), config)
     if pictures.complete(request) != request:
         raise RequestError(
             f"{request.images} does not hold the pictures of this run: put them there, or choose "
             "a metric that needs none."
         )
     return pictures
-
-
-def _find_judge(record: RunRecord, evaluation: Evaluation, judge: str | Path | None) -> Judge:
-    """The judge that was given, or that beside the base model; it must be the recorded one."""
-    if judge is None:
-        judge = _base_model(record).folder / "judge"
-    found = load_judge(Path(judge))
-    recorded = evaluation.judge or {}
-    wanted = {"SHA-256": (recorded.get("sha256"), found.digest)}
-    if "reference_sha256" in recorded:  # older runs lack it
-        reference = (recorded["reference_sha256"], found.reference_digest)
-        wanted["a reference with SHA-256"] = reference
-    for what, (then, now) in wanted.items():
-        if then != now:
-            raise RequestError(
-                f"the judge {judge} has {what} {now} and the run was measured with {then}: give "
-                "that one with --judge."
-            )
-    return found
-
-
-def _base_model(record: RunRecord) -> ModelInfo:
-    """The model that the run began with, if it is on this machine; nothing is downloaded."""
-    source = record.model.get("source")
-    if not isinstance(source, str) or find_folder(source) is None:
-        raise RequestError(
-            f"the base model {source!r} is not on this machine: give its judge with --judge, or "
-            "choose the metric 'none'."
-        )
-    info = inspect_model(source, record.model.get("null_label"))
-    if hash_weights(info.folder) != record.model.get("weights"):
-        raise ModelError(f"{source} is no longer the model that this run began with: restore it.")
-    return info

@@ -25,8 +25,9 @@ from efface.evidence.manifest import (
     run_folders,
 )
 from efface.evidence.pack import render_report
-from efface.evidence.remeasure import choose_result, remeasure
-from efface.records import Attacks, Evaluation, RunRecord
+from efface.evidence.recorded import Claim, Given, NotHereError
+from efface.evidence.remeasure import choose_results, remeasure
+from efface.records import Attacks, Evaluation, Result, RunRecord
 from efface.reporting.wording import printable
 
 SHOWN = 100  # characters of a name
@@ -76,12 +77,15 @@ def verify(
     model: str | Path,
     metric: str | None = None,
     judge: str | Path | None = None,
+    detector: str | Path | None = None,
+    clip: str | Path | None = None,
 ) -> Verification:
     """Check a pack that anybody may have written against the model folder `model`.
 
-    `metric` is measured again on it: by default unlearning accuracy or copy rate, 'none' for none.
-    `judge` is the judge's folder; default: the one beside the base model. What differs is among
-    the checks; DataError is raised for an archive that is no pack, ModelError for no model.
+    `metric` is measured again on it: by default unlearning accuracy, copy rate or concept rate,
+    'none' for none. `judge`, `detector` and `clip` are folders; default: the judge beside the base
+    model, and what the record names. What differs is among the checks; DataError is raised for an
+    archive that is no pack, ModelError for no model.
     """
     archive = read_archive(Path(pack))
     folder = find_folder(str(model))
@@ -99,7 +103,8 @@ def verify(
         run, differences = _check_model(runs, folder)
         checks += differences
         if all(check.good for check in differences):
-            checks += _check_figure(run, folder, metric, judge)
+            given = Given(judge=judge, detector=detector, clip=clip)
+            checks += _check_figures(run, folder, metric, given)
         else:
             checks.append(_bad("figures", "not measured again: this is another model"))
     return Verification(sha256=archive.sha256, checks=tuple(checks))
@@ -183,7 +188,7 @@ def _check_report(files: Mapping[str, bytes], version: str) -> Check:
             f"not checked against the records: it is of efface {version[:40]!r}, this is {own}, "
             "and that version alone can tell whether the page says what they do"
         )
-        return replace(_good(REPORT, text), looked=False)
+        return _passed_over(REPORT, text)
     try:
         same = render_report(files) == files.get(REPORT)
     except UNFIT as error:
@@ -217,26 +222,40 @@ def _compare_files(expected: Mapping[str, str], hashes: Mapping[str, str]) -> di
     return differing
 
 
-def _check_figure(
-    run: PackedRun, folder: Path, metric: str | None, judge: str | Path | None
-) -> list[Check]:
-    """One figure measured again: its value against the recorded interval."""
+def _check_figures(run: PackedRun, folder: Path, metric: str | None, given: Given) -> list[Check]:
+    """Figures of one name measured again: each value against the recorded interval."""
     if metric == "none":
-        return [_good("figures", "none was measured again")]
+        return [_passed_over("figures", "none was measured again")]
     try:
-        result = choose_result(run.record, run.evaluation, metric)
-        if result is None:
-            return [_good("figures", "none can be measured again alone, so none was")]
-        info = inspect_model(folder, run.record.model.get("null_label"))
-        again = remeasure(run.record, run.evaluation, result, info, judge)
+        results = choose_results(run.record, run.evaluation, metric)
     except UNFIT as error:
         return [_bad(metric or "figures", f"not measured again: {error}")]
+    if not results:
+        return [_passed_over("figures", "none can be measured again alone, so none was")]
+    return [_check_figure(run, folder, result, given) for result in results]
+
+
+def _check_figure(run: PackedRun, folder: Path, result: Result, given: Given) -> Check:
+    """One figure; of the networks that one of this name was seen with, this one is named."""
+    subject = result.metric
+    if sum(other.metric == subject for other in run.evaluation.results) > 1:
+        subject = f"{subject} ({(result.extractor or {}).get('name')})"
+    try:
+        info = inspect_model(folder, run.record.model.get("null_label"))
+        claim = Claim(
+            result=result, record=run.record, evaluation=run.evaluation, info=info, given=given
+        )
+        again = remeasure(claim)
+    except NotHereError as error:
+        return _passed_over(subject, f"not checked: {error}")
+    except UNFIT as error:
+        return _bad(subject, f"not measured again: {error}")
     inside = result.low <= again.value <= result.high
     make: Callable[[str, str], Check] = _good if inside else _bad
     place = "inside" if inside else "outside"
     interval = f"{result.low:.6g} to {result.high:.6g}"
     text = f"{again.value:.6g} measured again, {place} the recorded interval {interval}"
-    return [make(result.metric, text)]
+    return make(subject, text)
 
 
 def _good(subject: str, text: str) -> Check:
@@ -245,6 +264,10 @@ def _good(subject: str, text: str) -> Check:
 
 def _bad(subject: str, text: str) -> Check:
     return _check(subject, False, text)
+
+
+def _passed_over(subject: str, text: str) -> Check:
+    return replace(_good(subject, text), looked=False)
 
 
 def _check(subject: str, good: bool, text: str) -> Check:

@@ -20,14 +20,20 @@ URL = (
 SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 
 
+def kept_weights() -> Path:
+    """Where the weights lie once they were fetched: in the folder of `torch.hub`."""
+    folder = Path(torch.hub.get_dir()) / "checkpoints"
+    return folder / f"inception-v3-2015-12-05-{SHA256[:8]}.safetensors"
+
+
 def inception_weights() -> Path:
-    """A .safetensors file of the weights, in the folder of `torch.hub`.
+    """A .safetensors file of the weights.
 
     What is fetched has to have the published checksum and is read as tensors alone
     (`weights_only`). DataError where it cannot be had.
     """
-    folder = Path(torch.hub.get_dir()) / "checkpoints"
-    kept = folder / f"inception-v3-2015-12-05-{SHA256[:8]}.safetensors"
+    kept = kept_weights()
+    folder = kept.parent
     if kept.exists():
         return kept
     try:
