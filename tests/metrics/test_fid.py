@@ -146,6 +146,7 @@ def test_few_samples_a_dimension_have_the_interval_of_halves_and_quarters(count,
     )
 
 
+@pytest.mark.slow
 def test_the_interval_holds_the_expected_distance_in_most_cases():
     """D = 4, N = 200, 300 draws; what must be held is the mean distance at N = 200."""
     rng = np.random.default_rng(5)
