@@ -27,17 +27,9 @@ from tests.evidence.conftest import forget
 from tests.evidence.test_verify import rewritten
 from tests.metrics.detectors import MULTI, make_random
 from tests.metrics.test_clip import folder  # noqa: F401  (a tiny CLIP with its tokenizer)
+from tests.test_detected_runs import GROUPS as TWO_GROUPS
 
-GROUPS = """
-[[groups]]
-name = "purse"
-kind = "paraphrase"
-words = ["purse"]
-[[groups]]
-name = "boot"
-kind = "neighbour"
-prompts = ["a boot"]
-labels = ["boot"]
+GROUPS = f"""{TWO_GROUPS}
 [[groups]]
 name = "coat"
 kind = "neighbour"
