@@ -258,29 +258,31 @@ def test_the_worth_of_a_share_is_kept_or_doubled():
         assert (found.low, found.high) == pytest.approx((0.5 - reach, 0.5 + reach), abs=1e-6)
 
 
+def pairs_without(value: float, left_out: np.ndarray) -> np.ndarray:
+    """Values without two blocks each that do nothing together: what each does adds up."""
+    first, second = np.triu_indices(len(left_out), 1)
+    return left_out[first] + left_out[second] - value
+
+
 def test_the_interval_of_a_distance_is_that_of_its_root():
-    """Far from 0 and without pairs it is nearly the jackknife's; near 0 it stays above."""
+    """Far from 0 it is nearly the jackknife's; near 0 it stays above."""
     left_out = 100 + np.random.default_rng(0).normal(size=20)
-    far, plain = distance_interval(100.0, left_out), from_left_out(100.0, left_out)
+    far = distance_interval(100.0, left_out, pairs_without(100.0, left_out))
+    plain = from_left_out(100.0, left_out)
     assert far.low == pytest.approx(plain.low, abs=0.2)
     assert far.high == pytest.approx(plain.high, abs=0.2)
     reach = (plain.high - 100) / 2 / 10
     assert (far.low, far.high) == pytest.approx(((10 - reach) ** 2, (10 + reach) ** 2))
-    near = distance_interval(0.5, left_out)
+    near = distance_interval(0.5, left_out, pairs_without(0.5, left_out))
     assert near.low == 0 and near.high > 0.5
-    nothing = distance_interval(0.0, np.zeros(20))
+    nothing = distance_interval(0.0, np.zeros(20), np.zeros(190))
     assert (nothing.value, nothing.low, nothing.high) == (0, 0, 0)
 
 
 def test_what_pairs_of_blocks_do_together_is_taken_off_by_a_quarter():
-    """Of values that add up, pairs do nothing together: the same interval."""
-    effects = np.random.default_rng(1).normal(size=20)
-    left_out = 50 - effects
-    first, second = np.triu_indices(20, 1)
-    added = 50 - effects[first] - effects[second]
-    assert distance_interval(50.0, left_out, added) == distance_interval(50.0, left_out)
+    left_out = 50 - np.random.default_rng(1).normal(size=20)
     together = 0.2 * np.random.default_rng(2).choice([-1.0, 1.0], 190)
-    narrower = distance_interval(50.0, left_out, added + together)
+    narrower = distance_interval(50.0, left_out, pairs_without(50.0, left_out) + together)
     variance = 19 / 20 * ((left_out - left_out.mean()) ** 2).sum()
     excess = ((together - together.mean()) ** 2).sum()
     reach = stats.t.ppf(0.975, 19) * math.sqrt(variance - excess / 4) / (2 * math.sqrt(50))
@@ -311,8 +313,8 @@ def test_the_variance_at_all_rows_follows_from_that_at_parts(at_half, at_quarter
     """Values two apart have a variance of 2, four at -1, -1, 1 and 1 one of 4 / 3."""
     halves = 100 + (at_half / 2) ** 0.5 * np.tile([-1.0, 1.0], (100, 1))
     quarters = 100 + (at_quarter * 0.75) ** 0.5 * np.tile([-1.0, 1.0, 1.0, -1.0], (25, 1))
-    estimate = distance_from_parts(100.0, halves, quarters)
-    reach = stats.t.ppf(0.975, 20) * at_all**0.5 / 20
+    estimate = distance_from_parts(100.0, halves, quarters, 11)
+    reach = stats.t.ppf(0.975, 11) * at_all**0.5 / 20
     assert (estimate.value, estimate.low, estimate.high) == pytest.approx(
         (100, (10 - reach) ** 2, (10 + reach) ** 2)
     )

@@ -21,10 +21,10 @@ from efface.metrics.intervals import (
 )
 
 FEW = 10  # samples a dimension below which the jackknife's interval is too wide
-PAIRED = 256  # dimensions up to which blocks are left out by pairs too
-LARGEST = 1024  # rows or columns, whichever are fewer, up to which halves are affordable
+PAIRED = 256  # dimensions up to which leaving out pairs of blocks is affordable
 SMALLEST_SPLIT = 8  # samples whose quarters have a covariance
-HALVINGS, QUARTERINGS = 100, 25
+LARGEST = 1024  # rows or columns, whichever are fewer, up to which many splits are affordable
+MANY, FEW_SPLITS = (100, 25, 20), (24, 8, 8)  # halvings, quarterings, degrees of freedom they leave
 
 
 def gaussian(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -60,9 +60,9 @@ def fid(drawn: np.ndarray, real: np.ndarray) -> Estimate:
     """Frechet distance of features (N, D) and (M, D) with an interval for its value at N samples.
 
     With `FEW` samples a dimension and up to `PAIRED` dimensions it is that of `distance_interval`,
-    else that of `distance_from_parts`. Where its roots would be of more than `LARGEST` rows, the
-    former is taken without pairs of blocks, and is wider. Rows of the samples are to be sorted by
-    label, as for `jackknife`. Raises DataError for too few images.
+    else that of `distance_from_parts`, with fewer splits where roots are of more than `LARGEST`
+    rows. Rows of the samples are to be sorted by label, as for `jackknife`. Raises DataError for
+    too few images.
     """
     if len(drawn) < 3 or len(real) < 2:
         raise DataError(
@@ -70,28 +70,27 @@ def fid(drawn: np.ndarray, real: np.ndarray) -> Estimate:
             "give three and two at least."
         )
     count, dimensions = drawn.shape
-    small = min(count // 2, dimensions) <= LARGEST
-    if count >= SMALLEST_SPLIT and small and (count < FEW * dimensions or dimensions > PAIRED):
+    if count >= SMALLEST_SPLIT and (count < FEW * dimensions or dimensions > PAIRED):
         return _from_parts(drawn, real)
     distance, sums = distance_from(*gaussian(real)), _BlockSums(drawn)
-    blocks = range(sums.blocks)
-    left_out = np.array([distance(*sums.gaussian_without(block)) for block in blocks])
-    pairs = None
-    if dimensions <= PAIRED:
-        both = itertools.combinations(blocks, 2)
-        pairs = np.array([distance(*sums.gaussian_without(*pair)) for pair in both])
+    left_out, pairs = (
+        np.array([distance(*sums.gaussian_without(*some)) for some in some_blocks])
+        for some_blocks in (itertools.combinations(range(sums.blocks), size) for size in (1, 2))
+    )
     return distance_interval(distance(*gaussian(drawn)), left_out, pairs)
 
 
 def _from_parts(drawn: np.ndarray, real: np.ndarray) -> Estimate:
-    distance, count = _RowDistance(drawn, real), len(drawn)
-    halves = [[distance(h), distance(~h)] for h in split_in_halves(count, HALVINGS)]
+    distance, (count, dimensions) = _RowDistance(drawn, real), drawn.shape
+    small = min(count // 2, dimensions) <= LARGEST
+    halvings, quarterings, freedom = MANY if small else FEW_SPLITS
+    halves = [[distance(h), distance(~h)] for h in split_in_halves(count, halvings)]
     quarters = [
         [distance(quarter == number) for number in range(4)]
-        for quarter in split_in_quarters(count, QUARTERINGS)
+        for quarter in split_in_quarters(count, quarterings)
     ]
     whole = distance(np.ones(count, dtype=bool))
-    return distance_from_parts(whole, np.array(halves), np.array(quarters))
+    return distance_from_parts(whole, np.array(halves), np.array(quarters), freedom)
 
 
 class _RowDistance:

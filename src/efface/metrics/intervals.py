@@ -13,7 +13,6 @@ from efface.errors import DataError
 BLOCKS = 20
 RESAMPLES = 2000
 SPLITS = 50
-FREEDOM = 20  # degrees that 100 splits into halves and 25 into quarters leave, after Satterthwaite
 SMALLEST_BOOTSTRAP = 8  # pairs below which Student's interval is used
 
 
@@ -78,7 +77,7 @@ def from_left_out(value: float, left_out: np.ndarray, confidence: float = 0.95) 
 
 
 def distance_interval(
-    value: float, left_out: np.ndarray, pairs: np.ndarray | None = None, confidence: float = 0.95
+    value: float, left_out: np.ndarray, pairs: np.ndarray, confidence: float = 0.95
 ) -> Estimate:
     """Interval of a distance that is 0 at least, from its values with blocks left out.
 
@@ -90,16 +89,19 @@ def distance_interval(
     """
     blocks = len(left_out)
     variance = (blocks - 1) / blocks * float(((left_out - left_out.mean()) ** 2).sum())
-    if pairs is not None and blocks > 1:
-        first, second = np.triu_indices(blocks, 1)
-        together = value - left_out[first] - left_out[second] + pairs
-        excess = float(((together - together.mean()) ** 2).sum())
-        variance = max(variance - excess / 4, variance / 2)
+    first, second = np.triu_indices(blocks, 1)
+    together = value - left_out[first] - left_out[second] + pairs
+    excess = float(((together - together.mean()) ** 2).sum())
+    variance = max(variance - excess / 4, variance / 2)
     return _of_root(value, variance**0.5, max(blocks - 1, 1), confidence)
 
 
 def distance_from_parts(
-    value: float, halves: np.ndarray, quarters: np.ndarray, confidence: float = 0.95
+    value: float,
+    halves: np.ndarray,
+    quarters: np.ndarray,
+    freedom: int,
+    confidence: float = 0.95,
 ) -> Estimate:
     """Interval of a distance that is 0 at least, from its values at halves and quarters of N rows.
 
@@ -107,11 +109,11 @@ def distance_from_parts(
     their spread is the variance at N / 2 and at N / 4. From both follow a and b of the variance
     a / N + b / N^2, the second from what two rows do together, neither of them below 0. That of the
     jackknife is a / N + 2 b / N^2 (Efron & Stein, 1981), too much where rows are few or the
-    distance near 0.
+    distance near 0. `freedom` are the degrees that so many splits leave (after Satterthwaite).
     """
     at_half, at_quarter = (float(parts.var(1, ddof=1).mean()) for parts in (halves, quarters))
     variance = min(max(0.75 * at_half - at_quarter / 8, at_half / 4), at_half / 2)
-    return _of_root(value, variance**0.5, FREEDOM, confidence)
+    return _of_root(value, variance**0.5, freedom, confidence)
 
 
 def split_in_halves(count: int, splits: int = SPLITS) -> np.ndarray:
