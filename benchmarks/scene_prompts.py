@@ -94,13 +94,18 @@ def groups(items: tuple[str, ...], concept: str) -> list[dict[str, object]]:
     """Own word, paraphrases, neighbours, compositions and unrelated prompts."""
     others = [item for item in items if item != concept]
     pairs = [pair for other in others for pair in ((concept, other), (other, concept))]
-    own = {"name": concept, "kind": "own", "prompts": _singles(concept)}
+    own = {"name": concept, "kind": "own", "prompts": single_prompts(concept)}
     found: list[dict[str, object]] = [own]
     for word in PARAPHRASES[concept]:
-        found.append({"name": word, "kind": "paraphrase", "prompts": _singles(word)})
+        found.append({"name": word, "kind": "paraphrase", "prompts": single_prompts(word)})
     for other in others:
         found.append(
-            {"name": other, "kind": "neighbour", "prompts": _singles(other), "labels": [other]}
+            {
+                "name": other,
+                "kind": "neighbour",
+                "prompts": single_prompts(other),
+                "labels": [other],
+            }
         )
     found.append(
         {
@@ -113,7 +118,7 @@ def groups(items: tuple[str, ...], concept: str) -> list[dict[str, object]]:
     return found
 
 
-def _singles(word: str) -> list[str]:
+def single_prompts(word: str) -> list[str]:
     article = "an" if word[0] in "aeio" else "a"
     filled = [template.format(word) for template in SINGLE]
     return [text.replace(f"a {word}", f"{article} {word}") for text in filled]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -40,15 +41,15 @@ class ConceptPrompts:
     """All prompts of a run; `targets` has one per prompt to forget.
 
     `negative` is the null condition that guidance leads away from, None the model's own; `keywords`
-    says that prompts to forget are made of words which are shown nowhere. `nonsense` are prompts
-    that stay as well, with words that mean nothing, and are not measured. `dropped` counts prompts
-    that were given to retain and ask for what is to go.
+    says that prompts to forget are made of words which are shown nowhere. `nonsense` are pairs of a
+    prompt with a word that means nothing and one that stays, which it is to be answered with; they
+    are not measured. `dropped` counts prompts that were given to retain and ask for what is to go.
     """
 
     forget: tuple[str, ...] = ()
     targets: tuple[str, ...] = ()
     retain: tuple[str, ...]
-    nonsense: tuple[str, ...] = ()
+    nonsense: tuple[tuple[str, str], ...] = ()
     negative: str | None = None
     keywords: bool = False
     dropped: int = 0
@@ -56,12 +57,13 @@ class ConceptPrompts:
     @property
     def different(self) -> list[str]:
         """Every prompt once: the rows of a run's table."""
-        every = (*self.retain, *self.nonsense, *self.forget, *self.targets)
+        made_up = (prompt for prompt, _ in self.nonsense)
+        every = (*self.retain, *made_up, *self.forget, *self.targets)
         return list(dict.fromkeys(every))
 
     @property
     def digest(self) -> str:
-        content = [self.forget, self.targets, self.retain, self.negative]
+        content: list[Any] = [self.forget, self.targets, self.retain, self.negative]
         if self.nonsense:
             content.append(self.nonsense)
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
@@ -109,7 +111,7 @@ def read_concept_prompts(request: TextRequest, config: PromptsConfig) -> Concept
         forget=forget,
         targets=targets,
         retain=tuple(retain),
-        nonsense=tuple(_nonsense(len(retain), config, unwanted)),
+        nonsense=tuple(_nonsense(len(forget), retain, config, unwanted)),
         negative=negative,
         keywords=request.negative is not None,
         dropped=len(given) - len(kept),
@@ -157,13 +159,22 @@ def _phrase_pairs(request: ForgetConcept, config: PromptsConfig) -> list[tuple[s
     return list(pairs.items())
 
 
-def _nonsense(retained: int, config: PromptsConfig, unwanted: Sequence[str]) -> list[str]:
-    """So many prompts beside the `retained` ones that they are their share of all that stay."""
-    count = round(config.nonsense / (1 - config.nonsense) * retained)
+def _nonsense(
+    forgotten: int, retain: Sequence[str], config: PromptsConfig, unwanted: Sequence[str]
+) -> list[tuple[str, str]]:
+    """Prompts that mean nothing, each with one of `retain`: their share of all that are replaced.
+
+    What a text encoder does not understand, the model answers with anything that it can draw. Each
+    is to be answered with one thing that stays, so that all of that goes on being drawn.
+    """
+    count = round(config.nonsense / (1 - config.nonsense) * forgotten)
     found = nonsense(count + len(unwanted))
     words = [word for word in found if not names(word, *unwanted)][:count]
     templates = [config.templates[i % len(config.templates)] for i in range(count)]
-    return [fill_templates([t], [word])[0] for t, word in zip(templates, words, strict=True)]
+    made_up = [fill_templates([t], [word])[0] for t, word in zip(templates, words, strict=True)]
+    targets = list(retain)
+    random.Random(0).shuffle(targets)
+    return [(prompt, targets[i % len(targets)]) for i, prompt in enumerate(made_up)]
 
 
 def _keyword_pairs(keywords: Sequence[str], people: Sequence[str]) -> list[tuple[str, str]]:
@@ -250,11 +261,13 @@ def concept_source(
     method, config = settings.method, settings.train
     different = prompts.different
     row = {prompt: number for number, prompt in enumerate(different)}
+    answered = list(zip(prompts.forget, prompts.targets, strict=True))
     return ConditionSource(
         table=denoiser.encode(different).to(device),
-        retain=[row[prompt] for prompt in (*prompts.retain, *prompts.nonsense)],
-        forget=[row[prompt] for prompt in prompts.forget],
-        replacements=[[row[target]] for target in prompts.targets],
+        retain=[row[prompt] for prompt in prompts.retain],
+        forget=[row[prompt] for prompt, _ in (*answered, *prompts.nonsense)],
+        replacements=[[row[target]] for _, target in (*answered, *prompts.nonsense)],
+        resting=len(prompts.nonsense),
         retain_rows=config.batch_size,
         forget_rows=round(method.forget_share * config.batch_size) if prompts.forget else 0,
         seed=config.seed,

@@ -142,7 +142,7 @@ class PromptsConfig:
     reach: float = 0.0  # how far prompts to forget move towards ones that stay, share at most
     reach_null: float = 0.0  # share of them that move towards the empty prompt instead
     guide_away: bool = False  # guidance of the teacher leads away from the concept's names
-    nonsense: float = 0.0  # share of the rows that stay which ask for words that mean nothing
+    nonsense: float = 0.0  # share of the prompts to forget that are made-up words instead
 
     def __post_init__(self) -> None:
         for name in ("templates", "subjects", "people"):
@@ -158,11 +158,6 @@ class PromptsConfig:
         if not 0 <= self.nonsense < 1:
             raise ConfigError(
                 f"prompts.nonsense is {self.nonsense}: give a share from 0 to below 1."
-            )
-        if self.nonsense and not self.guide_away:
-            raise ConfigError(
-                f"prompts.nonsense is {self.nonsense}, and such prompts would stay as they are: "
-                "set prompts.guide_away=true too, or leave it out."
             )
         if not 0 <= self.reach < 1:
             raise ConfigError(f"prompts.reach is {self.reach}: give a share from 0 to below 1.")

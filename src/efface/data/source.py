@@ -33,7 +33,8 @@ class ConditionSource(BatchSource):
     uniform over `retain`; rows to forget are uniform over `forget`, each with a target drawn
     uniformly from its own entry of `replacements`. With `reach` each row to forget is moved towards
     one that stays, or for a `null_share` of the rows towards `null`, one row, by a share of the way
-    that is uniform up to `reach`: what lies between is forgotten too.
+    that is uniform up to `reach`: what lies between is forgotten too. The last `resting` entries of
+    `forget` are not moved.
     """
 
     table: Condition
@@ -46,6 +47,7 @@ class ConditionSource(BatchSource):
     reach: float = 0.0
     null: Condition | None = None
     null_share: float = 0.0
+    resting: int = 0
 
     def batch(self, step: int, shard: Shard) -> Batch:
         generator = torch.Generator().manual_seed(derive_seed(self.seed, "conditions", step))
@@ -73,7 +75,8 @@ class ConditionSource(BatchSource):
             if self.null is not None and self.null_share:
                 empty = torch.rand(self.forget_rows, generator=generator)[rows] < self.null_share
                 goal = goal.where(empty.to(next(iter(goal.tensors.values())).device), self.null)
-            asked = asked.lerp(goal, share)
+            moved = which[rows] < len(self.forget) - self.resting
+            asked = asked.lerp(goal, share * moved)
         forget_side = Side(size=len(asked), condition=asked, target=self.table[target[rows]])
         return Batch(retain=retain_side, forget=forget_side)
 
