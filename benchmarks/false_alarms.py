@@ -1,0 +1,79 @@
+"""How often "is it memorised" says so of captions that are memorised, and of ordinary ones.
+
+    python benchmarks/false_alarms.py runs/scenes recipes/scenes-teacher.toml \
+        recipes/scenes-siss.toml --out benchmarks/results/false-alarms.json
+
+The first stage of `efface forget memorised`, without a given picture: the captions that the
+teacher's recipe repeats, and --ordinary captions of single scenes, which are not among the
+controls. Nothing is trained.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from results_file import write_results
+from scene_prompts import drawn_scenes
+
+from efface.concept_runs import as_text_denoiser
+from efface.config import read_settings
+from efface.data.prompts import spread
+from efface.diffusion.loading import load
+from efface.memorisation.detection import detect
+from efface.memorisation.drawing import Drawing
+from efface.memorisation.likeness import load_features
+from efface.memorised_runs import memorised_sampler
+from efface.metrics.intervals import proportion
+
+
+def main() -> None:
+    arguments = parse()
+    teacher = read_settings("denoising", arguments.teacher_recipe)
+    settings = read_settings(None, arguments.recipe)
+    config = settings.memorised
+    captions = list(dict.fromkeys(drawn_scenes(teacher).captions))
+    controls = spread(captions, config.controls)
+    ordinary = spread([c for c in captions if c not in set(controls)], arguments.ordinary)
+    memorised = [pair.caption for pair in teacher.scenes.memorised]
+    denoiser = as_text_denoiser(load(arguments.model))
+    sampler, size = memorised_sampler(settings), settings.evaluate.batch_size
+    drawing = Drawing(denoiser=denoiser, sampler=sampler, batch_size=size)
+    features, others = load_features(None, None), denoiser.encode(controls)
+    found: list[dict[str, Any]] = []
+    for kind, prompts in (("memorised", memorised), ("ordinary", ordinary)):
+        for prompt in prompts:
+            own = denoiser.encode([prompt])
+            detection = detect(drawing, own, others, None, features, config).detection
+            called = {"prompt": prompt, "kind": kind, "called_memorised": detection.is_memorised}
+            found.append(called | detection.to_json())
+            print(called, flush=True)
+            content = {"summary": summarise(found), "prompts": found}
+            write_results(arguments.out, [config.seed], content)
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("model")
+    parser.add_argument("teacher_recipe", type=Path)
+    parser.add_argument("recipe", type=Path)
+    parser.add_argument("--ordinary", type=int, default=100)
+    parser.add_argument("--out", type=Path, required=True)
+    return parser.parse_args()
+
+
+def summarise(found: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """Share of prompts that were called memorised, by kind."""
+    summary = {}
+    for kind in dict.fromkeys(one["kind"] for one in found):
+        called = [one["called_memorised"] for one in found if one["kind"] == kind]
+        rate = proportion(sum(called), len(called))
+        summary[kind] = {
+            "prompts": len(called), "value": rate.value, "low": rate.low, "high": rate.high
+        }  # fmt: skip
+    return summary
+
+
+if __name__ == "__main__":
+    main()
