@@ -43,7 +43,7 @@ def test_a_pack_holds_all_that_a_run_claims(label_run, picture_run, tmp_path):
     common |= {"manifest.json", "report.html", "run-1/metrics.jsonl", "run-1/samples/grid.json"}
     common |= {"run-1/samples/before.png", "run-1/samples/after.png"}
     kinds = ("record", "evaluation", "attacks", "environment", "pipeline", "manifest")
-    kinds += ("grid", "metrics")
+    kinds += ("preparation", "grid", "metrics")
     common |= {f"schemas/{kind}.json" for kind in kinds}
     assert contents(tmp_path / "labels.zip").keys() == common
     extra = {"run-1/samples/pictures.png"}

@@ -152,14 +152,6 @@ def test_what_is_another_than_recorded_is_refused(claims, tmp_path):
         remeasure(told(detected, "prompts", nonsense=0.999, guide_away=True))
 
 
-def test_a_memorised_pictures_figures_are_not_in_a_pack(claims):
-    claim = claims("clip_score")[0]
-    request = {"kind": "memorised", "prompt": "a bag", "digest": ""}
-    record = claim.record.model_copy(update={"request": request})
-    with pytest.raises(NotHereError, match="a pack holds none of it"):
-        remeasure(replace(claim, record=record))
-
-
 def test_a_verified_rate_is_told_and_a_made_up_one_is_found(run: Path, tmp_path: Path):
     pack([run], tmp_path / "evidence.zip")
     settings = read_record(run).settings["evaluate"]

@@ -115,8 +115,8 @@ def verify(
     metric: Annotated[
         str | None,
         typer.Option(
-            help="What to measure again; default: unlearning accuracy, copy rate or concept rate; "
-            "none."
+            help="What to measure again; default: unlearning accuracy, copy rate, concept rate or "
+            "memorised share; none."
         ),
     ] = None,
     judge: Annotated[

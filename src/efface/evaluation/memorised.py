@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from efface.concept_runs import ConceptPrompts, as_text_denoiser
-from efface.config import Settings
+from efface.config import EvaluateConfig, Settings
 from efface.diffusion.denoiser import Condition
 from efface.diffusion.text.prompts import shortened
 from efface.evaluation.classes import SAMPLING, ClassSubjects
@@ -19,14 +20,14 @@ from efface.evaluation.grids import Models, draw_both, write_sheets
 from efface.evaluation.observers import LikenessObserver
 from efface.evaluation.results import Figure, make_result
 from efface.evaluation.sample_sets import SampleSet, Subject, digest_of_condition, observe
-from efface.evaluation.store import Store
+from efface.evaluation.store import Arrays, Store
 from efface.evaluation.views import ClipView, View
 from efface.memorisation.drawing import repeat
 from efface.memorisation.likeness import CopyDetector
 from efface.memorisation.text_noise import text_noise_norms
 from efface.memorised_stages import Modified
 from efface.metrics.clip_iqa import prompt_quality
-from efface.metrics.intervals import mean, proportion
+from efface.metrics.intervals import Estimate, mean, proportion
 from efface.metrics.threshold_curve import likeness_curve
 from efface.records import Evaluation, Result
 
@@ -66,13 +67,74 @@ class MemorisedProtocol:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Seen:
-    """What one model drew for one prompt."""
+class AskedPrompt:
+    """One model asked by one prompt: it draws, once, when a figure first needs its pictures."""
 
-    similarity: np.ndarray  # (N,) to the memorised picture
-    copies: int
-    norms: np.ndarray  # (draws,)
-    embedded: dict[str, np.ndarray]  # (N, D) of the pictures, by the name of a CLIP's view
+    subject: Subject
+    condition: Condition  # one row
+    protocol: MemorisedProtocol
+    views: Mapping[str, View]  # of which CLIPs look at the prompt's own pictures
+    store: Store
+    what: str
+
+    @cached_property
+    def looked(self) -> dict[str, Arrays]:
+        """What was seen of N pictures: their likeness, and what each CLIP embedded."""
+        protocol = self.protocol
+        likeness = LikenessObserver(detector=protocol.detector, compared_by=protocol.compared_by)
+        clips = {n: view.observer for n, view in self.views.items() if isinstance(view, ClipView)}
+        samples = SampleSet(
+            subject=self.subject,
+            seeds=protocol.seeds,
+            asked=repeat(self.condition, len(protocol.seeds)),
+            batch_size=protocol.settings.evaluate.batch_size,
+        )
+        return observe(samples, {LIKENESS: likeness, **clips}, self.store, self.what)
+
+    @property
+    def similarity(self) -> np.ndarray:
+        """(N,) to the memorised picture."""
+        return self.looked[LIKENESS]["similarity"]
+
+    def share(self) -> Estimate:
+        copies = int((self.similarity >= self.protocol.detector.threshold).sum())
+        return proportion(copies, len(self.similarity))
+
+    def reference_similarity(self) -> Estimate:
+        return mean(self.similarity)
+
+    def text_noise_norm(self) -> Estimate:
+        """What the prompt does at pure noise; no picture is drawn for it."""
+        noises, key = self.protocol.noises, None
+        if self.subject.digest is not None:
+            key = {
+                "model": self.subject.digest,
+                "measured": "text noise norms",
+                "asked": digest_of_condition(self.condition),
+                "seeds": [noises.start, noises.stop],
+            }
+        denoiser = self.subject.denoiser
+        measured = self.store.measured(
+            key, lambda: {"norms": text_noise_norms(denoiser, self.condition, noises)[0]}
+        )
+        return mean(measured["norms"])
+
+    def quality(self, name: str) -> Estimate:
+        """CLIP-IQA of the pictures of the prompt itself, by the name of a CLIP's view."""
+        view = self.views[name]
+        assert isinstance(view, ClipView)
+        return mean(prompt_quality(view.clip, self.looked[name]["embedded"]))
+
+
+SHARE, SIMILARITY, NORM, QUALITY = (
+    "memorised_share", "reference_similarity", "text_noise_norm", "prompt_clip_iqa",
+)  # fmt: skip
+OF_A_PROMPT: dict[str, Callable[[AskedPrompt], Estimate]] = {
+    SHARE: AskedPrompt.share,
+    SIMILARITY: AskedPrompt.reference_similarity,
+    NORM: AskedPrompt.text_noise_norm,
+}
+Seen = dict[str, AskedPrompt]  # by which prompt it was: ORIGINAL, MODIFIED
 
 
 def evaluate_memorised(
@@ -83,14 +145,10 @@ def evaluate_memorised(
 ) -> Evaluation:
     """Measure all models by one protocol; a CLIP or an extractor looks at the rest as well."""
     seen = {
-        model: _observe(subject, protocol, views, store, SAMPLING[model])
+        model: ask_prompts(subject, protocol, views, store, SAMPLING[model])
         for model, subject in subjects.named().items()
     }
-    rest = ConceptProtocol(
-        prompts=ConceptPrompts(retain=protocol.controls),
-        phrases=None,
-        config=protocol.settings.evaluate,
-    )
+    rest = controls_protocol(protocol.controls, protocol.settings.evaluate)
     evaluation = evaluate_concepts(subjects, rest, views, store)
     sampled = f"{subjects.result.sampler.describe()}, for all models"
     own: list[Result] = []
@@ -114,105 +172,87 @@ def evaluate_memorised(
     )
 
 
-def _observe(
+def controls_protocol(controls: tuple[str, ...], config: EvaluateConfig) -> ConceptProtocol:
+    """What else a model draws: of control prompts nothing is forgotten."""
+    return ConceptProtocol(prompts=ConceptPrompts(retain=controls), phrases=None, config=config)
+
+
+def ask_prompts(
     subject: Subject,
     protocol: MemorisedProtocol,
     views: Mapping[str, View],
     store: Store,
     what: str,
-) -> dict[str, Seen]:
-    clips = {name: view.observer for name, view in views.items() if isinstance(view, ClipView)}
-    likeness = LikenessObserver(detector=protocol.detector, compared_by=protocol.compared_by)
-    seen = {}
-    for which, condition in protocol.asked(subject).items():
-        samples = SampleSet(
+) -> Seen:
+    """One model asked by each prompt."""
+    return {
+        which: AskedPrompt(
             subject=subject,
-            seeds=protocol.seeds,
-            asked=repeat(condition, len(protocol.seeds)),
-            batch_size=protocol.settings.evaluate.batch_size,
+            condition=condition,
+            protocol=protocol,
+            views=views,
+            store=store,
+            what=what,
         )
-        looked = observe(samples, {LIKENESS: likeness, **clips}, store, what)
-        similarity = looked[LIKENESS]["similarity"]
-        seen[which] = Seen(
-            similarity=similarity,
-            copies=int((similarity >= protocol.detector.threshold).sum()),
-            norms=_norms(subject, condition, protocol.noises, store),
-            embedded={name: looked[name]["embedded"] for name in clips},
-        )
-    return seen
-
-
-def _norms(subject: Subject, condition: Condition, noises: range, store: Store) -> np.ndarray:
-    """What the prompt does at pure noise, (draws,), measured once."""
-    key = None
-    if subject.digest is not None:
-        key = {
-            "model": subject.digest,
-            "measured": "text noise norms",
-            "asked": digest_of_condition(condition),
-            "seeds": [noises.start, noises.stop],
-        }
-    return store.measured(
-        key, lambda: {"norms": text_noise_norms(subject.denoiser, condition, noises)[0]}
-    )["norms"]
+        for which, condition in protocol.asked(subject).items()
+    }
 
 
 def _about_copies(
-    seen: Mapping[str, Seen], which: str, protocol: MemorisedProtocol, sampled: str
+    seen: Mapping[str, AskedPrompt], which: str, protocol: MemorisedProtocol, sampled: str
 ) -> list[Result]:
-    asked = "the modified prompt" if which == MODIFIED else "the prompt"
-    count, seeds = len(protocol.seeds), [protocol.seeds[0], protocol.seeds[-1]]
+    asked = _called(which)
     by = f"{sampled}, asked for by {asked}; {protocol.compared_by} with the memorised picture"
+    figures = {
+        SHARE: (
+            Figure(f"{SHARE}{which}", "share", higher_is_better=False),
+            protocol.seeds,
+            f"{by}; a copy has {protocol.detector.threshold:.3f} or more",
+        ),
+        SIMILARITY: (Figure(f"{SIMILARITY}{which}", "cosine"), protocol.seeds, by),
+        NORM: (
+            Figure(f"{NORM}{which}", "norm"),
+            protocol.noises,
+            f"difference that {asked} makes to the network's output at pure noise, at the last "
+            "timestep",
+        ),
+    }
     return [
         make_result(
-            Figure(f"memorised_share{which}", "share", higher_is_better=False),
-            {model: proportion(own.copies, count) for model, own in seen.items()},
-            samples=count,
-            seeds=seeds,
-            protocol=f"{by}; a copy has {protocol.detector.threshold:.3f} or more",
-        ),
-        make_result(
-            Figure(f"reference_similarity{which}", "cosine"),
-            {model: mean(own.similarity) for model, own in seen.items()},
-            samples=count,
-            seeds=seeds,
-            protocol=by,
-        ),
-        make_result(
-            Figure(f"text_noise_norm{which}", "norm"),
-            {model: mean(own.norms) for model, own in seen.items()},
-            samples=len(protocol.noises),
-            seeds=[protocol.noises[0], protocol.noises[-1]],
-            protocol=f"difference that {asked} makes to the network's output at pure noise, at "
-            "the last timestep",
-        ),
+            figure,
+            {model: OF_A_PROMPT[name](own) for model, own in seen.items()},
+            samples=len(seeds),
+            seeds=[seeds[0], seeds[-1]],
+            protocol=text,
+        )
+        for name, (figure, seeds, text) in figures.items()
     ]
 
 
 def _about_quality(
-    seen: Mapping[str, Seen],
+    seen: Mapping[str, AskedPrompt],
     which: str,
     protocol: MemorisedProtocol,
     views: Mapping[str, View],
     sampled: str,
 ) -> list[Result]:
     """CLIP-IQA of the pictures of the prompt itself, as published."""
-    asked = "the modified prompt" if which == MODIFIED else "the prompt"
     return [
         make_result(
-            Figure(f"prompt_clip_iqa{which}", "mean probability", higher_is_better=True),
-            {
-                model: mean(prompt_quality(view.clip, own.embedded[name]))
-                for model, own in seen.items()
-            },
+            Figure(f"{QUALITY}{which}", "mean probability", higher_is_better=True),
+            {model: own.quality(name) for model, own in seen.items()},
             samples=len(protocol.seeds),
             seeds=[protocol.seeds[0], protocol.seeds[-1]],
-            protocol=f"{sampled}, asked for by {asked}; seen by: {view.clip.name}",
+            protocol=f"{sampled}, asked for by {_called(which)}; seen by: {view.clip.name}",
             extractor=view.extractor,
         )
         for name, view in views.items()
         if isinstance(view, ClipView)
     ]
+
+
+def _called(which: str) -> str:
+    return "the modified prompt" if which == MODIFIED else "the prompt"
 
 
 def write_memorised_sheets(

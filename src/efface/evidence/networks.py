@@ -56,7 +56,7 @@ def only_network(claim: Claim) -> EvaluateConfig:
     assert claim.result.extractor is not None  # else it is the judge's
     settings = {name: getattr(config, name) for name in ("extractor", "clip", "detector")}
     given = {"clip": claim.given.clip, "detector": claim.given.detector}.get(which)
-    source = _on_this_machine(which, settings[which]) if given is None else str(given)
+    source = on_this_machine(which, settings[which]) if given is None else str(given)
     if which == "extractor":
         _require_reference(config.reference)
     if which == "detector" and source != NUDENET and not config.detector_labels:
@@ -75,8 +75,11 @@ def only_network(claim: Claim) -> EvaluateConfig:
     )
 
 
-def _on_this_machine(which: str, source: str | None) -> str:
-    """Where the recorded network lies; nothing is downloaded because a pack names it."""
+def on_this_machine(which: str, source: str | None) -> str:
+    """Where the recorded network lies; nothing is downloaded because a pack names it.
+
+    NotHereError where it does not lie here.
+    """
     if source is None:
         raise NotHereError(f"record.json does not say which {which} this figure was seen with.")
     found = Path(source).exists()

@@ -28,6 +28,11 @@ from efface.reporting import write_report
 
 REQUIRED = ("record.json", "evaluation.json")
 OPTIONAL = ("metrics.jsonl", "attacks.json", "environment.json", "samples/grid.json")
+PREPARED = tuple(
+    f"preparation/{stage}.{kind}"
+    for stage in ("detection", "modification")
+    for kind in ("json", "safetensors")
+)
 
 
 def pack(runs: Sequence[str | Path], out: str | Path, overwrite: bool = False) -> str:
@@ -81,8 +86,22 @@ def collect_run(run: Path) -> dict[str, bytes]:
         parse_record(Environment, files["environment.json"], str(run / "environment.json"))
     else:
         files["environment.json"] = as_json(recorded_environment(record))
+    if record.request.get("kind") == "memorised":
+        files |= _collect_preparation(run)
     files["pipeline.json"] = as_json(_hash_pipeline(run, record))
     return files
+
+
+def _collect_preparation(run: Path) -> dict[str, bytes]:
+    """What a memorised picture is told by; nothing where the whole of it was taken away."""
+    there = [name for name in PREPARED if _exists(run / name)]
+    for name in there:
+        _require_plain(run, name)
+    if not there:
+        return {}
+    from efface.evidence.preparation import pack_preparation
+
+    return pack_preparation(run)
 
 
 def _exists(path: Path) -> bool:
@@ -96,6 +115,15 @@ def _read_plain(run: Path, name: str) -> bytes:
         raise RequestError(
             f"{path} has a name that cannot go into a pack: use letters, digits, - and _ alone."
         )
+    _require_plain(run, name)
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise RequestError(f"{path} cannot be read ({error.strerror}): mend it.") from error
+
+
+def _require_plain(run: Path, name: str) -> None:
+    path = run / name
     inside = [run / parent for parent in PurePosixPath(name).parents]
     linked = any(folder.is_symlink() for folder in inside if folder != run)
     if linked or not stat.S_ISREG(path.lstat().st_mode):
@@ -103,10 +131,6 @@ def _read_plain(run: Path, name: str) -> bytes:
             f"{path} is a link or no plain file, and may lead out of the run folder: put the file "
             "itself there."
         )
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise RequestError(f"{path} cannot be read ({error.strerror}): mend it.") from error
 
 
 def _hash_pipeline(run: Path, record: RunRecord) -> PipelineFiles:

@@ -113,11 +113,6 @@ class PromptFigure:
 
 def remeasure_prompts(claim: Claim) -> Estimate:
     """A figure of a request about prompts; NotHereError where what it needs is not here."""
-    if claim.record.request.get("kind") == "memorised":
-        raise NotHereError(
-            "it needs what the run was prepared with (the memorised picture, the threshold of a "
-            "copy and the modified prompt), and a pack holds none of it."
-        )
     rate = claim.result.metric
     groups = _read_groups(claim) if "/" in rate or rate == RetainedAccuracy.name else ()
     chosen = [group for group in groups if rate in (group.metric, _together(group))]
@@ -166,6 +161,14 @@ def _protocol(
 
 
 def _read_prompts(record: RunRecord) -> ConceptPrompts:
+    config = recorded_templates(record)
+    for name in FILES:
+        require_file(record.request.get(name), "prompts")
+    return recorded_prompts(record, config)
+
+
+def recorded_templates(record: RunRecord) -> PromptsConfig:
+    """How prompts of a run were made; DataError for more of them than any run has."""
     config = recorded_section(record, "prompts", PromptsConfig)
     made = len(config.templates) * (len(config.subjects) + len(config.people) + 1)
     if made > MAX_SAMPLES or config.nonsense > MOST_NONSENSE:
@@ -173,14 +176,12 @@ def _read_prompts(record: RunRecord) -> ConceptPrompts:
             f"record.json asks for {made} prompts out of templates, {config.nonsense:.0%} of those "
             f"that stay without meaning: allowed are {MAX_SAMPLES} and {MOST_NONSENSE:.0%}."
         )
-    for name in FILES:
-        _require_file(record.request.get(name), "prompts")
-    return recorded_prompts(record, config)
+    return config
 
 
 def _read_groups(claim: Claim) -> tuple[PromptGroup, ...]:
     config = only_network(claim)
-    _require_file(config.prompt_groups, GROUPS)
+    require_file(config.prompt_groups, GROUPS)
     settings = replace(
         read_settings(),
         evaluate=config,
@@ -189,6 +190,7 @@ def _read_groups(claim: Claim) -> tuple[PromptGroup, ...]:
     return check_detection(settings, claim.record.request)
 
 
-def _require_file(source: str | None, what: str) -> None:
+def require_file(source: str | None, what: str) -> None:
+    """NotHereError where what is read from `source` is no file of this machine."""
     if source is not None and not Path(source).is_file():
         raise NotHereError(f"the {what} of {source} are not on this machine.")

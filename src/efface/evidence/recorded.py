@@ -17,6 +17,7 @@ from efface.diffusion.denoiser import Denoiser
 from efface.diffusion.loading import load
 from efface.diffusion.model_folder import ModelInfo, find_folder, inspect_model
 from efface.errors import DataError, ModelError, RequestError
+from efface.evidence.preparation import Prepared
 from efface.records import Evaluation, Result, RunRecord, hash_weights
 from efface.requests import Request
 
@@ -25,6 +26,7 @@ T = TypeVar("T")
 MAX_SAMPLES = 200_000  # what a pack asks for is not to be trusted
 MOST = {"baseline_steps": 1000, "draws": 1000}
 LEAST_TOLERANCE = 1e-7
+CLIP = ("clip_", "prompt_clip_")  # what figures that only a CLIP has begin with
 
 
 class NotHereError(RequestError):
@@ -49,6 +51,7 @@ class Claim:
     evaluation: Evaluation
     info: ModelInfo  # of the model at hand
     given: Given
+    prepared: Prepared | None = None  # of a run about a memorised picture, where the pack has it
 
     @property
     def network(self) -> str:
@@ -59,7 +62,7 @@ class Claim:
         if seen_by.get("kind") == "detector":
             return "detector"
         rate = self.result.metric.startswith(("concept_rate", "kept_rate", "retained_accuracy"))
-        return "clip" if rate or self.result.metric.startswith("clip_") else "extractor"
+        return "clip" if rate or self.result.metric.startswith(CLIP) else "extractor"
 
     def require(self, described: str) -> None:
         """RequestError unless the figure was measured with a sampler so `described`."""

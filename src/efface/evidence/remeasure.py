@@ -18,6 +18,7 @@ from efface.evaluation.observers import DistanceObserver
 from efface.evaluation.sample_sets import Observer, SampleSet, Subject, observe
 from efface.evaluation.store import Arrays, Store
 from efface.evaluation.views import CLASS_METRICS, DetectorView, View
+from efface.evidence.memorised_figures import remeasure_memorised
 from efface.evidence.networks import find_view
 from efface.evidence.picture_figures import BESIDE_UNSEEN, OF_PICTURES, remeasure_pictures
 from efface.evidence.prompt_figures import remeasure_prompts
@@ -37,7 +38,7 @@ from efface.metrics.copy_rate import count_copies
 from efface.metrics.intervals import Estimate
 from efface.metrics.label_agreement import LabelAgreement
 from efface.records import Evaluation, Result, RunRecord
-from efface.requests import ForgetClass, ForgetImages
+from efface.requests import ForgetClass, ForgetImages, ForgetMemorised
 
 DEFAULTS = {  # cheap, and what was asked for
     "class": "unlearning_accuracy",
@@ -73,6 +74,8 @@ def remeasure(claim: Claim) -> Estimate:
     """
     request = recorded_request(claim.record)
     request.check(claim.info)
+    if isinstance(request, ForgetMemorised):
+        return remeasure_memorised(claim, request)
     if claim.record.of_prompts:
         return remeasure_prompts(claim)
     config = recorded_evaluation(claim.record)

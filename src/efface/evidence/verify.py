@@ -25,6 +25,7 @@ from efface.evidence.manifest import (
     run_folders,
 )
 from efface.evidence.pack import render_report
+from efface.evidence.preparation import TENSORS, Prepared, find_preparation
 from efface.evidence.recorded import Claim, Given, NotHereError
 from efface.evidence.remeasure import choose_results, remeasure
 from efface.records import Attacks, Evaluation, Result, RunRecord
@@ -70,6 +71,7 @@ class PackedRun:
     record: RunRecord
     evaluation: Evaluation
     pipeline: PipelineFiles
+    prepared: Prepared | None  # None too where an older version packed the run
 
 
 def verify(
@@ -82,10 +84,10 @@ def verify(
 ) -> Verification:
     """Check a pack that anybody may have written against the model folder `model`.
 
-    `metric` is measured again on it: by default unlearning accuracy, copy rate or concept rate,
-    'none' for none. `judge`, `detector` and `clip` are folders; default: the judge beside the base
-    model, and what the record names. What differs is among the checks; DataError is raised for an
-    archive that is no pack, ModelError for no model.
+    `metric` is measured again on it: by default unlearning accuracy, copy rate, concept rate or
+    memorised share, 'none' for none. `judge`, `detector` and `clip` are folders; default: the judge
+    beside the base model, and what the record names. What differs is among the checks; DataError is
+    raised for an archive that is no pack, ModelError for no model.
     """
     archive = read_archive(Path(pack))
     folder = find_folder(str(model))
@@ -136,7 +138,8 @@ def _check_files(archive: Archive) -> list[Check]:
 def _check_run(archive: Archive, folder: str) -> tuple[PackedRun | None, list[Check]]:
     """The records of one run, alone and against each other; damaged ones were named before."""
     files = archive.files
-    if any(name.startswith(f"{folder}/") and name.endswith(".json") for name in archive.damaged):
+    own = [name for name in archive.damaged if name.startswith(f"{folder}/")]
+    if any(name.endswith((".json", TENSORS)) for name in own):
         return None, [_bad(folder, "not looked at: a record of it is damaged")]
     try:
         run = PackedRun(
@@ -144,6 +147,7 @@ def _check_run(archive: Archive, folder: str) -> tuple[PackedRun | None, list[Ch
             record=parse_member(RunRecord, files, f"{folder}/record.json"),
             evaluation=parse_member(Evaluation, files, f"{folder}/evaluation.json"),
             pipeline=parse_member(PipelineFiles, files, f"{folder}/pipeline.json"),
+            prepared=find_preparation(files, folder),
         )
         environment = parse_member(Environment, files, f"{folder}/environment.json")
         attacks = None
@@ -158,6 +162,11 @@ def _check_run(archive: Archive, folder: str) -> tuple[PackedRun | None, list[Ch
         found.append(_bad(f"{folder}/pipeline.json", "other weights than record.json names"))
     if attacks is not None and attacks.output != run.record.output:
         found.append(_bad(f"{folder}/attacks.json", "about other weights than record.json names"))
+    if run.prepared is not None:
+        called = run.prepared.modified.called
+        if run.record.notes.get("modified_prompt", called) != called:
+            text = "another modified prompt than record.json names"
+            found.append(_bad(f"{folder}/preparation.json", text))
     differing = differing_versions(environment, run.record)
     if differing:
         text = f"other versions than in record.json, of {', '.join(differing)[:200]}"
@@ -243,7 +252,12 @@ def _check_figure(run: PackedRun, folder: Path, result: Result, given: Given) ->
     try:
         info = inspect_model(folder, run.record.model.get("null_label"))
         claim = Claim(
-            result=result, record=run.record, evaluation=run.evaluation, info=info, given=given
+            result=result,
+            record=run.record,
+            evaluation=run.evaluation,
+            info=info,
+            given=given,
+            prepared=run.prepared,
         )
         again = remeasure(claim)
     except NotHereError as error:
