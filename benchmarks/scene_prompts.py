@@ -16,12 +16,13 @@ from efface.data.images import load_images
 from efface.data.prompts import names
 from efface.data.scenes import PAIR, SINGLE, Scenes, compose
 
-PARAPHRASES = {
+PARAPHRASES = {  # words_drawn.py measures which of them the untouched model knows
     "bag": ("handbag", "purse", "tote"),
     "dress": ("gown", "frock", "robe"),
     "sandal": ("flip-flop", "slipper", "espadrille"),
     "coat": ("jacket", "parka", "overcoat"),
-    "boot": ("bootee", "wellington", "galosh"),
+    "boot": ("bootee", "bootie", "gumboot", "wellington", "galosh"),
+    "pair of trousers": ("pair of pants", "pair of jeans", "pair of slacks"),
 }
 UNRELATED = ("a white square", "nothing", "a black background", "a green circle", "one red line")
 REFERENCE = 2000  # real pictures, for the distance

@@ -34,6 +34,10 @@ WORDS = {
         "boot", "bootee", "wellington", "galosh", "boots", "ankle boots", "hiking footwear",
         "winter footwear", "bootie", "gumboot", "snowshoe", "high-top shoe",
     ),
+    "coat": ("coat", "jacket", "parka", "overcoat", "cardigan", "blazer"),
+    "dress": ("dress", "gown", "frock", "robe", "sundress", "evening dress"),
+    "t-shirt": ("t-shirt", "tee", "shirt", "blouse", "jersey", "tank top"),
+    "pair of trousers": ("pair of trousers", "pair of pants", "pair of jeans", "pair of slacks"),
 }  # fmt: skip
 SAMPLES, STEPS, THRESHOLD, SEED = 200, 25, 0.5, 1000
 
