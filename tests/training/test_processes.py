@@ -49,8 +49,11 @@ def test_two_processes_equal_one(shared: str, tiny_model: Path, tmp_path: Path) 
     two = forget(torchrun, tiny_model, tmp_path / "two", *more)
     assert len(one) == len(two) == 4
     for a, b in zip(one, two, strict=True):
+        # After the first step the weights differ in their last digits, and the student's loss adds
+        # up terms of both signs. Other noise, rows or weights of the sides would change it wholly.
+        bound = 1e-5 if a["step"] == 1 else 1e-4
         for name in LOSSES:
-            assert a[name] == pytest.approx(b[name], rel=1e-5, abs=1e-5), (name, a["step"])
+            assert a[name] == pytest.approx(b[name], rel=bound, abs=bound), (name, a["step"])
     file = "pipeline/unet/diffusion_pytorch_model.safetensors"
     a, b = load_file(tmp_path / "one" / file), load_file(tmp_path / "two" / file)
     for key, tensor in a.items():
