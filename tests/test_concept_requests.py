@@ -71,12 +71,7 @@ from tests.metrics.test_clip import folder as clip_folder  # noqa: F401
         (BAG, ['prompts.templates=["a cat"]'], ConfigError, r"must hold \{\} once"),
         (BAG, ["prompts.retain=0"], ConfigError, "give a number above 0"),
         (BAG, ["prompts.nonsense=1"], ConfigError, "share from 0 to below 1"),
-        (
-            BAG,
-            ["prompts.guide_away=true", "method.teacher_guidance=1"],
-            ConfigError,
-            "words to guide away from are without effect at method.teacher_guidance 1",
-        ),
+        (BAG, ["prompts.nonsense_guidance=1"], ConfigError, "give more than 1"),
         (BAG, ["evaluate.clip=nowhere"], DataError, "no vision model at nowhere"),
         (
             BAG,
@@ -196,55 +191,42 @@ def test_keywords_become_the_null_condition_and_bare_subjects_the_targets(
     assert_close(rows, empty.expand_as(rows))
 
 
-def test_guidance_away_from_a_phrase(pipelines: Pipelines) -> None:
+def test_words_that_mean_nothing_are_led_away_from_what_must_go(pipelines: Pipelines) -> None:
     request = BAG.model_copy(update={"also": ("tote",)})
-    away, plain = (
-        read_concept_prompts(request, read_settings("sfd", None, [*SMALL, *changes]).prompts)
-        for changes in (["prompts.guide_away=true"], [])
+    away = [*SMALL, "prompts.nonsense=0.25", "prompts.reach=0.9", "train.batch_size=64"]
+    settings = read_settings("sfd", None, away)
+    prompts, plain = (
+        read_concept_prompts(request, read_settings("sfd", None, changes).prompts)
+        for changes in (away, SMALL)
     )
-    assert away.negative == "bag, tote" and plain.negative is None
-    assert not away.keywords  # what is forgotten may be shown
-    assert away.retain == plain.retain and away.digest != plain.digest
-    denoiser = encode_prompts(load_text(pipelines("sd")), away)
-    states = "encoder_hidden_states"
-    null = denoiser.null(denoiser.encode(["a cat"])).tensors[states]
-    assert_close(null, load_text(pipelines("sd")).encode(["bag, tote"]).tensors[states])
-
-
-def test_words_that_mean_nothing_are_answered_with_what_stays(pipelines: Pipelines) -> None:
-    changes = [*SMALL, "prompts.nonsense=0.5", "prompts.reach=0.9", "train.batch_size=64"]
-    settings = read_settings("sfd", None, changes)
-    plain = read_concept_prompts(BAG, read_settings("sfd", None, SMALL).prompts)
-    prompts = read_concept_prompts(BAG, settings.prompts)
-    assert (prompts.retain, prompts.forget) == (plain.retain, plain.forget)
-    assert prompts.digest != plain.digest and "nonsense_prompts" not in plain.notes()
-    assert len(prompts.nonsense) == len(prompts.forget) == prompts.notes()["nonsense_prompts"]
-    made_up = dict(prompts.nonsense)
-    assert len(made_up) == len(prompts.nonsense) and not made_up.keys() & {*prompts.retain}
-    assert set(made_up.values()) <= set(prompts.retain)
-    assert len(set(made_up.values())) == min(len(made_up), len(prompts.retain))
+    kept = len(prompts.retain)
+    assert prompts.away == "bag, tote" and plain.away is None
+    assert prompts.negative is None  # all other rows are guided as before
+    assert prompts.retain == plain.retain and len(prompts.nonsense) == round(kept / 3)
+    assert len({*prompts.nonsense, *prompts.retain}) == len(prompts.nonsense) + kept
+    assert prompts.digest != plain.digest
+    assert prompts.notes()["nonsense_prompts"] == len(prompts.nonsense)
 
     denoiser = encode_prompts(load_text(pipelines("sd")), prompts)
     source = concept_source(denoiser, prompts, settings, torch.device("cpu"))
-    states, found = "encoder_hidden_states", 0
-    rows = {prompt: denoiser.encode([prompt]).tensors[states][0] for prompt in prompts.different}
-    names_bag = [rows[prompt] for prompt in prompts.forget]
-    targets_of_bag = [rows[prompt] for prompt in prompts.targets]
-    for step in range(4):
-        forget = source.batch(step, Shard()).forget
-        assert forget.condition is not None and forget.target is not None
-        pairs = zip(forget.condition.tensors[states], forget.target.tensors[states], strict=True)
-        for asked, target in pairs:
-            # A made-up word is never moved, and has its own target; all else was moved.
-            own = [made for made in made_up if rows[made].equal(asked)]
-            found += len(own)
-            if own:
-                assert target.equal(rows[made_up[own[0]]])
-            else:
-                assert not any(row.equal(asked) for row in names_bag)
-                assert any(row.equal(target) for row in targets_of_bag)
-    total = 4 * source.forget_rows
-    assert 0.35 * total < found < 0.65 * total
+    states = "encoder_hidden_states"
+    batch = source.batch(0, Shard())
+    assert batch.retain.condition is not None and batch.retain.target is batch.retain.condition
+    means_nothing = denoiser.encode(prompts.nonsense).tensors[states]
+    asked = batch.retain.condition.tensors[states]
+    found = [any(row.equal(word) for word in means_nothing) for row in asked]
+    assert batch.away is not None and batch.away.guidance == 2.5
+    assert batch.away.rows.tolist() == [*found, *[False] * batch.forget.size]
+    assert sum(found) == 16  # a quarter of the retained rows
+    named = load_text(pipelines("sd")).encode(["bag, tote"]).tensors[states]
+    assert_close(batch.away.condition.tensors[states], named)
+    # Shards are parts of the batch, row by row.
+    parts = [source.batch(0, Shard(index, 2)) for index in range(2)]
+    led = [part.away.rows[: part.retain.size] for part in parts if part.away is not None]
+    assert sorted(torch.cat(led).tolist()) == sorted(found)
+    assert source.batch(0, Shard()).retain.size == sum(part.retain.size for part in parts)
+    none = concept_source(denoiser, plain, read_settings("sfd", None, SMALL), torch.device("cpu"))
+    assert none.batch(0, Shard()).away is None
 
 
 def test_batches_ask_the_teacher_for_each_prompts_own_target(

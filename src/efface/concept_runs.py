@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -41,15 +40,17 @@ class ConceptPrompts:
     """All prompts of a run; `targets` has one per prompt to forget.
 
     `negative` is the null condition that guidance leads away from, None the model's own; `keywords`
-    says that prompts to forget are made of words which are shown nowhere. `nonsense` are pairs of a
-    prompt with a word that means nothing and one that stays, which it is to be answered with; they
-    are not measured. `dropped` counts prompts that were given to retain and ask for what is to go.
+    says that prompts to forget are made of words which are shown nowhere. `nonsense` are prompts
+    that stay as well, with words that mean nothing, and are not measured: they are answered as
+    before, but led away from `away`. `dropped` counts prompts that were given to retain and ask for
+    what is to go.
     """
 
     forget: tuple[str, ...] = ()
     targets: tuple[str, ...] = ()
     retain: tuple[str, ...]
-    nonsense: tuple[tuple[str, str], ...] = ()
+    nonsense: tuple[str, ...] = ()
+    away: str | None = None
     negative: str | None = None
     keywords: bool = False
     dropped: int = 0
@@ -57,15 +58,19 @@ class ConceptPrompts:
     @property
     def different(self) -> list[str]:
         """Every prompt once: the rows of a run's table."""
-        made_up = (prompt for prompt, _ in self.nonsense)
-        every = (*self.retain, *made_up, *self.forget, *self.targets)
+        every = (*self.retain, *self.nonsense, *self.forget, *self.targets)
         return list(dict.fromkeys(every))
+
+    @property
+    def led_from(self) -> list[str]:
+        """What guidance leads away from, besides the null condition."""
+        return [] if self.away is None else [self.away]
 
     @property
     def digest(self) -> str:
         content: list[Any] = [self.forget, self.targets, self.retain, self.negative]
         if self.nonsense:
-            content.append(self.nonsense)
+            content += [self.nonsense, self.away]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
     def complete(self, request: TextRequest) -> TextRequest:
@@ -84,7 +89,7 @@ def read_concept_prompts(request: TextRequest, config: PromptsConfig) -> Concept
     """Read or make all prompts of a request; DataError or RequestError for what cannot be used."""
     if isinstance(request, DistilText):
         return ConceptPrompts(retain=tuple(spread(_retained(request, config), config.retain)))
-    negative = ", ".join(request.names) if config.guide_away else None
+    negative = None
     unwanted = list(request.names)
     if request.prompt_pairs is not None:
         pairs = read_pairs(request.prompt_pairs)
@@ -111,7 +116,8 @@ def read_concept_prompts(request: TextRequest, config: PromptsConfig) -> Concept
         forget=forget,
         targets=targets,
         retain=tuple(retain),
-        nonsense=tuple(_nonsense(len(forget), retain, config, unwanted)),
+        nonsense=tuple(_nonsense(len(retain), config, unwanted)),
+        away=(negative or ", ".join(request.names)) if config.nonsense else None,
         negative=negative,
         keywords=request.negative is not None,
         dropped=len(given) - len(kept),
@@ -159,22 +165,13 @@ def _phrase_pairs(request: ForgetConcept, config: PromptsConfig) -> list[tuple[s
     return list(pairs.items())
 
 
-def _nonsense(
-    forgotten: int, retain: Sequence[str], config: PromptsConfig, unwanted: Sequence[str]
-) -> list[tuple[str, str]]:
-    """Prompts that mean nothing, each with one of `retain`: their share of all that are replaced.
-
-    What a text encoder does not understand, the model answers with anything that it can draw. Each
-    is to be answered with one thing that stays, so that all of that goes on being drawn.
-    """
-    count = round(config.nonsense / (1 - config.nonsense) * forgotten)
+def _nonsense(retained: int, config: PromptsConfig, unwanted: Sequence[str]) -> list[str]:
+    """So many prompts beside the `retained` ones that they are their share of all that stay."""
+    count = round(config.nonsense / (1 - config.nonsense) * retained)
     found = nonsense(count + len(unwanted))
     words = [word for word in found if not names(word, *unwanted)][:count]
     templates = [config.templates[i % len(config.templates)] for i in range(count)]
-    made_up = [fill_templates([t], [word])[0] for t, word in zip(templates, words, strict=True)]
-    targets = list(retain)
-    random.Random(0).shuffle(targets)
-    return [(prompt, targets[i % len(targets)]) for i, prompt in enumerate(made_up)]
+    return [fill_templates([t], [word])[0] for t, word in zip(templates, words, strict=True)]
 
 
 def _keyword_pairs(keywords: Sequence[str], people: Sequence[str]) -> list[tuple[str, str]]:
@@ -229,7 +226,8 @@ def check_lengths(info: ModelInfo, prompts: ConceptPrompts) -> None:
         readers.append(Reader(encoder, tokenizer, longest))
     encoder_free: Any = SimpleNamespace(config={})
     negative = [] if prompts.negative is None else [prompts.negative]
-    PromptEncoder(info.family, encoder_free, readers, {}).check([*prompts.different, *negative])
+    every = [*prompts.different, *prompts.led_from, *negative]
+    PromptEncoder(info.family, encoder_free, readers, {}).check(every)
 
 
 def as_text_denoiser(denoiser: Denoiser) -> TextDenoiser:
@@ -246,7 +244,7 @@ def encode_prompts(
     `more` are prompts that are measured and not trained on.
     The denoiser that is handed back has the run's own null condition.
     """
-    denoiser.encode([*prompts.different, *more])
+    denoiser.encode([*prompts.different, *prompts.led_from, *more])
     denoiser.prompts.null(None)
     return denoiser.with_negative_prompt(prompts.negative).without_encoders()
 
@@ -261,17 +259,19 @@ def concept_source(
     method, config = settings.method, settings.train
     different = prompts.different
     row = {prompt: number for number, prompt in enumerate(different)}
-    answered = list(zip(prompts.forget, prompts.targets, strict=True))
     return ConditionSource(
         table=denoiser.encode(different).to(device),
         retain=[row[prompt] for prompt in prompts.retain],
-        forget=[row[prompt] for prompt, _ in (*answered, *prompts.nonsense)],
-        replacements=[[row[target]] for _, target in (*answered, *prompts.nonsense)],
-        resting=len(prompts.nonsense),
+        forget=[row[prompt] for prompt in prompts.forget],
+        replacements=[[row[target]] for target in prompts.targets],
         retain_rows=config.batch_size,
         forget_rows=round(method.forget_share * config.batch_size) if prompts.forget else 0,
         seed=config.seed,
         reach=settings.prompts.reach,
         null=denoiser.prompts.null(None).to(device),
         null_share=settings.prompts.reach_null,
+        nonsense=[row[prompt] for prompt in prompts.nonsense],
+        away_rows=round(settings.prompts.nonsense * config.batch_size) if prompts.nonsense else 0,
+        away=denoiser.encode([prompts.away]).to(device) if prompts.away else None,
+        away_guidance=settings.prompts.nonsense_guidance,
     )

@@ -141,8 +141,8 @@ class PromptsConfig:
     people: tuple[str, ...] = PEOPLE  # what the keywords to guide away from are joined to
     reach: float = 0.0  # how far prompts to forget move towards ones that stay, share at most
     reach_null: float = 0.0  # share of them that move towards the empty prompt instead
-    guide_away: bool = False  # guidance of the teacher leads away from the concept's names
-    nonsense: float = 0.0  # share of the prompts to forget that are made-up words instead
+    nonsense: float = 0.0  # share of the rows that stay which ask for words that mean nothing
+    nonsense_guidance: float = 2.5  # of the teacher for these, away from the concept's names
 
     def __post_init__(self) -> None:
         for name in ("templates", "subjects", "people"):
@@ -158,6 +158,11 @@ class PromptsConfig:
         if not 0 <= self.nonsense < 1:
             raise ConfigError(
                 f"prompts.nonsense is {self.nonsense}: give a share from 0 to below 1."
+            )
+        if self.nonsense_guidance <= 1:
+            raise ConfigError(
+                f"prompts.nonsense_guidance is {self.nonsense_guidance}, which leads away from "
+                "nothing: give more than 1."
             )
         if not 0 <= self.reach < 1:
             raise ConfigError(f"prompts.reach is {self.reach}: give a share from 0 to below 1.")

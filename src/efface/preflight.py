@@ -105,7 +105,7 @@ def estimate(
     parts_of_batch = config.accumulation * amounts.processes
     rows = math.ceil((config.batch_size + amounts.rows(settings)) / parts_of_batch)
     parts["activations"] = max(
-        _activations(method, phase, names, foot, rows) for phase in method.phases
+        _activations(settings, phase, names, foot, rows) for phase in method.phases
     )
     measured = _evaluation(info, settings, device) if amounts.measured else {}
     return Estimate(parts=parts, encoders=encoders, evaluation=measured)
@@ -275,23 +275,27 @@ def _network_names(method: Method) -> list[str]:
     return list(method.networks(nothing))
 
 
-def _activations(method: Method, phase: str, names: list[str], foot: Footprint, rows: int) -> int:
+def _activations(
+    settings: Settings, phase: str, names: list[str], foot: Footprint, rows: int
+) -> int:
     """What all networks keep, and the one backward pass that needs most beside it.
 
     A guided network passes every row twice.
     """
-    active = method.active(phase)
+    active = settings.method.active(phase)
     kept, passing = 0, 0
     for name in names:
         own = foot.activations if name in active else foot.activations_frozen
-        times = rows * (2 if _is_guided(method, name) else 1)
+        times = rows * (2 if _is_guided(settings, name) else 1)
         kept += times * own.kept + own.copies_kept
         passing = max(passing, times * own.passing + own.copies_passing, own.cached)
     return kept + passing
 
 
-def _is_guided(method: Method, name: str) -> bool:
-    values = dataclasses.asdict(method)  # pyright: ignore
+def _is_guided(settings: Settings, name: str) -> bool:
+    if name == "teacher" and settings.prompts.nonsense:
+        return True
+    values = dataclasses.asdict(settings.method)  # pyright: ignore
     return any(
         key.startswith(name) and key.endswith("guidance") and value != 1.0
         for key, value in values.items()

@@ -21,9 +21,19 @@ class Side:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
+class Away:
+    """Rows for which the teacher's guidance leads away from something, and how strongly."""
+
+    rows: Tensor  # (B,) bool, of both sides, retained rows first
+    condition: Condition  # what they are led away from, one row
+    guidance: float
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Batch:
     retain: Side
     forget: Side
+    away: Away | None = None  # None: no row is
 
     @property
     def size(self) -> int:

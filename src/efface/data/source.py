@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from efface.data.bank import ImageBank
-from efface.data.batch import Batch, Side
+from efface.data.batch import Away, Batch, Side
 from efface.data.randomness import Shard, derive_seed
 from efface.diffusion.denoiser import Condition
 
@@ -33,8 +33,9 @@ class ConditionSource(BatchSource):
     uniform over `retain`; rows to forget are uniform over `forget`, each with a target drawn
     uniformly from its own entry of `replacements`. With `reach` each row to forget is moved towards
     one that stays, or for a `null_share` of the rows towards `null`, one row, by a share of the way
-    that is uniform up to `reach`: what lies between is forgotten too. The last `resting` entries of
-    `forget` are not moved.
+    that is uniform up to `reach`: what lies between is forgotten too. The last `away_rows` retained
+    rows of a batch are uniform over `nonsense` instead: for these the teacher's guidance, of
+    `away_guidance`, leads away from `away`, one row.
     """
 
     table: Condition
@@ -47,7 +48,10 @@ class ConditionSource(BatchSource):
     reach: float = 0.0
     null: Condition | None = None
     null_share: float = 0.0
-    resting: int = 0
+    nonsense: Sequence[int] = ()
+    away_rows: int = 0  # of the retained rows of a global batch
+    away: Condition | None = None
+    away_guidance: float = 1.0
 
     def batch(self, step: int, shard: Shard) -> Batch:
         generator = torch.Generator().manual_seed(derive_seed(self.seed, "conditions", step))
@@ -55,11 +59,17 @@ class ConditionSource(BatchSource):
         def draw(count: int, rows: int) -> Tensor:
             return torch.randint(count, (rows,), generator=generator)
 
-        retain = torch.tensor(self.retain)[draw(len(self.retain), self.retain_rows)]
-        kept = self.table[retain[shard.rows(self.retain_rows)]]
+        stays = self.retain_rows - self.away_rows
+        retain = torch.tensor(self.retain)[draw(len(self.retain), stays)]
+        if self.away_rows:
+            means_nothing = draw(len(self.nonsense), self.away_rows)
+            retain = torch.cat([retain, torch.tensor(self.nonsense)[means_nothing]])
+        mine = shard.rows(self.retain_rows)
+        kept = self.table[retain[mine]]
         retain_side = Side(size=len(kept), condition=kept, target=kept)
+        led = (torch.arange(self.retain_rows) >= stays)[mine]
         if not self.forget_rows:
-            return Batch(retain=retain_side, forget=Side(size=0))
+            return Batch(retain=retain_side, forget=Side(size=0), away=self._away(led, 0))
         which = draw(len(self.forget), self.forget_rows)
         choices = torch.tensor([len(r) for r in self.replacements])[which]
         pick = (torch.rand(self.forget_rows, generator=generator) * choices).long()
@@ -75,10 +85,17 @@ class ConditionSource(BatchSource):
             if self.null is not None and self.null_share:
                 empty = torch.rand(self.forget_rows, generator=generator)[rows] < self.null_share
                 goal = goal.where(empty.to(next(iter(goal.tensors.values())).device), self.null)
-            moved = which[rows] < len(self.forget) - self.resting
-            asked = asked.lerp(goal, share * moved)
+            asked = asked.lerp(goal, share)
         forget_side = Side(size=len(asked), condition=asked, target=self.table[target[rows]])
-        return Batch(retain=retain_side, forget=forget_side)
+        return Batch(retain=retain_side, forget=forget_side, away=self._away(led, len(asked)))
+
+    def _away(self, retained: Tensor, forgotten: int) -> Away | None:
+        """Of the rows of both sides, those that are led away from something."""
+        if self.away is None or not self.away_rows:
+            return None
+        device = next(iter(self.away.tensors.values())).device
+        rows = torch.cat([retained, torch.zeros(forgotten, dtype=torch.bool)]).to(device)
+        return Away(rows=rows, condition=self.away, guidance=self.away_guidance)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

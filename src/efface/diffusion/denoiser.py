@@ -61,9 +61,9 @@ class Condition:
 class Denoiser(ABC):
     """A network with its schedule, its kind of prediction and its codec.
 
-    Called with x_t (B, C, H, W), t (B,) and one condition row per sample. `guidance` follows
-    eps = eps_null + guidance (eps_condition - eps_null), so 1 is no guidance; both halves
-    travel as one batch.
+    Called with x_t (B, C, H, W), t (B,) and one condition row per sample. `guidance`, one number
+    or (B,), follows eps = eps_null + guidance (eps_condition - eps_null), so 1 is no guidance; both
+    halves travel as one batch. `null` (B rows) stands in for the null condition of the model.
     """
 
     network: nn.Module
@@ -74,16 +74,24 @@ class Denoiser(ABC):
     codec: Codec = field(default_factory=IdentityCodec)
 
     def __call__(
-        self, x_t: Tensor, t: Tensor, condition: Condition | None = None, guidance: float = 1.0
+        self,
+        x_t: Tensor,
+        t: Tensor,
+        condition: Condition | None = None,
+        guidance: float | Tensor = 1.0,
+        null: Condition | None = None,
     ) -> Prediction:
-        if guidance == 1.0:
+        if isinstance(guidance, float) and guidance == 1.0:
             output = self._output(x_t, t, condition)
         else:
             if condition is None:
                 raise ModelError(f"guidance {guidance} needs a condition: pass one, or guidance 1.")
-            both = Condition.cat([self.null(condition), condition])
-            null, asked = self._output(x_t.repeat(2, 1, 1, 1), t.repeat(2), both).float().chunk(2)
-            output = null + guidance * (asked - null)
+            led_from = self.null(condition) if null is None else null
+            both = Condition.cat([led_from, condition])
+            led, asked = self._output(x_t.repeat(2, 1, 1, 1), t.repeat(2), both).float().chunk(2)
+            if isinstance(guidance, Tensor):
+                guidance = guidance.view(-1, 1, 1, 1)
+            output = led + guidance * (asked - led)
         levels = self.schedule.levels(t, x_t)
         return Prediction.from_output(
             output, x_t, levels, self.kind, self.schedule.has_zero_terminal_snr

@@ -154,9 +154,19 @@ class SFD(Method):
         x = ctx.memo["x"] if self.share_student_pass else self._generate(ctx, condition)
         t, _, x_t = self._noised(ctx, x)
         with torch.no_grad() if self.stop_score_gradient else contextlib.nullcontext():
-            p = teacher(x_t, t, target, self.teacher_guidance).x0
+            p = teacher(x_t, t, target, *self._teacher_guidance(ctx, target)).x0
             q = fake_score(x_t, t, condition, self.fake_score_guidance).x0
         return self._weighted(ctx, sid_loss(x, p, q, self.alpha), self.student_forget_weight)
+
+    def _teacher_guidance(
+        self, ctx: StepContext, target: Condition | None
+    ) -> tuple[float | Tensor, Condition | None]:
+        """The teacher's guidance and what it leads away from; some rows have their own of both."""
+        away = ctx.batch.away
+        if away is None or target is None:
+            return self.teacher_guidance, None
+        null = ctx.networks["teacher"].null(target).where(away.rows, away.condition)
+        return torch.where(away.rows, away.guidance, self.teacher_guidance), null
 
     def _generate(self, ctx: StepContext, condition: Condition | None) -> Tensor:
         """X = g_theta(z, c): one step from noise, never clamped."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,12 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from efface.data.batch import Batch, Side
+from efface.concept_runs import as_text_denoiser
+from efface.data.batch import Away, Batch, Side
 from efface.data.randomness import RowRandom, Shard
 from efface.diffusion.denoiser import Condition
 from efface.diffusion.text.denoiser import TextDenoiser
-from efface.methods.base import StepContext
+from efface.methods.base import LossTerms, StepContext
 from efface.methods.sfd import SFD
 from efface.methods.siss import SISS
 
@@ -91,6 +93,30 @@ def test_sfd_gives_a_gradient_to_every_family(text_model: Make, kind: str, phase
     gradients = [p.grad for p in ctx.networks[phase].network.parameters() if p.grad is not None]
     assert all(g.isfinite().all() for g in gradients)
     assert sum(float(g.abs().sum()) for g in gradients) > 0
+
+
+def test_rows_are_led_away_from_a_prompt_with_a_guidance_of_their_own(
+    text_model: Make, kind: str
+) -> None:
+    """As if the teacher had that null condition and that guidance; other rows are as they were."""
+    ctx = sfd_context(text_model(kind))
+    led = torch.arange(RETAIN + FORGET) < RETAIN
+    condition = as_text_denoiser(ctx.networks["teacher"]).encode(["a bag"])
+    away = Away(rows=led, condition=condition, guidance=2.5)
+    teacher = as_text_denoiser(ctx.networks["teacher"]).with_negative_prompt("a bag")
+
+    def losses(method: SFD, **changes: Any) -> LossTerms:
+        anew = {"rng": RowRandom(5, Shard(), SIDES, "cpu"), "memo": {}}
+        return method.loss("student", replace(ctx, **(anew | changes)))
+
+    for method in (GUIDED, replace(GUIDED, teacher_guidance=1.0)):
+        found, plain = losses(method, batch=replace(ctx.batch, away=away)), losses(method)
+        strongly = replace(method, teacher_guidance=2.5)
+        expected = losses(strongly, networks={**ctx.networks, "teacher": teacher})
+        assert found.forget is not None and plain.forget is not None
+        assert_close(found.retain, expected.retain)
+        assert_close(found.forget, plain.forget)
+        assert abs(float(found.retain.detach() - plain.retain.detach())) > 1e-4
 
 
 def test_siss_gives_both_gradients_to_every_family(text_model: Make, kind: str) -> None:
