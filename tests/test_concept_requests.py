@@ -72,6 +72,7 @@ from tests.metrics.test_clip import folder as clip_folder  # noqa: F401
         (BAG, ["prompts.retain=0"], ConfigError, "give a number above 0"),
         (BAG, ["prompts.nonsense=1"], ConfigError, "share from 0 to below 1"),
         (BAG, ["prompts.nonsense_guidance=1"], ConfigError, "give more than 1"),
+        (BAG, ["prompts.forget_guidance=0.5"], ConfigError, "give more than 1, or 0"),
         (BAG, ["evaluate.clip=nowhere"], DataError, "no vision model at nowhere"),
         (
             BAG,
@@ -215,7 +216,7 @@ def test_words_that_mean_nothing_are_led_away_from_what_must_go(pipelines: Pipel
     means_nothing = denoiser.encode(prompts.nonsense).tensors[states]
     asked = batch.retain.condition.tensors[states]
     found = [any(row.equal(word) for word in means_nothing) for row in asked]
-    assert batch.away is not None and batch.away.guidance == 2.5
+    assert batch.away is not None and (batch.away.guidance[batch.away.rows] == 2.5).all()
     assert batch.away.rows.tolist() == [*found, *[False] * batch.forget.size]
     assert sum(found) == 16  # a quarter of the retained rows
     named = load_text(pipelines("sd")).encode(["bag, tote"]).tensors[states]
@@ -225,6 +226,15 @@ def test_words_that_mean_nothing_are_led_away_from_what_must_go(pipelines: Pipel
     led = [part.away.rows[: part.retain.size] for part in parts if part.away is not None]
     assert sorted(torch.cat(led).tolist()) == sorted(found)
     assert source.batch(0, Shard()).retain.size == sum(part.retain.size for part in parts)
+    # So may the answers to prompts to forget be, with a guidance of their own.
+    both = read_settings("sfd", None, [*away, "prompts.forget_guidance=2"])
+    batch = concept_source(denoiser, prompts, both, torch.device("cpu")).batch(0, Shard())
+    assert batch.away is not None
+    assert batch.away.rows.tolist() == [*found, *[True] * batch.forget.size]
+    assert (batch.away.guidance[: batch.retain.size][torch.tensor(found)] == 2.5).all()
+    assert (batch.away.guidance[batch.retain.size :] == 2).all() and batch.forget.size
+    alone = read_settings("sfd", None, [*SMALL, "prompts.forget_guidance=2"])
+    assert read_concept_prompts(request, alone.prompts).away == "bag, tote"
     none = concept_source(denoiser, plain, read_settings("sfd", None, SMALL), torch.device("cpu"))
     assert none.batch(0, Shard()).away is None
 

@@ -42,8 +42,8 @@ class ConceptPrompts:
     `negative` is the null condition that guidance leads away from, None the model's own; `keywords`
     says that prompts to forget are made of words which are shown nowhere. `nonsense` are prompts
     that stay as well, with words that mean nothing, and are not measured: they are answered as
-    before, but led away from `away`. `dropped` counts prompts that were given to retain and ask for
-    what is to go.
+    before, but led away from `away`, and what prompts to forget are answered with may be too.
+    `dropped` counts prompts that were given to retain and ask for what is to go.
     """
 
     forget: tuple[str, ...] = ()
@@ -70,7 +70,9 @@ class ConceptPrompts:
     def digest(self) -> str:
         content: list[Any] = [self.forget, self.targets, self.retain, self.negative]
         if self.nonsense:
-            content += [self.nonsense, self.away]
+            content.append(self.nonsense)
+        if self.away is not None:
+            content.append(self.away)
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
     def complete(self, request: TextRequest) -> TextRequest:
@@ -117,7 +119,7 @@ def read_concept_prompts(request: TextRequest, config: PromptsConfig) -> Concept
         targets=targets,
         retain=tuple(retain),
         nonsense=tuple(_nonsense(len(retain), config, unwanted)),
-        away=(negative or ", ".join(request.names)) if config.nonsense else None,
+        away=_away(request.names, negative, config),
         negative=negative,
         keywords=request.negative is not None,
         dropped=len(given) - len(kept),
@@ -172,6 +174,13 @@ def _nonsense(retained: int, config: PromptsConfig, unwanted: Sequence[str]) -> 
     words = [word for word in found if not names(word, *unwanted)][:count]
     templates = [config.templates[i % len(config.templates)] for i in range(count)]
     return [fill_templates([t], [word])[0] for t, word in zip(templates, words, strict=True)]
+
+
+def _away(names_: Sequence[str], negative: str | None, config: PromptsConfig) -> str | None:
+    """What guidance of some rows leads away from; None: of no row."""
+    if not (config.nonsense or config.forget_guidance):
+        return None
+    return negative or ", ".join(names_)
 
 
 def _keyword_pairs(keywords: Sequence[str], people: Sequence[str]) -> list[tuple[str, str]]:
@@ -274,4 +283,5 @@ def concept_source(
         away_rows=round(settings.prompts.nonsense * config.batch_size) if prompts.nonsense else 0,
         away=denoiser.encode([prompts.away]).to(device) if prompts.away else None,
         away_guidance=settings.prompts.nonsense_guidance,
+        forget_guidance=settings.prompts.forget_guidance,
     )

@@ -143,6 +143,7 @@ class PromptsConfig:
     reach_null: float = 0.0  # share of them that move towards the empty prompt instead
     nonsense: float = 0.0  # share of the rows that stay which ask for words that mean nothing
     nonsense_guidance: float = 2.5  # of the teacher for these, away from the concept's names
+    forget_guidance: float = 0.0  # the same for prompts to forget; 0: method.teacher_guidance
 
     def __post_init__(self) -> None:
         for name in ("templates", "subjects", "people"):
@@ -163,6 +164,11 @@ class PromptsConfig:
             raise ConfigError(
                 f"prompts.nonsense_guidance is {self.nonsense_guidance}, which leads away from "
                 "nothing: give more than 1."
+            )
+        if self.forget_guidance and self.forget_guidance <= 1:
+            raise ConfigError(
+                f"prompts.forget_guidance is {self.forget_guidance}, which leads away from "
+                "nothing: give more than 1, or 0 for that of all other rows."
             )
         if not 0 <= self.reach < 1:
             raise ConfigError(f"prompts.reach is {self.reach}: give a share from 0 to below 1.")

@@ -27,7 +27,9 @@ MEASURED: Mapping[str, Read] = {
     "prompts": {
         "evaluate": frozenset(_PROMPTS),
         "images": _PREPARED,
-        "prompts": frozenset({"retain", "templates", "subjects", "people", "nonsense"}),
+        "prompts": frozenset(
+            {"retain", "templates", "subjects", "people", "nonsense", "forget_guidance"}
+        ),
     },
     "images": {
         "evaluate": frozenset(_DRAWN | _EXTRACTOR | _CLIP | _PICTURES),

@@ -293,7 +293,7 @@ def _activations(
 
 
 def _is_guided(settings: Settings, name: str) -> bool:
-    if name == "teacher" and settings.prompts.nonsense:
+    if name == "teacher" and (settings.prompts.nonsense or settings.prompts.forget_guidance):
         return True
     values = dataclasses.asdict(settings.method)  # pyright: ignore
     return any(

@@ -26,7 +26,7 @@ class Away:
 
     rows: Tensor  # (B,) bool, of both sides, retained rows first
     condition: Condition  # what they are led away from, one row
-    guidance: float
+    guidance: Tensor  # (B,), read where `rows` is true
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

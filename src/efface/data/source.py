@@ -35,7 +35,8 @@ class ConditionSource(BatchSource):
     one that stays, or for a `null_share` of the rows towards `null`, one row, by a share of the way
     that is uniform up to `reach`: what lies between is forgotten too. The last `away_rows` retained
     rows of a batch are uniform over `nonsense` instead: for these the teacher's guidance, of
-    `away_guidance`, leads away from `away`, one row.
+    `away_guidance`, leads away from `away`, one row. So does that for rows to forget, of
+    `forget_guidance`, unless it is 0.
     """
 
     table: Condition
@@ -52,6 +53,7 @@ class ConditionSource(BatchSource):
     away_rows: int = 0  # of the retained rows of a global batch
     away: Condition | None = None
     away_guidance: float = 1.0
+    forget_guidance: float = 0.0
 
     def batch(self, step: int, shard: Shard) -> Batch:
         generator = torch.Generator().manual_seed(derive_seed(self.seed, "conditions", step))
@@ -90,12 +92,16 @@ class ConditionSource(BatchSource):
         return Batch(retain=retain_side, forget=forget_side, away=self._away(led, len(asked)))
 
     def _away(self, retained: Tensor, forgotten: int) -> Away | None:
-        """Of the rows of both sides, those that are led away from something."""
-        if self.away is None or not self.away_rows:
+        """Rows of both sides that are led away from something; `retained` are those that stay."""
+        if self.away is None:
             return None
         device = next(iter(self.away.tensors.values())).device
-        rows = torch.cat([retained, torch.zeros(forgotten, dtype=torch.bool)]).to(device)
-        return Away(rows=rows, condition=self.away, guidance=self.away_guidance)
+        every = torch.ones(forgotten, dtype=torch.bool)
+        rows = torch.cat([retained, every & (self.forget_guidance > 0)])
+        guidance = torch.cat([retained * self.away_guidance, every * self.forget_guidance])
+        return Away(
+            rows=rows.to(device), condition=self.away, guidance=guidance.to(device, torch.float32)
+        )
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

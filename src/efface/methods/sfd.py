@@ -166,7 +166,7 @@ class SFD(Method):
         if away is None or target is None:
             return self.teacher_guidance, None
         null = ctx.networks["teacher"].null(target).where(away.rows, away.condition)
-        return torch.where(away.rows, away.guidance, self.teacher_guidance), null
+        return away.guidance.masked_fill(~away.rows, self.teacher_guidance), null
 
     def _generate(self, ctx: StepContext, condition: Condition | None) -> Tensor:
         """X = g_theta(z, c): one step from noise, never clamped."""

@@ -102,7 +102,7 @@ def test_rows_are_led_away_from_a_prompt_with_a_guidance_of_their_own(
     ctx = sfd_context(text_model(kind))
     led = torch.arange(RETAIN + FORGET) < RETAIN
     condition = as_text_denoiser(ctx.networks["teacher"]).encode(["a bag"])
-    away = Away(rows=led, condition=condition, guidance=2.5)
+    away = Away(rows=led, condition=condition, guidance=torch.full(led.shape, 2.5))
     teacher = as_text_denoiser(ctx.networks["teacher"]).with_negative_prompt("a bag")
 
     def losses(method: SFD, **changes: Any) -> LossTerms:
