@@ -94,7 +94,6 @@ def write_reference(scenes: Scenes, rows: Sequence[int], folder: Path) -> Path:
 def groups(items: tuple[str, ...], concept: str) -> list[dict[str, object]]:
     """Own word, paraphrases, neighbours, compositions and unrelated prompts."""
     others = [item for item in items if item != concept]
-    pairs = [pair for other in others for pair in ((concept, other), (other, concept))]
     own = {"name": concept, "kind": "own", "prompts": single_prompts(concept)}
     found: list[dict[str, object]] = [own]
     for word in PARAPHRASES[concept]:
@@ -108,15 +107,16 @@ def groups(items: tuple[str, ...], concept: str) -> list[dict[str, object]]:
                 "labels": [other],
             }
         )
-    found.append(
-        {
-            "name": "with another",
-            "kind": "composition",
-            "prompts": [template.format(*pair) for template in PAIR for pair in pairs],
-        }
-    )
+    together = compositions(concept, others)
+    found.append({"name": "with another", "kind": "composition", "prompts": together})
     found.append({"name": "unrelated", "kind": "unrelated", "prompts": list(UNRELATED)})
     return found
+
+
+def compositions(item: str, others: Sequence[str]) -> list[str]:
+    """The item beside each of the others, in every order and template."""
+    pairs = [pair for other in others for pair in ((item, other), (other, item))]
+    return [template.format(*pair) for template in PAIR for pair in pairs]
 
 
 def single_prompts(word: str) -> list[str]:

@@ -149,7 +149,7 @@ def test_what_is_another_than_recorded_is_refused(claims, tmp_path):
     with pytest.raises(RequestError, match="did not look for what the settings"):
         remeasure(told(detected, "evaluate", detector_threshold=0.1))
     with pytest.raises(DataError, match="out of templates"):
-        remeasure(told(detected, "prompts", nonsense=0.999, guide_away=True))
+        remeasure(told(detected, "prompts", nonsense=0.999))
 
 
 def test_a_verified_rate_is_told_and_a_made_up_one_is_found(run: Path, tmp_path: Path):
