@@ -75,7 +75,13 @@ def test_what_is_not_a_number_is_a_dash():
 
 @pytest.mark.parametrize(
     "seconds, text",
-    [(3.21, "3.2 s"), (84.0, "84 s"), (204.3, "3 min 24 s"), (7260.0, "2 h 01 min")],
+    [
+        (3.21, "3.2 s"),
+        (84.0, "84 s"),
+        (204.3, "3 min 24 s"),
+        (1082.0, "18 min"),
+        (7260.0, "2 h 01 min"),
+    ],
 )
 def test_durations(seconds: float, text: str):
     assert format_duration(seconds).replace(SPACE, " ") == text

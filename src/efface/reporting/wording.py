@@ -119,7 +119,9 @@ def format_duration(seconds: float) -> str:
     whole = round(seconds)
     if whole < 2 * MINUTE:
         return f"{whole}{SPACE}s"
-    if whole < 2 * HOUR:
+    if 10 * MINUTE <= whole < 2 * HOUR:
+        return f"{round(whole / MINUTE)}{SPACE}min"
+    if whole < 10 * MINUTE:
         return f"{whole // MINUTE}{SPACE}min {whole % MINUTE:02d}{SPACE}s"
     return f"{whole // HOUR}{SPACE}h {whole % HOUR // MINUTE:02d}{SPACE}min"
 
