@@ -88,12 +88,12 @@ TERMS: dict[str, Term] = {
     "fid": Term(
         label="FID",
         group="What must stay",
-        meaning="distance of the other classes' pictures from real ones",
+        meaning="distance of the other pictures from real ones",
     ),
     "precision": Term(
         label="Precision",
         group="What must stay",
-        meaning="pictures of the other classes that look like real ones",
+        meaning="other pictures that look like real ones",
     ),
     "recall": Term(
         label="Recall",
