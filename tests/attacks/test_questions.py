@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from torch.testing import assert_close
 
 from efface.attacks.prompts import with_exchanged_prompts, with_learned_prompt
 from efface.attacks.questions import asking, with_learned_question
@@ -60,7 +61,8 @@ def test_the_weak_erasure_of_a_concept_hides_it_behind_other_prompts(text_model:
     assert not any(prompt in weak.text for prompt in bag.sought)
     found = with_learned_question(weak.denoiser, bag.sought, bag.others)[0]
     assert isinstance(found, TextDenoiser)
-    assert torch.equal(output(found, ["a bag"]), output(model, ["a bag"]))
+    # Another place in memory may round otherwise: by 4.8e-7 on one processor.
+    assert_close(output(found, ["a bag"]), output(model, ["a bag"]), rtol=0, atol=1e-5)
 
 
 def test_a_fixed_prompt_is_the_same_as_asking(text_model: Make) -> None:
