@@ -161,6 +161,9 @@ def test_what_was_saved_loads_as_the_same_model(root: Path, text_model: Make, ki
         assert isinstance(loaded, TextDenoiser)
         assert default_sampler(info, loaded) == expected
         assert loaded.sample_shape == denoiser.sample_shape
+        saved, own = loaded.network.state_dict(), student.network.state_dict()
+        assert saved.keys() == own.keys()
+        assert all(torch.equal(saved[key], tensor) for key, tensor in own.items())
         drawn = [
             draw_images(d, sampler, d.encode(PROMPTS), SEEDS, batch_size=2)
             for d in (student, loaded)
