@@ -90,6 +90,23 @@ def test_a_stopper_looks_at_every_prompt(drawing: Drawing) -> None:
         assert replace(stopper, detector=detector).check(drawing.denoiser) is None
 
 
+def test_a_check_ends_at_the_first_copy(drawing: Drawing) -> None:
+    """Batches after the first that holds a copy are not drawn."""
+    prompts = drawing.denoiser.encode(["a red bag", "a cat"])
+    own = to_unit(drawing.of(prompts[:1], range(1), "own"))
+    seen = []
+    features = lambda images: (seen.append(len(images)), pixels(images))[1]  # noqa: E731
+    detector = CopyDetector(reference=own[0], threshold=0.999, features=features)
+    stopper = CopyStopper(
+        detector=detector, prompts=prompts, sampler=drawing.sampler, seeds=range(6), batch_size=4
+    )
+    assert stopper.check(drawing.denoiser) is None
+    assert seen == [5]  # four pictures and the reference
+    never = replace(detector, threshold=1.1)
+    assert replace(stopper, detector=never).check(drawing.denoiser) is not None
+    assert seen == [5, 5, 5, 5]
+
+
 def test_an_embedding_is_called_what_it_is() -> None:
     tried = Tried(way="embedding", text=None, weight=0.5, norm=1.0, copies=1, images=2)
     modified = Modified(tried=tried, condition=None, count=3)  # pyright: ignore

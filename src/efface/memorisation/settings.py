@@ -40,7 +40,7 @@ class MemorisedConfig:
     least_rows: int = 4  # pictures that either side of the split has at least
     original_share: float = 0.5  # of pairs asked for under the original prompt; 0 as published
     control_share: float = 0.0  # of rows: pictures of control prompts, which only stay
-    stop_images: int = 64  # of each prompt: none may be a copy for train.stop_every to stop
+    stop_images: int = 256  # of each prompt: none may be a copy for train.stop_every to stop
 
     def __post_init__(self) -> None:
         if self.extractor is None and self.extractor_sha256 is not None:

@@ -25,11 +25,15 @@ class CopyStopper:
     batch_size: int
 
     def check(self, student: Denoiser) -> str | None:
-        """A sentence if the run should stop."""
+        """A sentence if the run should stop. The first copy ends the drawing."""
         count = len(self.seeds)
         rows = torch.arange(len(self.prompts)).repeat_interleave(count)
         seeds = [*self.seeds] * len(self.prompts)
-        images = draw_images(student, self.sampler, self.prompts[rows], seeds, self.batch_size)
-        if self.detector.copies(images).any():
-            return None
-        return f"none of {len(images)} pictures of its prompts is a copy"
+        for start in range(0, len(rows), self.batch_size):
+            part = slice(start, start + self.batch_size)
+            images = draw_images(
+                student, self.sampler, self.prompts[rows[part]], seeds[part], self.batch_size
+            )
+            if self.detector.copies(images).any():
+                return None
+        return f"none of {len(rows)} pictures of its prompts is a copy"
