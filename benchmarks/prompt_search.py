@@ -5,7 +5,7 @@
         --out benchmarks/results/prompt-search.json
 
 The first two stages of `efface forget memorised`, for all captions that the teacher's recipe
-repeats, with the ways in either order and each of them alone. Nothing is trained.
+repeats, with the ways in either order. Nothing is trained.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from efface.memorised_runs import MemorisedInputs, memorised_sampler, read_memor
 from efface.memorised_stages import Preparer, Stages
 from efface.requests import ForgetMemorised
 
-ORDERS = (("embedding", "tokens"), ("tokens", "embedding"), ("embedding",), ("tokens",))
+ORDERS = (("embedding", "tokens"), ("tokens", "embedding"))
 BAR = 8  # of ten prompts
 
 
