@@ -28,6 +28,7 @@ from efface.memorisation.drawing import Drawing, to_unit
 from efface.memorisation.settings import MemorisedConfig
 from efface.memorisation.stopping import CopyStopper
 from efface.memorised_runs import (
+    MemorisedInputs,
     check_memorised_settings,
     encode_images,
     memorised_sampler,
@@ -382,6 +383,29 @@ def test_the_picture_has_the_size_that_the_model_draws(
     assert len(inputs.controls) == 59 and "a red  BAG" not in inputs.controls
     other = inputs.complete(request).digest
     assert other != read_memorised(request_, inspect_model(pipelines("sd")), settings).digest
+
+
+def test_the_rest_is_measured_on_prompts_that_training_never_saw(
+    pipelines: Pipelines, tmp_path: Path
+) -> None:
+    settings, info = read_settings("siss", None, SMALL), inspect_model(pipelines("sd"))
+
+    def read(count: int) -> MemorisedInputs:
+        given = [f"a bag number {i}" for i in range(count)]
+        (tmp_path / "controls.txt").write_text("\n".join([*given, *given[:9]]))  # some twice
+        request = LOOSE.model_copy(update={"control_prompts": str(tmp_path / "controls.txt")})
+        return read_memorised(request, info, settings)
+
+    enough = read(118)
+    assert len(enough.controls) == 59 and enough.held_out
+    asked = enough.elsewhere(40)
+    assert len(set(asked)) == 40 and not set(asked) & set(enough.controls)
+    assert len(enough.elsewhere(400)) == 59
+    few = read(117)
+    assert not few.held_out and few.elsewhere(400) == few.controls
+    assert few.digest != enough.digest
+    with pytest.raises(RequestError, match="58 different control prompts and 59"):
+        read(58)
 
 
 def test_what_was_prepared_must_be_there_to_measure(run: Path, tmp_path: Path) -> None:

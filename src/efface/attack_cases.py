@@ -193,7 +193,7 @@ def _memorised_goal(
     return MemorisedGoal(
         sought=[prompt],
         asked=[prompt],
-        others=list(dict.fromkeys(inputs.controls)),
+        others=list(inputs.elsewhere(len(inputs.controls))),
         guidance=settings.evaluate.guidance,
         finder=copies.similarity,
         threshold=copies.threshold,

@@ -30,7 +30,8 @@ def measure_memorised(job: Job) -> tuple[Evaluation, MemorisedProtocol]:
     protocol = MemorisedProtocol(
         prompt=job.record.request["prompt"],
         modified=modified,
-        controls=inputs.controls,
+        controls=inputs.elsewhere(settings.evaluate.retain_samples),
+        held_out=inputs.held_out,
         detector=CopyDetector(
             reference=detected.reference,
             threshold=detected.detection.threshold,

@@ -45,21 +45,35 @@ AT_ONCE = 32  # pictures in one pass of the VAE
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class MemorisedInputs:
-    """What was read from disk: the picture, where it is at hand, and prompts."""
+    """What was read from disk: the picture, where it is at hand, and prompts.
+
+    The verdict compares with `controls`, whose pictures training may keep. `others` were given
+    besides, and training sees nothing of them.
+    """
 
     picture: Tensor | None  # (C, H, W) uint8
     asked: tuple[str, ...]  # the prompt, and the modified one where it was given
     controls: tuple[str, ...]
+    others: tuple[str, ...] = ()
 
     @property
     def prompts(self) -> ConceptPrompts:
         """All prompts of a request, for a check of their lengths."""
-        return ConceptPrompts(forget=self.asked, retain=self.controls)
+        return ConceptPrompts(forget=self.asked, retain=(*self.controls, *self.others))
+
+    @property
+    def held_out(self) -> bool:
+        """Whether what else the model draws can be measured on prompts that training never saw."""
+        return len(self.others) >= len(self.controls)
+
+    def elsewhere(self, samples: int) -> tuple[str, ...]:
+        """At most `samples` prompts by which that is measured; for want of others the controls."""
+        return tuple(spread(self.others, samples)) if self.held_out else self.controls
 
     @property
     def digest(self) -> str:
         picture = None if self.picture is None else pixel_hash(self.picture)
-        content = json.dumps([picture, self.controls])
+        content = json.dumps([picture, self.controls, self.others])
         return hashlib.sha256(content.encode()).hexdigest()
 
     def complete(self, request: ForgetMemorised) -> ForgetMemorised:
@@ -83,15 +97,16 @@ def read_memorised(
     asked = [request.prompt, *([request.modified_prompt] if request.modified_prompt else [])]
     known = {" ".join(prompt.casefold().split()) for prompt in asked}
     found = [p for p in _controls(request, settings) if " ".join(p.casefold().split()) not in known]
+    found = list(dict.fromkeys(found))
     count = settings.memorised.controls
     if len(found) < count:
         raise RequestError(
-            f"there are {len(found)} control prompts and {count} are needed: give more with "
-            "--control-prompts."
+            f"there are {len(found)} different control prompts and {count} are needed: give "
+            "more with --control-prompts."
         )
-    return MemorisedInputs(
-        picture=picture, asked=tuple(asked), controls=tuple(spread(found, count))
-    )
+    controls = tuple(spread(found, count))
+    others = tuple(prompt for prompt in found if prompt not in set(controls))
+    return MemorisedInputs(picture=picture, asked=tuple(asked), controls=controls, others=others)
 
 
 def _controls(request: ForgetMemorised, settings: Settings) -> list[str]:

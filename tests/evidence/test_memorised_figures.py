@@ -298,7 +298,12 @@ def test_a_given_picture_is_not_needed_again(claims):
     picture = (score.prepared.reference * 255).round().byte()
     given = Path(score.record.request["control_prompts"]).read_text().splitlines()
     chosen = spread(given, score.record.settings["memorised"]["controls"])
-    digest = MemorisedInputs(picture=picture, asked=(), controls=tuple(chosen)).digest
+    others = tuple(prompt for prompt in given if prompt not in chosen)
+    digest = MemorisedInputs(
+        picture=picture, asked=(), controls=tuple(chosen), others=others
+    ).digest
+    said = "training saw none" if len(others) >= len(chosen) else "training may have seen them"
+    assert f"asked for by 59 control prompts, {said}" in score.result.protocol
     claim = told(score, "request", picture="gone.png", digest=digest)
     assert remeasure(claim).value == pytest.approx(score.result.value, rel=1e-4)
     with pytest.raises(RequestError, match="are not those of this run"):

@@ -43,6 +43,7 @@ class MemorisedProtocol:
     prompt: str
     modified: Modified
     controls: tuple[str, ...]
+    held_out: bool  # whether training saw none of the control prompts
     detector: CopyDetector
     compared_by: str
     settings: Settings
@@ -166,10 +167,16 @@ def evaluate_memorised(
     )
     return evaluation.model_copy(
         update={
-            "results": [*own, *evaluation.results],
+            "results": [*own, *(_about_the_rest(r, protocol) for r in evaluation.results)],
             "curves": [curve, *evaluation.curves],
         }
     )
+
+
+def _about_the_rest(result: Result, protocol: MemorisedProtocol) -> Result:
+    seen = "training saw none of them" if protocol.held_out else "training may have seen them too"
+    asked = f"asked for by {len(protocol.controls)} control prompts, {seen}"
+    return result.model_copy(update={"protocol": f"{result.protocol}; {asked}"})
 
 
 def controls_protocol(controls: tuple[str, ...], config: EvaluateConfig) -> ConceptProtocol:

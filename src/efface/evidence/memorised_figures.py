@@ -121,6 +121,7 @@ def _protocol(
         prompt=request.prompt,
         modified=prepared.modified,
         controls=(),
+        held_out=False,
         detector=CopyDetector(
             reference=prepared.reference, threshold=prepared.threshold, features=features
         ),
@@ -181,6 +182,8 @@ def _of_controls(
         claim=claim,
         view=view,
         subject=Subject(denoiser=denoiser, sampler=memorised_sampler(settings)),
-        protocol=controls_protocol(inputs.controls, settings.evaluate),
+        protocol=controls_protocol(
+            inputs.elsewhere(settings.evaluate.retain_samples), settings.evaluate
+        ),
         seeds=recorded_seeds(claim.result),
     ).kept()
