@@ -30,7 +30,7 @@ from efface.metrics.intervals import proportion
 
 def main() -> None:
     arguments = parse()
-    teacher = read_settings("denoising", arguments.teacher_recipe)
+    teacher = read_settings("denoising", arguments.teacher_recipe, arguments.scenes)
     settings = read_settings(None, arguments.recipe)
     config = settings.memorised
     captions = list(dict.fromkeys(drawn_scenes(teacher).captions))
@@ -40,7 +40,8 @@ def main() -> None:
     denoiser = as_text_denoiser(load(arguments.model))
     sampler, size = memorised_sampler(settings), settings.evaluate.batch_size
     drawing = Drawing(denoiser=denoiser, sampler=sampler, batch_size=size)
-    features, others = load_features(None, None), denoiser.encode(controls)
+    features = load_features(config.extractor, config.extractor_sha256)
+    others = denoiser.encode(controls)
     found: list[dict[str, Any]] = []
     for kind, prompts in (("memorised", memorised), ("ordinary", ordinary)):
         for prompt in prompts:
@@ -58,6 +59,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("model")
     parser.add_argument("teacher_recipe", type=Path)
     parser.add_argument("recipe", type=Path)
+    parser.add_argument("--scenes", action="append", default=[], help="a change to the scenes")
     parser.add_argument("--ordinary", type=int, default=100)
     parser.add_argument("--out", type=Path, required=True)
     return parser.parse_args()

@@ -25,6 +25,9 @@ from efface.config import read_settings
 from efface.records import read_evaluation, read_record
 from efface.requests import DistilText
 
+GONE = ("own", "paraphrase", "composition")  # groups of prompts that must not show the concept
+BARS = {*GONE, "neighbour_below_distilled", "fid_over_baseline"}
+
 
 def main() -> None:
     arguments = parse()
@@ -33,14 +36,18 @@ def main() -> None:
     scenes = drawn_scenes(settings)
     captions = write_captions(scenes, arguments.runs / "captions.txt")
     distil(arguments, captions)
+    unasked = set(expected) - BARS
+    if unasked:
+        raise SystemExit(f"{arguments.recipe} expects {unasked}, which nothing here measures.")
     runs: list[dict[str, Any]] = []
     for variant, changes in parse_variants(arguments.variant).items():
         for pair in arguments.pair:
-            concept = pair.partition(":")[0]
-            files = write_request(scenes, settings, concept, arguments.runs / concept)
+            concept, _, replacement = pair.partition(":")
+            folder = arguments.runs / concept
+            files = write_request(scenes, settings, concept, replacement, folder)
             for seed in arguments.seed:
                 run = one_run(arguments, variant, [*changes, f"train.seed={seed}"], pair, files)
-                runs.append(run | {"bars": check(run["results"], expected)})
+                runs.append(run | {"bars": check(run, expected)})
                 print(describe(runs[-1]), flush=True)
                 content = {"expected": expected, "summary": summarise(runs), "runs": runs}
                 write_results(arguments.out, arguments.seed, content)
@@ -63,16 +70,22 @@ def parse() -> argparse.Namespace:
 
 
 def distil(arguments: argparse.Namespace, captions: Path) -> None:
-    """Make the generator, unless it is there: the same serves other settings of the requests."""
+    """Make the generator, unless it is there: the same serves variants of the requests."""
     out = arguments.distilled
+    changes = [f"train.steps={arguments.distil_steps}"]
     if out.exists() and read_record(out).status == "finished":
+        asked = read_settings(None, arguments.recipe, changes).to_json()
+        made = read_record(out).settings
+        other = [name for name in ("method", "train") if made[name] != asked[name]]
+        if other:
+            raise SystemExit(f"{out} was distilled with other settings of {other}: move it away.")
         return
     efface.forget(
         arguments.model,
         DistilText(retain_prompts=str(captions)),
         out,
         recipe=arguments.recipe,
-        changes=[f"train.steps={arguments.distil_steps}"],
+        changes=changes,
         resume=out.exists(),
         measure=False,
     )
@@ -124,19 +137,25 @@ def one_run(
     }
 
 
-def check(results: dict[str, Any], expected: dict[str, float]) -> dict[str, bool]:
-    """Every bar by name, whether it holds."""
-    bars = {}
-    for metric, found in results.items():
-        kind = metric.split("/")[1] if "/" in metric else metric
-        value = found["value"]["value"]
-        if kind in ("own", "paraphrase", "composition"):
+def check(run: dict[str, Any], expected: dict[str, float]) -> dict[str, bool]:
+    """Every bar by name, whether it holds; ValueError where a bar's figure was not measured."""
+    bars = {"finished": run["status"] == "finished", "one step": run["passes_per_image"] == 1}
+    met = set()
+    for metric, found in run["results"].items():
+        rate, _, rest = metric.partition("/")
+        kind, value = rest.partition("/")[0], found["value"]["value"]
+        if rate == "concept_rate" and kind in GONE:
             bars[metric] = value <= expected[kind]
+            met.add(kind)
         elif kind == "neighbour":
             least = found["distilled"]["value"] - expected["neighbour_below_distilled"]
             bars[metric] = value >= least
-        elif kind == "fid":
+            met.add("neighbour_below_distilled")
+        elif metric == "fid":
             bars[metric] = value <= expected["fid_over_baseline"] * found["baseline"]["value"]
+            met.add("fid_over_baseline")
+    if met != BARS:
+        raise ValueError(f"nothing was measured about {sorted(BARS - met)}")
     return bars
 
 

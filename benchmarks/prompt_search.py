@@ -5,7 +5,9 @@
         --out benchmarks/results/prompt-search.json
 
 The first two stages of `efface forget memorised`, for all captions that the teacher's recipe
-repeats, with the ways in either order. Nothing is trained.
+repeats, with the ways in either order. Nothing is trained. A search ends at a share of copies
+between memorised.least_share and most_share among its own pictures; what counts here is the share
+among as many fresh ones as the synthetic set has.
 """
 
 from __future__ import annotations
@@ -24,14 +26,14 @@ from efface.config import read_settings
 from efface.diffusion.loading import load
 from efface.diffusion.model_folder import inspect_model
 from efface.errors import RequestError
-from efface.memorisation.drawing import Drawing, to_unit
+from efface.memorisation.drawing import Drawing, seeds_for, to_unit
 from efface.memorisation.likeness import load_features
 from efface.memorised_runs import MemorisedInputs, memorised_sampler, read_memorised
 from efface.memorised_stages import Preparer, Stages
 from efface.requests import ForgetMemorised
 
 ORDERS = (("embedding", "tokens"), ("tokens", "embedding"))
-BAR = 8  # of ten prompts
+BAR = 0.8  # of the prompts
 
 
 def main() -> None:
@@ -65,7 +67,9 @@ def main() -> None:
                         drawing=drawing,
                         config=settings.memorised,
                         prompt=caption,
-                        features=load_features(None, None),
+                        features=load_features(
+                            settings.memorised.extractor, settings.memorised.extractor_sha256
+                        ),
                     )
                     own = search(preparer, inputs)
                 found.append({"seed": seed, "search": order, "caption": caption} | own)
@@ -83,29 +87,37 @@ def search(preparer: Preparer, inputs: MemorisedInputs) -> dict[str, Any]:
         modified = preparer.modify(detected, None)
     except RequestError as error:
         return own | {"way": None, "refused": str(error)}
-    tried = modified.tried
+    tried, config = modified.tried, preparer.config
+    seeds = seeds_for(config.seed, "synthetic", config.images)
+    fresh = to_unit(preparer.drawing.of(modified.condition, seeds, "fresh pictures"))
+    share = float(preparer.detector(detected).copies(fresh).mean())
     return own | {
         "way": tried.way,
         "prompt": tried.text,
         "share": tried.share,
+        "fresh_share": share,
+        "partly_memorised": config.least_share <= share <= config.most_share,
         "tried": modified.count,
     }
 
 
-def summarise(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def summarise(prompts: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """How many prompts draw their picture sometimes, by seed and order."""
     rows = []
-    for seed, order in dict.fromkeys((one["seed"], one["search"]) for one in found):
-        same = [one for one in found if (one["seed"], one["search"]) == (seed, order)]
-        partly = [one for one in same if one["way"] not in (None, "as it is")]
+    for seed, order in dict.fromkeys((one["seed"], one["search"]) for one in prompts):
+        same = [one for one in prompts if (one["seed"], one["search"]) == (seed, order)]
+        found = [one for one in same if one["way"] not in (None, "as it is")]
+        partly = [one for one in found if one["partly_memorised"]]
         rows.append(
             {
                 "seed": seed,
                 "search": order,
                 "prompts": len(same),
+                "found": len(found),
                 "partly_memorised": len(partly),
+                "bar_met": len(partly) >= BAR * len(same),
                 "with_text": sum(one["prompt"] is not None for one in partly),
-                "tried": sum(one.get("tried", 0) for one in partly) / max(1, len(partly)),
+                "tried": sum(one["tried"] for one in found) / max(1, len(found)),
             }
         )
     return rows

@@ -25,6 +25,13 @@ PARAPHRASES = {  # words_drawn.py measures which of them the untouched model kno
     "pair of trousers": ("pair of pants", "pair of jeans", "pair of slacks"),
 }
 UNRELATED = ("a white square", "nothing", "a black background", "a green circle", "one red line")
+OTHERWISE = (  # ways to ask that no caption has
+    "an old drawing of a {}",
+    "my favourite {}",
+    "a {} for sale",
+    "does anyone own a {} like this",
+    "look at this lovely {}",
+)
 REFERENCE = 2000  # real pictures, for the distance
 DRAWN = 4000  # scenes whose captions are asked for: as often as in training
 
@@ -61,7 +68,9 @@ def write_captions(scenes: Scenes, path: Path) -> Path:
     return path
 
 
-def write_request(scenes: Scenes, settings: Settings, concept: str, folder: Path) -> Request:
+def write_request(
+    scenes: Scenes, settings: Settings, concept: str, replacement: str, folder: Path
+) -> Request:
     """Everything that one request and its evaluation read, into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     kept = [caption for caption in scenes.captions if not names(caption, concept)]
@@ -74,7 +83,7 @@ def write_request(scenes: Scenes, settings: Settings, concept: str, folder: Path
     )
     files.forget.write_text("\n".join(gone) + "\n", encoding="utf-8")
     files.retain.write_text("\n".join(kept) + "\n", encoding="utf-8")
-    content = {"groups": groups(settings.scenes.items, concept)}
+    content = {"groups": groups(settings.scenes.items, concept, replacement)}
     files.groups.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     kind = settings.scenes.items.index(concept)
     without = (~scenes.items[:, kind]).nonzero()[:, 0].tolist()
@@ -91,11 +100,18 @@ def write_reference(scenes: Scenes, rows: Sequence[int], folder: Path) -> Path:
     return folder
 
 
-def groups(items: tuple[str, ...], concept: str) -> list[dict[str, object]]:
-    """Own word, paraphrases, neighbours, compositions and unrelated prompts."""
+def groups(items: tuple[str, ...], concept: str, replacement: str) -> list[dict[str, object]]:
+    """Own word, paraphrases, neighbours, compositions and unrelated prompts.
+
+    Captions ask for everything but the paraphrases and the own word asked for otherwise.
+    """
     others = [item for item in items if item != concept]
-    own = {"name": concept, "kind": "own", "prompts": single_prompts(concept)}
-    found: list[dict[str, object]] = [own]
+    stays = [item for item in others if item != replacement]
+    otherwise = [template.format(concept) for template in OTHERWISE]
+    found: list[dict[str, object]] = [
+        {"name": concept, "kind": "own", "prompts": single_prompts(concept)},
+        {"name": f"{concept} otherwise", "kind": "own", "prompts": otherwise},
+    ]
     for word in PARAPHRASES[concept]:
         found.append({"name": word, "kind": "paraphrase", "prompts": single_prompts(word)})
     for other in others:
@@ -109,6 +125,12 @@ def groups(items: tuple[str, ...], concept: str) -> list[dict[str, object]]:
         )
     together = compositions(concept, others)
     found.append({"name": "with another", "kind": "composition", "prompts": together})
+    kept: dict[str, object] = {
+        "name": "what it stands beside",
+        "kind": "composition",
+        "labels": stays,
+    }
+    found.append(kept | {"prompts": compositions(concept, stays)})
     found.append({"name": "unrelated", "kind": "unrelated", "prompts": list(UNRELATED)})
     return found
 
