@@ -84,7 +84,9 @@ Pipelines = Callable[[str], Path]
 @pytest.fixture(scope="module")
 def controls(tmp_path_factory: pytest.TempPathFactory) -> str:
     file = tmp_path_factory.mktemp("prompts") / "controls.txt"
-    file.write_text("\n".join(["a red  BAG", *WORDS]))  # the prompt itself is no control prompt
+    others = [f"{word} here" for word in WORDS]  # which training never sees
+    # The prompt itself is no control prompt.
+    file.write_text("\n".join(["a red  BAG", *WORDS, *others]))
     return str(file)
 
 

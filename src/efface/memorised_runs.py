@@ -204,6 +204,7 @@ def memorised_trainer(
     forget, retain = sides(images, separation)
     controls = model.encode(list(inputs.controls))
     original = model.encode([prompt])
+    model.encode(list(inputs.elsewhere(settings.evaluate.retain_samples)))  # for the evaluation
     model = model.without_encoders()
     source = pair_source(model, (forget, retain), (original, modified), settings)
     if config.control_share:
