@@ -154,7 +154,7 @@ class Preparer:
                 f"none of {len(content['tried'])} changed prompts draws the picture sometimes and "
                 f"others at other times (shares of copies: "
                 f"{', '.join(f'{share:.2g}' for share in shares)}): give one with "
-                "--modified-prompt, or raise memorised.tries or memorised.edits."
+                "--modified-prompt, or raise memorised.tries or memorised.edits (with --overwrite)."
             )
         return Modified(
             tried=Tried.from_json(content["found"]),
