@@ -111,7 +111,7 @@ def test_a_run_goes_from_a_prompt_to_a_report(run: Path) -> None:
     record = read_record(run)
     assert record.status == "finished" and record.settings["method"]["name"] == "siss"
     notes = record.notes
-    assert notes["copies"] + notes["others"] == 16
+    assert notes["copies"] + notes["others"] + notes["undecided"] == 16
     assert notes["modified_by"] == "given" and notes["modified_prompt"] == "a bag"
     changed = {k for k, v in record.output.items() if v != record.model["weights"][k]}
     assert {name.split("/")[0] for name in changed} == {"unet"}

@@ -226,6 +226,7 @@ def memorised_trainer(
     notes = _notes(detected.detection, modified) | {
         "copies": len(forget),
         "others": len(retain),
+        "undecided": len(images) - len(forget) - len(retain),
         "split_agreement": separation.agreement,
     }
     return trainer, notes

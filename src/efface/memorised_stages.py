@@ -204,23 +204,31 @@ class Preparer:
             content, tensors = kept
             separation = Separation(
                 memorised=tensors["memorised"].numpy(),
+                staying=tensors["staying"].numpy(),
                 similarity=tensors["similarity"].numpy(),
                 agreement=content["agreement"],
             )
             return images, separation
         config = self.config
         separation = separate(
-            images, self.detector(detected), config.split, config.least_rows, config.seed
+            images,
+            self.detector(detected),
+            config.split,
+            config.undecided,
+            config.least_rows,
+            config.seed,
         )
         forget, retain = sides(images, separation)
         content = {
             "by": config.split,
             "copies": len(forget),
             "others": len(retain),
+            "undecided": len(images) - len(forget) - len(retain),
             "agreement": separation.agreement,
         }
         tensors = {
             "memorised": torch.from_numpy(np.asarray(separation.memorised)),
+            "staying": torch.from_numpy(separation.staying),
             "similarity": torch.from_numpy(separation.similarity),
         }
         self.stages.write("split", content, tensors, {"copies": forget, "others": retain})

@@ -35,7 +35,7 @@ def detector(picture: Tensor) -> CopyDetector:
 @pytest.mark.parametrize("copies", [6, 15, 24])
 def test_planted_copies_go_to_the_side_to_forget(by, copies: int) -> None:
     images, planted, picture = synthetic(copies)
-    found = separate(images, detector(picture), by, 4, 0)
+    found = separate(images, detector(picture), by, 0.0, 4, 0)
     assert found.memorised.tolist() == planted.tolist()
     assert (found.count, found.agreement) == (copies, 1.0)
     forget, retain = sides(images, found)
@@ -46,13 +46,28 @@ def test_planted_copies_go_to_the_side_to_forget(by, copies: int) -> None:
 def test_a_split_with_next_to_nothing_on_one_side_is_refused(copies: int, least: int) -> None:
     images, _, picture = synthetic(copies)
     with pytest.raises(DataError, match="too small to learn from"):
-        separate(images, detector(picture), "similarity", least, 0)
+        separate(images, detector(picture), "similarity", 0.0, least, 0)
 
 
 def test_clusters_without_copies_are_refused() -> None:
     images, _, picture = synthetic(0)
     with pytest.raises(DataError, match="two groups among 30 pictures, but only 0 of the"):
-        separate(images, detector(picture), "kmeans", 2, 0)
+        separate(images, detector(picture), "kmeans", 0.0, 2, 0)
+
+
+@pytest.mark.parametrize("by", ["kmeans", "similarity"])
+def test_what_is_nearly_a_copy_is_on_neither_side(by) -> None:
+    """Of the 15 others the 7 most alike to the picture."""
+    images, planted, picture = synthetic(15)
+    found = separate(images, detector(picture), by, 0.5, 8, 0)
+    forget, retain = sides(images, found)
+    assert forget.equal(images[planted])
+    similarity = detector(picture).similarity(to_unit(images))
+    others = [i for i in range(30) if not planted[i]]
+    farthest = sorted(sorted(others, key=lambda i: similarity[i])[:8])
+    assert retain.equal(images[farthest])
+    with pytest.raises(DataError, match="too small to learn from"):
+        separate(images, detector(picture), by, 0.5, 9, 0)
 
 
 @pytest.mark.parametrize(
@@ -61,6 +76,7 @@ def test_clusters_without_copies_are_refused() -> None:
         ({"controls": 58}, "at least 59 control prompts"),
         ({"least_share": 0.9}, "no band"),
         ({"original_share": 1.5}, "share from 0 to 1"),
+        ({"undecided": 1.0}, "share from 0 to below 1"),
         ({"control_share": 1.0}, "share from 0 to below 1"),
         ({"images": 1}, "give 2 or more"),
         ({"tries": 0}, "number above 0"),

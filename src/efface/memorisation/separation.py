@@ -21,9 +21,13 @@ MOSTLY = 0.5  # k-means parts anything; a group of copies has at least this shar
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Separation:
-    """Which images are copies, (N,), and how far the other criterion agrees."""
+    """Which images are copies, which stay, and how far the other criterion agrees.
 
-    memorised: np.ndarray
+    Some are on neither side: learning to draw what is nearly a copy would hold what is to go.
+    """
+
+    memorised: np.ndarray  # (N,)
+    staying: np.ndarray  # (N,)
     similarity: np.ndarray  # (N,) to the reference
     agreement: float  # share of images on which k-means and the similarity threshold agree
 
@@ -49,16 +53,22 @@ def separate(
     images: Tensor,
     detector: CopyDetector,
     by: Literal["kmeans", "similarity"],
+    undecided: float,
     least_rows: int,
     seed: int,
 ) -> Separation:
-    """Part images (N, C, H, W) uint8; DataError where one side has next to nothing."""
+    """Part images (N, C, H, W) uint8; DataError where one side has next to nothing.
+
+    Of those that are no copies the share `undecided` that is most alike to the picture is on
+    neither side.
+    """
     similarity = detector.similarity(to_unit(images))
     close = similarity >= detector.threshold
     clustered = cluster(images, detector.reference, seed)
     memorised = clustered if by == "kmeans" else close
+    staying = least_alike(~memorised, similarity, undecided)
     count, total = int(memorised.sum()), len(images)
-    enough = min(count, total - count) >= least_rows
+    enough = min(count, int(staying.sum())) >= least_rows
     if not enough or not LEAST_SHARE <= count / total <= MOST_SHARE:
         raise DataError(
             f"{count} of {total} pictures were told to be copies ({by}), which leaves one side "
@@ -73,11 +83,27 @@ def separate(
             "memorised.copy_similarity."
         )
     return Separation(
-        memorised=memorised, similarity=similarity, agreement=float((clustered == close).mean())
+        memorised=memorised,
+        staying=staying,
+        similarity=similarity,
+        agreement=float((clustered == close).mean()),
     )
+
+
+def least_alike(others: np.ndarray, similarity: np.ndarray, left_out: float) -> np.ndarray:
+    """Those of `others` (N,) that remain when the share most alike to the picture is left out."""
+    rows = np.flatnonzero(others)
+    kept = rows[np.argsort(similarity[rows], kind="stable")][
+        : len(rows) - int(left_out * len(rows))
+    ]
+    staying = np.zeros_like(others)
+    staying[kept] = True
+    return staying
 
 
 def sides(images: Tensor, separation: Separation) -> tuple[Tensor, Tensor]:
     """Images to forget, and images that stay."""
-    mask = torch.from_numpy(separation.memorised)
-    return images[mask], images[~mask]
+    return (
+        images[torch.from_numpy(separation.memorised)],
+        images[torch.from_numpy(separation.staying)],
+    )

@@ -38,6 +38,7 @@ class MemorisedConfig:
     images: int = 100  # of the synthetic set
     split: Literal["kmeans", "similarity"] = "similarity"
     least_rows: int = 4  # pictures that either side of the split has at least
+    undecided: float = 0.5  # of pictures that are no copies, the most alike: on neither side
     original_share: float = 0.5  # of pairs asked for under the original prompt; 0 as published
     control_share: float = 0.0  # of rows: pictures of control prompts, which only stay
     stop_images: int = 256  # of each prompt: none may be a copy for train.stop_every to stop
@@ -53,8 +54,9 @@ class MemorisedConfig:
                     f"memorised.{name} is {getattr(self, name)}: pictures are compared with one "
                     "another, give 2 or more."
                 )
-        for name in ("noises", "tries", "edits", "descent_steps", "least_rows", "stop_images"):
-            if getattr(self, name) < 1:
+        counts = ("noises", "tries", "edits", "descent_steps", "least_rows", "stop_images")
+        for name in (*counts, "descent_rate"):
+            if getattr(self, name) <= 0:
                 raise ConfigError(
                     f"memorised.{name} is {getattr(self, name)}: give a number above 0."
                 )
@@ -78,16 +80,13 @@ class MemorisedConfig:
             raise ConfigError(
                 f"memorised.original_share is {self.original_share}: give a share from 0 to 1."
             )
-        if not 0 <= self.control_share < 1:
-            raise ConfigError(
-                f"memorised.control_share is {self.control_share}: give a share from 0 to below 1."
-            )
+        for name in ("undecided", "control_share"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(
+                    f"memorised.{name} is {getattr(self, name)}: give a share from 0 to below 1."
+                )
         if self.copy_similarity is not None and not -1 < self.copy_similarity < 1:
             raise ConfigError(
                 f"memorised.copy_similarity is {self.copy_similarity}: a cosine lies between -1 "
                 "and 1."
-            )
-        if self.descent_rate <= 0:
-            raise ConfigError(
-                f"memorised.descent_rate is {self.descent_rate}: give a number above 0."
             )
