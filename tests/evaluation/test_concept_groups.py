@@ -199,6 +199,29 @@ def test_curves_show_every_threshold_and_meet_the_rates_at_their_own(evaluation:
         assert (at.value, at.low, at.high) == (rate.value, rate.low, rate.high)
 
 
+def test_curves_name_what_was_looked_for_and_pin_what_looked(
+    subjects: ClassSubjects,
+    view: DetectorView,
+    clip_folder: Path,  # noqa: F811
+):
+    """As the rates that they pass through do."""
+    clip = ClipView(clip=load_clip(clip_folder))
+    for kind, looked_for in ((view, "bag above 0.4"), (clip, "'bag' rather than 'coat'")):
+        evaluation = evaluate_concepts(subjects, protocol(), {"looks": kind}, Store(None))
+        own, groups = evaluation.curves
+        for curve, metric in (
+            (own, "concept_rate"),
+            (groups, "concept_rate/paraphrase/purse"),
+            (groups, "concept_rate/composition/both"),
+        ):
+            rate = evaluation.get(metric)
+            assert rate is not None and rate.extractor is not None
+            assert curve.extractor == rate.extractor
+            assert curve.protocol == rate.protocol
+        assert groups.extractor is not None and looked_for in groups.extractor["name"]
+        assert groups.extractor["sha256"] == kind.extractor["sha256"]
+
+
 def test_without_forget_prompts_groups_alone_are_measured(
     subjects: ClassSubjects, view: DetectorView, evaluation: Evaluation
 ):

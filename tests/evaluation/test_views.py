@@ -87,6 +87,7 @@ def test_labels_seen_and_the_threshold_curve_are_counts_of_the_same_samples(run:
     evaluation = read_evaluation(run)
     matrix, (curve,) = evaluation.labels_seen, evaluation.curves
     assert matrix is not None and matrix.labels == list(range(10))
+    assert curve.extractor == judge_of(evaluation)
     assert matrix.samples == [20] + [5] * 9
     for shares in matrix.shares.values():
         np.testing.assert_allclose(np.sum(shares, 1), 1)

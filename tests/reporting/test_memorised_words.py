@@ -85,6 +85,42 @@ def test_what_else_is_drawn_is_compared_with_the_untouched_model() -> None:
     assert "0.600" in tell_kept(findings)
 
 
+@pytest.mark.parametrize("which", ["prompt_clip_iqa", "prompt_clip_iqa_modified"])
+def test_a_picture_that_gave_way_to_noise_is_damage(which: str) -> None:
+    """Other prompts draw as before, and the prompt itself draws what no CLIP calls a good photo."""
+    gone, same = share("memorised_share", 0, 14), quality("clip_iqa", about(0.8), about(0.8))
+    for now, reach, kept, said in (
+        (0.6, 0.01, "damaged", "draws worse than before"),
+        (0.76, 0.06, "unsettled", "not settled"),
+        (0.79, 0.01, "kept", "No damage was found"),
+        (0.95, 0.01, "kept", "No damage was found"),
+    ):
+        own = quality(which, Value(value=now, low=now - reach, high=now + reach), about(0.8))
+        findings = find_memorised(Evaluation(results=[gone, own, same]))
+        assert (findings.forgotten, findings.kept) == ("gone", kept)
+        assert said in headline(record(), findings)
+        told = tell_kept(findings)
+        assert f"{now:.3f}" in told and "the prompt" in told.replace("the modified ", "the ")
+        assert ("modified" in told) == which.endswith("_modified")
+
+
+def test_how_its_own_prompts_look_says_nothing_good_of_others() -> None:
+    gone = share("memorised_share", 0, 14)
+    for now, kept in ((0.8, "unmeasured"), (0.6, "damaged")):
+        own = quality("prompt_clip_iqa", about(now), about(0.8))
+        assert find_memorised(Evaluation(results=[gone, own])).kept == kept
+
+
+def test_the_card_of_what_is_kept_shows_what_it_rests_on() -> None:
+    own = quality("prompt_clip_iqa", about(0.6), about(0.8))
+    same = quality("clip_iqa", about(0.8), about(0.8))
+    resistance = Resistance(state="unmeasured", findings=())
+    told = "its own prompt: 60.0\u00a0%, before 80.0\u00a0%"
+    for results, note in (([same, own], told), ([same], "")):
+        findings = find_memorised(Evaluation(results=results))
+        assert memorised_cards(record(), findings, resistance)[1].note == note
+
+
 def test_a_guard_has_the_last_word() -> None:
     gone = share("memorised_share", 0, 14)
     for guard, words in (("no-op", "no-op"), ("collapse", "collapsed")):

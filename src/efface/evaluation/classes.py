@@ -156,7 +156,7 @@ def _with_labels(
             model: forgotten_scores(sides["forget"], protocol.forgotten)
             for model, sides in seen.items()
         }
-        curves = [threshold_curve(scores, view.judge.name, text)]
+        curves = [threshold_curve(scores, view.judge.name, text, extractor=view.extractor)]
     return evaluation.model_copy(
         update={"labels_seen": matrix, "curves": curves, "judge": view.judge.reported()}
     )

@@ -119,10 +119,11 @@ def _with_concept(
         protocol=text,
         extractor=view.extractor,
     )
+    curve = threshold_curve(scores, name, text, extractor=view.extractor)
     return evaluation.model_copy(
         update={
             "results": [rate, *evaluation.results],
-            "curves": [*evaluation.curves, threshold_curve(scores, name, text)],
+            "curves": [*evaluation.curves, curve],
         }
     )
 

@@ -134,18 +134,31 @@ def _result(
         rates,
         samples=groups * len(seeds),
         seeds=[seeds[0], seeds[-1]],
-        protocol=f"{sampled}; seen by: {extractor['name']}; every group from the same seeds",
+        protocol=_told(sampled, extractor),
         extractor=extractor,
     )
+
+
+def _told(sampled: str, extractor: Mapping[str, str]) -> str:
+    return f"{sampled}; seen by: {extractor['name']}; every group from the same seeds"
 
 
 def _curves(
     view: DetectorView | ClipView, scores: Scores, protocol: ConceptProtocol, sampled: str
 ) -> list[Curve]:
     """Rates of the concept in each group where it is to be gone, now and before, by threshold."""
-    gone = [group.name for group in protocol.groups if not group.labels]
+    gone = [group for group in protocol.groups if not group.labels]
     if not gone:
         return []
-    lines = {f"{m}_{name}": scores[name][m] for m in ("result", "baseline") for name in gone}
+    lines = {f"{m}_{g.name}": scores[g.name][m] for m in ("result", "baseline") for g in gone}
     name = view.detector.name if isinstance(view, DetectorView) else view.clip.name
-    return [threshold_curve(lines, name, sampled, name="group_threshold_curve")]
+    extractor = describe_group(view, gone[0], protocol)  # the concept is looked for in all of them
+    return [
+        threshold_curve(
+            lines,
+            name,
+            _told(sampled, extractor),
+            name="group_threshold_curve",
+            extractor=extractor,
+        )
+    ]

@@ -24,6 +24,7 @@ def threshold_curve(
     detector: str,
     protocol: str,
     name: str = "threshold_curve",
+    extractor: dict[str, str] | None = None,
 ) -> Curve:
     """Share of samples with a score above each threshold, by model, with Wilson's intervals.
 
@@ -41,6 +42,7 @@ def threshold_curve(
         y_label="share of samples",
         lines={model: _line(values, THRESHOLDS) for model, values in scores.items()},
         protocol=protocol,
+        extractor=extractor,
     )
 
 

@@ -50,8 +50,28 @@ def _kept_card(findings: MemorisedFindings) -> Card:
         shown, name, meaning = findings.fid, "FID", "distance of its pictures from real ones"
     if shown is None:
         return _empty("Kept", mark)
-    value, before = (format_value(v, shown.unit) for v in (shown.value, shown.baseline.value))
-    return _card(("Kept", f"{name} {value}", meaning), shown, (f"before: {before}", ""), mark)
+    value, before = _now_and_before(shown)
+    beside = (f"before: {before}", _own_prompts(findings))
+    return _card(("Kept", f"{name} {value}", meaning), shown, beside, mark)
+
+
+def _own_prompts(findings: MemorisedFindings) -> str:
+    """How good the pictures of both prompts look to a CLIP."""
+    looked = {
+        "its own prompt": findings.own_quality,
+        "modified prompt": findings.modified_quality,
+    }
+    told = [
+        "{}: {}, before {}".format(called, *_now_and_before(result))
+        for called, result in looked.items()
+        if result is not None
+    ]
+    return "; ".join(told)
+
+
+def _now_and_before(result: Result) -> tuple[str, str]:
+    now, before = (format_value(v, result.unit) for v in (result.value, result.baseline.value))
+    return now, before
 
 
 def _card(what: tuple[str, str, str], result: Result, beside: tuple[str, str], mark: Mark) -> Card:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from efface.records import Evaluation, Result
@@ -28,6 +29,8 @@ class MemorisedFindings:
     likeness: Result | None  # to the picture
     norm: Result | None  # of the text-conditional noise
     quality: Result | None  # CLIP-IQA under control prompts
+    own_quality: Result | None  # under the prompt itself
+    modified_quality: Result | None  # and under the modified prompt
     fid: Result | None
 
 
@@ -35,8 +38,11 @@ def find_memorised(evaluation: Evaluation) -> MemorisedFindings:
     original = find_measured(evaluation, "memorised_share")
     modified = find_measured(evaluation, "memorised_share_modified")
     quality, fid = find_measured(evaluation, "clip_iqa"), find_measured(evaluation, "fid")
+    own = find_measured(evaluation, "prompt_clip_iqa")
+    loosened = find_measured(evaluation, "prompt_clip_iqa_modified")
+    looked = [result for result in (own, loosened) if result is not None]
     forgotten, kept = heed_guards(
-        evaluation, judge_forgotten(original, modified), judge_kept(quality, fid)
+        evaluation, judge_forgotten(original, modified), judge_kept(quality, fid, looked)
     )
     return MemorisedFindings(
         forgotten=forgotten,
@@ -46,6 +52,8 @@ def find_memorised(evaluation: Evaluation) -> MemorisedFindings:
         likeness=find_measured(evaluation, "reference_similarity"),
         norm=find_measured(evaluation, "text_noise_norm"),
         quality=quality,
+        own_quality=own,
+        modified_quality=loosened,
         fid=fid,
     )
 
@@ -71,18 +79,22 @@ def judge_forgotten(original: Result | None, modified: Result | None) -> Forgott
     return "not_gone" if fewer or more else "unchanged"
 
 
-def judge_kept(quality: Result | None, fid: Result | None) -> Kept:
-    """Call damage what the intervals show, and unsettled what they do not exclude."""
-    if quality is None and fid is None:
-        return "unmeasured"
+def judge_kept(quality: Result | None, fid: Result | None, own: Sequence[Result] = ()) -> Kept:
+    """Call damage what the intervals show, and unsettled what they do not exclude.
+
+    `own` is the quality under the two prompts, whose picture may have given way to noise; alone
+    it says nothing good of what other prompts draw.
+    """
     damaged = unclear = False
-    if quality is not None:
-        damaged = quality.high < LEAST_QUALITY * quality.baseline.low
-        unclear = quality.low < (1 - MARGIN) * quality.baseline.value
+    for looked in [*own, *([] if quality is None else [quality])]:
+        damaged |= looked.high < LEAST_QUALITY * looked.baseline.low
+        unclear |= looked.low < (1 - MARGIN) * looked.baseline.value
     if fid is not None:
         worst = FID_TOLERANCE * fid.baseline.high
         damaged |= fid.low > worst
         unclear |= fid.value > worst
     if damaged:
         return "damaged"
+    if quality is None and fid is None:
+        return "unmeasured"
     return "unsettled" if unclear else "kept"

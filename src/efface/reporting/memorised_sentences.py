@@ -133,15 +133,21 @@ def tell_forgotten(evaluation: Evaluation, findings: MemorisedFindings) -> str:
 def tell_kept(findings: MemorisedFindings) -> str:
     """Say what became of the rest."""
     said = []
-    if findings.quality is not None:
-        now = format_number(findings.quality.value)
-        before = format_number(findings.quality.baseline.value)
-        said.append(
-            f"The quality that a CLIP sees in pictures of other prompts (CLIP-IQA, 0 to 1) is "
-            f"{now}; the untouched model's, {before}."
-        )
+    for whose, looked in (
+        ("other prompts", findings.quality),
+        ("the prompt itself", findings.own_quality),
+        ("the modified prompt", findings.modified_quality),
+    ):
+        if looked is not None:
+            now, before = format_number(looked.value), format_number(looked.baseline.value)
+            said.append(
+                f"The quality that a CLIP sees in pictures of {whose} (CLIP-IQA, 0 to 1) is "
+                f"{now}; the untouched model's, {before}."
+            )
     said.append(tell_fid(findings.fid))
-    return " ".join(s for s in said if s) or "Not measured: the rest may be damaged."
+    if findings.quality is None and findings.fid is None:
+        said.append("Not measured: the rest may be damaged.")
+    return " ".join(s for s in said if s)
 
 
 def limits(findings: MemorisedFindings) -> list[str]:

@@ -100,6 +100,7 @@ def _about_curve(curve: Curve) -> Facts:
         ("models", models),
         ("axes", f"{curve.y_label} against {curve.x_label}"),
         ("protocol", curve.protocol),
+        *flatten(curve.extractor or {}, "seen with"),
     ]
 
 
