@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import replace
 
@@ -106,6 +107,18 @@ def test_an_embedding_is_found_between_the_prompt_and_where_the_descent_ends(
     assert 0 < found.tried.weight < 1
     prober = make_prober(drawing, left=1)
     assert loosen_embedding(prober, drawing.denoiser.encode([PROMPT]), descent) is None
+
+
+def test_further_descents_aim_lower(drawing: Drawing) -> None:
+    """The first one reaches its target while all is still copied: the same again is no try."""
+    start = drawing.denoiser.encode([PROMPT])
+    prober = make_prober(drawing, left=3, band=Band(low=0.001, high=0.002))
+    (norm,) = prober.norms(start)
+    loosen_embedding(prober, start, Descent(steps=60, rate=0.02, target=0.99 * norm))
+    assert prober.tried[0].share > 0.5
+    norms = [tried.norm for tried in prober.tried if tried.weight == 1.0]
+    assert len(norms) > 1
+    assert all(after < 0.9 * before for before, after in itertools.pairwise(norms))
 
 
 @pytest.mark.parametrize("edge", [0, 3, 7, 12, 15])

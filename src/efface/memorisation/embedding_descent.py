@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ EMBEDDED = "encoder_hidden_states"  # what every family's network is told, (B, t
 WEIGHT_DECAY = 0.01  # AdamW's own, as in the published prototype
 LEVELS = 32  # between the two embeddings
 ROUNDS = 3  # descents, each from where the last one ended
+LOWER = 0.75  # what each further one aims at, of the target before
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,8 +67,10 @@ def blend(condition: Condition, other: Condition, weight: float) -> Condition:
 def loosen_embedding(prober: Prober, condition: Condition, descent: Descent) -> Found | None:
     """Descend until copies are few, then bisect between the two embeddings."""
     mild, strong = condition, condition
-    for _ in range(ROUNDS):
-        strong, _ = descend(prober.drawing.denoiser, strong, prober.norm_seeds, descent)
+    for number in range(ROUNDS):
+        # A picture may be drawn at an ordinary norm too: then the same target would change nothing.
+        aimed = replace(descent, target=descent.target * LOWER**number)
+        strong, _ = descend(prober.drawing.denoiser, strong, prober.norm_seeds, aimed)
         if prober.left < 1:
             return None
         tried = prober(strong, "embedding", weight=1.0)
