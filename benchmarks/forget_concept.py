@@ -25,6 +25,12 @@ from efface.config import read_settings
 from efface.records import read_evaluation, read_record
 from efface.requests import DistilText
 
+DISTIL = (
+    "train.steps=500",
+    "train.learning_rate=5e-4",
+    "train.checkpoint_every=90",
+    "train.guard_every=90",
+)
 GONE = ("own", "paraphrase", "composition")  # groups of prompts that must not show the concept
 BARS = {*GONE, "neighbour_below_distilled", "fid_over_baseline"}
 
@@ -58,7 +64,9 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     add_scene_options(parser)
     parser.add_argument("--distilled", type=Path, default=Path("runs/scenes-distilled"))
-    parser.add_argument("--distil-steps", type=int, default=500)
+    parser.add_argument(
+        "--distil", action="append", default=[], help=f"a change to the recipe, after {DISTIL}"
+    )
     parser.add_argument("--pair", action="append", required=True, help="CONCEPT:REPLACEMENT")
     parser.add_argument(
         "--also",
@@ -72,7 +80,7 @@ def parse() -> argparse.Namespace:
 def distil(arguments: argparse.Namespace, captions: Path) -> None:
     """Make the generator, unless it is there: the same serves variants of the requests."""
     out = arguments.distilled
-    changes = [f"train.steps={arguments.distil_steps}"]
+    changes = [*DISTIL, *arguments.distil]
     if out.exists() and read_record(out).status == "finished":
         asked = read_settings(None, arguments.recipe, changes).to_json()
         made = read_record(out).settings
