@@ -115,8 +115,32 @@ def test_a_missing_file_and_one_that_is_no_text_are_refused(write: Write, tmp_pa
         read_prompts(str(tmp_path / "missing.txt"))
     with pytest.raises(DataError, match=r"no prompts at .* \(Is a directory"):
         read_prompts(str(tmp_path))
-    with pytest.raises(DataError, match="is not UTF-8 text"):
+    with pytest.raises(DataError, match="is not UTF-8 text: give a UTF-8 text file with one prom"):
         read_prompts(write("latin.txt", "café", encoding="latin-1"))
+
+
+def test_a_table_is_told_what_prompts_are_read_from(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    table = str(tmp_path / "captions.parquet")
+    datasets.Dataset.from_dict({"caption": ["a cat"]}).to_parquet(table)
+    with pytest.raises(DataError, match="one prompt per line, a .csv or .jsonl file, or datasets:"):
+        read_prompts(table)
+    with pytest.raises(DataError, match="a prompt, a tab and another prompt per line") as caught:
+        read_pairs(table)
+    assert "datasets:" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["pairs.txt", "pairs.csv", "datasets:someone/pairs"])
+def test_missing_pairs_are_told_what_pairs_are_read_from(name: str) -> None:
+    with pytest.raises(DataError, match="pairs of prompts .*a prompt, a tab and another .* target"):
+        read_pairs(name)
+
+
+def test_pairs_in_columns_are_not_told_of_tabs(write: Write) -> None:
+    with pytest.raises(DataError, match="pair 1 of .*: write different texts under prompt and tar"):
+        read_pairs(write("pairs.csv", "prompt,target\na bag,a bag\n"))
+    with pytest.raises(DataError, match="holds no pair: write different texts under prompt and ta"):
+        read_pairs(write("pairs.csv", "prompt,target\n"))
 
 
 @pytest.fixture

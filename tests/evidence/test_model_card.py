@@ -26,6 +26,7 @@ from efface.records import (
     write_json,
 )
 from efface.reporting.wording import format_value
+from tests.hubs import Answer, hangs_up, hub, refusing_proxy, shows_a_page
 
 HOSTILE = (
     "x\n---\nlicense: mit\n---",
@@ -221,6 +222,20 @@ def test_a_model_of_the_hub_is_named_as_its_base(run):
     found = metadata(make_card(hub, read_evaluation(run), None, None))
     assert found["base_model"] == "owner/name"
     assert "base_model" not in metadata(make_card(record, read_evaluation(run), None, None))
+
+
+@pytest.mark.parametrize("answer", [hangs_up, shows_a_page, None])
+def test_a_hub_that_fails_costs_the_licence_and_not_the_card(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: Answer | None
+) -> None:
+    record = read_record(run)
+    model = record.model | {"source": "owner/name"}
+    write_json(run / "record.json", record.model_copy(update={"model": model}))
+    failing = hub(answer, tmp_path, monkeypatch) if answer else None
+    with failing or refusing_proxy(tmp_path, monkeypatch):
+        text = write_model_card(run).read_text()
+    assert metadata(text)["base_model"] == "owner/name"
+    assert "states no licence" in text
 
 
 def test_a_card_of_somebody_else_is_not_overwritten(run):

@@ -42,6 +42,11 @@ CONSONANTS = ("b", "d", "f", "g", "k", "l", "m", "n", "p", "r", "s", "t", "v", "
 VOWELS = ("a", "e", "i", "o", "u", "ee", "oo", "an", "el", "ish", "on")
 PROMPT_COLUMNS = ("prompt", "caption", "text")
 PAIR_COLUMNS = ("prompt", "target")
+PROMPTS = f"a UTF-8 text file with one prompt per line, a .csv or .jsonl file, or {HUB}OWNER/NAME"
+PAIRS = (
+    "a UTF-8 text file with a prompt, a tab and another prompt per line, or a .csv or .jsonl file "
+    "with columns prompt and target"
+)
 
 
 def read_prompts(source: str) -> list[str]:
@@ -54,9 +59,9 @@ def read_prompts(source: str) -> list[str]:
     if source.startswith(HUB):
         found = _read_column(source)
     elif source.endswith((".csv", ".jsonl")):
-        found = [row[0] for row in _read_rows(source, [PROMPT_COLUMNS])]
+        found = [row[0] for row in _read_rows(source, [PROMPT_COLUMNS], PROMPTS)]
     else:
-        found = _read_text(source).splitlines()
+        found = _read_text(source, PROMPTS).splitlines()
     prompts = list(dict.fromkeys(p.strip() for p in found if p.strip()))
     if not prompts:
         raise DataError(f"{source} holds no prompt: write one per line.")
@@ -70,21 +75,24 @@ def read_pairs(source: str) -> list[tuple[str, str]]:
     the two. Raises DataError.
     """
     if source.startswith(HUB):
-        raise DataError(f"pairs of prompts come from a file, and {source} is none: give one.")
-    if source.endswith((".csv", ".jsonl")):
-        rows = _read_rows(source, [(name,) for name in PAIR_COLUMNS])
+        raise DataError(f"pairs of prompts come from a file, and {source} is none: give {PAIRS}.")
+    in_columns = source.endswith((".csv", ".jsonl"))
+    if in_columns:
+        rows = _read_rows(source, [(name,) for name in PAIR_COLUMNS], PAIRS)
     else:
-        lines = [line for line in _read_text(source).splitlines() if line.strip()]
+        lines = [line for line in _read_text(source, PAIRS).splitlines() if line.strip()]
         rows = [line.split("\t") for line in lines]
+    remedy = (
+        "write different texts under prompt and target"
+        if in_columns
+        else "write a prompt, a tab and another prompt that is answered instead"
+    )
     pairs = [tuple(part.strip() for part in row) for row in rows]
     for number, pair in enumerate(pairs, start=1):
         if len(pair) != 2 or not all(pair) or pair[0] == pair[1]:
-            raise DataError(
-                f"pair {number} of {source} is not understood: write a prompt, a tab and another "
-                "prompt that is answered instead."
-            )
+            raise DataError(f"pair {number} of {source} is not understood: {remedy}.")
     if not pairs:
-        raise DataError(f"{source} holds no pair: write a prompt, a tab and another prompt.")
+        raise DataError(f"{source} holds no pair: {remedy}.")
     return [(prompt, target) for prompt, target in pairs]
 
 
@@ -127,21 +135,19 @@ def _pattern(phrases: Sequence[str]) -> re.Pattern[str]:
     return re.compile(rf"(?<!\w)(?:{known})(?!\w)", re.IGNORECASE)
 
 
-def _read_text(source: str) -> str:
+def _read_text(source: str, allowed: str) -> str:
     try:
         return Path(source).read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise DataError(f"{source} is not UTF-8 text: save it as such.") from error
+        raise DataError(f"{source} is not UTF-8 text: give {allowed}.") from error
     except OSError as error:
-        raise DataError(
-            f"no prompts at {source} ({error.strerror}): give a text file with one prompt per "
-            f"line, a .csv or .jsonl file, or {HUB}OWNER/NAME."
-        ) from error
+        what = "pairs of prompts" if allowed == PAIRS else "prompts"
+        raise DataError(f"no {what} at {source} ({error.strerror}): give {allowed}.") from error
 
 
-def _read_rows(source: str, columns: Sequence[Sequence[str]]) -> list[list[str]]:
+def _read_rows(source: str, columns: Sequence[Sequence[str]], allowed: str) -> list[list[str]]:
     """One text per group of columns and row: that of the group's first column which is there."""
-    text = _read_text(source)
+    text = _read_text(source, allowed)
     rows: list[Any]
     if source.endswith(".csv"):
         try:

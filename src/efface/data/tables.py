@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from efface.diffusion.hub import hub_errors, reason
 from efface.errors import DataError
 
 HUB = "datasets:"
@@ -28,12 +29,12 @@ def read_data_set(source: str, split: str | None) -> Any:
         if source.startswith(HUB):
             return load_dataset(source.removeprefix(HUB), split=split)
         return load_dataset("parquet", data_files=source, split="train")
-    except (ValueError, OSError, RuntimeError, LookupError, DatasetsError) as error:
+    except (*hub_errors(), DatasetsError) as error:
         if source.startswith(HUB):
             named = "" if split is None else f", its split {split!r}"
             raise DataError(
-                f"{source} cannot be read from the hub: check its id{named} and the "
-                "connection; a data set that brings code of its own is not run."
+                f"{source} cannot be read from the hub, {reason(error)}: check its id{named} and "
+                "the connection; a data set that brings code of its own is not run."
             ) from error
         raise DataError(
             f"{source} is no readable parquet file with rows: write it anew."

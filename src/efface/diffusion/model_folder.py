@@ -8,19 +8,27 @@ from pathlib import Path
 from typing import Any
 
 from efface.diffusion.config_files import read_json, read_number, read_vae
+from efface.diffusion.hub import asking_hub, hub_errors, without_bars
 from efface.diffusion.text.families import PIPELINES, TextFamily, family_of
 from efface.diffusion.text.folder import (
     FLOW_SCHEDULERS,
     check_components,
+    check_latents,
     check_network,
+    check_tokenizers,
     encoders_in,
+    parts_in,
     weights_in,
 )
 from efface.diffusion.weight_files import (
-    OTHER_VARIANTS,
+    DIFFUSERS,
     PICKLE_SUFFIXES,
+    TRANSFORMERS,
     check_weights,
+    index_name,
     refuse_lora,
+    require_weights,
+    weights_wanted,
 )
 from efface.errors import ModelError
 
@@ -38,8 +46,15 @@ KNOWN_SCHEDULERS = (
     "PNDMScheduler",
     "UniPCMultistepScheduler",
 )
-# Of tokenizers, which check lengths early; a .model file is sentencepiece's, no pickle.
-VOCABULARIES = ("tokenizer*/*.txt", "tokenizer*/*.model")
+# What of a component's folder is read beside its weights; a .model file is sentencepiece's, no
+# pickle. Nothing else is asked for: offline, the hub's client takes a file that was never
+# downloaded for a hole in the model.
+DESCRIPTIONS = (
+    *("config.json", "scheduler_config.json", "preprocessor_config.json", "processor_config.json"),
+    *("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+    *("tokenizer.json", "vocab.json", "merges.txt", "vocab.txt", "spiece.model"),
+    *map(index_name, (DIFFUSERS, TRANSFORMERS)),
+)
 NETWORK_CLASSES = ("UNet2DModel", "DiTTransformer2DModel")
 ZOO = Path(__file__).parent.parent / "zoo"
 
@@ -87,7 +102,8 @@ def inspect_model(
     folder = find_folder(str(model))
     on_hub = folder is None
     if folder is None:
-        folder = _download(str(model), ["*.json", *VOCABULARIES])
+        with without_bars():
+            folder = _download_descriptions(str(model))
     refuse_lora(folder)
     index = read_json(
         folder / "model_index.json",
@@ -103,6 +119,9 @@ def inspect_model(
     config = read_json(folder / component / "config.json", "it describes the network")
     if family is not None:
         check_network(config, folder, family)
+        vae = read_json(folder / "vae" / "config.json", "it describes the VAE")
+        check_latents(str(model), family, config, vae)
+        check_tokenizers(index, folder, family)
         classes, null = None, None
     else:
         classes, null = _read_classes(network_class, config, index, null_label)
@@ -129,7 +148,9 @@ def inspect_model(
     )
     if size is not None:
         info = _sized(info, size)
-    if not on_hub:
+    if on_hub:
+        _check_listed(info)
+    else:
         fetch_weights(info)
     return info
 
@@ -139,15 +160,61 @@ def fetch_weights(info: ModelInfo) -> None:
 
     Apart from `inspect_model`, so that a wrong request is found before gigabytes are fetched.
     """
-    subfolders = (info.component, f"{info.component}_ema", "vae")
+    missing = _missing_weights(info) if info.on_hub else []
+    if missing:
+        asked = f"{missing[0]} of {info.source} is not on this machine"
+        _download(info.source, missing, asked, info.folder.name)
+        missing = _missing_weights(info)
+    if missing:
+        # Without the network, and without a list of the files, the client says nothing of it.
+        raise ModelError(
+            f"{missing[0]} of {info.source} is not on this machine, and the hub cannot be "
+            "reached: it may not have been downloaded. Connect to the network and try again, or "
+            "give the folder of a copy that is whole."
+        )
+    for subfolder, stem in _weights(info).items():
+        check_weights(info.folder / subfolder, stem)
+
+
+def _weights(info: ModelInfo) -> dict[str, str]:
+    """Subfolders with weights, and what their files are called."""
+    stems = dict.fromkeys((info.component, f"{info.component}_ema", "vae"), DIFFUSERS)
     if info.family is not None:
-        subfolders += weights_in(info.index, info.family)
-    if info.on_hub:
-        patterns = [f"{subfolder}/*.safetensors" for subfolder in subfolders]
-        _download(info.source, patterns)
-    for subfolder in subfolders:
-        if subfolder in info.index or (info.folder / subfolder).is_dir():
-            check_weights(info.folder / subfolder, info.on_hub)
+        stems |= dict.fromkeys(weights_in(info.index, info.family), TRANSFORMERS)
+    return {
+        subfolder: stem
+        for subfolder, stem in stems.items()
+        if subfolder in info.index or (info.folder / subfolder).is_dir()
+    }
+
+
+def _missing_weights(info: ModelInfo) -> list[str]:
+    """Files of weights that a model on the hub lacks on this machine."""
+    names = [
+        f"{subfolder}/{name}"
+        for subfolder, stem in _weights(info).items()
+        for name in weights_wanted(info.folder / subfolder, stem)
+    ]
+    return [name for name in names if not (info.folder / name).is_file()]
+
+
+def _check_listed(info: ModelInfo) -> None:
+    """Raise ModelError where the hub does not have all weights, before any are fetched.
+
+    Offline nobody knows: then `fetch_weights` has the last word.
+    """
+    if not _missing_weights(info):
+        return
+    from huggingface_hub import HfApi
+
+    try:
+        listed = HfApi().list_repo_files(info.source, revision=info.folder.name)
+    except hub_errors():
+        return
+    for subfolder, stem in _weights(info).items():
+        wanted = weights_wanted(info.folder / subfolder, stem)
+        here = {n.removeprefix(f"{subfolder}/") for n in listed if n.startswith(f"{subfolder}/")}
+        require_weights(f"{subfolder} of {info.source}", stem, wanted, here)
 
 
 def pixel_shape(info: ModelInfo) -> tuple[int, int, int]:
@@ -237,30 +304,28 @@ def find_folder(model: str) -> Path | None:
     return None
 
 
-def _download(model: str, patterns: list[str]) -> Path:
-    """Files of a hub model, never code and never pickles; returns the folder."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HfHubHTTPError,
-        HFValidationError,
-        LocalEntryNotFoundError,
-    )
+def _download_descriptions(model: str) -> Path:
+    """The files that say what a hub model is, of the parts that it names alone."""
+    names = ["model_index.json", "adapter_config.json"]
+    folder = _download(model, names, f"{model} is no local folder")
+    if not (folder / "model_index.json").exists():
+        return folder  # which is refused for it
+    index = read_json(folder / "model_index.json", "a diffusers pipeline folder has one")
+    parts = [*parts_in(index), *(f"{part}_ema" for part in ("unet", "transformer"))]
+    names = [f"{part}/{name}" for part in parts for name in DESCRIPTIONS]
+    asked = f"the description of {model} is not whole on this machine"
+    return _download(model, names, asked, folder.name)
 
-    try:
-        return Path(
-            snapshot_download(model, allow_patterns=patterns, ignore_patterns=OTHER_VARIANTS)
-        )
-    except GatedRepoError as error:
-        raise ModelError(
-            f"{model} is gated: accept its terms on its page of the hub, log in with `hf auth "
-            "login`, or give a folder that it was downloaded to."
-        ) from error
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        raise ModelError(
-            f"{model} is no local folder and could not be had from the hub "
-            f"({type(error).__name__}): check the name and the network, or download it first."
-        ) from error
+
+def _download(model: str, names: list[str], asked: str, commit: str | None = None) -> Path:
+    """Files of a hub model, never code and never pickles; returns the folder.
+
+    `asked` begins the sentence that says that they cannot be had.
+    """
+    from huggingface_hub import snapshot_download
+
+    with asking_hub(asked, ModelError):
+        return Path(snapshot_download(model, allow_patterns=names, revision=commit))
 
 
 def _find_network(index: dict[str, Any], folder: Path) -> tuple[str, str]:

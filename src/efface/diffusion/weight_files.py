@@ -3,42 +3,95 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
-from fnmatch import fnmatch
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from efface.diffusion.config_files import read_json
 from efface.errors import ModelError
 
+# What a component's weights are called, by the library that loads it.
+DIFFUSERS, TRANSFORMERS = "diffusion_pytorch_model", "model"
 PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
-OTHER_VARIANTS = ["*.fp16.*", "*.fp16-*", "*.non_ema.*", "*.non_ema-*"]
+# Files of any other variant (fp16, bf16, ema), of a shard of it, or its index.
+OTHER_VARIANTS = tuple(
+    f"{stem}{rest}"
+    for stem in (DIFFUSERS, TRANSFORMERS)
+    for rest in (
+        ".?*.safetensors",
+        "-*.?*.safetensors",
+        ".safetensors.index.?*.json",
+        ".safetensors.?*.index.json",
+        ".?*.safetensors.index.json",
+    )
+)
 LORA_FILES = ("pytorch_lora_weights.safetensors", "adapter_config.json")
 
 
-def check_weights(folder: Path, on_hub: bool = False) -> None:
-    """Raise ModelError unless `folder` holds whole safetensors files (headers against sizes)."""
-    files = sorted(folder.glob("*.safetensors"))
-    if not files and on_hub:
+def check_weights(folder: Path, stem: str) -> None:
+    """Raise ModelError unless all weights are there and whole (headers against sizes)."""
+    wanted = weights_wanted(folder, stem)
+    require_weights(str(folder), stem, wanted, {p.name for p in folder.glob("*") if p.is_file()})
+    for name in wanted:
+        _check_header(folder / name)
+
+
+def index_name(stem: str) -> str:
+    """The file that says which shard holds which weights."""
+    return f"{stem}.safetensors.index.json"
+
+
+def weights_wanted(folder: Path, stem: str) -> list[str]:
+    """Names of the files that a component is loaded from: one, or all that its index names.
+
+    Where both are there, transformers takes the one file, and diffusers the index.
+    """
+    plain, index = f"{stem}.safetensors", folder / index_name(stem)
+    if not index.is_file() or (stem == TRANSFORMERS and (folder / plain).is_file()):
+        return [plain]
+    weights = read_json(index, "it says which file holds which weights").get("weight_map")
+    names = sorted(set(map(str, weights.values()))) if isinstance(weights, dict) else []
+    if not names or not all(re.fullmatch(r"[\w.-]+\.safetensors", name) for name in names):
         raise ModelError(
-            f"{folder.name} of this model holds no weights on the hub that are fetched: plain "
-            ".safetensors alone are, no variants as fp16 and no pickles. Convert it, and give the "
-            "folder."
+            f"{index} does not say which .safetensors files beside it hold the weights: copy or "
+            "download the model again."
         )
-    if not files:
-        pickles = [p.name for p in folder.glob("*") if p.suffix in PICKLE_SUFFIXES]
-        if pickles:
+    return names
+
+
+def require_weights(where: str, stem: str, wanted: Sequence[str], there: Collection[str]) -> None:
+    """Raise ModelError, which says what is `there` instead, unless all `wanted` files are."""
+    missing = [name for name in wanted if name not in there]
+    if not missing:
+        return
+    plain, index, names = f"{stem}.safetensors", index_name(stem), sorted(there)
+    if missing[0] != plain:
+        raise ModelError(
+            f"{where} lacks {missing[0]}, which its {index} names: copy or download the model "
+            "again."
+        )
+    # The number of a shard stands after the variant, in older releases before it.
+    variant = re.compile(rf"{stem}(?:-\d+-of-\d+)?\.([\w-]+?)(?:-\d+-of-\d+)?\.safetensors")
+    other = next(filter(None, map(variant.fullmatch, names)), None)
+    if other:
+        raise ModelError(
+            f"{where} holds {other[0]}, the variant {other[1]!r}, and no plain weights: efface "
+            f"trains from {plain} or its shards. Download these too, or load the pipeline with "
+            f"variant={other[1]!r} and dtype=torch.float32 and save it."
+        )
+    for name in names:
+        if re.fullmatch(rf"{stem}-\d+-of-\d+\.safetensors", name):
             raise ModelError(
-                f"{folder} holds {pickles[0]}, a pickle, which can run code when it is opened: "
-                "only safetensors are read. Save the model with safe_serialization=True."
+                f"{where} holds {name} and no {index}, which names all shards: copy or download "
+                "the model again."
             )
-        raise ModelError(f"{folder} holds no weights: a .safetensors file is needed.")
-    for file in files:
-        _check_header(file)
-    if all(any(fnmatch(file.name, other) for other in OTHER_VARIANTS) for file in files):
-        raise ModelError(
-            f"{folder} holds {files[0].name} and no plain weights: efface trains from full "
-            "precision. Download that too, or load the pipeline with variant= and "
-            "dtype=torch.float32 and save it."
-        )
+        if name.endswith(PICKLE_SUFFIXES):
+            raise ModelError(
+                f"{where} holds {name}, a pickle, which can run code when it is opened: only "
+                "safetensors are read. Save the model with safe_serialization=True."
+            )
+    raise ModelError(f"{where} holds no weights: a .safetensors file is needed, {plain}.")
 
 
 def refuse_lora(folder: Path) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 
 import yaml
 from huggingface_hub import ModelCard, ModelCardData, hf_hub_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
+from efface.diffusion.hub import hub_errors
 from efface.diffusion.model_folder import find_folder
 from efface.errors import EffaceError, RequestError
 from efface.files import whole_file
@@ -256,7 +256,7 @@ def _read_licence(folder: Path | None, hub_id: str | None) -> dict[str, str]:
     if hub_id is not None:
         try:
             path = Path(hf_hub_download(hub_id, CARD))
-        except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError):
+        except hub_errors():  # the result of a whole run does not depend on it
             return {}
     data = {} if path is None or not path.is_file() else _read_metadata(path)
     found: dict[str, str] = {}

@@ -14,6 +14,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from efface.diffusion.hub import asking_hub
 from efface.diffusion.quiet import quiet
 from efface.errors import DataError
 
@@ -53,14 +54,15 @@ def find_files(source: str | Path, sha256: str | None = None) -> ModelFiles:
     given, if there are no safetensors, and for an adapter.
     """
     folder = Path(source)
-    name = folder.resolve().name
+    name, unless = folder.resolve().name, ""
     if not folder.is_dir():
         folder, name = _fetch(str(source)), str(source)
+        unless = ", unless they were not downloaded and the hub cannot be reached"
     weights = [path for pattern in WEIGHTS for path in folder.glob(pattern)]
     if not weights:
         raise DataError(
-            f"{source} has no safetensors weights: give a folder or hub id of `transformers` that "
-            "has; pickles are not read."
+            f"{source} has no safetensors weights{unless}: give a folder or hub id of "
+            "`transformers` that has; pickles are not read."
         )
     if (folder / "adapter_config.json").exists():
         # transformers would load the model that the adapter names, which no checksum here covers.
@@ -92,15 +94,9 @@ def _fetch(source: str) -> Path:
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", source) or source.startswith("."):
         raise DataError(f"no vision model at {source}: give a folder or a hub id (owner/name).")
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-    try:
+    with asking_hub(f"{source} is no local folder", DataError):
         return Path(snapshot_download(source, allow_patterns=list(FETCHED)))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        raise DataError(
-            f"{source} is no local folder and could not be had from the hub "
-            f"({type(error).__name__}): check the name and the network, or download it first."
-        ) from error
 
 
 def load_network(kind: Any, files: ModelFiles) -> tuple[Any, set[str]]:

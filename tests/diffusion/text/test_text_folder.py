@@ -9,10 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import diffusers
-import huggingface_hub
 import pytest
 import torch
-from huggingface_hub.errors import GatedRepoError
 from safetensors.torch import load_file, save_file
 from torch.testing import assert_close
 
@@ -122,6 +120,11 @@ def only_half_precision(folder: Path) -> None:
         path.rename(path.with_suffix(".fp16.safetensors"))
 
 
+def other_half_precision(folder: Path) -> None:
+    path = folder / "unet" / WEIGHTS
+    path.rename(path.with_suffix(".bf16.safetensors"))
+
+
 def pickled_encoder(folder: Path) -> None:
     path = folder / "text_encoder" / "model.safetensors"
     path.rename(path.with_name("pytorch_model.bin"))
@@ -173,6 +176,13 @@ def endless_tokenizer(folder: Path) -> None:
     edit(folder / "tokenizer" / "tokenizer_config.json", model_max_length=10**30)
 
 
+def unlimited_tokenizer(folder: Path) -> None:
+    path = folder / "tokenizer" / "tokenizer_config.json"
+    config = json.loads(path.read_text())
+    del config["model_max_length"]
+    path.write_text(json.dumps(config))
+
+
 def odd_channels(folder: Path) -> None:
     torch.manual_seed(0)
     config = diffusers.UNet2DConditionModel.load_config(folder / "unet")
@@ -183,7 +193,8 @@ def odd_channels(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("breakage", "sentence"),
     [
-        (only_half_precision, "unet holds .*fp16.safetensors and no plain weights: efface trains"),
+        (only_half_precision, "unet holds .*, the variant 'fp16', and no plain weights: efface"),
+        (other_half_precision, "unet holds .*, the variant 'bf16', and no plain weights: efface"),
         (pickled_encoder, "text_encoder holds pytorch_model.bin, a pickle"),
         (truncated_encoder, "text_encoder/model.safetensors is truncated"),
         (no_tokenizer, "names a tokenizer that is not there"),
@@ -195,6 +206,7 @@ def odd_channels(folder: Path) -> None:
         (picture_taking, "holds a UNet2DConditionModel: .*pipelines StableDiffusionPipeline,"),
         (consistency_model, "unet takes its guidance as an input"),
         (channel_means, "latents_mean"),
+        (unlimited_tokenizer, "tokenizer allows 10+ tokens, and its text encoder reads 16"),
         (endless_tokenizer, "tokenizer allows 10+ tokens, and its text encoder reads 16"),
         (odd_channels, "takes 9 channels where its VAE has 4: give a text-to-image model"),
     ],
@@ -206,6 +218,27 @@ def test_a_broken_pipeline_is_refused_with_one_sentence(
     with pytest.raises(ModelError, match=sentence) as caught:
         load(folder)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "breakage",
+    [
+        only_half_precision,
+        other_half_precision,
+        pickled_encoder,
+        truncated_encoder,
+        unlimited_tokenizer,
+        endless_tokenizer,
+        channel_means,
+        odd_channels,
+    ],
+)
+def test_what_the_files_say_is_refused_before_anything_is_loaded(
+    folder: Path, breakage: Callable[[Path], None]
+) -> None:
+    breakage(folder)
+    with pytest.raises(ModelError):
+        inspect_model(folder)
 
 
 def test_diffusion_schedules_are_refused_for_flow_families(
@@ -231,29 +264,6 @@ def test_a_lora_under_any_name_is_answered_with_the_base_model(tmp_path: Path) -
     for given in (tmp_path, file):
         with pytest.raises(ModelError, match=r"LoRA.*base\s+model"):
             inspect_model(given)
-
-
-def test_weights_of_the_hub_that_are_not_fetched_are_named(
-    pipelines: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A repository with half precision alone: what is fetched of it has no weights."""
-    shutil.copytree(pipelines("sd"), tmp_path / "model")
-    for file in (tmp_path / "model" / "unet").glob("*.safetensors"):
-        file.unlink()
-    monkeypatch.setattr(
-        huggingface_hub, "snapshot_download", lambda *_, **__: str(tmp_path / "model")
-    )
-    with pytest.raises(ModelError, match="no weights on the hub that are fetched: plain"):
-        load("some-one/model")
-
-
-def test_a_gated_model_is_named_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: Any, **__: Any) -> None:
-        raise GatedRepoError.__new__(GatedRepoError)  # its constructor wants the hub's answer
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", refuse)
-    with pytest.raises(ModelError, match="some-one/model is gated: accept its terms"):
-        inspect_model("some-one/model")
 
 
 def test_an_absent_hub_model_is_named_offline() -> None:

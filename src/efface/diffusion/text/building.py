@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,6 +19,7 @@ from efface.diffusion.schedule import NoiseSchedule
 from efface.diffusion.text.denoiser import TextDenoiser
 from efface.diffusion.text.encoding import constant_rows
 from efface.diffusion.text.families import TextFamily, tokenizer_of
+from efface.diffusion.text.folder import check_latents, check_length
 from efface.diffusion.text.prompts import PromptEncoder, Reader
 from efface.errors import ModelError
 
@@ -54,7 +56,7 @@ def build_text_denoiser(
     pixels = shape[1] * factor, shape[2] * factor
     kind, schedule = _read_schedule(parts.scheduler, family)
     if encoded is None:
-        readers = [_reader(name, parts, family) for name in parts.encoders]
+        readers = [_reader(name, parts, family, info.folder) for name in parts.encoders]
         constants = constant_rows(parts.network, family, pixels)
         encoded = PromptEncoder(family, _encoding_pipeline(info, parts), readers, constants)
     return TextDenoiser(
@@ -91,10 +93,8 @@ def _read_schedule(scheduler: Any, family: TextFamily) -> tuple[Any, NoiseSchedu
     """Kind of prediction and noise levels; the scheduler becomes what its pipeline makes of it."""
     if family.flow:
         return "flow", NoiseSchedule.from_flow_scheduler(scheduler)
-    if family.name == "sd":
-        # StableDiffusionPipeline does so with any scheduler that it is given.
-        stock = {"clip_sample": False, "steps_offset": 1}
-        scheduler.register_to_config(**{k: v for k, v in stock.items() if k in scheduler.config})
+    stock = dict(family.scheduler_options)
+    scheduler.register_to_config(**{k: v for k, v in stock.items() if k in scheduler.config})
     kind = scheduler.config.prediction_type
     if kind not in PREDICTION_KINDS:
         raise ModelError(
@@ -106,6 +106,7 @@ def _read_schedule(scheduler: Any, family: TextFamily) -> tuple[Any, NoiseSchedu
 def _sample_shape(info: ModelInfo, parts: TextParts, size: int | None) -> tuple[int, int, int]:
     config, family = parts.network.config, info.family
     assert family is not None
+    check_latents(info.source, family, config, parts.vae.config)
     channels = config.in_channels
     if family.default_size is not None:
         size = size or info.sample_size or family.default_size
@@ -120,31 +121,16 @@ def _sample_shape(info: ModelInfo, parts: TextParts, size: int | None) -> tuple[
                 f"latents of size {size} were asked for, and {info.source} draws {height} x "
                 f"{width}: leave the size out."
             )
-    if channels != parts.vae.config.latent_channels:
-        raise ModelError(
-            f"{info.source} takes {channels} channels where its VAE has "
-            f"{parts.vae.config.latent_channels}: give a text-to-image model, not one that takes "
-            "pictures in."
-        )
-    if parts.vae.config.get("latents_mean") is not None:
-        raise ModelError(
-            f"the VAE of {info.source} shifts every channel by a mean of its own (latents_mean), "
-            "which efface does not know: use a model with a plain scaling factor."
-        )
     return channels, height, width
 
 
-def _reader(name: str, parts: TextParts, family: TextFamily) -> Reader:
+def _reader(name: str, parts: TextParts, family: TextFamily, folder: Path) -> Reader:
     tokenizer, encoder = parts.tokenizers[tokenizer_of(name)], parts.encoders[name]
     if family.longest is not None and encoder.config.model_type == "t5":
         return Reader(name, tokenizer, family.longest)
     longest = tokenizer.model_max_length
     positions = encoder.config.to_dict().get("max_position_embeddings", longest)
-    if longest > positions:
-        raise ModelError(
-            f"{tokenizer_of(name)} allows {longest} tokens, and its text encoder reads "
-            f"{positions}: write model_max_length {positions} into its tokenizer_config.json."
-        )
+    check_length(folder / tokenizer_of(name), longest, positions)
     return Reader(name, tokenizer, longest)
 
 

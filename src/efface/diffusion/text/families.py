@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 UNET_ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
 JOINT_ATTENTION = (*UNET_ATTENTION, "add_q_proj", "add_k_proj", "add_v_proj", "to_add_out")
@@ -14,7 +15,7 @@ class TextFamily:
 
     Text encoders are named by their subfolders; the tokenizer of `text_encoder_2` lies in
     `tokenizer_2`. How prompts are encoded and how the network is called stands under the same
-    name in `encoding.py` and `networks.py`.
+    name in `encoding.py` and `networks.py`, and for some what it is told beside the prompt.
     """
 
     name: str
@@ -26,7 +27,9 @@ class TextFamily:
     longest: int | None = None  # tokens that the T5 encoder is given
     lower_case: bool = False  # whether the pipeline strips prompts and writes them small
     flow: bool = False  # flow matching: alpha = 1 - sigma, the network predicts eps - x0
+    scheduler_options: tuple[tuple[str, Any], ...] = ()  # that the pipeline sets in any scheduler
     even_steps: bool = False  # whether the pipeline itself hands 1, ..., 1/n to the scheduler
+    guidance_scale: bool = True  # whether that argument of the pipeline turns guidance off at 1
     default_size: int | None = None  # latent height and width where the network does not say
     attention: tuple[str, ...]  # names of the attention's linear layers: what a LoRA adapts
     loads_lora: bool = True  # whether the stock pipeline can
@@ -38,6 +41,7 @@ SD = TextFamily(
     component="unet",
     network="UNet2DConditionModel",
     encoders=("text_encoder",),
+    scheduler_options=(("clip_sample", False), ("steps_offset", 1)),
     attention=UNET_ATTENTION,
 )
 SDXL = replace(
@@ -45,6 +49,7 @@ SDXL = replace(
     name="sdxl",
     pipelines=("StableDiffusionXLPipeline",),
     encoders=("text_encoder", "text_encoder_2"),
+    scheduler_options=(),
 )
 SD3 = TextFamily(
     name="sd3",
@@ -66,6 +71,7 @@ FLUX = TextFamily(
     longest=512,
     flow=True,
     even_steps=True,
+    guidance_scale=False,
     default_size=128,
     attention=JOINT_ATTENTION,
 )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from efface.diffusion.config_files import read_json
 from efface.diffusion.text.families import (
     ENCODER_CLASSES,
     TOKENIZER_CLASSES,
@@ -16,6 +18,7 @@ from efface.errors import ModelError
 FLOW_SCHEDULERS = ("FlowMatchEulerDiscreteScheduler",)
 # Parts with weights that efface has no use for, and hands on as they are.
 PASSENGERS = ("safety_checker", "image_encoder")
+ENDLESS = 10**30  # what transformers takes where a tokenizer has no limit
 
 
 def check_components(index: dict[str, Any], folder: Path, family: TextFamily) -> None:
@@ -43,6 +46,50 @@ def check_network(config: dict[str, Any], folder: Path, family: TextFamily) -> N
     if config.get("class_embed_type") is not None:
         raise ModelError(
             f"{folder / family.component} takes classes beside prompts: give a text-to-image model."
+        )
+
+
+def check_latents(
+    source: str, family: TextFamily, network: Mapping[str, Any], vae: Mapping[str, Any]
+) -> None:
+    """Raise ModelError unless a network works on its VAE's latents, as their configs say."""
+    taken, made = network.get("in_channels"), vae.get("latent_channels")
+    if isinstance(taken, int) and family.default_size is not None:
+        taken //= 4  # in squares of four
+    if taken is not None and made is not None and taken != made:
+        raise ModelError(
+            f"{source} takes {taken} channels where its VAE has {made}: give a text-to-image "
+            "model, not one that takes pictures in."
+        )
+    if vae.get("latents_mean") is not None:
+        raise ModelError(
+            f"the VAE of {source} shifts every channel by a mean of its own (latents_mean), which "
+            "efface does not know: use a model with a plain scaling factor."
+        )
+
+
+def check_tokenizers(index: dict[str, Any], folder: Path, family: TextFamily) -> None:
+    """Raise ModelError for a tokenizer that hands on more tokens than its encoder reads.
+
+    Where a file is not there or leaves out the encoder's number, loading the model says so.
+    """
+    for encoder in encoders_in(index, family):
+        name = tokenizer_of(encoder)
+        path = folder / name / "tokenizer_config.json"
+        if path.is_file() and (family.longest is None or index[encoder][1] != "T5EncoderModel"):
+            own = read_json(path, "it describes the tokenizer")
+            longest = own.get("model_max_length", own.get("max_len"))  # older releases' name
+            config = read_json(folder / encoder / "config.json", "it describes the encoder")
+            positions = config.get("max_position_embeddings")
+            check_length(folder / name, ENDLESS if longest is None else longest, positions)
+
+
+def check_length(tokenizer: Path, longest: object, positions: object) -> None:
+    """Raise ModelError where a tokenizer's limit is above what its text encoder reads."""
+    if isinstance(longest, int | float) and isinstance(positions, int) and longest > positions:
+        raise ModelError(
+            f"{tokenizer} allows {longest} tokens, and its text encoder reads {positions}: write "
+            f"model_max_length {positions} into its tokenizer_config.json."
         )
 
 
