@@ -18,6 +18,7 @@ from efface.diffusion.model_folder import ModelInfo, drawn_shape, fetch_weights,
 from efface.diffusion.one_step import default_sampler
 from efface.diffusion.sampling import MultiStep, Sampler
 from efface.diffusion.text.prompts import PromptEncoder
+from efface.diffusion.text.sharing import differ_in_network_alone
 from efface.errors import RequestError
 from efface.evaluation.sample_sets import Subject
 from efface.evaluation.views import View
@@ -71,9 +72,9 @@ def read_subjects(
     """Load what a run made, what it was made from, and what they are compared with.
 
     Text models that the run made, or that were distilled from its model, read one cache of prompts,
-    so that none is encoded twice: their text encoders are the same. `encoded` is one that holds all
-    prompts already. RequestError where the untouched model is no longer the one that the run began
-    with.
+    so that none is encoded twice: their text encoders are the same. So does a retrained model of
+    which all but the network is in the same files. `encoded` is one that holds all prompts already.
+    RequestError where the untouched model is no longer the one that the run began with.
     """
     info = inspect_model(
         record.model["source"], record.model["null_label"], record.model.get("size")
@@ -109,7 +110,10 @@ def read_subjects(
     if record.request["kind"] in ("images", "memorised"):
         result = dataclasses.replace(result, sampler=stands_sampled)
     if other is not None:
-        never_knew = subject(load(other, dtype=dtype), other, stands_sampled)
+        fetch_weights(other)
+        alike = differ_in_network_alone(info, other)
+        own = load_beside(other, untouched.denoiser, dtype) if alike else load(other, dtype=dtype)
+        never_knew = subject(own, other, stands_sampled)
     if config.distilled is not None:
         folder = check_distilled(config.distilled, record.model["weights"])
         distilled = beside(inspect_model(folder, record.model["null_label"]))
@@ -123,18 +127,23 @@ def read_subjects(
     )
 
 
-def check_distilled(distilled: str | Path, weights: dict[str, str]) -> Path:
-    """The pipeline of a run of `efface distil` on the model with these weights.
-
-    RequestError for another run.
-    """
+def read_distilled(distilled: str | Path) -> RunRecord:
+    """The record of a finished run of `efface distil`; RequestError for another run."""
     record = read_record(Path(distilled))
     if record.request.get("kind") != "distil" or record.status != "finished":
         raise RequestError(
             f"{distilled} is no finished run of `efface distil`: give one as evaluate.distilled, "
             "or leave it out."
         )
-    if record.model["weights"] != weights:
+    return record
+
+
+def check_distilled(distilled: str | Path, weights: dict[str, str]) -> Path:
+    """The pipeline of a run of `efface distil` on the model with these weights.
+
+    RequestError for another run.
+    """
+    if read_distilled(distilled).model["weights"] != weights:
         raise RequestError(
             f"{distilled} was distilled from another model than this run's: give one of this very "
             "model as evaluate.distilled, or leave it out."

@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from diffusers import DDIMScheduler, UNet2DModel
+from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler, UNet2DModel
 from torch import Tensor, nn
 
 from efface.attacks.base import Case, Subject
@@ -21,6 +21,7 @@ from efface.attacks.weak import renamed
 from efface.diffusion.denoiser import ClassDenoiser, as_class_denoiser
 from efface.diffusion.loading import build_denoiser
 from efface.diffusion.sampling import MultiStep
+from efface.diffusion.schedule import NoiseSchedule
 from efface.memorisation.likeness import CopyDetector
 from efface.metrics.copy_similarity import pixels
 
@@ -33,14 +34,18 @@ UNNAMED = [SEARCH, NOISED]
 
 
 class KnownWorld(UNet2DModel):
-    """The exact denoiser of a model that knows a few pictures, one by each label, all by none."""
+    """The exact denoiser of a model that knows a few pictures, one by each label, all by none.
 
-    def __init__(self, pictures: Tensor, chances: Tensor, alphas_cumprod: Tensor) -> None:
+    Predicts the sample, or with levels of flow matching eps - x0.
+    """
+
+    def __init__(self, pictures: Tensor, chances: Tensor, levels: NoiseSchedule) -> None:
         super().__init__(sample_size=4, in_channels=1, out_channels=1, block_out_channels=(8, 8),
                          down_block_types=("DownBlock2D", "DownBlock2D"), layers_per_block=1,
                          up_block_types=("UpBlock2D", "UpBlock2D"), norm_num_groups=4)  # fmt: skip
         self.register_buffer("pictures", pictures)
-        self.register_buffer("alphas_cumprod", alphas_cumprod)
+        self.levels = levels
+        self.flow = bool((levels.alphas + levels.sigmas - 1).abs().max() < 1e-6)
         self.chances = nn.Embedding.from_pretrained(chances)
 
     def forward(
@@ -48,20 +53,30 @@ class KnownWorld(UNet2DModel):
     ) -> tuple[Tensor]:
         del return_dict
         pictures = self.get_buffer("pictures")
-        level = self.get_buffer("alphas_cumprod")[t][:, None].double()
-        apart = x_t.flatten(1)[:, None].double() - level[..., None].sqrt() * pictures.flatten(1)
-        likely = -apart.square().sum(2) / (2 * (1 - level)) + self.chances(class_labels)
-        return (torch.einsum("bk,kchw->bchw", likely.softmax(1), pictures.double()).to(x_t),)
+        alpha, sigma = (level.double() for level in self.levels.levels(t, x_t.flatten(1)))
+        apart = x_t.flatten(1)[:, None].double() - alpha[..., None] * pictures.flatten(1)
+        likely = -apart.square().sum(2) / (2 * sigma.square()) + self.chances(class_labels)
+        x0 = torch.einsum("bk,kchw->bchw", likely.softmax(1), pictures.double())
+        if self.flow:
+            return (((x_t - x0) / sigma[..., None, None]).to(x_t),)
+        return (x0.to(x_t),)
 
 
-def world(chances: Tensor) -> ClassDenoiser:
+def world(chances: Tensor, flow: bool = False) -> ClassDenoiser:
     """A model with a row of `chances`, as logarithms, by label; the last row is of no label."""
     pictures = torch.rand((KNOWN, 1, 4, 4), generator=torch.Generator().manual_seed(0)).round()
     scheduler = DDIMScheduler(
         beta_schedule="squaredcos_cap_v2", prediction_type="sample", timestep_spacing="trailing"
     )
-    network = KnownWorld(pictures * 2 - 1, chances, scheduler.alphas_cumprod).eval()
-    return as_class_denoiser(build_denoiser(network, scheduler, KNOWN, KNOWN))
+    levels = NoiseSchedule.from_scheduler(scheduler)
+    if flow:
+        euler = FlowMatchEulerDiscreteScheduler(shift=3.0)
+        levels = NoiseSchedule.from_flow_scheduler(euler)
+    network = KnownWorld(pictures * 2 - 1, chances, levels).eval()
+    known = as_class_denoiser(build_denoiser(network, scheduler, KNOWN, KNOWN))
+    if flow:
+        known = dataclasses.replace(known, kind="flow", schedule=levels, scheduler=euler)
+    return known
 
 
 def all_known() -> Tensor:
@@ -133,6 +148,19 @@ def test_it_is_void_where_the_untouched_model_draws_it_by_name_alone(attack, goa
     found = attack.run(case_of(goal, world(chances), world(chances)))
     assert [test.passed for test in found.self_tests] == [False, False]
     assert "shows 0.0%" in found.self_tests[0].text
+
+
+def test_a_flow_model_gives_a_noised_picture_back_exactly(goal):
+    """By its own levels and kind of prediction: read as another kind it comes back too strong."""
+    faint, untouched = 0.3 * (2 * goal.picture - 1), world(all_known(), flow=True)
+    untouched.network.get_buffer("pictures").mul_(0.3)
+
+    def nearness(images: Tensor) -> np.ndarray:
+        return -(images * 2 - 1 - faint).flatten(1).abs().amax(1).numpy()
+
+    exact = dataclasses.replace(goal, picture=(faint + 1) / 2, finder=nearness, threshold=-0.01)
+    attack = dataclasses.replace(NOISED, given=(0.95,))
+    assert values(attack.run(case_of(exact, untouched, untouched)), "result") == [1.0]
 
 
 def test_a_search_finds_what_one_noise_rarely_shows(goal):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import json
 from collections.abc import Callable
@@ -9,14 +10,19 @@ from pathlib import Path
 
 import pytest
 import torch
+from diffusers import FlowMatchEulerDiscreteScheduler
 from pydantic import TypeAdapter
 
+from efface import methods
 from efface.data.bank import ImageBank
 from efface.data.images import load_images
 from efface.data.randomness import RowRandom, Shard
 from efface.data.source import BatchSource, ConditionSource, ImageSource, PairSource
 from efface.diffusion.denoiser import ClassDenoiser, Denoiser
+from efface.diffusion.prediction import PREDICTION_KINDS
+from efface.diffusion.schedule import NoiseSchedule
 from efface.diffusion.text.denoiser import TextDenoiser
+from efface.diffusion.text.families import FAMILIES
 from efface.errors import ConfigError
 from efface.methods import names, resolve
 from efface.methods.base import Method, StepContext
@@ -28,14 +34,24 @@ Make = Callable[..., Denoiser]
 MODELS = {
     "epsilon": {},
     "sample": {"prediction": "sample"},
+    "v": {"prediction": "v_prediction"},
     "v with zero terminal SNR": {"prediction": "v_prediction", "zero_terminal_snr": True},
     "linear": {"schedule": "linear"},
+    "flow": {"flow": True},
 }
 
 
-def suited(method: Method, make: Make, **overrides: object) -> Denoiser:
+def suited(method: Method, make: Make, flow: bool = False, **overrides: object) -> Denoiser:
     """A tiny model that the method can work on."""
-    return make(conditional="forget_images" not in method.needs, **overrides)
+    denoiser = make(conditional="forget_images" not in method.needs, **overrides)
+    return as_flow(denoiser) if flow else denoiser
+
+
+def as_flow(denoiser: Denoiser) -> Denoiser:
+    """The same network, read as one of flow matching."""
+    scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0)
+    schedule = NoiseSchedule.from_flow_scheduler(scheduler)
+    return dataclasses.replace(denoiser, kind="flow", schedule=schedule, scheduler=scheduler)
 
 
 def make_source(method: Method, denoiser: Denoiser, rows: int = 4) -> tuple[BatchSource, int]:
@@ -187,6 +203,20 @@ def test_ten_steps_change_the_trained_networks_and_nothing_else(
     for other in set(networks) - set(method.phases):
         for k, v in result.networks[other].network.state_dict().items():
             assert v.equal(before[k])
+
+
+@pytest.mark.parametrize("file", sorted(Path(methods.__file__).parent.glob("*.py")), ids=str)
+def test_no_method_asks_what_kind_of_model_it_has(file: Path) -> None:
+    """Neither the kind of prediction nor the family: `Denoiser` and `Prediction` know them."""
+    kinds = {*PREDICTION_KINDS, *FAMILIES}
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Attribute):
+            assert node.attr not in ("kind", "family"), f"{file}:{node.lineno}"
+        if isinstance(node, ast.Constant):
+            assert node.value not in {*kinds, "kind", "family"}, f"{file}:{node.lineno}"
+        if isinstance(node, ast.ImportFrom):
+            asked = {str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)}
+            assert not [name for name in asked if ".text" in name or ".prediction" in name], file
 
 
 def test_unknown_method_names_those_there_are() -> None:

@@ -321,6 +321,57 @@ def test_condition_dropout_asks_student_and_fake_score_for_the_same(tiny_unet: M
     assert 0.15 < float((student == 10).float().mean()) < 0.35
 
 
+def rows_without_condition(tiny_unet: Make, method: SFD, phase: str) -> dict[str, list[bool]]:
+    """Which rows each network was asked for no class in one phase."""
+    denoiser = tiny_unet()
+    ctx = make_context(denoiser, make_batch(denoiser, 200, 200))
+    with recorded(ctx) as calls:
+        method.loss(phase, ctx)
+    return {
+        name: (labels == denoiser.null_label).tolist()
+        for name, given in calls.inputs.items()
+        for _, _, labels in given
+    }
+
+
+@pytest.mark.parametrize("phase", SFD.phases)
+@pytest.mark.parametrize("dropped_in", SFD.phases)
+def test_condition_dropout_is_of_its_own_phase_alone(
+    tiny_unet: Make, phase: str, dropped_in: str
+) -> None:
+    """Of the fake score's phase as documented; in it no row of the student's phase is dropped."""
+    method = SFD(**{f"{dropped_in}_condition_dropout": 0.25})
+    found = rows_without_condition(tiny_unet, method, phase)
+    networks = {"student", "fake_score"} | ({"teacher"} if phase == "student" else set())
+    assert set(found) == networks
+    for name, rows in found.items():
+        assert len(rows) == 400
+        if phase != dropped_in:
+            assert not any(rows), name
+        else:
+            assert 0.15 < sum(rows) / 400 < 0.35
+            assert rows == found["student"], name
+
+
+def test_condition_dropout_of_a_shared_pass_is_the_same_rows_in_both_phases(
+    tiny_unet: Make,
+) -> None:
+    denoiser = tiny_unet()
+    ctx = make_context(denoiser, make_batch(denoiser, 200, 200))
+    method = SFD(
+        share_student_pass=True, fake_score_condition_dropout=0.25, student_condition_dropout=0.25
+    )
+    with recorded(ctx) as calls:
+        for phase in method.phases:
+            method.loss(phase, ctx)
+    asked = [
+        labels == denoiser.null_label for given in calls.inputs.values() for *_, labels in given
+    ]
+    assert len(asked) == 4  # student once, fake score twice, teacher
+    assert all(rows.equal(asked[0]) for rows in asked)
+    assert 0.15 < float(asked[0].float().mean()) < 0.35
+
+
 def test_no_data_set_is_read(tiny_unet: Make, monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
     """A whole step with every way to images shut."""
     from efface.data import images

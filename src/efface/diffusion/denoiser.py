@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from efface.diffusion.codec import Codec, IdentityCodec
-from efface.diffusion.prediction import Prediction, PredictionKind
+from efface.diffusion.prediction import Prediction, PredictionKind, true_output
 from efface.diffusion.schedule import NoiseSchedule
 from efface.errors import ModelError, RequestError
 
@@ -101,6 +101,10 @@ class Denoiser(ABC):
         tensors = {} if condition is None else condition.tensors
         # A network that also learns a variance returns it in further channels.
         return self.network(x_t, t, **tensors, return_dict=False)[0][:, : x_t.shape[1]]
+
+    def target(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
+        """What the output at x_t = alpha x0 + sigma eps is trained towards, (B, C, H, W)."""
+        return true_output(x0, eps, self.schedule.levels(t, x0), self.kind)
 
     @abstractmethod
     def encode(self, asked: Sequence[Any]) -> Condition | None:

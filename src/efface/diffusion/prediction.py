@@ -13,6 +13,20 @@ PredictionKind = Literal["epsilon", "sample", "v_prediction", "flow"]
 PREDICTION_KINDS: tuple[str, ...] = get_args(PredictionKind)
 
 
+def true_output(
+    x0: Tensor, eps: Tensor, levels: tuple[Tensor, Tensor], kind: PredictionKind
+) -> Tensor:
+    """What a network that knows x0 and eps says at x_t = alpha x0 + sigma eps."""
+    alpha, sigma = levels
+    if kind == "epsilon":
+        return eps
+    if kind == "sample":
+        return x0
+    if kind == "v_prediction":
+        return alpha * eps - sigma * x0
+    return eps - x0  # flow: d x_t / d sigma, since alpha = 1 - sigma
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Prediction:
     """One network output on x_t = alpha x0 + sigma eps, read as x0, eps, v or score, in float32.

@@ -87,6 +87,15 @@ class Method(ABC):
         del phase
         return WeightedSum()
 
+    def passes(self, phase: str, network: str, retain: int, forget: int) -> tuple[int, ...]:
+        """Rows of every pass of `network` that is kept for a gradient while `phase` runs.
+
+        Of a batch with `retain` and `forget` rows. The estimate of memory counts what such passes
+        keep; one without gradient keeps nothing.
+        """
+        del phase, network
+        return (retain + forget,)
+
     @abstractmethod
     def loss(self, phase: str, ctx: StepContext) -> LossTerms: ...
 

@@ -43,11 +43,5 @@ class Denoising(Method):
         t = ctx.rng.integers(0, student.schedule.num_timesteps)
         eps = ctx.rng.normal(student.sample_shape)
         x_t = student.schedule.add_noise(side.x0, eps, t)
-        alpha, sigma = student.schedule.levels(t, x_t)
-        target = {
-            "epsilon": eps,
-            "sample": side.x0,
-            "v_prediction": alpha * eps - sigma * side.x0,
-        }[student.kind]
         output = student(x_t, t, condition).output
-        return LossTerms(retain=(output - target).square().mean())
+        return LossTerms(retain=(output - student.target(side.x0, eps, t)).square().mean())

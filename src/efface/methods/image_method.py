@@ -68,6 +68,7 @@ class ImageMethod(Method):
     window_start: float = 0.0
     window_end: float = 1.0
     forget_share: ClassVar[float] = 1.0  # rows come in pairs
+    one_row_per_pair: ClassVar[bool] = False  # else both images of a pair pass the student
     needs: ClassVar[frozenset[Need]] = frozenset({"retain_images", "forget_images"})
     train_defaults: ClassVar[Mapping[str, Any]] = {
         "learning_rate": 5e-5,
@@ -103,6 +104,11 @@ class ImageMethod(Method):
         if self.retain_target != "noise" or self.alone_target != "noise":
             networks["teacher"] = pretrained.frozen()
         return networks
+
+    def passes(self, phase: str, network: str, retain: int, forget: int) -> tuple[int, ...]:
+        if network != phase:  # the untouched model is asked without gradient
+            return ()
+        return (retain,) if self.one_row_per_pair else (retain, forget)
 
     def pairs(self, ctx: StepContext) -> Pairs:
         """Row i pairs retained image i with image i to forget: the same t and the same noise."""

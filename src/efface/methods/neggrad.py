@@ -15,6 +15,7 @@ class NegGrad(ImageMethod):
 
     weight: float = 1.0
 
+    one_row_per_pair: ClassVar[bool] = True
     summary: ClassVar[str] = "gradient ascent on the images to forget (baseline)"
 
     def loss(self, phase: str, ctx: StepContext) -> LossTerms:

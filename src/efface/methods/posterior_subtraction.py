@@ -49,6 +49,9 @@ class PosteriorSubtraction(ImageMethod):
     def networks(self, pretrained: Denoiser) -> dict[str, Denoiser]:
         return {"student": pretrained.clone(), "teacher": pretrained.frozen()}
 
+    def passes(self, phase: str, network: str, retain: int, forget: int) -> tuple[int, ...]:
+        return (retain + forget,) if network == phase else ()
+
     def loss(self, phase: str, ctx: StepContext) -> LossTerms:
         """|eps_theta(m, t) - (m - alpha D_R) / sigma|^2 at m from both sides, where w < tau."""
         student, teacher, bank = ctx.networks[phase], ctx.networks["teacher"], bank_of(ctx)

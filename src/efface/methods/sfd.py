@@ -123,6 +123,14 @@ class SFD(Method):
             return ("fake_score", "student")
         return (phase,)
 
+    def passes(self, phase: str, network: str, retain: int, forget: int) -> tuple[int, ...]:
+        through = {"fake_score"} if phase == "fake_score" else {"student"}
+        if phase == "fake_score" and self.share_student_pass:
+            through.add("student")
+        if phase == "student" and not self.stop_score_gradient:
+            through |= {"teacher", "fake_score"}
+        return (retain + forget,) if network in through else ()
+
     def learning_rate_ratio(self, phase: str) -> float:
         return self.fake_score_rate if phase == "fake_score" else 1.0
 

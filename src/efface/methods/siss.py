@@ -36,6 +36,7 @@ class SISS(SubtractingMethod):
     arms: Literal["stratified", "bernoulli"] = "stratified"
     arm_split: Literal["auto", "always", "never"] = "auto"
 
+    one_row_per_pair: ClassVar[bool] = True
     summary: ClassVar[str] = "subtracted importance sampled scores: forgets particular images"
 
     def __post_init__(self) -> None:

@@ -20,6 +20,7 @@ class SISSBernoulli(SubtractingMethod):
 
     mixture: float = 0.5
 
+    one_row_per_pair: ClassVar[bool] = True
     summary: ClassVar[str] = "SISS without importance weights: rows drawn for one term each"
 
     def __post_init__(self) -> None:

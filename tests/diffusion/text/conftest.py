@@ -150,7 +150,7 @@ def stable_diffusion_xl() -> Any:
     )
 
 
-def stable_diffusion_3(with_t5: bool = True) -> Any:
+def stable_diffusion_3(with_t5: bool = True, **more: Any) -> Any:
     torch.manual_seed(6)
     network = diffusers.SD3Transformer2DModel(
         sample_size=8,
@@ -164,6 +164,7 @@ def stable_diffusion_3(with_t5: bool = True) -> Any:
         pooled_projection_dim=32,
         out_channels=4,
         pos_embed_max_size=8,
+        **more,
     ).eval()
     return diffusers.StableDiffusion3Pipeline(
         transformer=network,
@@ -178,7 +179,12 @@ def stable_diffusion_3(with_t5: bool = True) -> Any:
     )
 
 
-def flux() -> Any:
+def stable_diffusion_35() -> Any:
+    """As SD 3.5 is built: a second attention in some blocks, and norms of queries and keys."""
+    return stable_diffusion_3(dual_attention_layers=(0,), qk_norm="rms_norm")
+
+
+def flux(distilled_guidance: bool = True) -> Any:
     torch.manual_seed(7)
     network = diffusers.FluxTransformer2DModel(
         patch_size=1,
@@ -189,11 +195,13 @@ def flux() -> Any:
         num_attention_heads=2,
         joint_attention_dim=32,
         pooled_projection_dim=16,
-        guidance_embeds=True,
+        guidance_embeds=distilled_guidance,
         axes_dims_rope=(4, 4, 8),
     ).eval()
     return diffusers.FluxPipeline(
-        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
+        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(
+            use_dynamic_shifting=distilled_guidance
+        ),
         vae=vae(0.1),
         text_encoder=clip_encoder(False, 1),
         tokenizer=clip_tokenizer(),
@@ -235,7 +243,9 @@ BUILD: dict[str, Callable[[], Any]] = {
     "sdxl": stable_diffusion_xl,
     "sd3": stable_diffusion_3,
     "sd3_without_t5": lambda: stable_diffusion_3(with_t5=False),
+    "sd35": stable_diffusion_35,
     "flux": flux,
+    "flux_schnell": lambda: flux(distilled_guidance=False),
     "pixart_alpha": lambda: pixart(alpha=True),
     "pixart_alpha_told_size": lambda: pixart(alpha=True, told_size=True),
     "pixart_sigma": lambda: pixart(alpha=False),
@@ -266,7 +276,7 @@ def text_model(pipelines: Callable[[str], Path]) -> Callable[..., TextDenoiser]:
     loaded: dict[str, TextDenoiser] = {}
 
     def model(kind: str, fresh: bool = False) -> TextDenoiser:
-        size = 8 if kind == "flux" else None
+        size = 8 if kind.startswith("flux") else None
         if fresh:
             return load_text(pipelines(kind), size)
         if kind not in loaded:

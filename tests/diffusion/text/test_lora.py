@@ -26,7 +26,7 @@ from efface.methods.sfd import SFD
 
 Make = Callable[..., TextDenoiser]
 # Every kind of model that loads a LoRA; those of a group are drawn in one process.
-GROUPS = (("sd", "flux"), ("sdxl", "sd3", "sd_v"))
+GROUPS = (("sd", "flux"), ("sdxl", "sd3", "sd_v", "sd35", "flux_schnell"))
 SLOW = [pytest.param(kind, marks=pytest.mark.slow) for kind in GROUPS[1]]
 KINDS = [*GROUPS[0], *SLOW]
 PROMPTS, SEEDS = ["a cat", "two bags", "Red coat."], [11, 12, 13]

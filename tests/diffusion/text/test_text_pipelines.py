@@ -29,7 +29,9 @@ from efface.methods.sfd import SFD
 
 Make = Callable[..., TextDenoiser]
 KINDS = ("sd", "sd_v", "sdxl", "sd3", "flux", "pixart_alpha", "pixart_sigma")
-VARIANTS = ("sd_bert", "sd3_without_t5")  # other text encoders
+# Other text encoders, and networks with other parts.
+VARIANTS = ("sd_bert", "sd3_without_t5", "sd35", "flux_schnell")
+SAVED = (*KINDS, "sd35", "flux_schnell")
 PROMPTS, SEEDS = ["a cat", "two bags", "Red coat."], [11, 12, 13]
 
 STOCK = """
@@ -93,7 +95,7 @@ def root(tmp_path_factory: pytest.TempPathFactory, pipelines, text_model: Make) 
     jobs = []
     for kind in (*KINDS, *VARIANTS):
         jobs.append((kind, str(pipelines(kind)), 3, [1, 3]))
-    for kind in KINDS:
+    for kind in SAVED:
         student = student_of(text_model(kind))
         save_pipeline(student, root / kind, MultiStep(3))
         save_pipeline(student, root / f"{kind}_one", sampler_of(student))
@@ -129,7 +131,7 @@ def test_multi_step_samples_are_the_stock_pipelines(
     assert_close(stock[f"{kind}/{guidance}"], images, rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", SAVED)
 def test_a_saved_pipeline_is_whole_and_draws_the_students_pictures(
     root: Path, stock: dict[str, Tensor], text_model: Make, kind: str
 ) -> None:
@@ -141,7 +143,7 @@ def test_a_saved_pipeline_is_whole_and_draws_the_students_pictures(
     assert names[f"{kind}_saved"] == names[kind] in student.family.pipelines
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", SAVED)
 def test_a_one_step_generator_is_a_stock_pipeline(
     stock: dict[str, Tensor], text_model: Make, kind: str
 ) -> None:
@@ -170,6 +172,18 @@ def test_what_was_saved_loads_as_the_same_model(root: Path, text_model: Make, ki
         ]
         # Rounding alone: a processor was seen to differ by 1.01e-6 (v-prediction).
         assert_close(drawn[1], drawn[0], rtol=0, atol=1e-5)
+
+
+def test_networks_that_are_built_otherwise_have_the_parts_that_they_are_tested_for(
+    text_model: Make,
+) -> None:
+    """A second attention with norms as in SD 3.5; no distilled guidance as in FLUX schnell."""
+    plain, dual = (
+        {name for name, _ in text_model(kind).network.named_modules()} for kind in ("sd3", "sd35")
+    )
+    assert {n.rsplit(".", 1)[-1] for n in dual - plain} >= {"attn2", "norm_q", "norm_k"}
+    told, untold = (text_model(kind).encode(["a cat"]) for kind in ("flux", "flux_schnell"))
+    assert told.tensors.keys() - untold.tensors.keys() == {"guidance"}
 
 
 def test_the_levels_of_a_one_step_flow_model_end_at_its_start(root: Path, text_model: Make) -> None:

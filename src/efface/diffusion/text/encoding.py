@@ -1,7 +1,8 @@
 """Prompts -> what each family's network is given: the stock pipeline's own `encode_prompt`.
 
-Every function takes a pipeline that holds the text encoders alone and returns tensors with one
-row per prompt.
+Every function of `ENCODE` takes a pipeline that holds the text encoders alone and returns tensors
+with one row per prompt. Those of `TELL`, of the families whose network is told more than the
+prompt, return what goes along with all of them.
 """
 
 from __future__ import annotations
@@ -73,17 +74,35 @@ ENCODE: Mapping[str, Callable[[Any, list[str], TextFamily], Encoded]] = {
 }
 
 
-def constant_rows(network: Any, family: TextFamily, size: tuple[int, int]) -> dict[str, Tensor]:
+Size = tuple[float, float]  # (H, W) in pixels
+
+
+def _tell_sdxl(network: Any, size: Size) -> Encoded:
+    """Size of the original picture, upper left corner of the crop, size that is asked for."""
+    del network
+    return {"time_ids": torch.tensor([*size, 0.0, 0.0, *size])}
+
+
+def _tell_flux(network: Any, size: Size) -> Encoded:
+    del size
+    return {"guidance": torch.tensor(DISTILLED_GUIDANCE)} if network.config.guidance_embeds else {}
+
+
+def _tell_pixart_alpha(network: Any, size: Size) -> Encoded:
+    if not network.use_additional_conditions:
+        return {}
+    height, width = size
+    return {"resolution": torch.tensor(size), "aspect_ratio": torch.tensor([height / width])}
+
+
+TELL: Mapping[str, Callable[[Any, Size], Encoded]] = {
+    "sdxl": _tell_sdxl,
+    "flux": _tell_flux,
+    "pixart_alpha": _tell_pixart_alpha,
+}
+
+
+def constant_rows(network: Any, family: TextFamily, size: tuple[int, int]) -> Encoded:
     """What the network is told beside the prompt, one row each; `size` is (H, W) in pixels."""
-    height, width = map(float, size)
-    if family.name == "sdxl":
-        # Size of the original picture, upper left corner of the crop, size that is asked for.
-        return {"time_ids": torch.tensor([height, width, 0.0, 0.0, height, width])}
-    if family.name == "flux" and network.config.guidance_embeds:
-        return {"guidance": torch.tensor(DISTILLED_GUIDANCE)}
-    if family.name == "pixart_alpha" and network.use_additional_conditions:
-        return {
-            "resolution": torch.tensor([height, width]),
-            "aspect_ratio": torch.tensor([height / width]),
-        }
-    return {}
+    height, width = size
+    return TELL[family.name](network, (float(height), float(width))) if family.name in TELL else {}

@@ -84,7 +84,7 @@ def write_lora(
     denoiser.scheduler.save_pretrained(folder / "scheduler")
     use = scale = ""
     if extra:
-        options = "" if family.name == "flux" else ", guidance_scale=1.0"
+        options = ", guidance_scale=1.0" if family.guidance_scale else ""
         if extra["input_scale"] != 1.0:
             scale = f"Hand it latents of your own, times {extra['input_scale']:.6g}. "
         use = ONE_STEP_USE.format(scheduler=scheduler, options=options)
