@@ -23,7 +23,7 @@ import transformers
 
 import efface
 import efface.cli
-from efface.config import NetworkConfig
+from efface.config import DEFAULT_RECIPES, NetworkConfig
 from efface.data.images import load_images
 from efface.diffusion.codec import VAECodec
 from efface.diffusion.denoiser import Denoiser
@@ -43,6 +43,8 @@ SMALL = [
     "train.batch_size=4",
     "train.learning_rate=1e-3",
     "train.checkpoint_every=1",
+    "train.mixed_precision=no",
+    "train.gradient_checkpointing=false",
     "method.forget_share=0.5",
     *(f"method.{which}=1.5" for which in GUIDANCES),
     "method.fake_score_condition_dropout=0.25",
@@ -52,6 +54,7 @@ SMALL = [
     "evaluate.forget_samples=4",
     "evaluate.retain_samples=4",
     "evaluate.baseline_steps=1",
+    "evaluate.guidance=1.0",
 ]
 GUARDED = [*SMALL, "train.guard_every=2"]
 BAG = ForgetConcept(concept="bag", replacement="coat")
@@ -72,6 +75,18 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cache")
     os.environ["EFFACE_CACHE"] = str(folder)
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def memorised_recipe() -> Iterator[str]:
+    """The recipe of requests about memorised pictures that are given none, out of use in tests.
+
+    It parts a batch into sixteen, and tiny runs have four rows: theirs are the method's settings.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        name = DEFAULT_RECIPES["memorised"]
+        patch.delitem(DEFAULT_RECIPES, "memorised")
+        yield name
 
 
 @pytest.fixture(scope="session")

@@ -19,13 +19,19 @@ from typer.testing import CliRunner
 from efface.cli import app
 from efface.concept_runs import concept_source, encode_prompts, read_concept_prompts
 from efface.config import Settings, read_settings
-from efface.data.source import ConditionSource
+from efface.data.bank import ImageBank
+from efface.data.source import ConditionSource, PairSource
 from efface.diffusion.adapters import share_network
 from efface.diffusion.codec import VAECodec
+from efface.diffusion.footprint import drawing_footprint
 from efface.diffusion.live_memory import Live, held, tensors_of
 from efface.diffusion.loading import load_text
 from efface.diffusion.model_folder import inspect_model
+from efface.diffusion.sampling import MultiStep
 from efface.errors import ConfigError, ModelError, RequestError
+from efface.memorisation.drawing import Drawing
+from efface.memorisation.embedding_descent import Descent, descend
+from efface.memorisation.text_noise import text_noise_norms
 from efface.preflight import (
     Amounts,
     _accumulations,
@@ -98,28 +104,121 @@ def test_what_a_run_holds_is_estimated_before_anything_is_loaded(
     said = estimate(info, settings, Amounts(prompts=4))
     trainer, pretrained = trainer_of(folder, settings, tmp_path / "out")
     trainer.run()
-    networks = {name: tensors_of(d.network) for name, d in trainer.networks.items()}
-    average = tensors_of(trainer.average.module)
-    optimizers = [
-        value
-        for trained in trainer._trained.values()
-        for state in trained.optimizer.state.values()
-        for value in state.values()
-    ]
-    grads = [p.grad for t in trainer._trained.values() for p in t.parameters]
-    gradients = [g for g in grads if g is not None]
-    live = [*tensors_of(pretrained), *sum(networks.values(), []), *average, *optimizers]
     table = list(cast(ConditionSource, trainer.source).table.tensors.values())
-    live += [*gradients, *table]
+    live = [*held_by(trainer, pretrained), *table]
     parts = {n: size for n, size in said.parts.items() if n not in ("VAE", "activations")}
     assert sum(parts.values()) == pytest.approx(held(live), rel=0.15)
     assert parts["encoded prompts"] == pytest.approx(held(table), rel=0.05)
-    assert parts["optimizer"] == pytest.approx(held(optimizers), rel=0.05)
+    assert parts["optimizer"] == pytest.approx(held(moments(trainer)), rel=0.05)
     step = Live(live)
-    del live, gradients, grads  # the step lets go of them
+    del live  # the step lets go of gradients
     with step:
         trainer._step(1)
     assert sum(said.parts.values()) - said.parts["VAE"] == pytest.approx(step.peak, rel=0.15)
+
+
+def moments(trainer: Trainer) -> list[torch.Tensor]:
+    """What optimizers hold."""
+    states = [s for t in trainer._trained.values() for s in t.optimizer.state.values()]
+    return [value for state in states for value in state.values()]
+
+
+def held_by(trainer: Trainer, pretrained: nn.Module) -> list[torch.Tensor]:
+    """All that lives between two steps, but what it is fed with."""
+    networks = [tensors_of(d.network) for d in trainer.networks.values()]
+    gradients = [p.grad for t in trainer._trained.values() for p in t.parameters]
+    return [
+        *tensors_of(pretrained),
+        *sum(networks, []),
+        *tensors_of(trainer.average.module),
+        *moments(trainer),
+        *(gradient for gradient in gradients if gradient is not None),
+    ]
+
+
+def pair_trainer(folder: Path, settings: Settings, out: Path) -> tuple[Trainer, nn.Module]:
+    """A trainer of a request about pictures under prompts, and the pretrained network."""
+    denoiser = load_text(folder, 8 if folder.name == "flux" else None)
+    if settings.train.lora_rank is not None:
+        denoiser = share_network(denoiser)
+    table = denoiser.encode(["a red bag", "a bag"])
+    denoiser = denoiser.without_encoders()
+    latents = torch.randn(9, *denoiser.sample_shape, generator=torch.Generator().manual_seed(0))
+    rows = settings.train.batch_size
+    source = PairSource(
+        bank=ImageBank(latents[3:], latents[:3], prior=0.3),
+        retain_rows=rows,
+        forget_rows=round(settings.method.forget_share * rows),
+        seed=0,
+        table=table,
+        shares=(0.5, 0.5),
+    )
+    networks = make_networks(settings.method, denoiser, settings.train)
+    out.mkdir()
+    trainer = Trainer(settings.method, networks, source, settings.train, out, source.forget_rows)
+    return trainer, denoiser.network
+
+
+TAUGHT = ["method.retain_target=teacher", "method.rule_name=fixed_norm"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "method", "changes"),
+    [
+        ("sdxl", "siss", []),
+        ("sd3", "siss", WAYS["LoRA"]),
+        ("sdxl", "siss", [*WAYS["checkpointing"], *TAUGHT]),
+        ("sdxl", "siss_no_is", WAYS["LoRA"]),
+        ("sd3", "siss", [*WAYS["checkpointing, mixed precision"], "train.accumulation=2"]),
+        pytest.param("flux", "siss", [], marks=pytest.mark.slow),
+        pytest.param("sd3", "siss", WAYS["checkpointing"], marks=pytest.mark.slow),
+        pytest.param("sdxl", "erasediff", WAYS["checkpointing"], marks=pytest.mark.slow),
+        pytest.param("sd3", "relabel", WAYS["LoRA"], marks=pytest.mark.slow),
+        pytest.param("sdxl", "siss_bernoulli", [], marks=pytest.mark.slow),
+    ],
+)
+def test_methods_on_pictures_are_estimated_too(
+    kind: str, method: str, changes: list[str], pipelines: Pipelines, tmp_path: Path
+) -> None:
+    """The peak within a step: SISS passes a row for two pictures, others one for each."""
+    settings = read_settings(method, None, ["train.steps=2", "train.batch_size=4", *changes])
+    info = inspect_model(pipelines(kind))
+    info = replace(info, sample_size=8) if kind == "flux" else info
+    said = estimate(info, settings)
+    trainer, pretrained = pair_trainer(pipelines(kind), settings, tmp_path / "out")
+    trainer.run()
+    step = Live(held_by(trainer, pretrained))
+    with step:
+        trainer._step(1)
+    assert sum(said.parts.values()) - said.parts["VAE"] == pytest.approx(step.peak, rel=0.15)
+
+
+@pytest.mark.parametrize("kind", ["sd", pytest.param("sd3", marks=pytest.mark.slow)])
+def test_what_is_drawn_before_training_is_estimated_too(kind: str, pipelines: Pipelines) -> None:
+    """All parts of the model at once, and what draws, looks at many draws or descends."""
+    changes = ["evaluate.batch_size=8", "memorised.images=64", "memorised.control_images=2"]
+    settings, info = read_settings("siss", None, changes), inspect_model(pipelines(kind))
+    denoiser = load_text(pipelines(kind))
+    asked = denoiser.encode(["a red bag"])
+    denoiser.prompts.null(None)
+    encoders = [getattr(denoiser.prompts._pipeline, name) for name in info.encoders]
+    modules = [denoiser.network, cast(VAECodec, denoiser.codec).vae, *encoders]
+    drawing = Drawing(denoiser=denoiser, sampler=MultiStep(1), batch_size=8)
+    with Live(sum(map(tensors_of, modules), [])) as live:
+        drawing.of(asked, range(64), "pictures")
+        text_noise_norms(denoiser, denoiser.encode(["a bag", "a cat"] * 4), range(8))
+        descend(denoiser, asked, range(8), Descent(steps=1, rate=0.1, target=0.0))
+    said, plain = (
+        estimate(info, settings, Amounts(prepared=prepared, searched=True))
+        for prepared in (True, False)
+    )
+    assert said.loaded == pytest.approx(live.peak, rel=0.15)
+    assert said.peak >= said.loaded > plain.loaded
+    assert said.parts == plain.parts
+    more = estimate(info, _changed(settings, {"memorised.noises": 64}), Amounts(prepared=True))
+    searched = _changed(settings, {"memorised.noises": 64})
+    assert more.loaded == said.loaded  # without a search nothing descends
+    assert estimate(info, searched, Amounts(prepared=True, searched=True)).loaded > said.loaded
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bf16"])
@@ -198,7 +297,9 @@ def test_settings_that_save_memory_lower_the_estimate(kind: str, pipelines: Pipe
     assert half["activations"] < plain["activations"]
     assert half["optimizer"] == plain["optimizer"]
     accumulated = parts("train.accumulation=2")
-    assert accumulated["activations"] * 2 == plain["activations"]
+    # Conditions of all parts at once: of four rows and two to forget, and two of what is drawn.
+    given = 8 * drawing_footprint(info, False, 1, False).condition
+    assert (accumulated["activations"] - given) * 2 == plain["activations"] - given
     guided = parts("method.teacher_guidance=2.0")
     assert plain["activations"] < guided["activations"] < 2 * plain["activations"]
 
@@ -210,7 +311,8 @@ def no_model(*_: object, **__: object) -> None:
 def test_a_run_that_does_not_fit_is_refused_before_the_model_is_loaded(
     pipelines: Pipelines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings, info = read_settings("sfd", None, SMALL), inspect_model(pipelines("sd3"))
+    settings = read_settings(None, None, SMALL, ["concept"])
+    info = inspect_model(pipelines("sd3"))
     encoded = Amounts(prompts=8)  # a bag, a coat, a cat, a dog; and as the encoder keeps them
     needed = estimate(info, settings, encoded).peak
     monkeypatch.setattr("efface.runs.load", no_model)
@@ -222,7 +324,7 @@ def test_a_run_that_does_not_fit_is_refused_before_the_model_is_loaded(
     for part in (readable(needed), readable(needed // 2), "are free on cpu", "ignore_memory=true"):
         assert part in sentence
     advice = re.findall(r"(?:train|evaluate)\.(?!ignore)\w+=\w+", sentence)
-    changed = read_settings("sfd", None, [*SMALL, *advice])
+    changed = read_settings(None, None, [*SMALL, *advice], ["concept"])
     assert advice and estimate(info, changed, encoded).peak <= needed // 2
     monkeypatch.setattr("efface.preflight.available_memory", lambda *_: 1000)
     with pytest.raises(ConfigError, match=r"no setting brings it below \d.*take a smaller model"):
@@ -263,7 +365,9 @@ def test_models_of_classes_are_estimated_too(tiny_model: Path) -> None:
 
 
 def test_the_table_ends_in_what_there_is(tiny_model: Path) -> None:
-    rows = dict(preflight(tiny_model, changes=SMALL))
+    found = preflight(tiny_model, changes=SMALL)
+    rows = dict(found.rows)
+    assert found.shortage is None
     assert {"student", "optimizer", "activations", "at most", "free on cpu"} <= rows.keys()
     free = available_memory(torch.device("cpu"))
     assert rows["free on cpu"].endswith("B") and free > 2 * available_memory(
@@ -277,11 +381,48 @@ def test_the_table_ends_in_what_there_is(tiny_model: Path) -> None:
     ]
 
 
+def test_the_command_says_what_to_change_where_a_run_would_not_fit(
+    pipelines: Pipelines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In its last line, and exits with 1; with those settings it fits, and exits with 0."""
+    settings = read_settings(None, None, SMALL, ["concept"])
+    needed = estimate(inspect_model(pipelines("sd3")), settings).peak
+
+    def told(*changes: str) -> tuple[int, str]:
+        given = [part for change in (*SMALL, *changes) for part in ("--set", change)]
+        found = CliRunner().invoke(app, ["preflight", str(pipelines("sd3")), *given])
+        return found.exit_code, found.output.splitlines()[-1]
+
+    monkeypatch.setattr("efface.preflight.available_memory", lambda *_: needed)
+    code, last = told()
+    assert code == 0 and last.split("  ")[0].strip() == "free on cpu"
+    monkeypatch.setattr("efface.preflight.available_memory", lambda *_: needed // 2)
+    code, last = told()
+    assert code == 1 and last.startswith(f"this run needs about {readable(needed)} by estimate")
+    advice = re.findall(r"(?:train|evaluate)\.(?!ignore)\w+=\w+", last)
+    assert advice and told(*advice)[0] == 0
+    monkeypatch.setattr("efface.preflight.available_memory", lambda *_: 1000)
+    code, last = told()
+    assert code == 1 and "take a smaller model or a machine with more memory" in last
+
+
+def test_a_search_without_an_embedding_is_proposed_where_that_is_what_it_takes(
+    pipelines: Pipelines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info, amounts = inspect_model(pipelines("sd")), Amounts(prepared=True, searched=True)
+    settings = read_settings("siss", None, ["train.batch_size=4", "memorised.noises=64"])
+    without = _changed(settings, {"memorised.search": ("tokens",)})
+    fits = estimate(info, without, amounts).peak
+    monkeypatch.setattr("efface.preflight.available_memory", lambda *_: fits)
+    with pytest.raises(ConfigError, match=r'with memorised.search=\["tokens"\] it needs about'):
+        check_memory(info, settings, torch.device("cpu"), amounts)
+
+
 def test_a_method_with_fewer_networks_takes_less(tiny_model: Path) -> None:
     """SISS trains one network and holds two, SFD trains two and holds more."""
     held = {}
     for method in ("sfd", "siss"):
-        rows = dict(preflight(tiny_model, method))
+        rows = dict(preflight(tiny_model, method).rows)
         held[method] = rows["while it trains"]
     sizes = {name: estimate(inspect_model(tiny_model), read_settings(name)) for name in held}
     assert sizes["siss"].peak < sizes["sfd"].peak and held["siss"] != held["sfd"]

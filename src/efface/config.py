@@ -7,7 +7,7 @@ import difflib
 import json
 import math
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -232,20 +232,35 @@ def _fields(method: Any) -> dict[str, Any]:
     return dataclasses.asdict(method)
 
 
+SHIPPED = Path(__file__).parent / "zoo"
+# Settings of a request about prompts that is given no recipe; a method's own are those of small
+# models of classes or pictures.
+DEFAULT_RECIPES = {"concept": "concept-sfd", "memorised": "memorised-siss"}
 SECTIONS = ("method", "train", "evaluate", "data", "images", "prompts", "network", "judge")
 SECTIONS += ("memorised", "scenes", "autoencoder", "detector")
 
 
 def read_settings(
-    method: str | None = None, recipe: Path | None = None, changes: Iterable[str] = ()
+    method: str | None = None,
+    recipe: Path | None = None,
+    changes: Iterable[str] = (),
+    about: Sequence[str] = (),
 ) -> Settings:
     """Defaults, then the method's own, then the recipe, then `changes` ("train.steps=500").
 
+    A recipe that ships can be given by its bare name. Where none is given, the first of
+    `DEFAULT_RECIPES` that is for the method counts, of those for requests `about` something.
     Raises ConfigError for unknown keys and wrong types.
     """
-    given = {} if recipe is None else _read_recipe(recipe)
+    changed: dict[str, dict[str, Any]] = {}
     for change in changes:
-        _apply(given, change)
+        _apply(changed, change)
+    if recipe is not None:
+        given = _read_recipe(recipe)
+    else:
+        given = _default_recipe(method or changed.get("method", {}).get("name"), about)
+    for section, content in changed.items():
+        given.setdefault(section, {}).update(content)
     named = given["method"].pop("name", None) if "method" in given else None
     if named is not None and not isinstance(named, str):
         raise ConfigError(f"method.name is {named!r}: give the name of a method, as 'sfd'.")
@@ -273,11 +288,29 @@ def read_settings(
     )
 
 
+def shipped_recipes() -> list[str]:
+    """Names of the recipes that are part of the package."""
+    return sorted(path.stem for path in SHIPPED.glob("*.toml"))
+
+
+def _default_recipe(method: str | None, about: Sequence[str]) -> dict[str, dict[str, Any]]:
+    for name in (DEFAULT_RECIPES[kind] for kind in about if kind in DEFAULT_RECIPES):
+        recipe = _read_recipe(SHIPPED / f"{name}.toml")
+        if method in (None, recipe["method"]["name"]):
+            return recipe
+    return {}
+
+
 def _read_recipe(path: Path) -> dict[str, dict[str, Any]]:
+    if not path.exists() and str(path) in shipped_recipes():
+        path = SHIPPED / f"{path}.toml"
     try:
         recipe = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ConfigError(f"no recipe at {path}: give a TOML file.") from None
+        raise ConfigError(
+            f"no recipe at {path}: give a TOML file, or one that ships with efface: "
+            f"{', '.join(shipped_recipes())}."
+        ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise ConfigError(f"{path} is no readable TOML: {error}.") from error
     recipe.pop("expected", None)  # what the recipe must reach: read by benchmarks

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import diffusers
 
 from efface.config import Settings
 from efface.diffusion.denoiser import Denoiser
@@ -90,10 +93,15 @@ def _describe_generator(start: Path, info: ModelInfo, settings: Settings) -> dic
 
 
 def _network_config(info: ModelInfo) -> dict[str, Any]:
-    """What a network is made of, without who wrote it down, and where."""
+    """What a network is made of: what its class takes, with the class's own defaults.
+
+    Other versions of diffusers write fewer or more keys for the same network.
+    """
     text = (info.folder / info.component / "config.json").read_text(encoding="utf-8")
-    content = {k: v for k, v in json.loads(text).items() if not k.startswith("_")}
-    return content | {"class": info.network_class}
+    given = json.loads(text)
+    taken = inspect.signature(getattr(diffusers, info.network_class)).parameters
+    content = {name: given.get(name, parameter.default) for name, parameter in taken.items()}
+    return json.loads(json.dumps(content)) | {"class": info.network_class}  # tuples as lists
 
 
 def start_from(networks: Mapping[str, Denoiser], start: str | Path, method: Method) -> None:

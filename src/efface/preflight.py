@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import json
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from efface.config import Settings, read_settings
+from efface.config import DEFAULT_RECIPES, Settings, read_settings
 from efface.diffusion.denoiser import ClassDenoiser
 from efface.diffusion.footprint import (
     Footprint,
@@ -28,6 +29,7 @@ from efface.diffusion.live_memory import Device
 from efface.diffusion.model_folder import ModelInfo, inspect_model
 from efface.diffusion.schedule import NoiseSchedule
 from efface.errors import ConfigError
+from efface.memorisation.text_noise import AT_ONCE as NORMS_AT_ONCE
 from efface.methods.base import Method
 from efface.training.settings import TrainConfig
 
@@ -40,13 +42,16 @@ UNITS = ("B", "KB", "MB", "GB", "TB")
 class Amounts:
     """What a run has much of: rows of a whole batch to forget (None: as many as its method takes).
 
-    `prompts` are held encoded. What is `measured` afterwards is counted too.
+    `prompts` are held encoded. What is `measured` afterwards is counted too, and what is `prepared`
+    before: pictures of a memorised one's prompt and, where one is `searched` for, a descent.
     """
 
     forget_rows: int | None = None
     processes: int = 1
     prompts: int = 0
     measured: bool = True
+    prepared: bool = False
+    searched: bool = False
 
     def rows(self, settings: Settings) -> int:
         """Rows to forget in a whole batch."""
@@ -56,33 +61,41 @@ class Amounts:
 
 
 NOTHING_MORE = Amounts()
-Changes = dict[str, bool | int | str]  # settings by section and name
+Value = bool | int | str | tuple[str, ...]
+Changes = dict[str, Value]  # settings by section and name
 
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
     """Bytes that a run holds: `parts` while it trains, `encoders` until prompts are encoded.
 
-    `evaluation` is what is held when the result is measured.
+    `preparation` comes and goes beside what is loaded, before it trains; `evaluation` is what is
+    held when the result is measured.
     """
 
     parts: dict[str, int]
     encoders: int
+    preparation: int
     evaluation: dict[str, int]
 
     @property
-    def peak(self) -> int:
-        """The largest of training, of encoding prompts and of measuring."""
+    def loaded(self) -> int:
+        """Before it trains: encoding prompts, and what is prepared."""
         loaded = self.parts["pretrained network"] + self.parts["VAE"] + self.encoders
-        return max(sum(self.parts.values()), loaded, sum(self.evaluation.values()))
+        return loaded + self.preparation
+
+    @property
+    def peak(self) -> int:
+        """The largest of what comes before training, of training and of measuring."""
+        return max(self.loaded, sum(self.parts.values()), sum(self.evaluation.values()))
 
 
 def estimate(
     info: ModelInfo, settings: Settings, amounts: Amounts = NOTHING_MORE, device: Device = "cpu"
 ) -> Estimate:
-    """Memory of a run in one process; activations as if every network passed gradients at once.
+    """Memory of a run in one process.
 
-    What is drawn before training, a retrained model and networks that look are not counted.
+    A retrained model, networks that look, and what a guard or a stop draws are not counted.
     """
     method, config = settings.method, settings.train
     foot = network_footprint(info, _holding(config, device))
@@ -102,16 +115,51 @@ def estimate(
         "VAE": vae,
         "encoded prompts": amounts.prompts * foot.condition,
     }
-    parts_of_batch = config.accumulation * amounts.processes
-    rows = math.ceil((config.batch_size + amounts.rows(settings)) / parts_of_batch)
-    parts["activations"] = max(
-        _activations(settings, phase, names, foot, rows) for phase in method.phases
+    parts["activations"] = _conditions(settings, amounts) * foot.condition + max(
+        _activations(settings, amounts, phase, names, foot) for phase in method.phases
     )
-    measured = _evaluation(info, settings, device) if amounts.measured else {}
-    return Estimate(parts=parts, encoders=encoders, evaluation=measured)
+    return Estimate(
+        parts=parts,
+        encoders=encoders,
+        preparation=_preparation(info, settings, amounts, device) if amounts.prepared else 0,
+        evaluation=_evaluation(info, settings, amounts, device) if amounts.measured else {},
+    )
 
 
-def _evaluation(info: ModelInfo, settings: Settings, device: Device) -> dict[str, int]:
+def _preparation(info: ModelInfo, settings: Settings, amounts: Amounts, device: Device) -> int:
+    """The largest of drawing, of text-noise norms and of a descent on an embedding."""
+    config, evaluate = settings.memorised, settings.evaluate
+    holding = _holding(settings.train, device)
+    guided = evaluate.guidance != 1.0
+    drawing = drawing_footprint(info, holding.bf16, evaluate.batch_size, guided)
+    pictures = max(
+        config.controls * config.control_images, config.samples, config.search_images, config.images
+    )
+    drawn = pictures * drawing.picture if device == "cpu" else 0
+    # All pictures are there three times when they become bytes.
+    passing = max(drawn + drawing.passing, drawn + drawing.decoding, 3 * drawn)
+    takes = [pictures * drawing.condition + passing, _norms(info, holding.bf16)]
+    if amounts.searched and "embedding" in config.search:
+        takes.append(_descent(info, holding, config.noises))
+    return max(takes)
+
+
+def _norms(info: ModelInfo, bf16: bool) -> int:
+    """Text-noise norms: many rows at once, without guidance."""
+    drawing = drawing_footprint(info, bf16, NORMS_AT_ONCE, False)
+    return drawing.rows * drawing.condition + drawing.passing
+
+
+def _descent(info: ModelInfo, holding: Holding, rows: int) -> int:
+    """A backward pass to the embedding; weights that are not frozen keep what theirs would need."""
+    foot = network_footprint(info, dataclasses.replace(holding, checkpointing=False, autocast=None))
+    own = foot.activations if holding.lora_rank is None else foot.activations_frozen
+    return rows * (own.kept + own.passing + foot.condition)
+
+
+def _evaluation(
+    info: ModelInfo, settings: Settings, amounts: Amounts, device: Device
+) -> dict[str, int]:
     """Result, untouched model and distilled generator, the VAE and what draws at once."""
     config = settings.evaluate
     bf16, guided = config.dtype == "bf16", config.guidance != 1.0
@@ -119,11 +167,23 @@ def _evaluation(info: ModelInfo, settings: Settings, device: Device) -> dict[str
     asked = config.batch_size * drawing.condition
     # Pictures that are drawn already leave the GPU.
     drawn = (config.batch_size - drawing.rows) * drawing.picture if device == "cpu" else 0
+    taken = asked + drawn + max(drawing.passing, drawing.decoding)
     return {
         "networks that are measured": (2 + (config.distilled is not None)) * drawing.network,
         "VAE of what is measured": parts_footprint(info)[0],
-        "samples that are drawn": asked + drawn + max(drawing.passing, drawing.decoding),
+        "samples that are drawn": max(taken, _norms(info, bf16)) if amounts.prepared else taken,
     }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preflight:
+    """`rows` of a table: what each part of a run takes, and what there is.
+
+    `shortage` says what to change, None where the run is expected to fit.
+    """
+
+    rows: list[tuple[str, str]]
+    shortage: str | None
 
 
 def preflight(
@@ -132,19 +192,31 @@ def preflight(
     recipe: Path | None = None,
     changes: Iterable[str] = (),
     size: int | None = None,
-) -> list[tuple[str, str]]:
-    """Rows of a table: what each part of a run takes, and what there is. Raises an EffaceError."""
-    settings = read_settings(method, recipe, changes)
+) -> Preflight:
+    """What a run would take; of text-to-image models one about a concept, or about a picture.
+
+    Its prompts are not known, and not counted. Raises an EffaceError.
+    """
+    info = inspect_model(model, size=size)
+    text = info.family is not None
+    settings = read_settings(method, recipe, changes, list(DEFAULT_RECIPES) if text else [])
+    pictures = text and "forget_images" in settings.method.needs
+    amounts = Amounts(prepared=pictures, searched=pictures)
     device = Accelerator().device
-    said = estimate(inspect_model(model, size=size), settings, device=_kind(device))
-    return [
-        *((name, readable(size)) for name, size in said.parts.items() if size),
-        ("while it trains", readable(sum(said.parts.values()))),
-        ("while it is measured", readable(sum(said.evaluation.values()))),
-        ("text encoders, until all prompts are encoded", readable(said.encoders)),
-        ("at most", readable(said.peak)),
-        (f"free on {device}", readable(available_memory(device))),
+    said, available = estimate(info, settings, amounts, _kind(device)), available_memory(device)
+    rows = [
+        *((name, size) for name, size in said.parts.items() if size),
+        ("while it trains", sum(said.parts.values())),
+        ("while it is measured", sum(said.evaluation.values())),
+        ("text encoders, until all prompts are encoded", said.encoders),
+        *([("before it trains", said.loaded)] if pictures else []),
+        ("at most", said.peak),
+        (f"free on {device}", available),
     ]
+    return Preflight(
+        rows=[(name, readable(size)) for name, size in rows],
+        shortage=_shortage(info, settings, device, amounts, available),
+    )
 
 
 def check_memory(
@@ -157,14 +229,28 @@ def check_memory(
         # The encoder keeps its rows there too.
         amounts = dataclasses.replace(amounts, prompts=2 * amounts.prompts)
     available = available_memory(device, amounts.processes)
+    shortage = _shortage(info, settings, device, amounts, available)
+    if shortage is not None:
+        raise ConfigError(shortage)
+
+
+def _shortage(
+    info: ModelInfo,
+    settings: Settings,
+    device: torch.device,
+    amounts: Amounts,
+    available: int,
+) -> str | None:
+    """What to change where a run needs more than is available."""
     kind = _kind(device)
     needed = estimate(info, settings, amounts, kind).peak
-    if needed > available:
-        raise ConfigError(
-            f"this run needs about {readable(needed)} by estimate, and {readable(available)} are "
-            f"free on {device}: {_advice(info, settings, available, amounts, kind)}, or "
-            "go on nevertheless with train.ignore_memory=true."
-        )
+    if needed <= available:
+        return None
+    return (
+        f"this run needs about {readable(needed)} by estimate, and {readable(available)} are "
+        f"free on {device}: {_advice(info, settings, available, amounts, kind)}, or "
+        "go on nevertheless with train.ignore_memory=true."
+    )
 
 
 def available_memory(device: torch.device, processes: int = 1) -> int:
@@ -189,7 +275,7 @@ def _advice(
 ) -> str:
     """The fewest changes that make the run fit, and of accumulation no more than it takes."""
     least = None
-    for changes in _combinations(settings, amounts.rows(settings), amounts.processes):
+    for changes in _combinations(settings, amounts):
         changed = _changed(settings, changes)
         try:
             needed = estimate(info, changed, amounts, device).peak
@@ -203,11 +289,11 @@ def _advice(
     return f"no setting brings it{lowest}, so take a smaller model or a machine with more memory"
 
 
-def _combinations(settings: Settings, forget_rows: int, processes: int) -> Iterator[Changes]:
+def _combinations(settings: Settings, amounts: Amounts) -> Iterator[Changes]:
     """Settings that save memory, few changes first, and less accumulation before more."""
     config = settings.train
-    parts = math.gcd(config.batch_size, forget_rows) // processes
-    values: dict[str, list[bool | int | str]] = {}
+    parts = math.gcd(config.batch_size, amounts.rows(settings)) // amounts.processes
+    values: dict[str, list[Value]] = {}
     if not config.gradient_checkpointing:
         values["train.gradient_checkpointing"] = [True]
     if parts > config.accumulation:
@@ -220,6 +306,8 @@ def _combinations(settings: Settings, forget_rows: int, processes: int) -> Itera
         values["evaluate.batch_size"] = [FEW]
     if settings.evaluate.dtype == "float32":
         values["evaluate.dtype"] = ["bf16"]
+    if amounts.searched and "embedding" in settings.memorised.search:
+        values["memorised.search"] = [("tokens",)]
     for count in range(1, len(values) + 1):
         for names in itertools.combinations(values, count):
             adapted = config.lora_rank is not None or "train.lora_rank" in names
@@ -247,8 +335,8 @@ def _changed(settings: Settings, changes: Changes) -> Settings:
     return settings
 
 
-def _written(value: bool | int | str) -> str:
-    return str(value).lower()
+def _written(value: Value) -> str:
+    return json.dumps(value) if isinstance(value, tuple) else str(value).lower()
 
 
 def _holding(config: TrainConfig, device: Device) -> Holding:
@@ -275,20 +363,31 @@ def _network_names(method: Method) -> list[str]:
     return list(method.networks(nothing))
 
 
+def _conditions(settings: Settings, amounts: Amounts) -> int:
+    """Conditions of a process's rows, all parts of them at once, and of what to draw instead."""
+    asked = 2 if "conditions" in settings.method.needs else 1
+    rows = settings.train.batch_size + asked * amounts.rows(settings)
+    return math.ceil(rows / amounts.processes)
+
+
 def _activations(
-    settings: Settings, phase: str, names: list[str], foot: Footprint, rows: int
+    settings: Settings, amounts: Amounts, phase: str, names: list[str], foot: Footprint
 ) -> int:
-    """What all networks keep, and the one backward pass that needs most beside it.
+    """What all passes of one part keep, and the one backward pass that needs most beside it.
 
     A guided network passes every row twice.
     """
-    active = settings.method.active(phase)
+    method, config = settings.method, settings.train
+    parts = config.accumulation * amounts.processes
+    sides = config.batch_size, amounts.rows(settings)
     kept, passing = 0, 0
     for name in names:
-        own = foot.activations if name in active else foot.activations_frozen
-        times = rows * (2 if _is_guided(settings, name) else 1)
-        kept += times * own.kept + own.copies_kept
-        passing = max(passing, times * own.passing + own.copies_passing, own.cached)
+        own = foot.activations if name in method.active(phase) else foot.activations_frozen
+        times = 2 if _is_guided(settings, name) else 1
+        passes = [times * math.ceil(n / parts) for n in method.passes(phase, name, *sides) if n]
+        if passes:
+            kept += sum(passes) * own.kept + own.copies_kept
+            passing = max(passing, max(passes) * own.passing + own.copies_passing, own.cached)
     return kept + passing
 
 

@@ -44,7 +44,7 @@ from efface.preflight import Amounts, check_memory
 from efface.records import hash_weights, write_json
 from efface.requests import Distil, DistilText, ForgetImages, ForgetMemorised, Request
 from efface.run_folder import check_folder, finished_record, holds_run, make_folder, new_record
-from efface.subjects import check_distilled, check_retrained, find_judge
+from efface.subjects import check_distilled, check_retrained, find_judge, read_distilled
 from efface.training.parts import check_parts
 from efface.training.settings import TrainConfig
 
@@ -71,16 +71,20 @@ def forget(
 ) -> Path:
     """Carry out a request and write the run folder `out`; returns it.
 
-    `start` is an earlier `Distil` run to begin from; `judge` a judge's folder (default: the one
-    beside the model); `retrained` a model that never saw what is to go, measured beside the
-    result; `size` the pixels of a side of the pictures, for networks that do not name it (FLUX,
-    where it is 1024 by default). `on_step` is called after every step, and may raise to stop.
+    `recipe` is a TOML file or the name of one that ships; one that ships stands in for a request
+    about prompts that is given none. `start` is an earlier `Distil` run to begin from; `judge` a
+    judge's folder (default: the one beside the model); `retrained` a model that never saw what is
+    to go, measured beside the result; `size` the pixels of a side of the pictures, for networks
+    that do not name it (FLUX, where it is 1024 by default). `on_step` is called after every step,
+    and may raise to stop.
     Raises an EffaceError, before the model is loaded where that is possible.
     """
     out = Path(out)
     if method is None and recipe is None and isinstance(request, ForgetImages | ForgetMemorised):
         method = DEFAULT_IMAGE_METHOD
-    settings = read_settings(method, Path(recipe) if recipe else None, changes)
+    # Distilling and forgetting a concept of a text-to-image model go together.
+    about = "concept" if isinstance(request, TextRequest) else request.kind
+    settings = read_settings(method, Path(recipe) if recipe else None, changes, [about])
     _check_method(request, settings)
     info = inspect_model(model, null_label, size)
     request.check(info)
@@ -89,13 +93,14 @@ def forget(
         check_retrained(retrained, info)
     holds_run(out, resume, overwrite)
     request, inputs = _read_inputs(request, info, settings)
+    measured = _measured_prompts(request, info, settings)
     accelerator = Accelerator()
     _check_machine(info, request, inputs, settings, accelerator, measure)
     if measure:
         check_networks(settings.evaluate)
     fetch_weights(info)
     described = earlier_request(info) if start is None else describe_start(start, info, settings)
-    settings, measured = _check_evaluation(settings, request, info, start, described)
+    settings = _with_distilled(settings, request, info, start, described)
     record = new_record(info, request.model_dump(mode="json"), settings, described)
     if check_folder(out, record, resume, overwrite):
         if measure and not (out / "evaluation.json").exists():
@@ -168,6 +173,8 @@ def _check_machine(
         processes=accelerator.num_processes,
         prompts=len(inputs.different) if isinstance(inputs, ConceptPrompts) else 0,
         measured=measured,
+        prepared=isinstance(inputs, MemorisedInputs),
+        searched=isinstance(inputs, MemorisedInputs) and len(inputs.asked) == 1,
     )
     rows = amounts.rows(settings)
     check_parts(settings.method, settings.train, rows, amounts.processes)
@@ -210,25 +217,32 @@ def _save(
     save_pipeline(final, out / "pipeline", sampler, info.index)
 
 
-def _check_evaluation(
+def _measured_prompts(request: Request, info: ModelInfo, settings: Settings) -> list[str]:
+    """Prompts that are measured and not trained on, after all checks that need no weights."""
+    groups = check_detection(settings, request.model_dump(mode="json"))
+    measured = [prompt for group in groups for prompt in group.prompts]
+    if measured:
+        check_lengths(info, ConceptPrompts(retain=tuple(measured)))
+    if settings.evaluate.distilled is not None:
+        read_distilled(settings.evaluate.distilled)
+    return measured
+
+
+def _with_distilled(
     settings: Settings,
     request: Request,
     info: ModelInfo,
     start: str | Path | None,
     described: dict[str, Any] | None,
-) -> tuple[Settings, list[str]]:
-    """The settings, and prompts that are measured and not trained on, after all checks of both.
+) -> Settings:
+    """The settings with the generator that a concept run began from, measured beside its result.
 
-    The generator that a concept run began from is measured beside its result.
+    RequestError for one of the settings that was distilled from another model.
     """
-    groups = check_detection(settings, request.model_dump(mode="json"))
-    measured = [prompt for group in groups for prompt in group.prompts]
-    if measured:
-        check_lengths(info, ConceptPrompts(retain=tuple(measured)))
     evaluate = settings.evaluate
     if evaluate.distilled is not None:
         check_distilled(evaluate.distilled, hash_weights(info.folder))
     began = None if start is None or described is None else described["request"].get("kind")
     if request.kind == "concept" and began == "distil" and evaluate.distilled is None:
         evaluate = dataclasses.replace(evaluate, distilled=str(start))
-    return dataclasses.replace(settings, evaluate=evaluate), measured
+    return dataclasses.replace(settings, evaluate=evaluate)

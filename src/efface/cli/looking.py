@@ -98,12 +98,19 @@ def preflight(
     changes: Set = None,
     size: Size = None,
 ) -> None:
-    """What a run would take in memory, estimated before anything is loaded."""
+    """What a run would take in memory, estimated before anything is loaded.
+
+    Where that is more than is free it ends in what to change, and exits with 1.
+    """
     from rich.table import Table
 
     from efface.preflight import preflight as estimated
 
+    found = estimated(model, method, recipe, changes or (), size)
     table = Table("part", "bytes", box=None)
-    for name, taken in estimated(model, method, recipe, changes or (), size):
+    for name, taken in found.rows:
         table.add_row(name, taken)
     Console().print(table)
+    if found.shortage is not None:
+        say(found.shortage)
+        raise typer.Exit(1)

@@ -16,7 +16,13 @@ Method = Annotated[
 Start = Annotated[
     Path | None, typer.Option(help="Two-stage: a run of `efface distil`, or a one-step generator.")
 ]
-Recipe = Annotated[Path | None, typer.Option(help="A TOML file of settings.")]
+Recipe = Annotated[
+    Path | None,
+    typer.Option(
+        help="A TOML file of settings, or the name of one that ships; default for prompts: "
+        "concept-sfd, or memorised-siss for a memorised picture."
+    ),
+]
 Set = Annotated[
     list[str] | None,
     typer.Option("--set", help="A setting, as train.steps=500 or method.alpha=1.0. Repeatable."),

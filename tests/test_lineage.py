@@ -1,0 +1,42 @@
+"""What a run may start from."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import diffusers
+import pytest
+
+from efface.config import read_settings
+from efface.diffusion.model_folder import inspect_model
+from efface.errors import RequestError
+from efface.lineage import describe_start
+
+
+@pytest.mark.parametrize("kind", ["sd", "sd3"])
+def test_a_generator_written_by_another_diffusers_is_of_the_same_network(
+    kind: str, pipelines: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """Which named fewer settings in its files, or some that are no longer there."""
+    base, settings = pipelines(kind), read_settings("sfd")
+    info = inspect_model(base)
+    shutil.copytree(base, tmp_path / "generator")
+    file = tmp_path / "generator" / info.component / "config.json"
+    written = json.loads(file.read_text())
+    taken = inspect.signature(getattr(diffusers, info.network_class)).parameters
+    defaults = {n: json.loads(json.dumps(p.default)) for n, p in taken.items()}
+    fewer = {n: v for n, v in written.items() if n not in defaults or v != defaults[n]}
+    assert len(fewer) < len(written)
+    older = fewer | {"_diffusers_version": "0.6.0", "gone_since": True}
+    file.write_text(json.dumps(older))
+    generator = inspect_model(tmp_path / "generator")
+    for start, model in ((generator, info), (info, generator)):
+        described = describe_start(start.folder, model, settings)
+        assert described["request"] == {"kind": "generator", "source": str(start.folder)}
+    file.write_text(json.dumps(older | {"sample_size": 16}))
+    with pytest.raises(RequestError, match="generator is not made like that of"):
+        describe_start(generator.folder, info, settings)
