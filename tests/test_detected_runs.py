@@ -191,8 +191,8 @@ def broken(detected: list[str], tmp_path_factory: pytest.TempPathFactory) -> Pat
         ('evaluate.prompt_groups="none.toml"', ConfigError, "no groups of prompts at none.toml"),
         ("evaluate.distilled={second}", RequestError, "is no finished run of `efface distil`"),
         ("evaluate.detector=none/here", DataError, "none/here is no local folder"),
-        ("evaluate.detector={broken}/truncated", DataError, "no readable .* image classifier"),
-        ("evaluate.detector={broken}/unprepared", DataError, "and a preprocessor_config.json"),
+        ("evaluate.detector={broken}/truncated", DataError, "truncated is no readable"),
+        ("evaluate.detector={broken}/unprepared", DataError, "unprepared is no readable"),
     ],
 )
 @pytest.mark.usefixtures("unfetched")

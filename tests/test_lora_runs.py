@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -127,6 +128,32 @@ def test_a_pipeline_that_loads_no_lora_gets_the_whole_pipeline_alone(
     base, delivered = weights(pipelines(kind)), weights(out / "pipeline")
     assert any(not base[name].equal(delivered[name]) for name in base)
     assert not (out / "lora").exists()
+
+
+@pytest.mark.parametrize("kind", [pytest.param("sdxl", marks=pytest.mark.slow), "sd3"])
+def test_stock_diffusers_draws_the_pictures_of_a_run_from_the_lora_that_it_wrote(
+    pipelines: Pipelines, tmp_path: Path, kind: str
+) -> None:
+    """As `lora/README.md` says: the base, the LoRA and its scheduler, in one step."""
+    changes = [*LORA, "train.learning_rate=0.03", "train.ema_decay=0.0"]
+    out = forget(pipelines(kind), BAG, tmp_path / "out", changes=changes, measure=False)
+    noise = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(5))
+
+    def drawn(pipeline: Any) -> torch.Tensor:
+        pipeline.set_progress_bar_config(disable=True)
+        options = {"num_inference_steps": 1, "guidance_scale": 1.0, "output_type": "pt"}
+        asked = ["a bag", "a cat"]
+        return pipeline(asked, height=16, width=16, latents=noise.clone(), **options).images
+
+    stock = diffusers.DiffusionPipeline.from_pretrained(pipelines(kind))
+    stock.scheduler = type(stock.scheduler).from_pretrained(out / "lora", subfolder="scheduler")
+    untouched = drawn(stock)
+    stock.load_lora_weights(out / "lora", adapter_name="efface")
+    whole = drawn(diffusers.DiffusionPipeline.from_pretrained(out / "pipeline"))
+    assert_close(drawn(stock), whole, rtol=0, atol=1e-5)
+    assert (whole - untouched).abs().max() > 1e-3
+    said = (out / "lora" / "README.md").read_text()
+    assert f"{type(stock.scheduler).__name__}.from_pretrained(THIS_FOLDER" in said
 
 
 def test_siss_trains_an_adapter_and_nothing_else(

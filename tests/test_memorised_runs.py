@@ -14,10 +14,12 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 from torch.testing import assert_close
+from typer.testing import CliRunner
 
 from efface.attack_cases import read_case
 from efface.attacking import attack
 from efface.attacks.memorised_goal import MemorisedGoal
+from efface.cli import app
 from efface.config import read_settings
 from efface.diffusion.denoiser import Denoiser
 from efface.diffusion.loading import load_text
@@ -41,6 +43,7 @@ from efface.reporting import judge_run, write_report
 from efface.requests import ForgetMemorised
 from efface.runs import forget
 from tests.conftest import assert_drawn_once
+from tests.diffusion.text.conftest import BUILD
 from tests.diffusion.text.conftest import pipelines as pipelines
 from tests.diffusion.text.conftest import text_model as text_model
 from tests.memorisation.conftest import WORDS
@@ -77,6 +80,7 @@ SMALL = [
 # The student equals its teacher in all rows, and no row of four stays for the noise's sake.
 STANDSTILL = ["method.retain_target=teacher", "method.alone_target=noise"]
 STANDSTILL += ["memorised.control_share=0"]
+DETECTED = ["evaluate.detector=nowhere", 'evaluate.detector_labels=["bag"]']
 LOOSE = ForgetMemorised(prompt="a red bag", modified_prompt="a bag")
 Pipelines = Callable[[str], Path]
 
@@ -256,6 +260,92 @@ def test_a_resumed_run_repeats_no_stage_and_is_the_same_bit_for_bit(
     assert all(tensor.equal(weights(out)[name]) for name, tensor in weights(run).items())
 
 
+@pytest.fixture(scope="module")
+def obedient(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pipeline whose pictures are more of their prompt than of their noise."""
+    pipeline = BUILD["sd"]()
+    with torch.no_grad():
+        for name, tensor in pipeline.unet.named_parameters():
+            if "attn2.to_v" in name or "attn2.to_out" in name:
+                tensor.mul_(30)
+    folder = tmp_path_factory.mktemp("obedient")
+    pipeline.save_pretrained(folder)
+    return folder
+
+
+def test_a_whole_run_searches_for_the_modified_prompt_itself(
+    obedient: Path, request_: ForgetMemorised, tmp_path: Path
+) -> None:
+    """Of 16 pictures 15 are copies as the prompt is, and 8 after one descent."""
+    request = request_.model_copy(update={"modified_prompt": None})
+    changes = [*SMALL, "memorised.copy_similarity=0.4", 'memorised.search=["embedding"]']
+    changes += ["memorised.search_images=16", "evaluate.guidance=30.0"]
+    out = forget(obedient, request, tmp_path / "run", changes=changes)
+    record = read_record(out)
+    assert record.status == "finished"
+    assert record.notes["modified_by"] == "embedding" and record.notes["prompts_tried"] > 1
+    assert 0.2 <= record.notes["modified_share"] <= 0.8
+    assert record.notes["copies"] >= 2 and record.notes["others"] >= 2
+    found = json.loads((out / "preparation" / "modification.json").read_text())
+    assert found["tried"][0]["way"] == "as it is" and found["tried"][0]["share"] > 0.8
+    assert read_evaluation(out).get("memorised_share_modified") is not None
+    embedding = record.notes["modified_prompt"]
+    assert "no prompt has" in embedding and embedding in (out / "report.html").read_text()
+
+
+def test_the_command_line_forgets_a_memorised_picture(
+    pipelines: Pipelines, controls: str, tmp_path: Path
+) -> None:
+    """With the recipe, made small."""
+    recipe = Path(__file__).parents[1] / "recipes" / "memorised-siss.toml"
+    small = [
+        "train.steps=2",
+        "train.batch_size=4",
+        "train.accumulation=4",
+        "train.checkpoint_every=1",
+        "evaluate.baseline_steps=1",
+        "evaluate.retain_samples=4",
+        "memorised.force=true",
+        "memorised.samples=4",
+        "memorised.control_images=2",
+        "memorised.noises=2",
+        "memorised.images=16",
+        "memorised.least_rows=2",
+        "memorised.copy_similarity=0.25",
+    ]
+    out = tmp_path / "out"
+    done = CliRunner().invoke(
+        app,
+        ["forget", "memorised", str(pipelines("sd")), "--recipe", str(recipe), "--out", str(out)]
+        + ["--prompt", "a red bag", "--modified-prompt", "a bag", "--control-prompts", controls]
+        + [part for change in small for part in ("--set", change)],
+    )
+    assert done.exit_code == 0, done.output
+    record = read_record(out)
+    assert record.request["kind"] == "memorised" and record.request["prompt"] == "a red bag"
+    assert (record.status, record.steps) == ("finished", 2)
+    assert record.settings["method"]["fixed_norm"] == 750
+    assert {path.name for path in out.iterdir()} == {
+        *("record.json", "environment.json", "metrics.jsonl", "evaluation.json", "report.html"),
+        *("preparation", "checkpoints", "pipeline", "samples"),
+    }
+    assert (out / "pipeline" / "README.md").exists()
+
+
+def test_settings_about_concepts_are_refused_where_a_run_is_measured(
+    run: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match="has no effect: of evaluate an evaluation of a run"):
+        evaluate(run, changes=DETECTED)
+    earlier = tmp_path / "earlier"
+    shutil.copytree(run, earlier)
+    content = json.loads((earlier / "record.json").read_text())
+    content["settings"]["evaluate"]["distilled"] = "nowhere"
+    (earlier / "record.json").write_text(json.dumps(content))
+    with pytest.raises(ConfigError, match="distilled is for classes and concepts, and this run fo"):
+        evaluate(earlier)
+
+
 def test_latents_of_pictures_decode_to_them(text_model: Callable[..., Any]) -> None:
     """Up to what the VAE loses, which is the same whether one or many are encoded."""
     denoiser = text_model("sd")
@@ -330,6 +420,9 @@ def save(folder: Path, *sizes: int) -> str:
         ({}, ["memorised.extractor=nowhere"], DataError, "no vision model at nowhere"),
         ({}, ["train.accumulation=3"], ConfigError, "cannot share equally"),
         ({}, ["memorised.controls=9"], ConfigError, "at least 59"),
+        ({}, DETECTED, ConfigError, "detector is for classes and concepts, and this run forgets a"),
+        ({}, ["evaluate.clip=c", "evaluate.prompt_groups=g"], ConfigError, "prompt_groups is for"),
+        ({}, ["evaluate.distilled=nowhere"], ConfigError, "evaluate.distilled is for classes"),
     ],
 )
 def test_requests_that_cannot_be(

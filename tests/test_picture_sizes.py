@@ -172,8 +172,8 @@ def test_less_memory_is_asked_for_where_pictures_are_smaller(pipelines: Pipeline
         for size in (16, 64)
     )
     assert small < large
-    rows = preflight(pipelines("flux"), changes=SMALL, size=16)
-    shown = dict(rows)["activations"]
+    found = preflight(pipelines("flux"), changes=SMALL, size=16)
+    shown = dict(found.rows)["activations"]
     told_rows = told("preflight", pipelines("flux"), *options(SMALL), "--size", 16)
     assert shown in told_rows
 

@@ -129,8 +129,12 @@ def test_unknown_labels_and_wrong_requests_are_refused_before_anything_is_loaded
         check_detection(settings(detector, None, detector_labels=["hat"]), CONCEPT)
     with pytest.raises(DataError, match="has the checksum"):
         check_detection(settings(detector, None, detector_sha256="00"), CONCEPT)
-    for kind, name in (("images", "detector is for classes"), ("class", "groups is for text")):
-        with pytest.raises(ConfigError, match=name):
+    for kind, sentence in (
+        ("images", "detector is for classes and concepts, and this run forgets pictures"),
+        ("memorised", "detector is for classes and concepts, and this run forgets a memorised"),
+        ("class", "groups is for text"),
+    ):
+        with pytest.raises(ConfigError, match=sentence):
             check_detection(settings(detector, groups), {"kind": kind})
 
 

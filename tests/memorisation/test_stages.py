@@ -47,12 +47,15 @@ def test_a_memorised_prompt_is_found_loosened_and_its_pictures_parted(
     drawing: Drawing, tmp_path: Path, way: str
 ) -> None:
     """Without hand work, on a model that has memorised one picture exactly."""
-    preparer = make_preparer(drawing, tmp_path, f'memorised.search=["{way}"]')
+    # The prompt as it is draws too many copies for this band.
+    narrow = ("memorised.most_share=0.6", f'memorised.search=["{way}"]')
+    preparer = make_preparer(drawing, tmp_path, *narrow)
     detected = preparer.detect(WORDS[:59], None)
     assert detected.detection.is_memorised
     modified = preparer.modify(detected, None)
-    assert modified.tried.way in (way, "as it is")
-    assert 0.2 <= modified.tried.share <= 0.8
+    assert modified.tried.way == way and modified.count > 1
+    assert (modified.tried.text is None) == (way == "embedding")
+    assert 0.2 <= modified.tried.share <= 0.6
     images, separation = preparer.separate(detected, modified)
     assert 0.05 <= separation.count / len(images) <= 0.95
     copies = images[torch.from_numpy(separation.memorised)].float()

@@ -19,6 +19,7 @@ from efface.metrics.detector import check_labels
 GroupKind = Literal["own", "paraphrase", "neighbour", "composition", "unrelated"]
 LONGEST_NAME = 40
 CONCEPT_RATE, KEPT_RATE = "concept_rate", "kept_rate"
+FORGETS = {"images": "pictures", "memorised": "a memorised picture"}  # by kinds of requests
 EXAMPLE = "write [[groups]] with name, kind and prompts, as in docs/forget-a-concept.md"
 
 
@@ -99,11 +100,12 @@ def check_detection(settings: Settings, request: dict[str, Any]) -> tuple[Prompt
     detector, labels or groups that cannot be used.
     """
     config = settings.evaluate
-    if request["kind"] == "images":
+    forgets = FORGETS.get(request["kind"])
+    if forgets is not None:
         for name in ("detector", "prompt_groups", "distilled"):
             if getattr(config, name) is not None:
                 raise ConfigError(
-                    f"evaluate.{name} is for classes and concepts, and this run forgets pictures: "
+                    f"evaluate.{name} is for classes and concepts, and this run forgets {forgets}: "
                     "leave it out."
                 )
     known = None if config.detector is None else known_labels(config)

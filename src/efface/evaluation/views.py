@@ -265,6 +265,8 @@ def check_networks(config: EvaluateConfig) -> None:
         load_extractor(config.extractor, config.extractor_sha256)
     if config.clip is not None:
         load_clip(config.clip, config.clip_sha256)
+    if config.detector is not None:
+        load_detector(config)
 
 
 def _extractor_view(network: Extractor, real: ImageSet, store: Store) -> ExtractorView:
