@@ -167,9 +167,9 @@ TAUGHT = ["method.retain_target=teacher", "method.rule_name=fixed_norm"]
     [
         ("sdxl", "siss", []),
         ("sd3", "siss", WAYS["LoRA"]),
-        ("sdxl", "siss", [*WAYS["checkpointing"], *TAUGHT]),
-        ("sdxl", "siss_no_is", WAYS["LoRA"]),
         ("sd3", "siss", [*WAYS["checkpointing, mixed precision"], "train.accumulation=2"]),
+        pytest.param("sdxl", "siss", [*WAYS["checkpointing"], *TAUGHT], marks=pytest.mark.slow),
+        pytest.param("sdxl", "siss_no_is", WAYS["LoRA"], marks=pytest.mark.slow),
         pytest.param("flux", "siss", [], marks=pytest.mark.slow),
         pytest.param("sd3", "siss", WAYS["checkpointing"], marks=pytest.mark.slow),
         pytest.param("sdxl", "erasediff", WAYS["checkpointing"], marks=pytest.mark.slow),
