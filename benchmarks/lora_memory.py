@@ -32,7 +32,7 @@ from efface.diffusion.schedule import NoiseSchedule
 from efface.diffusion.text.denoiser import TextDenoiser
 from efface.diffusion.text.families import FAMILIES
 from efface.diffusion.text.prompts import PromptEncoder
-from efface.preflight import Amounts, estimate
+from efface.memory_estimate import Amounts, estimate
 from efface.training.networks import make_networks
 from efface.training.trainer import Trainer
 

@@ -23,7 +23,7 @@ import transformers
 
 import efface
 import efface.cli
-from efface.config import DEFAULT_RECIPES, NetworkConfig
+from efface.config import NetworkConfig
 from efface.data.images import load_images
 from efface.diffusion.codec import VAECodec
 from efface.diffusion.denoiser import Denoiser
@@ -75,18 +75,6 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cache")
     os.environ["EFFACE_CACHE"] = str(folder)
     return folder
-
-
-@pytest.fixture(scope="session", autouse=True)
-def memorised_recipe() -> Iterator[str]:
-    """The recipe of requests about memorised pictures that are given none, out of use in tests.
-
-    It parts a batch into sixteen, and tiny runs have four rows: theirs are the method's settings.
-    """
-    with pytest.MonkeyPatch.context() as patch:
-        name = DEFAULT_RECIPES["memorised"]
-        patch.delitem(DEFAULT_RECIPES, "memorised")
-        yield name
 
 
 @pytest.fixture(scope="session")

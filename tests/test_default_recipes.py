@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from efface.cli import app
-from efface.config import DEFAULT_RECIPES, SHIPPED, read_settings, shipped_recipes
+from efface.config import SHIPPED, read_settings, shipped_recipes
 from efface.errors import ConfigError
 from efface.methods.sfd import SFD
 from efface.preflight import preflight
@@ -25,14 +25,7 @@ QUICK = ["train.steps=1", "train.batch_size=2", "prompts.templates=['a {}']"]
 QUICK += ["prompts.subjects=['cat']", "train.checkpoint_every=1"]
 
 
-@pytest.fixture
-def in_use(memorised_recipe: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The recipe that other tests do without."""
-    monkeypatch.setitem(DEFAULT_RECIPES, "memorised", memorised_recipe)
-
-
 @pytest.mark.parametrize(("about", "recipe"), [("concept", CONCEPT), ("memorised", MEMORISED)])
-@pytest.mark.usefixtures("in_use")
 def test_a_request_about_prompts_has_a_recipe_of_its_own(
     about: str, recipe: Path, tmp_path: Path
 ) -> None:
@@ -47,7 +40,6 @@ def test_a_request_about_prompts_has_a_recipe_of_its_own(
     assert read_settings(None, given, (), [about]) == read_settings(None, given)
 
 
-@pytest.mark.usefixtures("in_use")
 def test_another_method_and_other_requests_have_their_own_settings() -> None:
     erasing = read_settings("erasediff")
     assert read_settings("erasediff", about=["memorised"]) == erasing
@@ -91,7 +83,6 @@ def test_the_command_without_a_recipe_takes_the_shipped_one(
     assert settings["train"]["mixed_precision"] == "bf16"
 
 
-@pytest.mark.usefixtures("in_use")
 def test_a_memorised_picture_is_forgotten_with_the_shipped_recipe(
     pipelines: Pipelines, tmp_path: Path
 ) -> None:
@@ -110,7 +101,6 @@ def test_a_memorised_picture_is_forgotten_with_the_shipped_recipe(
         run("erasediff", "train.batch_size=9", "train.accumulation=2")
 
 
-@pytest.mark.usefixtures("in_use")
 def test_preflight_looks_at_the_run_that_would_be(pipelines: Pipelines, tiny_model: Path) -> None:
     model = pipelines("sd")
 

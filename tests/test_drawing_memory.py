@@ -18,7 +18,7 @@ from efface.diffusion.live_memory import Live, tensors_of
 from efface.diffusion.loading import load_beside, load_text
 from efface.diffusion.model_folder import inspect_model
 from efface.diffusion.sampling import MultiStep, draw_images
-from efface.preflight import estimate
+from efface.memory_estimate import estimate
 from tests.diffusion.text.conftest import pipelines as pipelines
 
 Pipelines = Callable[[str], Path]

@@ -18,7 +18,8 @@ from efface.diffusion.model_folder import drawn_shape, inspect_model
 from efface.errors import ModelError, RequestError
 from efface.evidence.recorded import base_model
 from efface.memorised_runs import read_memorised
-from efface.preflight import estimate, preflight
+from efface.memory_estimate import estimate
+from efface.preflight import preflight
 from efface.records import RunRecord, read_record, write_json
 from efface.requests import ForgetMemorised
 from efface.runs import forget

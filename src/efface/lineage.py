@@ -101,7 +101,8 @@ def _network_config(info: ModelInfo) -> dict[str, Any]:
     given = json.loads(text)
     taken = inspect.signature(getattr(diffusers, info.network_class)).parameters
     content = {name: given.get(name, parameter.default) for name, parameter in taken.items()}
-    return json.loads(json.dumps(content)) | {"class": info.network_class}  # tuples as lists
+    as_lists = json.loads(json.dumps(content, default=str))  # in place of tuples
+    return as_lists | {"class": info.network_class}
 
 
 def start_from(networks: Mapping[str, Denoiser], start: str | Path, method: Method) -> None:

@@ -40,7 +40,8 @@ from efface.memorised_runs import (
     memorised_trainer,
     read_memorised,
 )
-from efface.preflight import Amounts, check_memory
+from efface.memory_estimate import Amounts
+from efface.preflight import check_memory
 from efface.records import hash_weights, write_json
 from efface.requests import Distil, DistilText, ForgetImages, ForgetMemorised, Request
 from efface.run_folder import check_folder, finished_record, holds_run, make_folder, new_record

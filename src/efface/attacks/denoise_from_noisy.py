@@ -16,7 +16,6 @@ from efface.attacks.picture_goal import PictureGoal
 from efface.attacks.questions import asking, asking_nothing
 from efface.attacks.weak import renamed
 from efface.data.randomness import derive_seed
-from efface.diffusion.ancestral import for_ancestral_steps
 from efface.diffusion.denoiser import Denoiser
 from efface.errors import ConfigError
 from efface.metrics.copy_similarity import denoise_back
@@ -104,8 +103,8 @@ class DenoiseFromNoisy(Attack):
         draws = max(1, self.samples // count)
         shown = []
         for number, (asked, rows) in enumerate(_by_question(goal, denoiser, count)):
-            seed, steps = derive_seed(self.first_seed, number), self.sampling_steps
-            back = denoise_back(for_ancestral_steps(asked), x0[rows], t, draws, seed, steps)
+            seed = derive_seed(self.first_seed, number)
+            back = denoise_back(asked, x0[rows], t, draws, seed, self.sampling_steps)
             decoded = denoiser.codec.decode(back.flatten(0, 1).to(denoiser.device))
             shown.append(goal.shown(decoded.clamp(-1, 1).add(1).div(2).cpu()))
         found = np.concatenate(shown)

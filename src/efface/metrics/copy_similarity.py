@@ -11,6 +11,7 @@ from diffusers import DDPMScheduler
 from torch import Tensor
 
 from efface.data.randomness import derive_seed
+from efface.diffusion.ancestral import for_ancestral_steps
 from efface.diffusion.denoiser import Denoiser
 from efface.diffusion.sampling import generators_from_seeds, rows_at_once
 from efface.errors import ModelError, RequestError
@@ -39,6 +40,7 @@ def denoise_back(
     own for every (image, draw): with a seed shared by both, as in the code of SISS, the first step
     would add the injected noise once more.
     """
+    denoiser = for_ancestral_steps(denoiser)
     timesteps = _timesteps(denoiser, t, steps)
     denoiser.network.eval()
     pairs = [(i, k) for i in range(len(images)) for k in range(draws)]
