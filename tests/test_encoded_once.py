@@ -124,7 +124,7 @@ def test_a_run_about_a_memorised_picture_reads_each_prompt_once(
     request = ForgetMemorised(
         prompt="a red bag", modified_prompt="a bag", control_prompts=str(tmp_path / "controls.txt")
     )
-    changes = [*test_memorised_runs.SMALL, "memorised.split=kmeans", "train.accumulation=1"]
+    changes = [*test_memorised_runs.SMALL, "memorised.split=kmeans"]
     with reading() as read:
         forget(model(kind), request, tmp_path / "run", changes=changes)
     # Its control prompts, both prompts and the empty one.
