@@ -11,10 +11,13 @@ from pathlib import Path
 import diffusers
 import pytest
 
+import efface
 from efface.config import read_settings
 from efface.diffusion.model_folder import inspect_model
 from efface.errors import RequestError
-from efface.lineage import describe_start
+from efface.lineage import check_start, describe_start
+from tests.conftest import BAG, SMALL
+from tests.hubs import hub, serving
 
 
 @pytest.mark.parametrize("kind", ["sd", "sd3"])
@@ -35,8 +38,30 @@ def test_a_generator_written_by_another_diffusers_is_of_the_same_network(
     file.write_text(json.dumps(older))
     generator = inspect_model(tmp_path / "generator")
     for start, model in ((generator, info), (info, generator)):
-        described = describe_start(start.folder, model, settings)
+        check_start(start.folder, model, settings)
+        described = describe_start(start.folder, model)
         assert described["request"] == {"kind": "generator", "source": str(start.folder)}
     file.write_text(json.dumps(older | {"sample_size": 16}))
     with pytest.raises(RequestError, match="generator is not made like that of"):
-        describe_start(generator.folder, info, settings)
+        check_start(generator.folder, info, settings)
+
+
+def test_a_wrong_start_is_found_before_the_model_is_fetched(
+    pipelines: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = shutil.copytree(pipelines("sd"), tmp_path / "other")
+    file = other / "unet" / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"sample_size": 16}))
+    sent: list[str] = []
+    with (
+        hub(serving(pipelines("sd"), sent), tmp_path / "cache", monkeypatch),
+        pytest.raises(RequestError, match="other is not made like that of acme/tiny"),
+    ):
+        efface.forget(
+            "acme/tiny",
+            BAG,
+            tmp_path / "out",
+            changes=SMALL,
+            start=other,
+        )
+    assert sent and not [name for name in sent if name.endswith(".safetensors")]

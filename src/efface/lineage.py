@@ -31,17 +31,16 @@ def earlier_request(info: ModelInfo) -> dict[str, Any] | None:
     return {"request": earlier.request, "output": earlier.output, "start": earlier.start}
 
 
-def describe_start(start: str | Path, info: ModelInfo, settings: Settings) -> dict[str, Any]:
-    """What the record says of the run to start from; RequestError where it cannot be."""
+def check_start(start: str | Path, info: ModelInfo, settings: Settings) -> None:
+    """Raise RequestError if `start` cannot be begun from, as far as files other than weights tell.
+
+    So nothing has to be fetched for it.
+    """
     start = Path(start)
     if not (start / "record.json").exists():
-        return _describe_generator(start, info, settings)
+        _check_generator(start, info, settings)
+        return
     earlier = read_record(start)
-    if earlier.model["weights"] != hash_weights(info.folder):
-        raise RequestError(
-            f"{start} was made from another model than {info.source}: start from a run of this "
-            "very model."
-        )
     if Checkpoints(start / "checkpoints").latest() is None or earlier.status != "finished":
         raise RequestError(f"{start} is not finished: complete it with --resume first.")
     size = earlier.model.get("size")
@@ -71,14 +70,11 @@ def describe_start(start: str | Path, info: ModelInfo, settings: Settings) -> di
             f"{theirs[1]}, and this run is set to {own.lora_rank} and {own.lora_alpha}: give both "
             "the same."
         )
-    return {"request": earlier.request, "output": earlier.output}
 
 
-def _describe_generator(start: Path, info: ModelInfo, settings: Settings) -> dict[str, Any]:
+def _check_generator(start: Path, info: ModelInfo, settings: Settings) -> None:
     """A pipeline that is no run of efface: a generator of the same network."""
-    other = inspect_model(start)
-    fetch_weights(other)
-    if _network_config(other) != _network_config(info):
+    if _network_config(inspect_model(start)) != _network_config(info):
         raise RequestError(
             f"the network of {start} is not made like that of {info.source}: start from a "
             "one-step generator of this very model, or from a run of `efface distil`."
@@ -88,8 +84,27 @@ def _describe_generator(start: Path, info: ModelInfo, settings: Settings) -> dic
             f"{start} is a whole pipeline, and this run trains adapters over {info.source}: start "
             "from a run of `efface distil` with the same train.lora_rank, or leave that out."
         )
-    described = {"kind": "generator", "source": str(start)}
-    return {"request": described, "output": hash_weights(other.folder)}
+
+
+def describe_start(start: str | Path, info: ModelInfo) -> dict[str, Any]:
+    """What is recorded of the run to begin from; RequestError if it is of another model.
+
+    Its own weights, where it is no run, and the model's are on this machine afterwards.
+    """
+    start = Path(start)
+    if not (start / "record.json").exists():
+        generator = inspect_model(start)
+        fetch_weights(generator)
+        described = {"kind": "generator", "source": str(start)}
+        return {"request": described, "output": hash_weights(generator.folder)}
+    fetch_weights(info)
+    earlier = read_record(start)
+    if earlier.model["weights"] != hash_weights(info.folder):
+        raise RequestError(
+            f"{start} was made from another model than {info.source}: start from a run of this "
+            "very model."
+        )
+    return {"request": earlier.request, "output": earlier.output}
 
 
 def _network_config(info: ModelInfo) -> dict[str, Any]:

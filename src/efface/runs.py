@@ -32,7 +32,7 @@ from efface.evaluation.prompt_groups import check_detection
 from efface.evaluation.views import check_networks
 from efface.evidence.model_card import write_model_card
 from efface.image_runs import Pictures, check_settings, image_trainer, read_pictures
-from efface.lineage import describe_start, earlier_request
+from efface.lineage import check_start, describe_start, earlier_request
 from efface.memorisation.likeness import load_features
 from efface.memorised_runs import (
     MemorisedInputs,
@@ -92,6 +92,8 @@ def forget(
     judge_folder = find_judge(info, judge)
     if retrained is not None:
         check_retrained(retrained, info)
+    if start is not None:
+        check_start(start, info, settings)
     holds_run(out, resume, overwrite)
     request, inputs = _read_inputs(request, info, settings)
     measured = _measured_prompts(request, info, settings)
@@ -100,7 +102,7 @@ def forget(
     if measure:
         check_networks(settings.evaluate)
     fetch_weights(info)
-    described = earlier_request(info) if start is None else describe_start(start, info, settings)
+    described = earlier_request(info) if start is None else describe_start(start, info)
     settings = _with_distilled(settings, request, info, start, described)
     record = new_record(info, request.model_dump(mode="json"), settings, described)
     if check_folder(out, record, resume, overwrite):
