@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import json
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -128,3 +129,18 @@ def _point(patch: pytest.MonkeyPatch, endpoint: str, cache: Path) -> None:
     )
     patch.setattr(constants, "HF_HUB_CACHE", str(cache))
     close_session()
+
+
+def cached(model: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, listed: list[str]) -> Path:
+    """The hub's own cache of a model; of a release that keeps a list of the files, if `listed`."""
+    repository = cache / "models--acme--tiny"
+    snapshot = Path(shutil.copytree(model, repository / "snapshots" / COMMIT))
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(COMMIT)
+    if listed:
+        files = {name: {"size": 1, "blob_id": "0" * 40} for name in listed}
+        (repository / "trees").mkdir()
+        tree = {"format_version": 1, "files": files}
+        (repository / "trees" / f"{COMMIT}.json").write_text(json.dumps(tree))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
+    return snapshot

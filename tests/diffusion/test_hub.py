@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 
 from efface.diffusion.hub import reason
@@ -19,6 +18,7 @@ from tests.hubs import (
     COMMIT,
     Answer,
     breaks,
+    cached,
     does_not_know,
     hangs_up,
     hub,
@@ -154,21 +154,6 @@ def test_what_a_hub_lacks_is_named_before_any_weights_are_fetched(
     ):
         inspect_model("acme/tiny")
     assert not [name for name in sent if name.endswith((".safetensors", ".bin"))]
-
-
-def cached(model: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, listed: list[str]) -> Path:
-    """The hub's own cache of a model; of a release that keeps a list of the files, if `listed`."""
-    repository = cache / "models--acme--tiny"
-    snapshot = Path(shutil.copytree(model, repository / "snapshots" / COMMIT))
-    (repository / "refs").mkdir()
-    (repository / "refs" / "main").write_text(COMMIT)
-    if listed:
-        files = {name: {"size": 1, "blob_id": "0" * 40} for name in listed}
-        (repository / "trees").mkdir()
-        tree = {"format_version": 1, "files": files}
-        (repository / "trees" / f"{COMMIT}.json").write_text(json.dumps(tree))
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
-    return snapshot
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ from efface.metrics.extractors import PUBLISHED
 from efface.metrics.inception_weights import kept_weights
 from efface.metrics.judge import Judge, load_judge
 from efface.metrics.nudenet import NUDENET
+from efface.metrics.pretrained import find_cached
 
 INSTEAD = "give its judge with --judge, or choose the metric 'none'"
 
@@ -88,13 +89,9 @@ def on_this_machine(which: str, source: str | None) -> str:
     elif which == "extractor" and source == PUBLISHED:
         found = kept_weights().exists()
     elif not found and re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", source):
-        from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import LocalEntryNotFoundError
-
-        try:
-            return snapshot_download(source, local_files_only=True)
-        except LocalEntryNotFoundError:
-            found = False
+        cached = find_cached(source)
+        if cached is not None:
+            return str(cached)
     if not found:
         remedy = "put it there" if which == "extractor" else f"give it with --{which}"
         raise NotHereError(f"the {which} {source} is not on this machine: {remedy}.")

@@ -99,6 +99,18 @@ def _fetch(source: str) -> Path:
         return Path(snapshot_download(source, allow_patterns=list(FETCHED)))
 
 
+def find_cached(source: str) -> Path | None:
+    """The folder of a hub id (owner/name) that was fetched before; None where it was not."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        found = snapshot_download(source, allow_patterns=list(FETCHED), local_files_only=True)
+    except LocalEntryNotFoundError:
+        return None
+    return Path(found)
+
+
 def load_network(kind: Any, files: ModelFiles) -> tuple[Any, set[str]]:
     """A frozen model of an auto or model class in float32, and names of weights that lack."""
     with quiet():
