@@ -140,6 +140,15 @@ def test_a_judge_beside_a_model_is_no_part_of_its_weights(tmp_path):
     assert list(hash_weights(tmp_path)) == ["unet/model.safetensors"]
 
 
+@pytest.mark.parametrize("variant", ["model.fp16", "model.fp16-00001-of-00002", "model.non_ema"])
+def test_a_model_is_the_same_whether_variants_of_it_were_fetched_or_not(tmp_path, variant):
+    (tmp_path / "unet").mkdir()
+    plain = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
+    for name in (*plain, f"{variant}.safetensors"):
+        (tmp_path / "unet" / name).write_bytes(b"weights")
+    assert list(hash_weights(tmp_path)) == [f"unet/{name}" for name in plain]
+
+
 @pytest.mark.parametrize("schema", [0, 2, "1", None])
 def test_a_record_of_another_version_is_refused_with_that_reason(tmp_path, schema):
     (tmp_path / "record.json").write_text(json.dumps(written() | {"schema": schema}))

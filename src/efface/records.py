@@ -254,12 +254,13 @@ def _read(kind: type[M], path: Path, remedy: str) -> M:
 def hash_weights(folder: Path) -> dict[str, str]:
     """SHA-256 of every safetensors file of a model folder, by its relative path.
 
-    A judge beside the model is no part of it.
+    A judge beside the model is no part of it, nor are variants (model.fp16.safetensors), which are
+    never read and may have been fetched or not.
     """
     return {
         file.relative_to(folder).as_posix(): _digest(file)
         for file in sorted(folder.glob("*/*.safetensors"))
-        if file.parent.name != "judge"
+        if file.parent.name != "judge" and "." not in file.stem
     }
 
 
