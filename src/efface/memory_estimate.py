@@ -20,7 +20,9 @@ from efface.diffusion.footprint import (
 )
 from efface.diffusion.live_memory import Device
 from efface.diffusion.model_folder import ModelInfo
+from efface.diffusion.sampling import rows_of
 from efface.diffusion.schedule import NoiseSchedule
+from efface.memorisation.embedding_descent import WEIGHT as DESCENT_WEIGHT
 from efface.memorisation.text_noise import AT_ONCE as NORMS_AT_ONCE
 from efface.methods.base import Method
 from efface.training.settings import TrainConfig
@@ -138,10 +140,11 @@ def _norms(info: ModelInfo, bf16: bool) -> int:
     return drawing.rows * drawing.condition + drawing.passing
 
 
-def _descent(info: ModelInfo, holding: Holding, rows: int) -> int:
-    """A backward pass to the embedding; weights that are not frozen keep what theirs would need."""
+def _descent(info: ModelInfo, holding: Holding, noises: int) -> int:
+    """A backward pass to the embedding, through weights that are frozen."""
     foot = network_footprint(info, dataclasses.replace(holding, checkpointing=False, autocast=None))
-    own = foot.activations if holding.lora_rank is None else foot.activations_frozen
+    rows = rows_of(foot.shape, noises, DESCENT_WEIGHT)
+    own = foot.activations_frozen
     return rows * (own.kept + own.passing + foot.condition)
 
 

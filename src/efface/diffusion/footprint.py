@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +19,7 @@ from efface.diffusion.adapters import SharedNetwork
 from efface.diffusion.codec import MOST_PIXELS, VAECodec
 from efface.diffusion.live_memory import Activations, Device, Kept, Kernels, Live, tensors_of
 from efface.diffusion.model_folder import ModelInfo
-from efface.diffusion.sampling import MOST_ENTRIES
+from efface.diffusion.sampling import rows_of
 from efface.diffusion.text.encoding import constant_rows
 from efface.diffusion.text.families import FAMILIES, UNET_ATTENTION, TextFamily, tokenizer_of
 from efface.diffusion.text.networks import CALL
@@ -39,6 +38,7 @@ class Footprint:
     activations: Activations
     activations_frozen: Activations  # where a gradient passes through to what comes before
     condition: int  # one row of what the network is told, in float32
+    shape: tuple[int, int, int]  # (C, H, W) of a sample in model space
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +99,7 @@ def drawing_footprint(info: ModelInfo, bf16: bool, rows: int, guided: bool) -> D
     """What draws `rows` samples, or as many of them as are drawn at once."""
     with _building(info.folder / info.component):
         network = _network(info)
-        rows = min(rows, max(1, MOST_ENTRIES // math.prod(network.shape)))
+        rows = rows_of(network.shape, rows)
         drawing = _drawing(network, bf16, rows, guided)
     if not info.vae:
         return drawing
@@ -175,6 +175,7 @@ def _footprint(described: _Network, holding: Holding) -> Footprint:
         activations=activations,
         activations_frozen=_activations(described, network, inputs, holding),
         condition=sum(row.nbytes for row in inputs.values()),
+        shape=described.shape,
     )
 
 

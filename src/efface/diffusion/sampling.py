@@ -144,7 +144,12 @@ class MultiStep(Sampler):
 
 def rows_at_once(denoiser: Denoiser, wanted: int, weight: int = 1) -> int:
     """`wanted` rows, or as many as `MOST_ENTRIES` allow if each counts `weight`; one at least."""
-    return max(1, min(wanted, MOST_ENTRIES // (weight * math.prod(denoiser.sample_shape))))
+    return rows_of(denoiser.sample_shape, wanted, weight)
+
+
+def rows_of(shape: tuple[int, int, int], wanted: int, weight: int = 1) -> int:
+    """The same, for samples of a shape (C, H, W)."""
+    return max(1, min(wanted, MOST_ENTRIES // (weight * math.prod(shape))))
 
 
 @torch.inference_mode()

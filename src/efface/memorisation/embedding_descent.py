@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from efface.diffusion.denoiser import Condition, Denoiser
+from efface.diffusion.sampling import rows_at_once
 from efface.memorisation.drawing import repeat
 from efface.memorisation.searching import Found, Prober, Tried, bisect
 from efface.memorisation.text_noise import first_noise, first_outputs, text_noise
 
 EMBEDDED = "encoder_hidden_states"  # what every family's network is told, (B, tokens, D)
 WEIGHT_DECAY = 0.01  # AdamW's own, as in the published prototype
+WEIGHT = 16  # what a row that is kept for a gradient counts, of one that is drawn
 LEVELS = 32  # between the two embeddings
 ROUNDS = 3  # descents, each from where the last one ended
 LOWER = 0.75  # what each further one aims at, of the target before
@@ -37,21 +41,42 @@ def descend(
     """
     denoiser.network.eval()
     noise = first_noise(denoiser, seeds)
+    parts = noise.split(rows_at_once(denoiser, len(noise), WEIGHT))
     start = condition.tensors[EMBEDDED]
     with torch.no_grad():
-        null = first_outputs(denoiser, noise, denoiser.null(repeat(condition, len(seeds))))
+        nothing = denoiser.null(condition)
+        null = [first_outputs(denoiser, part, repeat(nothing, len(part))) for part in parts]
     free = start[:, 1:].clone().requires_grad_()
     optimizer = torch.optim.AdamW([free], lr=descent.rate, weight_decay=WEIGHT_DECAY)
     norms: list[float] = []
-    for _ in range(descent.steps):
-        moved = with_embedding(condition, torch.cat([start[:, :1], free], 1))
-        loss = text_noise(denoiser, noise, repeat(moved, len(seeds)), null).mean()
-        norms.append(float(loss.detach()))
-        if norms[-1] <= descent.target:
-            break
-        (free.grad,) = torch.autograd.grad(loss, [free])  # of the embedding alone
-        optimizer.step()
+    with weights_frozen(denoiser.network):
+        for _ in range(descent.steps):
+            norm, gradient = 0.0, torch.zeros_like(free)
+            for part, without in zip(parts, null, strict=True):
+                moved = with_embedding(condition, torch.cat([start[:, :1], free], 1))
+                pulls = text_noise(denoiser, part, repeat(moved, len(part)), without)
+                loss = pulls.sum() / len(noise)
+                norm += float(loss.detach())
+                gradient += torch.autograd.grad(loss, free)[0]
+            norms.append(norm)
+            if norm <= descent.target:
+                break
+            free.grad = gradient
+            optimizer.step()
     return with_embedding(condition, torch.cat([start[:, :1], free.detach()], 1)), norms
+
+
+@contextmanager
+def weights_frozen(network: nn.Module) -> Iterator[None]:
+    """No parameter takes a gradient, so that nothing is kept for one."""
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    try:
+        for parameter in trained:
+            parameter.requires_grad_(False)
+        yield
+    finally:
+        for parameter in trained:
+            parameter.requires_grad_(True)
 
 
 def with_embedding(condition: Condition, embedding: Tensor) -> Condition:
