@@ -26,3 +26,14 @@ def test_latents_are_scaled_by_the_vaes_own_factor(tiny_dit):
     assert latents.shape == (2, 4, 4, 4)
     assert_close(latents / factor, posterior.mean + posterior.std * noise)
     assert_close(codec.decode(latents), codec.vae.decode(latents / factor).sample)
+
+
+def test_many_pixels_are_encoded_in_parts_to_the_same_latents(tiny_dit, monkeypatch):
+    codec = tiny_dit().codec
+    images = torch.rand(5, 3, 8, 8) * 2 - 1
+    whole = codec.encode(images, torch.Generator().manual_seed(3))
+    sizes = []
+    codec.vae.encoder.register_forward_pre_hook(lambda _, given: sizes.append(len(given[0])))
+    monkeypatch.setattr("efface.diffusion.codec.MOST_PIXELS", 2 * 64)
+    assert_close(codec.encode(images, torch.Generator().manual_seed(3)), whole)
+    assert sizes == [2, 2, 1]

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-MOST_PIXELS = 2**20  # decoded at once: four pictures of 512 x 512, one of 1024 x 1024
+MOST_PIXELS = 2**20  # of pictures at once: four pictures of 512 x 512, one of 1024 x 1024
 
 
 class Codec(ABC):
@@ -48,7 +48,9 @@ class VAECodec(Codec):
 
     @torch.no_grad()
     def encode(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        posterior = self.vae.encode(images).latent_dist
+        rows = max(1, MOST_PIXELS // images.shape[-2:].numel())
+        found = [self.vae.encode(part).latent_dist for part in images.split(rows)]
+        posterior = type(found[0])(torch.cat([part.parameters for part in found]))
         latents = posterior.sample(generator=generator)
         return (latents - self._shift) * self.vae.config.scaling_factor
 
