@@ -32,10 +32,11 @@ def write_results(
 
 
 def checked_out() -> str:
-    """The commit, with "+changes" if files differ from it; empty where there is no git."""
+    """The commit, with "+changes" if files but results differ; empty where there is no git."""
     if shutil.which("git") is None:
         return ""
-    return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain") else "")
+    differ = git("status", "--porcelain", "--", ":/", ":(top,exclude)benchmarks/results")
+    return git("rev-parse", "HEAD") + ("+changes" if differ else "")
 
 
 def git(*arguments: str) -> str:
