@@ -93,8 +93,11 @@ def test_a_memorised_picture_is_forgotten_with_the_shipped_recipe(
         forget(pipelines("sd"), request, tmp_path / "out", method=method, changes=changes)
 
     for method in (None, "siss"):
-        with pytest.raises(ConfigError, match=r"train.batch_size is 8, which 16 parts"):
+        with pytest.raises(ConfigError, match=r"fixed_norm 750 is published for .* are 4x8x8: set"):
             run(method, "train.batch_size=8")
+        for own in ("method.fixed_norm=750", "method.rule_name=relative_norm"):
+            with pytest.raises(ConfigError, match=r"train.batch_size is 8, which 16 parts"):
+                run(method, "train.batch_size=8", own)
         with pytest.raises(ConfigError, match=r"fixed_norm -1.0 is no norm"):
             run(method, "method.fixed_norm=-1.0")
     with pytest.raises(ConfigError, match=r"train.batch_size is 9, which 2 parts"):

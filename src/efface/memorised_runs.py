@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from efface.data.randomness import derive_seed
 from efface.data.source import PairSource, Staying
 from efface.data.split import pixel_hash
 from efface.diffusion.denoiser import Condition, Denoiser
+from efface.diffusion.footprint import latent_shape
 from efface.diffusion.model_folder import ModelInfo, drawn_shape
 from efface.diffusion.sampling import MultiStep, rows_at_once
 from efface.diffusion.text.denoiser import TextDenoiser
@@ -41,6 +43,7 @@ from efface.training.trainer import Trainer
 
 ENCODE_SEED = 9_100_000  # of the VAE's posterior
 AT_ONCE = 32  # pictures in one pass of the VAE
+PUBLISHED_LATENTS = (4, 64, 64)  # of Stable Diffusion 1.x
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -140,6 +143,25 @@ def check_memorised_settings(settings: Settings) -> None:
             f"train.stop_by {settings.train.stop_by!r} compares with pictures that were never "
             "seen, and a memorised picture has none beside it: a run about one stops where its "
             "prompts draw it no more, leave the setting out."
+        )
+
+
+def check_published_norm(info: ModelInfo, settings: Settings, changes: Iterable[str]) -> None:
+    """Raise ConfigError if the default's norm is taken for a model that it does not belong to.
+
+    It is of a sum over latents, so that it grows with their number.
+    """
+    method = settings.method
+    if not isinstance(method, SubtractingMethod) or method.rule_name != "fixed_norm":
+        return
+    chosen = any(change.partition("=")[0].strip() == "method.fixed_norm" for change in changes)
+    shape = latent_shape(info)
+    if not chosen and shape != PUBLISHED_LATENTS:
+        raise ConfigError(
+            f"method.fixed_norm {method.fixed_norm:g} is published for the 4x64x64 latents of "
+            f"Stable Diffusion 1.x, and those of {info.source} are {'x'.join(map(str, shape))}: "
+            "set method.rule_name=relative_norm, which needs no such number, or a "
+            "method.fixed_norm of this model's own."
         )
 
 

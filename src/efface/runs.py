@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ from efface.memorisation.likeness import load_features
 from efface.memorised_runs import (
     MemorisedInputs,
     check_memorised_settings,
+    check_published_norm,
     memorised_trainer,
     read_memorised,
 )
@@ -85,10 +86,11 @@ def forget(
         method = DEFAULT_IMAGE_METHOD
     # Distilling and forgetting a concept of a text-to-image model go together.
     about = "concept" if isinstance(request, TextRequest) else request.kind
+    changes = list(changes)
     settings = read_settings(method, Path(recipe) if recipe else None, changes, [about])
     _check_method(request, settings)
     info = inspect_model(model, null_label, size)
-    request.check(info)
+    _check_model(request, info, settings, None if recipe else changes)
     judge_folder = find_judge(info, judge)
     if retrained is not None:
         check_retrained(retrained, info)
@@ -194,6 +196,15 @@ def _check_method(request: Request, settings: Settings) -> None:
             f"method {settings.method_name!r} does not forget classes or concepts: use one that "
             "works on conditions, as sfd."
         )
+
+
+def _check_model(
+    request: Request, info: ModelInfo, settings: Settings, changes: Sequence[str] | None
+) -> None:
+    """`changes` to the settings of a recipe that ships; None where another was given."""
+    request.check(info)
+    if isinstance(request, ForgetMemorised) and changes is not None:
+        check_published_norm(info, settings, changes)
 
 
 def _load(info: ModelInfo, config: TrainConfig, device: torch.device) -> Denoiser:

@@ -95,6 +95,12 @@ def network_footprint(info: ModelInfo, holding: Holding) -> Footprint:
         return _footprint(_network(info), holding)
 
 
+def latent_shape(info: ModelInfo) -> tuple[int, int, int]:
+    """(C, H, W) of a sample in model space, before anything is loaded."""
+    with _building(info.folder / info.component):
+        return _network(info).shape
+
+
 def drawing_footprint(info: ModelInfo, bf16: bool, rows: int, guided: bool) -> Drawing:
     """What draws `rows` samples, or as many of them as are drawn at once."""
     with _building(info.folder / info.component):
