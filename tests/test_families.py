@@ -100,6 +100,8 @@ def forget_memorised(model: Path, folder: Path, method: str) -> Path:
     changes += ["memorised.split=kmeans"]  # pictures of random weights are alike
     if resolve(method)().asks_prior:
         changes += ["memorised.original_share=0"]
+    if method == "siss":  # whose default norm is that of other latents
+        changes += ["method.rule_name=relative_norm"]
     return forget(model, request, folder / "run", method=method, changes=changes)
 
 
