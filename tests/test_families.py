@@ -188,11 +188,8 @@ def test_every_attack_on_a_memorised_picture_is_made(
     check_attacks(attack(run, changes=short), run)
 
 
-@pytest.mark.parametrize(
-    ("kind", "method"),
-    [(kind, "siss") for kind in KINDS]
-    + [(kind, name) for kind in ("sd", "sd_v", "sd3") for name in ON_PICTURES if name != "siss"],
-)
+@pytest.mark.parametrize("method", ON_PICTURES)
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_memorised_picture_is_forgotten_from_request_to_report(
     models: Folders, tmp_path: Path, kind: str, method: str
 ) -> None:
