@@ -18,11 +18,11 @@ from results_file import write_results
 from scene_prompts import compositions
 
 import efface
-from efface.concept_runs import as_text_denoiser
-from efface.data.scenes import ITEMS
 from efface.diffusion.sampling import MultiStep, draw_images
 from efface.metrics.detector import load_classifier
 from efface.metrics.intervals import proportion
+from efface.requests.concept.prompts import as_text_denoiser
+from efface.zoo.build.scenes import ITEMS
 
 SAMPLES, STEPS, THRESHOLD, SEED = 400, 25, 0.5, 1000
 GUIDANCES = (1.0, False), (1.5, False), (1.5, True), (2.0, True), (2.5, True)

@@ -19,10 +19,10 @@ from results_file import write_results
 from variants import seed_changes
 
 import efface
-from efface.attacking import attack, choose, fitting, summarise, tell_recovery
 from efface.attacks.base import Attack
-from efface.recipes import train
 from efface.records import Attacks
+from efface.runs.attack import attack, choose, fitting, summarise, tell_recovery
+from efface.zoo.build.train import train
 
 RECIPES = Path("recipes")
 HEART = efface.ForgetImages(images="zoo:symbol", retain="digits", unseen="digits")

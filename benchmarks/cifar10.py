@@ -40,9 +40,9 @@ from results_file import write_results
 from time_budget import Call, OutOfTime, Trial, TrialOver, Watch
 
 import efface
-from efface.config import Settings, read_settings
-from efface.recipes import make_judge
 from efface.records import read_evaluation, read_record
+from efface.settings.reading import Settings, read_settings
+from efface.zoo.build.train import make_judge
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 RECIPE = {"teacher": RECIPES / "cifar10-teacher.toml", "sfd": RECIPES / "cifar10-sfd.toml"}

@@ -25,16 +25,16 @@ import torch
 from results_file import write_results
 
 import efface
-from efface.config import EvaluateConfig
 from efface.diffusion.denoiser import as_class_denoiser
 from efface.diffusion.model_folder import inspect_model
 from efface.diffusion.one_step import default_sampler
 from efface.diffusion.sampling import MultiStep, Sampler
-from efface.evaluation.classes import ClassProtocol, observe_labels
 from efface.evaluation.sample_sets import Subject
 from efface.evaluation.store import Store
 from efface.evaluation.views import CLASS_METRICS, JudgeView
 from efface.metrics.judge import Judge, load_judge
+from efface.requests.classes.evaluation import ClassProtocol, observe_labels
+from efface.settings.reading import EvaluateConfig
 
 TRAINING = ("train.steps=1", "train.batch_size=8", "train.guard_every=0")  # of no account here
 

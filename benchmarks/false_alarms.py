@@ -17,15 +17,15 @@ from typing import Any
 from results_file import write_results
 from scene_prompts import drawn_scenes
 
-from efface.concept_runs import as_text_denoiser
-from efface.config import read_settings
 from efface.data.prompts import spread
 from efface.diffusion.loading import load
-from efface.memorisation.detection import detect
-from efface.memorisation.drawing import Drawing
-from efface.memorisation.likeness import load_features
-from efface.memorised_runs import memorised_sampler
 from efface.metrics.intervals import proportion
+from efface.requests.concept.prompts import as_text_denoiser
+from efface.requests.memorised.detection import detect
+from efface.requests.memorised.feed import memorised_sampler
+from efface.requests.memorised.sampling import Drawing
+from efface.requests.memorised.similarity import load_features
+from efface.settings.reading import read_settings
 
 
 def main() -> None:

@@ -21,9 +21,9 @@ from scene_prompts import Request, add_scene_options, drawn_scenes, write_captio
 from variants import MODELS, figures, outcome, parse_variants
 
 import efface
-from efface.config import read_settings
 from efface.records import read_evaluation, read_record
-from efface.requests import DistilText
+from efface.requests.base import DistilText
+from efface.settings.reading import read_settings
 
 DISTIL = (
     "train.steps=500",

@@ -26,16 +26,16 @@ from scene_prompts import add_scene_options, drawn_scenes, write_captions, write
 from variants import figures, parse_variants
 
 import efface
-from efface.concept_runs import as_text_denoiser
-from efface.config import Settings, read_settings
 from efface.data.images import load_images
-from efface.data.scenes import memorised_pictures
 from efface.diffusion.sampling import MultiStep, draw_images
 from efface.errors import EffaceError
-from efface.memorisation.drawing import repeat
 from efface.metrics.detector import Detector, load_classifier
 from efface.metrics.intervals import proportion
 from efface.records import read_evaluation, read_record
+from efface.requests.concept.prompts import as_text_denoiser
+from efface.requests.memorised.sampling import repeat
+from efface.settings.reading import Settings, read_settings
+from efface.zoo.build.scenes import memorised_pictures
 
 LOOKED_AT, STEPS, THRESHOLD = 100, 25, 0.5  # pictures of a caption, and when an item is drawn
 

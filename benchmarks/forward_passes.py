@@ -9,8 +9,8 @@ import diffusers
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from efface.config import Settings
 from efface.methods.sfd import SFD
+from efface.settings.reading import Settings
 
 
 def forwards(settings: Settings) -> int:

@@ -20,19 +20,19 @@ import torch
 from results_file import write_results
 from torch import Tensor, nn
 
-from efface.config import Settings, read_settings
 from efface.data.source import ConditionSource
 from efface.diffusion.adapters import share_network
 from efface.diffusion.codec import VAECodec
 from efface.diffusion.denoiser import Condition
-from efface.diffusion.live_memory import Live, held, tensors_of
 from efface.diffusion.model_folder import ModelInfo
 from efface.diffusion.sampling import MultiStep, draw_images
 from efface.diffusion.schedule import NoiseSchedule
 from efface.diffusion.text.denoiser import TextDenoiser
 from efface.diffusion.text.families import FAMILIES
 from efface.diffusion.text.prompts import PromptEncoder
-from efface.memory_estimate import Amounts, estimate
+from efface.memory.estimate import Amounts, estimate
+from efface.memory.live import Live, held, tensors_of
+from efface.settings.reading import Settings, read_settings
 from efface.training.networks import make_networks
 from efface.training.trainer import Trainer
 

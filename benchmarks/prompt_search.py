@@ -21,16 +21,16 @@ from forget_memorised import write_pictures
 from results_file import write_results
 from scene_prompts import add_scene_options, drawn_scenes, write_captions
 
-from efface.concept_runs import as_text_denoiser
-from efface.config import read_settings
 from efface.diffusion.loading import load
 from efface.diffusion.model_folder import inspect_model
 from efface.errors import RequestError
-from efface.memorisation.drawing import Drawing, seeds_for, to_unit
-from efface.memorisation.likeness import load_features
-from efface.memorised_runs import MemorisedInputs, memorised_sampler, read_memorised
-from efface.memorised_stages import Preparer, Stages
-from efface.requests import ForgetMemorised
+from efface.requests.base import ForgetMemorised
+from efface.requests.concept.prompts import as_text_denoiser
+from efface.requests.memorised.feed import MemorisedInputs, memorised_sampler, read_memorised
+from efface.requests.memorised.sampling import Drawing, seeds_for, to_unit
+from efface.requests.memorised.similarity import load_features
+from efface.requests.memorised.stages import Preparer, Stages
+from efface.settings.reading import read_settings
 
 ORDERS = (("embedding", "tokens"), ("tokens", "embedding"))
 BAR = 0.8  # of the prompts

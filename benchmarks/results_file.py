@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from efface.run_folder import hardware, versions
+from efface.runs.folder import hardware, versions
 
 
 def write_results(

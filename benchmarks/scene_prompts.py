@@ -11,10 +11,10 @@ from pathlib import Path
 from PIL import Image
 from variants import add_options
 
-from efface.config import Settings
 from efface.data.images import load_images
 from efface.data.prompts import names
-from efface.data.scenes import PAIR, SINGLE, Scenes, compose
+from efface.settings.reading import Settings
+from efface.zoo.build.scenes import PAIR, SINGLE, Scenes, compose
 
 PARAPHRASES = {  # words_drawn.py measures which of them the untouched model knows
     "bag": ("handbag", "purse", "tote"),

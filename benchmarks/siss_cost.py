@@ -21,7 +21,6 @@ from accelerate import Accelerator
 from results_file import write_results
 from torch import Tensor
 
-from efface.config import NetworkConfig
 from efface.data.batch import Batch, Side
 from efface.data.images import ImageSet
 from efface.data.randomness import RowRandom, Shard
@@ -30,8 +29,9 @@ from efface.diffusion.schedule import NoiseSchedule
 from efface.methods.base import StepContext
 from efface.methods.gradient_rules import RelativeNorm
 from efface.methods.siss import SISS
-from efface.recipes import new_denoiser
+from efface.settings.reading import NetworkConfig
 from efface.training.gradient_pair import GradientPair
+from efface.zoo.build.train import new_denoiser
 
 SATURATED = 300  # timesteps: far images are told apart at all of them
 

@@ -17,10 +17,10 @@ from results_file import write_results
 from scene_prompts import single_prompts
 
 import efface
-from efface.concept_runs import as_text_denoiser
 from efface.diffusion.sampling import MultiStep, draw_images
 from efface.metrics.detector import load_classifier
 from efface.metrics.intervals import proportion
+from efface.requests.concept.prompts import as_text_denoiser
 
 WORDS = {
     "bag": (

@@ -23,15 +23,15 @@ import transformers
 
 import efface
 import efface.cli
-from efface.config import NetworkConfig
 from efface.data.images import load_images
 from efface.diffusion.codec import VAECodec
 from efface.diffusion.denoiser import Denoiser
 from efface.diffusion.loading import build_denoiser, save_pipeline
 from efface.metrics.judge import JudgeConfig, train_judge
-from efface.recipes import new_denoiser
-from efface.requests import ForgetConcept
-from efface.runs import forget
+from efface.requests.base import ForgetConcept
+from efface.runs.forget import forget
+from efface.settings.reading import NetworkConfig
+from efface.zoo.build.train import new_denoiser
 from tests.diffusion.text.conftest import pipelines as pipelines
 
 torch.set_num_threads(1)

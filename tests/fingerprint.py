@@ -26,8 +26,8 @@ import torch
 from typer.testing import CliRunner
 
 import efface
-from efface.methods import names, resolve
 from efface.cli import app
+from efface.methods import names, resolve
 from tests.diffusion.text.conftest import BUILD
 from tests.metrics.detectors import MULTI, make_random
 

@@ -14,7 +14,7 @@ import prompt_search
 import pytest
 from scene_prompts import OTHERWISE, groups
 
-from efface.data.scenes import PAIR, SINGLE, SceneConfig
+from efface.zoo.build.scenes import PAIR, SINGLE, SceneConfig
 
 ROOT = Path(__file__).parents[1]
 Run = dict[str, Any]

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import torch
 
-from efface.config import read_settings
 from efface.data.images import ImageSet
-from efface.recipes import new_denoiser
+from efface.settings.reading import read_settings
+from efface.zoo.build.train import new_denoiser
 
 ROOT = Path(__file__).parent.parent
 NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")

@@ -30,9 +30,9 @@ LAYERS = {
     "requests": {"diffusion", "errors"},
     "reporting": {"metrics", "records", "requests", "errors", "files"},
 }
-TORCH_FREE = ("efface", "efface.cli", "efface.errors", "efface.records", "efface.requests")
+TORCH_FREE = ("efface", "efface.cli", "efface.errors", "efface.records", "efface.requests.base")
 TORCH_FREE += ("efface.diffusion.model_folder", "efface.reporting", "efface.evidence.pack")
-TORCH_FREE += ("efface.comparing", "efface.files", "efface.metrics.intervals")
+TORCH_FREE += ("efface.runs.compare", "efface.files", "efface.metrics.intervals")
 MODULES = sorted(
     ".".join(("efface", *path.relative_to(SOURCE).with_suffix("").parts)).removesuffix(".__init__")
     for path in SOURCE.rglob("*.py")
@@ -106,7 +106,7 @@ def test_the_walk_sees_imports_of_every_form(tmp_path):
     file = tmp_path / "x.py"
     file.write_text(
         "import efface.cli\nfrom efface import runs\nfrom efface.data.batch import Batch\n"
-        "def f():\n    from efface.methods import names\n    import torch.nn as n, efface.demo\n"
+        "def f():\n    from efface.methods import names\n    import torch.nn as n, efface.runs.demo\n"
     )
     names = imported(file)
     assert layers_of(names) - {""} == {"cli", "runs", "data", "methods", "demo"}

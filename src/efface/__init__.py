@@ -14,10 +14,8 @@ os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 
 if TYPE_CHECKING:
     from efface.diffusion.loading import load
-    from efface.evaluating import evaluate
-    from efface.recipes import train
     from efface.reporting import write_report as report
-    from efface.requests import (
+    from efface.requests.base import (
         Distil,
         DistilText,
         ForgetClass,
@@ -25,8 +23,10 @@ if TYPE_CHECKING:
         ForgetImages,
         ForgetMemorised,
     )
-    from efface.runs import forget
-    from efface.triaging import triage
+    from efface.requests.images.triage import triage
+    from efface.runs.evaluate import evaluate
+    from efface.runs.forget import forget
+    from efface.zoo.build.train import train
 
 __version__ = "0.1.0"
 __all__ = [
@@ -47,16 +47,16 @@ __all__ = [
 _HOMES = {
     "load": ("efface.diffusion.loading", "load"),
     "report": ("efface.reporting", "write_report"),
-    "ForgetClass": ("efface.requests", "ForgetClass"),
-    "ForgetConcept": ("efface.requests", "ForgetConcept"),
-    "ForgetImages": ("efface.requests", "ForgetImages"),
-    "ForgetMemorised": ("efface.requests", "ForgetMemorised"),
-    "DistilText": ("efface.requests", "DistilText"),
-    "Distil": ("efface.requests", "Distil"),
-    "evaluate": ("efface.evaluating", "evaluate"),
-    "forget": ("efface.runs", "forget"),
-    "train": ("efface.recipes", "train"),
-    "triage": ("efface.triaging", "triage"),
+    "ForgetClass": ("efface.requests.base", "ForgetClass"),
+    "ForgetConcept": ("efface.requests.base", "ForgetConcept"),
+    "ForgetImages": ("efface.requests.base", "ForgetImages"),
+    "ForgetMemorised": ("efface.requests.base", "ForgetMemorised"),
+    "DistilText": ("efface.requests.base", "DistilText"),
+    "Distil": ("efface.requests.base", "Distil"),
+    "evaluate": ("efface.runs.evaluate", "evaluate"),
+    "forget": ("efface.runs.forget", "forget"),
+    "train": ("efface.zoo.build.train", "train"),
+    "triage": ("efface.requests.images.triage", "triage"),
 }
 
 

@@ -10,23 +10,23 @@ import torch
 from diffusers import DDIMScheduler, UNet2DModel
 from torch import Tensor, nn
 
-from efface.attack_cases import concept_goal
 from efface.attacks import goals, picture_goal, weak
 from efface.attacks.base import Case, Subject
-from efface.attacks.class_goal import ClassGoal
-from efface.attacks.concept_goal import ConceptGoal
 from efface.attacks.goals import Goal
-from efface.attacks.memorised_goal import MemorisedGoal
 from efface.attacks.picture_goal import PictureGoal
 from efface.data.images import load_images
 from efface.diffusion.denoiser import Denoiser
 from efface.diffusion.loading import build_denoiser, load
 from efface.diffusion.sampling import MultiStep
 from efface.evaluation.views import DetectorView
-from efface.memorisation.likeness import CopyDetector
 from efface.metrics.copy_similarity import pixels
 from efface.metrics.detector import load_classifier
 from efface.metrics.judge import Judge, load_judge
+from efface.requests.classes.goal import ClassGoal
+from efface.requests.concept.goal import ConceptGoal
+from efface.requests.goals import concept_goal
+from efface.requests.memorised.goal import MemorisedGoal
+from efface.requests.memorised.similarity import CopyDetector
 from tests.diffusion.text.conftest import pipelines as pipelines
 from tests.diffusion.text.conftest import text_model as text_model
 from tests.metrics.detectors import MULTI, make_random

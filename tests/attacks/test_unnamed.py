@@ -12,18 +12,18 @@ from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler, UNet2DMode
 from torch import Tensor, nn
 
 from efface.attacks.base import Case, Subject
-from efface.attacks.concept_goal import ConceptGoal
 from efface.attacks.denoise_from_noisy import DenoiseFromNoisy
 from efface.attacks.latent_search import LatentSearch
-from efface.attacks.memorised_goal import MemorisedGoal
 from efface.attacks.questions import asking_nothing
 from efface.attacks.weak import renamed
 from efface.diffusion.denoiser import ClassDenoiser, as_class_denoiser
 from efface.diffusion.loading import build_denoiser
 from efface.diffusion.sampling import MultiStep
 from efface.diffusion.schedule import NoiseSchedule
-from efface.memorisation.likeness import CopyDetector
 from efface.metrics.copy_similarity import pixels
+from efface.requests.concept.goal import ConceptGoal
+from efface.requests.memorised.goal import MemorisedGoal
+from efface.requests.memorised.similarity import CopyDetector
 
 KNOWN = 6  # pictures of the known world, each with a label of its own
 NEVER = -1e4  # logarithm of the chance of a picture that is not there

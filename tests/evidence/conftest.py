@@ -15,7 +15,7 @@ from efface.diffusion.denoiser import Denoiser
 from efface.diffusion.loading import save_pipeline
 from efface.evidence.environment import write_environment
 from efface.metrics.judge import JudgeConfig, train_judge
-from efface.requests import Request
+from efface.requests.base import Request
 
 LABELS = [
     "train.steps=2",

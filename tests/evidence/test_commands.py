@@ -11,7 +11,6 @@ import pytest
 from typer.testing import CliRunner
 
 import efface
-from efface.attacking import attack
 from efface.cli import app
 from efface.errors import ConfigError, DataError, EffaceError, RequestError
 from efface.evidence.model_card import write_model_card
@@ -19,6 +18,7 @@ from efface.evidence.pack import pack
 from efface.evidence.verify import verify
 from efface.records import read_evaluation
 from efface.reporting import write_report
+from efface.runs.attack import attack
 
 Run = Callable[..., str]
 

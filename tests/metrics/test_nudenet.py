@@ -10,11 +10,11 @@ import pytest
 import torch
 from PIL import Image
 
-from efface.config import EvaluateConfig
 from efface.errors import ConfigError, DataError
 from efface.evaluation.detection import concept_labels, known_labels, load_detector
 from efface.metrics.detector import check_labels
 from efface.metrics.nudenet import EXPOSED, LABELS, NudeNet, load_nudenet, surest
+from efface.settings.reading import EvaluateConfig
 
 # As the package documents its answers.
 FOUND = [

@@ -20,7 +20,7 @@ def evaluate(
     changes: Set = None,
 ) -> None:
     """Measure a run beside the untouched model, and write its report."""
-    from efface.evaluating import evaluate as evaluate_run
+    from efface.runs.evaluate import evaluate as evaluate_run
 
     evaluate_run(run, judge=judge, retrained=retrained, changes=changes or [])
     tell(run)
@@ -39,8 +39,8 @@ def attack(
     """Try to bring back what a run forgot; writes attacks.json and the report anew."""
     from rich.table import Table
 
-    from efface.attacking import attack as attack_run
-    from efface.attacking import summarise
+    from efface.runs.attack import attack as attack_run
+    from efface.runs.attack import summarise
 
     found = attack_run(run, chosen or [], judge=judge, retrained=retrained, changes=changes or [])
     table = Table("attack", "50 % back", "90 % back", "at full budget", "self-tests", box=None)
@@ -97,8 +97,8 @@ def compare(
     ] = None,
 ) -> None:
     """Put runs side by side; those on different base models stand apart."""
-    from efface.comparing import as_tables, write_comparison
-    from efface.comparing import compare as compare_runs
+    from efface.runs.compare import as_tables, write_comparison
+    from efface.runs.compare import compare as compare_runs
 
     bases = compare_runs(runs)
     console = Console()

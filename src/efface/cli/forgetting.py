@@ -45,10 +45,10 @@ def forget_class(
     no_evaluate: NoEvaluate = False,
 ) -> None:
     """Forget labels of a class-conditional model, data-free; ends with evaluation and report."""
-    from efface.requests import ForgetClass
+    from efface.requests.base import ForgetClass
 
     request = ForgetClass(labels=tuple(label), replacement=_labels(replace or ["random"]))
-    from efface.runs import forget
+    from efface.runs.forget import forget
 
     forget(
         model,
@@ -92,8 +92,8 @@ def forget_images(
     no_evaluate: NoEvaluate = False,
 ) -> None:
     """Forget particular pictures of an unconditional model; ends with evaluation and report."""
-    from efface.requests import ForgetImages
-    from efface.runs import forget
+    from efface.requests.base import ForgetImages
+    from efface.runs.forget import forget
 
     forget(
         model,
@@ -143,8 +143,8 @@ def forget_concept(
     no_evaluate: NoEvaluate = False,
 ) -> None:
     """Forget what prompts name, in a text-to-image model; ends with evaluation and report."""
-    from efface.requests import ForgetConcept
-    from efface.runs import forget
+    from efface.requests.base import ForgetConcept
+    from efface.runs.forget import forget
 
     request = ForgetConcept(
         concept=concept,
@@ -197,8 +197,8 @@ def forget_memorised(
     no_evaluate: NoEvaluate = False,
 ) -> None:
     """Forget the picture memorised for a prompt, in a text-to-image model; ends with a report."""
-    from efface.requests import ForgetMemorised
-    from efface.runs import forget
+    from efface.requests.base import ForgetMemorised
+    from efface.runs.forget import forget
 
     request = ForgetMemorised(
         prompt=prompt,
@@ -237,8 +237,8 @@ def distil(
 ) -> None:
     """Make a one-step generator that forgets nothing, for later requests to --start from."""
     from efface.diffusion.model_folder import inspect_model
-    from efface.requests import Distil, DistilText
-    from efface.runs import forget
+    from efface.requests.base import Distil, DistilText
+    from efface.runs.forget import forget
 
     text = retain_prompts is not None or inspect_model(model, null_label).family is not None
     forget(

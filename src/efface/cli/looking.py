@@ -25,7 +25,7 @@ def triage(
     """Has the model memorised these pictures at all?"""
     from rich.table import Table
 
-    from efface.triaging import triage as examine_pictures
+    from efface.requests.images.triage import triage as examine_pictures
 
     found = examine_pictures(model, images, unseen, out, changes)
     table = Table("picture", "verdict", "loss", "p", "similarity", "p", "copies", "p", box=None)
@@ -63,7 +63,7 @@ def sample(
 ) -> None:
     """Draw images."""
     from efface.diffusion.model_folder import inspect_model
-    from efface.sheets import draw_sheet
+    from efface.runs.sample import draw_sheet
 
     asked = [*(label or ()), *(prompt or ())]
     info = inspect_model(model, null_label, size)
@@ -82,7 +82,7 @@ def methods() -> None:
 
 def doctor() -> None:
     """Check the installation."""
-    from efface.doctor import examine
+    from efface.cli.doctor import examine
 
     findings = examine()
     for finding in findings:
@@ -104,7 +104,7 @@ def preflight(
     """
     from rich.table import Table
 
-    from efface.preflight import preflight as estimated
+    from efface.memory.preflight import preflight as estimated
 
     found = estimated(model, method, recipe, changes or (), size)
     table = Table("part", "bytes", box=None)

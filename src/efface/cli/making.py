@@ -19,7 +19,7 @@ def train(
     overwrite: Overwrite = False,
 ) -> None:
     """Train a small diffusion model from nothing."""
-    from efface.recipes import train as train_model
+    from efface.zoo.build.train import train as train_model
 
     train_model(recipe, out, changes=changes or [], resume=resume, overwrite=overwrite)
     say(f"model written to {out / 'pipeline'}")
@@ -31,7 +31,7 @@ def judge(
     changes: Set = None,
 ) -> None:
     """Train the classifier that judges samples, and keep features of its training images."""
-    from efface.recipes import make_judge
+    from efface.zoo.build.train import make_judge
 
     made = make_judge(recipe, out, changes or [])
     accuracy, count = made.config["held_out_accuracy"], made.config["held_out_images"]
@@ -44,7 +44,7 @@ def autoencoder(
     changes: Set = None,
 ) -> None:
     """Train the autoencoder of a small text-to-image model."""
-    from efface.scene_networks import make_autoencoder
+    from efface.zoo.build.scene_networks import make_autoencoder
 
     error = make_autoencoder(recipe, out, changes or [])
     say(f"autoencoder written to {out}: held-out scenes come back to {error:.3f} per pixel")
@@ -56,7 +56,7 @@ def detector(
     changes: Set = None,
 ) -> None:
     """Train a classifier that says which items a small text-to-image model's pictures show."""
-    from efface.scene_networks import make_detector
+    from efface.zoo.build.scene_networks import make_detector
 
     found = make_detector(recipe, out, changes or [])
     say(
@@ -70,6 +70,6 @@ def demo(
     overwrite: Overwrite = False,
 ) -> None:
     """Forget a digit in the model that ships, offline, and write a report to look at."""
-    from efface.demo import run_demo
+    from efface.runs.demo import run_demo
 
     say(f"report written to {run_demo(out, overwrite)}")

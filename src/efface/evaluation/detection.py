@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from efface.config import EvaluateConfig
 from efface.metrics.detector import Detector, check_labels, load_classifier, read_labels
 from efface.metrics.nudenet import EXPOSED, LABELS, NUDENET, load_nudenet, require_nudenet
+from efface.settings.reading import EvaluateConfig
 
 LABELS_SETTING = "evaluate.detector_labels"
 

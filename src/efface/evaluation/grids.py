@@ -12,11 +12,11 @@ from accelerate import PartialState
 from PIL import Image
 from torch import Tensor
 
-from efface.config import EvaluateConfig
 from efface.diffusion.denoiser import as_class_denoiser
 from efface.evaluation.sample_sets import Asked, SampleSet, Subject, draw_kept
 from efface.evaluation.store import Store
 from efface.files import whole_file
+from efface.settings.reading import EvaluateConfig
 
 GRID_COLUMNS = 10
 GRID_ROWS = 10

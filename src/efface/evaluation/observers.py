@@ -9,12 +9,12 @@ from torch import Tensor
 
 from efface.data.split import distances
 from efface.evaluation.store import Arrays, digest_of_array
-from efface.memorisation.likeness import CopyDetector
 from efface.metrics.base import Observations
 from efface.metrics.clip import Clip
 from efface.metrics.detector import Detector
 from efface.metrics.extractors import Extractor, extract
 from efface.metrics.judge import Judge
+from efface.requests.memorised.similarity import CopyDetector
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -10,15 +10,15 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from efface.config import EvaluateConfig
-from efface.evaluation.classes import ClassProtocol
-from efface.evaluation.concept_protocol import ConceptProtocol
-from efface.evaluation.memorised import MemorisedProtocol
-from efface.evaluation.prompt_groups import digest_groups
 from efface.evaluation.sample_sets import Subject
 from efface.evaluation.store import digest_of_array
 from efface.evaluation.views import View
-from efface.image_runs import Pictures
+from efface.requests.classes.evaluation import ClassProtocol
+from efface.requests.concept.prompt_groups import digest_groups
+from efface.requests.concept.protocol import ConceptProtocol
+from efface.requests.images.feed import Pictures
+from efface.requests.memorised.evaluation import MemorisedProtocol
+from efface.settings.reading import EvaluateConfig
 
 Terms = dict[str, str]
 SHOWN = 12  # digits of a hash

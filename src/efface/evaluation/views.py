@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from efface.config import EvaluateConfig, ImagesConfig
 from efface.data.images import ImageSet, check_source, load_images
 from efface.evaluation.detection import concept_labels, load_detector
 from efface.evaluation.observers import (
@@ -21,7 +20,6 @@ from efface.evaluation.observers import (
 )
 from efface.evaluation.sample_sets import Observer
 from efface.evaluation.store import Arrays, Store, digest_of_array
-from efface.image_runs import read_images
 from efface.metrics.base import Metric, Observations
 from efface.metrics.clip import Clip, load_clip
 from efface.metrics.clip_iqa import ClipIQA, prompt_quality
@@ -43,6 +41,8 @@ from efface.metrics.unlearning_accuracy import (
     ForgottenProbability,
     UnlearningAccuracy,
 )
+from efface.requests.images.feed import read_images
+from efface.settings.reading import EvaluateConfig, ImagesConfig
 
 DISTRIBUTION: tuple[Metric, ...] = (FID(), KID(), Precision(), Recall(), Density(), Coverage())
 CLASS_METRICS: tuple[Metric, ...] = (

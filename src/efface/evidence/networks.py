@@ -9,7 +9,6 @@ from pathlib import Path
 
 from accelerate import Accelerator
 
-from efface.config import EvaluateConfig, ImagesConfig
 from efface.data.images import check_source
 from efface.data.tables import HUB
 from efface.diffusion.model_folder import pixel_shape
@@ -29,6 +28,7 @@ from efface.metrics.inception_weights import kept_weights
 from efface.metrics.judge import Judge, load_judge
 from efface.metrics.nudenet import NUDENET
 from efface.metrics.pretrained import find_cached
+from efface.settings.reading import EvaluateConfig, ImagesConfig
 
 INSTEAD = "give its judge with --judge, or choose the metric 'none'"
 

@@ -15,8 +15,8 @@ from torch import Tensor
 from efface.diffusion.denoiser import Condition
 from efface.errors import DataError
 from efface.evidence.manifest import ModifiedPrompt, Preparation, as_json, parse_member
-from efface.memorisation.searching import Tried
-from efface.memorised_stages import Modified, read_prepared
+from efface.requests.memorised.searching import Tried
+from efface.requests.memorised.stages import Modified, read_prepared
 
 RECORD, TENSORS = "preparation.json", "preparation.safetensors"
 REFERENCE, ASKED = "reference", "condition."  # names of tensors; the condition's follow the latter

@@ -11,7 +11,6 @@ import torch
 from accelerate import Accelerator
 from pydantic import TypeAdapter, ValidationError
 
-from efface.config import EvaluateConfig
 from efface.diffusion.adapters import share_network
 from efface.diffusion.denoiser import Denoiser
 from efface.diffusion.loading import load
@@ -19,7 +18,8 @@ from efface.diffusion.model_folder import ModelInfo, find_folder, inspect_model
 from efface.errors import DataError, ModelError, RequestError
 from efface.evidence.preparation import Prepared
 from efface.records import Evaluation, Result, RunRecord, hash_weights
-from efface.requests import Request
+from efface.requests.base import Request
+from efface.settings.reading import EvaluateConfig
 
 T = TypeVar("T")
 

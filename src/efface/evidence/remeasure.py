@@ -6,22 +6,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from efface.config import EvaluateConfig, ImagesConfig
 from efface.diffusion.denoiser import ClassDenoiser, Denoiser
 from efface.diffusion.model_folder import pixel_shape
 from efface.diffusion.one_step import default_sampler
 from efface.diffusion.sampling import MultiStep, Sampler
 from efface.errors import RequestError
-from efface.evaluation.classes import take_turns
-from efface.evaluation.images import find_copy_distance
 from efface.evaluation.observers import DistanceObserver
 from efface.evaluation.sample_sets import Observer, SampleSet, Subject, observe
 from efface.evaluation.store import Arrays, Store
 from efface.evaluation.views import CLASS_METRICS, DetectorView, View
-from efface.evidence.memorised_figures import remeasure_memorised
 from efface.evidence.networks import find_view
-from efface.evidence.picture_figures import BESIDE_UNSEEN, OF_PICTURES, remeasure_pictures
-from efface.evidence.prompt_figures import remeasure_prompts
 from efface.evidence.recorded import (
     Claim,
     base_model,
@@ -31,14 +25,20 @@ from efface.evidence.recorded import (
     recorded_section,
     recorded_seeds,
 )
-from efface.image_runs import Pictures, read_pictures
 from efface.metrics.base import Metric, Observations
 from efface.metrics.concept_rate import ConceptRate
 from efface.metrics.copy_rate import count_copies
 from efface.metrics.intervals import Estimate
 from efface.metrics.label_agreement import LabelAgreement
 from efface.records import Evaluation, Result, RunRecord
-from efface.requests import ForgetClass, ForgetImages, ForgetMemorised
+from efface.requests.base import ForgetClass, ForgetImages, ForgetMemorised
+from efface.requests.classes.evaluation import take_turns
+from efface.requests.concept.remeasure import remeasure_prompts
+from efface.requests.images.evaluation import find_copy_distance
+from efface.requests.images.feed import Pictures, read_pictures
+from efface.requests.images.remeasure import BESIDE_UNSEEN, OF_PICTURES, remeasure_pictures
+from efface.requests.memorised.remeasure import remeasure_memorised
+from efface.settings.reading import EvaluateConfig, ImagesConfig
 
 DEFAULTS = {  # cheap, and what was asked for
     "class": "unlearning_accuracy",

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from efface.data.images import ImageSet
 from efface.data.randomness import derive_seed
 from efface.errors import DataError
-from efface.fitting import fit
 from efface.metrics.base import Observations
+from efface.zoo.build.fitting import fit
 
 REPORTED = ("name", "held_out_accuracy", "held_out_images")  # what an evaluation says of its judge
 

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from efface.concept_runs import as_text_denoiser
 from efface.data.batch import Away, Batch, Side
 from efface.data.randomness import RowRandom, Shard
 from efface.diffusion.denoiser import Condition
@@ -22,6 +21,7 @@ from efface.diffusion.text.denoiser import TextDenoiser
 from efface.methods.base import LossTerms, StepContext
 from efface.methods.sfd import SFD
 from efface.methods.siss import SISS
+from efface.requests.concept.prompts import as_text_denoiser
 
 Make = Callable[..., TextDenoiser]
 GUIDED = SFD(

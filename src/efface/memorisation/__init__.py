@@ -1,1 +1,0 @@
-"""Is a prompt's picture memorised, how is its prompt loosened, and which samples copy it."""

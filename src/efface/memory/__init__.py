@@ -1,0 +1,1 @@
+"""Will it fit: memory of a run, from its configurations alone."""

@@ -1,0 +1,1 @@
+"""Forget labels of a class-conditional model."""

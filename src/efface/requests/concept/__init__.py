@@ -1,0 +1,1 @@
+"""Forget what prompts name."""

@@ -1,0 +1,164 @@
+"""How far forgetting reaches: rates of the concept and of its neighbours by group of prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from efface.evaluation.results import Figure, make_result
+from efface.evaluation.sample_sets import SampleSet, Subject, observe
+from efface.evaluation.store import Arrays, Store
+from efface.evaluation.views import PREFERRED, ClipView, DetectorView
+from efface.metrics.clip_contrast import detector_scores
+from efface.metrics.concept_rate import rate_above
+from efface.metrics.intervals import Estimate, proportion_by_seed
+from efface.metrics.retained_accuracy import RetainedAccuracy
+from efface.metrics.threshold_curve import threshold_curve
+from efface.records import Curve, Result
+from efface.requests.classes.evaluation import SAMPLING, ClassSubjects
+from efface.requests.concept.prompt_groups import PromptGroup
+from efface.requests.concept.protocol import ConceptProtocol
+
+Scores = dict[str, dict[str, np.ndarray]]  # group -> model -> (N,)
+
+
+def evaluate_groups(
+    subjects: ClassSubjects,
+    protocol: ConceptProtocol,
+    view: DetectorView | ClipView,
+    store: Store,
+    sampled: str,
+) -> tuple[list[Result], list[Curve]]:
+    """One rate per group, that of all neighbours together, and curves of what must be gone."""
+    scores: Scores = {group.name: {} for group in protocol.groups}
+    for model, subject in subjects.named().items():
+        seen = _observe(subject, protocol, view, store, SAMPLING[model])
+        for group in protocol.groups:
+            found = score_group(view, group, seen[group.name], protocol)
+            scores[group.name][model] = found
+    threshold = view.threshold if isinstance(view, DetectorView) else PREFERRED
+    results = [
+        _result(
+            Figure(group.metric, "share", higher_is_better=bool(group.labels)),
+            {model: rate_above(found, threshold) for model, found in scores[group.name].items()},
+            protocol,
+            1,
+            describe_group(view, group, protocol),
+            sampled,
+        )
+        for group in protocol.groups
+    ]
+    neighbours = [scores[group.name] for group in protocol.groups if group.kind == "neighbour"]
+    if neighbours:
+        figure = Figure(RetainedAccuracy.name, RetainedAccuracy.unit, higher_is_better=True)
+        own = _named(view, "each neighbour's own label")
+        together = _together(neighbours, threshold)
+        results.append(_result(figure, together, protocol, len(neighbours), own, sampled))
+    return results, _curves(view, scores, protocol, sampled)
+
+
+def _observe(
+    subject: Subject,
+    protocol: ConceptProtocol,
+    view: DetectorView | ClipView,
+    store: Store,
+    what: str,
+) -> dict[str, Arrays]:
+    """What the view saw of every group, by name; groups of the same prompts are drawn once."""
+    drawn: dict[tuple[str, ...], Arrays] = {}
+    for group in protocol.groups:
+        if group.prompts not in drawn:
+            samples = SampleSet(
+                subject=subject,
+                seeds=protocol.group_seeds(),
+                asked=protocol.group_asked(group),
+                batch_size=protocol.config.batch_size,
+            )
+            called = f"{what}: {group.name}"
+            drawn[group.prompts] = observe(samples, {"view": view.observer}, store, called)["view"]
+    return {group.name: drawn[group.prompts] for group in protocol.groups}
+
+
+def score_group(
+    view: DetectorView | ClipView, group: PromptGroup, arrays: Arrays, protocol: ConceptProtocol
+) -> np.ndarray:
+    """How surely each sample of a group shows what is looked for in it: (N,)."""
+    if isinstance(view, DetectorView):
+        return view.scores(arrays, group.labels or view.labels)
+    contrast = _contrast(group, protocol)
+    return detector_scores(view.clip, arrays["embedded"], [contrast] * len(arrays["embedded"]))
+
+
+def _contrast(group: PromptGroup, protocol: ConceptProtocol) -> tuple[str, ...]:
+    """What a CLIP looks for, and what else it could be: the concept and its replacement."""
+    assert protocol.phrases is not None  # the groups were checked
+    looked_for = group.labels[0] if group.labels else protocol.phrases[0]
+    return tuple(dict.fromkeys((looked_for, *protocol.phrases)))
+
+
+def describe_group(
+    view: DetectorView | ClipView, group: PromptGroup, protocol: ConceptProtocol
+) -> dict[str, str]:
+    if isinstance(view, DetectorView):
+        return view.described(group.labels or view.labels)
+    looked_for, *others = _contrast(group, protocol)
+    return _named(view, f"{looked_for!r} rather than {' or '.join(map(repr, others))}")
+
+
+def _named(view: DetectorView | ClipView, looked_for: str) -> dict[str, str]:
+    if isinstance(view, DetectorView):
+        return view.described_as(looked_for)
+    return view.extractor | {"name": f"{view.clip.name}, {looked_for}"}
+
+
+def _together(groups: Sequence[Mapping[str, np.ndarray]], threshold: float) -> dict[str, Estimate]:
+    """The rate of all groups, by model; each seed stands for one sample of every group."""
+    return {
+        model: proportion_by_seed(np.stack([scores[model] for scores in groups], 1) > threshold)
+        for model in groups[0]
+    }
+
+
+def _result(
+    figure: Figure,
+    rates: Mapping[str, Estimate],
+    protocol: ConceptProtocol,
+    groups: int,
+    extractor: dict[str, str],
+    sampled: str,
+) -> Result:
+    seeds = protocol.group_seeds()
+    return make_result(
+        figure,
+        rates,
+        samples=groups * len(seeds),
+        seeds=[seeds[0], seeds[-1]],
+        protocol=_told(sampled, extractor),
+        extractor=extractor,
+    )
+
+
+def _told(sampled: str, extractor: Mapping[str, str]) -> str:
+    return f"{sampled}; seen by: {extractor['name']}; every group from the same seeds"
+
+
+def _curves(
+    view: DetectorView | ClipView, scores: Scores, protocol: ConceptProtocol, sampled: str
+) -> list[Curve]:
+    """Rates of the concept in each group where it is to be gone, now and before, by threshold."""
+    gone = [group for group in protocol.groups if not group.labels]
+    if not gone:
+        return []
+    lines = {f"{m}_{g.name}": scores[g.name][m] for m in ("result", "baseline") for g in gone}
+    name = view.detector.name if isinstance(view, DetectorView) else view.clip.name
+    extractor = describe_group(view, gone[0], protocol)  # the concept is looked for in all of them
+    return [
+        threshold_curve(
+            lines,
+            name,
+            _told(sampled, extractor),
+            name="group_threshold_curve",
+            extractor=extractor,
+        )
+    ]

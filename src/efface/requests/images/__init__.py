@@ -1,0 +1,1 @@
+"""Forget particular images."""

@@ -1,0 +1,91 @@
+"""What a model makes of given images, measured once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from efface.evaluation.sample_sets import Subject
+from efface.evaluation.store import Arrays, Store, digest_of_array
+from efface.metrics.copy_similarity import (
+    denoise_back,
+    pixels,
+    similarity_to_back,
+    to_pixels,
+)
+from efface.metrics.membership_gap import denoising_losses, loss_timesteps
+from efface.metrics.nll import LikelihoodSettings, nll
+from efface.settings.reading import EvaluateConfig
+
+BACK_AT = 0.25  # share of the schedule to which a picture is noised before it is denoised
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Probe:
+    """A model to be shown images (N, C, H, W) in model space."""
+
+    subject: Subject
+    config: EvaluateConfig
+    store: Store
+
+    def losses(self, images: Tensor) -> np.ndarray:
+        """(N, T) denoising losses."""
+        denoiser, config = self.subject.denoiser, self.config
+        timesteps = loss_timesteps(denoiser.schedule.num_timesteps)
+
+        def compute() -> Arrays:
+            found = denoising_losses(denoiser, images, timesteps, config.draws, config.seed)
+            return {"losses": found}
+
+        return self._kept("losses", images, {"draws": config.draws}, compute)["losses"]
+
+    def put_back(self, images: Tensor) -> tuple[np.ndarray, Tensor]:
+        """What the model makes of images that are noised and denoised.
+
+        (N,) correlation with it, mean over the draws, and (N, C, H, W) in [0, 1], the first draw.
+        """
+        denoiser, config = self.subject.denoiser, self.config
+        at = int(BACK_AT * denoiser.schedule.num_timesteps)
+
+        def compute() -> Arrays:
+            back = denoise_back(denoiser, images, at, config.draws, config.seed)
+            first = to_pixels(denoiser, back[:, 0]).mul(255).round().byte().cpu()
+            return {
+                "similarities": similarity_to_back(denoiser, images, back, pixels),
+                "first": first.numpy(),
+            }
+
+        found = self._kept("put back", images, {"draws": config.draws, "at": at}, compute)
+        return found["similarities"], torch.from_numpy(found["first"]).float() / 255
+
+    def bits(self, images: Tensor) -> np.ndarray:
+        """(N,) negative log-likelihood in bits per dimension."""
+        tolerance, seed = self.config.likelihood_tolerance, self.config.seed
+        settings = LikelihoodSettings(solver="rk45", rtol=tolerance, atol=tolerance)
+
+        def compute() -> Arrays:
+            return {"bits": nll(self.subject.denoiser, images, settings, seed).bits_per_dim}
+
+        return self._kept("bits", images, {"settings": repr(settings)}, compute)["bits"]
+
+    def _kept(
+        self,
+        what: str,
+        images: Tensor,
+        protocol: dict[str, Any],
+        compute: Callable[[], Arrays],
+    ) -> Arrays:
+        key = None
+        if self.subject.digest is not None:
+            key = protocol | {
+                "model": self.subject.digest,
+                "measured": what,
+                "images": digest_of_array(images.cpu().numpy()),
+                "seed": self.config.seed,
+            }
+        return self.store.measured(key, compute)

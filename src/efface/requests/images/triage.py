@@ -1,0 +1,264 @@
+"""Has a model memorised these pictures? Asked before anything is forgotten."""
+
+from __future__ import annotations
+
+import csv
+import html
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from efface.data.images import ImageSet
+from efface.data.split import COPY_SHARE, distances, pixel_hash
+from efface.diffusion.denoiser import Denoiser
+from efface.diffusion.loading import load
+from efface.diffusion.model_folder import inspect_model, pixel_shape
+from efface.diffusion.sampling import MultiStep, draw_images
+from efface.errors import DataError, RequestError
+from efface.evaluation.grids import save_grid
+from efface.metrics.copy_rate import calibrate_distance
+from efface.metrics.copy_similarity import copy_similarity, pixels
+from efface.metrics.membership_gap import (
+    MembershipGap,
+    denoising_losses,
+    loss_timesteps,
+    membership_gap,
+)
+from efface.progress import Bar
+from efface.requests.base import ForgetImages
+from efface.requests.images.feed import read_images, to_model
+from efface.settings.reading import read_settings
+
+FALSE_ALARMS = 0.05  # share of unseen pictures that may be called memorised
+UNSEEN = 400  # pictures at most
+BACK_AT = 0.25
+DRAWS = 4
+LEAST_UNSEEN = 59  # fewer cannot show a p-value of FALSE_ALARMS / 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One picture: what was measured of it, and what that amounts to."""
+
+    name: str
+    sha256: str
+    verdict: str  # "memorised" or "not distinguishable from unseen"
+    loss: float
+    loss_p: float  # share of unseen pictures with so low a loss
+    similarity: float
+    similarity_p: float  # share of unseen pictures put back so well
+    nearest: float  # L2 distance of the nearest sample, pixels from 0 to 1
+    copies: int  # samples nearer to it than half of its distance to the nearest unseen picture
+    copies_p: float  # share of unseen pictures with so many
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Triage:
+    """All findings, and how far they can be relied on."""
+
+    model: str
+    findings: list[Finding]
+    samples: int
+    unseen: int  # pictures that verdicts were calibrated on
+    false_alarm_rate: float  # measured on as many unseen pictures that took no part in that
+    false_alarm_pictures: int
+    membership: MembershipGap
+
+    def to_json(self) -> dict[str, Any]:
+        content = asdict(self)
+        content["findings"] = [asdict(f) for f in self.findings]
+        return {"schema": 1} | content
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Scores:
+    """What was measured of a group of N pictures."""
+
+    losses: np.ndarray  # (N, T)
+    similarity: np.ndarray  # (N,)
+    copies: np.ndarray  # (N,) samples that copy it
+
+
+def triage(
+    model: str | Path,
+    images: str,
+    unseen: str,
+    out: str | Path | None = None,
+    changes: list[str] | None = None,
+) -> Triage:
+    """Compare pictures with ones that the model has never seen; writes a folder `out`.
+
+    Half of the unseen pictures calibrate the verdicts (a p-value each for loss, similarity and
+    copies, the smallest times three), the other half measures how often they raise a false alarm.
+    Raises DataError where there are too few.
+    """
+    if out is not None and Path(out).exists() and any(Path(out).iterdir()):
+        raise RequestError(f"{out} exists: nothing there was touched. Give another folder.")
+    settings = read_settings("siss", None, changes or [])
+    config = settings.evaluate
+    info = inspect_model(model)
+    ForgetImages(images=images, unseen=unseen).check(info)
+    shape = pixel_shape(info)
+    forget = read_images(images, shape, settings.images)
+    others = read_images(unseen, shape, settings.images, "test")
+    _check_enough(unseen, len(others))
+    denoiser = load(info).to(Accelerator().device)
+    with Bar("sampling", config.samples, unit="images") as bar:
+        seeds = range(config.seed, config.seed + config.samples)
+        sampler = MultiStep(config.baseline_steps)
+        samples = draw_images(denoiser, sampler, None, seeds, on_batch=bar.advance)
+    calibrate_distance(forget.images, others.images)  # refuses unseen pictures that are not
+    order = torch.randperm(len(others), generator=torch.Generator().manual_seed(0))
+    order = order[: min(UNSEEN, len(others)) // 2 * 2]
+
+    def measure(group: Tensor) -> tuple[Scores, Tensor]:
+        near = distances(samples, group)  # (samples, N)
+        copies = (near < _reach(group, others.images)).sum(0).numpy()
+        return _measure(denoiser, group, copies, config.seed), near
+
+    own, near = measure(forget.images)
+    calibration, _ = measure(others.images[order[::2]])
+    check, _ = measure(others.images[order[1::2]])
+    alarms = [verdict == "memorised" for *_, verdict in _judge(check, calibration)]
+    result = Triage(
+        model=info.source,
+        findings=_findings(forget, own, near, _judge(own, calibration)),
+        samples=config.samples,
+        unseen=len(calibration.similarity),
+        false_alarm_rate=float(np.mean(alarms)),
+        false_alarm_pictures=len(alarms),
+        membership=membership_gap(
+            own.losses,
+            np.concatenate([calibration.losses, check.losses]),
+            loss_timesteps(denoiser.schedule.num_timesteps),
+        ),
+    )
+    if out is not None:
+        _write(Path(out), result, forget.images, samples, near)
+    return result
+
+
+def _check_enough(unseen: str, count: int) -> None:
+    if count < 2 * LEAST_UNSEEN:
+        raise DataError(
+            f"{unseen} holds {count} images: verdicts with a false-alarm rate of "
+            f"{FALSE_ALARMS:.0%} need at least {2 * LEAST_UNSEEN} that the model has never seen."
+        )
+
+
+def _reach(pictures: Tensor, unseen: Tensor) -> Tensor:
+    """How near a copy of each picture is, (K,): half of its distance to the nearest other one."""
+    between = distances(unseen, pictures)
+    return COPY_SHARE * between.masked_fill(between == 0, torch.inf).min(0).values
+
+
+def _measure(denoiser: Denoiser, images: Tensor, copies: np.ndarray, seed: int) -> Scores:
+    timesteps = loss_timesteps(denoiser.schedule.num_timesteps)
+    x = to_model(images)
+    at = int(BACK_AT * denoiser.schedule.num_timesteps)
+    return Scores(
+        losses=denoising_losses(denoiser, x, timesteps, DRAWS, seed),
+        similarity=copy_similarity(denoiser, x, pixels, at, DRAWS, seed),
+        copies=copies,
+    )
+
+
+def _judge(scores: Scores, unseen: Scores) -> list[tuple[float, float, float, str]]:
+    """p-values of loss, similarity and copies against unseen pictures, and the verdict."""
+    loss = _p_value(scores.losses.mean(1), unseen.losses.mean(1)).tolist()
+    similarity = _p_value(-scores.similarity, -unseen.similarity).tolist()
+    copies = _p_value(-scores.copies, -unseen.copies).tolist()
+    return [
+        (a, b, c, _verdict(min(a, b, c))) for a, b, c in zip(loss, similarity, copies, strict=True)
+    ]
+
+
+def _findings(
+    forget: ImageSet, scores: Scores, near: Tensor, judged: list[tuple[float, float, float, str]]
+) -> list[Finding]:
+    return [
+        Finding(
+            name=name,
+            sha256=pixel_hash(forget.images[i]),
+            verdict=verdict,
+            loss=float(scores.losses[i].mean()),
+            loss_p=loss_p,
+            similarity=float(scores.similarity[i]),
+            similarity_p=similarity_p,
+            nearest=float(near[:, i].min()),
+            copies=int(scores.copies[i]),
+            copies_p=copies_p,
+        )
+        for i, (name, (loss_p, similarity_p, copies_p, verdict)) in enumerate(
+            zip(forget.names, judged, strict=True)
+        )
+    ]
+
+
+def _p_value(scores: np.ndarray, unseen: np.ndarray) -> np.ndarray:
+    """Share of unseen scores that are as low, the scored one counted in: (N,)."""
+    return ((unseen[None] <= scores[:, None]).sum(1) + 1) / (len(unseen) + 1)
+
+
+def _verdict(smallest_p: float) -> str:
+    """Of three p-values (Bonferroni)."""
+    return "memorised" if 3 * smallest_p <= FALSE_ALARMS else "not distinguishable from unseen"
+
+
+def _write(out: Path, result: Triage, images: Tensor, samples: Tensor, near: Tensor) -> None:
+    """triage.json, triage.csv, and a page with each picture beside its nearest samples."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        content = json.dumps(result.to_json(), indent=2) + "\n"
+        (out / "triage.json").write_text(content, encoding="utf-8")
+        with (out / "triage.csv").open("w", newline="", encoding="utf-8") as file:
+            table = csv.DictWriter(file, list(asdict(result.findings[0])))
+            table.writeheader()
+            table.writerows(asdict(f) for f in result.findings)
+        shown = near.topk(min(5, len(samples)), dim=0, largest=False).indices.T  # (K, 5)
+        rows = [
+            torch.cat([images[i : i + 1].float() / 255, samples[shown[i]]])
+            for i in range(len(images))
+        ]
+        save_grid(torch.cat(rows), 1 + shown.shape[1], out / "nearest.png")
+        (out / "triage.html").write_text(_page(result), encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise RequestError(f"{out} cannot be written ({error.strerror}): give another.") from error
+
+
+def _page(result: Triage) -> str:
+    cells = "".join(
+        f"<tr><td>{html.escape(f.name)}</td><td>{f.verdict}</td><td>{f.loss:.4f}</td>"
+        f"<td>{f.loss_p:.3f}</td><td>{f.similarity:.3f}</td><td>{f.similarity_p:.3f}</td>"
+        f"<td>{f.nearest:.2f}</td><td>{f.copies}</td><td>{f.copies_p:.3f}</td></tr>"
+        for f in result.findings
+    )
+    auc = result.membership.auc
+    return (
+        "<!doctype html><html lang=en><meta charset=utf-8><title>Triage</title>"
+        "<meta http-equiv=Content-Security-Policy content=\"default-src 'none'; img-src 'self' "
+        "file:; style-src 'unsafe-inline'\">"
+        "<style>body{font:16px/1.5 system-ui;max-width:60rem;margin:2rem auto;padding:0 1rem;"
+        "color-scheme:light dark}td,th{padding:.2rem .7rem;text-align:right}td:first-child,"
+        "td:nth-child(2){text-align:left}img{image-rendering:pixelated;width:30rem;max-width:100%}"
+        "</style>"
+        f"<h1>Has {html.escape(result.model)} memorised these pictures?</h1>"
+        f"<p>Compared with {result.unseen} pictures that it has never seen. Of "
+        f"{result.false_alarm_pictures} further unseen pictures "
+        f"{result.false_alarm_rate:.1%} were called memorised: the rate of false alarms. "
+        f"The loss tells these pictures from unseen ones with probability {auc.value:.2f} "
+        f"({auc.low:.2f} to {auc.high:.2f}; 0.5 is chance). Copies are samples nearer to "
+        f"a picture than half of its distance to the nearest unseen one, of {result.samples} drawn."
+        "</p>"
+        "<table><thead><tr><th>Picture<th>Verdict<th>Loss<th>p<th>Similarity<th>p"
+        f"<th>Nearest sample<th>Copies<th>p</tr></thead><tbody>{cells}</tbody></table>"
+        "<h2>Each picture and the five samples nearest to it</h2>"
+        '<img src="nearest.png" alt="One row per picture: the picture, then its nearest samples">'
+        "</html>\n"
+    )

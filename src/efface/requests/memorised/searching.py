@@ -1,0 +1,109 @@
+"""A search for a prompt that draws copies sometimes: what is tried, and how it is bisected."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from efface.diffusion.denoiser import Condition
+from efface.requests.memorised.sampling import Drawing, to_unit
+from efface.requests.memorised.similarity import CopyDetector
+from efface.requests.memorised.text_noise import text_noise_norms
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tried:
+    """A loosened prompt and how many of its pictures are copies."""
+
+    way: str  # "as it is", "given", "tokens", "embedding"
+    text: str | None  # the prompt; None: an embedding that no prompt has
+    weight: float | None  # of the descended embedding, 1 minus that of the original one
+    norm: float
+    copies: int
+    images: int
+
+    @property
+    def share(self) -> float:
+        return self.copies / self.images
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self) | {"share": self.share}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Tried:
+        return cls(**{k: v for k, v in content.items() if k != "share"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Band:
+    """Shares of copies that make a prompt partly memorised."""
+
+    low: float
+    high: float
+
+    def holds(self, tried: Tried) -> bool:
+        return self.low <= tried.share <= self.high
+
+
+@dataclass(eq=False, kw_only=True)
+class Prober:
+    """Draws a few pictures under a candidate and counts copies; remembers all that was tried.
+
+    The same seeds serve every candidate. `left` tries remain.
+    """
+
+    drawing: Drawing
+    detector: CopyDetector
+    band: Band
+    seeds: range
+    norm_seeds: range
+    left: int
+    tried: list[Tried] = field(default_factory=list)
+
+    def norms(self, conditions: Condition) -> list[float]:
+        """Text-noise norms of conditions, (P,), means over draws."""
+        return text_noise_norms(self.drawing.denoiser, conditions, self.norm_seeds).mean(1).tolist()
+
+    def __call__(
+        self, condition: Condition, way: str, text: str | None = None, weight: float | None = None
+    ) -> Tried:
+        """Try one row of a condition."""
+        self.left -= 1
+        images = self.drawing.of(condition, self.seeds, "a loosened prompt")
+        found = Tried(
+            way=way,
+            text=text,
+            weight=weight,
+            norm=self.norms(condition)[0],
+            copies=int(self.detector.copies(to_unit(images)).sum()),
+            images=len(images),
+        )
+        self.tried.append(found)
+        return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """A partly memorised candidate, and the condition that stands for it (one row)."""
+
+    tried: Tried
+    condition: Condition
+
+
+def bisect(count: int, probe: Callable[[int], Tried], prober: Prober) -> int | None:
+    """The number of a candidate in the band, of `count` that are ordered from mild to strong.
+
+    Shares are taken to fall along the list; None where none was met.
+    """
+    low, high = 0, count
+    while low < high and prober.left > 0:
+        middle = (low + high) // 2
+        tried = probe(middle)
+        if prober.band.holds(tried):
+            return middle
+        if tried.share > prober.band.high:
+            low = middle + 1
+        else:
+            high = middle
+    return None

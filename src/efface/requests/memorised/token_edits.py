@@ -1,0 +1,95 @@
+"""Loosen a prompt by changing its words, so that the result can be read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from efface.diffusion.text.denoiser import TextDenoiser
+from efface.errors import RequestError
+from efface.requests.memorised.searching import Found, Prober, Tried, bisect
+
+SALIENT = 3  # words whose place is tried for replacements and insertions
+
+
+def drops(words: Sequence[str]) -> list[tuple[str, ...]]:
+    """All prompts with one word less; a single word cannot go."""
+    if len(words) < 2:
+        return []
+    return [(*words[:i], *words[i + 1 :]) for i in range(len(words))]
+
+
+def replacements(
+    words: Sequence[str], places: Sequence[int], fillers: Sequence[str]
+) -> list[tuple[str, ...]]:
+    """Other words in place of those at `places`."""
+    return [(*words[:i], filler, *words[i + 1 :]) for i in places for filler in fillers]
+
+
+def insertions(
+    words: Sequence[str], places: Sequence[int], fillers: Sequence[str]
+) -> list[tuple[str, ...]]:
+    """Further words before those at `places`, and at the end."""
+    return [(*words[:i], filler, *words[i:]) for i in (*places, len(words)) for filler in fillers]
+
+
+def loosen_words(
+    prober: Prober, denoiser: TextDenoiser, prompt: str, edits: int, fillers: Sequence[str]
+) -> Found | None:
+    """Greedy search: of all prompts one edit away, ordered by text-noise norm, bisect for the band.
+
+    Where all are too strong or too mild, the next edit begins from the one with the lowest norm
+    that still draws copies too often.
+    """
+    words = tuple(prompt.split())
+    for _ in range(edits):
+        ranked = _ranked(prober, denoiser, words, fillers)
+        before = len(prober.tried)
+
+        def probe(number: int, ranked: list[str] = ranked) -> Tried:
+            text = ranked[number]
+            return prober(denoiser.encode([text]), "tokens", text=text)
+
+        found = bisect(len(ranked), probe, prober)
+        if found is not None:
+            condition = denoiser.encode([ranked[found]])
+            return Found(tried=prober.tried[-1], condition=condition)
+        strong = [t for t in prober.tried[before:] if t.share > prober.band.high]
+        if not strong or prober.left < 1:
+            return None
+        words = tuple(str(min(strong, key=lambda tried: tried.norm).text).split())
+    return None
+
+
+def _ranked(
+    prober: Prober, denoiser: TextDenoiser, words: tuple[str, ...], fillers: Sequence[str]
+) -> list[str]:
+    """Prompts one edit away with a lower norm than `words`, the highest norm first."""
+    here = prober.norms(denoiser.encode([" ".join(words)]))[0]
+    shorter = _readable(denoiser, drops(words))
+    places = list(range(len(words)))[:SALIENT]
+    norms: list[float] = []
+    if len(shorter) == len(words):
+        norms = prober.norms(denoiser.encode(shorter))
+        places = np.argsort(norms)[:SALIENT].tolist()  # whose absence lowers the norm most
+    others = _readable(
+        denoiser, replacements(words, places, fillers) + insertions(words, places, fillers)
+    )
+    texts = [*shorter, *others]
+    norms = [*norms, *prober.norms(denoiser.encode(texts)[len(norms) :])]
+    order = sorted(range(len(texts)), key=lambda i: -norms[i])
+    return list(dict.fromkeys(texts[i] for i in order if norms[i] < here))
+
+
+def _readable(denoiser: TextDenoiser, candidates: Sequence[tuple[str, ...]]) -> list[str]:
+    """Candidates as text, without those that the text encoder would cut."""
+    kept = []
+    for candidate in candidates:
+        text = " ".join(candidate)
+        try:
+            denoiser.prompts.check([text])
+        except RequestError:
+            continue
+        kept.append(text)
+    return kept

@@ -1,0 +1,136 @@
+"""What a run builds upon: the request that made its model, and the run that it starts from."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import diffusers
+
+from efface.diffusion.denoiser import Denoiser
+from efface.diffusion.loading import load_network
+from efface.diffusion.model_folder import ModelInfo, fetch_weights, inspect_model
+from efface.errors import RequestError
+from efface.methods.base import Method
+from efface.records import hash_weights, read_record
+from efface.settings.reading import Settings
+from efface.training.checkpoint import Checkpoints, read_tensors
+
+
+def earlier_request(info: ModelInfo) -> dict[str, Any] | None:
+    """The earlier request, where the model is the output of one."""
+    folder = info.folder.parent
+    if info.folder.name != "pipeline" or not (folder / "record.json").exists():
+        return None
+    earlier = read_record(folder)
+    if earlier.request.get("kind") == "train":
+        return None
+    return {"request": earlier.request, "output": earlier.output, "start": earlier.start}
+
+
+def check_start(start: str | Path, info: ModelInfo, settings: Settings) -> None:
+    """Raise RequestError if `start` cannot be begun from, as far as files other than weights tell.
+
+    So nothing has to be fetched for it.
+    """
+    start = Path(start)
+    if not (start / "record.json").exists():
+        _check_generator(start, info, settings)
+        return
+    earlier = read_record(start)
+    if Checkpoints(start / "checkpoints").latest() is None or earlier.status != "finished":
+        raise RequestError(f"{start} is not finished: complete it with --resume first.")
+    size = earlier.model.get("size")
+    if size != info.size:
+        raise RequestError(
+            f"{start} was made with --size {size or 'left out'}, and this run is asked for with "
+            f"{info.size or 'it left out'}: give both the same."
+        )
+    theirs = earlier.settings["method"]
+    if theirs["name"] != settings.method_name:
+        raise RequestError(
+            f"{start} is a run of the method {theirs['name']!r}, and this one of "
+            f"{settings.method_name!r}: start from a run of the same method, as of `efface distil`."
+        )
+    for name in settings.method.inherited:
+        now = getattr(settings.method, name)
+        if theirs.get(name, now) != now:
+            raise RequestError(
+                f"{start} was trained with method.{name} {theirs[name]!r}, and this run is set to "
+                f"{now!r}: give both the same."
+            )
+    own, train = settings.train, earlier.settings["train"]
+    theirs = train.get("lora_rank"), train.get("lora_alpha")
+    if theirs != (own.lora_rank, own.lora_alpha):
+        raise RequestError(
+            f"{start} was trained with train.lora_rank {theirs[0]} and train.lora_alpha "
+            f"{theirs[1]}, and this run is set to {own.lora_rank} and {own.lora_alpha}: give both "
+            "the same."
+        )
+
+
+def _check_generator(start: Path, info: ModelInfo, settings: Settings) -> None:
+    """A pipeline that is no run of efface: a generator of the same network."""
+    if _network_config(inspect_model(start)) != _network_config(info):
+        raise RequestError(
+            f"the network of {start} is not made like that of {info.source}: start from a "
+            "one-step generator of this very model, or from a run of `efface distil`."
+        )
+    if settings.train.lora_rank is not None:
+        raise RequestError(
+            f"{start} is a whole pipeline, and this run trains adapters over {info.source}: start "
+            "from a run of `efface distil` with the same train.lora_rank, or leave that out."
+        )
+
+
+def describe_start(start: str | Path, info: ModelInfo) -> dict[str, Any]:
+    """What is recorded of the run to begin from; RequestError if it is of another model.
+
+    Its own weights, where it is no run, and the model's are on this machine afterwards.
+    """
+    start = Path(start)
+    if not (start / "record.json").exists():
+        generator = inspect_model(start)
+        fetch_weights(generator)
+        described = {"kind": "generator", "source": str(start)}
+        return {"request": described, "output": hash_weights(generator.folder)}
+    fetch_weights(info)
+    earlier = read_record(start)
+    if earlier.model["weights"] != hash_weights(info.folder):
+        raise RequestError(
+            f"{start} was made from another model than {info.source}: start from a run of this "
+            "very model."
+        )
+    return {"request": earlier.request, "output": earlier.output}
+
+
+def _network_config(info: ModelInfo) -> dict[str, Any]:
+    """What a network is made of: what its class takes, with the class's own defaults.
+
+    Other versions of diffusers write fewer or more keys for the same network.
+    """
+    text = (info.folder / info.component / "config.json").read_text(encoding="utf-8")
+    given = json.loads(text)
+    taken = inspect.signature(getattr(diffusers, info.network_class)).parameters
+    content = {name: given.get(name, parameter.default) for name, parameter in taken.items()}
+    as_lists = json.loads(json.dumps(content, default=str))  # in place of tuples
+    return as_lists | {"class": info.network_class}
+
+
+def start_from(networks: Mapping[str, Denoiser], start: str | Path, method: Method) -> None:
+    """Two-stage: the average of what was delivered, the rest raw; the teacher stays the same.
+
+    Of a generator that is no run there is the student alone.
+    """
+    if not (Path(start) / "record.json").exists():
+        weights = load_network(inspect_model(start)).state_dict()
+        networks[method.delivers].network.load_state_dict(weights)
+        return
+    folder = Checkpoints(Path(start) / "checkpoints").latest()
+    assert folder is not None  # describe_start checked it
+    for name in method.phases:
+        tensors = read_tensors(folder, "average" if name == method.delivers else name)
+        networks[name].network.load_state_dict(tensors)

@@ -1,0 +1,1 @@
+"""Settings: sections with declared ranges, and how they are read."""

@@ -1,0 +1,1 @@
+"""Models that ship, and how they are made."""

@@ -1,0 +1,185 @@
+"""`efface compare`: CSV, JSON, plots and tables that anything can stand in."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from rich.console import Console
+
+from efface.errors import DataError
+from efface.reporting import write_report
+from efface.runs.compare import (
+    COLUMNS,
+    as_csv,
+    as_json,
+    as_records,
+    as_tables,
+    compare,
+    write_comparison,
+)
+from tests.reporting.conftest import RunMaker, make_evaluation, make_record, make_run
+
+__all__ = ["make_run"]  # a fixture
+EVIL = ["=HYPERLINK(1)", "+1", "@x", "<script>alert(1)</script>", "[red]x[/red]", 'a,"b"\nc']
+
+
+def printed(bases) -> str:
+    console = Console(file=io.StringIO(), width=120, force_terminal=False)
+    for table in as_tables(bases):
+        console.print(table)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+@pytest.fixture
+def folders(make_run: RunMaker) -> list[Path]:
+    other = make_record(model={"source": "zoo:other", "weights": {"a": "77" * 32}})
+    siss = make_record(settings={"method": {"name": "siss"}})
+    return [make_run("a"), make_run("b", siss, make_evaluation((0.9, 0.88, 0.92))),
+            make_run("c", other)]  # fmt: skip
+
+
+def test_csv_and_json_hold_the_same_figures(folders: list[Path]):
+    bases = compare(folders)
+    rows = list(csv.DictReader(io.StringIO(as_csv(bases))))
+    figures = json.loads(as_json(bases))["figures"]
+    assert len(rows) == len(figures) == 9  # three figures of three runs
+    assert tuple(rows[0]) == COLUMNS
+    for row, figure in zip(rows, figures, strict=True):
+        assert float(row["value"]) == figure["value"] and row["metric"] == figure["metric"]
+        assert row["weights"] == figure["weights"]
+    first = figures[0]
+    assert (first["value"], first["low"], first["high"]) == (0.99, 0.97, 0.998)
+    assert (first["bounds"], first["seeds"], first["untouched"]) == ("95 % interval", [0], 0.006)
+
+
+def test_tables_keep_base_models_apart(folders: list[Path]):
+    bases = compare(folders)
+    assert len(as_tables(bases)) == 2
+    text = printed(bases)
+    first, second = text.split("on zoo:other")
+    assert "1. a" in first and "2. b" in first and "3. c" not in first
+    assert "3. c" in second and "Unlearning accuracy ↑" in second
+
+
+def test_many_runs_are_several_tables(make_run: RunMaker):
+    runs = [make_run(f"r{n}", make_record(settings={"n": n})) for n in range(9)]
+    assert len(as_tables(compare(runs))) == 3
+    text = printed(compare(runs))
+    assert all(f"{n + 1}. r{n}" in text for n in range(9))
+
+
+@pytest.mark.parametrize("evil", EVIL)
+def test_hostile_names_are_text_everywhere(make_run: RunMaker, tmp_path: Path, evil: str):
+    evaluation = make_evaluation()
+    evaluation.results[0].extractor = {"name": evil, "sha256": evil}
+    source = {"source": evil, "weights": {evil: evil}}
+    runs = [
+        make_run(n, make_record(model=source, settings={"method": {"name": n}}), evaluation)
+        for n in (evil.replace("/", ""), "b")
+    ]
+    bases = compare(runs)
+    rows = list(csv.reader(io.StringIO(as_csv(bases))))
+    assert not [cell for row in rows for cell in row if cell.startswith(("=", "+", "@", "-"))]
+    assert all(len(row) == len(COLUMNS) for row in rows)
+    named = {name for figure in json.loads(as_json(bases))["figures"] for name in figure["runs"]}
+    assert named == {evil.replace("/", ""), "b"}
+    if "\n" not in evil:
+        assert evil.replace("/", "") in printed(bases)
+    plot = next(p for p in write_comparison(bases, tmp_path / "out") if p.suffix == ".svg")
+    root = ElementTree.parse(plot).getroot()
+    assert not [e for e in root.iter() if e.tag.endswith(("script", "img"))]
+
+
+def test_differences_over_seeds_stand_in_every_form(make_run: RunMaker):
+    """Unlearning accuracy is 0.98 and 0.99 where the untouched model has 0.006 with both seeds."""
+    runs = []
+    for seed, value in enumerate((0.98, 0.99)):
+        settings = make_record().settings
+        settings["train"] |= {"seed": seed}
+        evaluation = make_evaluation((value, value, value))
+        runs.append(make_run(f"s{seed}", make_record(settings=settings), evaluation))
+    bases = compare(runs)
+    figure = json.loads(as_json(bases))["figures"][0]
+    reach = 12.7062 * 0.005  # Student's of one degree of freedom, times the error
+    assert figure["difference"] == pytest.approx(0.979)
+    assert figure["difference_low"] == pytest.approx(0.979 - reach, abs=1e-5)
+    assert figure["difference_high"] == pytest.approx(0.979 + reach, abs=1e-5)
+    (row,) = (r for r in csv.DictReader(io.StringIO(as_csv(bases))) if r["entry"] == "1"
+              and r["metric"] == "unlearning_accuracy")  # fmt: skip
+    assert float(row["difference"]) == figure["difference"]
+    text = " ".join(printed(bases).split())
+    assert "from untouched +97.9 points (+91.5 to +104.3)" in text
+    page = write_report(runs, runs[0] / "page.html").read_text(encoding="utf-8")
+    assert "from untouched +97.9\N{NO-BREAK SPACE}points (+91.5 to +104.3)" in page
+
+
+def test_methods_against_each_other_stand_in_every_form(make_run: RunMaker, tmp_path: Path):
+    """Retained accuracy of 0.9 and 0.8 with both seeds: 10 points apart."""
+    runs = []
+    for method, retained in (("sfd", 0.9), ("esd", 0.8)):
+        for seed in (0, 1):
+            settings = make_record().settings
+            settings["train"] |= {"seed": seed}
+            settings["method"] |= {"name": method}
+            evaluation = make_evaluation(retained=(retained, retained, retained))
+            name = f"{method}{seed}"
+            runs.append(make_run(name, make_record(settings=settings), evaluation))
+    bases = compare(runs)
+    (found,) = (
+        d for d in json.loads(as_json(bases))["differences"] if d["metric"] == "retained_accuracy"
+    )
+    assert found["difference"] == pytest.approx(0.1) and found["seeds"] == [0, 1]
+    paths = write_comparison(bases, tmp_path / "out")
+    (path,) = (p for p in paths if p.name == "differences.csv")
+    rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))
+    (row,) = (r for r in rows if r["metric"] == "retained_accuracy")
+    assert float(row["difference"]) == found["difference"]
+    assert "1 less 2 +10.0 points" in " ".join(printed(bases).split())
+    page = write_report(runs, runs[0] / "page.html").read_text(encoding="utf-8")
+    assert "+10.0\N{NO-BREAK SPACE}points" in page
+
+
+def test_negative_numbers_stay_numbers(make_run: RunMaker):
+    evaluation = make_evaluation()
+    evaluation.results[2].value = -1.5
+    text = as_csv(compare([make_run("a", evaluation=evaluation)]))
+    (row,) = (r for r in csv.DictReader(io.StringIO(text)) if r["metric"] == "fid")
+    assert float(row["value"]) == -1.5
+
+
+def test_what_was_not_measured_is_left_out(make_run: RunMaker, tmp_path: Path):
+    bases = compare([make_run("a", evaluation=None), make_run("b", evaluation=None)])
+    assert list(as_records(bases)) == []
+    assert [p.name for p in write_comparison(bases, tmp_path)] == [
+        "comparison.csv", "comparison.json",
+    ]  # fmt: skip
+    assert "unmeasured" in printed(bases)
+
+
+def test_the_same_runs_give_the_same_bytes(folders: list[Path], tmp_path: Path):
+    first, second = (write_comparison(compare(folders), tmp_path / n) for n in "ab")
+    assert [p.name for p in first] == ["comparison.csv", "comparison.json", "pareto-1.svg"]
+    assert [p.read_bytes() for p in first] == [p.read_bytes() for p in second]
+
+
+def test_bad_input_is_one_sentence(tmp_path: Path, folders: list[Path]):
+    with pytest.raises(DataError, match="no run was given"):
+        compare([])
+    with pytest.raises(DataError, match="missing"):
+        compare([tmp_path / "none"])
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match="cannot be written"):
+        write_comparison(compare(folders), tmp_path / "file")
+
+
+def test_comparing_imports_no_torch():
+    code = "import sys, efface.runs.compare; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
