@@ -1,0 +1,31 @@
+"""What a run has much of, as its request says: the estimate of memory knows no kind of request."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from efface.settings.base import Settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Amounts:
+    """Rows, prompts, and bytes that come and go beside what every run holds.
+
+    `preparation` is held beside what is loaded before training begins, `sampling` at least while
+    the result is measured; `models` are measured at once. `savings` are values that take less
+    memory, by the SECTION.NAME of further settings of the request.
+    """
+
+    forget_rows: int  # of a whole batch
+    prompts: int = 0  # held encoded
+    preparation: int = 0
+    sampling: int = 0
+    models: int = 2
+    savings: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+
+
+def forget_rows(settings: Settings) -> int:
+    """Rows to forget in a whole batch, as many as the method takes."""
+    return round(settings.method.forget_share * settings.train.batch_size)

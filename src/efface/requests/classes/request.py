@@ -1,0 +1,104 @@
+"""Forget labels of a class-conditional model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from efface.diffusion.model_folder import ModelInfo
+from efface.errors import RequestError
+from efface.requests.base import (
+    DETECTOR,
+    EXTRACTOR,
+    SHARED,
+    Request,
+    evaluate_names,
+    require_classes,
+)
+
+if TYPE_CHECKING:
+    from efface.requests.classes.material import ClassMaterial
+    from efface.settings.base import Settings
+
+MEASURED = evaluate_names(
+    *SHARED, *EXTRACTOR, *DETECTOR, "clip", "guidance", "forget_samples", "retain_samples"
+)
+
+
+class ForgetClass(Request):
+    """Forget labels of a class-conditional model, without data."""
+
+    kind: Literal["class"] = "class"
+    labels: tuple[int, ...] = Field(
+        description="A label to forget.", json_schema_extra={"option": "--label"}
+    )
+    replacement: tuple[int, ...] = Field(
+        (),
+        description="A label to generate instead, or 'random' for all retained ones.",
+        json_schema_extra={"option": "--replace"},
+    )
+
+    section: ClassVar[str] = "class"
+    need: ClassVar[str] = "conditions"
+    default_metric: ClassVar[str] = "unlearning_accuracy"
+    options: ClassVar[frozenset[str]] = frozenset({"start", "judge", "null_label"})
+    subject: ClassVar[str] = "a class-conditional model"
+    measured: ClassVar[frozenset[str]] = MEASURED
+
+    @field_validator("replacement", mode="before")
+    @classmethod
+    def _random(cls, given: Any) -> Any:
+        return () if given is not None and list(given) == ["random"] else given
+
+    @model_validator(mode="after")
+    def _check_words(self) -> Self:
+        if not self.labels:
+            raise RequestError("no label to forget was given: name at least one.")
+        for labels in (self.labels, self.replacement):
+            if len(set(labels)) < len(labels):
+                raise RequestError(f"labels {list(labels)} name one twice: give each once.")
+        both = sorted(set(self.labels) & set(self.replacement))
+        if both:
+            raise RequestError(
+                f"label {both[0]} was given as forgotten and as its own replacement: a replacement "
+                "must be a retained label."
+            )
+        return self
+
+    def describe(self) -> str:
+        label = "label" if len(self.labels) == 1 else "labels"
+        return f"{label} {', '.join(map(str, self.labels))}"
+
+    @classmethod
+    def suits(cls, model: ModelInfo) -> bool:
+        return model.num_classes is not None
+
+    def retained(self, classes: int) -> list[int]:
+        return [label for label in range(classes) if label not in self.labels]
+
+    def check(self, model: ModelInfo, settings: Settings) -> None:
+        """Raise RequestError unless the model has these labels and at least one is retained."""
+        del settings
+        classes = require_classes(model)
+        for word, labels in (("forgotten", self.labels), ("a replacement", self.replacement)):
+            for label in labels:
+                if not 0 <= label < classes:
+                    raise RequestError(
+                        f"label {label} cannot be {word}: {model.source} has labels 0 to "
+                        f"{classes - 1}. Pass one of these."
+                    )
+        if len(self.labels) == classes:
+            raise RequestError(
+                f"all {classes} labels were to be forgotten: at least one must be retained."
+            )
+
+    def read(self, model: ModelInfo, settings: Settings) -> ClassMaterial:
+        from efface.requests.classes.material import ClassMaterial
+
+        del settings
+        return ClassMaterial(
+            forget=self.labels,
+            retain=tuple(self.retained(require_classes(model))),
+            replacement=self.replacement,
+        )

@@ -1,0 +1,144 @@
+"""Forget what prompts name, in a text-to-image model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
+
+from pydantic import BaseModel, Field, model_validator
+
+from efface.diffusion.model_folder import ModelInfo
+from efface.errors import ConfigError, RequestError
+from efface.requests.base import (
+    DETECTOR,
+    EXTRACTOR,
+    SHARED,
+    Request,
+    evaluate_names,
+    has_words,
+    require_text,
+    same_phrase,
+)
+from efface.requests.concept.settings import ConceptSettings
+
+if TYPE_CHECKING:
+    from efface.requests.concept.material import PromptMaterial
+    from efface.settings.base import Settings
+
+PROMPTS = ("retain", "templates", "subjects", "people", "gibberish", "forget_guidance")
+OWN = {f"concept.{name}" for name in (*PROMPTS, "prompt_groups", "group_samples")}
+MEASURED = OWN | evaluate_names(
+    *SHARED, *EXTRACTOR, *DETECTOR, "clip", "guidance", "forget_samples", "retain_samples"
+)
+ATTACKED = evaluate_names("baseline_steps", "guidance", "clip", *DETECTOR)
+
+
+class ForgetConcept(Request):
+    """Forget a concept of a text-to-image model.
+
+    What is generated instead is given in one of three ways: `replacement`, `prompt_pairs` or
+    `negative`. Every forget prompt is used under each name of the concept, and no retained prompt
+    has one.
+    """
+
+    kind: Literal["concept"] = "concept"
+    concept: str = Field(description="What to forget, as prompts name it.")
+    also: tuple[str, ...] = Field((), description="Another name of it, to forget as well.")
+    replacement: str | None = Field(
+        None,
+        description="The phrase that takes its place in a prompt.",
+        json_schema_extra={"option": "--replace"},
+    )
+    forget_prompts: str | None = Field(
+        None, description="Prompts that name the concept; default: templates."
+    )
+    retain_prompts: str | None = Field(
+        None, description="Retained prompts: a file or datasets:OWNER/NAME; default: templates."
+    )
+    prompt_pairs: str | None = Field(
+        None, description="Instead of --replace: prompts, each with its replacement."
+    )
+    negative: str | None = Field(
+        None, description="Instead of --replace: a file of keywords for a negative prompt."
+    )
+
+    section: ClassVar[str] = "concept"
+    own: ClassVar[type[BaseModel]] = ConceptSettings
+    need: ClassVar[str] = "conditions"
+    default_metric: ClassVar[str] = "concept_rate"
+    options: ClassVar[frozenset[str]] = frozenset({"start", "size"})
+    subject: ClassVar[str] = "prompts"
+    measured: ClassVar[frozenset[str]] = MEASURED
+    attacked: ClassVar[frozenset[str]] = ATTACKED
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Everything that the concept is called."""
+        return (self.concept, *self.also)
+
+    @model_validator(mode="after")
+    def _check_words(self) -> Self:
+        for name in self.names:
+            if not has_words(name):
+                raise RequestError(f"the concept {name!r} has no words: give a phrase.")
+        ways = (self.replacement, self.prompt_pairs, self.negative)
+        if sum(way is not None for way in ways) != 1:
+            raise RequestError(
+                "what is generated instead must be clear: give a replacement phrase, a file of "
+                "prompt pairs or a file of keywords for a negative prompt, and only one of them."
+            )
+        if self.replacement is None:
+            self._check_without_phrase()
+        elif not self.replacement.strip():
+            raise RequestError("the replacement phrase is empty: give a phrase.")
+        elif any(same_phrase(self.replacement, name) for name in self.names):
+            raise RequestError(
+                f"{self.replacement!r} was given as forgotten and as its own replacement: give "
+                "another phrase."
+            )
+        return self
+
+    def _check_without_phrase(self) -> None:
+        if self.forget_prompts is not None:
+            raise RequestError(
+                "forget prompts were given beside prompt pairs or keywords, which hold them "
+                "already: give one of the two."
+            )
+        if self.also:
+            raise RequestError(
+                "other names of the concept were given without a replacement phrase: write them as "
+                "prompt pairs or keywords too."
+            )
+
+    def describe(self) -> str:
+        others = ", ".join(repr(name) for name in self.also)
+        return f"the concept {self.concept!r}" + (f", also called {others}" if others else "")
+
+    @classmethod
+    def suits(cls, model: ModelInfo) -> bool:
+        return model.family is not None
+
+    @classmethod
+    def default_recipe(cls, model: ModelInfo) -> str:
+        del model
+        return "concept-sfd"
+
+    def check_files(self) -> None:
+        from efface.data.prompts import check_prompts
+
+        for source in (self.forget_prompts, self.retain_prompts, self.prompt_pairs, self.negative):
+            if source is not None:
+                check_prompts(source)
+
+    def check(self, model: ModelInfo, settings: Settings) -> None:
+        """Raise RequestError for a model without prompts, ConfigError for guidance of no effect."""
+        require_text(model)
+        if self.negative is not None and not settings.method.guides_teacher:
+            raise ConfigError(
+                "keywords for a negative prompt have no effect without guidance of the teacher: "
+                "set method.teacher_guidance above 1, as recipes/nudity-sfd.toml does."
+            )
+
+    def read(self, model: ModelInfo, settings: Settings) -> PromptMaterial:
+        from efface.requests.concept.material import read_concept
+
+        return read_concept(self, model, settings)

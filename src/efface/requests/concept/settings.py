@@ -1,0 +1,64 @@
+"""Settings of requests about prompts."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from efface.data.prompts import PEOPLE, SLOT, SUBJECTS, TEMPLATES
+
+
+class ConceptSettings(BaseModel):
+    """Prompts that are made rather than given, addressed as `concept.NAME`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    retain: int = Field(500, ge=1, le=1_000_000, description="Retained prompts, at most.")
+    templates: tuple[str, ...] = Field(
+        TEMPLATES, min_length=1, description="Prompts in which {} stands for the subject."
+    )
+    subjects: tuple[str, ...] = Field(
+        SUBJECTS, min_length=1, description="Subjects of retained prompts."
+    )
+    people: tuple[str, ...] = Field(
+        PEOPLE, min_length=1, description="Subjects to which the keywords of --negative are joined."
+    )
+    interpolation: float = Field(
+        0.0, ge=0, lt=1, description="Interpolate forget prompts towards retained ones up to this."
+    )
+    interpolation_null: float = Field(
+        0.0, ge=0, le=1, description="Share of these that move towards the empty prompt instead."
+    )
+    gibberish: float = Field(
+        0.0, ge=0, lt=1, description="Share of the retained rows that have gibberish prompts."
+    )
+    gibberish_guidance: float = Field(
+        2.5, gt=1, le=100, description="Negative guidance of the teacher for gibberish prompts."
+    )
+    forget_guidance: float | None = Field(
+        None, gt=1, le=100, description="Negative guidance of the teacher for forget prompts."
+    )
+    prompt_groups: str | None = Field(
+        None, description="TOML or JSON of paraphrases, neighbours and compositions to measure."
+    )
+    group_samples: int = Field(
+        200, ge=10, le=1_000_000, description="Samples of each prompt group."
+    )
+
+    @model_validator(mode="after")
+    def _check_prompts(self) -> Self:
+        for name in ("templates", "subjects", "people"):
+            if not all(text.strip() for text in getattr(self, name)):
+                raise ValueError(f"concept.{name} holds an empty text: give words.")
+        for template in self.templates:
+            if template.count(SLOT) != 1:
+                raise ValueError(
+                    f"the template {template!r} must hold {SLOT} once: it stands for the subject."
+                )
+        if self.interpolation_null and not self.interpolation:
+            raise ValueError(
+                f"concept.interpolation_null is {self.interpolation_null} and no prompt is "
+                "interpolated: set concept.interpolation too, or leave it out."
+            )
+        return self

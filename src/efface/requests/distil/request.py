@@ -1,0 +1,83 @@
+"""Forget nothing yet: make the one-step generator that later requests start from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import BaseModel, Field
+
+from efface.diffusion.model_folder import ModelInfo
+from efface.errors import RequestError
+from efface.requests.base import Material, Request, require_classes, require_text
+from efface.requests.classes.request import MEASURED
+from efface.requests.distil.settings import DistilSettings
+
+if TYPE_CHECKING:
+    from efface.memory.amounts import Amounts
+    from efface.settings.base import Settings
+
+
+class Distil(Request):
+    """Make a one-step generator that forgets nothing, for later requests to start from."""
+
+    kind: Literal["distil"] = "distil"
+    retain_prompts: str | None = Field(
+        None,
+        description="Prompts of a text-to-image model: a file or datasets:OWNER/NAME; default: "
+        "templates.",
+    )
+
+    section: ClassVar[str] = "distil"
+    own: ClassVar[type[BaseModel]] = DistilSettings
+    need: ClassVar[str] = "conditions"
+    default_metric: ClassVar[str] = "retained_accuracy"
+    options: ClassVar[frozenset[str]] = frozenset({"judge", "null_label", "size"})
+    forgets: ClassVar[bool] = False
+    subject: ClassVar[str] = "a distilled model"
+    measured: ClassVar[frozenset[str]] = MEASURED | {"distil.retain"}
+    attacked: ClassVar[frozenset[str]] = frozenset()
+
+    def describe(self) -> str:
+        return "nothing"
+
+    @classmethod
+    def suits(cls, model: ModelInfo) -> bool:
+        return model.family is not None or model.num_classes is not None
+
+    @classmethod
+    def default_recipe(cls, model: ModelInfo) -> str | None:
+        return None if model.family is None else "concept-sfd"
+
+    @classmethod
+    def expected_amounts(cls, model: ModelInfo, settings: Settings) -> Amounts:
+        from efface.memory.amounts import Amounts
+
+        del model, settings
+        return Amounts(forget_rows=0)
+
+    def check_files(self) -> None:
+        from efface.data.prompts import check_prompts
+
+        if self.retain_prompts is not None:
+            check_prompts(self.retain_prompts)
+
+    def check(self, model: ModelInfo, settings: Settings) -> None:
+        """Raise RequestError for a model without labels and prompts."""
+        del settings
+        if self.retain_prompts is not None:
+            require_text(model)
+        elif not self.suits(model):
+            raise RequestError(
+                f"{model.source} is unconditional, and a one-step generator is distilled under "
+                "labels or prompts: give a model that takes either."
+            )
+
+    def read(self, model: ModelInfo, settings: Settings) -> Material:
+        if model.family is None:
+            from efface.requests.classes.material import ClassMaterial
+
+            retain = tuple(range(require_classes(model)))
+            return ClassMaterial(forget=(), retain=retain, replacement=())
+        from efface.requests.distil.material import read_prompts_to_retain
+
+        return read_prompts_to_retain(self, model, settings)

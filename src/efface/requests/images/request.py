@@ -1,0 +1,83 @@
+"""Forget particular images of an unconditional model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import BaseModel, Field
+
+from efface.diffusion.model_folder import ModelInfo, pixel_shape
+from efface.errors import ConfigError, RequestError
+from efface.requests.base import EXTRACTOR, SHARED, Request, evaluate_names
+from efface.requests.images.settings import ImageSettings
+
+if TYPE_CHECKING:
+    from efface.requests.images.material import ImageMaterial
+    from efface.settings.base import Settings
+
+GENERATE = "generate"
+OWN = ("resize", "mean_pool", "near_duplicate")
+OWN += ("samples", "unseen", "controls", "draws", "likelihood_tolerance")
+MEASURED = evaluate_names(*SHARED, *EXTRACTOR, "clip") | {f"images.{name}" for name in OWN}
+
+
+class ForgetImages(Request):
+    """Forget particular images of an unconditional model."""
+
+    kind: Literal["images"] = "images"
+    images: str = Field(description="The images to forget: a folder or a parquet file.")
+    retain: str = Field(
+        GENERATE, description="Retained images, or 'generate' to sample them from the model."
+    )
+    unseen: str | None = Field(
+        None, description="Images that the model was not trained on, to compare the loss with."
+    )
+    prior: float | None = Field(
+        None, gt=0, lt=1, description="Share of the images in the training data, where known."
+    )
+
+    section: ClassVar[str] = "images"
+    own: ClassVar[type[BaseModel]] = ImageSettings
+    need: ClassVar[str] = "forget_images"
+    default_method: ClassVar[str] = "siss"
+    default_metric: ClassVar[str] = "copy_rate"
+    options: ClassVar[frozenset[str]] = frozenset({"judge"})
+    guided: ClassVar[bool] = False
+    same_sampler: ClassVar[bool] = True
+    subject: ClassVar[str] = "images"
+    measured: ClassVar[frozenset[str]] = MEASURED
+    attacked: ClassVar[frozenset[str]] = evaluate_names("baseline_steps")
+
+    def describe(self) -> str:
+        return f"the images in {self.images}"
+
+    @classmethod
+    def suits(cls, model: ModelInfo) -> bool:
+        return model.family is None and model.num_classes is None and not model.vae
+
+    def check_files(self) -> None:
+        from efface.data.images import check_source
+
+        for source in (self.images, self.retain, self.unseen):
+            if source not in (None, GENERATE):
+                check_source(source)
+
+    def check(self, model: ModelInfo, settings: Settings) -> None:
+        """Raise RequestError for a model with conditions or latents, ConfigError for settings."""
+        if not self.suits(model):
+            kind = "works on latents" if model.vae else "is class-conditional"
+            raise RequestError(
+                f"{model.source} {kind}, and images can be forgotten from unconditional pixel "
+                "models: give one of those, or forget a class, a concept or the image memorised "
+                "for a caption."
+            )
+        if settings.train.stop_every and self.unseen is None:
+            raise ConfigError(
+                "train.stop_every stops at the loss of unseen images: give some with --unseen, or "
+                "set train.stop_every=0."
+            )
+
+    def read(self, model: ModelInfo, settings: Settings) -> ImageMaterial:
+        from efface.requests.images.material import read_images
+
+        return read_images(self, pixel_shape(model), settings)

@@ -1,0 +1,106 @@
+"""Forget the image that a text-to-image model has memorised for a prompt."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
+
+from pydantic import BaseModel, Field, model_validator
+
+from efface.diffusion.model_folder import ModelInfo
+from efface.errors import RequestError
+from efface.requests.base import (
+    EXTRACTOR,
+    SHARED,
+    Request,
+    evaluate_names,
+    has_words,
+    require_text,
+    same_phrase,
+)
+from efface.requests.memorised.settings import MemorisedSettings
+
+if TYPE_CHECKING:
+    from efface.memory.amounts import Amounts
+    from efface.requests.memorised.material import MemorisedMaterial
+    from efface.settings.base import Settings
+
+OWN = {f"memorised.{name}" for name in ("samples", "noises", "extractor")}
+
+
+class ForgetMemorised(Request):
+    """Forget the image that a text-to-image model has memorised for a prompt."""
+
+    kind: Literal["memorised"] = "memorised"
+    prompt: str = Field(description="The caption for which a training image is generated.")
+    image: str | None = Field(
+        None, description="That image; default: the one that samples of the prompt agree on."
+    )
+    modified_prompt: str | None = Field(
+        None, description="A prompt that generates it only sometimes; default: searched for."
+    )
+    control_prompts: str | None = Field(
+        None, description="Similar prompts without memorised images; default: templates."
+    )
+
+    section: ClassVar[str] = "memorised"
+    own: ClassVar[type[BaseModel]] = MemorisedSettings
+    need: ClassVar[str] = "forget_images"
+    default_method: ClassVar[str] = "siss"
+    default_metric: ClassVar[str] = "memorised_share"
+    options: ClassVar[frozenset[str]] = frozenset({"size"})
+    same_sampler: ClassVar[bool] = True
+    subject: ClassVar[str] = "a memorised image"
+    measured: ClassVar[frozenset[str]] = OWN | evaluate_names(
+        *SHARED, *EXTRACTOR, "clip", "guidance", "retain_samples"
+    )
+
+    @model_validator(mode="after")
+    def _check_words(self) -> Self:
+        for name, text in (("prompt", self.prompt), ("modified prompt", self.modified_prompt)):
+            if text is not None and not has_words(text):
+                raise RequestError(f"the {name} {text!r} has no words: give the caption.")
+        if self.modified_prompt is not None and same_phrase(self.prompt, self.modified_prompt):
+            raise RequestError(
+                f"{self.prompt!r} was given as the prompt and as its own modification: change a "
+                "word, or leave the modified prompt out and one is searched for."
+            )
+        return self
+
+    def describe(self) -> str:
+        return f"the image memorised for {self.prompt!r}"
+
+    @classmethod
+    def suits(cls, model: ModelInfo) -> bool:
+        return model.family is not None
+
+    @classmethod
+    def default_recipe(cls, model: ModelInfo) -> str:
+        del model
+        return "memorised-siss"
+
+    @classmethod
+    def expected_amounts(cls, model: ModelInfo, settings: Settings) -> Amounts:
+        from efface.requests.memorised.amounts import expected_amounts
+
+        return expected_amounts(model, settings, searched=True)
+
+    def check_files(self) -> None:
+        from efface.data.images import check_source
+        from efface.data.prompts import check_prompts
+
+        if self.image is not None:
+            check_source(self.image)
+        if self.control_prompts is not None:
+            check_prompts(self.control_prompts)
+
+    def check(self, model: ModelInfo, settings: Settings) -> None:
+        """Raise RequestError for a model without prompts, ConfigError for what never begins."""
+        from efface.requests.memorised.checks import check_settings
+
+        require_text(model)
+        check_settings(model, settings)
+
+    def read(self, model: ModelInfo, settings: Settings) -> MemorisedMaterial:
+        from efface.requests.memorised.material import read_memorised
+
+        return read_memorised(self, model, settings)

@@ -1,0 +1,70 @@
+"""Settings of evaluation that every kind of request shares."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+LARGEST_SEED = 2**62  # sample i has this seed plus i
+
+
+class EvaluateSettings(BaseModel):
+    """How results are measured, addressed as `evaluate.NAME`.
+
+    Networks are named by a folder or a hub id, and pinned to a file by `@sha256:DIGEST` behind it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    forget_samples: int = Field(
+        500, ge=10, le=1_000_000, description="Samples of all that is forgotten."
+    )
+    retain_samples: int = Field(
+        900, ge=10, le=1_000_000, description="Samples of all that is retained."
+    )
+    baseline_steps: int = Field(50, ge=1, le=1000, description="DDIM steps of the original model.")
+    guidance: float = Field(1.0, ge=0, le=100, description="Guidance of the original model.")
+    batch_size: int = Field(
+        250, ge=1, le=100_000, description="Samples that are generated at once."
+    )
+    dtype: Literal["float32", "bfloat16"] = Field(
+        "float32", description="Precision of the networks."
+    )
+    seed: int = Field(1000, ge=0, le=LARGEST_SEED, description="Sample i has this seed plus i.")
+    extractor: str | None = Field(
+        None,
+        description="A vision model for further features: a transformers model, or 'inception'.",
+    )
+    reference: str | None = Field(
+        None, description="Real images that the extractor compares samples with."
+    )
+    clip: str | None = Field(None, description="A CLIP, for CLIP score and CLIP-IQA.")
+    detector: str | None = Field(
+        None, description="An image classifier that finds the concept, or 'nudenet'."
+    )
+    detector_labels: tuple[str, ...] = Field(
+        (), description="Labels of the detector that count as the concept."
+    )
+    detector_threshold: float = Field(
+        0.5, ge=0, lt=1, description="The concept is present in an image with a score above this."
+    )
+
+    @model_validator(mode="after")
+    def _check_networks(self) -> Self:
+        if (self.extractor is None) != (self.reference is None):
+            raise ValueError(
+                "evaluate.extractor and evaluate.reference belong together: give the network and "
+                "the real images to compare samples with, or neither."
+            )
+        if self.detector is None and self.detector_labels:
+            raise ValueError(
+                "evaluate.detector_labels has no effect without evaluate.detector: give both, or "
+                "neither."
+            )
+        if self.detector not in (None, "nudenet") and not self.detector_labels:
+            raise ValueError(
+                "evaluate.detector_labels is empty: name the labels of the detector that count as "
+                "the concept."
+            )
+        return self
