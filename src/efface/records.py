@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from pathlib import Path
@@ -178,6 +179,7 @@ class RunRecord(BaseModel):
     schema_version: Literal[1] = 1
     status: Literal["running", "finished", "collapsed"]
     request: dict[str, Any]
+    material: dict[str, Any] = {}  # digests of what the request names on disk
     model: dict[str, Any]  # source, network class, classes, weight hashes
     settings: dict[str, Any]
     start: dict[str, Any] | None = None  # an earlier run whose networks this one began from
@@ -195,10 +197,6 @@ class RunRecord(BaseModel):
     stopped: str | None = None  # why the run ended before its last step though all was well
     notes: dict[str, Any] = {}  # what was found in the data: duplicates, generated images, prior
 
-    @property
-    def of_prompts(self) -> bool:
-        """Whether it is about a text-to-image model: such requests hold a digest of all prompts."""
-        return "digest" in self.request
 
 
 SCHEMA = 1  # of all records
@@ -260,8 +258,14 @@ def hash_weights(folder: Path) -> dict[str, str]:
     return {
         file.relative_to(folder).as_posix(): _digest(file)
         for file in sorted(folder.glob("*/*.safetensors"))
-        if file.parent.name != "judge" and "." not in file.stem
+        if file.parent.name != "judge" and not _is_variant(file)
     }
+
+
+def _is_variant(file: Path) -> bool:
+    """Whether a file is of other weights of the same network, as model.fp16.safetensors is."""
+    before, weights, after = file.name.partition(".safetensors")
+    return bool(weights) and ("." in before or after not in ("", ".index.json"))
 
 
 def hash_model(folder: Path) -> str:
@@ -275,11 +279,20 @@ def hash_model(folder: Path) -> str:
         for file in sorted(files)
         if file.parent.name != "judge"
         and file.is_file()
+        and not _is_variant(file)
         and not any(part.startswith(".") for part in file.relative_to(folder).parts)
     ]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 def _digest(file: Path) -> str:
+    state = file.stat()
+    return _digest_once(file.resolve(), state.st_size, state.st_mtime_ns, state.st_ino)
+
+
+@functools.lru_cache(maxsize=4096)
+def _digest_once(file: Path, size: int, changed: int, inode: int) -> str:
+    """A file is hashed once in a process, as long as its size and times stay."""
+    del size, changed, inode
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -5,32 +5,33 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from efface.metrics.detector import Detector, check_labels, load_classifier, read_labels
+from efface.metrics.pretrained import split_pin
 from efface.metrics.nudenet import EXPOSED, LABELS, NUDENET, load_nudenet, require_nudenet
-from efface.settings.reading import EvaluateConfig
+from efface.settings.evaluate import EvaluateSettings
 
 LABELS_SETTING = "evaluate.detector_labels"
 
 
-def concept_labels(config: EvaluateConfig) -> tuple[str, ...]:
+def concept_labels(config: EvaluateSettings) -> tuple[str, ...]:
     """Labels that count as the concept."""
     return config.detector_labels or EXPOSED
 
 
-def known_labels(config: EvaluateConfig) -> Sequence[str]:
+def known_labels(config: EvaluateSettings) -> Sequence[str]:
     """All labels of the detector, which is not loaded; DataError for one that is none."""
     assert config.detector is not None
-    if config.detector == NUDENET:
+    if split_pin(config.detector)[0] == NUDENET:
         require_nudenet()
         return LABELS
-    return read_labels(config.detector, config.detector_sha256)
+    return read_labels(config.detector)
 
 
-def load_detector(config: EvaluateConfig) -> Detector:
+def load_detector(config: EvaluateSettings) -> Detector:
     """The detector; DataError for one that is none, ConfigError for labels that it lacks."""
     assert config.detector is not None
-    if config.detector == NUDENET:
-        detector: Detector = load_nudenet(config.detector_sha256)
+    if split_pin(config.detector)[0] == NUDENET:
+        detector: Detector = load_nudenet(config.detector)
     else:
-        detector = load_classifier(config.detector, config.detector_sha256)
+        detector = load_classifier(config.detector)
     check_labels(concept_labels(config), detector.labels, LABELS_SETTING)
     return detector

@@ -1,4 +1,4 @@
-"""What a run is measured and attacked with: its models, its settings, and a judge."""
+"""The models of a run as they are measured and attacked, and a classifier to judge them."""
 
 from __future__ import annotations
 
@@ -15,34 +15,29 @@ from efface.diffusion.denoiser import Denoiser
 from efface.diffusion.loading import load, load_beside
 from efface.diffusion.model_folder import ModelInfo, drawn_shape, fetch_weights, inspect_model
 from efface.diffusion.one_step import default_sampler
-from efface.diffusion.sampling import MultiStep, Sampler
+from efface.diffusion.sampling import MultiStep, OneStep, Sampler
 from efface.diffusion.text.prompts import PromptEncoder
 from efface.diffusion.text.sharing import differ_in_network_alone
 from efface.errors import RequestError
 from efface.evaluation.sample_sets import Subject
 from efface.evaluation.views import View
-from efface.metrics.judge import load_judge
-from efface.records import RunRecord, hash_model, hash_weights, read_record, require_finished
-from efface.settings.reading import EvaluateConfig, Settings
+from efface.metrics.judge import Judge, load_judge
+from efface.records import RunRecord, hash_model, hash_weights, require_finished
+from efface.settings.base import Settings
+from efface.settings.evaluate import EvaluateSettings
 
-MEASURED = ("class", "concept", "images", "memorised", "distil")
+SAMPLING = {
+    "result": "sampling the result",
+    "baseline": "sampling the original model",
+    "baseline_one_step": "sampling the original model in one step",
+    "retrained": "sampling the retrained model",
+    "distilled": "sampling the distilled model",
+}
 
 
 def check_measurable(run: Path, record: RunRecord) -> None:
-    """RequestError unless a run has made what it says, and that is still there."""
-    kind = record.request.get("kind")
-    if kind not in MEASURED:
-        raise RequestError(
-            f"{run} is a run of `efface {kind}`, which has nothing to be measured beside: give one "
-            "of `efface forget` or `efface distil`."
-        )
+    """Raise RequestError unless a run has made what it says, and that is still there."""
     require_finished(run, record)
-    missing = [name for name in ("weights", "null_label", "source") if name not in record.model]
-    if missing or "name" not in record.settings.get("method", {}):
-        raise RequestError(
-            f"{run} was made by another version of efface, whose record lacks "
-            f"{missing[0] if missing else 'the method'}: measure it with that version."
-        )
     if hash_weights(run / "pipeline") != record.output:
         raise RequestError(
             f"{run / 'pipeline'} does not hold the weights that the run made: restore them, or run "
@@ -54,27 +49,60 @@ def check_measurable(run: Path, record: RunRecord) -> None:
 class Subjects:
     """A run's models as they are sampled, on one device."""
 
-    info: ModelInfo  # of the untouched model
-    result: Subject
-    untouched: Subject
-    retrained: Subject | None
+    info: ModelInfo  # of the original model
     device: torch.device
-    distilled: Subject | None = None
+    result: Subject
+    original: Subject
+    retrained: Subject | None = None  # trained without what is forgotten
+    distilled: Subject | None = None  # a one-step generator of the original model: forgot nothing
+
+    def named(self) -> dict[str, Subject]:
+        """By their names in records; also the original model in one step, where the result is."""
+        found = {
+            "result": self.result,
+            "baseline": self.original,
+            "baseline_one_step": self._one_step(),
+            "retrained": self.retrained,
+            "distilled": self.distilled,
+        }
+        return {name: subject for name, subject in found.items() if subject is not None}
+
+    def _one_step(self) -> Subject | None:
+        if not isinstance(self.result.sampler, OneStep):
+            return None
+        return dataclasses.replace(self.original, sampler=self.result.sampler)
+
+    def sampled(self) -> str:
+        """How the result and the original model were sampled, in words for a protocol."""
+        return (
+            f"result: {self.result.sampler.describe()}; "
+            f"original model: {self.original.sampler.describe()}"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compared:
+    """What stands beside a run's result: folders of other models, and how all are sampled."""
+
+    guidance: float  # of every model that is not sampled in one step
+    same_sampler: bool  # whether the result is sampled as the original model is
+    retrained: str | Path | None = None
+    distilled: Path | None = None  # the pipeline of a run that forgot nothing
 
 
 def read_subjects(
     run: Path,
     record: RunRecord,
-    config: EvaluateConfig,
-    retrained: str | Path | None = None,
+    config: EvaluateSettings,
+    compared: Compared,
     encoded: PromptEncoder | None = None,
 ) -> Subjects:
     """Load what a run made, what it was made from, and what they are compared with.
 
-    Text models that the run made, or that were distilled from its model, read one cache of prompts,
-    so that none is encoded twice: their text encoders are the same. So does a retrained model of
-    which all but the network is in the same files. `encoded` is one that holds all prompts already.
-    RequestError where the untouched model is no longer the one that the run began with.
+    Text models that the run made, or that were distilled from its model, share one cache of
+    prompts, so that none is encoded twice: their text encoders are the same. So does a retrained
+    model of which all but the network is in the same files. `encoded` is a cache that holds all
+    prompts already. RequestError where the original model is not the one that the run began with.
     """
     info = inspect_model(
         record.model["source"], record.model["null_label"], record.model.get("size")
@@ -86,11 +114,10 @@ def read_subjects(
             "run again."
         )
     output = inspect_model(run / "pipeline", record.model["null_label"])
-    other = None if retrained is None else check_retrained(retrained, info)
+    other = None if compared.retrained is None else check_retrained(compared.retrained, info)
     device = Accelerator().device
-    guidance = 1.0 if record.request["kind"] == "images" else config.guidance
-    stands_sampled = MultiStep(config.baseline_steps, guidance=guidance)
-    dtype = torch.bfloat16 if config.dtype == "bf16" else torch.float32
+    many_steps = MultiStep(config.baseline_steps, guidance=compared.guidance)
+    dtype = torch.bfloat16 if config.dtype == "bfloat16" else torch.float32
 
     def subject(denoiser: Denoiser, of: ModelInfo, sampler: Sampler) -> Subject:
         own, digest = denoiser.to(device), hash_model(of.folder)
@@ -100,77 +127,50 @@ def read_subjects(
             own, digest = share_network(own), f"{digest} {config.dtype}"
         return Subject(denoiser=own, sampler=sampler, digest=digest)
 
-    def beside(of: ModelInfo) -> Subject:
-        denoiser = load_beside(of, untouched.denoiser, dtype)
-        return subject(denoiser, of, default_sampler(of, denoiser))
+    original = subject(load(info, dtype=dtype, encoded=encoded), info, many_steps)
 
-    untouched = subject(load(info, dtype=dtype, encoded=encoded), info, stands_sampled)
-    result, never_knew, distilled = beside(output), None, None
-    # For pictures every model is sampled alike, else as a stock pipeline samples it.
-    if record.request["kind"] in ("images", "memorised"):
-        result = dataclasses.replace(result, sampler=stands_sampled)
+    def beside(of: ModelInfo, sampler: Sampler | None) -> Subject:
+        denoiser = load_beside(of, original.denoiser, dtype)
+        return subject(denoiser, of, sampler or default_sampler(of, denoiser))
+
+    result = beside(output, many_steps if compared.same_sampler else None)
+    retrained = distilled = None
     if other is not None:
         fetch_weights(other)
         alike = differ_in_network_alone(info, other)
-        own = load_beside(other, untouched.denoiser, dtype) if alike else load(other, dtype=dtype)
-        never_knew = subject(own, other, stands_sampled)
-    if config.distilled is not None:
-        folder = check_distilled(config.distilled, record.model["weights"])
-        distilled = beside(inspect_model(folder, record.model["null_label"]))
+        own = load_beside(other, original.denoiser, dtype) if alike else load(other, dtype=dtype)
+        retrained = subject(own, other, many_steps)
+    if compared.distilled is not None:
+        distilled = beside(inspect_model(compared.distilled, record.model["null_label"]), None)
     return Subjects(
         info=info,
-        result=result,
-        untouched=untouched,
-        retrained=never_knew,
-        distilled=distilled,
         device=device,
+        result=result,
+        original=original,
+        retrained=retrained,
+        distilled=distilled,
     )
 
 
-def read_distilled(distilled: str | Path) -> RunRecord:
-    """The record of a finished run of `efface distil`; RequestError for another run."""
-    record = read_record(Path(distilled))
-    if record.request.get("kind") != "distil" or record.status != "finished":
-        raise RequestError(
-            f"{distilled} is no finished run of `efface distil`: give one as evaluate.distilled, "
-            "or leave it out."
-        )
-    return record
-
-
-def check_distilled(distilled: str | Path, weights: dict[str, str]) -> Path:
-    """The pipeline of a run of `efface distil` on the model with these weights.
-
-    RequestError for another run.
-    """
-    if read_distilled(distilled).model["weights"] != weights:
-        raise RequestError(
-            f"{distilled} was distilled from another model than this run's: give one of this very "
-            "model as evaluate.distilled, or leave it out."
-        )
-    return Path(distilled) / "pipeline"
-
-
-def find_judge(info: ModelInfo, judge: str | Path | None) -> Path | None:
-    """The judge's folder that was given, or the one beside the model; None if there is none."""
+def read_judge(info: ModelInfo, judge: str | Path | None) -> Judge | None:
+    """The classifier that was given, or the one beside the model; None if there is none."""
     if info.family is not None:
         if judge is not None:
             raise RequestError(
-                f"{info.source} takes prompts, and a judge knows labels: leave the judge out, and "
-                "set evaluate.clip."
+                f"{info.source} takes prompts, and a classifier knows labels: leave the classifier "
+                "out, and set evaluate.clip or evaluate.detector."
             )
         return None
     if judge is not None:
-        load_judge(Path(judge))
-        return Path(judge)
+        return load_judge(Path(judge))
     beside = info.folder / "judge"
-    return beside if beside.is_dir() else None
+    return load_judge(beside) if beside.is_dir() else None
 
 
 def check_retrained(retrained: str | Path, info: ModelInfo) -> ModelInfo:
-    """What a retrained model says of itself, asked for pictures of the untouched one's size.
+    """What a retrained model says of itself, at the size of the original model's samples.
 
-    Raises ModelError or RequestError for one that cannot stand beside the untouched one.
+    Raises ModelError or RequestError for one that cannot stand beside the original model.
     """
     other = inspect_model(retrained, info.null_label)
     if other.family != info.family:
@@ -188,7 +188,7 @@ def check_retrained(retrained: str | Path, info: ModelInfo) -> ModelInfo:
         other = inspect_model(retrained, size=shape[1])
     if drawn_shape(other) != shape:
         raise RequestError(
-            f"{other.source} draws pictures of shape {drawn_shape(other)} and {info.source} of "
+            f"{other.source} generates images of shape {drawn_shape(other)} and {info.source} of "
             f"{shape}: give a retrained model of the same shape."
         )
     return other

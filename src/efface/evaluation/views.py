@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from efface.data.images import ImageSet, check_source, load_images
+from efface.data.images import ImageSet, check_source, load_images, read_at
 from efface.evaluation.detection import concept_labels, load_detector
 from efface.evaluation.observers import (
     ClipObserver,
@@ -41,8 +41,7 @@ from efface.metrics.unlearning_accuracy import (
     ForgottenProbability,
     UnlearningAccuracy,
 )
-from efface.requests.images.feed import read_images
-from efface.settings.reading import EvaluateConfig, ImagesConfig
+from efface.settings.evaluate import EvaluateSettings
 
 DISTRIBUTION: tuple[Metric, ...] = (FID(), KID(), Precision(), Recall(), Density(), Coverage())
 CLASS_METRICS: tuple[Metric, ...] = (
@@ -221,15 +220,14 @@ class DetectorView(View):
 
 def read_views(
     judge: Judge | None,
-    config: EvaluateConfig,
-    images: ImagesConfig,
+    config: EvaluateSettings,
     shape: tuple[int, int, int] | None,
     device: torch.device,
     store: Store,
 ) -> dict[str, View]:
     """All that samples are to be seen with, by name.
 
-    Real images have the `shape` of the models' pictures, where it is known. Raises DataError for
+    Real images are brought to the `shape` of the models' samples, where it is known. Raises DataError for
     a network or real images that cannot be read.
     """
     views: dict[str, View] = {}
@@ -237,14 +235,14 @@ def read_views(
         views["judge"] = JudgeView(judge=judge.to(device))
     if config.extractor is not None:
         assert config.reference is not None  # the settings were checked
-        network = load_extractor(config.extractor, config.extractor_sha256).to(device)
+        network = load_extractor(config.extractor).to(device)
         if shape is None:
             real = load_images(config.reference)
         else:
-            real = read_images(config.reference, shape, images)
+            real = read_at(config.reference, shape, resize=True)
         views["extractor"] = _extractor_view(network, real, store)
     if config.clip is not None:
-        views["clip"] = ClipView(clip=load_clip(config.clip, config.clip_sha256).to(device))
+        views["clip"] = ClipView(clip=load_clip(config.clip).to(device))
     if config.detector is not None:
         views["detector"] = DetectorView(
             detector=load_detector(config).to(device),
@@ -254,7 +252,7 @@ def read_views(
     return views
 
 
-def check_networks(config: EvaluateConfig) -> None:
+def check_networks(config: EvaluateSettings) -> None:
     """Read what is to look at samples once, and see that real images are there.
 
     For before a run: DataError for what `read_views` could not use after it.
@@ -262,9 +260,9 @@ def check_networks(config: EvaluateConfig) -> None:
     if config.extractor is not None:
         assert config.reference is not None  # the settings were checked
         check_source(config.reference)
-        load_extractor(config.extractor, config.extractor_sha256)
+        load_extractor(config.extractor)
     if config.clip is not None:
-        load_clip(config.clip, config.clip_sha256)
+        load_clip(config.clip)
     if config.detector is not None:
         load_detector(config)
 
