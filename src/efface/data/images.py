@@ -83,6 +83,47 @@ def load_images(source: str, split: str = "train", size: int | None = None) -> I
     return images if wanted is None else images.select(_rows(wanted, len(images), source))
 
 
+def read_at(
+    source: str,
+    shape: tuple[int, int, int],
+    split: str = "train",
+    *,
+    resize: bool = False,
+    mean_pool: int = 1,
+) -> ImageSet:
+    """Images of a model's `shape` (C, H, W); resized and recoloured only with `resize`.
+
+    Every image has a name. DataError for images of another shape.
+    """
+    channels, size, _ = shape
+    images = load_images(source, split, size * mean_pool if resize else None).mean_pooled(mean_pool)
+    found = tuple(images.images.shape[1:])
+    if resize and found[0] != channels:
+        images = _recoloured(images, channels)
+    elif found != shape:
+        raise DataError(
+            f"{source} holds images of shape {found} (channels, height, width) and the model "
+            f"generates {shape}: convert them, or add --set images.resize=true."
+        )
+    names = images.names or tuple(f"image {i}" for i in range(len(images)))
+    return replace(images, names=names)
+
+
+def _recoloured(images: ImageSet, channels: int) -> ImageSet:
+    pixels = images.images
+    if channels == 1:
+        weights = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)  # ITU-R BT.601
+        pixels = (pixels.float() * weights).sum(1, keepdim=True).round().byte()
+    else:
+        pixels = pixels.expand(-1, channels, -1, -1).contiguous()
+    return replace(images, images=pixels)
+
+
+def to_model(images: Tensor) -> Tensor:
+    """Pixels (N, C, H, W) uint8 to model space, -1 to 1."""
+    return images.float() / 127.5 - 1
+
+
 def check_source(source: str) -> None:
     """Raise DataError where there is nothing that `load_images` could read, without reading it."""
     place, _ = _parted(source)

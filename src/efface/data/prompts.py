@@ -68,6 +68,12 @@ def read_prompts(source: str) -> list[str]:
     return prompts
 
 
+def check_prompts(source: str) -> None:
+    """Raise DataError where there is nothing that prompts could be read from, without reading."""
+    if not source.startswith(HUB) and not Path(source).is_file():
+        raise DataError(f"no prompts at {source}: give {PROMPTS}.")
+
+
 def read_pairs(source: str) -> list[tuple[str, str]]:
     """Pairs of a prompt to forget and the prompt that is answered instead.
 
@@ -102,7 +108,7 @@ def fill_templates(templates: Iterable[str], subjects: Sequence[str]) -> list[st
     return list(dict.fromkeys(filled))
 
 
-def nonsense(count: int, seed: int = 0) -> list[str]:
+def gibberish(count: int, seed: int = 0) -> list[str]:
     """Words that mean nothing to anybody, all different: one to three open syllables."""
     rng, words = random.Random(seed), dict[str, None]()
     while len(words) < count:

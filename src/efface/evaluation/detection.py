@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from efface.metrics.detector import Detector, check_labels, load_classifier, read_labels
-from efface.metrics.pretrained import split_pin
 from efface.metrics.nudenet import EXPOSED, LABELS, NUDENET, load_nudenet, require_nudenet
+from efface.metrics.pretrained import split_pin
 from efface.settings.evaluate import EvaluateSettings
 
 LABELS_SETTING = "evaluate.detector_labels"
@@ -20,18 +20,20 @@ def concept_labels(config: EvaluateSettings) -> tuple[str, ...]:
 def known_labels(config: EvaluateSettings) -> Sequence[str]:
     """All labels of the detector, which is not loaded; DataError for one that is none."""
     assert config.detector is not None
-    if split_pin(config.detector)[0] == NUDENET:
+    source, pin = split_pin(config.detector)
+    if source == NUDENET:
         require_nudenet()
         return LABELS
-    return read_labels(config.detector)
+    return read_labels(source, pin)
 
 
 def load_detector(config: EvaluateSettings) -> Detector:
     """The detector; DataError for one that is none, ConfigError for labels that it lacks."""
     assert config.detector is not None
-    if split_pin(config.detector)[0] == NUDENET:
-        detector: Detector = load_nudenet(config.detector)
+    source, pin = split_pin(config.detector)
+    if source == NUDENET:
+        detector: Detector = load_nudenet(pin)
     else:
-        detector = load_classifier(config.detector)
+        detector = load_classifier(source, pin)
     check_labels(concept_labels(config), detector.labels, LABELS_SETTING)
     return detector

@@ -33,6 +33,7 @@ from efface.metrics.inception_score import InceptionScore
 from efface.metrics.judge import Judge
 from efface.metrics.kid import KID
 from efface.metrics.precision import Precision
+from efface.metrics.pretrained import split_pin
 from efface.metrics.recall import Recall
 from efface.metrics.retained_accuracy import RetainedAccuracy
 from efface.metrics.sfid import SFID
@@ -235,14 +236,14 @@ def read_views(
         views["judge"] = JudgeView(judge=judge.to(device))
     if config.extractor is not None:
         assert config.reference is not None  # the settings were checked
-        network = load_extractor(config.extractor).to(device)
+        network = load_extractor(*split_pin(config.extractor)).to(device)
         if shape is None:
             real = load_images(config.reference)
         else:
             real = read_at(config.reference, shape, resize=True)
         views["extractor"] = _extractor_view(network, real, store)
     if config.clip is not None:
-        views["clip"] = ClipView(clip=load_clip(config.clip).to(device))
+        views["clip"] = ClipView(clip=load_clip(*split_pin(config.clip)).to(device))
     if config.detector is not None:
         views["detector"] = DetectorView(
             detector=load_detector(config).to(device),
@@ -260,9 +261,9 @@ def check_networks(config: EvaluateSettings) -> None:
     if config.extractor is not None:
         assert config.reference is not None  # the settings were checked
         check_source(config.reference)
-        load_extractor(config.extractor)
+        load_extractor(*split_pin(config.extractor))
     if config.clip is not None:
-        load_clip(config.clip)
+        load_clip(*split_pin(config.clip))
     if config.detector is not None:
         load_detector(config)
 

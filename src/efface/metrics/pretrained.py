@@ -46,6 +46,12 @@ def refusing(source: str | Path, wanted: str = VISION) -> Iterator[None]:
         raise DataError(f"{source} is no readable ({type(error).__name__}) {wanted}.") from error
 
 
+def split_pin(name: str) -> tuple[str, str | None]:
+    """The name of a network, and the SHA-256 that it is pinned to: NAME or NAME@sha256:DIGEST."""
+    source, _, digest = name.partition("@sha256:")
+    return source, digest or None
+
+
 def find_files(source: str | Path, sha256: str | None = None) -> ModelFiles:
     """Folder of a local model, or of a hub id (owner/name) after fetching it; never code.
 

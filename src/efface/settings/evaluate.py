@@ -62,7 +62,7 @@ class EvaluateSettings(BaseModel):
                 "evaluate.detector_labels has no effect without evaluate.detector: give both, or "
                 "neither."
             )
-        if self.detector not in (None, "nudenet") and not self.detector_labels:
+        if (self.detector or "nudenet").partition("@")[0] != "nudenet" and not self.detector_labels:
             raise ValueError(
                 "evaluate.detector_labels is empty: name the labels of the detector that count as "
                 "the concept."
