@@ -133,6 +133,9 @@ class Feed:
 class Material(ABC):
     """What a request names on disk, read and checked, for one model."""
 
+    goal_class: ClassVar[type[Goal]]  # of what an attack tries to bring back
+    has_unseen: bool = False  # whether there are images that no model was trained on
+
     @property
     @abstractmethod
     def digest(self) -> str:
@@ -158,7 +161,12 @@ class Material(ABC):
 
     @abstractmethod
     def evaluate(self, job: Job) -> Evaluation:
-        """Measure all models by one protocol; writes the sheets of samples."""
+        """Measure all models by one protocol, with its own `terms`; writes the sheets of samples."""
+
+    def retained(self, settings: Settings) -> Sequence[Any] | None:
+        """Labels or prompts that are retained, to see whether a model changed; None: neither."""
+        del settings
+        return None
 
     def finder(
         self, model: ModelInfo, settings: Settings, judge: Judge | None
