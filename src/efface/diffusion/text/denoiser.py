@@ -105,3 +105,9 @@ class TextDenoiser(Denoiser):
     @staticmethod
     def _repeated(row: Condition, count: int) -> Condition:
         return Condition({n: t.expand(count, *t.shape[1:]) for n, t in row.tensors.items()})
+
+
+def as_text_denoiser(denoiser: Denoiser) -> TextDenoiser:
+    """A denoiser that is known to take prompts: the request was checked against the model."""
+    assert isinstance(denoiser, TextDenoiser)
+    return denoiser
