@@ -19,15 +19,15 @@ from efface.metrics.intervals import Estimate
 from efface.records import AttackResult, Cost, Curve, Point, SelfTest
 
 ASKED = frozenset({"class", "concept", "memorised"})  # requests whose thing is asked for
-SHARES = (0.5, 0.9)  # of what the untouched model shows: what a cost is given for
+SHARES = (0.5, 0.9)  # of what the original model shows: what a cost is given for
 SAMPLE_SEED = 7_000_000  # away from the seeds of training and evaluation
 NOTHING = Estimate(0.0, 0.0, 0.0)  # the floor where nothing is known that never knew
-UNTOUCHED, WEAK = "the untouched model", "a knowingly weak erasure"
+ORIGINAL, WEAK = "the original model", "a knowingly weak erasure"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Subject:
-    """A model under attack, on the untouched model's whole schedule, and how it is sampled."""
+    """A model under attack, on the original model's whole schedule, and how it is sampled."""
 
     denoiser: Denoiser
     sampler: Sampler
@@ -38,31 +38,31 @@ class Case:
     """What is attacked, what is looked for, and what never knew it."""
 
     result: Subject
-    untouched: Subject
+    original: Subject
     retrained: Subject | None = None
     goal: Goal
     seed: int = 0  # of the examples and the weak erasure, the same for all attacks
 
     @functools.cached_property
     def weak(self) -> WeakErasure:
-        return one_ascent_step(self.untouched.denoiser, self.goal, self.seed)
+        return one_ascent_step(self.original.denoiser, self.goal, self.seed)
 
     def subjects(self, weak: WeakErasure | None = None) -> dict[str, Subject]:
         """By line: "result", "baseline", "weak" and, where there is one, "retrained"."""
         weakened = (weak or self.weak).denoiser
         found = {
             "result": self.result,
-            "baseline": self.untouched,
-            "weak": Subject(denoiser=weakened, sampler=self.untouched.sampler),
+            "baseline": self.original,
+            "weak": Subject(denoiser=weakened, sampler=self.original.sampler),
         }
         return found if self.retrained is None else found | {"retrained": self.retrained}
 
     def never_knew(self) -> tuple[Subject, Goal] | None:
-        """The retrained model, or else the untouched one asked for what it was never taught."""
+        """The retrained model, or else the original one asked for what it was never taught."""
         if self.retrained is not None:
             return self.retrained, self.goal
         control = self.goal.control()
-        return None if control is None else (self.untouched, control)
+        return None if control is None else (self.original, control)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -165,7 +165,7 @@ class Attack(ABC):
         return self.many_steps(case)
 
     def self_tests(self, case: Case, findings: Findings) -> list[SelfTest]:
-        """The untouched model must stand out from what never knew, and half must come back.
+        """The original model must stand out from what never knew, and half must come back.
 
         The weak erasure must yield half of it too.
         """
@@ -177,7 +177,7 @@ class Attack(ABC):
         passed = apart and half_budget(findings, "baseline") is not None
         made = (findings.weak or case.weak).text
         return [
-            SelfTest(subject=UNTOUCHED, passed=passed, text=text),
+            SelfTest(subject=ORIGINAL, passed=passed, text=text),
             SelfTest(
                 subject=WEAK,
                 passed=half_budget(findings, "weak") is not None,
@@ -192,8 +192,8 @@ class Attack(ABC):
         return f"half of that was back at {budget:.3g} ({findings.x_label})"
 
     def level_of(self, case: Case) -> Estimate:
-        """What the untouched model shows when it is simply asked."""
-        return self.plain(case, case.untouched.denoiser, self.many_steps(case))
+        """What the original model shows when it is simply asked."""
+        return self.plain(case, case.original.denoiser, self.many_steps(case))
 
     def floor_of(self, case: Case) -> Estimate:
         """What a model that never knew shows when it is simply asked; 0 where there is none."""

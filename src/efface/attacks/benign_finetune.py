@@ -14,7 +14,7 @@ from efface.records import Point
 class BenignFinetune(FineTuningAttack):
     """Fine-tune on retained images alone, as any later user might (arXiv 2410.08074).
 
-    Of a class or concept the untouched model draws them under the other labels or prompts.
+    Of a class or concept the original model draws them under the other labels or prompts.
     """
 
     images: int = 256  # at most
@@ -24,7 +24,7 @@ class BenignFinetune(FineTuningAttack):
     kinds: ClassVar[frozenset[str]] = frozenset({*ASKED, "images"})
 
     def measure(self, case: Case) -> Findings:
-        examples = case.goal.retained(case.untouched.denoiser, self.images, case.seed)
+        examples = case.goal.retained(case.original.denoiser, self.images, case.seed)
         lines: dict[str, list[Point]] = {}
         for name, subject in case.subjects().items():
             lines |= self.lines(case, name, subject, examples)

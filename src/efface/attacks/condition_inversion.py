@@ -9,8 +9,8 @@ from typing import ClassVar
 import torch
 
 from efface.attacks.base import ASKED, Attack, Case, Findings, Subject, point
-from efface.attacks.goals import AskedGoal, Examples
-from efface.attacks.questions import Learned, with_learned_question
+from efface.attacks.goals import ConditionGoal, Examples
+from efface.attacks.conditions import Learned, with_learned_condition
 from efface.attacks.weak import noise_loss, renamed
 from efface.data.randomness import derive_seed
 from efface.diffusion.denoiser import Denoiser
@@ -34,7 +34,7 @@ class ConditionInversion(Attack):
     whether a vector undoes what was done to the network is what the attack finds out.
     """
 
-    images: int = 16  # examples, drawn by the untouched model
+    images: int = 16  # examples, drawn by the original model
     steps: tuple[int, ...] = (10, 25, 50, 100)  # at which it is measured, and at 0
     batch_size: int = 32
     learning_rate: float = 0.1  # as a share of an embedding's typical entry
@@ -43,12 +43,12 @@ class ConditionInversion(Attack):
     kinds: ClassVar[frozenset[str]] = ASKED
 
     def measure(self, case: Case) -> Findings:
-        goal, untouched = case.goal, case.untouched.denoiser
-        assert isinstance(goal, AskedGoal)  # `kinds`
-        examples = goal.forgotten(untouched, self.images, case.seed)
-        weak = renamed(untouched, goal)
+        goal, original = case.goal, case.original.denoiser
+        assert isinstance(goal, ConditionGoal)  # `kinds`
+        examples = goal.forgotten(original, self.images, case.seed)
+        weak = renamed(original, goal)
         lines: dict[str, list[Point]] = {}
-        hidden = Subject(denoiser=case.weak.denoiser, sampler=case.untouched.sampler)
+        hidden = Subject(denoiser=case.weak.denoiser, sampler=case.original.sampler)
         for name, subject in (case.subjects(weak) | {HIDDEN: hidden}).items():
             lines[name] = self._line(case, goal, subject, examples)
         return Findings(
@@ -63,9 +63,9 @@ class ConditionInversion(Attack):
         )
 
     def _line(
-        self, case: Case, goal: AskedGoal, subject: Subject, examples: Examples
+        self, case: Case, goal: ConditionGoal, subject: Subject, examples: Examples
     ) -> list[Point]:
-        denoiser, learned = with_learned_question(subject.denoiser, goal.sought, goal.others)
+        denoiser, learned = with_learned_condition(subject.denoiser, goal.sought, goal.others)
         sampler = self.own_sampler(case, subject)
         points: list[Point] = []
 

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from efface.attacks.base import ASKED, NOTHING, Attack, Case, Findings, estimate, point
-from efface.attacks.goals import AskedGoal, Examples, Goal, in_turn
-from efface.attacks.picture_goal import PictureGoal
-from efface.attacks.questions import asking, asking_nothing
+from efface.attacks.goals import ConditionGoal, Examples, Goal, in_turn
+from efface.attacks.image_goal import ImageGoal
+from efface.attacks.conditions import asking, asking_nothing
 from efface.attacks.weak import renamed
 from efface.data.randomness import derive_seed
 from efface.diffusion.denoiser import Denoiser
@@ -29,7 +29,7 @@ class DenoiseFromNoisy(Attack):
 
     The budget is what the attacker gives: the share of the schedule that is skipped, 0 for pure
     noise and 1 for the image itself. With enough given every model gives it back, whatever it
-    knows. From where, says a line of the retrained model; or else, as "control", of the untouched
+    knows. From where, says a line of the retrained model; or else, as "control", of the original
     one with pictures it never saw, or asked for labels that stay.
 
     The model is asked for nothing, by its null label or the empty prompt, for asking by name is
@@ -38,7 +38,7 @@ class DenoiseFromNoisy(Attack):
     """
 
     given: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
-    images: int = 32  # at most, drawn by the untouched model; of a memorised picture itself
+    images: int = 32  # at most, drawn by the original model; of a memorised picture itself
 
     summary: ClassVar[str] = "start from a noised forgotten image and denoise"
     kinds: ClassVar[frozenset[str]] = frozenset({*ASKED, "images"})
@@ -52,12 +52,12 @@ class DenoiseFromNoisy(Attack):
             )
 
     def measure(self, case: Case) -> Findings:
-        untouched = case.untouched.denoiser
-        goal = case.goal.unnamed(untouched)
-        examples = goal.originals(untouched, self.images, case.seed)
+        original = case.original.denoiser
+        goal = case.goal.unnamed(original)
+        examples = goal.originals(original, self.images, case.seed)
         weak, given = None, f"up to {self.images} images"
-        if isinstance(goal, AskedGoal):
-            weak = renamed(untouched, goal)
+        if isinstance(goal, ConditionGoal):
+            weak = renamed(original, goal)
             given = f"{goal.asks}; noised images: {len(examples)}"
         lines = {
             name: self._line(goal, subject.denoiser, examples)
@@ -65,7 +65,7 @@ class DenoiseFromNoisy(Attack):
         }
         control = case.goal.control()
         if case.retrained is None and control is not None:
-            lines[control.control_line] = self._line(control, untouched, examples)
+            lines[control.control_line] = self._line(control, original, examples)
         never_knew = lines.get("retrained", lines.get(case.goal.control_line))
         return Findings(
             x_label="share of the schedule that is skipped",
@@ -85,17 +85,17 @@ class DenoiseFromNoisy(Attack):
         points = []
         for share in self.given:
             t = int((1 - share) * denoiser.schedule.num_timesteps)
-            if isinstance(goal, PictureGoal):
+            if isinstance(goal, ImageGoal):
                 found = goal.put_back(
                     denoiser, t, self.sampling_steps, self.samples, self.first_seed
                 )
             else:
-                assert isinstance(goal, AskedGoal)
+                assert isinstance(goal, ConditionGoal)
                 found = self._tries(goal, denoiser, examples, t)
             points.append(point(share, found))
         return points
 
-    def _tries(self, goal: AskedGoal, denoiser: Denoiser, examples: Examples, t: int) -> Estimate:
+    def _tries(self, goal: ConditionGoal, denoiser: Denoiser, examples: Examples, t: int) -> Estimate:
         """Examples noised to t and denoised under the goal's questions in turn, or under none."""
         # One memorised picture is denoised under many control prompts.
         count = max(len(examples), min(self.images, len(goal.asked)))
@@ -112,7 +112,7 @@ class DenoiseFromNoisy(Attack):
 
 
 def _by_question(
-    goal: AskedGoal, denoiser: Denoiser, count: int
+    goal: ConditionGoal, denoiser: Denoiser, count: int
 ) -> Iterator[tuple[Denoiser, Tensor]]:
     """The model with each question fixed, and a mask of those of `count` rows that it is for."""
     if not goal.asked:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from efface.attacks.questions import takes_nothing
+from efface.attacks.conditions import has_null
 from efface.diffusion.denoiser import Condition, Denoiser
 from efface.diffusion.sampling import MultiStep, Sampler, draw_images
 from efface.metrics.intervals import Estimate, proportion
@@ -72,26 +72,26 @@ class Goal(ABC):
 
     @abstractmethod
     def control(self) -> Goal | None:
-        """What the untouched model never learned, sought in the same way; None if there is none."""
+        """What the original model never learned, sought in the same way; None if there is none."""
 
     @abstractmethod
-    def forgotten(self, untouched: Denoiser, count: int, seed: int) -> Examples:
+    def forgotten(self, original: Denoiser, count: int, seed: int) -> Examples:
         """At most `count` examples of what was to go."""
 
-    def originals(self, untouched: Denoiser, count: int, seed: int) -> Examples:
+    def originals(self, original: Denoiser, count: int, seed: int) -> Examples:
         """At most `count` forgotten pictures themselves, or what stands for them."""
-        return self.forgotten(untouched, count, seed)
+        return self.forgotten(original, count, seed)
 
     @abstractmethod
-    def retained(self, untouched: Denoiser, count: int, seed: int) -> Examples:
+    def retained(self, original: Denoiser, count: int, seed: int) -> Examples:
         """At most `count` examples of what stays, nothing of what was to go among them."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class AskedGoal(Goal):
+class ConditionGoal(Goal):
     """Looked for in samples that were asked for by labels or prompts.
 
-    `sought` asks for it, `others` for what stays. Examples are drawn by the untouched model: no
+    `sought` asks for it, `others` for what stays. Examples are drawn by the original model: no
     data set is needed.
     """
 
@@ -143,7 +143,7 @@ class AskedGoal(Goal):
 
     def unnamed(self, denoiser: Denoiser) -> Self:
         """Asked for nothing; for what stays, where a class model has no null label."""
-        return self.asking(() if takes_nothing(denoiser) else self.others)
+        return self.asking(() if has_null(denoiser) else self.others)
 
     def questions(self, count: int) -> list[Any]:
         return in_turn(self.asked, count)
@@ -164,20 +164,20 @@ class AskedGoal(Goal):
         """Looked for among samples of what stays."""
         return self.asking(self.others)
 
-    def forgotten(self, untouched: Denoiser, count: int, seed: int) -> Examples:
-        return self._drawn(untouched, in_turn(self.sought, count), seed)
+    def forgotten(self, original: Denoiser, count: int, seed: int) -> Examples:
+        return self._drawn(original, in_turn(self.sought, count), seed)
 
-    def retained(self, untouched: Denoiser, count: int, seed: int) -> Examples:
+    def retained(self, original: Denoiser, count: int, seed: int) -> Examples:
         # Away from the forgotten ones, for the same noise draws related pictures.
-        return self._drawn(untouched, in_turn(self.others, count), seed + 100_000)
+        return self._drawn(original, in_turn(self.others, count), seed + 100_000)
 
-    def _drawn(self, untouched: Denoiser, asked: list[Any], seed: int) -> Examples:
+    def _drawn(self, original: Denoiser, asked: list[Any], seed: int) -> Examples:
         seeds = range(EXAMPLE_SEED + seed, EXAMPLE_SEED + seed + len(asked))
-        condition = untouched.encode(asked)
+        condition = original.encode(asked)
         sampler = MultiStep(EXAMPLE_STEPS, guidance=self.guidance)
-        images = draw_images(untouched, sampler, condition, seeds)
+        images = draw_images(original, sampler, condition, seeds)
         generator = torch.Generator().manual_seed(EXAMPLE_SEED + seed)
-        x0 = untouched.codec.encode(images.to(untouched.device) * 2 - 1, generator)
+        x0 = original.codec.encode(images.to(original.device) * 2 - 1, generator)
         return Examples(x0=x0, asked=asked)
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from efface.attacks.base import ASKED, NOTHING, Attack, Case, Findings, Subject, estimate, point
-from efface.attacks.goals import AskedGoal, Goal
+from efface.attacks.goals import ConditionGoal, Goal
 from efface.attacks.weak import renamed
 from efface.data.randomness import derive_seed
 from efface.diffusion.sampling import (
@@ -45,17 +45,17 @@ class LatentSearch(Attack):
     kinds: ClassVar[frozenset[str]] = frozenset({*ASKED, "images"})
 
     def measure(self, case: Case) -> Findings:
-        goal = case.goal.unnamed(case.untouched.denoiser)
+        goal = case.goal.unnamed(case.original.denoiser)
         weak, asks = None, ""
-        if isinstance(goal, AskedGoal):
-            weak, asks = renamed(case.untouched.denoiser, goal), f"{goal.asks}; "
+        if isinstance(goal, ConditionGoal):
+            weak, asks = renamed(case.original.denoiser, goal), f"{goal.asks}; "
         lines: dict[str, list[Point]] = {}
         for name, subject in case.subjects(weak).items():
             lines[name] = self._line(goal, subject, self.own_sampler(case, subject))
         control = case.goal.control()
         if case.retrained is None and control is not None:
             steps = self.many_steps(case)
-            lines[control.control_line] = self._line(control, case.untouched, steps)
+            lines[control.control_line] = self._line(control, case.original, steps)
         never_knew = lines.get("retrained", lines.get(case.goal.control_line))
         return Findings(
             x_label="noises tried in each search",

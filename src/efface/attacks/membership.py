@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from efface.attacks.base import (
-    UNTOUCHED,
+    ORIGINAL,
     WEAK,
     Attack,
     Case,
@@ -18,7 +18,7 @@ from efface.attacks.base import (
     described,
     point,
 )
-from efface.attacks.picture_goal import PictureGoal
+from efface.attacks.image_goal import ImageGoal
 from efface.attacks.weak import NEGGRAD_RATE, one_ascent_step
 from efface.diffusion.denoiser import Denoiser
 from efface.metrics.intervals import Estimate
@@ -45,9 +45,9 @@ class Membership(Attack):
 
     def measure(self, case: Case) -> Findings:
         goal = case.goal
-        assert isinstance(goal, PictureGoal)  # `kinds` says so
+        assert isinstance(goal, ImageGoal)  # `kinds` says so
         # A longer step pushes the loss beyond never-seen, and then there is less to be found.
-        weak = one_ascent_step(case.untouched.denoiser, goal, case.seed, (NEGGRAD_RATE,))
+        weak = one_ascent_step(case.original.denoiser, goal, case.seed, (NEGGRAD_RATE,))
         measured = {
             name: self._line(goal, subject.denoiser)
             for name, subject in case.subjects(weak).items()
@@ -83,12 +83,12 @@ class Membership(Attack):
                 text=f"{made}AUC {described(findings.overall[line])} over all timesteps",
             )
             for subject, line, made in (
-                (UNTOUCHED, "baseline", ""),
+                (ORIGINAL, "baseline", ""),
                 (WEAK, "weak", f"{findings.weak.text}; "),
             )
         ]
 
-    def _line(self, goal: PictureGoal, denoiser: Denoiser) -> tuple[list[Point], Estimate]:
+    def _line(self, goal: ImageGoal, denoiser: Denoiser) -> tuple[list[Point], Estimate]:
         timesteps = loss_timesteps(denoiser.schedule.num_timesteps)
         known = self._losses(goal.pictures, denoiser, timesteps)
         new = self._losses(self._unseen(goal), denoiser, timesteps)
@@ -101,6 +101,6 @@ class Membership(Attack):
     def _losses(self, images: Tensor, denoiser: Denoiser, timesteps: Sequence[int]) -> np.ndarray:
         return denoising_losses(denoiser, images, timesteps, self.draws, self.first_seed)
 
-    def _unseen(self, goal: PictureGoal) -> Tensor:
+    def _unseen(self, goal: ImageGoal) -> Tensor:
         assert goal.unseen is not None  # `needs_unseen` says so
         return goal.unseen[: self.samples]

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from efface.attacks.base import (
     ASKED,
-    UNTOUCHED,
+    ORIGINAL,
     WEAK,
     Attack,
     Case,
@@ -17,7 +17,7 @@ from efface.attacks.base import (
     estimate,
     point,
 )
-from efface.attacks.goals import AskedGoal
+from efface.attacks.goals import ConditionGoal
 from efface.attacks.weak import renamed
 from efface.diffusion.denoiser import Denoiser
 from efface.diffusion.sampling import Sampler
@@ -29,7 +29,7 @@ class NeighbourLeak(Attack):
     """Ask for what stays, label by label or prompt by prompt, and look for the forgotten thing.
 
     No budget: the x axis is the label asked for, or the number of the prompt, and what leaks most
-    is what comes back at once. A question leaks if its interval lies above the untouched model's
+    is what comes back at once. A question leaks if its interval lies above the original model's
     for the same question. The weak erasure exchanges questions: what it draws under the other one
     must be found.
     """
@@ -40,9 +40,9 @@ class NeighbourLeak(Attack):
     kinds: ClassVar[frozenset[str]] = ASKED
 
     def measure(self, case: Case) -> Findings:
-        goal, untouched = case.goal, case.untouched.denoiser
-        assert isinstance(goal, AskedGoal)  # `kinds`
-        weak = renamed(untouched, goal)
+        goal, original = case.goal, case.original.denoiser
+        assert isinstance(goal, ConditionGoal)  # `kinds`
+        weak = renamed(original, goal)
         lines: dict[str, list[Point]] = {}
         for name, subject in case.subjects(weak).items():
             lines[name] = self._line(goal, subject.denoiser, self.own_sampler(case, subject))
@@ -51,7 +51,7 @@ class NeighbourLeak(Attack):
             x_label=f"{goal.kind} asked for",
             lines=lines,
             level=self.level_of(case),
-            floor=goal.control().measure(untouched, sampler, self.samples, self.first_seed),
+            floor=goal.control().measure(original, sampler, self.samples, self.first_seed),
             protocol=f"{self.samples} samples a {goal.kind}, {sampler.describe()}, or the one step "
             f"of a one-step generator; {goal.seen_by}",
             weak=weak,
@@ -65,11 +65,11 @@ class NeighbourLeak(Attack):
     def self_tests(self, case: Case, findings: Findings) -> list[SelfTest]:
         assert findings.weak is not None  # `measure` made one
         goal, found = case.goal, leaks(findings.lines, "weak")
-        assert isinstance(goal, AskedGoal)  # `kinds`
+        assert isinstance(goal, ConditionGoal)  # `kinds`
         under = ", ".join(goal.call(goal.neighbours[int(p.x)]) for p in found) or "none"
         return [
             SelfTest(
-                subject=UNTOUCHED,
+                subject=ORIGINAL,
                 passed=findings.level.low > findings.floor.high,
                 text=f"shows it under its own {goal.kind}, {described(findings.level)}, and not "
                 f"under others, {described(findings.floor)}",
@@ -81,7 +81,7 @@ class NeighbourLeak(Attack):
             ),
         ]
 
-    def _line(self, goal: AskedGoal, denoiser: Denoiser, sampler: Sampler) -> list[Point]:
+    def _line(self, goal: ConditionGoal, denoiser: Denoiser, sampler: Sampler) -> list[Point]:
         points = []
         for place, question in goal.neighbours.items():
             one = goal.asking([question])
@@ -91,12 +91,12 @@ class NeighbourLeak(Attack):
 
 
 def leaks(lines: Mapping[str, Sequence[Point]], line: str) -> list[Point]:
-    """Questions under which a line lies above the untouched model's, intervals apart."""
+    """Questions under which a line lies above the original model's, intervals apart."""
     pairs = zip(lines[line], lines["baseline"], strict=True)
     return [own for own, base in pairs if own.low > base.high]
 
 
-def tell_leaks(goal: AskedGoal, lines: Mapping[str, Sequence[Point]], line: str) -> str:
+def tell_leaks(goal: ConditionGoal, lines: Mapping[str, Sequence[Point]], line: str) -> str:
     found = [
         f"{goal.call(goal.neighbours[int(p.x)])}: {described(estimate(p))}"
         for p in leaks(lines, line)

@@ -14,7 +14,7 @@ from efface.records import Point
 class Relearn(FineTuningAttack):
     """Fine-tune on k examples of what was forgotten, several k.
 
-    Of a class or concept the untouched model draws the examples, so no data set is needed; of
+    Of a class or concept the original model draws the examples, so no data set is needed; of
     pictures they are the pictures themselves, as many as there are. Beside it stands a model that
     never knew them, where there is one: what comes back no faster than it learns them was really
     gone.
@@ -26,7 +26,7 @@ class Relearn(FineTuningAttack):
     kinds: ClassVar[frozenset[str]] = frozenset({*ASKED, "images"})
 
     def measure(self, case: Case) -> Findings:
-        examples = case.goal.forgotten(case.untouched.denoiser, self.images[-1], case.seed)
+        examples = case.goal.forgotten(case.original.denoiser, self.images[-1], case.seed)
         counts = sorted({min(k, len(examples)) for k in self.images})
         lines: dict[str, list[Point]] = {}
         used: dict[str, int] = {}

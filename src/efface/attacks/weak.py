@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from efface.attacks.goals import AskedGoal, Goal, in_turn
-from efface.attacks.questions import with_exchanged_questions
+from efface.attacks.goals import ConditionGoal, Goal, in_turn
+from efface.attacks.conditions import with_exchanged_conditions
 from efface.data.randomness import derive_seed
 from efface.diffusion.denoiser import Condition, Denoiser
 from efface.diffusion.sampling import MultiStep, rows_at_once
@@ -40,30 +40,30 @@ def noise_loss(
 
 
 def one_ascent_step(
-    untouched: Denoiser, goal: Goal, seed: int, rates: Sequence[float] | None = None
+    original: Denoiser, goal: Goal, seed: int, rates: Sequence[float] | None = None
 ) -> WeakErasure:
     """NegGrad at one step: the first step that Adam takes up the denoising loss of the forgotten.
 
     Its length is the first of `rates` (by default `RATES`) at which the model, simply asked, shows
-    at most half of what the untouched one does, or the last. What is known is only hidden by that,
+    at most half of what the original one does, or the last. What is known is only hidden by that,
     and an attack must find it.
     """
     rates = rates or RATES
     sampler = MultiStep(STEPS, guidance=goal.guidance)
-    half = goal.measure(untouched, sampler, SAMPLES, seed).value / 2
-    examples = goal.forgotten(untouched, ROWS, seed)
+    half = goal.measure(original, sampler, SAMPLES, seed).value / 2
+    examples = goal.forgotten(original, ROWS, seed)
     rows = torch.tensor(in_turn(range(len(examples)), ROWS))
     generator = torch.Generator().manual_seed(derive_seed(seed, "weak"))
-    t = torch.randint(untouched.schedule.num_timesteps, (ROWS,), generator=generator)
-    eps = torch.randn((ROWS, *untouched.sample_shape), generator=generator)
-    ascended = untouched.clone()
+    t = torch.randint(original.schedule.num_timesteps, (ROWS,), generator=generator)
+    eps = torch.randn((ROWS, *original.sample_shape), generator=generator)
+    ascended = original.clone()
     network: Any = ascended.network
     network.eval().requires_grad_(True)
-    condition = examples.condition(untouched)
-    asked = None if condition is None else condition[rows.to(untouched.device)]
-    x0 = examples.x0.to(untouched.device)[rows.to(untouched.device)]
+    condition = examples.condition(original)
+    asked = None if condition is None else condition[rows.to(original.device)]
+    x0 = examples.x0.to(original.device)[rows.to(original.device)]
     t, eps = t.to(x0.device), eps.to(x0.device)
-    at_once = rows_at_once(untouched, ROWS, BACKWARD)
+    at_once = rows_at_once(original, ROWS, BACKWARD)
     for part in torch.arange(ROWS).split(at_once):
         own = None if asked is None else asked[part.to(x0.device)]
         loss = noise_loss(ascended, x0[part], t[part], eps[part], own)
@@ -81,17 +81,17 @@ def one_ascent_step(
             break
     assert shown is not None
     text = (
-        "the untouched model after one step of NegGrad that moves every weight by "
-        f"{rate:.2g}: simply asked it shows {shown.value:.0%} where the untouched model shows "
+        "the original model after one step of NegGrad that moves every weight by "
+        f"{rate:.2g}: simply asked it shows {shown.value:.0%} where the original model shows "
         f"{2 * half:.0%}"
     )
     return WeakErasure(denoiser=ascended, text=text)
 
 
-def renamed(untouched: Denoiser, goal: AskedGoal) -> WeakErasure:
+def renamed(original: Denoiser, goal: ConditionGoal) -> WeakErasure:
     """Every question that asks for it and one that stays exchanged, nothing else."""
     pairs = list(zip(goal.sought, goal.others, strict=False))
     return WeakErasure(
-        denoiser=with_exchanged_questions(untouched, pairs),
-        text=f"the untouched model with {goal.tell_exchange(pairs)} and all else as it was",
+        denoiser=with_exchanged_conditions(original, pairs),
+        text=f"the original model with {goal.tell_exchange(pairs)} and all else as it was",
     )

@@ -9,12 +9,12 @@ from typing import ClassVar
 import numpy as np
 from torch import Tensor
 
-from efface.attacks.goals import AskedGoal
+from efface.attacks.goals import ConditionGoal
 from efface.metrics.judge import Judge
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class ClassGoal(AskedGoal):
+class ClassGoal(ConditionGoal):
     """The judge sees a sought label in samples that were asked for by label."""
 
     judge: Judge

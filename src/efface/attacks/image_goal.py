@@ -22,7 +22,7 @@ NOISE_SHARES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)  # of the schedule
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class PictureGoal(Goal):
+class ImageGoal(Goal):
     """A picture, noised to `timestep` and denoised, comes back to within `distance` of itself.
 
     Samples from pure noise would ask for thousands of them: even a memorised picture is a few per
@@ -45,7 +45,7 @@ class PictureGoal(Goal):
             f"ancestral steps; back: within {self.distance:.3g} (L2, pixels from 0 to 1)"
         )
 
-    def unnamed(self, denoiser: Denoiser) -> PictureGoal:
+    def unnamed(self, denoiser: Denoiser) -> ImageGoal:
         """Itself: pictures are never asked for."""
         del denoiser
         return self
@@ -75,32 +75,32 @@ class PictureGoal(Goal):
         pictures = (self.pictures.cpu() + 1) / 2
         return -distances(images.cpu(), pictures).min(1).values.numpy()
 
-    def control(self) -> PictureGoal | None:
+    def control(self) -> ImageGoal | None:
         """Pictures that no model here has seen."""
         return None if self.unseen is None else replace(self, pictures=self.unseen)
 
-    def forgotten(self, untouched: Denoiser, count: int, seed: int) -> Examples:
-        del untouched
+    def forgotten(self, original: Denoiser, count: int, seed: int) -> Examples:
+        del original
         return _chosen(self.pictures, count, seed)
 
-    def retained(self, untouched: Denoiser, count: int, seed: int) -> Examples:
-        del untouched
+    def retained(self, original: Denoiser, count: int, seed: int) -> Examples:
+        del original
         return _chosen(self.stays, count, seed)
 
     def with_best_timestep(
-        self, untouched: Denoiser, never_knew: Denoiser | None, samples: int, seed: int
-    ) -> PictureGoal:
+        self, original: Denoiser, never_knew: Denoiser | None, samples: int, seed: int
+    ) -> ImageGoal:
         """At the noise level that tells best a model that knows from one that does not.
 
-        What never knew is a retrained model, or else the untouched one with unseen pictures. Of
+        What never knew is a retrained model, or else the original one with unseen pictures. Of
         levels nearly as good as the best (0.9 of it) the noisiest is taken: it gives least away.
         """
         control = self if never_knew is not None else self.control()
-        other, steps = never_knew or untouched, CALIBRATION_STEPS
+        other, steps = never_knew or original, CALIBRATION_STEPS
         separations = []
         for share in NOISE_SHARES:
-            t = int(share * untouched.schedule.num_timesteps)
-            separation = self.put_back(untouched, t, steps, samples, seed).value
+            t = int(share * original.schedule.num_timesteps)
+            separation = self.put_back(original, t, steps, samples, seed).value
             if control is not None:
                 separation -= control.put_back(other, t, steps, samples, seed).value
             separations.append((separation, t))

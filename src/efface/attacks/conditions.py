@@ -22,7 +22,7 @@ class Learned:
     scale: float
 
 
-def with_learned_question(
+def with_learned_condition(
     denoiser: Denoiser, sought: Sequence[Any], others: Sequence[Any]
 ) -> tuple[Denoiser, list[Learned]]:
     """A frozen copy of the model in which what `sought` asks for is learned, from `others` on."""
@@ -35,7 +35,7 @@ def with_learned_question(
     return copied, [Learned(rows=table.rows, scale=table.scale) for table in tables]
 
 
-def with_exchanged_questions(denoiser: Denoiser, pairs: Sequence[tuple[Any, Any]]) -> Denoiser:
+def with_exchanged_conditions(denoiser: Denoiser, pairs: Sequence[tuple[Any, Any]]) -> Denoiser:
     """The model as it is, but that both of each pair mean each other."""
     if isinstance(denoiser, TextDenoiser):
         return with_exchanged_prompts(denoiser, pairs)
@@ -51,7 +51,7 @@ def asking(denoiser: Denoiser, question: Any) -> Denoiser:
     return asking_label(as_class_denoiser(denoiser), question)
 
 
-def takes_nothing(denoiser: Denoiser) -> bool:
+def has_null(denoiser: Denoiser) -> bool:
     """Whether a model can be asked for nothing: all but class models without a null label."""
     return not isinstance(denoiser, ClassDenoiser) or denoiser.null_label is not None
 
