@@ -17,10 +17,20 @@ def concept_labels(config: EvaluateSettings) -> tuple[str, ...]:
     return config.detector_labels or EXPOSED
 
 
-def known_labels(config: EvaluateSettings) -> Sequence[str]:
-    """All labels of the detector, which is not loaded; DataError for one that is none."""
-    assert config.detector is not None
-    source, pin = split_pin(config.detector)
+def check_detector(config: EvaluateSettings) -> Sequence[str]:
+    """All labels of the detector, none where there is none; it is not loaded.
+
+    ConfigError for settings with other labels, DataError for what is no detector.
+    """
+    if config.detector is None:
+        return ()
+    labels = _labels_of(config.detector)
+    check_labels(concept_labels(config), labels, LABELS_SETTING)
+    return labels
+
+
+def _labels_of(detector: str) -> Sequence[str]:
+    source, pin = split_pin(detector)
     if source == NUDENET:
         require_nudenet()
         return LABELS
