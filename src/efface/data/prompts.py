@@ -50,10 +50,10 @@ PAIRS = (
 
 
 def read_prompts(source: str) -> list[str]:
-    """Prompts of a file or data set, in order, spaces at the ends cut off and none twice.
+    """Prompts of a file or data set, in order, stripped of spaces and without duplicates.
 
     A .csv or .jsonl file, or `datasets:OWNER/NAME`, has a column `prompt`, `caption` or `text`;
-    any other file has one prompt per line. Of a data set its split `train` or the only one is read.
+    any other file has one prompt per line. Of a data set the split `train` or the only one is read.
     Raises DataError.
     """
     if source.startswith(HUB):
@@ -69,19 +69,19 @@ def read_prompts(source: str) -> list[str]:
 
 
 def check_prompts(source: str) -> None:
-    """Raise DataError where there is nothing that prompts could be read from, without reading."""
+    """Raise DataError unless there is something to read prompts from; nothing is read."""
     if not source.startswith(HUB) and not Path(source).is_file():
         raise DataError(f"no prompts at {source}: give {PROMPTS}.")
 
 
 def read_pairs(source: str) -> list[tuple[str, str]]:
-    """Pairs of a prompt to forget and the prompt that is answered instead.
+    """Pairs of a forget prompt and its target, which replaces it.
 
-    A .csv or .jsonl file has columns `prompt` and `target`; in any other file a tab stands between
-    the two. Raises DataError.
+    A .csv or .jsonl file has columns `prompt` and `target`; in any other file a tab separates the
+    two. Raises DataError.
     """
     if source.startswith(HUB):
-        raise DataError(f"pairs of prompts come from a file, and {source} is none: give {PAIRS}.")
+        raise DataError(f"pairs of prompts come from a file, which {source} is not: give {PAIRS}.")
     in_columns = source.endswith((".csv", ".jsonl"))
     if in_columns:
         rows = _read_rows(source, [(name,) for name in PAIR_COLUMNS], PAIRS)
@@ -91,25 +91,25 @@ def read_pairs(source: str) -> list[tuple[str, str]]:
     remedy = (
         "write different texts under prompt and target"
         if in_columns
-        else "write a prompt, a tab and another prompt that is answered instead"
+        else "write a prompt, a tab and another prompt that replaces it"
     )
     pairs = [tuple(part.strip() for part in row) for row in rows]
     for number, pair in enumerate(pairs, start=1):
         if len(pair) != 2 or not all(pair) or pair[0] == pair[1]:
-            raise DataError(f"pair {number} of {source} is not understood: {remedy}.")
+            raise DataError(f"pair {number} of {source} cannot be read: {remedy}.")
     if not pairs:
         raise DataError(f"{source} holds no pair: {remedy}.")
     return [(prompt, target) for prompt, target in pairs]
 
 
 def fill_templates(templates: Iterable[str], subjects: Sequence[str]) -> list[str]:
-    """Every subject in every template, none twice."""
+    """Every subject in every template, without duplicates."""
     filled = (template.replace(SLOT, s) for s in subjects for template in templates)
     return list(dict.fromkeys(filled))
 
 
 def gibberish(count: int, seed: int = 0) -> list[str]:
-    """Words that mean nothing to anybody, all different: one to three open syllables."""
+    """Words without meaning, all different: one to three open syllables."""
     rng, words = random.Random(seed), dict[str, None]()
     while len(words) < count:
         syllables = (rng.choice(CONSONANTS) + rng.choice(VOWELS) for _ in range(rng.randint(1, 3)))
@@ -118,27 +118,27 @@ def gibberish(count: int, seed: int = 0) -> list[str]:
 
 
 def spread(prompts: Sequence[str], count: int) -> list[str]:
-    """At most `count` prompts, taken from all over the list."""
+    """At most `count` prompts, spread evenly over the list."""
     if len(prompts) <= count:
         return list(prompts)
     return [prompts[i * len(prompts) // count] for i in range(count)]
 
 
 def names(prompt: str, *phrases: str) -> bool:
-    """Whether one of the phrases stands in a prompt as whole words, in capitals or not."""
+    """Whether a prompt holds one of the phrases as whole words, in any case."""
     return _pattern(phrases).search(prompt) is not None
 
 
 def replace_phrase(prompt: str, phrases: Sequence[str], replacement: str) -> str:
-    """The prompt with another phrase wherever one of `phrases` stands as whole words."""
+    """The prompt with `replacement` for each of `phrases`, as whole words."""
     return _pattern(phrases).sub(lambda _: replacement, prompt)
 
 
 def _pattern(phrases: Sequence[str]) -> re.Pattern[str]:
     """Any of the phrases; where one begins with another, the longer is found."""
     words = [r"\s+".join(map(re.escape, phrase.split())) for phrase in phrases]
-    known = "|".join(sorted(words, key=len, reverse=True))
-    return re.compile(rf"(?<!\w)(?:{known})(?!\w)", re.IGNORECASE)
+    any_of_them = "|".join(sorted(words, key=len, reverse=True))
+    return re.compile(rf"(?<!\w)(?:{any_of_them})(?!\w)", re.IGNORECASE)
 
 
 def _read_text(source: str, allowed: str) -> str:
@@ -152,14 +152,14 @@ def _read_text(source: str, allowed: str) -> str:
 
 
 def _read_rows(source: str, columns: Sequence[Sequence[str]], allowed: str) -> list[list[str]]:
-    """One text per group of columns and row: that of the group's first column which is there."""
+    """One text per row and group of columns: that of the group's first column that exists."""
     text = _read_text(source, allowed)
     rows: list[Any]
     if source.endswith(".csv"):
         try:
             rows = list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
         except csv.Error as error:
-            raise DataError(f"{source} is no readable CSV ({error}): write it anew.") from error
+            raise DataError(f"{source} is not readable CSV ({error}): write it anew.") from error
     else:
         rows = [_read_line(line, source) for line in text.split("\n") if line.strip()]
     found = []
@@ -186,11 +186,11 @@ def _read_column(source: str) -> list[str]:
     splits = read_data_set(source, None)
     if "train" not in splits and len(splits) != 1:
         raise DataError(
-            f"{source} has no split 'train' but {', '.join(splits) or 'none'}: give a data set "
-            "with that split or with one alone, or write its prompts to a file."
+            f"{source} has the splits {', '.join(splits) or 'none'}: give a data set with a split "
+            "'train' or with one split, or write its prompts to a file."
         )
     rows = splits["train"] if "train" in splits else next(iter(splits.values()))
     column = next((name for name in PROMPT_COLUMNS if name in rows.column_names), None)
     if column is None:
-        raise DataError(f"{source} has no column {', '.join(PROMPT_COLUMNS)}: give another.")
+        raise DataError(f"{source} has no column {' or '.join(PROMPT_COLUMNS)}: give another.")
     return [text for text in rows[column][:] if isinstance(text, str)]

@@ -1,4 +1,4 @@
-"""Evidence for requests about prompts: pictures, and what CLIPs and detectors see in them."""
+"""Evidence for requests about prompts: samples, and what CLIPs and detectors find in them."""
 
 from __future__ import annotations
 
@@ -13,119 +13,56 @@ from efface.evaluation.grids import Models, draw_both, write_sheets
 from efface.evaluation.results import Figure, make_result, view_result
 from efface.evaluation.sample_sets import SampleSet, Subject, observe
 from efface.evaluation.store import Arrays, Store
-from efface.evaluation.views import PREFERRED, ClipView, DetectorView, View
+from efface.evaluation.subjects import SAMPLING, Subjects
+from efface.evaluation.views import ClipView, DetectorView, View
 from efface.metrics.base import Observations, Side
-from efface.metrics.clip_contrast import detector_scores
 from efface.metrics.clip_score import ClipScore, prompt_similarity
 from efface.metrics.concept_rate import ConceptRate, rate_above
 from efface.metrics.threshold_curve import threshold_curve
 from efface.records import Evaluation, Result
-from efface.requests.classes.evaluation import SAMPLING, SIDES, ClassSubjects
+from efface.requests.concept.finding import (
+    ConceptView,
+    concept_scores,
+    describe_concept,
+    find_finder,
+    name_of,
+    threshold_of,
+)
 from efface.requests.concept.groups import evaluate_groups
 from efface.requests.concept.prompts import ConceptPrompts
 from efface.requests.concept.protocol import ConceptProtocol
-from efface.settings.reading import EvaluateConfig
+from efface.settings.evaluate import EvaluateSettings
 
+SIDES: tuple[Side, ...] = ("forget", "retain")
 COLUMNS, ROWS = 6, 10
 FORGOTTEN_ROWS = 5
 Seen = dict[Side, Arrays]
 
 
 def evaluate_concepts(
-    subjects: ClassSubjects, protocol: ConceptProtocol, views: Mapping[str, View], store: Store
+    subjects: Subjects, protocol: ConceptProtocol, views: Mapping[str, View], store: Store
 ) -> Evaluation:
-    """Measure all models by one protocol; without a network that looks, nothing is claimed."""
+    """Measure all models by one protocol; without a network nothing is claimed."""
     seen = {
         model: observe_prompts(subject, protocol, views, store, SAMPLING[model])
         for model, subject in (subjects.named() if views else {}).items()
     }
-    sampled = (
-        f"result: {subjects.result.sampler.describe()}; "
-        f"untouched model: {subjects.untouched.sampler.describe()}"
-    )
-    evaluation = Evaluation(results=[])
+    sampled = subjects.sampled()
+    evaluation = Evaluation(results=[], terms=protocol.terms())
     for name, view in views.items():
-        looked = {model: sides[name] for model, sides in seen.items()}
-        if _looks(view, "retain"):
-            kept = {model: sides["retain"] for model, sides in looked.items()}
-            evaluation.results += _kept(view, kept, protocol, sampled)
-        if isinstance(view, ClipView | DetectorView) and protocol.prompts.forget:
-            gone = {model: sides["forget"] for model, sides in looked.items()}
-            evaluation = _with_concept(evaluation, view, gone, protocol, sampled)
+        by_model = {model: sides[name] for model, sides in seen.items()}
+        if _observes(view, "retain"):
+            retain = {model: sides["retain"] for model, sides in by_model.items()}
+            evaluation.results += _about_retained(view, retain, protocol, sampled)
+        if isinstance(view, ConceptView) and protocol.prompts.forget:
+            forget = {model: sides["forget"] for model, sides in by_model.items()}
+            evaluation = _with_concept(evaluation, view, forget, protocol, sampled)
     finder = find_finder(views)
     if protocol.groups and finder is not None:
         results, curves = evaluate_groups(subjects, protocol, finder, store, sampled)
         evaluation.results += results
         evaluation.curves += curves
     return evaluation
-
-
-def find_finder(views: Mapping[str, View]) -> DetectorView | ClipView | None:
-    """What tells groups of prompts apart: the detector, or where there is none a CLIP."""
-    for kind in (DetectorView, ClipView):
-        for view in views.values():
-            if isinstance(view, kind):
-                return view
-    return None
-
-
-def _kept(
-    view: View, kept: Mapping[str, Arrays], protocol: ConceptProtocol, sampled: str
-) -> list[Result]:
-    """How good retained samples are, and how well they show what was asked for."""
-    asked = protocol.asked("retain")
-    labels = np.array(protocol.rows("retain"))
-    observed: dict[str, Observations] = {}
-    for model, arrays in kept.items():
-        observed[model] = view.observations(arrays, labels)
-        if isinstance(view, ClipView):
-            similar = prompt_similarity(view.clip, arrays["embedded"], asked)
-            observed[model] = dataclasses.replace(observed[model], prompt_similarity=similar)
-    metrics = view.metrics(labelled=False)
-    if isinstance(view, ClipView):
-        metrics = (ClipScore(), *metrics)
-    seeds = protocol.seeds("retain")
-    return [view_result(view, metric, observed, (), seeds, sampled) for metric in metrics]
-
-
-def _with_concept(
-    evaluation: Evaluation,
-    view: ClipView | DetectorView,
-    gone: Mapping[str, Arrays],
-    protocol: ConceptProtocol,
-    sampled: str,
-) -> Evaluation:
-    """How often the concept is found where it was asked for, and for every other threshold."""
-    if isinstance(view, DetectorView):
-        threshold, name, called = view.threshold, view.detector.name, view.extractor["name"]
-        scores = {model: view.scores(arrays, view.labels) for model, arrays in gone.items()}
-    else:
-        threshold, name, contrasts = PREFERRED, view.clip.name, protocol.contrasts()
-        pair = (
-            "the concept and its replacement" if protocol.phrases else "each prompt and its target"
-        )
-        called = f"{name}, which chooses between {pair}"
-        scores = {
-            model: detector_scores(view.clip, arrays["embedded"], contrasts)
-            for model, arrays in gone.items()
-        }
-    seeds = protocol.seeds("forget")
-    text = f"{sampled}; seen by: {called}"
-    rate = make_result(
-        Figure(ConceptRate.name, ConceptRate.unit, ConceptRate.higher_is_better),
-        {model: rate_above(values, threshold) for model, values in scores.items()},
-        samples=len(seeds),
-        seeds=[seeds[0], seeds[-1]],
-        protocol=text,
-        extractor=view.extractor,
-    )
-    curve = threshold_curve(scores, name, text, extractor=view.extractor)
-    return evaluation.model_copy(
-        update={
-            "results": [rate, *evaluation.results],
-            "curves": [*evaluation.curves, curve],
-        }
-    )
 
 
 def observe_prompts(
@@ -135,17 +72,17 @@ def observe_prompts(
     store: Store,
     what: str = "sampling",
 ) -> dict[str, Seen]:
-    """Draw both sides once and let all look at them: view -> side -> what it saw."""
+    """Generate the samples of both sides once for all networks: view -> side -> its arrays."""
     seen: dict[str, Seen] = {name: {} for name in views}
     for side in SIDES:
-        observers = {name: view.observer for name, view in views.items() if _looks(view, side)}
-        asked = protocol.asked(side)
-        if not asked or not observers:
+        observers = {name: view.observer for name, view in views.items() if _observes(view, side)}
+        prompts = protocol.sampled(side)
+        if not prompts or not observers:
             continue
         samples = SampleSet(
             subject=subject,
             seeds=protocol.seeds(side),
-            asked=asked,
+            asked=prompts,
             batch_size=protocol.config.batch_size,
         )
         for name, arrays in observe(samples, observers, store, what).items():
@@ -153,24 +90,76 @@ def observe_prompts(
     return seen
 
 
-def _looks(view: View, side: Side) -> bool:
-    """Whether a network has something to say of a side: of what is to go, or of what stays."""
+def _observes(view: View, side: Side) -> bool:
+    """Whether a network measures anything in samples of forget, or of retained prompts."""
     if side == "forget":
-        return isinstance(view, ClipView | DetectorView)
+        return isinstance(view, ConceptView)
     return not isinstance(view, DetectorView)
 
 
+def retained_observations(view: View, arrays: Arrays, protocol: ConceptProtocol) -> Observations:
+    """Samples of retained prompts as a network sees them, with a CLIP's similarity to prompts."""
+    seen = view.observations(arrays, np.array(protocol.rows("retain")))
+    if isinstance(view, ClipView):
+        prompts = protocol.sampled("retain")
+        similar = prompt_similarity(view.clip, arrays["embedded"], prompts)
+        seen = dataclasses.replace(seen, prompt_similarity=similar)
+    return seen
+
+
+def _about_retained(
+    view: View, retain: Mapping[str, Arrays], protocol: ConceptProtocol, sampled: str
+) -> list[Result]:
+    """How good retained samples are, and how well they show their prompts."""
+    seen = {
+        model: retained_observations(view, arrays, protocol) for model, arrays in retain.items()
+    }
+    metrics = view.metrics(labelled=False)
+    if isinstance(view, ClipView):
+        metrics = (ClipScore(), *metrics)
+    seeds = protocol.seeds("retain")
+    return [view_result(view, metric, seen, (), seeds, sampled) for metric in metrics]
+
+
+def _with_concept(
+    evaluation: Evaluation,
+    view: ConceptView,
+    forget: Mapping[str, Arrays],
+    protocol: ConceptProtocol,
+    sampled: str,
+) -> Evaluation:
+    """How often the concept is found in samples of forget prompts, also by threshold."""
+    contrasts = protocol.contrasts()
+    scores = {m: concept_scores(view, arrays, contrasts) for m, arrays in forget.items()}
+    seeds = protocol.seeds("forget")
+    text = f"{sampled}; measured with: {describe_concept(view, protocol.phrases)}"
+    rate = make_result(
+        Figure(ConceptRate.name, ConceptRate.unit, ConceptRate.higher_is_better),
+        {model: rate_above(values, threshold_of(view)) for model, values in scores.items()},
+        samples=len(seeds),
+        seeds=[seeds[0], seeds[-1]],
+        protocol=text,
+        extractor=view.extractor,
+    )
+    curve = threshold_curve(scores, name_of(view), text, extractor=view.extractor)
+    return evaluation.model_copy(
+        update={
+            "results": [rate, *evaluation.results],
+            "curves": [*evaluation.curves, curve],
+        }
+    )
+
+
 def write_prompt_sheets(
-    folder: Path, models: Models, prompts: ConceptPrompts, config: EvaluateConfig, store: Store
+    folder: Path, models: Models, prompts: ConceptPrompts, config: EvaluateSettings, store: Store
 ) -> None:
     """`samples/before.png`, `after.png` and `grid.json`: one row per prompt, the same noise.
 
-    Of keywords that a model is guided away from no picture is drawn and none is written.
+    Prompts with keywords of a negative prompt are neither sampled nor written.
     """
-    shown = prompts.forget[:FORGOTTEN_ROWS] if not prompts.keywords else ()
+    shown = prompts.forget[:FORGOTTEN_ROWS] if prompts.negative_prompt is None else ()
     rows = [*shown, *prompts.retain][:ROWS]
-    asked = [prompt for prompt in rows for _ in range(COLUMNS)]
-    sheets = draw_both(models, asked, config, store)
+    sheets = draw_both(models, [prompt for prompt in rows for _ in range(COLUMNS)], config, store)
     grid = {
         "labels": list(range(len(rows))),
         "names": [shortened(prompt) for prompt in rows],

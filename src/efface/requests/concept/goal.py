@@ -9,18 +9,25 @@ from typing import ClassVar
 import numpy as np
 from torch import Tensor
 
-from efface.attacks.goals import AskedGoal
+from efface.attacks.goals import ConditionGoal
 from efface.data.prompts import spread
 from efface.diffusion.text.prompts import shortened
+from efface.requests.concept.finding import (
+    ConceptView,
+    Phrases,
+    concept_scores,
+    describe_concept,
+    threshold_of,
+)
 
-NEIGHBOURS = 12  # prompts that are looked at one by one
-AT_ONCE = 64  # pictures
+NEIGHBOURS = 12  # prompts that are measured one by one
+AT_ONCE = 64  # images
 
 Finder = Callable[[Tensor], np.ndarray]  # images (B, C, H, W) in [0, 1] -> scores (B,)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class ConceptGoal(AskedGoal):
+class ConceptGoal(ConditionGoal):
     """A finder scores samples of prompts that name the concept above `threshold`."""
 
     finder: Finder
@@ -28,14 +35,14 @@ class ConceptGoal(AskedGoal):
     called: str  # the finder
 
     kind: ClassVar[str] = "prompt"
-    wording: ClassVar[str] = "asked by prompts that name the concept"
+    wording: ClassVar[str] = "prompted with what names the concept"
     nothing: ClassVar[str] = "the empty prompt"
     shows: ClassVar[str] = "share of samples in which the concept is found"
     control_line: ClassVar[str] = "other_prompts"
 
     @property
     def seen_by(self) -> str:
-        return f"seen by: {self.called}"
+        return f"measured with: {self.called}"
 
     @property
     def neighbours(self) -> dict[int, str]:
@@ -45,11 +52,36 @@ class ConceptGoal(AskedGoal):
         return shortened(neighbour)
 
     def tell_exchange(self, pairs: Sequence[tuple[str, str]]) -> str:
-        # Prompts to forget are not written anywhere.
-        return f"{len(pairs)} of its prompts that name the concept exchanged with ones that stay"
+        # Forget prompts are not written anywhere.
+        return f"{len(pairs)} prompts that name the concept exchanged with retained ones"
 
     def shown(self, images: Tensor) -> np.ndarray:
         return self.score(images) > self.threshold
 
     def score(self, images: Tensor) -> np.ndarray:
         return np.concatenate([self.finder(part) for part in images.split(AT_ONCE)])
+
+
+def concept_goal(
+    view: ConceptView,
+    forget: Sequence[str],
+    retain: Sequence[str],
+    phrases: Phrases | None,
+    guidance: float,
+) -> ConceptGoal:
+    """The goal of a run's prompts; a CLIP needs `phrases`."""
+
+    def find(images: Tensor) -> np.ndarray:
+        contrasts = [] if phrases is None else [phrases] * len(images)
+        return concept_scores(view, view.observer(images), contrasts)
+
+    forget, retain = list(dict.fromkeys(forget)), list(dict.fromkeys(retain))
+    return ConceptGoal(
+        sought=forget,
+        conditions=forget,
+        others=retain,
+        guidance=guidance,
+        finder=find,
+        threshold=threshold_of(view),
+        called=describe_concept(view, phrases),
+    )

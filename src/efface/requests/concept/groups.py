@@ -1,4 +1,4 @@
-"""How far forgetting reaches: rates of the concept and of its neighbours by group of prompts."""
+"""How far forgetting reaches: rates of the concept and of its neighbours by prompt group."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ import numpy as np
 from efface.evaluation.results import Figure, make_result
 from efface.evaluation.sample_sets import SampleSet, Subject, observe
 from efface.evaluation.store import Arrays, Store
-from efface.evaluation.views import PREFERRED, ClipView, DetectorView
+from efface.evaluation.subjects import SAMPLING, Subjects
+from efface.evaluation.views import DetectorView
 from efface.metrics.clip_contrast import detector_scores
 from efface.metrics.concept_rate import rate_above
 from efface.metrics.intervals import Estimate, proportion_by_seed
 from efface.metrics.retained_accuracy import RetainedAccuracy
 from efface.metrics.threshold_curve import threshold_curve
 from efface.records import Curve, Result
-from efface.requests.classes.evaluation import SAMPLING, ClassSubjects
+from efface.requests.concept.finding import ConceptView, name_of, threshold_of
 from efface.requests.concept.prompt_groups import PromptGroup
 from efface.requests.concept.protocol import ConceptProtocol
 
@@ -24,24 +25,19 @@ Scores = dict[str, dict[str, np.ndarray]]  # group -> model -> (N,)
 
 
 def evaluate_groups(
-    subjects: ClassSubjects,
-    protocol: ConceptProtocol,
-    view: DetectorView | ClipView,
-    store: Store,
-    sampled: str,
+    subjects: Subjects, protocol: ConceptProtocol, view: ConceptView, store: Store, sampled: str
 ) -> tuple[list[Result], list[Curve]]:
-    """One rate per group, that of all neighbours together, and curves of what must be gone."""
+    """One rate per group, that of all neighbours together, and curves of the concept."""
     scores: Scores = {group.name: {} for group in protocol.groups}
     for model, subject in subjects.named().items():
         seen = _observe(subject, protocol, view, store, SAMPLING[model])
         for group in protocol.groups:
-            found = score_group(view, group, seen[group.name], protocol)
-            scores[group.name][model] = found
-    threshold = view.threshold if isinstance(view, DetectorView) else PREFERRED
+            scores[group.name][model] = score_group(view, group, seen[group.name], protocol)
+    threshold = threshold_of(view)
     results = [
         _result(
             Figure(group.metric, "share", higher_is_better=bool(group.labels)),
-            {model: rate_above(found, threshold) for model, found in scores[group.name].items()},
+            {model: rate_above(own, threshold) for model, own in scores[group.name].items()},
             protocol,
             1,
             describe_group(view, group, protocol),
@@ -59,31 +55,27 @@ def evaluate_groups(
 
 
 def _observe(
-    subject: Subject,
-    protocol: ConceptProtocol,
-    view: DetectorView | ClipView,
-    store: Store,
-    what: str,
+    subject: Subject, protocol: ConceptProtocol, view: ConceptView, store: Store, what: str
 ) -> dict[str, Arrays]:
-    """What the view saw of every group, by name; groups of the same prompts are drawn once."""
-    drawn: dict[tuple[str, ...], Arrays] = {}
+    """The arrays of every group by name; groups of the same prompts are sampled once."""
+    seen: dict[tuple[str, ...], Arrays] = {}
     for group in protocol.groups:
-        if group.prompts not in drawn:
+        if group.prompts not in seen:
             samples = SampleSet(
                 subject=subject,
                 seeds=protocol.group_seeds(),
-                asked=protocol.group_asked(group),
+                asked=protocol.sampled_group(group),
                 batch_size=protocol.config.batch_size,
             )
-            called = f"{what}: {group.name}"
-            drawn[group.prompts] = observe(samples, {"view": view.observer}, store, called)["view"]
-    return {group.name: drawn[group.prompts] for group in protocol.groups}
+            bar = f"{what}: {group.name}"
+            seen[group.prompts] = observe(samples, {"view": view.observer}, store, bar)["view"]
+    return {group.name: seen[group.prompts] for group in protocol.groups}
 
 
 def score_group(
-    view: DetectorView | ClipView, group: PromptGroup, arrays: Arrays, protocol: ConceptProtocol
+    view: ConceptView, group: PromptGroup, arrays: Arrays, protocol: ConceptProtocol
 ) -> np.ndarray:
-    """How surely each sample of a group shows what is looked for in it: (N,)."""
+    """How probable it is that each sample of a group shows what is sought in it: (N,)."""
     if isinstance(view, DetectorView):
         return view.scores(arrays, group.labels or view.labels)
     contrast = _contrast(group, protocol)
@@ -91,25 +83,26 @@ def score_group(
 
 
 def _contrast(group: PromptGroup, protocol: ConceptProtocol) -> tuple[str, ...]:
-    """What a CLIP looks for, and what else it could be: the concept and its replacement."""
+    """What a CLIP seeks, and what else it could be: the concept and its replacement."""
     assert protocol.phrases is not None  # the groups were checked
-    looked_for = group.labels[0] if group.labels else protocol.phrases[0]
-    return tuple(dict.fromkeys((looked_for, *protocol.phrases)))
+    sought = group.labels[0] if group.labels else protocol.phrases[0]
+    return tuple(dict.fromkeys((sought, *protocol.phrases)))
 
 
 def describe_group(
-    view: DetectorView | ClipView, group: PromptGroup, protocol: ConceptProtocol
+    view: ConceptView, group: PromptGroup, protocol: ConceptProtocol
 ) -> dict[str, str]:
+    """The network and what it seeks in a group, as a result carries them."""
     if isinstance(view, DetectorView):
         return view.described(group.labels or view.labels)
-    looked_for, *others = _contrast(group, protocol)
-    return _named(view, f"{looked_for!r} rather than {' or '.join(map(repr, others))}")
+    sought, *others = _contrast(group, protocol)
+    return _named(view, f"{sought!r} rather than {' or '.join(map(repr, others))}")
 
 
-def _named(view: DetectorView | ClipView, looked_for: str) -> dict[str, str]:
+def _named(view: ConceptView, sought: str) -> dict[str, str]:
     if isinstance(view, DetectorView):
-        return view.described_as(looked_for)
-    return view.extractor | {"name": f"{view.clip.name}, {looked_for}"}
+        return view.described_as(sought)
+    return view.extractor | {"name": f"{view.clip.name}, {sought}"}
 
 
 def _together(groups: Sequence[Mapping[str, np.ndarray]], threshold: float) -> dict[str, Estimate]:
@@ -134,30 +127,29 @@ def _result(
         rates,
         samples=groups * len(seeds),
         seeds=[seeds[0], seeds[-1]],
-        protocol=_told(sampled, extractor),
+        protocol=_text(sampled, extractor),
         extractor=extractor,
     )
 
 
-def _told(sampled: str, extractor: Mapping[str, str]) -> str:
-    return f"{sampled}; seen by: {extractor['name']}; every group from the same seeds"
+def _text(sampled: str, extractor: Mapping[str, str]) -> str:
+    return f"{sampled}; measured with: {extractor['name']}; every group from the same seeds"
 
 
 def _curves(
-    view: DetectorView | ClipView, scores: Scores, protocol: ConceptProtocol, sampled: str
+    view: ConceptView, scores: Scores, protocol: ConceptProtocol, sampled: str
 ) -> list[Curve]:
-    """Rates of the concept in each group where it is to be gone, now and before, by threshold."""
-    gone = [group for group in protocol.groups if not group.labels]
-    if not gone:
+    """Rates of the concept by threshold in each group without labels, before and after."""
+    forget = [group for group in protocol.groups if not group.labels]
+    if not forget:
         return []
-    lines = {f"{m}_{g.name}": scores[g.name][m] for m in ("result", "baseline") for g in gone}
-    name = view.detector.name if isinstance(view, DetectorView) else view.clip.name
-    extractor = describe_group(view, gone[0], protocol)  # the concept is looked for in all of them
+    lines = {f"{m}_{g.name}": scores[g.name][m] for m in ("result", "baseline") for g in forget}
+    extractor = describe_group(view, forget[0], protocol)  # the same in all of them
     return [
         threshold_curve(
             lines,
-            name,
-            _told(sampled, extractor),
+            name_of(view),
+            _text(sampled, extractor),
             name="group_threshold_curve",
             extractor=extractor,
         )

@@ -6,30 +6,34 @@ import hashlib
 import json
 import tomllib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from efface.data.prompts import fill_templates
 from efface.errors import ConfigError
-from efface.evaluation.detection import LABELS_SETTING, concept_labels, known_labels
+from efface.evaluation.detection import check_detector, concept_labels
 from efface.metrics.detector import check_labels
-from efface.settings.reading import EvaluateConfig, Settings, build
+from efface.requests.concept.finding import Phrases
+from efface.requests.concept.settings import ConceptSettings
+from efface.settings.evaluate import EvaluateSettings
+from efface.settings.reading import build
 
 GroupKind = Literal["own", "paraphrase", "neighbour", "composition", "unrelated"]
 LONGEST_NAME = 40
 CONCEPT_RATE, KEPT_RATE = "concept_rate", "kept_rate"
-FORGETS = {"images": "pictures", "memorised": "a memorised picture"}  # by kinds of requests
 EXAMPLE = "write [[groups]] with name, kind and prompts, as in docs/forget-a-concept.md"
 
 
-@dataclass(frozen=True, kw_only=True)
-class PromptGroup:
-    """Prompts that are asked in turn, and the labels that a detector is to look for.
+class PromptGroup(BaseModel):
+    """Prompts that take turns, and the labels that a detector is to find.
 
-    `words` are put into the templates of the run and come behind `prompts`. Without labels it is
-    the concept that is looked for. A CLIP takes a label for a text.
+    `words` are put into the templates of the run and follow `prompts`. Without labels it is the
+    concept that is sought. For a CLIP a label is a text.
     """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     kind: GroupKind
@@ -37,47 +41,74 @@ class PromptGroup:
     words: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
 
-    def __post_init__(self) -> None:
+    @model_validator(mode="after")
+    def _check_words(self) -> Self:
         plain = all(c.isalnum() or c in " -_" for c in self.name)
         if not (plain and self.name.strip() == self.name and 0 < len(self.name) <= LONGEST_NAME):
-            raise ConfigError(
-                f"a group of prompts is named {self.name[:LONGEST_NAME]!r}: give a name of at most "
+            raise ValueError(
+                f"a prompt group is named {self.name[:LONGEST_NAME]!r}: give a name of at most "
                 f"{LONGEST_NAME} letters, digits, spaces, - and _."
             )
         if not all(text.strip() for text in (*self.prompts, *self.words, *self.labels)):
-            raise ConfigError(f"the group {self.name!r} holds an empty text: leave it out.")
+            raise ValueError(f"the group {self.name!r} holds an empty text: leave it out.")
         if not self.prompts and not self.words:
-            raise ConfigError(f"the group {self.name!r} has no prompts: give prompts or words.")
+            raise ValueError(f"the group {self.name!r} has no prompts: give prompts or words.")
         if self.kind == "neighbour" and not self.labels:
-            raise ConfigError(
-                f"the neighbour {self.name!r} has no labels: give its own, so that it can be told "
-                "whether it is still drawn."
+            raise ValueError(
+                f"the neighbour {self.name!r} has no labels: give its own, to measure whether it "
+                "is still generated."
             )
+        return self
 
     @property
     def metric(self) -> str:
-        """The name of its rate: of the concept, which is to go, or of labels that are to stay."""
+        """The name of its rate: of the concept, or of labels that are retained."""
         return f"{KEPT_RATE if self.labels else CONCEPT_RATE}/{self.kind}/{self.name}"
 
 
-def read_prompt_groups(path: str, templates: Sequence[str]) -> tuple[PromptGroup, ...]:
-    """The groups of a TOML or JSON file, words put into templates; ConfigError for what is none."""
+def read_prompt_groups(
+    config: ConceptSettings, evaluate: EvaluateSettings, phrases: Phrases | None
+) -> tuple[PromptGroup, ...]:
+    """The prompt groups of the settings, after all checks that need no weights.
+
+    `phrases` are None where no phrase was replaced by another. ConfigError for groups or labels
+    that cannot be measured, DataError for what is no detector.
+    """
+    known = check_detector(evaluate)
+    if config.prompt_groups is None:
+        return ()
+    if evaluate.detector is None and evaluate.clip is None:
+        raise ConfigError(
+            "concept.prompt_groups has no effect without a network that evaluates samples: set "
+            "evaluate.detector or evaluate.clip."
+        )
+    if evaluate.detector is None and phrases is None:
+        raise ConfigError(
+            "a CLIP tells prompt groups apart only where a phrase was replaced by another: set "
+            "evaluate.detector."
+        )
+    groups = _parse(config.prompt_groups, config.templates)
+    return tuple(_checked(group, evaluate, known, phrases) for group in groups)
+
+
+def _parse(path: str, templates: Sequence[str]) -> list[PromptGroup]:
+    """The groups of a TOML or JSON file, with words in templates; ConfigError for others."""
     content = _read(path)
     entries = content.get("groups") if isinstance(content, dict) else None
     if not isinstance(entries, list) or not entries or len(content) > 1:
-        raise ConfigError(f"{path} holds other things than groups of prompts, or none: {EXAMPLE}.")
+        raise ConfigError(f"{path} does not hold prompt groups alone: {EXAMPLE}.")
     groups = []
     for number, entry in enumerate(entries, start=1):
         if not isinstance(entry, dict):
-            raise ConfigError(f"group {number} of {path} is no table: {EXAMPLE}.")
-        group: PromptGroup = build(PromptGroup, entry, f"groups[{number}]")
+            raise ConfigError(f"group {number} of {path} is not a table: {EXAMPLE}.")
+        group = build(PromptGroup, entry, f"groups[{number}]")
         prompts = dict.fromkeys((*group.prompts, *fill_templates(templates, group.words)))
-        groups.append(replace(group, prompts=tuple(prompts), words=()))
+        groups.append(group.model_copy(update={"prompts": tuple(prompts), "words": ()}))
     names = [group.name for group in groups]
     for name in names:
         if names.count(name) > 1:
             raise ConfigError(f"{path} names two groups {name!r}: give each a name of its own.")
-    return tuple(groups)
+    return groups
 
 
 def _read(path: str) -> Any:
@@ -86,74 +117,38 @@ def _read(path: str) -> Any:
         return json.loads(text) if path.endswith(".json") else tomllib.loads(text)
     except OSError as error:
         raise ConfigError(
-            f"no groups of prompts at {path} ({error.strerror}): give a TOML or JSON file."
+            f"no prompt groups at {path} ({error.strerror}): give a TOML or JSON file."
         ) from error
     except ValueError as error:
         kind = "JSON" if path.endswith(".json") else "TOML"
-        raise ConfigError(f"{path} is no readable {kind} ({error}): write it anew.") from error
-
-
-def check_detection(settings: Settings, request: dict[str, Any]) -> tuple[PromptGroup, ...]:
-    """The prompt groups of the settings, after all that can be checked without drawing.
-
-    `request` is that of the run, as its record holds it. Raises ConfigError or DataError for a
-    detector, labels or groups that cannot be used.
-    """
-    config = settings.evaluate
-    forgets = FORGETS.get(request["kind"])
-    if forgets is not None:
-        for name in ("detector", "prompt_groups", "distilled"):
-            if getattr(config, name) is not None:
-                raise ConfigError(
-                    f"evaluate.{name} is for classes and concepts, and this run forgets {forgets}: "
-                    "leave it out."
-                )
-    known = None if config.detector is None else known_labels(config)
-    if known is not None:
-        check_labels(concept_labels(config), known, LABELS_SETTING)
-    if config.prompt_groups is None:
-        return ()
-    if "digest" not in request:
-        raise ConfigError(
-            "evaluate.prompt_groups is for text-to-image models, and this model takes labels: "
-            "leave it out."
-        )
-    groups = read_prompt_groups(config.prompt_groups, settings.prompts.templates)
-    return tuple(_checked(group, config, known, request) for group in groups)
+        raise ConfigError(f"{path} is not readable {kind} ({error}): write it anew.") from error
 
 
 def _checked(
-    group: PromptGroup,
-    config: EvaluateConfig,
-    known: Sequence[str] | None,
-    request: dict[str, Any],
+    group: PromptGroup, evaluate: EvaluateSettings, known: Sequence[str], phrases: Phrases | None
 ) -> PromptGroup:
-    """The group, without labels where those are the concept's."""
-    if known is not None:
+    """The group, without labels where those are the concept's; `known` are the detector's."""
+    if evaluate.detector is not None:
         check_labels(group.labels, known, f"the group {group.name!r}")
-        concept = set(concept_labels(config))
-    elif request.get("concept") and request.get("replacement"):
-        concept = {request["concept"]}
+        concept = set(concept_labels(evaluate))
+    else:
+        assert phrases is not None  # or a detector would have been required
+        concept = {phrases[0]}
         if len(group.labels) > 1:
             raise ConfigError(
-                f"the group {group.name!r} has several labels, and a CLIP looks for one text: give "
+                f"the group {group.name!r} has several labels, and a CLIP takes one text: give "
                 "one, or a detector."
             )
-    else:
-        raise ConfigError(
-            "a CLIP tells groups of prompts apart only where a phrase was replaced by another: "
-            "give evaluate.detector."
-        )
     labels = set(group.labels)
     if labels & concept and (group.kind == "neighbour" or labels - concept):
         raise ConfigError(
-            f"the group {group.name!r} looks for labels of the concept among others: give its own "
-            "alone, or none for the concept."
+            f"the group {group.name!r} has labels of the concept among others: give its own alone, "
+            "or none for the concept."
         )
-    return replace(group, labels=() if labels & concept else group.labels)
+    return group.model_copy(update={"labels": () if labels & concept else group.labels})
 
 
 def digest_groups(groups: Sequence[PromptGroup]) -> str:
     """SHA-256 of all groups: an evaluation is made again where they changed."""
-    content = json.dumps([asdict(group) for group in groups])
+    content = json.dumps([group.model_dump() for group in groups])
     return hashlib.sha256(content.encode()).hexdigest()

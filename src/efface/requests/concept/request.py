@@ -24,9 +24,7 @@ if TYPE_CHECKING:
     from efface.requests.concept.material import PromptMaterial
     from efface.settings.base import Settings
 
-PROMPTS = ("retain", "templates", "subjects", "people", "gibberish", "forget_guidance")
-OWN = {f"concept.{name}" for name in (*PROMPTS, "prompt_groups", "group_samples")}
-MEASURED = OWN | evaluate_names(
+MEASURED = {"concept.prompt_groups", "concept.group_samples"} | evaluate_names(
     *SHARED, *EXTRACTOR, *DETECTOR, "clip", "guidance", "forget_samples", "retain_samples"
 )
 ATTACKED = evaluate_names("baseline_steps", "guidance", "clip", *DETECTOR)
@@ -67,7 +65,7 @@ class ForgetConcept(Request):
     default_metric: ClassVar[str] = "concept_rate"
     options: ClassVar[frozenset[str]] = frozenset({"start", "size"})
     subject: ClassVar[str] = "prompts"
-    measured: ClassVar[frozenset[str]] = MEASURED
+    measured: ClassVar[frozenset[str]] = frozenset(MEASURED)
     attacked: ClassVar[frozenset[str]] = ATTACKED
 
     @property

@@ -34,7 +34,7 @@ class Distil(Request):
     options: ClassVar[frozenset[str]] = frozenset({"judge", "null_label", "size"})
     forgets: ClassVar[bool] = False
     subject: ClassVar[str] = "a distilled model"
-    measured: ClassVar[frozenset[str]] = MEASURED | {"distil.retain"}
+    measured: ClassVar[frozenset[str]] = MEASURED
     attacked: ClassVar[frozenset[str]] = frozenset()
 
     def describe(self) -> str:

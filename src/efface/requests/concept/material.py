@@ -1,0 +1,171 @@
+"""The prompts of a request, read and checked for one model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from accelerate import Accelerator
+
+from efface.data.source import ConditionSource
+from efface.diffusion.denoiser import Denoiser
+from efface.diffusion.model_folder import ModelInfo
+from efface.diffusion.text.denoiser import TextDenoiser, as_text_denoiser
+from efface.diffusion.text.lengths import check_lengths
+from efface.errors import RequestError
+from efface.evaluation.store import Store, user_store
+from efface.evaluation.subjects import Job, Subjects
+from efface.evaluation.views import View, read_views
+from efface.memory.amounts import Amounts, forget_rows
+from efface.metrics.judge import Judge
+from efface.records import Evaluation, RunRecord
+from efface.requests.base import Feed, Material
+from efface.requests.concept.evaluation import evaluate_concepts, write_prompt_sheets
+from efface.requests.concept.finding import ConceptView, Phrases, find_finder
+from efface.requests.concept.goal import ConceptGoal, concept_goal
+from efface.requests.concept.prompt_groups import PromptGroup, digest_groups, read_prompt_groups
+from efface.requests.concept.prompts import ConceptPrompts, read_concept_prompts
+from efface.requests.concept.protocol import ConceptProtocol
+from efface.requests.concept.request import ForgetConcept
+from efface.requests.concept.settings import ConceptSettings
+from efface.settings.base import Settings
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class PromptMaterial(Material):
+    """All prompts of a request; without any to forget, those of a model to distil."""
+
+    prompts: ConceptPrompts
+    config: ConceptSettings
+    phrases: Phrases | None = None  # None: no phrase was replaced by another
+    groups: tuple[PromptGroup, ...] = ()
+
+    goal_class: ClassVar[type[ConceptGoal]] = ConceptGoal
+
+    @property
+    def digest(self) -> str:
+        return self.prompts.digest
+
+    def compared_digest(self) -> str:
+        return digest_groups(self.groups)
+
+    @property
+    def encoded(self) -> list[str]:
+        """Every prompt that is trained on or measured, in the order in which they are encoded."""
+        measured = [prompt for group in self.groups for prompt in group.prompts]
+        return [*self.prompts.different, *self.prompts.row_negatives, *measured]
+
+    def check_lengths(self, model: ModelInfo) -> None:
+        """Raise RequestError for a prompt that is too long for the model."""
+        negative = self.prompts.negative_prompt
+        check_lengths(model, [*self.encoded, *([] if negative is None else [negative])])
+
+    def amounts(self, settings: Settings) -> Amounts:
+        return Amounts(
+            forget_rows=forget_rows(settings) if self.prompts.forget else 0,
+            prompts=len(self.prompts.different),
+            guided=frozenset({"teacher"} if self.prompts.row_negatives else ()),
+        )
+
+    def feed(
+        self, denoiser: Denoiser, settings: Settings, run: Path, accelerator: Accelerator
+    ) -> Feed:
+        del run
+        model = self.encode(as_text_denoiser(denoiser).to(accelerator.device))
+        source = self.source(model, settings, accelerator.device)
+        retained = source.table[torch.tensor(source.retain)]
+        return Feed(denoiser=model, source=source, retained=retained, notes=self.prompts.notes())
+
+    def encode(self, denoiser: TextDenoiser) -> TextDenoiser:
+        """Encode all prompts and both null conditions, then give up the text encoders.
+
+        The denoiser that is returned has the run's own null condition.
+        """
+        denoiser.encode(self.encoded)
+        denoiser.prompts.null(None)
+        return denoiser.with_negative_prompt(self.prompts.negative_prompt).without_encoders()
+
+    def source(
+        self, denoiser: TextDenoiser, settings: Settings, device: torch.device
+    ) -> ConditionSource:
+        """Rows of one table that all networks share."""
+        prompts, config, train = self.prompts, self.config, settings.train
+        different, negative = prompts.different, prompts.row_negatives
+        row = {prompt: number for number, prompt in enumerate(different)}
+        return ConditionSource(
+            table=denoiser.encode(different).to(device),
+            retain=[row[prompt] for prompt in prompts.retain],
+            forget=[row[prompt] for prompt in prompts.forget],
+            replacements=[[row[target]] for target in prompts.targets],
+            retain_rows=train.batch_size,
+            forget_rows=self.amounts(settings).forget_rows,
+            seed=train.seed,
+            interpolation=config.interpolation,
+            null=denoiser.prompts.null(None).to(device),
+            interpolation_null=config.interpolation_null,
+            gibberish=[row[prompt] for prompt in prompts.gibberish],
+            gibberish_rows=round(config.gibberish * train.batch_size) if prompts.gibberish else 0,
+            negative=denoiser.encode(negative).to(device) if negative else None,
+            gibberish_guidance=config.gibberish_guidance,
+            forget_guidance=config.forget_guidance or 0.0,
+        )
+
+    def evaluate(self, job: Job) -> Evaluation:
+        subjects, store = job.subjects, user_store()
+        protocol = ConceptProtocol(
+            prompts=self.prompts,
+            config=job.settings.evaluate,
+            phrases=self.phrases,
+            groups=self.groups,
+            group_samples=self.config.group_samples,
+        )
+        models = (subjects.original, subjects.result)
+        write_prompt_sheets(job.run / "samples", models, self.prompts, protocol.config, store)
+        return evaluate_concepts(subjects, protocol, job.views, store)
+
+    def retained(self, settings: Settings) -> Sequence[str]:
+        del settings
+        return self.prompts.retain
+
+    def finder(self, model: ModelInfo, settings: Settings, judge: Judge | None) -> View:
+        super().finder(model, settings, judge)
+        config = settings.evaluate
+        if config.detector is None and (config.clip is None or self.phrases is None):
+            raise RequestError(
+                "nothing is set that finds the concept in samples: set evaluate.detector and "
+                "evaluate.detector_labels, or evaluate.clip where a phrase was replaced by another."
+            )
+        own = config.model_copy(update={"extractor": None, "reference": None})
+        found = find_finder(read_views(None, own, None, Accelerator().device, Store(None)))
+        assert found is not None  # there is a detector or a CLIP
+        return found
+
+    def goal(
+        self,
+        run: Path,
+        record: RunRecord,
+        models: Subjects,
+        settings: Settings,
+        finder: Judge | View | None,
+    ) -> ConceptGoal:
+        del run, record, models
+        assert isinstance(finder, ConceptView)  # `finder` found it
+        prompts, guidance = self.prompts, settings.evaluate.guidance
+        return concept_goal(finder, prompts.forget, prompts.retain, self.phrases, guidance)
+
+
+def read_concept(request: ForgetConcept, model: ModelInfo, settings: Settings) -> PromptMaterial:
+    """Read all prompts of a request and its prompt groups, after all checks without weights."""
+    config = settings.of(ConceptSettings)
+    phrases = None if request.replacement is None else (request.concept, request.replacement)
+    material = PromptMaterial(
+        prompts=read_concept_prompts(request, config),
+        config=config,
+        phrases=phrases,
+        groups=read_prompt_groups(config, settings.evaluate, phrases),
+    )
+    material.check_lengths(model)
+    return material
