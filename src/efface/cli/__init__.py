@@ -10,16 +10,11 @@ import typer
 from rich.console import Console
 
 from efface.cli.evidence import attack, compare, evaluate, report, verify
-from efface.cli.forgetting import (
-    distil,
-    forget_class,
-    forget_concept,
-    forget_images,
-    forget_memorised,
-)
-from efface.cli.looking import doctor, methods, preflight, sample, triage
+from efface.cli.forgetting import request_command
+from efface.cli.looking import doctor, methods, preflight, sample, settings, triage
 from efface.cli.making import autoencoder, demo, detector, judge, train
 from efface.errors import EffaceError
+from efface.requests import kinds
 
 NO_LEAVE = "{!r} may not be read or written: change its permissions or give another path."
 OF_THE_SYSTEM = {
@@ -45,14 +40,14 @@ app = typer.Typer(
 forget_app = typer.Typer(no_args_is_help=True, help="Make a model forget.")
 app.add_typer(forget_app, name="forget")
 
-forget_app.command("class")(forget_class)
-forget_app.command("images")(forget_images)
-forget_app.command("concept")(forget_concept)
-forget_app.command("memorised")(forget_memorised)
+app.command()(triage)
+app.command()(preflight)
+for name, kind in kinds().items():
+    (forget_app if kind.forgets else app).command(name)(request_command(kind))
 # In the order of --help.
-for command in (triage, preflight, distil, train, judge, autoencoder, detector):
+for command in (train, judge, autoencoder, detector):
     app.command()(command)
-for command in (sample, evaluate, attack, report, compare, verify, demo, methods, doctor):
+for command in (sample, evaluate, attack, report, compare, verify, demo, methods, settings, doctor):
     app.command()(command)
 
 

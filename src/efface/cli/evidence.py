@@ -19,7 +19,7 @@ def evaluate(
     retrained: Retrained = None,
     changes: Set = None,
 ) -> None:
-    """Measure a run beside the untouched model, and write its report."""
+    """Measure a run beside the original model, and write its report."""
     from efface.runs.evaluate import evaluate as evaluate_run
 
     evaluate_run(run, judge=judge, retrained=retrained, changes=changes or [])

@@ -1,4 +1,4 @@
-"""Commands that only look: sample, triage, methods and doctor."""
+"""Commands that only look: sample, triage, preflight, methods, settings and doctor."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from efface.cli.output import say
 
 def triage(
     model: Model,
-    images: Annotated[str, typer.Option(help="The pictures: a folder or parquet file.")],
+    images: Annotated[str, typer.Option(help="The images: a folder or a parquet file.")],
     unseen: Annotated[
-        str, typer.Option(help="Pictures that the model was not trained on, or 'digits'.")
+        str, typer.Option(help="Images that the model was not trained on, or 'digits'.")
     ],
     out: Annotated[Path | None, typer.Option(help="A new folder for table, JSON and page.")] = None,
     changes: Set = None,
 ) -> None:
-    """Has the model memorised these pictures at all?"""
+    """Has the model memorised these images at all?"""
     from rich.table import Table
 
-    from efface.requests.images.triage import triage as examine_pictures
+    from efface.requests.images.triage import triage as examine
 
-    found = examine_pictures(model, images, unseen, out, changes)
-    table = Table("picture", "verdict", "loss", "p", "similarity", "p", "copies", "p", box=None)
+    found = examine(model, images, unseen, out, changes)
+    table = Table("image", "verdict", "loss", "p", "similarity", "p", "copies", "p", box=None)
     for f in found.findings:
         row = (f"{f.loss:.4f}", f"{f.loss_p:.3f}", f"{f.similarity:.3f}", f"{f.similarity_p:.3f}")
         copies = f"{f.copies} of {found.samples}"
@@ -36,8 +36,8 @@ def triage(
     Console().print(table)
     auc = found.membership.auc
     say(
-        f"false alarms: {found.false_alarm_rate:.1%} of {found.false_alarm_pictures} unseen "
-        f"pictures; membership AUC {auc.value:.2f} ({auc.low:.2f} to {auc.high:.2f})"
+        f"false alarms: {found.false_alarm_rate:.1%} of {found.false_alarm_images} unseen "
+        f"images; membership AUC {auc.value:.2f} ({auc.low:.2f} to {auc.high:.2f})"
     )
     if out is not None:
         say(f"page: {out / 'triage.html'}")
@@ -61,13 +61,20 @@ def sample(
     null_label: NullLabel = None,
     size: Size = None,
 ) -> None:
-    """Draw images."""
+    """Generate images."""
     from efface.diffusion.model_folder import inspect_model
-    from efface.runs.sample import draw_sheet
+    from efface.runs.sample import sample as generate
 
-    asked = [*(label or ()), *(prompt or ())]
-    info = inspect_model(model, null_label, size)
-    files = draw_sheet(info, out, asked, count, seed, steps, guidance)
+    files = generate(
+        inspect_model(model, null_label, size),
+        out,
+        labels=label or (),
+        prompts=prompt or (),
+        count=count,
+        seed=seed,
+        steps=steps,
+        guidance=guidance,
+    )
     say(f"{files} images and grid.png written to {out}")
 
 
@@ -91,8 +98,33 @@ def doctor() -> None:
         raise typer.Exit(1)
 
 
+def settings(
+    section: Annotated[str | None, typer.Argument(help="One section; default: all.")] = None,
+    method: Annotated[str, typer.Option(help="Whose settings the section `method` lists.")] = "sfd",
+) -> None:
+    """List the settings of recipes and --set: type, range, default and meaning."""
+    from rich.table import Table
+
+    from efface.errors import ConfigError
+    from efface.requests import sections
+    from efface.settings.base import sections_of
+    from efface.settings.listing import list_section
+
+    known = sections_of("", None, method) | sections()
+    if section is not None and section not in known:
+        raise ConfigError(f"section {section!r} is unknown: there is {', '.join(known)}.")
+    for name in known if section is None else [section]:
+        table = Table("setting", "type", "range", "default", "meaning", box=None)
+        for row in list_section(name, known[name]):
+            table.add_row(*map(Text, (row.name, row.type, row.range, row.default, row.description)))
+        Console().print(table)
+
+
 def preflight(
     model: Model,
+    kind: Annotated[
+        str | None, typer.Option(help="Of request, as `concept`; default: the first that fits.")
+    ] = None,
     method: Method = None,
     recipe: Recipe = None,
     changes: Set = None,
@@ -104,9 +136,11 @@ def preflight(
     """
     from rich.table import Table
 
-    from efface.memory.preflight import preflight as estimated
+    from efface.runs.preflight import preflight as estimated
 
-    found = estimated(model, method, recipe, changes or (), size)
+    found = estimated(
+        model, kind=kind, method=method, recipe=recipe, changes=changes or (), size=size
+    )
     table = Table("part", "bytes", box=None)
     for name, taken in found.rows:
         table.add_row(name, taken)

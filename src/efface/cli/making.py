@@ -31,11 +31,11 @@ def judge(
     changes: Set = None,
 ) -> None:
     """Train the classifier that judges samples, and keep features of its training images."""
-    from efface.zoo.build.train import make_judge
+    from efface.zoo.build.classifier import make_classifier
 
-    made = make_judge(recipe, out, changes or [])
-    accuracy, count = made.config["held_out_accuracy"], made.config["held_out_images"]
-    say(f"judge written to {out}: {accuracy:.1%} right on {count} held-out images")
+    config = make_classifier(recipe, out, changes or []).config
+    accuracy, count = config["held_out_accuracy"], config["held_out_images"]
+    say(f"classifier written to {out}: {accuracy:.1%} right on {count} held-out images")
 
 
 def autoencoder(
@@ -47,7 +47,7 @@ def autoencoder(
     from efface.zoo.build.scene_networks import make_autoencoder
 
     error = make_autoencoder(recipe, out, changes or [])
-    say(f"autoencoder written to {out}: held-out scenes come back to {error:.3f} per pixel")
+    say(f"autoencoder written to {out}: held-out error {error:.3f} per pixel")
 
 
 def detector(
@@ -55,13 +55,13 @@ def detector(
     out: Out,
     changes: Set = None,
 ) -> None:
-    """Train a classifier that says which items a small text-to-image model's pictures show."""
+    """Train a classifier that says which items a small text-to-image model's images show."""
     from efface.zoo.build.scene_networks import make_detector
 
-    found = make_detector(recipe, out, changes or [])
+    detected = make_detector(recipe, out, changes or [])
     say(
-        f"detector written to {out}: {found.accuracy:.1%} of its answers right on "
-        f"{found.pictures} held-out scenes, {found.exact:.1%} of the scenes wholly"
+        f"detector written to {out}: {detected.accuracy:.1%} of its answers right on "
+        f"{detected.images} held-out scenes, all of them right on {detected.exact:.1%}"
     )
 
 
@@ -69,7 +69,7 @@ def demo(
     out: Annotated[Path, typer.Option(help="A new folder.")] = Path("efface-demo"),
     overwrite: Overwrite = False,
 ) -> None:
-    """Forget a digit in the model that ships, offline, and write a report to look at."""
+    """Forget a digit, then a memorised image, offline in models that ship; write a report."""
     from efface.runs.demo import run_demo
 
     say(f"report written to {run_demo(out, overwrite)}")

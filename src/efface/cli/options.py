@@ -11,7 +11,7 @@ Model = Annotated[str, typer.Argument(help="A diffusers folder, a hub id or zoo:
 Out = Annotated[Path, typer.Option(help="The run folder to write.")]
 Method = Annotated[
     str | None,
-    typer.Option(help="See `efface methods`; default: the recipe's, or siss for pictures."),
+    typer.Option(help="See `efface methods`; default: the recipe's, or siss for images."),
 ]
 Start = Annotated[
     Path | None, typer.Option(help="Two-stage: a run of `efface distil`, or a one-step generator.")
@@ -20,7 +20,7 @@ Recipe = Annotated[
     Path | None,
     typer.Option(
         help="A TOML file of settings, or the name of one that ships; default for prompts: "
-        "concept-sfd, or memorised-siss for a memorised picture."
+        "concept-sfd, or memorised-siss for a memorised image."
     ),
 ]
 Set = Annotated[
@@ -39,17 +39,15 @@ NullLabel = Annotated[
 Size = Annotated[
     int | None,
     typer.Option(
-        help="Pixels of a side of the pictures, where the model does not say (FLUX); default: 1024."
+        help="Pixels of a side of the images, where the model does not say (FLUX); default: 1024."
     ),
 ]
 JudgeFolder = Annotated[
-    Path | None, typer.Option(help="A judge made by `efface judge`; default: the one beside MODEL.")
+    Path | None,
+    typer.Option(help="A classifier made by `efface judge`; default: the one beside MODEL."),
 ]
 Retrained = Annotated[
-    str | None, typer.Option(help="A model that never saw what was to go, to compare with.")
-]
-RetainPrompts = Annotated[
     str | None,
-    typer.Option(help="Prompts that stay: a file or datasets:OWNER/NAME; default: templates."),
+    typer.Option(help="A model that was trained without what is forgotten, to compare with."),
 ]
 NoEvaluate = Annotated[bool, typer.Option("--no-evaluate", help="Skip evaluation and report.")]

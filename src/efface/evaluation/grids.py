@@ -16,16 +16,16 @@ from efface.diffusion.denoiser import as_class_denoiser
 from efface.evaluation.sample_sets import Asked, SampleSet, Subject, draw_kept
 from efface.evaluation.store import Store
 from efface.files import whole_file
-from efface.settings.reading import EvaluateConfig
+from efface.settings.evaluate import EvaluateSettings
 
 GRID_COLUMNS = 10
 GRID_ROWS = 10
 SHEETS = ("before", "after")
-Models = tuple[Subject, Subject]  # the untouched model and the result
+Models = tuple[Subject, Subject]  # the original model and the result
 
 
 def write_grids(
-    folder: Path, models: Models, forgotten: Sequence[int], config: EvaluateConfig, store: Store
+    folder: Path, models: Models, forgotten: Sequence[int], config: EvaluateSettings, store: Store
 ) -> None:
     """`samples/before.png`, `after.png` and `grid.json`: one row per label, the same noise."""
     before = models[0]
@@ -43,14 +43,14 @@ def write_grids(
 
 
 def draw_both(
-    models: Models, asked: Asked, config: EvaluateConfig, store: Store
+    models: Models, asked: Asked, config: EvaluateSettings, store: Store
 ) -> dict[str, Tensor]:
-    """What both models draw from the same noise, row i from the i-th seed: "before", "after"."""
+    """What both models generate from the same noise, row i from the i-th seed: "before", "after"."""
     seeds = range(config.seed, config.seed + len(asked))
     sheets = {}
     for name, subject in zip(SHEETS, models, strict=True):
         samples = SampleSet(subject=subject, seeds=seeds, asked=asked, batch_size=config.batch_size)
-        sheets[name] = draw_kept(samples, store, "pictures to look at")
+        sheets[name] = draw_kept(samples, store, "samples to look at")
     return sheets
 
 

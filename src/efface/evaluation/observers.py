@@ -14,7 +14,6 @@ from efface.metrics.clip import Clip
 from efface.metrics.detector import Detector
 from efface.metrics.extractors import Extractor, extract
 from efface.metrics.judge import Judge
-from efface.requests.memorised.similarity import CopyDetector
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -83,29 +82,14 @@ def observations(arrays: Arrays, asked: np.ndarray) -> Observations:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class LikenessObserver:
-    """Cosine (B,) with the memorised picture; `compared_by` names the features and their file."""
-
-    detector: CopyDetector
-    compared_by: str
-
-    @property
-    def digest(self) -> str:
-        return f"likeness {self.compared_by} {digest_of_array(self.detector.reference.numpy())}"
-
-    def __call__(self, images: Tensor) -> Arrays:
-        return {"similarity": self.detector.similarity(images)}
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
 class DistanceObserver:
-    """Distances (B, K) to pictures (K, C, H, W): L2 over pixels from 0 to 1."""
+    """Distances (B, K) to given images (K, C, H, W): L2 over pixels from 0 to 1."""
 
-    pictures: Tensor
+    images: Tensor
 
     @property
     def digest(self) -> str:
-        return f"distances {digest_of_array(self.pictures.cpu().numpy())}"
+        return f"distances {digest_of_array(self.images.cpu().numpy())}"
 
     def __call__(self, images: Tensor) -> Arrays:
-        return {"distances": distances(images, self.pictures).cpu().numpy()}
+        return {"distances": distances(images, self.images).cpu().numpy()}

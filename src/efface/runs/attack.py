@@ -7,48 +7,18 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from efface.attacks import names, resolve
-from efface.attacks.base import Attack, described, estimate
-from efface.diffusion.model_folder import inspect_model
-from efface.errors import ConfigError, RequestError
-from efface.evaluation.subjects import (
-    check_measurable,
-    check_retrained,
-)
-from efface.metrics.judge import Judge
-from efface.records import (
-    AttackResult,
-    Attacks,
-    Cost,
-    RunRecord,
-    read_attacks,
-    read_record,
-    write_json,
-)
-from efface.requests.base import (
-    ForgetClass,
-    ForgetConcept,
-    ForgetImages,
-    ForgetMemorised,
-    read_request,
-)
-from efface.requests.goals import Attacked, Looks, read_case, read_looks
-from efface.settings.reading import build
-from efface.settings.recorded import ATTACKED, measured_settings
+import torch
 
-EVALUATE = "evaluate."
-KINDS = {
-    "class": "classes",
-    "concept": "concepts",
-    "images": "pictures",
-    "memorised": "memorised pictures",
-}
-REQUESTS = {
-    "class": ForgetClass,
-    "concept": ForgetConcept,
-    "images": ForgetImages,
-    "memorised": ForgetMemorised,
-}
+from efface.attacks import names, resolve
+from efface.attacks.base import Attack, Case, Subject, described, estimate
+from efface.errors import ConfigError, RequestError
+from efface.evaluation.subjects import Compared, check_retrained, read_judge, read_subjects
+from efface.evaluation.views import View
+from efface.metrics.judge import Judge
+from efface.records import AttackResult, Attacks, Cost, read_attacks, write_json
+from efface.requests.base import Material
+from efface.runs.recorded import Recorded, read_run
+from efface.settings.reading import build
 
 
 def attack(
@@ -62,25 +32,23 @@ def attack(
     """Attack a run, with all attacks that apply unless some are chosen; writes attacks.json.
 
     `changes` are settings, as "relearn.images=[1, 8]", or of the evaluation, as
-    "evaluate.detector=FOLDER"; `retrained` is a model that never saw what was to go. Results of
-    other attacks on the same weights stay, those of the same attack are replaced. Raises an
-    EffaceError, before anything is loaded where that is possible.
+    "evaluate.detector=FOLDER"; `retrained` is a model that was trained without what is forgotten.
+    Results of other attacks on the same weights stay, those of the same attack are replaced.
+    Raises an EffaceError, before anything is loaded where that is possible.
     """
-    run = Path(run)
-    record = read_record(run)
-    request = _request(record, run)
-    given = list(changes)
-    measured = [change for change in given if change.strip().startswith(EVALUATE)]
-    settings = measured_settings(record, measured, ATTACKED)
-    own = [change for change in given if change not in measured]
-    attacks = fitting(choose(chosen, own), request, strict=bool(chosen))
-    model = record.model
-    info = inspect_model(model["source"], model["null_label"], model.get("size"))
+    run, given = Path(run), list(changes)
+    own = [change for change in given if change.strip().partition(".")[0] in names()]
+    attacks = choose(chosen, own)
+    recorded = read_run(run, [change for change in given if change not in own], "attack")
+    if not recorded.request.forgets:
+        raise RequestError(f"{run} forgot nothing that could come back: attack one that did.")
+    attacks = fitting(attacks, recorded.material, strict=bool(chosen))
     if retrained is not None:
-        check_retrained(retrained, info)
-    looks = read_looks(info, request, settings, judge)
-    case = read_case(run, record, request, settings, retrained, looks)
-    found = _earlier(run, record.output, looks)
+        check_retrained(retrained, recorded.info)
+    classifier = read_judge(recorded.info, judge) if judge is not None else None
+    finder = recorded.material.finder(recorded.info, recorded.settings, classifier)
+    case = read_case(recorded, retrained, finder)
+    found = _earlier(run, recorded.record.output, finder)
     for one in attacks:
         result = one.run(case)
         beside = {"retrained": None if retrained is None else str(retrained)}
@@ -104,10 +72,9 @@ def choose(chosen: Sequence[str], changes: Iterable[str]) -> list[Attack]:
                 f"--set {change!r} is not understood: write ATTACK.NAME=VALUE, as "
                 "relearn.images=[1,8]."
             )
-        resolve(name)
         if name not in given:
             raise ConfigError(
-                f"--set {change!r} is for an attack that is not made: add --attack {name}, or "
+                f"--set {change!r} is for an attack that is not run: add --attack {name}, or "
                 "leave it out."
             )
         try:
@@ -117,28 +84,53 @@ def choose(chosen: Sequence[str], changes: Iterable[str]) -> list[Attack]:
     return [build(kind, given[name], name) for name, kind in kinds.items()]
 
 
-def fitting(attacks: Sequence[Attack], request: Attacked, strict: bool) -> list[Attack]:
-    """Those attacks that apply to a request; if `strict`, RequestError where one does not."""
+def fitting(attacks: Sequence[Attack], material: Material, strict: bool) -> list[Attack]:
+    """Those attacks that apply to what was forgotten; if `strict`, RequestError where one not."""
     fit = []
     for one in attacks:
-        why = _misfit(one, request)
+        why = one.misfit(material.goal_class, material.has_unseen)
         if why is None:
             fit.append(one)
         elif strict:
-            raise RequestError(f"attack {one.name!r} cannot be made here: {why}.")
+            raise RequestError(f"attack {one.name!r} cannot be run here: {why}.")
     return fit
 
 
-def _misfit(one: Attack, request: Attacked) -> str | None:
-    if request.kind not in one.kinds:
-        fit = " and ".join(KINDS[kind] for kind in sorted(one.kinds))
-        return f"it is for forgotten {fit}, and this run forgot {KINDS[request.kind]}"
-    if one.needs_unseen and isinstance(request, ForgetImages) and request.unseen is None:
-        return (
-            "it compares with pictures that no model has seen, and this run has none: forget with "
-            "--unseen"
-        )
-    return None
+def read_case(
+    recorded: Recorded, retrained: str | Path | None, finder: Judge | View | None
+) -> Case:
+    """Load all models; a one-step generator is put on the original model's whole schedule."""
+    config, request = recorded.settings.evaluate, recorded.request
+    compared = Compared(
+        guidance=config.guidance if request.guided else 1.0,
+        same_sampler=request.same_sampler,
+        retrained=retrained,
+    )
+    # Networks that are trained on are held in float32.
+    held = config.model_copy(update={"dtype": "float32"})
+    models = read_subjects(recorded.run, recorded.record, held, compared)
+    original = models.original.denoiser
+    beside = None
+    if models.retrained is not None:
+        schedule = models.retrained.denoiser.schedule
+        same = schedule.num_timesteps == original.schedule.num_timesteps
+        if not same or not torch.equal(schedule.alphas, original.schedule.alphas):
+            raise RequestError(
+                f"{retrained} was trained with another noise schedule than {models.info.source}: "
+                "give a retrained model with the same one."
+            )
+        beside = Subject(denoiser=models.retrained.denoiser, sampler=models.original.sampler)
+    return Case(
+        result=Subject(
+            denoiser=original.with_network(models.result.denoiser.network),
+            sampler=models.result.sampler,
+        ),
+        original=Subject(denoiser=original, sampler=models.original.sampler),
+        retrained=beside,
+        goal=recorded.material.goal(
+            recorded.run, recorded.record, models, recorded.settings, finder
+        ),
+    )
 
 
 def summarise(attacks: Attacks) -> list[tuple[str, str, str, str, str]]:
@@ -146,18 +138,18 @@ def summarise(attacks: Attacks) -> list[tuple[str, str, str, str, str]]:
     rows = []
     for result in attacks.results:
         failed = [test.subject for test in result.self_tests if not test.passed]
-        tests = f"VOID: fails on {' and '.join(failed)}" if failed else "passed"
+        tests = f"inconclusive: fails on {' and '.join(failed)}" if failed else "passed"
         for line in result.curve.lines:
             if line != "result" and not line.startswith("result_"):
                 continue
             way = line.removeprefix("result").strip("_").replace("_", " ")
             name = f"{result.attack} ({way})" if way else result.attack
             half, most = (_cost(cost, result.curve.x_label) for cost in result.costs[line])
-            rows.append((name, half, most, tell_recovery(result, line), tests))
+            rows.append((name, half, most, recovery(result, line), tests))
     return rows
 
 
-def tell_recovery(result: AttackResult, line: str) -> str:
+def recovery(result: AttackResult, line: str) -> str:
     """What a model shows at the full budget; without one a note says what the curve amounts to."""
     notes = [note for note in result.notes if note.startswith(f"{line}: ")]
     if notes:
@@ -174,22 +166,11 @@ def _cost(cost: Cost, unit: str) -> str:
     return f"{cost.budget:.3g} {unit}{images}"
 
 
-def _request(record: RunRecord, run: Path) -> Attacked:
-    kind = record.request.get("kind")
-    if kind not in KINDS:
-        raise RequestError(
-            f"{run} has a request of the kind {kind!r}, which no attack here is made for: give a "
-            "run that forgot labels, a concept or pictures."
-        )
-    check_measurable(run, record)
-    return read_request(REQUESTS[kind], record.request)
-
-
-def _earlier(run: Path, output: dict[str, str], looks: Looks | None) -> Attacks:
-    """Earlier attacks on the very same weights, seen by the same, or none."""
+def _earlier(run: Path, output: dict[str, str], finder: Judge | View | None) -> Attacks:
+    """Earlier attacks on the very same weights, evaluated by the same, or none."""
     reported: dict[str, Any] | None = None
-    if looks is not None:
-        reported = looks.reported() if isinstance(looks, Judge) else dict(looks.extractor)
+    if finder is not None:
+        reported = finder.reported() if isinstance(finder, Judge) else dict(finder.extractor)
     earlier = read_attacks(run)
     if earlier is not None and (earlier.output, earlier.judge) == (output, reported):
         return earlier

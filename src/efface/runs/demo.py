@@ -6,15 +6,15 @@ from pathlib import Path
 
 from efface.errors import RequestError
 from efface.reporting import write_report
-from efface.requests.base import ForgetClass, ForgetImages
+from efface.requests.classes.request import ForgetClass
+from efface.requests.images.request import ForgetImages
 from efface.runs.forget import forget
 
-ZOO = Path(__file__).parents[1] / "zoo"
 FORGOTTEN, REPLACEMENT = 0, 1
 
 
 def run_demo(out: Path, overwrite: bool) -> Path:
-    """Forget a digit, then a picture that a model has memorised; returns the report."""
+    """Forget a digit, then an image that a model has memorised; returns the report."""
     runs = [out / "class", out / "images"]
     for run in runs:
         if run.exists() and not overwrite:
@@ -22,12 +22,12 @@ def run_demo(out: Path, overwrite: bool) -> Path:
                 f"{run} exists: add --overwrite to replace it, or give another --out."
             )
     digit = ForgetClass(labels=(FORGOTTEN,), replacement=(REPLACEMENT,))
-    forget("zoo:digits", digit, runs[0], recipe=ZOO / "digits-sfd.toml", overwrite=overwrite)
+    forget("zoo:digits", digit, runs[0], recipe="digits-sfd", overwrite=overwrite)
     forget(
         "zoo:digits-symbol",
         ForgetImages(images="zoo:symbol", retain="digits", unseen="digits"),
         runs[1],
-        recipe=ZOO / "digits-siss.toml",
+        recipe="digits-siss",
         retrained="zoo:digits-retrained",
         overwrite=overwrite,
     )

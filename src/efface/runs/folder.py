@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import importlib.metadata
 import os
 import platform
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,6 @@ from efface.diffusion.sampling import Sampler
 from efface.errors import RequestError
 from efface.evidence.environment import write_environment
 from efface.records import RunRecord, hash_weights, read_record, write_json
-from efface.settings.reading import Settings, read_settings
 from efface.training.trainer import TrainResult
 
 INCIDENTAL = ("checkpoint_every", "ignore_memory", "log_every", "tracker")  # of train
@@ -28,7 +29,9 @@ PACKAGES = ("efface", "torch", "diffusers", "accelerate", "safetensors", "numpy"
 def new_record(
     info: ModelInfo | None,
     request: dict[str, Any],
-    settings: Settings,
+    settings: dict[str, Any],
+    *,
+    material: dict[str, Any] | None = None,
     start: dict[str, Any] | None = None,
 ) -> RunRecord:
     """The record of a run that is about to begin; `info` is None for a model made from nothing."""
@@ -46,8 +49,9 @@ def new_record(
     return RunRecord(
         status="running",
         request=request,
+        material=material or {},
         model=model,
-        settings=settings.to_json(),
+        settings=settings,
         start=start,
         versions=versions(),
         hardware=hardware(),
@@ -103,9 +107,8 @@ def check_folder(out: Path, record: RunRecord, resume: bool, overwrite: bool) ->
     if not holds_run(out, resume, overwrite):
         return False
     earlier = read_record(out)
-    compared = ("request", "model", "settings", "start")
-    before, now = (_what_matters(each) for each in (earlier, record))
-    differing = [name for name in compared if getattr(before, name) != getattr(now, name)]
+    before, now = _what_matters(earlier), _what_matters(record)
+    differing = [name for name in before if before[name] != now[name]]
     if differing:
         raise RequestError(
             f"{out} holds a run with another {' and '.join(differing)}: resume it with the same "
@@ -114,34 +117,49 @@ def check_folder(out: Path, record: RunRecord, resume: bool, overwrite: bool) ->
     return earlier.status != "running"
 
 
-def _what_matters(record: RunRecord) -> RunRecord:
-    """A record without the settings that say nothing of what comes out.
+def _what_matters(record: RunRecord) -> dict[str, Any]:
+    """A record without the settings that say nothing of what comes out."""
+    train = {k: v for k, v in record.settings["train"].items() if k not in INCIDENTAL}
+    return {
+        "request": record.request,
+        "material": record.material,
+        "model": record.model,
+        "settings": record.settings | {"train": train},
+        "start": {k: v for k, v in (record.start or {}).items() if k != "source"},
+    }
 
-    What an earlier version knew nothing of counts as left out.
+
+@contextlib.contextmanager
+def new_folder(
+    out: Path, record: RunRecord, resume: bool, accelerator: Accelerator
+) -> Iterator[None]:
+    """Make the run folder for what is prepared in it; what `check_folder` let pass is replaced.
+
+    A run that is replaced comes back if the preparation fails.
     """
-    settings = read_settings(record.settings["method"]["name"]).to_json()
-    for section, content in record.settings.items():
-        settings[section] = settings.get(section, {}) | content
-    for name in INCIDENTAL:
-        settings["train"].pop(name, None)
-    request = {name: value for name, value in record.request.items() if value not in (None, [])}
-    return record.model_copy(update={"settings": settings, "request": request})
-
-
-def make_folder(out: Path, record: RunRecord, resume: bool, accelerator: Accelerator) -> None:
-    """Make the run folder and write the record; what `check_folder` let pass is replaced."""
-    if accelerator.is_main_process:
-        try:
-            if out.exists() and not resume:
-                shutil.rmtree(out)
+    main = accelerator.is_main_process
+    replaced = out.with_name(f".{out.name}.replaced")
+    aside = main and not resume and out.exists()
+    try:
+        if aside:
+            shutil.rmtree(replaced, ignore_errors=True)
+            out.rename(replaced)
+        if main:
             out.mkdir(parents=True, exist_ok=True)
             write_json(out / "record.json", record)
             write_environment(out)
-        except OSError as error:
+        accelerator.wait_for_everyone()
+        yield
+    except BaseException as error:
+        if aside and replaced.exists():
+            shutil.rmtree(out, ignore_errors=True)
+            replaced.rename(out)
+        if isinstance(error, OSError):
             raise RequestError(
                 f"{out} cannot be written ({error.strerror}): give another folder."
             ) from error
-    accelerator.wait_for_everyone()
+        raise
+    shutil.rmtree(replaced, ignore_errors=True)
 
 
 def versions() -> dict[str, str]:

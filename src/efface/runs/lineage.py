@@ -16,7 +16,8 @@ from efface.diffusion.model_folder import ModelInfo, fetch_weights, inspect_mode
 from efface.errors import RequestError
 from efface.methods.base import Method
 from efface.records import hash_weights, read_record
-from efface.settings.reading import Settings
+from efface.requests import is_request, read_request
+from efface.settings.base import Settings
 from efface.training.checkpoint import Checkpoints, read_tensors
 
 
@@ -26,7 +27,7 @@ def earlier_request(info: ModelInfo) -> dict[str, Any] | None:
     if info.folder.name != "pipeline" or not (folder / "record.json").exists():
         return None
     earlier = read_record(folder)
-    if earlier.request.get("kind") == "train":
+    if not is_request(earlier.request):  # a model that was trained from nothing
         return None
     return {"request": earlier.request, "output": earlier.output, "start": earlier.start}
 
@@ -104,7 +105,19 @@ def describe_start(start: str | Path, info: ModelInfo) -> dict[str, Any]:
             f"{start} was made from another model than {info.source}: start from a run of this "
             "very model."
         )
-    return {"request": earlier.request, "output": earlier.output}
+    return {"request": earlier.request, "output": earlier.output, "source": str(start)}
+
+
+def distilled_pipeline(start: Mapping[str, Any] | None) -> Path | None:
+    """The pipeline of the run that another began from, if that forgot nothing and is still there.
+
+    It is measured beside the result: what forgetting cost, apart from what distilling did.
+    """
+    if start is None or "source" not in start or not is_request(start["request"]):
+        return None
+    pipeline = Path(start["source"]) / "pipeline"
+    forgets = read_request(start["request"]).forgets
+    return pipeline if not forgets and pipeline.is_dir() else None
 
 
 def _network_config(info: ModelInfo) -> dict[str, Any]:

@@ -14,25 +14,26 @@ from efface.errors import RequestError
 from efface.evaluation.grids import save_grid
 
 
-def draw_sheet(
+def sample(
     model: str | Path | ModelInfo,
     out: Path,
-    asked: Sequence[int | str] | None,
-    count: int,
-    seed: int,
-    steps: int | None,
-    guidance: float,
+    *,
+    labels: Sequence[int] = (),
+    prompts: Sequence[str] = (),
+    count: int = 10,
+    seed: int = 0,
+    steps: int | None = None,
+    guidance: float = 1.0,
 ) -> int:
-    """Draw `count` images per label or prompt into a new folder `out`; returns their number.
+    """Generate `count` images per label or prompt into a new folder `out`; returns their number.
 
-    `asked` are labels or prompts; of none all labels, or the empty prompt. RequestError for a
-    folder that is there, and for what the model cannot be asked for.
+    Without labels a class-conditional model is sampled under all of them, without prompts a
+    text-to-image model under the empty one. RequestError for a folder that exists, and for
+    conditions that the model does not take.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise RequestError(f"{out} exists: nothing there was touched. Give another folder.")
     info = model if isinstance(model, ModelInfo) else inspect_model(model)
-    prompts = [one for one in asked or () if isinstance(one, str)]
-    labels = [one for one in asked or () if not isinstance(one, str)]
     if labels and info.num_classes is None:
         raise RequestError(f"{info.source} is not class-conditional: leave --label out.")
     if prompts and info.family is None:

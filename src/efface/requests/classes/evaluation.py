@@ -10,69 +10,42 @@ import numpy as np
 from efface.evaluation.results import view_result
 from efface.evaluation.sample_sets import SampleSet, Subject, observe
 from efface.evaluation.store import Store
+from efface.evaluation.subjects import SAMPLING, Subjects
 from efface.evaluation.views import JudgeView, View
 from efface.metrics.base import Observations, Side
 from efface.metrics.label_agreement import LabelAgreement, labels_seen
 from efface.metrics.threshold_curve import forgotten_scores, threshold_curve
 from efface.records import Evaluation, Result
-from efface.settings.reading import EvaluateConfig
+from efface.requests.base import turns
+from efface.settings.evaluate import EvaluateSettings
 
-SAMPLING = {
-    "result": "sampling the result",
-    "baseline": "sampling the untouched model",
-    "baseline_one_step": "the untouched model, one step",
-    "retrained": "sampling the retrained model",
-    "distilled": "sampling the distilled model",
-}
 SIDES: tuple[Side, ...] = ("forget", "retain")
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class ClassSubjects:
-    """The result and what it is compared with."""
-
-    result: Subject
-    untouched: Subject
-    untouched_one_step: Subject | None = None  # for context, beside a one-step generator
-    retrained: Subject | None = None  # a model that never saw the forgotten labels
-    distilled: Subject | None = None  # a one-step generator of the untouched model
-
-    def named(self) -> dict[str, Subject]:
-        named = {
-            "result": self.result,
-            "baseline": self.untouched,
-            "baseline_one_step": self.untouched_one_step,
-            "retrained": self.retrained,
-            "distilled": self.distilled,
-        }
-        return {name: subject for name, subject in named.items() if subject is not None}
-
-
-def take_turns(labels: Sequence[int], count: int) -> np.ndarray:
-    """One label after the other for `count` samples: (count,), or (0,) where there are none."""
-    turns = np.array(labels, dtype=np.int64)
-    return turns[np.arange(count) % len(turns)] if len(turns) else turns
+Seen = dict[Side, Observations]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ClassProtocol:
-    """Which samples are drawn: labels take turns, sample i has seed first + i."""
+    """Which samples are generated: labels take turns, sample i has seed first + i."""
 
-    forgotten: Sequence[int]
-    retained: Sequence[int]
-    config: EvaluateConfig
+    forget: Sequence[int]
+    retain: Sequence[int]
+    config: EvaluateSettings
 
-    def asked(self, side: Side) -> np.ndarray:
+    def labels(self, side: Side) -> np.ndarray:
+        """The label of each sample: (N,), or (0,) where a side has none."""
         if side == "forget":
-            return take_turns(self.forgotten, self.config.forget_samples)
-        return take_turns(self.retained, self.config.retain_samples)
+            found = turns(self.forget, self.config.forget_samples)
+        else:
+            found = turns(self.retain, self.config.retain_samples)
+        return np.array(found, dtype=np.int64)
 
     def seeds(self, side: Side) -> range:
         first = self.config.seed + (0 if side == "forget" else self.config.forget_samples)
-        return range(first, first + len(self.asked(side)))
+        return range(first, first + len(self.labels(side)))
 
-
-Seen = dict[Side, Observations]
+    def terms(self) -> dict[str, str]:
+        """What two evaluations must share for their figures to be compared."""
+        return {"forgotten labels": ", ".join(map(str, self.forget)) or "none"}
 
 
 def observe_labels(
@@ -82,40 +55,34 @@ def observe_labels(
     store: Store,
     what: str = "sampling",
 ) -> dict[str, Seen]:
-    """Draw both sides once and let all look at them: view -> side -> what it saw."""
+    """Sample both sides once for all networks: view -> side -> what it saw."""
     seen: dict[str, Seen] = {name: {} for name in views}
     observers = {name: view.observer for name, view in views.items()}
     for side in SIDES:
-        asked = protocol.asked(side)
-        if len(asked) == 0:
+        labels = protocol.labels(side)
+        if len(labels) == 0:
             continue
         samples = SampleSet(
             subject=subject,
             seeds=protocol.seeds(side),
-            asked=asked.tolist(),
+            asked=labels.tolist(),
             batch_size=protocol.config.batch_size,
         )
         for name, arrays in observe(samples, observers, store, what).items():
-            seen[name][side] = views[name].observations(arrays, asked)
+            seen[name][side] = views[name].observations(arrays, labels)
     return seen
 
 
 def evaluate_labels(
-    subjects: ClassSubjects,
-    protocol: ClassProtocol,
-    views: Mapping[str, View],
-    store: Store,
+    subjects: Subjects, protocol: ClassProtocol, views: Mapping[str, View], store: Store
 ) -> Evaluation:
     """Measure the result and all it is compared with by one protocol."""
     seen = {
         model: observe_labels(subject, protocol, views, store, SAMPLING[model])
         for model, subject in subjects.named().items()
     }
-    sampled = (
-        f"result: {subjects.result.sampler.describe()}; "
-        f"untouched model: {subjects.untouched.sampler.describe()}"
-    )
-    evaluation = Evaluation(results=[])
+    sampled = subjects.sampled()
+    evaluation = Evaluation(results=[], terms=protocol.terms())
     for name, view in views.items():
         by_model = {model: looked[name] for model, looked in seen.items()}
         evaluation.results += _results(view, by_model, protocol, sampled)
@@ -136,7 +103,7 @@ def _results(
             continue
         sides = {model: sides[metric.side] for model, sides in seen.items()}
         seeds = protocol.seeds(metric.side)
-        results.append(view_result(view, metric, sides, protocol.forgotten, seeds, sampled))
+        results.append(view_result(view, metric, sides, protocol.forget, seeds, sampled))
     return results
 
 
@@ -147,13 +114,13 @@ def _with_labels(
     protocol: ClassProtocol,
     sampled: str,
 ) -> Evaluation:
-    """What the judge alone can tell: which labels it saw, and how sure it was."""
-    text = f"{sampled}; judge: {view.judge.name}"
+    """What a classifier alone can tell: which labels it saw, and how sure it was."""
+    text = f"{sampled}; classifier: {view.judge.name}"
     matrix = labels_seen({model: list(sides.values()) for model, sides in seen.items()}, text)
     curves = []
-    if protocol.forgotten:
+    if protocol.forget:
         scores = {
-            model: forgotten_scores(sides["forget"], protocol.forgotten)
+            model: forgotten_scores(sides["forget"], protocol.forget)
             for model, sides in seen.items()
         }
         curves = [threshold_curve(scores, view.judge.name, text, extractor=view.extractor)]

@@ -1,4 +1,4 @@
-"""A forgotten class: does a judge see it."""
+"""A forgotten class: does a classifier see it."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from efface.metrics.judge import Judge
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ClassGoal(ConditionGoal):
-    """The judge sees a sought label in samples that were asked for by label."""
+    """The classifier sees a sought label in samples conditioned on labels."""
 
     judge: Judge
 
     kind: ClassVar[str] = "label"
-    wording: ClassVar[str] = "asked for the forgotten label"
+    wording: ClassVar[str] = "conditioned on the forgotten label"
     nothing: ClassVar[str] = "the null label"
-    shows: ClassVar[str] = "share of samples in which the judge sees it"
+    shows: ClassVar[str] = "share of samples in which the classifier sees it"
     control_line: ClassVar[str] = "other_labels"
 
     @property
     def seen_by(self) -> str:
-        return f"judge: {self.judge.name}"
+        return f"classifier: {self.judge.name}"
 
     @property
     def neighbours(self) -> dict[int, int]:

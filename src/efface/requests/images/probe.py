@@ -20,9 +20,9 @@ from efface.metrics.copy_similarity import (
 )
 from efface.metrics.membership_gap import denoising_losses, loss_timesteps
 from efface.metrics.nll import LikelihoodSettings, nll
-from efface.settings.reading import EvaluateConfig
+from efface.requests.images.protocol import ImageProtocol
 
-BACK_AT = 0.25  # share of the schedule to which a picture is noised before it is denoised
+BACK_AT = 0.25  # share of the schedule to which an image is noised before it is denoised
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -30,42 +30,45 @@ class Probe:
     """A model to be shown images (N, C, H, W) in model space."""
 
     subject: Subject
-    config: EvaluateConfig
+    protocol: ImageProtocol
     store: Store
 
     def losses(self, images: Tensor) -> np.ndarray:
         """(N, T) denoising losses."""
-        denoiser, config = self.subject.denoiser, self.config
+        denoiser, draws = self.subject.denoiser, self.protocol.own.draws
+        seed = self.protocol.config.seed
         timesteps = loss_timesteps(denoiser.schedule.num_timesteps)
 
         def compute() -> Arrays:
-            found = denoising_losses(denoiser, images, timesteps, config.draws, config.seed)
+            found = denoising_losses(denoiser, images, timesteps, draws, seed)
             return {"losses": found}
 
-        return self._kept("losses", images, {"draws": config.draws}, compute)["losses"]
+        return self._kept("losses", images, {"draws": draws}, compute)["losses"]
 
     def put_back(self, images: Tensor) -> tuple[np.ndarray, Tensor]:
         """What the model makes of images that are noised and denoised.
 
         (N,) correlation with it, mean over the draws, and (N, C, H, W) in [0, 1], the first draw.
         """
-        denoiser, config = self.subject.denoiser, self.config
+        denoiser, draws = self.subject.denoiser, self.protocol.own.draws
+        seed = self.protocol.config.seed
         at = int(BACK_AT * denoiser.schedule.num_timesteps)
 
         def compute() -> Arrays:
-            back = denoise_back(denoiser, images, at, config.draws, config.seed)
+            back = denoise_back(denoiser, images, at, draws, seed)
             first = to_pixels(denoiser, back[:, 0]).mul(255).round().byte().cpu()
             return {
                 "similarities": similarity_to_back(denoiser, images, back, pixels),
                 "first": first.numpy(),
             }
 
-        found = self._kept("put back", images, {"draws": config.draws, "at": at}, compute)
+        found = self._kept("put back", images, {"draws": draws, "at": at}, compute)
         return found["similarities"], torch.from_numpy(found["first"]).float() / 255
 
     def bits(self, images: Tensor) -> np.ndarray:
         """(N,) negative log-likelihood in bits per dimension."""
-        tolerance, seed = self.config.likelihood_tolerance, self.config.seed
+        tolerance = self.protocol.own.likelihood_tolerance
+        seed = self.protocol.config.seed
         settings = LikelihoodSettings(solver="rk45", rtol=tolerance, atol=tolerance)
 
         def compute() -> Arrays:
@@ -86,6 +89,6 @@ class Probe:
                 "model": self.subject.digest,
                 "measured": what,
                 "images": digest_of_array(images.cpu().numpy()),
-                "seed": self.config.seed,
+                "seed": self.protocol.config.seed,
             }
         return self.store.measured(key, compute)

@@ -1,13 +1,14 @@
-"""The figures of a request to forget pictures, from what was seen of every model."""
+"""The figures of a request to forget images, from what was seen of every model."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from efface.data.split import pixel_hash
+from efface.data.split import Split, pixel_hash
 from efface.evaluation.results import Figure, make_result, view_result
 from efface.evaluation.views import View
 from efface.metrics.base import Observations
@@ -15,9 +16,8 @@ from efface.metrics.copy_similarity import normalised_similarity
 from efface.metrics.intervals import Estimate, mean
 from efface.metrics.membership_gap import MembershipGap, membership_gap
 from efface.records import Picture, Result
-from efface.requests.images.feed import Pictures
 from efface.requests.images.probe import BACK_AT
-from efface.settings.reading import EvaluateConfig
+from efface.requests.images.protocol import ImageProtocol
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -26,9 +26,9 @@ class Seen:
 
     observed: dict[str, Observations]  # by view
     copies: Estimate
-    copies_by_picture: np.ndarray  # (K,)
+    copies_by_image: np.ndarray  # (K,)
     timesteps: list[int]  # (T,) at which losses were measured
-    losses: np.ndarray  # (K, T) of the pictures to forget
+    losses: np.ndarray  # (K, T) of the images to forget
     unseen_losses: np.ndarray | None  # (M, T)
     similarity: np.ndarray  # (K,)
     unseen_similarity: np.ndarray | None
@@ -44,74 +44,113 @@ class Seen:
 
 def image_results(
     seen: dict[str, Seen],
-    pictures: Pictures,
+    protocol: ImageProtocol,
     distance: float,
-    config: EvaluateConfig,
     views: Mapping[str, View],
-    sampled: str,
+    sampler: str,
 ) -> list[Result]:
-    """All figures; `sampled` says how samples of every model were drawn."""
-    count = len(pictures.forget)
-    first = [config.seed, config.seed + config.samples - 1]
-    drawn = f"{sampled}, for all models"
+    """All figures; `sampler` says how samples of every model were generated."""
+    return [
+        _copies(seen, protocol, distance, sampler),
+        *_membership(seen, protocol),
+        *_reconstruction(seen, protocol),
+        *_quality(seen, protocol, views, f"{sampler}, for all models"),
+    ]
+
+
+def _copies(
+    seen: dict[str, Seen], protocol: ImageProtocol, distance: float, sampler: str
+) -> Result:
+    return make_result(
+        Figure("copy_rate", "share", higher_is_better=False),
+        {name: model.copies for name, model in seen.items()},
+        samples=len(protocol.seeds),
+        seeds=[protocol.seeds[0], protocol.seeds[-1]],
+        protocol=f"{sampler}, for all models; a copy lies within {distance:.3g} (L2, pixels from 0 "
+        "to 1)",
+    )
+
+
+def _noise(protocol: ImageProtocol) -> str:
+    return f"10 noise levels, {protocol.own.draws} draws, the same noise for all images and models"
+
+
+def _common(protocol: ImageProtocol) -> dict[str, Any]:
+    """Samples and seeds of figures of the given images."""
+    seed = protocol.config.seed
+    return {"samples": len(protocol.split.forget), "seeds": [seed, seed]}
+
+
+def _membership(seen: dict[str, Seen], protocol: ImageProtocol) -> list[Result]:
+    """How well the loss tells forgotten images from unseen ones, where there are any."""
+    gaps = {name: gap for name, model in seen.items() if (gap := model.gap) is not None}
+    if not gaps:
+        return []
+    unseen = min(protocol.own.unseen, len(protocol.unseen or []))
+    text = f"{_noise(protocol)}; against {unseen} unseen images"
+    figures = (
+        (Figure("membership_gap", "relative"), {name: gap.gap for name, gap in gaps.items()}),
+        (Figure("membership_auc", "probability"), {name: gap.auc for name, gap in gaps.items()}),
+    )
+    return [
+        make_result(figure, values, protocol=text, **_common(protocol))
+        for figure, values in figures
+    ]
+
+
+def _reconstruction(seen: dict[str, Seen], protocol: ImageProtocol) -> list[Result]:
+    """Loss, similarity to the denoised image, and likelihood of the images to forget."""
+    own, common = seen["result"], _common(protocol)
     results = [
         make_result(
-            Figure("copy_rate", "share", higher_is_better=False),
-            {k: s.copies for k, s in seen.items()},
-            samples=config.samples,
-            seeds=first,
-            protocol=f"{drawn}; a copy lies within {distance:.3g} (L2, pixels from 0 to 1)",
-        )
+            Figure("forgotten_loss", "loss"),
+            {name: mean(model.losses.mean(1)) for name, model in seen.items()},
+            protocol=_noise(protocol),
+            unseen=_mean(own.unseen_losses),
+            **common,
+        ),
+        make_result(
+            Figure("copy_similarity", "cosine"),
+            {name: mean(model.similarity) for name, model in seen.items()},
+            protocol=f"noised to {BACK_AT:.0%} of the schedule and denoised, {protocol.own.draws} "
+            "draws; correlation of pixels",
+            unseen=_mean(own.unseen_similarity),
+            **common,
+        ),
     ]
-    losses = {k: mean(s.losses.mean(1)) for k, s in seen.items()}
-    similar = {k: mean(s.similarity) for k, s in seen.items()}
     ratios = {
-        k: mean(normalised_similarity(s.similarity, s.unseen_similarity))
-        for k, s in seen.items()
-        if s.unseen_similarity is not None
+        name: mean(normalised_similarity(model.similarity, model.unseen_similarity))
+        for name, model in seen.items()
+        if model.unseen_similarity is not None
     }
-    bits = {k: mean(s.bits) for k, s in seen.items()}
-    own = seen["result"]
-    noise = f"10 noise levels, {config.draws} draws, the same noise for all pictures and models"
-    common = {"samples": count, "seeds": [config.seed, config.seed]}
-    gaps = {k: s.gap for k, s in seen.items()}
-    if own.gap is not None:
-        unseen = (
-            f"{noise}; against {min(config.unseen, len(pictures.unseen or []))} unseen pictures"
-        )
-        present = {k: g for k, g in gaps.items() if g is not None}
-        results += [
-            make_result(figure, values, protocol=unseen, **common)
-            for figure, values in (
-                (Figure("membership_gap", "relative"), {k: g.gap for k, g in present.items()}),
-                (Figure("membership_auc", "probability"), {k: g.auc for k, g in present.items()}),
-            )
-        ]
-    results += [
-        make_result(Figure("forgotten_loss", "loss"), losses, protocol=noise, **common,
-                unseen=_mean(own.unseen_losses)),
-        make_result(Figure("copy_similarity", "cosine"), similar, **common,
-                unseen=_mean(own.unseen_similarity),
-                protocol=f"noised to {BACK_AT:.0%} of the schedule and denoised, {config.draws} "
-                "draws; correlation of pixels"),
-        *([] if not ratios or np.isnan(ratios["result"].value) else [
-            make_result(Figure("normalised_similarity", "ratio"), ratios, **common,
-                    protocol="similarity over that of unseen pictures, by the same procedure")
-        ]),
-        make_result(Figure("nll", "bits/dim"), bits, **common, unseen=_mean(own.unseen_bits),
-                protocol=f"probability-flow ODE, RK45 to {config.likelihood_tolerance:g}, 1 "
-                "Rademacher vector, not dequantised"),
-    ]  # fmt: skip
-    return [*results, *_quality(seen, views, config, drawn)]
+    if ratios and not np.isnan(ratios["result"].value):
+        text = "similarity over that of unseen images, by the same procedure"
+        figure = Figure("normalised_similarity", "ratio")
+        results.append(make_result(figure, ratios, protocol=text, **common))
+    likelihood = make_result(
+        Figure("nll", "bits/dim"),
+        {name: mean(model.bits) for name, model in seen.items()},
+        protocol=f"probability-flow ODE, RK45 to {protocol.own.likelihood_tolerance:g}, 1 "
+        "Rademacher vector, not dequantised",
+        unseen=_mean(own.unseen_bits),
+        **common,
+    )
+    return [*results, likelihood]
 
 
 def _quality(
-    seen: dict[str, Seen], views: Mapping[str, View], config: EvaluateConfig, drawn: str
+    seen: dict[str, Seen], protocol: ImageProtocol, views: Mapping[str, View], sampled: str
 ) -> list[Result]:
     """How good the samples are, whatever they show."""
-    seeds = range(config.seed, config.seed + config.samples)
     return [
-        view_result(view, metric, {k: s.observed[name] for k, s in seen.items()}, (), seeds, drawn)
+        view_result(
+            view,
+            metric,
+            {model: one.observed[name] for model, one in seen.items()},
+            (),
+            protocol.seeds,
+            sampled,
+        )
         for name, view in views.items()
         for metric in view.metrics(labelled=False)
     ]
@@ -123,18 +162,19 @@ def _mean(values: np.ndarray | None) -> Estimate | None:
     return mean(values.mean(1) if values.ndim == 2 else values)
 
 
-def picture_rows(seen: dict[str, Seen], pictures: Pictures) -> list[Picture]:
+def image_rows(seen: dict[str, Seen], split: Split) -> list[Picture]:
+    """One row per image to forget, before and after."""
     own, before = seen["result"], seen["baseline"]
     return [
         Picture(
             name=name,
-            sha256=pixel_hash(pictures.forget.images[i]),
+            sha256=pixel_hash(split.forget.images[i]),
             loss=float(own.losses[i].mean()),
             loss_baseline=float(before.losses[i].mean()),
             similarity=float(own.similarity[i]),
             similarity_baseline=float(before.similarity[i]),
-            copies=int(own.copies_by_picture[i]),
-            copies_baseline=int(before.copies_by_picture[i]),
+            copies=int(own.copies_by_image[i]),
+            copies_baseline=int(before.copies_by_image[i]),
         )
-        for i, name in enumerate(pictures.forget.names)
+        for i, name in enumerate(split.forget.names)
     ]

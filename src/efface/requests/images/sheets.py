@@ -1,4 +1,4 @@
-"""The pictures of a report about forgotten pictures."""
+"""The images of a report about forgotten images."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from torch import Tensor
 from efface.evaluation.grids import Models, save_grid, write_sheets
 
 COLUMNS, ROWS = 10, 5
-PICTURES = 10
+IMAGES = 10
 
 
 def comparison_order(copies: Sequence[np.ndarray]) -> list[int]:
     """Which samples are shown.
 
-    Up to half of the places go to seeds at which either model copied a picture (`copies`, a mask
+    Up to half of the places go to seeds at which either model copied an image (`copies`, a mask
     (N,) per model); the first of the others follow.
     """
     shown = COLUMNS * ROWS
@@ -50,12 +50,12 @@ def write_comparison(
     write_sheets(folder, sheets, grid, models)
 
 
-def write_strips(folder: Path, pictures: Tensor, back: Sequence[Tensor]) -> None:
-    """`pictures.png`: the first pictures, and what every model makes of each noised and denoised.
+def write_strips(folder: Path, images: Tensor, back: Sequence[Tensor]) -> None:
+    """`images.png`: the first images, and what every model makes of each noised and denoised.
 
     All (K, C, H, W) in [0, 1]. The first process writes.
     """
     if not PartialState().is_main_process:
         return
-    rows = torch.stack([pictures, *back], 1)[:PICTURES]
-    save_grid(rows.flatten(0, 1), 1 + len(back), folder / "pictures.png")
+    rows = torch.stack([images, *back], 1)[:IMAGES]
+    save_grid(rows.flatten(0, 1), 1 + len(back), folder / "images.png")

@@ -1,4 +1,4 @@
-"""Has a model memorised these pictures? Asked before anything is forgotten."""
+"""Has a model memorised these images? Asked before anything is forgotten."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from efface.data.images import ImageSet
+from efface.data.images import ImageSet, read_at, to_model
 from efface.data.split import COPY_SHARE, distances, pixel_hash
 from efface.diffusion.denoiser import Denoiser
 from efface.diffusion.loading import load
@@ -31,12 +31,12 @@ from efface.metrics.membership_gap import (
     membership_gap,
 )
 from efface.progress import Bar
-from efface.requests.base import ForgetImages
-from efface.requests.images.feed import read_images, to_model
-from efface.settings.reading import read_settings
+from efface.requests.images.request import ForgetImages
+from efface.requests.images.settings import ImageSettings
+from efface.settings.base import read_settings
 
-FALSE_ALARMS = 0.05  # share of unseen pictures that may be called memorised
-UNSEEN = 400  # pictures at most
+FALSE_ALARMS = 0.05  # share of unseen images that may be called memorised
+UNSEEN = 400  # images at most
 BACK_AT = 0.25
 DRAWS = 4
 LEAST_UNSEEN = 59  # fewer cannot show a p-value of FALSE_ALARMS / 3
@@ -44,18 +44,18 @@ LEAST_UNSEEN = 59  # fewer cannot show a p-value of FALSE_ALARMS / 3
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One picture: what was measured of it, and what that amounts to."""
+    """One image: what was measured of it, and what that amounts to."""
 
     name: str
     sha256: str
     verdict: str  # "memorised" or "not distinguishable from unseen"
     loss: float
-    loss_p: float  # share of unseen pictures with so low a loss
+    loss_p: float  # share of unseen images with so low a loss
     similarity: float
-    similarity_p: float  # share of unseen pictures put back so well
+    similarity_p: float  # share of unseen images reconstructed so well
     nearest: float  # L2 distance of the nearest sample, pixels from 0 to 1
-    copies: int  # samples nearer to it than half of its distance to the nearest unseen picture
-    copies_p: float  # share of unseen pictures with so many
+    copies: int  # samples nearer to it than half of its distance to the nearest unseen image
+    copies_p: float  # share of unseen images with so many
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -65,9 +65,9 @@ class Triage:
     model: str
     findings: list[Finding]
     samples: int
-    unseen: int  # pictures that verdicts were calibrated on
-    false_alarm_rate: float  # measured on as many unseen pictures that took no part in that
-    false_alarm_pictures: int
+    unseen: int  # images that verdicts were calibrated on
+    false_alarm_rate: float  # measured on as many unseen images that took no part in that
+    false_alarm_images: int
     membership: MembershipGap
 
     def to_json(self) -> dict[str, Any]:
@@ -78,7 +78,7 @@ class Triage:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Scores:
-    """What was measured of a group of N pictures."""
+    """What was measured of a group of N images."""
 
     losses: np.ndarray  # (N, T)
     similarity: np.ndarray  # (N,)
@@ -92,28 +92,32 @@ def triage(
     out: str | Path | None = None,
     changes: list[str] | None = None,
 ) -> Triage:
-    """Compare pictures with ones that the model has never seen; writes a folder `out`.
+    """Compare images with ones that the model has never seen; writes a folder `out`.
 
-    Half of the unseen pictures calibrate the verdicts (a p-value each for loss, similarity and
+    Half of the unseen images calibrate the verdicts (a p-value each for loss, similarity and
     copies, the smallest times three), the other half measures how often they raise a false alarm.
     Raises DataError where there are too few.
     """
     if out is not None and Path(out).exists() and any(Path(out).iterdir()):
         raise RequestError(f"{out} exists: nothing there was touched. Give another folder.")
-    settings = read_settings("siss", None, changes or [])
-    config = settings.evaluate
+    request = ForgetImages(images=images, unseen=unseen)
+    settings = read_settings(
+        request.section, request.own, changes=changes or [], default_method=request.default_method
+    )
+    config, own = settings.evaluate, settings.of(ImageSettings)
+    request.check_files()
     info = inspect_model(model)
-    ForgetImages(images=images, unseen=unseen).check(info)
+    request.check(info, settings)
     shape = pixel_shape(info)
-    forget = read_images(images, shape, settings.images)
-    others = read_images(unseen, shape, settings.images, "test")
+    forget = read_at(images, shape, resize=own.resize, mean_pool=own.mean_pool)
+    others = read_at(unseen, shape, "test", resize=own.resize, mean_pool=own.mean_pool)
     _check_enough(unseen, len(others))
     denoiser = load(info).to(Accelerator().device)
-    with Bar("sampling", config.samples, unit="images") as bar:
-        seeds = range(config.seed, config.seed + config.samples)
+    with Bar("sampling", own.samples, unit="images") as bar:
+        seeds = range(config.seed, config.seed + own.samples)
         sampler = MultiStep(config.baseline_steps)
         samples = draw_images(denoiser, sampler, None, seeds, on_batch=bar.advance)
-    calibrate_distance(forget.images, others.images)  # refuses unseen pictures that are not
+    calibrate_distance(forget.images, others.images)  # refuses unseen images that are not
     order = torch.randperm(len(others), generator=torch.Generator().manual_seed(0))
     order = order[: min(UNSEEN, len(others)) // 2 * 2]
 
@@ -122,19 +126,19 @@ def triage(
         copies = (near < _reach(group, others.images)).sum(0).numpy()
         return _measure(denoiser, group, copies, config.seed), near
 
-    own, near = measure(forget.images)
+    scores, near = measure(forget.images)
     calibration, _ = measure(others.images[order[::2]])
     check, _ = measure(others.images[order[1::2]])
     alarms = [verdict == "memorised" for *_, verdict in _judge(check, calibration)]
     result = Triage(
         model=info.source,
-        findings=_findings(forget, own, near, _judge(own, calibration)),
-        samples=config.samples,
+        findings=_findings(forget, scores, near, _judge(scores, calibration)),
+        samples=own.samples,
         unseen=len(calibration.similarity),
         false_alarm_rate=float(np.mean(alarms)),
-        false_alarm_pictures=len(alarms),
+        false_alarm_images=len(alarms),
         membership=membership_gap(
-            own.losses,
+            scores.losses,
             np.concatenate([calibration.losses, check.losses]),
             loss_timesteps(denoiser.schedule.num_timesteps),
         ),
@@ -152,9 +156,9 @@ def _check_enough(unseen: str, count: int) -> None:
         )
 
 
-def _reach(pictures: Tensor, unseen: Tensor) -> Tensor:
-    """How near a copy of each picture is, (K,): half of its distance to the nearest other one."""
-    between = distances(unseen, pictures)
+def _reach(images: Tensor, unseen: Tensor) -> Tensor:
+    """How near a copy of each image is, (K,): half of its distance to the nearest other one."""
+    between = distances(unseen, images)
     return COPY_SHARE * between.masked_fill(between == 0, torch.inf).min(0).values
 
 
@@ -170,7 +174,7 @@ def _measure(denoiser: Denoiser, images: Tensor, copies: np.ndarray, seed: int) 
 
 
 def _judge(scores: Scores, unseen: Scores) -> list[tuple[float, float, float, str]]:
-    """p-values of loss, similarity and copies against unseen pictures, and the verdict."""
+    """p-values of loss, similarity and copies against unseen images, and the verdict."""
     loss = _p_value(scores.losses.mean(1), unseen.losses.mean(1)).tolist()
     similarity = _p_value(-scores.similarity, -unseen.similarity).tolist()
     copies = _p_value(-scores.copies, -unseen.copies).tolist()
@@ -212,7 +216,7 @@ def _verdict(smallest_p: float) -> str:
 
 
 def _write(out: Path, result: Triage, images: Tensor, samples: Tensor, near: Tensor) -> None:
-    """triage.json, triage.csv, and a page with each picture beside its nearest samples."""
+    """triage.json, triage.csv, and a page with each image beside its nearest samples."""
     try:
         out.mkdir(parents=True, exist_ok=True)
         content = json.dumps(result.to_json(), indent=2) + "\n"
@@ -248,17 +252,17 @@ def _page(result: Triage) -> str:
         "color-scheme:light dark}td,th{padding:.2rem .7rem;text-align:right}td:first-child,"
         "td:nth-child(2){text-align:left}img{image-rendering:pixelated;width:30rem;max-width:100%}"
         "</style>"
-        f"<h1>Has {html.escape(result.model)} memorised these pictures?</h1>"
-        f"<p>Compared with {result.unseen} pictures that it has never seen. Of "
-        f"{result.false_alarm_pictures} further unseen pictures "
+        f"<h1>Has {html.escape(result.model)} memorised these images?</h1>"
+        f"<p>Compared with {result.unseen} images that it has never seen. Of "
+        f"{result.false_alarm_images} further unseen images "
         f"{result.false_alarm_rate:.1%} were called memorised: the rate of false alarms. "
-        f"The loss tells these pictures from unseen ones with probability {auc.value:.2f} "
+        f"The loss tells these images from unseen ones with probability {auc.value:.2f} "
         f"({auc.low:.2f} to {auc.high:.2f}; 0.5 is chance). Copies are samples nearer to "
-        f"a picture than half of its distance to the nearest unseen one, of {result.samples} drawn."
+        f"an image than half of its distance to the nearest unseen one, of {result.samples} sampled."
         "</p>"
-        "<table><thead><tr><th>Picture<th>Verdict<th>Loss<th>p<th>Similarity<th>p"
+        "<table><thead><tr><th>Image<th>Verdict<th>Loss<th>p<th>Similarity<th>p"
         f"<th>Nearest sample<th>Copies<th>p</tr></thead><tbody>{cells}</tbody></table>"
-        "<h2>Each picture and the five samples nearest to it</h2>"
-        '<img src="nearest.png" alt="One row per picture: the picture, then its nearest samples">'
+        "<h2>Each image and the five samples nearest to it</h2>"
+        '<img src="nearest.png" alt="One row per image: the image, then its nearest samples">'
         "</html>\n"
     )

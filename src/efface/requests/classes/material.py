@@ -1,0 +1,110 @@
+"""Labels to forget and labels to retain: nothing is read, and the loop is fed with labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from accelerate import Accelerator
+
+from efface.data.source import ConditionSource
+from efface.diffusion.denoiser import Denoiser, as_class_denoiser
+from efface.diffusion.model_folder import ModelInfo
+from efface.errors import RequestError
+from efface.evaluation.grids import write_grids
+from efface.evaluation.store import user_store
+from efface.evaluation.subjects import Job, Subjects, read_judge
+from efface.evaluation.views import View
+from efface.memory.amounts import Amounts, forget_rows
+from efface.metrics.judge import Judge
+from efface.records import Evaluation, RunRecord
+from efface.requests.base import Feed, Material
+from efface.requests.classes.evaluation import ClassProtocol, evaluate_labels
+from efface.requests.classes.goal import ClassGoal
+from efface.settings.base import Settings
+
+if TYPE_CHECKING:
+    from efface.attacks.goals import Goal
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ClassMaterial(Material):
+    """Labels of a request; without any to forget, those of a model to distil."""
+
+    forget: tuple[int, ...]
+    retain: tuple[int, ...]
+    replacement: tuple[int, ...]  # empty: any retained label
+
+    goal_class: ClassVar[type[Goal]] = ClassGoal
+
+    @property
+    def digest(self) -> str:
+        return ""
+
+    def amounts(self, settings: Settings) -> Amounts:
+        return Amounts(forget_rows=forget_rows(settings) if self.forget else 0)
+
+    def feed(
+        self, denoiser: Denoiser, settings: Settings, run: Path, accelerator: Accelerator
+    ) -> Feed:
+        del run
+        denoiser = denoiser.to(accelerator.device)
+        table = as_class_denoiser(denoiser).encode(range(len(self.forget) + len(self.retain)))
+        source = ConditionSource(
+            table=table.to(accelerator.device),
+            retain=self.retain,
+            forget=self.forget,
+            replacements=[self.replacement or self.retain for _ in self.forget],
+            retain_rows=settings.train.batch_size,
+            forget_rows=self.amounts(settings).forget_rows,
+            seed=settings.train.seed,
+        )
+        return Feed(
+            denoiser=denoiser, source=source, retained=source.table[torch.tensor(self.retain)]
+        )
+
+    def evaluate(self, job: Job) -> Evaluation:
+        subjects, config = job.subjects, job.settings.evaluate
+        store = user_store()
+        models = (subjects.original, subjects.result)
+        write_grids(job.run / "samples", models, list(self.forget), config, store)
+        protocol = ClassProtocol(forget=self.forget, retain=self.retain, config=config)
+        if not job.views:
+            return Evaluation(results=[], terms=protocol.terms())
+        return evaluate_labels(subjects, protocol, job.views, store)
+
+    def retained(self, settings: Settings) -> Sequence[Any]:
+        del settings
+        return self.retain
+
+    def finder(self, model: ModelInfo, settings: Settings, judge: Judge | None) -> Judge:
+        """The classifier; RequestError where none was given and none lies beside the model."""
+        del settings
+        found = judge or read_judge(model, None)
+        if found is None:
+            raise RequestError(
+                f"there is no classifier beside {model.source}, and whether a class is back needs "
+                "one: train one with `efface judge` and give it with --judge."
+            )
+        return found
+
+    def goal(
+        self,
+        run: Path,
+        record: RunRecord,
+        models: Subjects,
+        settings: Settings,
+        finder: Judge | View | None,
+    ) -> Goal:
+        del run, record
+        assert isinstance(finder, Judge)  # `finder` found it
+        return ClassGoal(
+            judge=finder.to(models.device),
+            sought=self.forget,
+            conditions=self.forget,
+            others=self.retain,
+            guidance=settings.evaluate.guidance,
+        )

@@ -1,0 +1,62 @@
+"""What a report says of forgotten classes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+from efface.evaluation.wording import format_count, join_words, number_word, plural
+from efface.records import RunRecord
+from efface.requests.classes.request import ForgetClass
+from efface.requests.conditioned import AppearanceWords
+from efface.requests.words import Phrases, source_of
+
+
+class ClassWords(AppearanceWords):
+    """Words of a request to forget labels."""
+
+    label: ClassVar[str] = "class"
+    unmeasured: ClassVar[str] = (
+        "That takes a classifier that recognises the classes: make one with `efface judge`."
+    )
+
+    def __init__(self, request: ForgetClass) -> None:
+        self.request = request
+
+    def phrases(self, record: RunRecord, names: Mapping[int, str]) -> Phrases:
+        labels = self.request.labels
+        return Phrases(
+            forgotten=_name(labels, names),
+            rest=_others(record.model.get("classes"), len(labels)),
+            many=len(labels) > 1,
+            named=names,
+        )
+
+    def requested(self, record: RunRecord, phrases: Phrases) -> str:
+        instead = f"one of {phrases.rest} at random"
+        if self.request.replacement:
+            instead = _name(self.request.replacement, phrases.named)
+        return (
+            f"The model {source_of(record)} was to forget {phrases.forgotten} and to generate "
+            f"{instead} instead."
+        )
+
+    def anonymous(self, record: RunRecord) -> str:
+        labels, classes = self.request.labels, record.model.get("classes")
+        of = f" of {format_count(classes)}" if isinstance(classes, int) else ""
+        return f"{plural(len(labels), 'label')} {join_words([str(label) for label in labels])}{of}"
+
+
+def _name(labels: Sequence[int], names: Mapping[int, str]) -> str:
+    words = []
+    for label in labels:
+        name = names.get(label, str(label))
+        words.append(str(label) if name == str(label) else f"{label} ({name})")
+    return f"{plural(len(labels), 'class', 'classes')} {join_words(words)}"
+
+
+def _others(classes: object, forgotten: int) -> str:
+    if not isinstance(classes, int) or classes <= forgotten:
+        return "the other classes"
+    count = classes - forgotten
+    return "the other class" if count == 1 else f"the other {number_word(count)} classes"

@@ -1,0 +1,104 @@
+"""What a run that forgets images is fed with, and when it may stop."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from efface.data.bank import ImageBank
+from efface.data.images import ImageSet, to_model
+from efface.data.randomness import derive_seed
+from efface.data.source import PairSource
+from efface.data.split import Split
+from efface.diffusion.denoiser import Denoiser
+from efface.metrics.membership_gap import denoising_losses, loss_timesteps
+from efface.metrics.nll import LikelihoodSettings, nll
+from efface.requests.images.generating import generate_retained
+from efface.requests.images.settings import ImageSettings
+from efface.settings.base import Settings
+from efface.training.stopping import Measure, UnseenStopper
+
+STOP_SEED = 8_000_000
+STOP_DRAWS = 4  # noises per level
+STOP_LIKELIHOOD = LikelihoodSettings(steps=25, dequantise=True)
+
+
+def pair_source(
+    denoiser: Denoiser, split: Split, prior: float | None, settings: Settings
+) -> tuple[PairSource, dict[str, Any]]:
+    """Pairs of retained images and images to forget, and what to note of them in the record.
+
+    Retained images that are not given are generated; so is the share of the images in the training
+    data estimated, for a method that needs it.
+    """
+    method, config, own = settings.method, settings.train, settings.of(ImageSettings)
+    forget = split.forget.images
+    notes: dict[str, Any] = {}
+    if split.retain is not None:
+        notes = {"exact_duplicates": split.exact, "near_duplicates": split.near}
+    if prior is None:
+        prior = counted_prior(split)
+    generated = None
+    if split.retain is None or (method.asks_prior and not prior):
+        steps = settings.evaluate.baseline_steps
+        generated = generate_retained(denoiser, forget, own.generate, steps)
+        notes["generated_copies_dropped"] = generated.copies
+        notes["generated_alike_dropped"] = generated.alike
+        if split.retain is None:
+            notes["generated"] = len(generated.images)
+        if prior is None:
+            # Laplace's rule: a share of 0 would leave nothing to subtract.
+            prior = (generated.copies + 1) / (own.generate + 2)
+    retain = _retained(split.retain, None if generated is None else generated.images)
+    if prior is None:  # of no account to a method that does not ask for it
+        prior = len(forget) / (len(forget) + len(retain))
+    source = PairSource(
+        bank=ImageBank(
+            to_model(retain).to(denoiser.device), to_model(forget).to(denoiser.device), prior
+        ),
+        retain_rows=config.batch_size,
+        forget_rows=round(method.forget_share * config.batch_size),
+        seed=derive_seed(config.seed, "images"),
+    )
+    return source, notes | {"prior": prior}
+
+
+def _retained(given: ImageSet | None, generated: Tensor | None) -> Tensor:
+    if given is not None:
+        return given.images
+    assert generated is not None  # what is not given is generated
+    return generated
+
+
+def counted_prior(split: Split) -> float | None:
+    """The share of the images in the training data, where copies were found among retained ones.
+
+    Retained images without any copy are not what the model was trained on, and tell nothing.
+    """
+    if split.retain is None or not split.exact + split.near:
+        return None
+    copies = len(split.forget) + split.exact
+    return copies / (copies + len(split.retain))
+
+
+def unseen_stopper(denoiser: Denoiser, forget: Tensor, unseen: Tensor, by: str) -> UnseenStopper:
+    """Stops where images to forget are predicted no better than unseen ones, both in model space."""
+    return UnseenStopper(STOP_MEASURES[by], forget, unseen.to(denoiser.device))
+
+
+def _mean_loss(student: Denoiser, images: Tensor) -> float:
+    """Mean denoising loss of images in model space, the same noise for all of them."""
+    at = loss_timesteps(student.schedule.num_timesteps)
+    return float(denoising_losses(student, images, at, STOP_DRAWS, STOP_SEED, quiet=True).mean())
+
+
+def _mean_bits(student: Denoiser, images: Tensor) -> float:
+    """Mean bits per dimension of images in model space, the same noise at every check."""
+    return float(nll(student, images, STOP_LIKELIHOOD, STOP_SEED, quiet=True).bits_per_dim.mean())
+
+
+STOP_MEASURES = {
+    "loss": Measure("loss", _mean_loss, pictures=64),
+    "likelihood": Measure("bits per dimension", _mean_bits, pictures=16),
+}

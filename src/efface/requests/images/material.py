@@ -1,0 +1,185 @@
+"""Images to forget, retained images and unseen ones, each read once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from accelerate import Accelerator
+from rich.console import Console
+from torch import Tensor
+
+from efface.attacks.image_goal import ImageGoal
+from efface.data.images import ImageSet, read_at, to_model
+from efface.data.split import Split, distances, pixel_hash, split_images
+from efface.diffusion.denoiser import Denoiser
+from efface.evaluation.store import digest_of_array, user_store
+from efface.evaluation.subjects import Job, Subjects
+from efface.evaluation.views import View
+from efface.memory.amounts import Amounts, forget_rows
+from efface.metrics.judge import Judge
+from efface.records import Evaluation, RunRecord
+from efface.requests.base import Feed, Material
+from efface.requests.images.evaluation import (
+    evaluate_images,
+    find_copy_distance,
+    write_image_sheets,
+)
+from efface.requests.images.feeding import pair_source, unseen_stopper
+from efface.requests.images.generating import generate_retained
+from efface.requests.images.protocol import ImageProtocol
+from efface.requests.images.request import GENERATE, ForgetImages
+from efface.requests.images.settings import ImageSettings
+from efface.settings.base import Settings
+
+if TYPE_CHECKING:
+    from efface.attacks.goals import Goal
+
+NOISE_SEED = 6_500_000  # away from the seeds of training, evaluation and attacks
+NOISE_TRIES = 64
+ATTACK_UNSEEN = 200  # unseen images of an attack, at most
+ATTACK_GENERATED = 512  # retained images that an attack generates, at most
+NOT_KNOWN = (
+    "efface: the model predicts these images no better than unseen ones, so there may be nothing "
+    "to forget: ask `efface triage` first."
+)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ImageMaterial(Material):
+    """The images of a request, at the model's size."""
+
+    split: Split
+    unseen: ImageSet | None
+    prior: float | None  # share of the images in the training data, where it was given
+
+    goal_class: ClassVar[type[Goal]] = ImageGoal
+
+    @property
+    def has_unseen(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.unseen is not None
+
+    @cached_property
+    def hashes(self) -> list[str]:
+        """Of the pixels of every image to forget."""
+        return [pixel_hash(image) for image in self.split.forget.images]
+
+    @cached_property
+    def digest(self) -> str:
+        return hashlib.sha256(json.dumps(self.hashes).encode()).hexdigest()
+
+    def recorded(self) -> dict[str, Any]:
+        names = list(self.split.forget.names)
+        return super().recorded() | {"names": names, "hashes": self.hashes}
+
+    @cached_property
+    def sets(self) -> dict[str, str]:
+        """Digests of retained and unseen images, by name."""
+        found = {"retained images": self.split.retain, "unseen images": self.unseen}
+        return {
+            name: digest_of_array(images.images.numpy())
+            for name, images in found.items()
+            if images is not None
+        }
+
+    def compared_digest(self) -> str:
+        return json.dumps(self.sets)
+
+    def amounts(self, settings: Settings) -> Amounts:
+        return Amounts(forget_rows=forget_rows(settings))
+
+    def feed(
+        self, denoiser: Denoiser, settings: Settings, run: Path, accelerator: Accelerator
+    ) -> Feed:
+        del run
+        denoiser = denoiser.to(accelerator.device)
+        source, notes = pair_source(denoiser, self.split, self.prior, settings)
+        stopper = None
+        if self.unseen is not None:
+            unseen = to_model(self.unseen.images)
+            stopper = unseen_stopper(denoiser, source.bank.forget, unseen, settings.train.stop_by)
+            known = stopper.check(denoiser) is None
+            notes["known_better_than_unseen"] = known
+            if not known and accelerator.is_main_process:
+                Console(stderr=True).print(NOT_KNOWN, soft_wrap=True)
+        return Feed(denoiser=denoiser, source=source, stopper=stopper, notes=notes)
+
+    def evaluate(self, job: Job) -> Evaluation:
+        store = user_store()
+        protocol = ImageProtocol(
+            split=self.split,
+            unseen=self.unseen,
+            config=job.settings.evaluate,
+            own=job.settings.of(ImageSettings),
+        )
+        evaluation, seen = evaluate_images(job.subjects, protocol, job.views, store)
+        write_image_sheets(job.run / "samples", self.split, seen, store)
+        return evaluation.model_copy(update={"terms": self._terms(job.settings, seen.distance)})
+
+    def _terms(self, settings: Settings, distance: float) -> dict[str, str]:
+        """What two evaluations must share for their figures to be compared."""
+        own = settings.of(ImageSettings)
+        sets = {"images to forget": self.digest} | self.sets
+        return {name: digest[:12] for name, digest in sets.items()} | {
+            "copy distance": f"{distance:.6g}",
+            "noise draws": str(own.draws),
+            "unseen images at most": f"{own.unseen}, {own.controls} of them denoised",
+            "tolerance of the likelihood": f"{own.likelihood_tolerance:g}",
+        }
+
+    def goal(
+        self,
+        run: Path,
+        record: RunRecord,
+        models: Subjects,
+        settings: Settings,
+        finder: Judge | View | None,
+    ) -> Goal:
+        del run, record, finder
+        original, own = models.original.denoiser, settings.of(ImageSettings)
+        forget = self.split.forget.images
+        if self.split.retain is not None:
+            retained = self.split.retain.images
+        else:
+            count, steps = min(own.generate, ATTACK_GENERATED), settings.evaluate.baseline_steps
+            retained = generate_retained(original, forget, count, steps).images
+        goal = ImageGoal(
+            images=to_model(forget),
+            unseen=self._some_unseen(),
+            retained_images=to_model(retained),
+            distance=find_copy_distance(self.split, lambda: distances(retained, forget)),
+        )
+        without = None if models.retrained is None else models.retrained.denoiser
+        return goal.with_best_timestep(original, without, NOISE_TRIES, NOISE_SEED)
+
+    def _some_unseen(self) -> Tensor | None:
+        """Unseen images in model space, in an order of their own."""
+        if self.unseen is None:
+            return None
+        generator = torch.Generator().manual_seed(NOISE_SEED)
+        order = torch.randperm(len(self.unseen), generator=generator)
+        return to_model(self.unseen.images[order[:ATTACK_UNSEEN]])
+
+
+def read_images(
+    request: ForgetImages, shape: tuple[int, int, int], settings: Settings
+) -> ImageMaterial:
+    """Read and check all images of a request; DataError for what cannot be used."""
+    own = settings.of(ImageSettings)
+
+    def read(source: str, split: str = "train") -> ImageSet:
+        return read_at(source, shape, split, resize=own.resize, mean_pool=own.mean_pool)
+
+    split = Split(forget=read(request.images))
+    if request.retain != GENERATE:
+        split = split_images(split.forget, read(request.retain), own.near_duplicate)
+    return ImageMaterial(
+        split=split,
+        unseen=None if request.unseen is None else read(request.unseen, "test"),
+        prior=request.prior,
+    )

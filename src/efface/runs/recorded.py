@@ -1,0 +1,81 @@
+"""A run as it was recorded: its request, its settings and what it read, read again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from efface.diffusion.model_folder import ModelInfo, inspect_model
+from efface.errors import ConfigError, RequestError
+from efface.evaluation.subjects import check_measurable
+from efface.records import RunRecord, read_record
+from efface.requests import is_request, read_request
+from efface.requests.base import Material, Request
+from efface.settings.base import Settings, from_json, sections_of
+from efface.settings.reading import build, read_changes
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Recorded:
+    """A run folder and everything that its record names, each read once."""
+
+    run: Path
+    record: RunRecord
+    request: Request
+    info: ModelInfo  # of the original model
+    settings: Settings
+    material: Material
+
+
+def read_run(run: Path, changes: Sequence[str], what: str) -> Recorded:
+    """A finished run with `changes` to the settings that `what` reads: "evaluate" or "attack".
+
+    RequestError for a run that forgot nothing that could be measured, for weights, images or
+    prompts that are no longer those of the run, ConfigError for settings without effect.
+    """
+    record = read_record(run)
+    if not is_request(record.request):
+        raise RequestError(
+            f"{run} is not a run of `efface forget` or `efface distil`, so there is nothing to "
+            f"{what}: give one of those."
+        )
+    request = read_request(record.request)
+    settings = changed_settings(record, request, changes, what)
+    check_measurable(run, record)
+    info = inspect_model(
+        record.model["source"], record.model["null_label"], record.model.get("size")
+    )
+    material = request.read(info, settings)
+    if material.recorded() != record.material:
+        raise RequestError(
+            f"{request.describe()} is no longer what this run forgot: restore the files that the "
+            "request names, or run again."
+        )
+    return Recorded(
+        run=run, record=record, request=request, info=info, settings=settings, material=material
+    )
+
+
+def changed_settings(
+    record: RunRecord, request: Request, changes: Sequence[str], what: str
+) -> Settings:
+    """The settings of a run, with changes to those that are read to evaluate or attack it."""
+    settings = from_json(record.settings, request.section, request.own)
+    known = sections_of(request.section, request.own, settings.method_name)
+    given = read_changes(changes, known)
+    read = request.measured if what == "evaluate" else request.attacked
+    flat = {f"{name}.{key}": value for name, own in given.items() for key, value in own.items()}
+    for section, values in given.items():
+        build(known[section], getattr_of(settings, section) | values, section)
+    for name in flat:
+        if name not in read:
+            raise ConfigError(
+                f"--set {name} has no effect: to {what} a run about {request.subject} reads "
+                f"{', '.join(sorted(read)) or 'no settings'}."
+            )
+    return settings.changed(flat)
+
+
+def getattr_of(settings: Settings, section: str) -> dict[str, object]:
+    return {k: v for k, v in settings.to_json()[section].items() if k != "name"}
