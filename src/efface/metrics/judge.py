@@ -15,11 +15,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from efface.data.images import ImageSet
-from efface.data.randomness import derive_seed
 from efface.errors import DataError
 from efface.metrics.base import Observations
-from efface.zoo.build.fitting import fit
 
 REPORTED = ("name", "held_out_accuracy", "held_out_images")  # what an evaluation says of its judge
 
@@ -78,7 +75,7 @@ class Judge:
 
     def observe(self, images: Tensor, asked: np.ndarray, batch_size: int = 500) -> Observations:
         """Classify images (N, C, H, W) in [0, 1] that were asked for under labels (N,)."""
-        features, probabilities = _classify(self.classifier, images, batch_size)
+        features, probabilities = classify(self.classifier, images, batch_size)
         return Observations(asked=asked, features=features, probabilities=probabilities)
 
     def reported(self) -> dict[str, Any]:
@@ -127,90 +124,8 @@ def load_judge(folder: Path) -> Judge:
         ) from error
 
 
-@dataclass(frozen=True, kw_only=True)
-class JudgeConfig:
-    """How a judge is trained."""
-
-    widths: tuple[int, ...] = (32, 64)
-    epochs: int = 30
-    batch_size: int = 64
-    learning_rate: float = 3e-3
-    shift: int = 1  # training images are moved by up to so many pixels
-    horizontal_flip: bool = False
-    reference_images: int = 5000  # at most, spread evenly over the training images
-    seed: int = 0
-
-
-def train_judge(
-    name: str, train: ImageSet, held_out: ImageSet, config: JudgeConfig, device: str = "cpu"
-) -> Judge:
-    """Train a classifier, measure it on held-out images, and keep reference features.
-
-    AdamW on a one-cycle schedule. Raises DataError for images without labels.
-    """
-    if train.labels is None or held_out.labels is None:
-        raise DataError("a judge needs labelled images: sort them into one subfolder per label.")
-    if len(train) < config.batch_size:
-        raise DataError(
-            f"{len(train)} training images are fewer than one batch of {config.batch_size}: give "
-            "more, or set judge.batch_size lower."
-        )
-    torch.manual_seed(derive_seed(config.seed, "judge"))
-    classes = int(train.labels.max()) + 1
-    classifier = ResidualClassifier(train.images.shape[1], config.widths, classes).to(device)
-    per_epoch = len(train) // config.batch_size
-    images, labels = train.images.to(device), train.labels.to(device)
-    order = torch.empty(0)
-
-    def loss(step: int) -> Tensor:
-        nonlocal order
-        position = step % per_epoch
-        if position == 0:
-            order = torch.randperm(len(train), device=device)
-        rows = order[position * config.batch_size : (position + 1) * config.batch_size]
-        logits = classifier(_augment(images[rows].float() / 255, config))
-        return nn.functional.cross_entropy(logits, labels[rows], label_smoothing=0.05)
-
-    fit(classifier, loss, config.epochs * per_epoch, config.learning_rate, "training the judge")
-    _, probabilities = _classify(classifier, held_out.images.float() / 255)
-    correct = probabilities.argmax(1) == held_out.labels.numpy()
-    spread = torch.linspace(0, len(train) - 1, min(config.reference_images, len(train))).long()
-    kept = train.select(spread)
-    reference, _ = _classify(classifier, kept.images.float() / 255)
-    assert kept.labels is not None
-    return Judge(
-        classifier=classifier.cpu(),
-        reference=reference,
-        reference_labels=kept.labels.numpy(),
-        config={
-            "name": name,
-            "channels": train.images.shape[1],
-            "widths": list(config.widths),
-            "num_classes": classes,
-            "held_out_accuracy": float(correct.mean()),
-            "held_out_images": len(held_out),
-            "training_images": len(train),
-            "seed": config.seed,
-        },
-        name=name,
-        digest="",
-        reference_digest="",
-    )
-
-
-def _augment(images: Tensor, config: JudgeConfig) -> Tensor:
-    if config.shift:
-        x, y = torch.randint(2 * config.shift + 1, (2,)).tolist()
-        padded = nn.functional.pad(images, [config.shift] * 4)
-        images = padded[..., y : y + images.shape[-2], x : x + images.shape[-1]]
-    if config.horizontal_flip:
-        flip = torch.rand(len(images), 1, 1, 1, device=images.device) < 0.5
-        images = torch.where(flip, images.flip(-1), images)
-    return images
-
-
 @torch.inference_mode()
-def _classify(
+def classify(
     classifier: ResidualClassifier, images: Tensor, batch_size: int = 500
 ) -> tuple[np.ndarray, np.ndarray]:
     """Features (N, D) and probabilities (N, K), on the classifier's device."""

@@ -1,41 +1,32 @@
-"""Plain fitting of small networks that are no diffusion models: judges, detectors, autoencoders."""
+"""Fitting small networks that are no diffusion models: where to, from which seed, and how."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from efface.errors import ConfigError
 from efface.progress import Bar
 
 
-@dataclass(frozen=True, kw_only=True)
-class AutoencoderConfig:
-    """An `AutoencoderKL` and how it is trained, addressed as `autoencoder.NAME`."""
-
-    channels: tuple[int, ...] = (16, 32, 64)  # by resolution; each but the last halves it
-    latent_channels: int = 4
-    layers: int = 1
-    norm_groups: int = 8
-    steps: int = 2000
-    batch_size: int = 64
-    learning_rate: float = 2e-3
-    kl_weight: float = 1e-3
-    seed: int = 0
+def new_folder(out: str | Path) -> Path:
+    """A folder to write to; ConfigError if there is anything in it."""
+    folder = Path(out)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(f"{folder} exists: nothing there was touched. Give another folder.")
+    return folder
 
 
-@dataclass(frozen=True, kw_only=True)
-class DetectorConfig:
-    """A multi-label classifier and how it is trained, addressed as `detector.NAME`."""
-
-    widths: tuple[int, ...] = (32, 64, 128)
-    size: int = 64  # pixels to the side that pictures are resized to
-    steps: int = 2000
-    batch_size: int = 128
-    learning_rate: float = 3e-3
-    seed: int = 0
+@contextlib.contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Torch's random numbers of `seed` inside; the caller's own go on afterwards."""
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        torch.manual_seed(seed)
+        yield
 
 
 def fit(

