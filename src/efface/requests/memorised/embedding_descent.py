@@ -1,4 +1,4 @@
-"""Loosen a prompt by descent on its embedding (Wen et al., ICLR 2024, section 4.3)."""
+"""Modify a prompt by descent on its embedding (Wen et al., ICLR 2024, section 4.3)."""
 
 from __future__ import annotations
 
@@ -15,21 +15,22 @@ from efface.requests.memorised.sampling import repeat
 from efface.requests.memorised.searching import Found, Prober, Tried, bisect
 from efface.requests.memorised.text_noise import first_noise, first_outputs, text_noise
 
-EMBEDDED = "encoder_hidden_states"  # what every family's network is told, (B, tokens, D)
+EMBEDDED = "encoder_hidden_states"  # what every family's network is given, (B, tokens, D)
+STEPS, RATE = 15, 0.05
 WEIGHT_DECAY = 0.01  # AdamW's own, as in the published prototype
-WEIGHT = 16  # what a row that is kept for a gradient counts, of one that is drawn
+WEIGHT = 16  # rows of a batch without gradient that one row with a gradient counts as
 LEVELS = 32  # between the two embeddings
 ROUNDS = 3  # descents, each from where the last one ended
-LOWER = 0.75  # what each further one aims at, of the target before
+LOWER = 0.75  # target of each further descent, as a share of the one before
 
 
 @dataclass(frozen=True, kw_only=True)
 class Descent:
     """Settings of a descent."""
 
-    steps: int
-    rate: float
     target: float  # text-noise norm at which it ends
+    steps: int = STEPS
+    rate: float = RATE
 
 
 def descend(
@@ -54,8 +55,8 @@ def descend(
             norm, gradient = 0.0, torch.zeros_like(free)
             for part, without in zip(parts, null, strict=True):
                 moved = with_embedding(condition, torch.cat([start[:, :1], free], 1))
-                pulls = text_noise(denoiser, part, repeat(moved, len(part)), without)
-                loss = pulls.sum() / len(noise)
+                differences = text_noise(denoiser, part, repeat(moved, len(part)), without)
+                loss = differences.sum() / len(noise)
                 norm += float(loss.detach())
                 gradient += torch.autograd.grad(loss, free)[0]
             norms.append(norm)
@@ -89,13 +90,13 @@ def blend(condition: Condition, other: Condition, weight: float) -> Condition:
     return with_embedding(condition, torch.lerp(own, others, weight))
 
 
-def loosen_embedding(prober: Prober, condition: Condition, descent: Descent) -> Found | None:
+def modify_embedding(prober: Prober, condition: Condition, descent: Descent) -> Found | None:
     """Descend until copies are few, then bisect between the two embeddings."""
     mild, strong = condition, condition
     for number in range(ROUNDS):
-        # A picture may be drawn at an ordinary norm too: then the same target would change nothing.
-        aimed = replace(descent, target=descent.target * LOWER**number)
-        strong, _ = descend(prober.drawing.denoiser, strong, prober.norm_seeds, aimed)
+        # An image may be memorised at an ordinary norm: the same target would change nothing.
+        lowered = replace(descent, target=descent.target * LOWER**number)
+        strong, _ = descend(prober.sampler.denoiser, strong, prober.norm_seeds, lowered)
         if prober.left < 1:
             return None
         tried = prober(strong, "embedding", weight=1.0)
@@ -116,5 +117,5 @@ def _between(prober: Prober, mild: Condition, strong: Condition) -> Found | None
         candidate, weight = at(level)
         return prober(candidate, "embedding", weight=weight)
 
-    found = bisect(LEVELS - 1, probe, prober)
-    return None if found is None else Found(tried=prober.tried[-1], condition=at(found)[0])
+    level = bisect(LEVELS - 1, probe, prober)
+    return None if level is None else Found(tried=prober.tried[-1], condition=at(level)[0])

@@ -1,4 +1,4 @@
-"""A memorised picture: does the prompt, or what an attacker makes of the model, draw copies."""
+"""A memorised image: does its prompt, or an attacked model, still generate copies of it."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from efface.requests.concept.goal import ConceptGoal
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class MemorisedGoal(ConceptGoal):
-    """The finder is the likeness to the memorised picture, from `threshold` on a copy.
+    """The finder is the similarity to the memorised image, from `threshold` on a copy.
 
-    `sought` is the prompt that the picture was memorised for, `others` are control prompts.
+    `sought` is the prompt that the image was memorised for, `others` are control prompts.
     """
 
-    picture: Tensor  # (C, H, W) in [0, 1]
+    image: Tensor  # (C, H, W) in [0, 1]
 
-    wording: ClassVar[str] = "asked by the prompt that the picture was memorised for"
-    shows: ClassVar[str] = "share of samples that copy the picture"
+    wording: ClassVar[str] = "conditioned on the prompt that the image was memorised for"
+    shows: ClassVar[str] = "share of samples that are copies of the image"
 
     def shown(self, images: Tensor) -> np.ndarray:
         return self.score(images) >= self.threshold
 
-    def originals(self, untouched: Denoiser, count: int, seed: int) -> Examples:
-        """The memorised picture itself, one however many are wanted."""
+    def originals(self, original: Denoiser, count: int, seed: int) -> Examples:
+        """The memorised image itself, one whatever the count."""
         del count
         generator = torch.Generator().manual_seed(EXAMPLE_SEED + seed)
-        image = self.picture[None].to(untouched.device) * 2 - 1
-        return Examples(x0=untouched.codec.encode(image, generator), asked=self.sought[:1])
+        image = self.image[None].to(original.device) * 2 - 1
+        return Examples(x0=original.codec.encode(image, generator), asked=self.sought[:1])
 
     def tell_exchange(self, pairs: Sequence[tuple[str, str]]) -> str:
-        return f"its prompt exchanged with {len(pairs)} that stays"
+        return f"its prompt exchanged with {len(pairs)} retained prompt"

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from efface.requests.memorised.material import MemorisedMaterial
     from efface.settings.base import Settings
 
-OWN = {f"memorised.{name}" for name in ("samples", "noises", "extractor")}
+OWN = frozenset(f"memorised.{name}" for name in ("samples", "noises", "extractor"))
 
 
 class ForgetMemorised(Request):

@@ -1,4 +1,4 @@
-"""Pictures drawn from prompts before anything is trained."""
+"""Samples of prompts, before anything is trained."""
 
 from __future__ import annotations
 
@@ -9,31 +9,37 @@ from torch import Tensor
 
 from efface.data.randomness import derive_seed
 from efface.diffusion.denoiser import Condition
-from efface.diffusion.sampling import Sampler, draw_images
+from efface.diffusion.sampling import MultiStep, Sampler, draw_images
 from efface.diffusion.text.denoiser import TextDenoiser
 from efface.progress import Bar
+from efface.settings.base import Settings
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Drawing:
+class PromptSampler:
     """A model and how it is sampled."""
 
     denoiser: TextDenoiser
     sampler: Sampler
     batch_size: int
 
-    def __call__(self, conditions: Condition, seeds: range, what: str) -> Tensor:
+    def sample(self, conditions: Condition, seeds: range, what: str) -> Tensor:
         """Images (N, C, H, W) uint8, one per row and seed."""
         with Bar(what, len(seeds), unit="images") as bar:
-            drawn = draw_images(
+            images = draw_images(
                 self.denoiser, self.sampler, conditions, seeds, self.batch_size, bar.advance
             )
         # A VAE's layout would not survive a file, and with it goes the last digit of a sum.
-        return (drawn * 255).round().byte().contiguous()
+        return (images * 255).round().byte().contiguous()
 
-    def of(self, condition: Condition, seeds: range, what: str) -> Tensor:
+    def sample_one(self, condition: Condition, seeds: range, what: str) -> Tensor:
         """Images of one condition (one row), one per seed."""
-        return self(repeat(condition, len(seeds)), seeds, what)
+        return self.sample(repeat(condition, len(seeds)), seeds, what)
+
+
+def memorised_sampler(settings: Settings) -> MultiStep:
+    """How all images of a request are sampled, before and after training."""
+    return MultiStep(settings.evaluate.baseline_steps, guidance=settings.evaluate.guidance)
 
 
 def repeat(condition: Condition, count: int) -> Condition:

@@ -1,4 +1,4 @@
-"""A search for a prompt that draws copies sometimes: what is tried, and how it is bisected."""
+"""A search for a prompt that generates copies only sometimes: what is tried, and how."""
 
 from __future__ import annotations
 
@@ -7,16 +7,18 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from efface.diffusion.denoiser import Condition
-from efface.requests.memorised.sampling import Drawing, to_unit
+from efface.requests.memorised.sampling import PromptSampler, to_unit
 from efface.requests.memorised.similarity import CopyDetector
 from efface.requests.memorised.text_noise import text_noise_norms
+
+UNCHANGED, GIVEN = "unchanged", "given"  # ways, beside those of the search
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tried:
-    """A loosened prompt and how many of its pictures are copies."""
+    """A modified prompt and how many of its samples are copies."""
 
-    way: str  # "as it is", "given", "tokens", "embedding"
+    way: str  # UNCHANGED, GIVEN, "tokens" or "embedding"
     text: str | None  # the prompt; None: an embedding that no prompt has
     weight: float | None  # of the descended embedding, 1 minus that of the original one
     norm: float
@@ -37,7 +39,7 @@ class Tried:
 
 @dataclass(frozen=True, kw_only=True)
 class Band:
-    """Shares of copies that make a prompt partly memorised."""
+    """Shares of copies between which a prompt is partly memorised."""
 
     low: float
     high: float
@@ -48,12 +50,12 @@ class Band:
 
 @dataclass(eq=False, kw_only=True)
 class Prober:
-    """Draws a few pictures under a candidate and counts copies; remembers all that was tried.
+    """Samples a candidate and counts copies; records all that was tried.
 
     The same seeds serve every candidate. `left` tries remain.
     """
 
-    drawing: Drawing
+    sampler: PromptSampler
     detector: CopyDetector
     band: Band
     seeds: range
@@ -63,15 +65,15 @@ class Prober:
 
     def norms(self, conditions: Condition) -> list[float]:
         """Text-noise norms of conditions, (P,), means over draws."""
-        return text_noise_norms(self.drawing.denoiser, conditions, self.norm_seeds).mean(1).tolist()
+        return text_noise_norms(self.sampler.denoiser, conditions, self.norm_seeds).mean(1).tolist()
 
     def __call__(
         self, condition: Condition, way: str, text: str | None = None, weight: float | None = None
     ) -> Tried:
         """Try one row of a condition."""
         self.left -= 1
-        images = self.drawing.of(condition, self.seeds, "a loosened prompt")
-        found = Tried(
+        images = self.sampler.sample_one(condition, self.seeds, "a modified prompt")
+        tried = Tried(
             way=way,
             text=text,
             weight=weight,
@@ -79,13 +81,13 @@ class Prober:
             copies=int(self.detector.copies(to_unit(images)).sum()),
             images=len(images),
         )
-        self.tried.append(found)
-        return found
+        self.tried.append(tried)
+        return tried
 
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """A partly memorised candidate, and the condition that stands for it (one row)."""
+    """A partly memorised candidate, and its condition (one row)."""
 
     tried: Tried
     condition: Condition
@@ -94,7 +96,7 @@ class Found:
 def bisect(count: int, probe: Callable[[int], Tried], prober: Prober) -> int | None:
     """The number of a candidate in the band, of `count` that are ordered from mild to strong.
 
-    Shares are taken to fall along the list; None where none was met.
+    Shares are assumed to fall along the list; None where no candidate in the band was met.
     """
     low, high = 0, count
     while low < high and prober.left > 0:

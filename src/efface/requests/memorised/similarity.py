@@ -1,4 +1,4 @@
-"""How much pictures are alike, and which of them copy one picture."""
+"""How similar images are, and which of them are copies of one image."""
 
 from __future__ import annotations
 
@@ -9,29 +9,47 @@ import torch
 from torch import Tensor
 
 from efface.data.split import COPY_SHARE
-from efface.metrics.copy_similarity import Features, pixels
-from efface.metrics.extractors import load_extractor
+from efface.evaluation.store import Arrays, digest_of_array
+from efface.metrics.copy_similarity import pixels
+from efface.metrics.extractors import Extractor, load_extractor
+from efface.metrics.pretrained import split_pin
 
-NEAREST = 0.99  # quantile: a few of many controls may happen to copy the picture too
+NEAREST = 0.99  # quantile: a few of many controls may happen to be copies too
 AT_ONCE = 250
 
 
-def load_features(
-    source: str | None, sha256: str | None, device: torch.device | str = "cpu"
-) -> tuple[Features, str]:
-    """What pictures are compared by, and its name: pixels, or an extractor of `transformers`."""
-    if source is None:
-        return pixels, "correlation of pixels"
-    extractor = load_extractor(source, sha256).to(device)
-    name = f"cosine of {extractor.name} ({extractor.sha256[:12]})"
-    return (lambda images: extractor.features(images)), name
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Comparison:
+    """What images are compared by: features of an extractor, or pixels."""
+
+    extractor: Extractor | None = None
+
+    @property
+    def name(self) -> str:
+        if self.extractor is None:
+            return "correlation of pixels"
+        return f"cosine of {self.extractor.name} ({self.extractor.sha256[:12]})"
+
+    def to(self, device: torch.device | str) -> Comparison:
+        return self if self.extractor is None else Comparison(extractor=self.extractor.to(device))
+
+    def features(self, images: Tensor) -> Tensor:
+        """(B, C, H, W) in [0, 1] -> (B, D)."""
+        return pixels(images) if self.extractor is None else self.extractor.features(images)
+
+    @torch.inference_mode()
+    def unit_features(self, images: Tensor) -> Tensor:
+        """Features of images (N, C, H, W) in [0, 1] at length 1: (N, D) float64 on the CPU."""
+        parts = [self.features(part).double().cpu() for part in images.split(AT_ONCE)]
+        return torch.nn.functional.normalize(torch.cat(parts), dim=1)
 
 
-@torch.inference_mode()
-def unit_features(features: Features, images: Tensor) -> Tensor:
-    """Features of images (N, C, H, W) in [0, 1] at length 1: (N, D) float64 on the CPU."""
-    parts = [features(part).double().cpu() for part in images.split(AT_ONCE)]
-    return torch.nn.functional.normalize(torch.cat(parts), dim=1)
+PIXELS = Comparison()
+
+
+def read_comparison(source: str | None) -> Comparison:
+    """Pixels, or an extractor by its name in settings; DataError for what cannot be read."""
+    return PIXELS if source is None else Comparison(extractor=load_extractor(*split_pin(source)))
 
 
 def mutual_similarity(units: Tensor) -> Tensor:
@@ -39,22 +57,22 @@ def mutual_similarity(units: Tensor) -> Tensor:
     return units @ units.T
 
 
-def likeness(units: Tensor) -> float:
-    """Mean cosine over all pairs of different pictures, (N, D)."""
+def mean_similarity(units: Tensor) -> float:
+    """Mean cosine over all pairs of different images, (N, D)."""
     count = len(units)
     return float((mutual_similarity(units).sum() - count) / (count * (count - 1)))
 
 
 def mode(units: Tensor) -> int:
-    """The number of the picture that the others are most alike to, (N, D)."""
+    """Index of the image that the others are most similar to, (N, D)."""
     return int(mutual_similarity(units).sum(1).argmax())
 
 
 def copy_threshold(controls: np.ndarray) -> float:
-    """The similarity from which a picture is a copy, from that of control pictures (M,).
+    """The similarity from which an image is a copy, from that of control samples (M,).
 
     Features of length 1 with cosine s are sqrt(2 - 2 s) apart; a copy lies within half of the
-    distance of the nearest controls, so it is nearer to the picture than to any of them.
+    distance of the nearest controls, so it is nearer to the image than to any of them.
     """
     nearest = float(np.quantile(controls, NEAREST))
     return 1 - COPY_SHARE**2 * (1 - nearest)
@@ -62,17 +80,32 @@ def copy_threshold(controls: np.ndarray) -> float:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class CopyDetector:
-    """Tells copies of one picture from other pictures."""
+    """Distinguishes copies of one image from other images."""
 
     reference: Tensor  # (C, H, W) in [0, 1]
     threshold: float
-    features: Features
+    comparison: Comparison
 
     def similarity(self, images: Tensor) -> np.ndarray:
-        """Cosine with the picture, (N, C, H, W) -> (N,)."""
-        both = unit_features(self.features, torch.cat([self.reference[None], images]))
+        """Cosine with the reference, (N, C, H, W) -> (N,)."""
+        both = self.comparison.unit_features(torch.cat([self.reference[None], images]))
         return (both[1:] @ both[0]).numpy()
 
     def copies(self, images: Tensor) -> np.ndarray:
-        """Which pictures are copies, (N,)."""
+        """Which images are copies, (N,)."""
         return self.similarity(images) >= self.threshold
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class SimilarityObserver:
+    """Cosine (B,) with the memorised image."""
+
+    detector: CopyDetector
+
+    @property
+    def digest(self) -> str:
+        reference = digest_of_array(self.detector.reference.numpy())
+        return f"similarity {self.detector.comparison.name} {reference}"
+
+    def __call__(self, images: Tensor) -> Arrays:
+        return {"similarity": self.detector.similarity(images)}

@@ -1,14 +1,13 @@
-"""What comes before a memorised picture is forgotten: each stage made once and kept as files."""
+"""What comes before a memorised image is forgotten: each stage is made once and kept as files."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -18,15 +17,14 @@ from efface.diffusion.denoiser import Condition
 from efface.errors import DataError, RequestError
 from efface.evaluation.grids import save_grid
 from efface.files import whole_file
-from efface.metrics.copy_similarity import Features
 from efface.requests.memorised.detection import Detected, detect
-from efface.requests.memorised.embedding_descent import Descent, loosen_embedding
-from efface.requests.memorised.sampling import Drawing, seeds_for, to_unit
-from efface.requests.memorised.searching import Band, Found, Prober, Tried
+from efface.requests.memorised.embedding_descent import Descent, modify_embedding
+from efface.requests.memorised.sampling import PromptSampler, seeds_for, to_unit
+from efface.requests.memorised.searching import GIVEN, UNCHANGED, Band, Found, Prober, Tried
 from efface.requests.memorised.separation import Separation, separate, sides
-from efface.requests.memorised.settings import MemorisedConfig
-from efface.requests.memorised.similarity import CopyDetector
-from efface.requests.memorised.token_edits import loosen_words
+from efface.requests.memorised.settings import MemorisedSettings
+from efface.requests.memorised.similarity import Comparison, CopyDetector
+from efface.requests.memorised.token_edits import modify_words
 from efface.requests.memorised.verdict import Detection
 
 FOLDER = "preparation"
@@ -46,7 +44,7 @@ class Stages:
         self._writes = writes
 
     def read(self, name: str) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
-        """What a stage came to; None where it is not there. DataError for what is not ours."""
+        """A stage's content and tensors; None where it is not there. DataError if unreadable."""
         path = self.folder / f"{name}.json"
         if not path.exists():
             return None
@@ -82,7 +80,7 @@ class Stages:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Modified:
-    """The prompt that draws the picture sometimes, as text where it has any, and its condition."""
+    """The prompt that generates the image only sometimes, and its condition."""
 
     tried: Tried
     condition: Condition  # one row
@@ -92,47 +90,48 @@ class Modified:
     def called(self) -> str:
         return EMBEDDING if self.tried.text is None else self.tried.text
 
+    @property
+    def is_original(self) -> bool:
+        """Whether the prompt needed no change."""
+        return self.tried.way == UNCHANGED
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Preparer:
     """The stages of one request, in order."""
 
     stages: Stages
-    drawing: Drawing
-    config: MemorisedConfig
+    sampler: PromptSampler
+    settings: MemorisedSettings
     prompt: str
-    features: tuple[Features, str]
+    comparison: Comparison
 
-    def detect(self, controls: list[str], picture: Tensor | None) -> Detected:
-        """Is the prompt's picture memorised, and which picture is it?"""
+    def detect(self, controls: Sequence[str], image: Tensor | None) -> Detected:
+        """Is an image memorised for the prompt, and which one is it?"""
         kept = self.stages.read("detection")
         if kept is not None:
             return _detected(*kept)
-        encode = self.drawing.denoiser.encode
-        found = detect(
-            self.drawing,
+        encode = self.sampler.denoiser.encode
+        detected = detect(
+            self.sampler,
             encode([self.prompt]),
             encode(controls),
-            picture,
-            self.features,
-            self.config,
+            image,
+            self.comparison,
+            self.settings,
         )
-        drawn = {
-            "reference": found.reference,
-            "pictures": found.pictures,
-            "controls": found.controls,
+        tensors = {
+            "reference": detected.reference,
+            "samples": detected.samples,
+            "controls": detected.controls,
         }
-        reference = (found.reference[None] * 255).round().byte()
-        self.stages.write(
-            "detection",
-            found.detection.to_json(),
-            {name: tensor for name, tensor in drawn.items() if tensor is not None},
-            {"detection": torch.cat([reference, found.pictures])},
-        )
-        return found
+        reference = (detected.reference[None] * 255).round().byte()
+        sheet = torch.cat([reference, detected.samples])
+        self.stages.write("detection", detected.detection.to_json(), tensors, {"detection": sheet})
+        return detected
 
     def modify(self, detected: Detected, given: str | None) -> Modified:
-        """A prompt that draws the picture sometimes: given, as it is, or searched for.
+        """A prompt that generates the image only sometimes: given, unchanged, or searched for.
 
         RequestError where the search finds none.
         """
@@ -151,84 +150,62 @@ class Preparer:
         if content["found"] is None:
             shares = sorted({tried["share"] for tried in content["tried"]})
             raise RequestError(
-                f"none of {len(content['tried'])} changed prompts draws the picture sometimes and "
-                f"others at other times (shares of copies: "
+                f"none of {len(content['tried'])} modified prompts generates the memorised image "
+                f"only sometimes (shares of copies: "
                 f"{', '.join(f'{share:.2g}' for share in shares)}): give one with "
                 "--modified-prompt, or raise memorised.tries or memorised.edits (with --overwrite)."
             )
-        return Modified(
-            tried=Tried.from_json(content["found"]),
-            condition=Condition(tensors).to(self.drawing.denoiser.device),
-            count=len(content["tried"]),
-        )
+        return _modified(content, tensors, self.sampler.denoiser.device)
 
     def _prober(self, detected: Detected) -> Prober:
-        config = self.config
+        settings = self.settings
+        low, high = settings.copy_band
         return Prober(
-            drawing=self.drawing,
+            sampler=self.sampler,
             detector=self.detector(detected),
-            band=Band(low=config.least_share, high=config.most_share),
-            seeds=seeds_for(config.seed, "search", config.search_images),
-            norm_seeds=seeds_for(config.seed, "norms", config.noises),
+            band=Band(low=low, high=high),
+            seeds=seeds_for(settings.seed, "search", settings.samples),
+            norm_seeds=seeds_for(settings.seed, "norms", settings.noises),
             left=1,
         )
 
     def _search(self, prober: Prober, detection: Detection, given: str | None) -> Found | None:
-        config, denoiser = self.config, self.drawing.denoiser
+        denoiser = self.sampler.denoiser
         text = self.prompt if given is None else given
         start = denoiser.encode([text])
-        first = prober(start, "as it is" if given is None else "given", text=text)
+        first = prober(start, UNCHANGED if given is None else GIVEN, text=text)
         if given is not None or prober.band.holds(first):
             return Found(tried=first, condition=start)
-        target = config.target_norm
-        descent = Descent(
-            steps=config.descent_steps,
-            rate=config.descent_rate,
-            target=detection.control_norm if target is None else target,
-        )
-        for way in config.search:
-            prober.left = config.tries
+        for way in self.settings.search:
+            prober.left = self.settings.tries
             if way == "tokens":
-                found = loosen_words(prober, denoiser, self.prompt, config.edits, config.words)
+                found = modify_words(prober, denoiser, self.prompt, self.settings.edits)
             else:
-                found = loosen_embedding(prober, start, descent)
+                found = modify_embedding(prober, start, Descent(target=detection.control_norm))
             if found is not None:
                 return found
         return None
 
     def separate(self, detected: Detected, modified: Modified) -> tuple[Tensor, Separation]:
-        """The synthetic set (N, C, H, W) uint8 under the modified prompt, and which are copies."""
+        """The synthetic set (N, C, H, W) uint8 of the modified prompt, and which are copies."""
         images = self._synthetic(modified)
         kept = self.stages.read("split")
         if kept is not None:
             content, tensors = kept
-            separation = Separation(
-                memorised=tensors["memorised"].numpy(),
-                staying=tensors["staying"].numpy(),
-                similarity=tensors["similarity"].numpy(),
-                agreement=content["agreement"],
-            )
-            return images, separation
-        config = self.config
-        separation = separate(
-            images,
-            self.detector(detected),
-            config.split,
-            config.undecided,
-            config.least_rows,
-            config.seed,
-        )
+            arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
+            return images, Separation(**arrays, agreement=content["agreement"])
+        separation = separate(images, self.detector(detected), self.settings)
         forget, retain = sides(images, separation)
         content = {
-            "by": config.split,
+            "by": self.settings.split,
             "copies": len(forget),
             "others": len(retain),
             "undecided": len(images) - len(forget) - len(retain),
             "agreement": separation.agreement,
         }
         tensors = {
-            "memorised": torch.from_numpy(np.asarray(separation.memorised)),
-            "staying": torch.from_numpy(separation.staying),
+            "copies": torch.from_numpy(separation.copies),
+            "others": torch.from_numpy(separation.others),
             "similarity": torch.from_numpy(separation.similarity),
         }
         self.stages.write("split", content, tensors, {"copies": forget, "others": retain})
@@ -238,21 +215,26 @@ class Preparer:
         kept = self.stages.read("synthetic")
         if kept is not None:
             return kept[1]["images"]
-        seeds = seeds_for(self.config.seed, "synthetic", self.config.images)
-        images = self.drawing.of(modified.condition, seeds, "the synthetic set")
+        seeds = seeds_for(self.settings.seed, "synthetic", self.settings.images)
+        images = self.sampler.sample_one(modified.condition, seeds, "the synthetic set")
         self.stages.write("synthetic", {"prompt": modified.called}, {"images": images})
         return images
 
     def detector(self, detected: Detected) -> CopyDetector:
-        return CopyDetector(
-            reference=detected.reference,
-            threshold=detected.detection.threshold,
-            features=self.features[0],
-        )
+        return detector_of(detected, self.comparison)
+
+
+def detector_of(detected: Detected, comparison: Comparison) -> CopyDetector:
+    """What distinguishes copies of the memorised image."""
+    return CopyDetector(
+        reference=detected.reference,
+        threshold=detected.detection.threshold,
+        comparison=comparison,
+    )
 
 
 def read_prepared(run: Path) -> tuple[Detected, Modified]:
-    """What a finished run found before it was trained; DataError where that is missing."""
+    """What a finished run was prepared with; DataError where that is missing."""
     stages = Stages(run)
     detection, modification = stages.read("detection"), stages.read("modification")
     if detection is None or modification is None or modification[0]["found"] is None:
@@ -260,19 +242,18 @@ def read_prepared(run: Path) -> tuple[Detected, Modified]:
             f"{stages.folder} does not hold what this run was prepared with: restore it, or run "
             "again."
         )
-    content, tensors = modification
-    modified = Modified(
-        tried=Tried.from_json(content["found"]),
-        condition=Condition(tensors),
-        count=len(content["tried"]),
-    )
-    return _detected(*detection), modified
+    return _detected(*detection), _modified(*modification, torch.device("cpu"))
 
 
 def _detected(content: dict[str, Any], tensors: dict[str, Tensor]) -> Detected:
-    return Detected(
-        detection=Detection.from_json(content),
-        reference=tensors["reference"],
-        pictures=tensors["pictures"],
-        controls=tensors.get("controls"),
+    return Detected(detection=Detection.from_json(content), **tensors)
+
+
+def _modified(
+    content: dict[str, Any], tensors: dict[str, Tensor], device: torch.device
+) -> Modified:
+    return Modified(
+        tried=Tried.from_json(content["found"]),
+        condition=Condition(tensors).to(device),
+        count=len(content["tried"]),
     )

@@ -1,4 +1,4 @@
-"""When to stop: the prompts draw the memorised picture no more."""
+"""When to stop: the prompts no longer generate the memorised image."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from efface.requests.memorised.similarity import CopyDetector
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class CopyStopper:
-    """Draws pictures of every prompt from the same seeds at every check, and counts copies.
+    """Samples every prompt from the same seeds at every check, and looks for copies.
 
     Nothing is remembered: a resumed run stops where an uninterrupted one does.
     """
@@ -21,11 +21,11 @@ class CopyStopper:
     detector: CopyDetector
     prompts: Condition  # one row each
     sampler: Sampler
-    seeds: range  # one picture of each prompt per seed; not those of the evaluation
+    seeds: range  # one sample of each prompt per seed; not those of the evaluation
     batch_size: int
 
     def check(self, student: Denoiser) -> str | None:
-        """A sentence if the run should stop. The first copy ends the drawing."""
+        """A sentence if the run should stop. The first copy ends the sampling."""
         count = len(self.seeds)
         rows = torch.arange(len(self.prompts)).repeat_interleave(count)
         seeds = [*self.seeds] * len(self.prompts)
@@ -36,4 +36,4 @@ class CopyStopper:
             )
             if self.detector.copies(images).any():
                 return None
-        return f"none of {len(rows)} pictures of its prompts is a copy"
+        return f"none of {len(rows)} samples of its prompts is a copy"

@@ -1,4 +1,4 @@
-"""How strongly a prompt pulls at pure noise: large for memorised ones (Wen et al., ICLR 2024)."""
+"""Text-noise norms of prompts: large for memorised ones (Wen et al., ICLR 2024)."""
 
 from __future__ import annotations
 
@@ -21,20 +21,21 @@ def first_noise(denoiser: Denoiser, seeds: Sequence[int]) -> Tensor:
 
 
 def first_outputs(denoiser: Denoiser, noise: Tensor, condition: Condition) -> Tensor:
-    """What the network says of pure noise at the last timestep, (B, ...).
+    """The network's output for pure noise at the last timestep, (B, ...).
 
-    Its own kind of prediction: at the end of a schedule without signal, eps itself says nothing.
+    In the network's own kind of prediction: at the end of a schedule without signal, eps itself
+    carries no information.
     """
     t = torch.full((len(noise),), denoiser.schedule.num_timesteps - 1, device=noise.device)
     return denoiser(noise, t, condition).output
 
 
-def text_noise(denoiser: Denoiser, noise: Tensor, asked: Condition, null: Tensor) -> Tensor:
+def text_noise(denoiser: Denoiser, noise: Tensor, condition: Condition, null: Tensor) -> Tensor:
     """Norms |eps_theta(x_T, T, c) - eps_theta(x_T, T, null)|, (B,).
 
     `null` are the `first_outputs` of the null condition at the same noise.
     """
-    return (first_outputs(denoiser, noise, asked) - null).flatten(1).norm(dim=1)
+    return (first_outputs(denoiser, noise, condition) - null).flatten(1).norm(dim=1)
 
 
 @torch.no_grad()

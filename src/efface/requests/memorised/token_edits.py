@@ -1,4 +1,4 @@
-"""Loosen a prompt by changing its words, so that the result can be read."""
+"""Modify a prompt word by word, so that the result can be read."""
 
 from __future__ import annotations
 
@@ -10,41 +10,36 @@ from efface.diffusion.text.denoiser import TextDenoiser
 from efface.errors import RequestError
 from efface.requests.memorised.searching import Found, Prober, Tried, bisect
 
+WORDS = ("another", "new", "old", "small", "bright", "different")  # that are put in
 SALIENT = 3  # words whose place is tried for replacements and insertions
 
 
 def drops(words: Sequence[str]) -> list[tuple[str, ...]]:
-    """All prompts with one word less; a single word cannot go."""
+    """All prompts with one word less; a single word is not dropped."""
     if len(words) < 2:
         return []
     return [(*words[:i], *words[i + 1 :]) for i in range(len(words))]
 
 
-def replacements(
-    words: Sequence[str], places: Sequence[int], fillers: Sequence[str]
-) -> list[tuple[str, ...]]:
+def replacements(words: Sequence[str], places: Sequence[int]) -> list[tuple[str, ...]]:
     """Other words in place of those at `places`."""
-    return [(*words[:i], filler, *words[i + 1 :]) for i in places for filler in fillers]
+    return [(*words[:i], word, *words[i + 1 :]) for i in places for word in WORDS]
 
 
-def insertions(
-    words: Sequence[str], places: Sequence[int], fillers: Sequence[str]
-) -> list[tuple[str, ...]]:
+def insertions(words: Sequence[str], places: Sequence[int]) -> list[tuple[str, ...]]:
     """Further words before those at `places`, and at the end."""
-    return [(*words[:i], filler, *words[i:]) for i in (*places, len(words)) for filler in fillers]
+    return [(*words[:i], word, *words[i:]) for i in (*places, len(words)) for word in WORDS]
 
 
-def loosen_words(
-    prober: Prober, denoiser: TextDenoiser, prompt: str, edits: int, fillers: Sequence[str]
-) -> Found | None:
+def modify_words(prober: Prober, denoiser: TextDenoiser, prompt: str, edits: int) -> Found | None:
     """Greedy search: of all prompts one edit away, ordered by text-noise norm, bisect for the band.
 
     Where all are too strong or too mild, the next edit begins from the one with the lowest norm
-    that still draws copies too often.
+    that still generates copies too often.
     """
     words = tuple(prompt.split())
     for _ in range(edits):
-        ranked = _ranked(prober, denoiser, words, fillers)
+        ranked = _ranked(prober, denoiser, words)
         before = len(prober.tried)
 
         def probe(number: int, ranked: list[str] = ranked) -> Tried:
@@ -62,9 +57,7 @@ def loosen_words(
     return None
 
 
-def _ranked(
-    prober: Prober, denoiser: TextDenoiser, words: tuple[str, ...], fillers: Sequence[str]
-) -> list[str]:
+def _ranked(prober: Prober, denoiser: TextDenoiser, words: tuple[str, ...]) -> list[str]:
     """Prompts one edit away with a lower norm than `words`, the highest norm first."""
     here = prober.norms(denoiser.encode([" ".join(words)]))[0]
     shorter = _readable(denoiser, drops(words))
@@ -73,9 +66,7 @@ def _ranked(
     if len(shorter) == len(words):
         norms = prober.norms(denoiser.encode(shorter))
         places = np.argsort(norms)[:SALIENT].tolist()  # whose absence lowers the norm most
-    others = _readable(
-        denoiser, replacements(words, places, fillers) + insertions(words, places, fillers)
-    )
+    others = _readable(denoiser, replacements(words, places) + insertions(words, places))
     texts = [*shorter, *others]
     norms = [*norms, *prober.norms(denoiser.encode(texts)[len(norms) :])]
     order = sorted(range(len(texts)), key=lambda i: -norms[i])

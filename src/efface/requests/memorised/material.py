@@ -1,0 +1,250 @@
+"""A memorised image and its prompts: read, prepared, trained on and measured."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from accelerate import Accelerator
+from torch import Tensor
+
+from efface.data.images import read_at
+from efface.data.prompts import SUBJECTS, TEMPLATES, fill_templates, read_prompts, spread
+from efface.data.split import pixel_hash
+from efface.diffusion.denoiser import Condition, Denoiser
+from efface.diffusion.model_folder import ModelInfo, drawn_shape
+from efface.diffusion.text.denoiser import as_text_denoiser
+from efface.diffusion.text.lengths import check_lengths
+from efface.errors import DataError, RequestError
+from efface.evaluation.store import user_store
+from efface.evaluation.subjects import Job, Subjects
+from efface.evaluation.views import View
+from efface.memory.amounts import Amounts
+from efface.metrics.judge import Judge
+from efface.records import Evaluation, RunRecord
+from efface.requests.base import Feed, Material, same_phrase
+from efface.requests.memorised.amounts import expected_amounts
+from efface.requests.memorised.evaluation import evaluate_memorised, write_memorised_sheets
+from efface.requests.memorised.feed import pair_source, preparation_notes, with_controls
+from efface.requests.memorised.goal import MemorisedGoal
+from efface.requests.memorised.protocol import MemorisedProtocol
+from efface.requests.memorised.sampling import (
+    PromptSampler,
+    memorised_sampler,
+    seeds_for,
+    to_unit,
+)
+from efface.requests.memorised.separation import sides
+from efface.requests.memorised.settings import MemorisedSettings
+from efface.requests.memorised.similarity import Comparison, read_comparison
+from efface.requests.memorised.stages import Preparer, Stages, detector_of, read_prepared
+from efface.requests.memorised.stopping import CopyStopper
+from efface.requests.memorised.verdict import Detection
+from efface.settings.base import Settings
+
+if TYPE_CHECKING:
+    from efface.attacks.goals import Goal
+    from efface.requests.memorised.request import ForgetMemorised
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class MemorisedMaterial(Material):
+    """A prompt, the image where it is given, and control prompts.
+
+    The verdict compares with `controls`, whose samples training may retain. `others` are further
+    control prompts, which training does not use.
+    """
+
+    model: ModelInfo
+    image: Tensor | None  # (C, H, W) uint8
+    prompt: str
+    modified_prompt: str | None
+    controls: tuple[str, ...]
+    others: tuple[str, ...]
+    comparison: Comparison
+
+    goal_class: ClassVar[type[Goal]] = MemorisedGoal
+
+    @property
+    def digest(self) -> str:
+        image = None if self.image is None else pixel_hash(self.image)
+        content = json.dumps([image, self.controls, self.others])
+        return hashlib.sha256(content.encode()).hexdigest()
+
+    def compared_digest(self) -> str:
+        extractor = self.comparison.extractor
+        return "" if extractor is None else extractor.sha256
+
+    @property
+    def held_out(self) -> bool:
+        """Whether there are enough control prompts to measure that training did not use."""
+        return len(self.others) >= len(self.controls)
+
+    def measured_prompts(self, samples: int) -> tuple[str, ...]:
+        """Control prompts to measure, at most one per sample; `controls` where others are few."""
+        return tuple(spread(self.others, samples)) if self.held_out else self.controls
+
+    def amounts(self, settings: Settings) -> Amounts:
+        return expected_amounts(self.model, settings, searched=self.modified_prompt is None)
+
+    def retained(self, settings: Settings) -> tuple[str, ...]:
+        return self.measured_prompts(settings.evaluate.retain_samples)
+
+    def feed(
+        self, denoiser: Denoiser, settings: Settings, run: Path, accelerator: Accelerator
+    ) -> Feed:
+        """Prepare in the run folder, and encode all prompts.
+
+        RequestError where nothing is memorised or no prompt generates the image only sometimes,
+        DataError where its samples cannot be separated.
+        """
+        own = settings.of(MemorisedSettings)
+        model = as_text_denoiser(denoiser).to(accelerator.device)
+        sampler, batch_size = memorised_sampler(settings), settings.evaluate.batch_size
+        preparer = Preparer(
+            stages=Stages(run, accelerator.is_main_process),
+            sampler=PromptSampler(denoiser=model, sampler=sampler, batch_size=batch_size),
+            settings=own,
+            prompt=self.prompt,
+            comparison=self.comparison.to(accelerator.device),
+        )
+        image = None if self.image is None else to_unit(self.image)
+        detected = preparer.detect(self.controls, image)
+        if not detected.detection.is_memorised and not own.force:
+            raise RequestError(_not_memorised(detected.detection))
+        modified = preparer.modify(detected, self.modified_prompt)
+        images, separation = preparer.separate(detected, modified)
+        forget, retain = sides(images, separation)
+        controls, original = model.encode(self.controls), model.encode([self.prompt])
+        model.encode(self.retained(settings))  # for the evaluation
+        model = model.without_encoders()
+        source = pair_source(model, (forget, retain), (original, modified.condition), settings)
+        prompts = [original] if modified.is_original else [original, modified.condition]
+        return Feed(
+            denoiser=model,
+            source=with_controls(source, model, controls, detected.controls, own),
+            retained=controls,
+            stopper=CopyStopper(
+                detector=preparer.detector(detected),
+                prompts=Condition.cat(prompts).to(accelerator.device),
+                sampler=sampler,
+                seeds=seeds_for(own.seed, "stop", own.stop_images),
+                batch_size=batch_size,
+            ),
+            notes=preparation_notes(detected.detection, modified)
+            | {
+                "copies": len(forget),
+                "others": len(retain),
+                "undecided": len(images) - len(forget) - len(retain),
+                "split_agreement": separation.agreement,
+            },
+        )
+
+    def evaluate(self, job: Job) -> Evaluation:
+        """The memorised image, the threshold and the modified prompt are those of preparation."""
+        subjects, store = job.subjects, user_store()
+        detected, modified = read_prepared(job.run)
+        protocol = MemorisedProtocol(
+            prompt=self.prompt,
+            modified=modified,
+            controls=self.retained(job.settings),
+            held_out=self.held_out,
+            detector=detector_of(detected, self.comparison.to(subjects.device)),
+            settings=job.settings,
+        )
+        models = (subjects.original, subjects.result)
+        write_memorised_sheets(job.run / "samples", models, protocol, store)
+        return evaluate_memorised(subjects, protocol, job.views, store)
+
+    def goal(
+        self,
+        run: Path,
+        record: RunRecord,
+        models: Subjects,
+        settings: Settings,
+        finder: Judge | View | None,
+    ) -> Goal:
+        """The memorised image and the threshold are those of preparation."""
+        del record, finder
+        detected, _ = read_prepared(run)
+        detector = detector_of(detected, self.comparison.to(models.device))
+        return MemorisedGoal(
+            sought=[self.prompt],
+            conditions=[self.prompt],
+            others=list(self.measured_prompts(len(self.controls))),
+            guidance=settings.evaluate.guidance,
+            finder=detector.similarity,
+            threshold=detector.threshold,
+            image=detector.reference,
+            called=(
+                f"{detector.comparison.name} with the memorised image, a copy has "
+                f"{detector.threshold:.3f} or more"
+            ),
+        )
+
+
+def read_memorised(
+    request: ForgetMemorised, model: ModelInfo, settings: Settings
+) -> MemorisedMaterial:
+    """Read a request's image and prompts, and the extractor that images are compared by.
+
+    DataError or RequestError for what cannot be used.
+    """
+    own = settings.of(MemorisedSettings)
+    image = None if request.image is None else _read_image(request.image, model)
+    prompts = [request.prompt]
+    if request.modified_prompt is not None:
+        prompts.append(request.modified_prompt)
+    controls, others = _read_controls(request.control_prompts, prompts, own.controls)
+    check_lengths(model, [*prompts, *controls, *others])
+    return MemorisedMaterial(
+        model=model,
+        image=image,
+        prompt=request.prompt,
+        modified_prompt=request.modified_prompt,
+        controls=controls,
+        others=others,
+        comparison=read_comparison(own.extractor),
+    )
+
+
+def _read_image(source: str, model: ModelInfo) -> Tensor:
+    images = read_at(source, drawn_shape(model), resize=True).images
+    if len(images) != 1:
+        raise DataError(
+            f"{source} holds {len(images)} images: one image is memorised for one prompt, give "
+            "that alone."
+        )
+    return images[0]
+
+
+def _read_controls(
+    source: str | None, prompts: list[str], count: int
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """`count` control prompts from all over the list, none of them one of `prompts`; the others."""
+    given = fill_templates(TEMPLATES, SUBJECTS) if source is None else read_prompts(source)
+    different = [
+        control
+        for control in dict.fromkeys(given)
+        if not any(same_phrase(control, prompt) for prompt in prompts)
+    ]
+    if len(different) < count:
+        raise RequestError(
+            f"there are {len(different)} different control prompts and {count} are needed: give "
+            "more with --control-prompts."
+        )
+    controls = tuple(spread(different, count))
+    return controls, tuple(prompt for prompt in different if prompt not in set(controls))
+
+
+def _not_memorised(detection: Detection) -> str:
+    return (
+        f"nothing memorised was found for this prompt: {detection.copies} of {detection.samples} "
+        f"samples are copies, its text-noise norm is {detection.norm:.3g} (p = "
+        f"{detection.norm_p:.2g} among {detection.controls} control prompts) and the similarity of "
+        f"its samples {detection.similarity:.2g} (p = {detection.similarity_p:.2g}); there is "
+        "nothing to forget, or set memorised.force=true to go on."
+    )
