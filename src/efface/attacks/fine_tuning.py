@@ -14,9 +14,9 @@ from efface.data.randomness import Shard
 from efface.data.source import BatchSource, epoch_rows
 from efface.diffusion.denoiser import Condition, Denoiser
 from efface.diffusion.sampling import OneStep
-from efface.methods.denoising import Denoising
+from efface.training.denoising import Denoising
 from efface.records import Point
-from efface.training.settings import TrainConfig
+from efface.training.settings import TrainSettings
 from efface.training.trainer import Trainer
 
 
@@ -77,7 +77,7 @@ class FineTuningAttack(Attack):
         self, denoiser: Denoiser, examples: Examples, look: Callable[[int, Denoiser], None]
     ) -> None:
         last = self.steps[-1]
-        config = TrainConfig(
+        config = TrainSettings(
             steps=last,
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,

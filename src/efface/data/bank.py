@@ -1,4 +1,4 @@
-"""All images of a request at hand: what kernel estimates and nearest neighbours are made from."""
+"""All images of a request in memory: for kernel estimates and nearest neighbours."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class ImageBank:
-    """`retain` (N, C, H, W) and `forget` (K, C, H, W) in model space, and their share.
+    """`retain` (N, C, H, W) and `forget` (K, C, H, W) in model space.
 
     `prior` is the share of the images to forget in what the model was trained on.
     """

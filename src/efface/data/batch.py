@@ -1,4 +1,4 @@
-"""A batch always has two sides: what is kept and what must go."""
+"""A batch always has two sides: retained rows and forget rows."""
 
 from __future__ import annotations
 
@@ -11,32 +11,36 @@ from efface.diffusion.denoiser import Condition
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Side:
-    """`size` rows; what a method does not need is None."""
+    """`size` rows (B below); what a method does not need is None."""
 
     size: int
-    x0: Tensor | None = None  # (B, C, H, W) in model space; None when data-free
-    condition: Condition | None = None  # what the student is asked for
-    target: Condition | None = None  # what the teacher answers instead; = condition when kept
-    alone: Tensor | None = None  # (B,) rows of pairs in which nothing is forgotten; None: none
+    x0: Tensor | None = None  # (B, C, H, W) in model space; None where no images are needed
+    condition: Condition | None = None  # B rows: what the student is conditioned on
+    target: Condition | None = None  # B rows: what the teacher is; as `condition` where retained
+    retain_only: Tensor | None = None  # (B,) bool: pairs in which nothing is forgotten
+    keeps_condition: bool = False  # whether condition dropout leaves these rows as they are
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Away:
-    """Rows for which the teacher's guidance leads away from something, and how strongly."""
+class NegativeGuidance:
+    """Rows in which the teacher's guidance leads away from a negative prompt."""
 
     rows: Tensor  # (B,) bool, of both sides, retained rows first
-    condition: Condition  # what they are led away from, one row
-    guidance: Tensor  # (B,), read where `rows` is true
+    condition: Condition  # one row: the negative prompt
+    guidance: Tensor  # (B,) float32, read where `rows` is true
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Batch:
+    """Retained rows, then forget rows; `negative` is about rows of both."""
+
     retain: Side
     forget: Side
-    away: Away | None = None  # None: no row is
+    negative: NegativeGuidance | None = None
 
     @property
     def size(self) -> int:
+        """Rows of both sides."""
         return self.retain.size + self.forget.size
 
     @property

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from efface.data.bank import ImageBank
-from efface.data.batch import Away, Batch, Side
+from efface.data.batch import Batch, NegativeGuidance, Side
 from efface.data.randomness import Shard, derive_seed
 from efface.diffusion.denoiser import Condition
 
@@ -20,6 +20,7 @@ class BatchSource(ABC):
     """What a run is fed with. The same (step, shard) always gives the same batch."""
 
     bank: ImageBank | None = None  # all images of a request that is about images
+    forget_rows: int = 0  # of a global batch
 
     @abstractmethod
     def batch(self, step: int, shard: Shard) -> Batch: ...
@@ -27,80 +28,91 @@ class BatchSource(ABC):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ConditionSource(BatchSource):
-    """Conditions drawn directly, no data set: what data-free methods are fed with.
+    """Conditions alone, no data set: what data-free methods are fed with.
 
     `table` holds every condition once, encoded; the rest are row numbers of it. Retained rows are
-    uniform over `retain`; rows to forget are uniform over `forget`, each with a target drawn
-    uniformly from its own entry of `replacements`. With `reach` each row to forget is moved towards
-    one that stays, or for a `null_share` of the rows towards `null`, one row, by a share of the way
-    that is uniform up to `reach`: what lies between is forgotten too. The last `away_rows` retained
-    rows of a batch are uniform over `nonsense` instead: for these the teacher's guidance, of
-    `away_guidance`, leads away from `away`, one row. So does that for rows to forget, of
-    `forget_guidance`, unless it is 0.
+    uniform over `retain`; forget rows are uniform over `forget`, each with a target uniform over
+    its own entry of `replacements`. The last `gibberish_rows` of the retained rows are uniform over
+    `gibberish` instead. With `interpolation` each forget row is moved towards a retained one, or a
+    share `interpolation_null` of them towards `null`, by a share of the way that is uniform up to
+    `interpolation`. With `negative` the teacher is guided away from it, in gibberish rows with
+    `gibberish_guidance` and in forget rows with `forget_guidance`, unless that is 0.
     """
 
-    table: Condition
+    table: Condition  # N rows
     retain: Sequence[int]
     forget: Sequence[int]
     replacements: Sequence[Sequence[int]]
-    retain_rows: int  # per global batch
-    forget_rows: int
+    retain_rows: int  # of a global batch
+    forget_rows: int = 0
     seed: int
-    reach: float = 0.0
-    null: Condition | None = None
-    null_share: float = 0.0
-    nonsense: Sequence[int] = ()
-    away_rows: int = 0  # of the retained rows of a global batch
-    away: Condition | None = None
-    away_guidance: float = 1.0
+    forget_dropout: bool = True  # whether condition dropout reaches forget rows
+    interpolation: float = 0.0
+    interpolation_null: float = 0.0
+    null: Condition | None = None  # one row
+    gibberish: Sequence[int] = ()
+    gibberish_rows: int = 0  # of the retained rows of a global batch
+    gibberish_guidance: float = 1.0
+    negative: Condition | None = None  # one row
     forget_guidance: float = 0.0
 
     def batch(self, step: int, shard: Shard) -> Batch:
         generator = torch.Generator().manual_seed(derive_seed(self.seed, "conditions", step))
+        retain = self._retain_side(generator, shard)
+        forget = self._forget_side(generator, shard) if self.forget_rows else Side(size=0)
+        return Batch(retain=retain, forget=forget, negative=self._negative(forget.size, shard))
 
-        def draw(count: int, rows: int) -> Tensor:
-            return torch.randint(count, (rows,), generator=generator)
+    def _retain_side(self, generator: torch.Generator, shard: Shard) -> Side:
+        ordinary = self.retain_rows - self.gibberish_rows
+        rows = _pick(self.retain, ordinary, generator)
+        if self.gibberish_rows:
+            rows = torch.cat([rows, _pick(self.gibberish, self.gibberish_rows, generator)])
+        condition = self.table[rows[shard.rows(self.retain_rows)]]
+        return Side(size=len(condition), condition=condition, target=condition)
 
-        stays = self.retain_rows - self.away_rows
-        retain = torch.tensor(self.retain)[draw(len(self.retain), stays)]
-        if self.away_rows:
-            means_nothing = draw(len(self.nonsense), self.away_rows)
-            retain = torch.cat([retain, torch.tensor(self.nonsense)[means_nothing]])
-        mine = shard.rows(self.retain_rows)
-        kept = self.table[retain[mine]]
-        retain_side = Side(size=len(kept), condition=kept, target=kept)
-        led = (torch.arange(self.retain_rows) >= stays)[mine]
-        if not self.forget_rows:
-            return Batch(retain=retain_side, forget=Side(size=0), away=self._away(led, 0))
-        which = draw(len(self.forget), self.forget_rows)
+    def _forget_side(self, generator: torch.Generator, shard: Shard) -> Side:
+        which = torch.randint(len(self.forget), (self.forget_rows,), generator=generator)
         choices = torch.tensor([len(r) for r in self.replacements])[which]
-        pick = (torch.rand(self.forget_rows, generator=generator) * choices).long()
+        chosen = (torch.rand(self.forget_rows, generator=generator) * choices).long()
         target = torch.tensor(
-            [self.replacements[w][p] for w, p in zip(which.tolist(), pick.tolist(), strict=True)]
+            [self.replacements[w][c] for w, c in zip(which.tolist(), chosen.tolist(), strict=True)]
         )
         rows = shard.rows(self.forget_rows)
-        asked = self.table[torch.tensor(self.forget)[which][rows]]
-        if self.reach:
-            towards = torch.tensor(self.retain)[draw(len(self.retain), self.forget_rows)][rows]
-            share = self.reach * torch.rand(self.forget_rows, generator=generator)[rows]
-            goal = self.table[towards]
-            if self.null is not None and self.null_share:
-                empty = torch.rand(self.forget_rows, generator=generator)[rows] < self.null_share
-                goal = goal.where(empty.to(next(iter(goal.tensors.values())).device), self.null)
-            asked = asked.lerp(goal, share)
-        forget_side = Side(size=len(asked), condition=asked, target=self.table[target[rows]])
-        return Batch(retain=retain_side, forget=forget_side, away=self._away(led, len(asked)))
+        condition = self.table[torch.tensor(self.forget)[which][rows]]
+        if self.interpolation:
+            condition = self._interpolated(condition, generator, rows)
+        return Side(
+            size=len(condition),
+            condition=condition,
+            target=self.table[target[rows]],
+            keeps_condition=not self.forget_dropout,
+        )
 
-    def _away(self, retained: Tensor, forgotten: int) -> Away | None:
-        """Rows of both sides that are led away from something; `retained` are those that stay."""
-        if self.away is None:
+    def _interpolated(
+        self, condition: Condition, generator: torch.Generator, rows: slice
+    ) -> Condition:
+        """Conditions (B rows) moved towards retained ones, or towards the null condition."""
+        end = self.table[_pick(self.retain, self.forget_rows, generator)[rows]]
+        share = self.interpolation * torch.rand(self.forget_rows, generator=generator)[rows]
+        if self.null is not None and self.interpolation_null:
+            empty = torch.rand(self.forget_rows, generator=generator) < self.interpolation_null
+            end = end.where(empty[rows].to(end.device), self.null)
+        return condition.lerp(end, share)
+
+    def _negative(self, forget_size: int, shard: Shard) -> NegativeGuidance | None:
+        """Rows of both sides that are guided away from the negative prompt, and how strongly."""
+        if self.negative is None:
             return None
-        device = next(iter(self.away.tensors.values())).device
-        every = torch.ones(forgotten, dtype=torch.bool)
-        rows = torch.cat([retained, every & (self.forget_guidance > 0)])
-        guidance = torch.cat([retained * self.away_guidance, every * self.forget_guidance])
-        return Away(
-            rows=rows.to(device), condition=self.away, guidance=guidance.to(device, torch.float32)
+        ordinary = self.retain_rows - self.gibberish_rows
+        gibberish = (torch.arange(self.retain_rows) >= ordinary)[shard.rows(self.retain_rows)]
+        forget = torch.ones(forget_size, dtype=torch.bool)
+        rows = torch.cat([gibberish, forget & (self.forget_guidance > 0)])
+        guidance = torch.cat([gibberish * self.gibberish_guidance, forget * self.forget_guidance])
+        device = self.negative.device
+        return NegativeGuidance(
+            rows=rows.to(device),
+            condition=self.negative,
+            guidance=guidance.to(device, torch.float32),
         )
 
 
@@ -111,7 +123,7 @@ class ImageSource(BatchSource):
     images: Tensor  # (N, C, H, W) on the device: uint8 pixels, or float32 in model space
     table: Condition | None  # one condition per label or caption
     labels: Tensor | None  # (N,) rows of the table
-    rows: int  # per global batch
+    rows: int  # of a global batch
     seed: int
     horizontal_flip: bool = False
 
@@ -136,8 +148,8 @@ class ImageSource(BatchSource):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Staying:
-    """Images that stay, each under a condition of its own under which nothing is forgotten."""
+class RetainOnly:
+    """Retained images with conditions of their own, under which nothing is forgotten."""
 
     images: Tensor  # (N, C, H, W) in model space
     condition: Condition  # N rows
@@ -146,19 +158,19 @@ class Staying:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class PairSource(BatchSource):
-    """Retained images and images to forget, each side going through its own in random order.
+    """Retained images and images to forget, every one once per epoch of its side.
 
-    Of a conditional model every pair is asked for under one row of `table`, drawn at random by
-    `shares`. With `staying` a share of the retained rows, spread evenly, are such images instead.
+    Both images of a pair have the same condition, a row of `table` that is sampled by `shares`.
+    With `retain_only` a share of the retained rows, spread evenly, are such images instead.
     """
 
     bank: ImageBank  # pyright: ignore[reportIncompatibleVariableOverride]
-    retain_rows: int  # per global batch
-    forget_rows: int
+    retain_rows: int  # of a global batch
+    forget_rows: int = 0
     seed: int
     table: Condition | None = None  # None for an unconditional model
     shares: tuple[float, ...] = ()  # of the rows of the table
-    staying: Staying | None = None
+    retain_only: RetainOnly | None = None
 
     def batch(self, step: int, shard: Shard) -> Batch:
         return Batch(
@@ -170,53 +182,70 @@ class PairSource(BatchSource):
         if rows == 0:
             return Side(size=0)
         index = epoch_rows(len(images), rows, step, self.seed, name)[shard.rows(rows)]
-        x0, alone = images[index.to(images.device)], None
-        condition = self._asked(rows, step, shard)
-        if self.staying is not None:
-            which = self._stays(rows, step, shard)
-            alone = (which >= 0).to(x0.device)
+        x0, retain_only = images[index.to(images.device)], None
+        if self.retain_only is not None:
+            which = self._retain_only_images(rows, step, shard)
+            retain_only = (which >= 0).to(x0.device)
             if name == "retain":
-                x0[alone] = self.staying.images[which[which >= 0].to(x0.device)]
-        return Side(size=len(x0), x0=x0, condition=condition, target=condition, alone=alone)
+                x0[retain_only] = self.retain_only.images[which[which >= 0].to(x0.device)]
+        condition = self._condition(rows, step, shard)
+        return Side(
+            size=len(x0), x0=x0, condition=condition, target=condition, retain_only=retain_only
+        )
 
-    def _stays(self, rows: int, step: int, shard: Shard) -> Tensor:
-        """The image that each row holds in place of a pair's, -1 in a pair; both sides alike."""
-        assert self.staying is not None
-        alone = (torch.arange(rows + 1) * self.staying.share).floor().diff() > 0
+    def _retain_only_images(self, rows: int, step: int, shard: Shard) -> Tensor:
+        """The retain-only image of each row (B,), -1 where the row is a pair; alike on both sides."""
+        assert self.retain_only is not None
+        chosen = (torch.arange(rows + 1) * self.retain_only.share).floor().diff() > 0
         which = torch.full((rows,), -1)
-        if alone.any():
-            count, images = int(alone.sum()), len(self.staying.images)
-            which[alone] = epoch_rows(images, count, step, self.seed, "staying")
+        if chosen.any():
+            count, images = int(chosen.sum()), len(self.retain_only.images)
+            which[chosen] = epoch_rows(images, count, step, self.seed, "staying")  # the name is part of the seed
         return which[shard.rows(rows)]
 
-    def _asked(self, rows: int, step: int, shard: Shard) -> Condition | None:
-        """The condition of each row: both sides draw the same rows of the table."""
+    def _condition(self, rows: int, step: int, shard: Shard) -> Condition | None:
+        """The condition of each row: the same rows of the table for both sides."""
         if self.table is None:
             return None
         generator = torch.Generator().manual_seed(derive_seed(self.seed, "conditions", step))
-        drawn = torch.multinomial(torch.tensor(self.shares), rows, True, generator=generator)
-        drawn = drawn[shard.rows(rows)]
-        if self.staying is None:
-            return self.table[drawn]
-        which = self._stays(rows, step, shard)
-        return self._conditions[torch.where(which >= 0, len(self.table) + which, drawn)]
+        sampled = torch.multinomial(torch.tensor(self.shares), rows, True, generator=generator)
+        sampled = sampled[shard.rows(rows)]
+        if self.retain_only is None:
+            return self.table[sampled]
+        which = self._retain_only_images(rows, step, shard)
+        return self._conditions[torch.where(which >= 0, len(self.table) + which, sampled)]
 
     @functools.cached_property
     def _conditions(self) -> Condition:
-        """The table, then a row for every image that stays."""
-        assert self.table is not None and self.staying is not None
-        return Condition.cat([self.table, self.staying.condition])
+        """The table, then a row for every retain-only image."""
+        assert self.table is not None and self.retain_only is not None
+        return Condition.cat([self.table, self.retain_only.condition])
 
 
+@functools.lru_cache(maxsize=16)
 def epoch_rows(count: int, rows: int, step: int, seed: int, name: str) -> Tensor:
-    """Row numbers of one batch: all of `count` once per epoch, in an order of its own."""
+    """Row numbers of one batch, (rows,): all of `count` once per epoch, each in its own order.
+
+    The result is shared by all who ask for it: it must not be changed.
+    """
+    if count == 1:
+        return torch.zeros(rows, dtype=torch.long)
     first, last = step * rows, (step + 1) * rows
     epochs = range(first // count, (last - 1) // count + 1)
-    orders = [_epoch_order(count, derive_seed(seed, name, epoch)) for epoch in epochs]
+    # Orders shorter than a batch are met once, and would drive the long ones out of the cache.
+    order = _kept_order if count >= rows else _order
+    orders = [order(count, derive_seed(seed, name, epoch)) for epoch in epochs]
     start = first - (first // count) * count
-    return torch.cat(orders)[start : start + rows]
+    return torch.cat(orders)[start : start + rows].clone()
 
 
-@functools.lru_cache(maxsize=4)
-def _epoch_order(count: int, seed: int) -> Tensor:
+def _order(count: int, seed: int) -> Tensor:
     return torch.randperm(count, generator=torch.Generator().manual_seed(seed))
+
+
+_kept_order = functools.lru_cache(maxsize=8)(_order)
+
+
+def _pick(values: Sequence[int], count: int, generator: torch.Generator) -> Tensor:
+    """`count` of the values, uniform and with replacement: (count,)."""
+    return torch.tensor(values)[torch.randint(len(values), (count,), generator=generator)]

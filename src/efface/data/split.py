@@ -1,4 +1,4 @@
-"""Which images go and which stay: hashes, duplicates, and how near a copy is."""
+"""Which images are forgotten and which retained: hashes, duplicates, and how near a copy is."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from efface.data.images import ImageSet
 from efface.errors import DataError
 
 COPY_SHARE = 0.5
-ALIKE_SHARE = 0.8  # of the same distance: what a model may have learned from the pictures
+ALIKE_SHARE = 0.8  # of the same distance: what a model may have learned from the images
 CHUNK = 1024
 
 
@@ -22,12 +22,12 @@ def pixel_hash(image: Tensor) -> str:
     return hashlib.sha256(header + b":" + image.contiguous().numpy().tobytes()).hexdigest()
 
 
-def distances(images: Tensor, pictures: Tensor) -> Tensor:
+def distances(images: Tensor, others: Tensor) -> Tensor:
     """L2 distances, pixels from 0 to 1: (N, C, H, W) and (K, C, H, W) -> (N, K).
 
     Images are uint8, or floats in [0, 1].
     """
-    bank = _pixels(pictures)
+    bank = _pixels(others)
     # The faster form with inner products loses small distances to rounding.
     exact = "donot_use_mm_for_euclid_dist"
     parts = [torch.cdist(_pixels(rows), bank, compute_mode=exact) for rows in images.split(CHUNK)]
@@ -40,9 +40,9 @@ def _pixels(images: Tensor) -> Tensor:
 
 
 def copy_distance(between: Tensor, share: float = COPY_SHARE) -> float:
-    """How near a sample must be to count as a copy: half the typical distance between pictures.
+    """How near a sample must be to count as a copy: half the typical distance between images.
 
-    From distances (N, K) of other images to K pictures: the smallest median over the pictures. A
+    From distances (N, K) of other images to K images: the smallest median over the K. A
     median, so that a few copies among the others do not move it.
     """
     return share * float(between.median(0).values.min())
@@ -50,12 +50,12 @@ def copy_distance(between: Tensor, share: float = COPY_SHARE) -> float:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Split:
-    """Images to forget, images that stay, and what was moved from the second to the first."""
+    """Images to forget, retained images, and what was moved from the second to the first."""
 
     forget: ImageSet
-    retain: ImageSet
-    exact: int  # retained images with the very pixels of an image to forget: dropped
-    near: int  # retained images almost like one: moved to the images to forget
+    retain: ImageSet | None = None  # None: the model generates them
+    exact: int = 0  # retained images with the very pixels of an image to forget: dropped
+    near: int = 0  # retained images almost like one: moved to the images to forget
 
 
 def split_images(forget: ImageSet, retain: ImageSet, near: float) -> Split:

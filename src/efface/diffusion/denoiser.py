@@ -1,4 +1,4 @@
-"""One view of every diffusers model: (x_t, t, condition) -> Prediction."""
+"""One interface to every diffusers model: (x_t, t, condition) -> Prediction."""
 
 from __future__ import annotations
 
@@ -19,12 +19,24 @@ from efface.errors import ModelError, RequestError
 
 @dataclass(frozen=True, eq=False)
 class Condition:
-    """What a network is asked for: tensors by the name of the network's argument, one row each."""
+    """B rows of labels or encoded prompts, by the name of the network's argument.
+
+    Labels are `class_labels` (B,) int64; prompts are `encoder_hidden_states` (B, tokens, D) and
+    whatever else a family takes, as pooled embeddings (B, D), masks (B, tokens) or sizes (B, 6).
+    """
 
     tensors: Mapping[str, Tensor]
 
     def __len__(self) -> int:
-        return len(next(iter(self.tensors.values())))
+        return len(self._first)
+
+    @property
+    def device(self) -> torch.device:
+        return self._first.device
+
+    @property
+    def _first(self) -> Tensor:
+        return next(iter(self.tensors.values()))
 
     def __getitem__(self, rows: slice | Tensor) -> Condition:
         return Condition({name: tensor[rows] for name, tensor in self.tensors.items()})
@@ -38,7 +50,7 @@ class Condition:
         return Condition({n: torch.cat([c.tensors[n] for c in conditions]) for n in names})
 
     def lerp(self, other: Condition, share: Tensor) -> Condition:
-        """Rows moved by `share` (B,) of the way towards those of `other`; masks stay their own."""
+        """Rows interpolated by `share` (B,) towards those of `other`; integers are not moved."""
 
         def move(own: Tensor, others: Tensor) -> Tensor:
             if not own.is_floating_point():
@@ -86,12 +98,12 @@ class Denoiser(ABC):
         else:
             if condition is None:
                 raise ModelError(f"guidance {guidance} needs a condition: pass one, or guidance 1.")
-            led_from = self.null(condition) if null is None else null
-            both = Condition.cat([led_from, condition])
-            led, asked = self._output(x_t.repeat(2, 1, 1, 1), t.repeat(2), both).float().chunk(2)
+            both = Condition.cat([self.null(condition) if null is None else null, condition])
+            output = self._output(x_t.repeat(2, 1, 1, 1), t.repeat(2), both).float()
+            without, conditional = output.chunk(2)
             if isinstance(guidance, Tensor):
                 guidance = guidance.view(-1, 1, 1, 1)
-            output = led + guidance * (asked - led)
+            output = without + guidance * (conditional - without)
         levels = self.schedule.levels(t, x_t)
         return Prediction.from_output(
             output, x_t, levels, self.kind, self.schedule.has_zero_terminal_snr
@@ -107,15 +119,15 @@ class Denoiser(ABC):
         return true_output(x0, eps, self.schedule.levels(t, x0), self.kind)
 
     @abstractmethod
-    def encode(self, asked: Sequence[Any]) -> Condition | None:
-        """Turn what people write (labels, prompts) into condition rows."""
+    def encode(self, inputs: Sequence[Any]) -> Condition | None:
+        """Labels or prompts -> condition rows."""
 
     @abstractmethod
     def null(self, like: Condition) -> Condition:
         """As many rows of the unconditional condition; ModelError if the model has none."""
 
-    def nothing(self, like: Condition) -> Condition:
-        """As many rows of what asks for nothing: `null`, unless that is to be guided away from."""
+    def empty(self, like: Condition) -> Condition:
+        """As many rows of the empty condition: `null`, unless that is a negative prompt."""
         return self.null(like)
 
     @abstractmethod
@@ -123,7 +135,7 @@ class Denoiser(ABC):
         """Raise ModelError if the model has no unconditional condition."""
 
     def set_timesteps(self, scheduler: Any, steps: int) -> None:
-        """Give a diffusers scheduler its timesteps for drawing from this model."""
+        """Give a diffusers scheduler its timesteps for sampling from this model."""
         scheduler.set_timesteps(steps)
 
     @property
@@ -146,20 +158,20 @@ class Denoiser(ABC):
         )
 
     def clone(self) -> Self:
-        """The same model with parameters of its own."""
-        return self.with_network(copy.deepcopy(self.network))
+        """The same model with parameters of its own, which take gradient."""
+        return self.with_network(copy.deepcopy(self.network).requires_grad_(True))
 
     def frozen(self) -> Self:
-        """Own parameters that take no gradient, in evaluation mode."""
-        return self.with_network(copy.deepcopy(self.network).eval().requires_grad_(False))
+        """This very network, from now on in evaluation mode and without gradient: no copy."""
+        return self.with_network(self.network.eval().requires_grad_(False))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class UnconditionalDenoiser(Denoiser):
     """A `UNet2DModel` without class embedding."""
 
-    def encode(self, asked: Sequence[Any]) -> None:
-        del asked
+    def encode(self, inputs: Sequence[Any]) -> None:
+        del inputs
 
     def null(self, like: Condition) -> Condition:
         del like
@@ -176,9 +188,9 @@ class ClassDenoiser(Denoiser):
     num_classes: int
     null_label: int | None = None
 
-    def encode(self, asked: Sequence[Any]) -> Condition:
+    def encode(self, inputs: Sequence[Any]) -> Condition:
         """Labels -> condition rows; RequestError for a label the model does not have."""
-        labels = torch.as_tensor(asked, dtype=torch.long, device=self.device)
+        labels = torch.as_tensor(inputs, dtype=torch.long, device=self.device)
         for label in labels.unique().tolist():
             if not 0 <= label < self.num_classes:
                 raise RequestError(
@@ -201,6 +213,6 @@ class ClassDenoiser(Denoiser):
 
 
 def as_class_denoiser(denoiser: Denoiser) -> ClassDenoiser:
-    """A denoiser that is known to take labels: the request was checked against the model."""
+    """A denoiser that takes labels: the request was checked against the model."""
     assert isinstance(denoiser, ClassDenoiser)
     return denoiser

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,7 +31,7 @@ class NoiseSchedule:
     def from_flow_scheduler(cls, scheduler: Any) -> NoiseSchedule:
         """The table of a FlowMatchEulerDiscreteScheduler: alpha = 1 - sigma, rising noise.
 
-        Holds the scheduler's own shift, but not one that depends on the size of the picture: such
+        Holds the scheduler's own shift, but not one that depends on the size of the image: such
         a model was trained on all noise levels. The table of a one-step generator ends at its
         start (`sigma_max`).
         """
@@ -50,10 +51,10 @@ class NoiseSchedule:
     def num_timesteps(self) -> int:
         return len(self.alphas)
 
-    @property
+    @functools.cached_property
     def has_zero_terminal_snr(self) -> bool:
         """Whether the last timestep is pure noise, so that eps says nothing about x0 there."""
-        return bool(self.alphas[-1] == 0)
+        return bool(self.alphas[-1] == 0)  # read once: on a GPU it waits for all that was queued
 
     @property
     def noise_to_signal(self) -> Tensor:

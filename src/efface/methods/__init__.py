@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
 import pkgutil
@@ -9,12 +10,12 @@ import pkgutil
 from efface.errors import ConfigError
 from efface.methods.base import Method
 
-_NOT_METHODS = ("base", "gradient_rules", "image_method", "mixture")
 
-
-def names() -> list[str]:
-    """Names of the methods in this folder."""
-    return sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name not in _NOT_METHODS)
+@functools.cache
+def names() -> tuple[str, ...]:
+    """Names of the methods in this folder: the modules that define one."""
+    modules = sorted(module.name for module in pkgutil.iter_modules(__path__))
+    return tuple(name for name in modules if _methods_in(f"{__name__}.{name}"))
 
 
 def resolve(name: str) -> type[Method]:
@@ -23,14 +24,21 @@ def resolve(name: str) -> type[Method]:
         raise ConfigError(f"method {name!r} is unknown: there is {', '.join(names())}.")
     path = name if "." in name else f"{__name__}.{name}"
     try:
-        module = importlib.import_module(path)
+        methods = _methods_in(path)
     except ModuleNotFoundError as error:
         raise ConfigError(f"method {name!r} cannot be imported: {error}.") from error
-    found = [
+    if len(methods) != 1:
+        raise ConfigError(f"{path} holds {len(methods)} methods: a method's file has exactly one.")
+    return methods[0]
+
+
+def _methods_in(path: str) -> list[type[Method]]:
+    """Methods that a module defines; those without a loss are bases of others."""
+    module = importlib.import_module(path)
+    return [
         member
         for _, member in inspect.getmembers(module, inspect.isclass)
-        if issubclass(member, Method) and member.__module__ == module.__name__
+        if issubclass(member, Method)
+        and member.__module__ == module.__name__
+        and not inspect.isabstract(member)
     ]
-    if len(found) != 1:
-        raise ConfigError(f"{path} holds {len(found)} methods: a method's file has exactly one.")
-    return found[0]

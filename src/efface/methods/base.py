@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
+from pydantic import ConfigDict
 from torch import Tensor
 
 from efface.data.bank import ImageBank
@@ -14,16 +15,17 @@ from efface.data.batch import Batch
 from efface.data.randomness import RowRandom
 from efface.diffusion.denoiser import Denoiser
 from efface.diffusion.sampling import MultiStep, Sampler
-from efface.methods.gradient_rules import GradientRule, WeightedSum
+from efface.methods.gradient_rules import GradientRule, PlainSum
 
 Need = Literal["conditions", "retain_images", "forget_images", "prior"]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class StepContext:
-    """Everything a loss may read.
+    """Everything that a loss may read.
 
-    `memo` lives for one step and is shared by its phases.
+    `memo` lives for one step and is shared by its phases. `prepared` is the result of the
+    method's pre-pass.
     """
 
     step: int
@@ -33,11 +35,12 @@ class StepContext:
     networks: Mapping[str, Denoiser]
     bank: ImageBank | None = None  # all images of a request that is about images
     memo: dict[str, Tensor] = field(default_factory=dict)
+    prepared: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class LossTerms:
-    """Scalars: what keeps, what forgets. `logs` are scalars for the log alone."""
+    """The retain and the forget term, scalars; `logs` are scalars for the log alone."""
 
     retain: Tensor
     forget: Tensor | None = None
@@ -48,13 +51,30 @@ class LossTerms:
         return self.retain if self.forget is None else self.retain + self.forget
 
 
+@dataclass(frozen=True, kw_only=True)
+class InnerSteps:
+    """Steps of plain gradient descent at `learning_rate`: the inner problem of a bilevel method."""
+
+    count: int
+    learning_rate: float
+
+
 def per_sample_sum(x: Tensor) -> Tensor:
     """Sum over all but the batch dimension: (B, ...) -> (B,)."""
     return x.flatten(1).sum(1)
 
 
 class Method(ABC):
-    """Base of all methods: subclasses are frozen dataclasses of their hyperparameters."""
+    """Base of all methods: subclasses are frozen pydantic dataclasses of their hyperparameters.
+
+    A hyperparameter is a field with a range and a sentence, `Field(0.5, ge=0, le=1,
+    description="...")`; a number out of range or not finite is a pydantic ValidationError. A check
+    over several of them stands in `__post_init__` and raises ConfigError.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(
+        extra="forbid", strict=True, allow_inf_nan=False
+    )
 
     summary: ClassVar[str]  # one line, for `efface methods`
     phases: ClassVar[tuple[str, ...]] = ("student",)  # networks updated in one step, in order
@@ -62,12 +82,22 @@ class Method(ABC):
     needs: ClassVar[frozenset[Need]] = frozenset()
     inherited: ClassVar[tuple[str, ...]] = ()  # what a run has in common with one it starts from
     train_defaults: ClassVar[Mapping[str, Any]] = {}  # settings of the loop that suit the method
-    forget_share: float = 0.0  # rows to forget as a fraction of the retained rows
+    forget_share: float = 0.0  # forget rows of a batch as a share of its retained rows
 
     @property
     def asks_prior(self) -> bool:
         """Whether the share of the images to forget in the training data matters."""
         return "prior" in self.needs
+
+    @property
+    def guides_teacher(self) -> bool:
+        """Whether the teacher is guided away from the null condition, or a negative prompt."""
+        return False
+
+    def guided(self, network: str) -> bool:
+        """Whether passes of `network` are guided, so that they have twice the rows."""
+        del network
+        return False
 
     def networks(self, pretrained: Denoiser) -> dict[str, Denoiser]:
         """The networks of a run; those of `phases` have parameters of their own."""
@@ -85,7 +115,7 @@ class Method(ABC):
     def rule(self, phase: str) -> GradientRule:
         """How the gradients of the two terms become one."""
         del phase
-        return WeightedSum()
+        return PlainSum()
 
     def passes(self, phase: str, network: str, retain: int, forget: int) -> tuple[int, ...]:
         """Rows of every pass of `network` that is kept for a gradient while `phase` runs.
@@ -95,6 +125,38 @@ class Method(ABC):
         """
         del phase, network
         return (retain + forget,)
+
+    def prepare(self, contexts: Iterator[StepContext]) -> dict[str, Tensor]:
+        """Tensors by name from a pre-pass over batches: Fisher information, a saliency mask.
+
+        Runs before the first step. `contexts` never ends: take as many as it needs. Each is one
+        part of a batch, and every process sees all parts; all trained networks take gradient and
+        are in evaluation mode. The result is kept in checkpoints and is `ctx.prepared` in losses.
+        """
+        del contexts
+        return {}
+
+    def update_mask(self, phase: str, prepared: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Bool masks by the parameter's name: where one is False, `phase` leaves the weight as is.
+
+        It is the update that is masked, not the gradient: momentum and weight decay move nothing
+        there either. Parameters that are not named are updated in full.
+        """
+        del phase, prepared
+        return {}
+
+    def inner(self, phase: str) -> InnerSteps | None:
+        """Steps on `inner_loss` that come before the loss of `phase`; None: none.
+
+        They move the weights of the phase's network; `loss` and its gradient are evaluated there.
+        Then the weights are what they were, bit for bit, and the update is applied to them.
+        """
+        del phase
+        return None
+
+    def inner_loss(self, phase: str, ctx: StepContext) -> Tensor:
+        """What the inner steps of `phase` descend, a scalar; with noise of its own in each step."""
+        raise NotImplementedError(f"{type(self).__name__} has inner steps and no inner_loss")
 
     @abstractmethod
     def loss(self, phase: str, ctx: StepContext) -> LossTerms: ...

@@ -1,4 +1,4 @@
-"""How the gradient that keeps and the gradient that forgets become one.
+"""How the retain gradient and the forget gradient become one.
 
 Every rule is g = g_retain + c g_forget with a number c; rules differ in c alone. The forget loss is
 what forgetting minimises, so for SISS g_forget = -grad L_A.
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from efface.errors import ConfigError, RunError
+from efface.errors import RunError
 
 VANISHING = 1e-8  # a forget gradient below this share of the retain gradient is none
 
@@ -33,7 +33,7 @@ class Products:
 
 
 class GradientRule(ABC):
-    """Turns two gradients into one; `separate` says that it needs them apart."""
+    """Turns two gradients into one; `separate` says that it needs both of them."""
 
     separate: bool = True
 
@@ -54,15 +54,14 @@ class GradientRule(ABC):
 
 
 @dataclass(frozen=True, kw_only=True)
-class WeightedSum(GradientRule):
-    """C = weight: the gradient of one sum, so one backward pass does."""
+class PlainSum(GradientRule):
+    """C = 1: the gradient of one sum, so one backward pass does."""
 
-    weight: float = 1.0
     separate = False
 
     def scale(self, products: Products, logs: Mapping[str, float]) -> float:
         del products, logs
-        return self.weight
+        return 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,25 +69,21 @@ class RelativeNorm(GradientRule):
     """|c g_forget| is `ratio` of |g_retain| (SISS, arXiv 2503.01034: "clipped to 10 %").
 
     With `only_when_larger` a smaller forget gradient is left as it is: a clip, in the paper's
-    words. Without it small gradients are scaled up too. No share of a retain gradient that is 0
-    forgets anything. A student that regresses its own teacher may start there and then never
-    leaves: with `starts_at_rest` that is a RunError.
+    words. Without it small gradients are scaled up too. Where the retain gradient is 0, nothing is
+    forgotten. A student that regresses its own teacher may start there and then never leaves: with
+    `starts_at_rest` that is a RunError.
     """
 
     ratio: float = 0.1
     only_when_larger: bool = True
     starts_at_rest: bool = False
 
-    def __post_init__(self) -> None:
-        if self.ratio <= 0:
-            raise ConfigError(f"ratio {self.ratio} is no share of a norm: give one above 0.")
-
     def scale(self, products: Products, logs: Mapping[str, float]) -> Tensor:
         del logs
         if self.starts_at_rest and float(products.retain) == 0:
             raise RunError(
-                "the student equals its teacher, so the gradient that keeps is 0; relative_norm "
-                "scales forgetting to it, and nothing would ever be forgotten: set "
+                "the student equals its teacher, so the retain gradient is 0; relative_norm scales "
+                "the forget gradient to it, and nothing would ever be forgotten: set "
                 "method.retain_target=noise or method.rule_name=fixed_norm."
             )
         scale = self.ratio * (products.retain / products.forget).sqrt()
@@ -100,10 +95,6 @@ class FixedNorm(GradientRule):
     """|c g_forget| = value, whatever the retain gradient: what the published SISS code does."""
 
     value: float
-
-    def __post_init__(self) -> None:
-        if self.value <= 0:
-            raise ConfigError(f"fixed_norm {self.value} is no norm: give one above 0.")
 
     def scale(self, products: Products, logs: Mapping[str, float]) -> Tensor:
         del logs
@@ -125,18 +116,13 @@ class Projection(GradientRule):
 
 
 class DualVariable(GradientRule):
-    """C is the multiplier of "the forgotten images' loss is at least `level`" (arXiv 2605.30825).
+    """C is the multiplier of "the loss of the forget set is at least `level`" (arXiv 2605.30825).
 
     After every step c moves by `rate` (level - loss) / level and stays in [0, maximum]. `level`
     and the step's `forgotten_loss` are means over pixels.
     """
 
     def __init__(self, level: float, rate: float = 0.02, maximum: float = 1.0) -> None:
-        if level <= 0 or rate <= 0 or maximum <= 0:
-            raise ConfigError(
-                f"a dual variable with level {level}, rate {rate} and maximum {maximum} cannot "
-                "move: give numbers above 0."
-            )
         self.level, self.rate, self.maximum = level, rate, maximum
         self.value = 0.0
 

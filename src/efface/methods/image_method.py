@@ -1,54 +1,21 @@
-"""What the methods that forget particular images have in common: pairs, windows, targets."""
+"""What the methods that forget particular images have in common: windows, targets, rules."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import torch
+from pydantic import Field
+from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from efface.data.bank import ImageBank
-from efface.data.batch import Side
-from efface.diffusion.denoiser import Condition, Denoiser
+from efface.diffusion.denoiser import Denoiser
 from efface.errors import ConfigError
 from efface.methods.base import Method, Need, StepContext
 from efface.methods.gradient_rules import DualVariable, FixedNorm, GradientRule, RelativeNorm
 from efface.methods.mixture import posterior_shares, subtract
-
-Rows = slice | Tensor  # row numbers, or a mask
-ALL = slice(None)
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Pairs:
-    """Retained images x and images to forget a, row by row, with one timestep and noise each.
-
-    Both images of a row are asked for under one condition (arXiv 2503.01034, section 4).
-    """
-
-    x: Tensor  # (B, ...) in model space
-    a: Tensor
-    t: Tensor  # (B,)
-    eps: Tensor  # (B, ...)
-    levels: tuple[Tensor, Tensor]  # alpha, sigma, broadcast over x
-    in_window: Tensor  # (B,) whether forgetting acts at t, and beside x
-    taught: Tensor  # (B,) whether the retain term regresses the untouched model's prediction
-    condition: Condition | None = None  # one row per pair; None for unconditional models
-
-    def noised(self, y: Tensor) -> Tensor:
-        alpha, sigma = self.levels
-        return alpha * y + sigma * self.eps
-
-    def noise_towards(self, y: Tensor, m: Tensor) -> Tensor:
-        """(m - alpha y) / sigma: the noise that would have led from y to m."""
-        alpha, sigma = self.levels
-        return (m - alpha * y) / sigma
-
-    def eps_theta(self, denoiser: Denoiser, m: Tensor, rows: Rows = ALL) -> Tensor:
-        """The noise that a network sees in rows of m (B, ...), asked under each row's condition."""
-        return denoiser(m[rows], self.t[rows], asked(self.condition, rows)).eps
+from efface.methods.pairs import ALL, Pairs, Rows, bank_of, condition_rows, images
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,17 +23,27 @@ class ImageMethod(Method):
     """Base of the methods that forget images; losses sum over pixels and average over rows.
 
     `retain_target` is what the retain term regresses: the noise that was added, or (for retained
-    images that the model drew itself) the untouched model's prediction, as it is or "subtracted":
+    images that the model generated) the original model's prediction, as it is or "subtracted":
     without the posterior share of the images to forget (docs/posterior-subtraction.md), where that
-    is below `tau`. `alone_target` is the same for rows that only stay. Forgetting acts on
-    timesteps from `window_start` to `window_end`, as shares of the schedule.
+    is below `tau`. `retain_only_target` is the same for retain-only rows.
     """
 
-    retain_target: Literal["noise", "teacher", "subtracted"] = "noise"
-    alone_target: Literal["noise", "teacher"] = "noise"
-    tau: float = 0.8
-    window_start: float = 0.0
-    window_end: float = 1.0
+    retain_target: Literal["noise", "teacher", "subtracted"] = Field(
+        "noise", description="What retained images regress: noise or a prediction of the teacher."
+    )
+    retain_only_target: Literal["noise", "teacher"] = Field(
+        "noise", description="What retain-only rows regress."
+    )
+    tau: float = Field(
+        0.8, gt=0, lt=1, description="Posterior share above which nothing is subtracted."
+    )
+    window_start: float = Field(
+        0.0, ge=0, lt=1, description="Where forgetting begins, as a share of the schedule."
+    )
+    window_end: float = Field(
+        1.0, gt=0, le=1, description="Where forgetting ends, as a share of the schedule."
+    )
+
     forget_share: ClassVar[float] = 1.0  # rows come in pairs
     one_row_per_pair: ClassVar[bool] = False  # else both images of a pair pass the student
     needs: ClassVar[frozenset[Need]] = frozenset({"retain_images", "forget_images"})
@@ -81,13 +58,11 @@ class ImageMethod(Method):
     }
 
     def __post_init__(self) -> None:
-        if not 0 <= self.window_start < self.window_end <= 1:
+        if self.window_start >= self.window_end:
             raise ConfigError(
-                f"window_start {self.window_start} and window_end {self.window_end} are no window: "
-                "give shares of the schedule from 0 to 1, the start below the end."
+                f"method.window_start {self.window_start} is not below method.window_end "
+                f"{self.window_end}: give shares of the schedule, the start below the end."
             )
-        if not 0 < self.tau < 1:
-            raise ConfigError(f"tau {self.tau} is no share below 1: give one between 0 and 1.")
 
     @property
     def asks_prior(self) -> bool:
@@ -101,12 +76,12 @@ class ImageMethod(Method):
 
     def networks(self, pretrained: Denoiser) -> dict[str, Denoiser]:
         networks = {"student": pretrained.clone()}
-        if self.retain_target != "noise" or self.alone_target != "noise":
+        if self.retain_target != "noise" or self.retain_only_target != "noise":
             networks["teacher"] = pretrained.frozen()
         return networks
 
     def passes(self, phase: str, network: str, retain: int, forget: int) -> tuple[int, ...]:
-        if network != phase:  # the untouched model is asked without gradient
+        if network != phase:  # the teacher takes no gradient
             return ()
         return (retain,) if self.one_row_per_pair else (retain, forget)
 
@@ -124,41 +99,40 @@ class ImageMethod(Method):
             eps=eps,
             levels=schedule.levels(t, x),
             in_window=self.acts(ctx, t, schedule.num_timesteps),
-            taught=self._taught(ctx, t),
+            teacher_rows=self._teacher_rows(ctx, t),
             condition=ctx.batch.retain.condition,
         )
 
     def acts(self, ctx: StepContext, t: Tensor, timesteps: int) -> Tensor:
-        """Where something is forgotten: inside the window, but for rows that only stay.
+        """Rows in which something is forgotten: inside the window, and not retain-only.
 
-        `t` (B, ...) are those of the retained rows, or of these and the rows to forget after them.
+        `t` (B,) are those of the retained rows, or of these and the forget rows after them.
         """
         inside = (t >= self.window_start * timesteps) & (t < self.window_end * timesteps)
-        alone = [
-            side.alone for side in (ctx.batch.retain, ctx.batch.forget) if side.alone is not None
-        ]
-        return inside & ~torch.cat(alone)[: len(t)] if alone else inside
+        sides = (ctx.batch.retain, ctx.batch.forget)
+        retain_only = [side.retain_only for side in sides if side.retain_only is not None]
+        return inside & ~torch.cat(retain_only)[: len(t)] if retain_only else inside
 
     def retain_noise(
-        self, ctx: StepContext, pairs: Pairs, m: Tensor, own: Tensor, rows: Rows = ALL
+        self, ctx: StepContext, pairs: Pairs, m: Tensor, added: Tensor, rows: Rows = ALL
     ) -> Tensor:
-        """What the retain term regresses at rows of m (B, ...): `own` noise, or the teacher's."""
-        if self.retain_target == self.alone_target == "noise":
-            return own[rows]
-        asked_for = torch.zeros_like(pairs.taught)
-        asked_for[rows] = True
-        taught = (asked_for & pairs.taught).nonzero()[:, 0]
-        if len(taught) == 0:
-            return own[rows]
+        """What the retain term regresses at rows of m (B, ...): `added` noise, or the teacher's."""
+        if self.retain_target == self.retain_only_target == "noise":
+            return added[rows]
+        wanted = torch.zeros_like(pairs.teacher_rows)
+        wanted[rows] = True
+        from_teacher = (wanted & pairs.teacher_rows).nonzero()[:, 0]
+        if len(from_teacher) == 0:
+            return added[rows]
         with torch.no_grad():
-            prediction = self._prediction(ctx, pairs, m, taught, own)
-        return own.index_copy(0, taught, prediction.to(own.dtype))[rows]
+            prediction = self._prediction(ctx, pairs, m, from_teacher, added)
+        return added.index_copy(0, from_teacher, prediction.to(added.dtype))[rows]
 
     def _prediction(
-        self, ctx: StepContext, pairs: Pairs, m: Tensor, rows: Tensor, own: Tensor
+        self, ctx: StepContext, pairs: Pairs, m: Tensor, rows: Tensor, added: Tensor
     ) -> Tensor:
-        """The untouched model's noise at rows of m (B, ...), what it knows of images taken out."""
-        c = asked(pairs.condition, rows)
+        """The original model's noise at rows of m (B, ...), the images to forget subtracted."""
+        c = condition_rows(pairs.condition, rows)
         prediction = ctx.networks["teacher"](m[rows], pairs.t[rows], c)
         if self.retain_target != "subtracted":
             return prediction.eps
@@ -168,27 +142,45 @@ class ImageMethod(Method):
         shares = shares * pairs.in_window[rows, None]
         without = (m[rows] - alpha * subtract(prediction.x0, shares, bank.forget)) / sigma
         below = (shares.sum(1) < self.tau).view((-1,) + (1,) * (m.ndim - 1))
-        return torch.where(below, without, own[rows])
+        return torch.where(below, without, added[rows])
 
-    def _taught(self, ctx: StepContext, t: Tensor) -> Tensor:
-        """Rows (B,) whose target is the untouched model's; rows that only stay have their own."""
+    def _teacher_rows(self, ctx: StepContext, t: Tensor) -> Tensor:
+        """Rows (B,) whose target is the original model's; retain-only rows have their own."""
         pair = torch.full_like(t, self.retain_target != "noise", dtype=torch.bool)
-        alone = ctx.batch.retain.alone
-        if alone is None:
+        retain_only = ctx.batch.retain.retain_only
+        if retain_only is None:
             return pair
-        return torch.where(alone, self.alone_target != "noise", pair)
+        return torch.where(retain_only, self.retain_only_target != "noise", pair)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SubtractingMethod(ImageMethod):
     """L_R - c L_A with c from a gradient rule: SISS and its relatives (arXiv 2503.01034, eq. 8)."""
 
-    rule_name: Literal["relative_norm", "fixed_norm", "dual"] = "relative_norm"
-    ratio: float = 0.1  # of relative_norm: the forget gradient's norm over the retain gradient's
-    only_when_larger: bool = True  # of relative_norm: clip only, as in the paper's words
-    fixed_norm: float = 5.0  # of fixed_norm: 5 for MNIST, 500 CelebA-HQ, 750 Stable Diffusion
-    dual_level: float = 0.1  # of dual: the loss of images never seen, mean over pixels
-    dual_rate: float = 0.02
+    rule_name: Literal["relative_norm", "fixed_norm", "dual"] = Field(
+        "relative_norm", description="How the forget gradient is scaled."
+    )
+    ratio: float = Field(
+        0.1,
+        gt=0,
+        le=1e6,
+        description="Of relative_norm: norm of the forget gradient over the retain gradient's.",
+    )
+    only_when_larger: bool = Field(
+        True, description="Of relative_norm: scale down alone, as in the paper's words."
+    )
+    fixed_norm: float = Field(
+        5.0,
+        gt=0,
+        le=1e9,
+        description="Of fixed_norm; published: 5 MNIST, 500 CelebA-HQ, 750 Stable Diffusion.",
+    )
+    dual_level: float = Field(
+        0.1, gt=0, le=1e6, description="Of dual: loss of unseen images, mean over pixels."
+    )
+    dual_rate: float = Field(
+        0.02, gt=0, le=1e3, description="Of dual: how fast the multiplier moves."
+    )
 
     def rule(self, phase: str) -> GradientRule:
         del phase
@@ -201,18 +193,3 @@ class SubtractingMethod(ImageMethod):
         if self.rule_name == "fixed_norm":
             return FixedNorm(value=self.fixed_norm)
         return DualVariable(self.dual_level, self.dual_rate)
-
-
-def images(side: Side) -> Tensor:
-    assert side.x0 is not None  # `needs` says so
-    return side.x0
-
-
-def asked(condition: Condition | None, rows: Rows) -> Condition | None:
-    """Rows of a condition; unconditional models have none."""
-    return None if condition is None else condition[rows]
-
-
-def bank_of(ctx: StepContext) -> ImageBank:
-    assert ctx.bank is not None  # the source of an image request has one
-    return ctx.bank

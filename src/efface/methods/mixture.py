@@ -74,9 +74,9 @@ def posterior_shares(m: Tensor, bank: ImageBank, levels: tuple[Tensor, Tensor]) 
 def subtract(mean: Tensor, shares: Tensor, forget: Tensor) -> Tensor:
     """D_R = (D - sum_j w_j a_j) / (1 - sum_j w_j): (B, ...), (B, K), (K, ...) -> (B, ...)."""
     with torch.autocast(mean.device.type, enabled=False):
-        remembered = (shares @ forget.flatten(1)).view_as(mean)
+        forgotten = (shares @ forget.flatten(1)).view_as(mean)
     left = (1 - shares.sum(1)).view((-1,) + (1,) * (mean.ndim - 1))
-    return (mean - remembered) / left
+    return (mean - forgotten) / left
 
 
 def _log(share: float, like: Tensor) -> Tensor:

@@ -1,9 +1,10 @@
-"""Naive deletion: go on training on what is kept."""
+"""Naive deletion: further training on the retain set."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
+
+from pydantic.dataclasses import dataclass
 
 from efface.methods.base import LossTerms, Need, StepContext, per_sample_sum
 from efface.methods.image_method import ImageMethod

@@ -1,9 +1,10 @@
-"""NegGrad: gradient ascent on what must go."""
+"""NegGrad: gradient ascent on the forget set."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
+
+from pydantic.dataclasses import dataclass
 
 from efface.methods.base import LossTerms, StepContext, per_sample_sum
 from efface.methods.image_method import ImageMethod
@@ -11,9 +12,7 @@ from efface.methods.image_method import ImageMethod
 
 @dataclass(frozen=True, kw_only=True)
 class NegGrad(ImageMethod):
-    """-weight L_A alone: forgets by ascent and holds nothing back (baseline; it collapses)."""
-
-    weight: float = 1.0
+    """-L_A alone: forgets by ascent and retains nothing (baseline; it collapses)."""
 
     one_row_per_pair: ClassVar[bool] = True
     summary: ClassVar[str] = "gradient ascent on the images to forget (baseline)"
@@ -23,4 +22,4 @@ class NegGrad(ImageMethod):
         eps = pairs.eps_theta(student, pairs.noised(pairs.a))
         losses = per_sample_sum((eps - pairs.eps).square())
         forget = (losses * pairs.in_window).mean()
-        return LossTerms(retain=forget.new_zeros(()), forget=-self.weight * forget)
+        return LossTerms(retain=forget.new_zeros(()), forget=-forget)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import torch
+from pydantic import Field
+from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from efface.diffusion.denoiser import Condition, Denoiser
@@ -16,8 +17,6 @@ from efface.diffusion.sampling import OneStep
 from efface.diffusion.schedule import NoiseSchedule
 from efface.errors import ConfigError
 from efface.methods.base import LossTerms, Method, Need, StepContext, per_sample_sum
-
-GUIDANCES = ("fake_score_training_guidance", "fake_score_guidance", "teacher_guidance")
 
 
 def fake_score_loss(eps: Tensor, eps_psi: Tensor) -> Tensor:
@@ -41,34 +40,72 @@ def sid_loss(x: Tensor, p: Tensor, q: Tensor, alpha: float) -> Tensor:
 class SFD(Method):
     """Score forgetting distillation (Chen, Zhang & Zhou, ICLR 2025, arXiv 2409.11219).
 
-    A student draws in one step; a fake score learns the student's distribution; the student is
-    moved so that the teacher and the fake score agree on its samples. For what must go, the
-    teacher is asked for the replacement instead. Losses are summed over pixels and averaged over
+    A student generates in one step; a fake score learns the student's distribution; the student is
+    moved so that the teacher and the fake score agree on its samples. In forget rows the teacher is
+    conditioned on the replacement instead. Losses are summed over pixels and averaged over
     the rows of a side. Noise levels are sigma_t / alpha_t and become timesteps of the model's own
     schedule; the defaults are those of the paper's CIFAR-10 runs.
     """
 
-    alpha: float = 1.2  # weight of ||delta||^2 against its cross term
-    fake_score_forget_weight: float = 0.01  # lambda and mu in the paper: equal in its runs
-    student_forget_weight: float = 0.01
-    sigma_min: float = 0.137  # noise levels at which the scores are compared
-    sigma_max: float = 13.0
-    sigma_init: float = 2.5  # noise level at which the student starts
-    input_scale: Literal["unit", "published"] = "unit"  # std of the start: 1, or sigma_t at t_init
-    fake_score_rate: float = 3.0  # learning rate of the fake score as a multiple of the student's
-    forget_share: float = 1.0  # rows to forget per retained row; the expectation does not change
-    share_student_pass: bool = False  # one student pass serves both phases
-    stop_score_gradient: bool = False  # no gradient through p and q (Diff-Instruct, DMD)
-    fake_score_training_guidance: float = 1.0  # long and short guidance (LSG), 1 is none
-    fake_score_guidance: float = 1.0
-    teacher_guidance: float = 1.0
-    fake_score_condition_dropout: float = 0.0  # share of rows without condition, by phase
-    student_condition_dropout: float = 0.0
-    forget_warmup: float = 0.0  # share of the run in which rows to forget use the wider window
-    warmup_sigma_min: float = 0.079
-    warmup_sigma_max: float = 128.86
+    alpha: float = Field(
+        1.2, ge=0, le=100, description="Weight of |delta|^2 against its cross term in the loss."
+    )
+    fake_score_forget_weight: float = Field(
+        0.01, ge=0, le=1e6, description="Weight of forget rows in the fake score's loss."
+    )
+    student_forget_weight: float = Field(
+        0.01, ge=0, le=1e6, description="Weight of forget rows in the student's loss."
+    )
+    sigma_min: float = Field(
+        0.137, gt=0, le=1e6, description="Lowest noise level at which the scores are compared."
+    )
+    sigma_max: float = Field(
+        13.0, gt=0, le=1e6, description="Highest noise level at which the scores are compared."
+    )
+    sigma_init: float = Field(
+        2.5, gt=0, le=1e6, description="Noise level at which the student starts."
+    )
+    input_scale: Literal["unit", "published"] = Field(
+        "unit", description="Standard deviation of the start: 1, or sigma_t as published."
+    )
+    fake_score_rate: float = Field(
+        3.0, gt=0, le=1e3, description="The fake score's learning rate over the student's."
+    )
+    forget_share: float = Field(
+        1.0, ge=0, le=1, description="Forget rows per retained row; the expectation is the same."
+    )
+    share_student_pass: bool = Field(
+        False, description="Serve both phases with one pass of the student."
+    )
+    stop_score_gradient: bool = Field(
+        False, description="Cut the gradient through both scores, as Diff-Instruct and DMD do."
+    )
+    fake_score_training_guidance: float = Field(
+        1.0, ge=0, le=1e3, description="Guidance of the fake score while it is trained; 1 is none."
+    )
+    fake_score_guidance: float = Field(
+        1.0, ge=0, le=1e3, description="Guidance of the fake score in the student's loss; 1 is none."
+    )
+    teacher_guidance: float = Field(
+        1.0, ge=0, le=1e3, description="Guidance of the teacher; 1 is none."
+    )
+    fake_score_condition_dropout: float = Field(
+        0.0, ge=0, le=1, description="Share of rows without a condition in the fake score's phase."
+    )
+    student_condition_dropout: float = Field(
+        0.0, ge=0, le=1, description="Share of rows without a condition in the student's phase."
+    )
+    forget_warmup: float = Field(
+        0.0, ge=0, le=1, description="Share of the run in which forget rows use the wider window."
+    )
+    warmup_sigma_min: float = Field(
+        0.079, gt=0, le=1e6, description="Lowest noise level of the wider window."
+    )
+    warmup_sigma_max: float = Field(
+        128.86, gt=0, le=1e6, description="Highest noise level of the wider window."
+    )
 
-    summary: ClassVar[str] = "score forgetting distillation: data-free, result draws in one step"
+    summary: ClassVar[str] = "score forgetting distillation: data-free, the result generates in one step"
     phases: ClassVar[tuple[str, ...]] = ("fake_score", "student")
     needs: ClassVar[frozenset[Need]] = frozenset({"conditions"})
     inherited: ClassVar[tuple[str, ...]] = ("sigma_init", "input_scale")
@@ -82,35 +119,35 @@ class SFD(Method):
     }
 
     def __post_init__(self) -> None:
-        if not 0 < self.sigma_min < self.sigma_max:
-            raise ConfigError(
-                f"sigma_min {self.sigma_min} and sigma_max {self.sigma_max} are no window: "
-                "noise levels are above 0, and sigma_min is the smaller one."
-            )
-        if self.sigma_init <= 0:
-            raise ConfigError(f"sigma_init {self.sigma_init} is no noise level: give one above 0.")
-        for name in GUIDANCES:
-            if getattr(self, name) < 0:
+        for prefix in ("", "warmup_"):
+            low, high = (getattr(self, f"{prefix}sigma_{end}") for end in ("min", "max"))
+            if low >= high:
                 raise ConfigError(
-                    f"{name} {getattr(self, name)} leads away from what is asked for: give 0 or "
-                    "more, 1 is no guidance."
+                    f"method.{prefix}sigma_min {low} is not below method.{prefix}sigma_max {high}: "
+                    "give a window of noise levels, the lowest first."
                 )
-        shares = ("forget_share", "forget_warmup")
-        shares += ("fake_score_condition_dropout", "student_condition_dropout")
-        for name in shares:
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"{name} {getattr(self, name)} is no share: give 0 to 1.")
         dropouts = self.fake_score_condition_dropout, self.student_condition_dropout
         if self.share_student_pass and len(set(dropouts)) > 1:
             raise ConfigError(
-                f"share_student_pass was asked for with condition dropout {dropouts[0]} and "
-                f"{dropouts[1]} in the two phases: one pass has one condition, give both the same."
+                "method.share_student_pass takes one condition for both phases, and their "
+                f"condition dropout is {dropouts[0]} and {dropouts[1]}: give both the same."
             )
 
+    @property
+    def guides_teacher(self) -> bool:
+        """Whether the teacher is guided away from the null condition, or a negative prompt."""
+        return self.teacher_guidance > 1.0
+
+    def guided(self, network: str) -> bool:
+        guidances = {
+            "teacher": {self.teacher_guidance},
+            "fake_score": {self.fake_score_guidance, self.fake_score_training_guidance},
+        }
+        return guidances.get(network, {1.0}) != {1.0}
+
     def networks(self, pretrained: Denoiser) -> dict[str, Denoiser]:
-        guidances = [getattr(self, name) for name in GUIDANCES]
         dropouts = self.fake_score_condition_dropout, self.student_condition_dropout
-        if any(g != 1.0 for g in guidances) or any(d > 0 for d in dropouts):
+        if self.guided("teacher") or self.guided("fake_score") or any(d > 0 for d in dropouts):
             pretrained.require_null()
         return {
             "teacher": pretrained.frozen(),
@@ -147,7 +184,7 @@ class SFD(Method):
     def _fake_score_loss(self, ctx: StepContext) -> LossTerms:
         """|| eps - eps_psi(alpha_t x + sigma_t eps, t, c) ||^2 on the student's own samples."""
         fake_score = ctx.networks["fake_score"]
-        condition, _ = self._asked(ctx, self.fake_score_condition_dropout)
+        condition, _ = self._conditions(ctx, self.fake_score_condition_dropout)
         with contextlib.nullcontext() if self.share_student_pass else torch.no_grad():
             x = self._generate(ctx, condition)
         ctx.memo["x"] = x
@@ -156,9 +193,9 @@ class SFD(Method):
         return self._weighted(ctx, fake_score_loss(eps, eps_psi), self.fake_score_forget_weight)
 
     def _student_loss(self, ctx: StepContext) -> LossTerms:
-        """The SiD loss; rows to forget ask the teacher for the replacement."""
+        """The SiD loss; in forget rows the teacher is conditioned on the replacement."""
         teacher, fake_score = ctx.networks["teacher"], ctx.networks["fake_score"]
-        condition, target = self._asked(ctx, self.student_condition_dropout)
+        condition, target = self._conditions(ctx, self.student_condition_dropout)
         x = ctx.memo["x"] if self.share_student_pass else self._generate(ctx, condition)
         t, _, x_t = self._noised(ctx, x)
         with torch.no_grad() if self.stop_score_gradient else contextlib.nullcontext():
@@ -169,15 +206,15 @@ class SFD(Method):
     def _teacher_guidance(
         self, ctx: StepContext, target: Condition | None
     ) -> tuple[float | Tensor, Condition | None]:
-        """The teacher's guidance and what it leads away from; some rows have their own of both."""
-        away = ctx.batch.away
-        if away is None or target is None:
+        """The teacher's guidance, (B,) or one number, and the condition it leads away from."""
+        negative = ctx.batch.negative
+        if negative is None or target is None:
             return self.teacher_guidance, None
-        null = ctx.networks["teacher"].null(target).where(away.rows, away.condition)
-        return away.guidance.masked_fill(~away.rows, self.teacher_guidance), null
+        null = ctx.networks["teacher"].null(target).where(negative.rows, negative.condition)
+        return negative.guidance.masked_fill(~negative.rows, self.teacher_guidance), null
 
     def _generate(self, ctx: StepContext, condition: Condition | None) -> Tensor:
-        """X = g_theta(z, c): one step from noise, never clamped."""
+        """X = g_theta(z, c), (B, C, H, W): one step from noise, never clamped."""
         student = ctx.networks["student"]
         z = ctx.rng.normal(student.sample_shape)
         return self.sampler(student).draw(student, z, condition, [])
@@ -192,7 +229,7 @@ class SFD(Method):
     def _window(
         self, ctx: StepContext, schedule: NoiseSchedule
     ) -> tuple[int, int] | tuple[Tensor, Tensor]:
-        """First and one past the last timestep, wider for rows to forget during the warm-up."""
+        """First and one past the last timestep, wider for forget rows during the warm-up."""
         low, high = _timestep(schedule, self.sigma_min), _timestep(schedule, self.sigma_max) + 1
         if ctx.step >= self.forget_warmup * ctx.steps:
             return low, high
@@ -204,14 +241,18 @@ class SFD(Method):
             torch.where(forget, _timestep(schedule, self.warmup_sigma_max) + 1, high),
         )
 
-    def _asked(self, ctx: StepContext, dropout: float) -> tuple[Condition | None, Condition | None]:
-        """Condition and target of this phase, a share of both replaced by what asks for nothing."""
+    def _conditions(
+        self, ctx: StepContext, dropout: float
+    ) -> tuple[Condition | None, Condition | None]:
+        """Condition and target of this phase; a share of the rows loses both."""
         condition, target = ctx.batch.condition, ctx.batch.target
         if dropout == 0 or condition is None or target is None:
             return condition, target
         if not (self.share_student_pass and "dropped" in ctx.memo):
             ctx.memo["dropped"] = ctx.rng.uniform() < dropout
-        dropped, null = ctx.memo["dropped"], ctx.networks["teacher"].nothing(condition)
+            if ctx.batch.forget.keeps_condition:
+                ctx.memo["dropped"][ctx.batch.retain.size :] = False
+        dropped, null = ctx.memo["dropped"], ctx.networks["teacher"].empty(condition)
         return condition.where(dropped, null), target.where(dropped, null)
 
     def _weighted(self, ctx: StepContext, losses: Tensor, forget_weight: float) -> LossTerms:

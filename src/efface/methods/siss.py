@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
+from pydantic import Field
+from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from efface.errors import ConfigError
 from efface.methods.base import LossTerms, StepContext, per_sample_sum
-from efface.methods.image_method import Pairs, SubtractingMethod
+from efface.methods.image_method import SubtractingMethod
 from efface.methods.mixture import log_odds, mixture_weights
+from efface.methods.pairs import Pairs
 
 NEGLIGIBLE = 1e-6  # a weight below this leaves the gradient as it is to float32 rounding
 CALL_COST = 3000  # pixels whose forward and backward pass cost as much as one more network call
@@ -21,10 +22,10 @@ CALL_COST = 3000  # pixels whose forward and backward pass cost as much as one m
 class SISS(SubtractingMethod):
     """Subtracted importance sampled scores (Alberti et al., ICLR 2025, arXiv 2503.01034).
 
-    One network pass serves both terms: m is drawn from the mixture (1 - lambda) q(m|x) +
+    One network pass serves both terms: m is sampled from the mixture (1 - lambda) q(m|x) +
     lambda q(m|a) of a retained image x and an image a to forget, and importance weights make
     both expectations exact. `mixture` is lambda. With `arms` "stratified" a batch holds exactly
-    its share of noised images to forget; "bernoulli" draws them row by row.
+    its share of noised images to forget; with "bernoulli" every row is chosen by itself.
 
     A row whose posterior is saturated belongs to one term alone, so with `arm_split` it travels
     in a sub-batch of that term's own and is differentiated once: 3 + 2u forwards' worth a row
@@ -32,21 +33,22 @@ class SISS(SubtractingMethod):
     further network calls cost.
     """
 
-    mixture: float = 0.5
-    arms: Literal["stratified", "bernoulli"] = "stratified"
-    arm_split: Literal["auto", "always", "never"] = "auto"
+    mixture: float = Field(
+        0.5, ge=0, le=1, description="Lambda: share of noised images to forget in the mixture."
+    )
+    arms: Literal["stratified", "bernoulli"] = Field(
+        "stratified", description="How rows are given to the two images of the mixture."
+    )
+    arm_split: Literal["auto", "always", "never"] = Field(
+        "auto", description="When rows that belong to one term alone are passed by themselves."
+    )
 
     one_row_per_pair: ClassVar[bool] = True
     summary: ClassVar[str] = "subtracted importance sampled scores: forgets particular images"
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 <= self.mixture <= 1:
-            raise ConfigError(f"mixture {self.mixture} is no share: give lambda from 0 to 1.")
-
     def loss(self, phase: str, ctx: StepContext) -> LossTerms:
         student, pairs = ctx.networks[phase], self.pairs(ctx)
-        m = self._draw(ctx, pairs)
+        m = self._noised(ctx, pairs)
         w_x, w_a = mixture_weights(log_odds(m, pairs.x, pairs.a, pairs.levels), self.mixture)
         w_a = w_a * pairs.in_window
         w_x = torch.where(pairs.in_window, w_x, 1.0)
@@ -66,8 +68,8 @@ class SISS(SubtractingMethod):
             logs={"forgotten_loss": loss_a, "undecided": undecided},
         )
 
-    def _draw(self, ctx: StepContext, pairs: Pairs) -> Tensor:
-        """M from the mixture; outside the window from the retained image alone."""
+    def _noised(self, ctx: StepContext, pairs: Pairs) -> Tensor:
+        """M of the mixture, (B, ...); outside the window of the retained image alone."""
         if self.arms == "stratified":
             arm = ctx.rng.stratified(self.mixture)[: len(pairs.x)]
         else:

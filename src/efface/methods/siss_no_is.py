@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
+
+from pydantic.dataclasses import dataclass
 
 from efface.methods.base import LossTerms, StepContext, per_sample_sum
 from efface.methods.image_method import SubtractingMethod

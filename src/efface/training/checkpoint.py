@@ -62,6 +62,20 @@ class OptimizerState:
         self._optimizer.load_state_dict({"state": state, "param_groups": groups})
 
 
+class TensorState:
+    """Named tensors that are made once, on one device."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._tensors: dict[str, Tensor] = {}
+
+    def tensors(self) -> dict[str, Tensor]:
+        return self._tensors
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        self._tensors = {name: tensor.to(self._device) for name, tensor in tensors.items()}
+
+
 class Checkpoints:
     """A folder of `step_00000100/` folders, each complete or absent."""
 
@@ -91,7 +105,7 @@ class Checkpoints:
             shutil.rmtree(part, ignore_errors=True)
             raise RunError(
                 f"the checkpoint of step {step} could not be written to {self._folder}: {error}. "
-                "Earlier checkpoints are untouched: make room and start again with --resume."
+                "Earlier checkpoints are intact: make room and start again with --resume."
             ) from error
         for old in self.steps()[: -self._keep]:
             shutil.rmtree(self._folder / f"step_{old:08d}")

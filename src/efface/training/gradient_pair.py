@@ -1,9 +1,8 @@
-"""The gradient that keeps and the gradient that forgets, apart until a rule makes them one."""
+"""The retain gradient and the forget gradient, apart until a rule makes them one."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import cast
 
 import torch
 from accelerate import Accelerator
@@ -11,10 +10,11 @@ from torch import Tensor, nn
 
 from efface.methods.base import LossTerms
 from efface.methods.gradient_rules import GradientRule, Products
+from efface.training.processes import mean_over_processes
 
 
 class GradientPair:
-    """Two gradients of the same parameters: one in `.grad`, one in buffers of its own.
+    """Two gradients of the same parameters: one in `.grad`, the other in buffers of this object.
 
     The two are swapped, never copied, so that both accumulate in place: one parameter-sized buffer
     more than ordinary training has.
@@ -40,9 +40,8 @@ class GradientPair:
         """Write g_retain + c g_forget into `.grad`; returns both norms and c for the log."""
         retain = [_present(p.grad, p) for p in self._parameters]
         forget = [_present(g, p) for g, p in zip(self._forget, self._parameters, strict=True)]
-        if accelerator.num_processes > 1:
-            retain = _reduced(retain, accelerator)
-            forget = _reduced(forget, accelerator)
+        retain = mean_over_processes(retain, accelerator)
+        forget = mean_over_processes(forget, accelerator)
         products = Products(
             retain=torch.nn.utils.get_total_norm(retain).square(),
             forget=torch.nn.utils.get_total_norm(forget).square(),
@@ -67,11 +66,3 @@ class GradientPair:
 
 def _present(gradient: Tensor | None, parameter: nn.Parameter) -> Tensor:
     return torch.zeros_like(parameter) if gradient is None else gradient
-
-
-def _reduced(gradients: list[Tensor], accelerator: Accelerator) -> list[Tensor]:
-    """Means over processes, in one exchange."""
-    flat = torch.cat([g.flatten() for g in gradients])
-    flat = cast(Tensor, accelerator.reduce(flat, "mean"))
-    parts = flat.split([g.numel() for g in gradients])
-    return [part.view_as(g) for part, g in zip(parts, gradients, strict=True)]

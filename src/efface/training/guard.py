@@ -1,4 +1,4 @@
-"""The collapse guard: do samples for retained conditions still look like the teacher's?"""
+"""The collapse guard: are samples under retained conditions still like the teacher's?"""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from torch import Tensor
 from efface.diffusion.denoiser import Condition, Denoiser
 from efface.diffusion.sampling import MultiStep, Sampler, draw_images
 from efface.methods.base import Method
-from efface.training.settings import TrainConfig
+from efface.training.settings import TrainSettings
 
-GUARD_SEED = 7_000_000  # away from the seeds of training and evaluation
+GUARD_SEED = 7_000_000  # far from the seeds of training and evaluation
 SAMPLES_PER_CONDITION = 16
 MAX_CONDITIONS = 10
 
@@ -30,8 +30,11 @@ def energy_distance(x: Tensor, y: Tensor) -> Tensor:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Check:
+    """One comparison with the teacher's samples."""
+
     distance: float
-    good: bool  # near the best so far: worth keeping
+    best: float  # the smallest distance so far
+    good: bool  # near the best: worth keeping
     collapsed: bool
 
 
@@ -39,10 +42,10 @@ class CollapseGuard:
     """Compares a few samples per retained condition with the teacher's, by energy distance.
 
     A student starts some way from the teacher's samples and comes nearer, so the measure is the
-    best distance seen, from before the first step on: a run has collapsed when `patience` checks
+    best distance so far, from before the first step on: a run has collapsed when `patience` checks
     in a row lie more than `tolerance` above it. Distances are relative to the spread of the
     teacher's samples: on digits the untrained student is at 0.1, a good one at 0.01, and one that
-    draws a single grey picture at 4.8.
+    generates a single grey image at 4.8.
     """
 
     def __init__(
@@ -66,22 +69,24 @@ class CollapseGuard:
         self._sampler = sampler
         self._tolerance = tolerance
         self._patience = patience
-        self._reference = self._draw(teacher, MultiStep(teacher_steps), self._seeds[count:])
+        self._reference = self._sample(teacher, MultiStep(teacher_steps), self._seeds[count:])
         self.best = float("inf")
         self._bad = 0
 
     def check(self, student: Denoiser) -> Check:
-        drawn = self._draw(student, self._sampler, self._seeds[: len(self._seeds) // 2])
-        pairs = zip(drawn, self._reference, strict=True)
+        """Compare the student's samples with the teacher's, and remember the best distance."""
+        samples = self._sample(student, self._sampler, self._seeds[: len(self._seeds) // 2])
+        pairs = zip(samples, self._reference, strict=True)
         distance = float(torch.stack([energy_distance(x, y) for x, y in pairs]).mean())
         # Written so that a distance that is not a number counts as bad.
         near = distance <= self.best + self._tolerance
         self._bad = 0 if near else self._bad + 1
         self.best = min(self.best, distance) if near else self.best
         good = distance <= self.best + self._tolerance / 2
-        return Check(distance=distance, good=good, collapsed=self._bad >= self._patience)
+        collapsed = self._bad >= self._patience
+        return Check(distance=distance, best=self.best, good=good, collapsed=collapsed)
 
-    def _draw(self, denoiser: Denoiser, sampler: Sampler, seeds: list[int]) -> Tensor:
+    def _sample(self, denoiser: Denoiser, sampler: Sampler, seeds: list[int]) -> Tensor:
         """(groups, samples, D)"""
         modes = [(m, m.training) for m in denoiser.network.modules()]
         images = draw_images(denoiser, sampler, self._rows, seeds)
@@ -101,10 +106,10 @@ class CollapseGuard:
 
 
 def make_guard(
-    method: Method, teacher: Denoiser, conditions: Condition | None, config: TrainConfig
+    method: Method, teacher: Denoiser, conditions: Condition | None, settings: TrainSettings
 ) -> CollapseGuard | None:
     """The guard of a run over its retained conditions, if the settings ask for one."""
-    if not config.guard_every:
+    if not settings.guard_every:
         return None
     sampler = method.sampler(teacher)
-    return CollapseGuard(teacher, sampler, conditions, GUARD_SEED, config.guard_tolerance)
+    return CollapseGuard(teacher, sampler, conditions, GUARD_SEED, settings.guard_tolerance)

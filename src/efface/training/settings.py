@@ -3,71 +3,108 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
 
-from efface.errors import ConfigError
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
 from efface.training.tracking import Tracker
 
+MOST_STEPS = 1_000_000_000
+MOST_ROWS = 1_000_000
 
-@dataclass(frozen=True, kw_only=True)
-class TrainConfig:
+
+class TrainSettings(BaseModel):
     """Settings of the loop, addressed as `train.NAME`; a method brings its own defaults."""
 
-    steps: int = 1000
-    batch_size: int = 128  # retained rows of one step, over all processes and accumulation
-    accumulation: int = 1
-    seed: int = 0
-    learning_rate: float = 1e-4
-    learning_rate_schedule: Literal["constant", "cosine"] = "constant"
-    warmup_steps: int = 0
-    beta1: float = 0.9
-    beta2: float = 0.999
-    adam_eps: float = 1e-8
-    weight_decay: float = 0.0
-    clip_value: float | None = None  # element-wise
-    clip_norm: float | None = None  # L2, over all parameters of a network
-    ema_decay: float = 0.9999
-    ema_ramp: bool = False
-    mixed_precision: Literal["no", "bf16"] = "no"  # weights and losses stay float32
-    gradient_checkpointing: bool = False
-    lora_rank: int | None = None  # None: whole networks; else adapters of this rank over one base
-    lora_alpha: float | None = None  # the adapters' output is scaled by alpha / rank; None: by 1
-    base_dtype: Literal["float32", "bf16"] = "float32"  # of the frozen base; adapters stay float32
-    ignore_memory: bool = False  # go on where the estimate of memory says that it is too little
-    channels_last: bool = False
-    compile: bool = False
-    checkpoint_every: int = 1000
-    guard_every: int = 0  # 0: no collapse guard
-    guard_tolerance: float = 0.1
-    stop_every: int = 0  # 0: all steps; else how often it is checked whether enough is forgotten
-    stop_by: Literal["loss", "likelihood"] = "loss"  # in which unseen pictures are compared with
-    log_every: int = 10
-    tracker: Tracker = "none"
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
-    def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "accumulation", "checkpoint_every", "log_every"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"train.{name} is {getattr(self, name)}: give a number above 0.")
-        if self.lora_rank is None and (self.lora_alpha is not None or self.base_dtype != "float32"):
-            raise ConfigError(
-                "train.lora_alpha and train.base_dtype are about adapters over a frozen base: set "
-                "train.lora_rank too, or leave them out."
-            )
-        for name in ("lora_rank", "lora_alpha"):
+    steps: int = Field(1000, ge=1, le=MOST_STEPS, description="Training steps.")
+    batch_size: int = Field(
+        128,
+        ge=1,
+        le=MOST_ROWS,
+        description="Retained rows of one step, over all processes and accumulation.",
+    )
+    accumulation: int = Field(
+        1, ge=1, le=MOST_ROWS, description="Equal parts of a batch that pass the network in turn."
+    )
+    seed: int = Field(0, ge=0, lt=2**63, description="Seed of batches, noise and dropout.")
+    learning_rate: float = Field(1e-4, ge=0, le=10, description="Learning rate of AdamW.")
+    learning_rate_schedule: Literal["constant", "cosine"] = Field(
+        "constant", description="How the learning rate goes on after the warm-up."
+    )
+    warmup_steps: int = Field(
+        0, ge=0, le=MOST_STEPS, description="Steps in which the learning rate rises linearly."
+    )
+    beta1: float = Field(0.9, ge=0, lt=1, description="Decay of AdamW's first moment.")
+    beta2: float = Field(0.999, ge=0, lt=1, description="Decay of AdamW's second moment.")
+    weight_decay: float = Field(0.0, ge=0, le=10, description="Weight decay of AdamW.")
+    clip_value: float | None = Field(
+        None, gt=0, le=1e9, description="Largest absolute value of a gradient's element."
+    )
+    clip_norm: float | None = Field(
+        None, gt=0, le=1e9, description="Largest L2 norm of a network's gradient."
+    )
+    ema_decay: float = Field(
+        0.9999, ge=0, lt=1, description="Decay of the moving average of weights, which is the result."
+    )
+    ema_ramp: bool = Field(
+        False, description="Let the decay rise from 0.1, so that early averages follow the weights."
+    )
+    mixed_precision: Literal["no", "bf16"] = Field(
+        "no", description="Precision of the passes; weights and losses stay float32."
+    )
+    gradient_checkpointing: bool = Field(
+        False, description="Recompute activations in the backward pass, which takes less memory."
+    )
+    lora_rank: int | None = Field(
+        None, ge=1, le=65_536, description="Rank of the adapters; none trains whole networks."
+    )
+    lora_alpha: float | None = Field(
+        None, gt=0, le=1e6, description="Adapters are scaled by alpha / rank; none scales by 1."
+    )
+    base_dtype: Literal["float32", "bfloat16"] = Field(
+        "float32", description="Precision of the frozen base; adapters stay float32."
+    )
+    ignore_memory: bool = Field(
+        False, description="Go on where the estimate of memory exceeds what is free."
+    )
+    channels_last: bool = Field(False, description="Hold networks in the channels-last layout.")
+    compile: bool = Field(False, description="Compile the networks with torch.compile.")
+    checkpoint_every: int = Field(
+        1000, ge=1, le=MOST_STEPS, description="Steps between checkpoints."
+    )
+    guard_every: int = Field(
+        0, ge=0, le=MOST_STEPS, description="Steps between checks for collapse; 0 checks never."
+    )
+    guard_tolerance: float = Field(
+        0.1, gt=0, le=1e6, description="Rise of the energy distance that counts as collapse."
+    )
+    stop_every: int = Field(
+        0,
+        ge=0,
+        le=MOST_STEPS,
+        description="Steps between checks whether enough is forgotten; 0 makes all steps.",
+    )
+    stop_by: Literal["loss", "likelihood"] = Field(
+        "loss", description="In which the images to forget are compared with unseen ones."
+    )
+    log_every: int = Field(10, ge=1, le=MOST_STEPS, description="Steps between lines of the log.")
+    tracker: Tracker = Field("none", description="Where the log is written besides the run folder.")
+
+    @model_validator(mode="after")
+    def _check_adapters(self) -> Self:
+        for name, unset in (("lora_alpha", None), ("base_dtype", "float32")):
             value = getattr(self, name)
-            if value is not None and value <= 0:
-                raise ConfigError(f"train.{name} is {value}: give a number above 0.")
-        if not 0 <= self.ema_decay < 1:
-            raise ConfigError(
-                f"train.ema_decay is {self.ema_decay}: give a number from 0 to below 1."
-            )
-        if self.learning_rate <= 0 and self.learning_rate != 0:
-            raise ConfigError(
-                f"train.learning_rate is {self.learning_rate}: it cannot be negative."
-            )
+            if self.lora_rank is None and value != unset:
+                raise ValueError(
+                    f"train.{name} is {value!r}, which is about adapters over a frozen base: set "
+                    f"train.lora_rank too, or leave train.{name} out."
+                )
+        return self
 
     def learning_rate_at(self, step: int) -> float:
+        """The learning rate of step `step`, counted from 0."""
         if step < self.warmup_steps:
             return self.learning_rate * (step + 1) / self.warmup_steps
         if self.learning_rate_schedule == "constant":

@@ -1,4 +1,4 @@
-"""When to stop: enough is forgotten, as the pictures are known no better than unseen ones."""
+"""When to stop: enough is forgotten, as the images are predicted no better than unseen ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from efface.diffusion.denoiser import Denoiser
 
 
 class Stopper(Protocol):
-    """Looks at the averaged student every `train.stop_every` steps, and before the first."""
+    """Measures the averaged student every `train.stop_every` steps, and before the first."""
 
     def check(self, student: Denoiser) -> str | None:
         """A sentence if the run should stop."""
@@ -22,22 +22,22 @@ class Stopper(Protocol):
 
 @dataclass(frozen=True)
 class Measure:
-    """How well pictures are known: the lower, the better."""
+    """How well images are predicted: lower is better."""
 
     name: str
     of: Callable[[Denoiser, Tensor], float]  # mean over images in model space, on one noise
-    pictures: int  # never seen, at most
+    images: int  # unseen ones, at most
 
 
 class UnseenStopper:
-    """Compares how well the pictures to forget are known with pictures never seen.
+    """Compares how well the images to forget are predicted with unseen images.
 
     Nothing is remembered: a resumed run stops where an uninterrupted one does. More forgetting
-    than "never seen" is not better.
+    than of unseen images is not better.
     """
 
     def __init__(self, measure: Measure, forget: Tensor, unseen: Tensor) -> None:
-        spread = torch.linspace(0, len(unseen) - 1, min(measure.pictures, len(unseen))).long()
+        spread = torch.linspace(0, len(unseen) - 1, min(measure.images, len(unseen))).long()
         self._measure, self._forget = measure, forget
         self._unseen = unseen[spread.to(unseen.device)]
 
@@ -47,6 +47,6 @@ class UnseenStopper:
         if forget < unseen:
             return None
         return (
-            f"the pictures to forget are predicted no better than pictures never seen "
+            "the images to forget are predicted no better than unseen images "
             f"({self._measure.name} {forget:.4g} against {unseen:.4g})"
         )

@@ -43,14 +43,14 @@ class TextDenoiser(Denoiser):
         output = CALL[self.family.name](self.network, x_t, time, condition.tensors)
         return output[:, : x_t.shape[1]]
 
-    def encode(self, asked: Sequence[Any]) -> Condition:
+    def encode(self, inputs: Sequence[Any]) -> Condition:
         """Prompts -> condition rows; RequestError for a prompt that an encoder would cut."""
-        return self.prompts.encode(asked).to(self.device)
+        return self.prompts.encode(inputs).to(self.device)
 
     def null(self, like: Condition) -> Condition:
         return self._rows_like(self.prompts.null(self.negative_prompt), like)
 
-    def nothing(self, like: Condition) -> Condition:
+    def empty(self, like: Condition) -> Condition:
         """The empty prompt, whatever guidance leads away from."""
         return self._rows_like(self.prompts.null(None), like)
 

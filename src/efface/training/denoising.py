@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
 from efface.methods.base import LossTerms, Method, Need, StepContext
+
+
+NAME = "efface.training.denoising"  # as a method; it is none of those that forget
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +22,9 @@ class Denoising(Method):
     timesteps uniform over the schedule.
     """
 
-    condition_dropout: float = 0.1  # share of rows trained without a condition, for guidance
+    condition_dropout: float = Field(
+        0.1, ge=0, le=1, description="Share of rows trained without a condition, for guidance."
+    )
 
     summary: ClassVar[str] = (
         "ordinary training or fine-tuning on images, to make a model to start from"

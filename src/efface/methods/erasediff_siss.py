@@ -1,31 +1,30 @@
-"""EraseDiff: what must go is regressed onto uniform noise, without hurting what stays."""
+"""EraseDiff as SISS compares with it: images to forget are regressed onto uniform noise."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
-from efface.errors import ConfigError
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
 from efface.methods.base import LossTerms, StepContext, per_sample_sum
 from efface.methods.gradient_rules import GradientRule, Projection
 from efface.methods.image_method import ImageMethod
 
 
 @dataclass(frozen=True, kw_only=True)
-class EraseDiff(ImageMethod):
+class EraseDiffSISS(ImageMethod):
     """L_R, with |eps_theta(m_a) - u|^2, u uniform in [0, 1), kept from rising (arXiv 2401.05779).
 
-    The two gradients are combined by `Projection` with `eta`, as SISS's authors ran it.
+    The variant in SISS's tables: the two gradients are combined by `Projection` with `eta`. The
+    published EraseDiff is another, bilevel one.
     """
 
-    eta: float = 1e-3
+    eta: float = Field(
+        1e-3, ge=0, le=1e3, description="Share of the forget gradient that a step descends at least."
+    )
 
-    summary: ClassVar[str] = "EraseDiff: predictions for forgotten images become uniform noise"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.eta < 0:
-            raise ConfigError(f"eta {self.eta} is negative: give 0 or more.")
+    summary: ClassVar[str] = "EraseDiff of SISS's tables: images to forget become uniform noise"
 
     def rule(self, phase: str) -> GradientRule:
         del phase
