@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from efface.reporting.wording import (
+from efface.evaluation.wording import (
     SPACE,
     describe_hardware,
     describe_interval,

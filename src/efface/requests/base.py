@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from efface.memory.amounts import Amounts
     from efface.metrics.judge import Judge
     from efface.records import Evaluation, RunRecord
+    from efface.requests.words import Words
     from efface.settings.base import Settings
     from efface.training.stopping import Stopper
 
@@ -99,6 +100,11 @@ class Request(BaseModel, ABC):
 
         del model
         return Amounts(forget_rows=forget_rows(settings))
+
+    @property
+    @abstractmethod
+    def words(self) -> Words:
+        """What a report says of such a run."""
 
     @abstractmethod
     def describe(self) -> str:

@@ -1,54 +1,23 @@
-"""The words that a verdict rests on, and how two states make one outcome."""
+"""The states that a verdict rests on, and how figures are judged (no torch)."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Literal
 
-from efface.records import Evaluation, Result, RunRecord
+from efface.records import Evaluation, Result
 
 Forgotten = Literal[
-    "gone", "unsettled", "not_gone", "unchanged", "not_memorised", "unmeasured", "not_asked"
+    "gone", "inconclusive", "not_gone", "unchanged", "not_memorised", "unmeasured", "not_asked"
 ]
-Kept = Literal[
-    "kept", "less_varied", "unsettled", "damaged", "collapsed", "one_step", "unmeasured"
-]  # fmt: skip
-Outcome = Literal[
-    "forgotten", "damaged", "not_forgotten", "no_op", "not_memorised", "collapsed", "unsettled",
-    "unmeasured", "nothing_asked",
-]  # fmt: skip
+Kept = Literal["kept", "less_varied", "inconclusive", "damaged", "broken", "one_step", "unmeasured"]
+WORST: tuple[Kept, ...] = ("broken", "damaged", "inconclusive", "kept")  # the first that holds
 
-COLLAPSED = 0.5  # what falls below this share of the untouched model's has collapsed
-FID_TOLERANCE = 1.2  # times the untouched model's FID
-NO_OP, COLLAPSE = "no-op", "collapse"  # names of guards in an evaluation
+BROKEN = 0.5  # what falls below this share of the original model's is broken
+FID_TOLERANCE = 1.2  # times the original model's FID
 MARGIN = 0.1  # a loss that the interval must exclude before something is called kept
-
-
-def judge_outcome(record: RunRecord, forgotten: Forgotten, kept: Kept) -> Outcome:
-    """What was forgotten is only ever judged together with what happened to the rest."""
-    if record.status == "collapsed" or kept == "collapsed":
-        return "collapsed"
-    settled: dict[Forgotten, Outcome] = {
-        "not_asked": "damaged" if kept == "damaged" else "nothing_asked",
-        "not_memorised": "damaged" if kept == "damaged" else "not_memorised",
-        "unmeasured": "unmeasured",
-        "unchanged": "no_op",
-        "not_gone": "not_forgotten",
-    }
-    if forgotten in settled:
-        return settled[forgotten]
-    if kept == "damaged":
-        return "damaged"
-    if kept == "unmeasured":
-        return "unmeasured"
-    return "forgotten" if forgotten == "gone" and kept in ("kept", "less_varied") else "unsettled"
-
-
-def heed_guards(evaluation: Evaluation, forgotten: Forgotten, kept: Kept) -> tuple[Forgotten, Kept]:
-    """A guard that named a no-op or a collapse has the last word."""
-    if NO_OP in evaluation.guards and forgotten != "not_asked":
-        forgotten = "unchanged"
-    return forgotten, "collapsed" if COLLAPSE in evaluation.guards else kept
+NO_OP, COLLAPSE = "no-op", "collapse"  # names of guards in an evaluation
 
 
 def find_measured(evaluation: Evaluation, metric: str) -> Result | None:
@@ -56,5 +25,41 @@ def find_measured(evaluation: Evaluation, metric: str) -> Result | None:
     found = evaluation.get(metric)
     if found is None:
         return None
-    numbers = [(v.value, v.low, v.high) for v in (found, found.baseline)]
-    return found if all(math.isfinite(n) for triple in numbers for n in triple) else None
+    numbers = (n for v in (found, found.baseline) for n in (v.value, v.low, v.high))
+    return found if all(map(math.isfinite, numbers)) else None
+
+
+def judge_score(score: Result | None, least: float = 1.0, margin: float = MARGIN) -> Kept:
+    """Damage is a whole interval below `least` times the original model's.
+
+    Inconclusive is one that does not exclude a loss of `margin`.
+    """
+    if score is None:
+        return "unmeasured"
+    if score.high < least * score.baseline.low:
+        return "damaged"
+    return "inconclusive" if score.low < score.baseline.value - margin else "kept"
+
+
+def judge_fid(fid: Result | None) -> Kept:
+    if fid is None:
+        return "unmeasured"
+    worst = FID_TOLERANCE * fid.baseline.high
+    if fid.low > worst:
+        return "damaged"
+    return "inconclusive" if fid.value > worst else "kept"
+
+
+def has_halved(*scores: Result | None) -> bool:
+    """Whether any score has fallen below half of the original model's, beyond both intervals."""
+    return any(s is not None and s.high < BROKEN * s.baseline.low for s in scores)
+
+
+def judge_together(states: Iterable[Kept], recall: Result | None = None) -> Kept:
+    """The worst of what several figures say; less varied where recall alone has fallen."""
+    found = set(states)
+    worst = next((state for state in WORST if state in found), None)
+    if worst is None:
+        return "unmeasured"
+    narrower = recall is not None and recall.high < recall.baseline.low
+    return "less_varied" if worst == "kept" and narrower else worst

@@ -19,6 +19,7 @@ from efface.requests.base import (
 
 if TYPE_CHECKING:
     from efface.requests.classes.material import ClassMaterial
+    from efface.requests.classes.words import ClassWords
     from efface.settings.base import Settings
 
 MEASURED = evaluate_names(
@@ -65,6 +66,12 @@ class ForgetClass(Request):
                 "must be a retained label."
             )
         return self
+
+    @property
+    def words(self) -> ClassWords:
+        from efface.requests.classes.words import ClassWords
+
+        return ClassWords(self)
 
     def describe(self) -> str:
         label = "label" if len(self.labels) == 1 else "labels"

@@ -24,21 +24,16 @@ class ClassWords(AppearanceWords):
         self.request = request
 
     def phrases(self, record: RunRecord, names: Mapping[int, str]) -> Phrases:
-        labels = self.request.labels
+        labels, replacement = self.request.labels, self.request.replacement
+        forgotten = _name(labels, names)
+        rest = _others(record.model.get("classes"), len(labels))
+        instead = _name(replacement, names) if replacement else f"one of {rest} at random"
         return Phrases(
-            forgotten=_name(labels, names),
-            rest=_others(record.model.get("classes"), len(labels)),
+            forgotten=forgotten,
+            rest=rest,
+            requested=f"The model {source_of(record)} was to forget {forgotten} and to generate "
+            f"{instead} instead.",
             many=len(labels) > 1,
-            named=names,
-        )
-
-    def requested(self, record: RunRecord, phrases: Phrases) -> str:
-        instead = f"one of {phrases.rest} at random"
-        if self.request.replacement:
-            instead = _name(self.request.replacement, phrases.named)
-        return (
-            f"The model {source_of(record)} was to forget {phrases.forgotten} and to generate "
-            f"{instead} instead."
         )
 
     def anonymous(self, record: RunRecord) -> str:

@@ -22,6 +22,7 @@ from efface.requests.concept.settings import ConceptSettings
 
 if TYPE_CHECKING:
     from efface.requests.concept.material import PromptMaterial
+    from efface.requests.concept.words import ConceptWords
     from efface.settings.base import Settings
 
 MEASURED = {"concept.prompt_groups", "concept.group_samples"} | evaluate_names(
@@ -106,6 +107,12 @@ class ForgetConcept(Request):
                 "other names of the concept were given without a replacement phrase: write them as "
                 "prompt pairs or keywords too."
             )
+
+    @property
+    def words(self) -> ConceptWords:
+        from efface.requests.concept.words import ConceptWords
+
+        return ConceptWords(self)
 
     def describe(self) -> str:
         others = ", ".join(repr(name) for name in self.also)

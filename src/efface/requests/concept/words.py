@@ -1,40 +1,71 @@
-"""Rates by group of prompts, "concept_rate/KIND/NAME" or "kept_rate/KIND/NAME", in words."""
+"""What a report says of a forgotten concept, and of rates by group of prompts."""
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import ClassVar
 
-from efface.records import Evaluation
-from efface.reporting.wording import shorten
+from efface.evaluation.wording import shorten
+from efface.records import RunRecord
+from efface.requests.concept.request import ForgetConcept
+from efface.requests.conditioned import AppearanceWords
+from efface.requests.glossary import FORGET, RETAIN, Group, Term
+from efface.requests.words import Phrases, source_of
 
-Table = Literal["What must go", "What must stay"]
-FOUND: dict[str, tuple[Table, str]] = {  # metric -> group of the table, what is found
-    "concept_rate": ("What must go", "in which the concept is found"),
-    "kept_rate": ("What must stay", "in which what the group looks for is found"),
+RATES: dict[str, tuple[Group, str]] = {  # metric/KIND/NAME -> group of the table, what is found
+    "concept_rate": (FORGET, "in which the concept is found"),
+    "kept_rate": (RETAIN, "in which what the group looks for is found"),
 }
-KINDS = {  # of a group -> what it is called, what its prompts are
-    "own": ("Own word", "pictures asked for by the concept"),
-    "paraphrase": ("Paraphrase", "pictures asked for by other words for the concept"),
-    "neighbour": ("Neighbour", "pictures asked for by something near to the concept"),
-    "composition": ("Composition", "pictures asked for by the concept among other things"),
-    "unrelated": ("Unrelated", "pictures asked for by what has nothing to do with the concept"),
+GROUPS = {  # kinds of prompt groups -> label, what their samples are conditioned on
+    "own": ("Own word", "samples conditioned on the concept"),
+    "paraphrase": ("Paraphrase", "samples conditioned on other words for the concept"),
+    "neighbour": ("Neighbour", "samples conditioned on something similar to the concept"),
+    "composition": ("Composition", "samples conditioned on the concept among other things"),
+    "unrelated": ("Unrelated", "samples conditioned on something unrelated to the concept"),
 }
 
 
-def tell_group(metric: str) -> tuple[str, Table, str] | None:
-    """Label, group of the table and meaning of a group's rate; None for another metric."""
-    found, _, rest = metric.partition("/")
-    kind, _, name = rest.partition("/")
-    if found not in FOUND or kind not in KINDS:
-        return None
-    (table, what), (called, asked) = FOUND[found], KINDS[kind]
-    return f"{called}: {shorten(name)}", table, f"{asked} {what}"
+class ConceptWords(AppearanceWords):
+    """Words of a request to forget a concept."""
 
+    label: ClassVar[str] = "concept"
+    happened: ClassVar[str] = "was found"
+    unmeasured: ClassVar[str] = "That takes evaluate.detector or evaluate.clip."
+    terms: ClassVar[Mapping[str, Term]] = {
+        "retained_accuracy": Term(
+            "Neighbours retained",
+            RETAIN,
+            "samples conditioned on neighbours of the concept that still show them",
+        ),
+    }
 
-def find_detector(evaluation: Evaluation) -> str | None:
-    """The detector that the verdict rests on; None where it is a judge or a CLIP."""
-    rate = evaluation.get("concept_rate")
-    if rate is None or evaluation.get("unlearning_accuracy") is not None:
-        return None
-    extractor = rate.extractor or {}
-    return extractor.get("name") if extractor.get("kind") == "detector" else None
+    def __init__(self, request: ForgetConcept) -> None:
+        self.request = request
+
+    def term(self, metric: str) -> Term:
+        rate, _, rest = metric.partition("/")
+        kind, _, name = rest.partition("/")
+        if rate not in RATES or kind not in GROUPS:
+            return super().term(metric)
+        (group, found), (label, samples) = RATES[rate], GROUPS[kind]
+        return Term(f"{label}: {shorten(name)}", group, f"{samples} {found}")
+
+    def phrases(self, record: RunRecord, names: Mapping[int, str]) -> Phrases:
+        del names
+        replacement = self.request.replacement
+        instead = "something else" if replacement is None else f"“{shorten(replacement)}”"
+        forgotten = f"the concept “{shorten(self.request.concept)}”"
+        return Phrases(
+            forgotten=forgotten,
+            rest="other samples",
+            requested=f"The model {source_of(record)} was to forget {forgotten} and to generate "
+            f"{instead} instead.",
+        )
+
+    def anonymous(self, record: RunRecord) -> str:
+        del record
+        return "a concept chosen by the owner"
+
+    def task(self, record: RunRecord) -> str:
+        del record
+        return "text-to-image"

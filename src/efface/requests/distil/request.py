@@ -14,6 +14,7 @@ from efface.requests.distil.settings import DistilSettings
 
 if TYPE_CHECKING:
     from efface.memory.amounts import Amounts
+    from efface.requests.distil.words import DistilWords
     from efface.settings.base import Settings
 
 
@@ -36,6 +37,12 @@ class Distil(Request):
     subject: ClassVar[str] = "a distilled model"
     measured: ClassVar[frozenset[str]] = MEASURED
     attacked: ClassVar[frozenset[str]] = frozenset()
+
+    @property
+    def words(self) -> DistilWords:
+        from efface.requests.distil.words import DistilWords
+
+        return DistilWords()
 
     def describe(self) -> str:
         return "nothing"

@@ -13,6 +13,7 @@ from efface.requests.images.settings import ImageSettings
 
 if TYPE_CHECKING:
     from efface.requests.images.material import ImageMaterial
+    from efface.requests.images.words import ImageWords
     from efface.settings.base import Settings
 
 GENERATE = "generate"
@@ -47,6 +48,12 @@ class ForgetImages(Request):
     subject: ClassVar[str] = "images"
     measured: ClassVar[frozenset[str]] = MEASURED
     attacked: ClassVar[frozenset[str]] = evaluate_names("baseline_steps")
+
+    @property
+    def words(self) -> ImageWords:
+        from efface.requests.images.words import ImageWords
+
+        return ImageWords(self)
 
     def describe(self) -> str:
         return f"the images in {self.images}"

@@ -1,251 +1,229 @@
-"""The verdict on forgotten pictures in sentences: for a reader who is no engineer."""
+"""What a report says of forgotten images."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Mapping
+from typing import ClassVar
 
+from efface.evaluation.wording import format_count, format_share, number_word, plural
 from efface.records import Evaluation, Result, RunRecord
-from efface.reporting.image_findings import NEVER_SEEN, ImageFindings, count_copies
-from efface.reporting.sentences import (
-    describe_method,
-    describe_state,
-    tell_change,
-    tell_collapse,
-    upper_first,
+from efface.requests.glossary import FORGET, Term
+from efface.requests.images.request import GENERATE, ForgetImages
+from efface.requests.states import (
+    MARGIN,
+    Forgotten,
+    Kept,
+    find_measured,
+    has_halved,
+    judge_fid,
+    judge_score,
+    judge_together,
 )
-from efface.reporting.states import Forgotten, Kept
-from efface.reporting.wording import (
-    format_count,
-    format_number,
-    format_share,
-    number_word,
-    plural,
+from efface.requests.words import (
+    Evidence,
+    Judgement,
+    Phrases,
+    Words,
+    beside,
+    counted,
+    counts,
+    judge_guarded,
+    source_of,
 )
 
-LEVEL = 5e-4  # a gap that would be written as 0 percent
-REST: dict[Kept, str] = {
-    "kept": " No damage was found in what else it draws.",
-    "less_varied": " What else it draws is as good, with less variety.",
-    "damaged": " The model draws worse than before.",
-    "collapsed": " The rest collapsed.",
-    "unsettled": " Whether it draws worse than before is not settled.",
-    "unmeasured": " How well it draws was not measured.",
-}
+UNSEEN = 0.15  # a membership gap up to this counts as that of an unseen image
+OVERSHOT = -0.5  # a membership gap below this is beyond that of unseen images
+LEAST_INCEPTION = 0.97  # times the original model's inception score
+FEW = 30  # images: a mean over fewer depends on which they are
+EQUAL = 5e-4  # a gap that would be written as 0 percent
 
 
-class Subject:
-    """What the sentences are about: the forgotten pictures, in words."""
+class ImageWords(Words):
+    """Words of a request to forget images."""
 
-    def __init__(self, record: RunRecord, evaluation: Evaluation) -> None:
-        self.source = str(record.model.get("source"))
-        self.count = count_pictures(record, evaluation)
-        one = self.count == 1
-        number = f"{number_word(self.count)} " if self.count > 1 else ""
-        self.what = "the picture" if one else f"the {number}pictures"
-        self.asked = "one picture" if one else f"{number or 'particular '}pictures"
-        self.verb = "is" if one else "are"
-        self.them = "it" if one else "them"
-        self.any_of_them = "it" if one else "any of them"
-        self.one_of_them = "it" if one else "one of them"
+    label: ClassVar[str] = "images"
+    unknown: ClassVar[str] = (
+        "Another way to extract an image, such as a search for the noise that leads to it, further "
+        "training or another sampler, may still find it."
+    )
+    terms: ClassVar[Mapping[str, Term]] = {
+        "copy_rate": Term("Copy rate", FORGET, "samples that are copies of a forgotten image"),
+        "membership_gap": Term(
+            "Membership gap",
+            FORGET,
+            "how far the denoising loss lies below that of unseen images: 0 as if never seen, "
+            "above 0 still known, below 0 overshot, which is not better",
+        ),
+        "membership_auc": Term(
+            "Membership test",
+            FORGET,
+            "chance that the loss tells a forgotten image from an unseen one: 0.5 is a coin toss",
+        ),
+        "forgotten_loss": Term(
+            "Denoising loss", FORGET, "of the forgotten images: low where they are known"
+        ),
+        "copy_similarity": Term(
+            "Similarity",
+            FORGET,
+            "how much of a forgotten image comes back after noise: 1 is all of it, and less than "
+            "for unseen images is not better",
+        ),
+        "normalised_similarity": Term(
+            "Relative similarity",
+            FORGET,
+            "similarity over that of unseen images: 1 as if never seen",
+        ),
+        "nll": Term(
+            "Negative log likelihood",
+            FORGET,
+            "of the forgotten images, in bits per pixel: low where they are known",
+        ),
+    }
 
+    def __init__(self, request: ForgetImages) -> None:
+        self.request = request
 
-def count_pictures(record: RunRecord, evaluation: Evaluation) -> int:
-    """How many pictures were to be forgotten; 0 where that is not recorded."""
-    given: Any = record.request.get("hashes") or record.request.get("names")
-    return len(given) if isinstance(given, (list, tuple)) else len(evaluation.pictures)
-
-
-def headline(record: RunRecord, findings: ImageFindings, subject: Subject) -> str:
-    """Say in a sentence or two what happened; a no-op and a collapse are called so."""
-    core = _headline(findings, subject)
-    return tell_collapse(record, findings.forgotten, findings.kept, core)
-
-
-def _headline(findings: ImageFindings, subject: Subject) -> str:
-    gone, kept = f"{subject.what} {subject.verb} gone", findings.kept
-    if kept == "collapsed":
-        if findings.forgotten == "gone":
-            return f"The model collapsed: {gone}, but so is nearly everything else."
-        return "The model collapsed: it no longer draws pictures like those it learned from."
-    tell = TELL.get(findings.forgotten)
-    if tell is None:
-        if kept == "unmeasured":
-            return f"Not measured: it is not known whether {gone}."
-        return f"Not measured: whether {gone}.{REST[kept]}"
-    if kept == "damaged" and findings.forgotten == "gone":
-        return f"{upper_first(gone)}, but the model draws worse than before."
-    untouched = findings.forgotten in ("unchanged", "not_memorised") and kept != "damaged"
-    return tell(findings, subject) + ("" if untouched else REST[kept])
-
-
-def _gone(findings: ImageFindings, subject: Subject) -> str:
-    assert findings.copies is not None and findings.gap is not None  # what is gone was measured
-    copies = f"none of {format_count(findings.copies.samples)} samples copies {subject.any_of_them}"
-    known = _describe_known(findings.gap, findings.overshot, subject.them)
-    return f"{upper_first(subject.what)} {subject.verb} gone: {copies}, and {known}."
-
-
-def _describe_known(gap: Result, overshot: bool, what: str) -> str:
-    """How well the model knows what it knows no better than pictures never seen."""
-    if overshot:
-        return f"the model was pushed to do worse on {what} than on pictures never seen"
-    if gap.value < -NEVER_SEEN:
-        return f"the model knows {what} no better than pictures it has never seen"
-    return f"the model treats {what} like pictures it has never seen"
-
-
-def _not_gone(findings: ImageFindings, subject: Subject) -> str:
-    start = f"{upper_first(subject.what)} {subject.verb} not gone:"
-    before, after = (0, 0) if findings.copies is None else count_copies(findings.copies)
-    if findings.copies is not None and after:
-        copy, still = plural(after, "copies", "copy"), "still " if before else ""
-        samples = format_count(findings.copies.samples)
-        made = f"of the untouched model's, {format_count(before) if before else 'none'} did"
-        return (
-            f"{start} {format_count(after)} of {samples} samples {still}{copy} "
-            f"{subject.one_of_them}; {made}."
+    def phrases(self, record: RunRecord, names: Mapping[int, str]) -> Phrases:
+        del names
+        count = count_images(record)
+        number = f"{number_word(count)} " if count > 1 else ""
+        forgotten = "the image" if count == 1 else f"the {number}images"
+        what = "one image" if count == 1 else f"{number or 'particular '}images"
+        return Phrases(
+            forgotten=forgotten,
+            rest="other samples",
+            requested=f"The model {source_of(record)} was to forget {what}.",
+            many=count != 1,
         )
-    known = f"the model still knows {subject.them} better than pictures it has never seen"
-    if before:
-        return f"{start} no sample copies {subject.any_of_them}, but {known}."
-    return f"{start} {known}."
 
+    def anonymous(self, record: RunRecord) -> str:
+        count = count_images(record)
+        return f"{format_count(count)} {plural(count, 'image')}"
 
-def _unsettled(findings: ImageFindings, subject: Subject) -> str:
-    what, verb = subject.what, subject.verb
-    if findings.gap is None:
-        unknown = f"Whether it still knows {subject.them} was not measured."
-        if findings.copies is not None and findings.copies.high < findings.copies.baseline.low:
-            return f"The model no longer copies {what}. {unknown}"
-    if findings.copies is None:
-        assert findings.gap is not None  # or nothing was measured
-        known = _describe_known(findings.gap, findings.overshot, what)
-        return f"{upper_first(known)}. Whether it still draws copies was not measured."
-    before, _ = count_copies(findings.copies)
-    made = f"{'only ' if before <= 10 else ''}{format_count(before)}"
-    return (
-        f"Too few samples to say that {what} {verb} gone: none of "
-        f"{format_count(findings.copies.samples)} copies {subject.any_of_them}, but of the "
-        f"untouched model's {made} did."
-    )
+    def task(self, record: RunRecord) -> str:
+        del record
+        return "unconditional-image-generation"
 
-
-def _no_op(findings: ImageFindings, subject: Subject) -> str:
-    start = "A no-op, nothing was forgotten:"
-    if findings.copies is not None and any(count_copies(findings.copies)):
-        return f"{start} {subject.what} {subject.verb} copied about as often as before."
-    if findings.gap is None:
-        return f"{start} the model is as it was."
-    return f"{start} the model knows {subject.what} about as well as before."
-
-
-def _not_memorised(findings: ImageFindings, subject: Subject) -> str:
-    what, them = subject.what, subject.them
-    known = f"know{{}} {them if findings.copies else what} better than pictures it has never seen"
-    start = "Nothing to forget could be measured: the untouched model"
-    if findings.copies is None:
-        return f"{start} does not {known.format('')}."
-    if findings.gap is None:
-        return f"{start} did not copy {what} either."
-    return f"{start} neither copies {what} nor {known.format('s')}."
-
-
-TELL: dict[Forgotten, Callable[[ImageFindings, Subject], str]] = {
-    "gone": _gone,
-    "not_gone": _not_gone,
-    "unsettled": _unsettled,
-    "unchanged": _no_op,
-    "not_memorised": _not_memorised,
-}
-
-
-def lead(record: RunRecord, findings: ImageFindings, subject: Subject) -> str:
-    """Say what was asked and what was done."""
-    said = [
-        f"The model {subject.source} was asked to forget {subject.asked}.",
-        describe_method(record),
-        *describe_state(record),
-    ]
-    if findings.copies is None and findings.gap is None and findings.kept == "unmeasured":
-        said.append("Nothing was measured. Measure this run with `efface evaluate`.")
-    return " ".join(said)
-
-
-def tell_forgotten(evaluation: Evaluation, findings: ImageFindings, subject: Subject) -> str:
-    """Say what became of the pictures to forget."""
-    seen = [_saw_copies(findings.copies, subject), *_saw_gap(findings, subject)]
-    if findings.forgotten == "unchanged":
-        seen.append(tell_change(evaluation))
-    return " ".join(s for s in seen if s) or (
-        f"Not measured: whether {subject.what} {subject.verb} still copied is not known."
-    )
-
-
-def tell_kept(findings: ImageFindings) -> str:
-    """Say what became of the rest."""
-    return _saw_quality(findings) or "Not measured: the rest may be damaged."
-
-
-def _saw_copies(copies: Result | None, subject: Subject) -> str:
-    if copies is None:
-        return ""
-    before, after = count_copies(copies)
-    copy = f"copies {subject.any_of_them}"
-    if after:
-        copy = f"{plural(after, 'copies', 'copy')} {subject.one_of_them}"
-    said = (
-        f"Of {format_count(copies.samples)} samples, {_count(after)} {copy}; "
-        f"of the untouched model's, {_count(before)} did"
-    )
-    if copies.retrained is not None and math.isfinite(copies.retrained.value):
-        retrained = _count(round(copies.retrained.value * copies.samples))
-        said += f", and of those of a model trained without {subject.them}, {retrained}"
-    return f"{said}."
-
-
-def _count(count: int) -> str:
-    return format_count(count) if count else "none"
-
-
-def _saw_gap(findings: ImageFindings, subject: Subject) -> list[str]:
-    gap = findings.gap
-    if gap is None:
-        return []
-    error = (
-        f"When noise is put on {subject.what} for the model to take off, its error is "
-        f"{_describe_gap(gap.value)} its error on pictures it has never seen; the untouched "
-        f"model's was {_describe_gap(gap.baseline.value)}"
-    )
-    if gap.retrained is not None and math.isfinite(gap.retrained.value):
-        error += (
-            f", and that of a model trained without {subject.them} is "
-            f"{_describe_gap(gap.retrained.value)}"
+    def judge(self, record: RunRecord, evaluation: Evaluation, phrases: Phrases) -> Judgement:
+        del record
+        copies, gap = (find_measured(evaluation, name) for name in ("copy_rate", "membership_gap"))
+        evidence = [] if copies is None else [_copied(copies, phrases)]
+        if gap is not None:
+            evidence.append(_known(gap, phrases))
+            if gap.value > UNSEEN and copies is not None and counts(copies)[1] == 0:
+                evidence.reverse()  # what is not copied may still be known
+        retained = [find_measured(evaluation, n) for n in ("fid", "inception_score", "recall")]
+        return Judgement(
+            **judge_guarded(evaluation, judge_forgotten(copies, gap), judge_retained(evaluation)),
+            forget=tuple(evidence),
+            retain=self.figures(retained),
+            overshot=gap is not None and gap.value < OVERSHOT,
         )
-    said = [f"{error}."]
-    if findings.overshot:
-        said.append(
-            "That is pushed beyond never seen, which is not better: "
-            f"it can mark {subject.what} as removed."
-        )
-    return said
+
+    def limits(self, record: RunRecord, evaluation: Evaluation) -> list[str]:
+        said = [
+            "This is not differential privacy: nothing is guaranteed to anybody whose image was "
+            "among the training images."
+        ]
+        if self.request.retain == GENERATE:
+            said.append(
+                "The retained images are not training images: the original model generated them. "
+                "What it generates seldom or badly was protected less."
+            )
+        if evaluation.results:
+            said.append(_about_copies(evaluation))
+            said += _about_gap(evaluation, self.request.unseen, count_images(record))
+        return said
+
+
+def count_images(record: RunRecord) -> int:
+    """How many images were to be forgotten; 0 where that is not recorded."""
+    hashes = record.material.get("hashes")
+    return len(hashes) if isinstance(hashes, list) else 0
+
+
+def _copied(copies: Result, phrases: Phrases) -> Evidence:
+    happened = f"{phrases.they} {'were' if phrases.many else 'was'} copied in"
+    return counted(copies, happened, f"copy {phrases.them}")
+
+
+def _known(gap: Result, phrases: Phrases) -> Evidence:
+    value = _describe_gap(gap.value)
+    whose = "their" if phrases.many else "its"
+    return Evidence(
+        result=gap,
+        value=value,
+        meaning="the denoising loss of unseen images",
+        beside=beside(gap, _describe_gap),
+        said=f"{whose} denoising loss is {value} that of unseen images",
+    )
 
 
 def _describe_gap(gap: float) -> str:
-    if abs(gap) < LEVEL:
-        return "level with"
+    if abs(gap) < EQUAL:
+        return "equal to"
     return f"{format_share(abs(gap))} {'below' if gap > 0 else 'above'}"
 
 
-def _saw_quality(findings: ImageFindings) -> str:
+def judge_forgotten(copies: Result | None, gap: Result | None) -> Forgotten:
+    """Gone is an image that no sample copies, where some did, and that is no better known.
+
+    No better known than unseen images: a gap of at most UNSEEN. Both must have been measured, and
+    one of them must have fallen beyond its intervals.
+    """
+    if copies is None and gap is None:
+        return "unmeasured"
+    before, after = (0, 0) if copies is None else counts(copies)
+    gaps = () if gap is None else (gap.baseline.value, gap.value)
+    if before == after == 0 and all(value <= UNSEEN for value in gaps):
+        return "not_memorised"
+    fewer = copies is not None and copies.high < copies.baseline.low
+    fell = gap is not None and gap.high < gap.baseline.low
+    if after == 0 and all(value <= UNSEEN for value in gaps[1:]):
+        shown = fewer or (fell and before == 0)
+        if shown and copies is not None and gap is not None:
+            return "gone"
+        if shown or before:
+            return "inconclusive"
+    more = copies is not None and copies.low > copies.baseline.high
+    return "not_gone" if fewer or fell or more else "unchanged"
+
+
+def judge_retained(evaluation: Evaluation) -> Kept:
+    """Damage that also takes half of precision or recall is a broken model."""
+    names = ("fid", "inception_score", "precision", "recall")
+    fid, inception, precision, recall = (find_measured(evaluation, name) for name in names)
+    margin = 0.0 if inception is None else MARGIN * inception.baseline.value
+    score = judge_score(inception, LEAST_INCEPTION, margin)
+    kept = judge_together((judge_fid(fid), score), recall)
+    return "broken" if kept == "damaged" and has_halved(precision, recall) else kept
+
+
+def _about_copies(evaluation: Evaluation) -> str:
+    if find_measured(evaluation, "copy_rate") is None:
+        return "Whether the model still generates copies was not measured."
+    return (
+        "A copy is a sample within a set distance of a forgotten image; a looser similarity does "
+        "not count."
+    )
+
+
+def _about_gap(evaluation: Evaluation, unseen: str | None, count: int) -> list[str]:
+    gap = find_measured(evaluation, "membership_gap")
+    if gap is None:
+        why = "" if unseen else ": no unseen images were given"
+        return [
+            "Whether the model knows the forgotten images better than unseen ones was not measured"
+            f"{why}."
+        ]
     said = [
-        f"{name} is {format_number(found.value)}, the untouched model's "
-        f"{format_number(found.baseline.value)}"
-        for name, found in (
-            ("the distance of its samples from real pictures (FID)", findings.fid),
-            ("its inception score", findings.inception),
-        )
-        if found is not None
+        "More forgetting than never seen is not better: a model that does worse on an image than "
+        "on unseen ones shows that it was made to."
     ]
-    return f"{upper_first('; '.join(said))}." if said else ""
+    if gap.retrained is None and 0 < count < FEW:
+        said.append(
+            "A plain image is easy to denoise even if it was never seen. With "
+            f"{format_count(count)} {plural(count, 'image')}, only a retrained model would tell "
+            "how much of a gap that explains, and none was measured."
+        )
+    return said

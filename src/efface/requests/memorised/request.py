@@ -22,6 +22,7 @@ from efface.requests.memorised.settings import MemorisedSettings
 if TYPE_CHECKING:
     from efface.memory.amounts import Amounts
     from efface.requests.memorised.material import MemorisedMaterial
+    from efface.requests.memorised.words import MemorisedWords
     from efface.settings.base import Settings
 
 OWN = frozenset(f"memorised.{name}" for name in ("samples", "noises", "extractor"))
@@ -65,6 +66,12 @@ class ForgetMemorised(Request):
                 "word, or leave the modified prompt out and one is searched for."
             )
         return self
+
+    @property
+    def words(self) -> MemorisedWords:
+        from efface.requests.memorised.words import MemorisedWords
+
+        return MemorisedWords(self)
 
     def describe(self) -> str:
         return f"the image memorised for {self.prompt!r}"

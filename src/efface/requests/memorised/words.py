@@ -1,170 +1,176 @@
-"""The verdict on a memorised picture in sentences: for a reader who is no engineer."""
+"""What a report says of a forgotten memorised image."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
+from efface.evaluation.wording import format_count, format_share, shorten
 from efface.records import Evaluation, Result, RunRecord
-from efface.reporting.memorised_findings import MemorisedFindings, count_drawn
-from efface.reporting.sentences import (
-    describe_method,
-    describe_state,
-    tell_change,
-    tell_collapse,
-    tell_fid,
-    upper_first,
+from efface.requests.glossary import FORGET, RETAIN, Term
+from efface.requests.memorised.request import ForgetMemorised
+from efface.requests.states import (
+    MARGIN,
+    Forgotten,
+    Kept,
+    find_measured,
+    judge_fid,
+    judge_score,
+    judge_together,
 )
-from efface.reporting.states import Kept
-from efface.reporting.wording import format_count, format_number, format_share, plural, shorten
+from efface.requests.words import (
+    Judgement,
+    Phrases,
+    Words,
+    counted,
+    counts,
+    judge_guarded,
+    source_of,
+)
 
-REST: dict[Kept, str] = {
-    "kept": " No damage was found in what other prompts draw.",
-    "less_varied": " What other prompts draw is as good, with less variety.",
-    "damaged": " The model draws worse than before.",
-    "collapsed": " The rest collapsed.",
-    "unsettled": " Whether it draws worse than before is not settled.",
-    "unmeasured": " How well it draws other things was not measured.",
-}
+LEAST_QUALITY = 0.95  # times the original model's CLIP-IQA
+MODIFIED = "_modified"  # ends the name of a figure of the modified prompt
 WAYS = {
-    "as it is": "the prompt itself already did so",
-    "given": "that prompt was given",
-    "tokens": "it was found by changing words",
-    "embedding": "it was found by descent on the prompt's embedding, and no prompt has that text",
+    "as it is": "the prompt itself",
+    "given": "given with the request",
+    "tokens": "found by changing words",
+    "embedding": "found by descent on the prompt's embedding, and no prompt has that text",
 }
 
 
-def headline(record: RunRecord, findings: MemorisedFindings) -> str:
-    """Say in a sentence or two what happened; a no-op and a collapse are called so."""
-    return tell_collapse(record, findings.forgotten, findings.kept, _headline(findings))
+class MemorisedWords(Words):
+    """Words of a request to forget the image memorised for a prompt."""
+
+    label: ClassVar[str] = "memorised image"
+    unknown: ClassVar[str] = "Whether another prompt still finds it is not known."
+    terms: ClassVar[Mapping[str, Term]] = {
+        "memorised_share": Term(
+            "Memorised share",
+            FORGET,
+            "samples of the prompt that are copies of the memorised image",
+        ),
+        "memorised_share_modified": Term(
+            "Memorised share, modified prompt",
+            FORGET,
+            "the same for the prompt that generates the memorised image only sometimes",
+        ),
+        "reference_similarity": Term(
+            "Similarity", FORGET, "of the prompt's samples to the memorised image: 1 for the same"
+        ),
+        "reference_similarity_modified": Term(
+            "Similarity, modified prompt", FORGET, "the same for the modified prompt"
+        ),
+        "text_noise_norm": Term(
+            "Text-noise norm",
+            FORGET,
+            "how much the prompt changes the predicted noise: large where an image is memorised",
+        ),
+        "text_noise_norm_modified": Term(
+            "Text-noise norm, modified prompt", FORGET, "the same for the modified prompt"
+        ),
+        "prompt_clip_iqa": Term(
+            "CLIP-IQA of the prompt", RETAIN, "how good the prompt's own samples look to a CLIP"
+        ),
+        "prompt_clip_iqa_modified": Term(
+            "CLIP-IQA of the modified prompt", RETAIN, "the same for the modified prompt"
+        ),
+    }
+
+    def __init__(self, request: ForgetMemorised) -> None:
+        self.request = request
+
+    def phrases(self, record: RunRecord, names: Mapping[int, str]) -> Phrases:
+        del names
+        asked = (
+            f"The model {source_of(record)} was to forget the image memorised for "
+            f"“{shorten(self.request.prompt)}”."
+        )
+        return Phrases(
+            forgotten="the memorised image",
+            rest="samples of other prompts",
+            requested=f"{asked} {_describe_modified(record.notes)}".strip(),
+        )
+
+    def anonymous(self, record: RunRecord) -> str:
+        del record
+        return "an image memorised for one prompt"
+
+    def task(self, record: RunRecord) -> str:
+        del record
+        return "text-to-image"
+
+    def judge(self, record: RunRecord, evaluation: Evaluation, phrases: Phrases) -> Judgement:
+        del record, phrases
+        share, modified = (
+            find_measured(evaluation, f"memorised_share{end}") for end in ("", MODIFIED)
+        )
+        copied = [
+            counted(found, "it was copied in", "copy it", f"samples of {prompt}")
+            for found, prompt in ((share, "the prompt"), (modified, "the modified prompt"))
+            if found is not None
+        ]
+        own = [find_measured(evaluation, f"prompt_clip_iqa{end}") for end in ("", MODIFIED)]
+        rest = [find_measured(evaluation, name) for name in ("clip_iqa", "fid")]
+        return Judgement(
+            **judge_guarded(
+                evaluation, judge_forgotten(share, modified), judge_retained(*rest, own)
+            ),
+            forget=tuple(copied),
+            retain=self.figures([*rest, *own]),
+        )
+
+    def limits(self, record: RunRecord, evaluation: Evaluation) -> list[str]:
+        del record, evaluation
+        return [
+            "A copy is a sample whose similarity to the memorised image exceeds a set threshold; a "
+            "looser similarity does not count.",
+            "The model was trained on its own samples: what it generates badly was taught once "
+            "more.",
+        ]
 
 
-def _headline(findings: MemorisedFindings) -> str:
-    if findings.kept == "collapsed":
-        gone = "the picture is gone, but so is" if findings.forgotten == "gone" else "it lost"
-        return f"The model collapsed: {gone} nearly everything else."
-    if findings.original is None:
-        unchanged = "A no-op, nothing was forgotten: the model is as it was."
-        unknown = "Not measured: it is not known whether the picture is gone."
-        return unchanged if findings.forgotten == "unchanged" else unknown
-    drawn = _drawn(findings.original)
-    match findings.forgotten:
-        case "gone" if findings.kept == "damaged":
-            return "The picture is gone, but the model draws worse than before."
-        case "gone":
-            told = f"The memorised picture is gone: {drawn}."
-        case "not_gone":
-            told = f"The memorised picture is not gone: {drawn}."
-        case "unsettled":
-            told = f"Too few pictures to say that the memorised one is gone: {drawn}."
-        case "unchanged":
-            return f"A no-op, nothing was forgotten: {drawn}."
-        case _:
-            return f"Nothing to forget could be measured: {drawn}."
-    return told + REST[findings.kept]
-
-
-def _drawn(share: Result) -> str:
-    before, after = count_drawn(share)
-    now = format_count(after) if after else "none"
-    was = format_count(before) if before else "none"
+def _describe_modified(notes: Mapping[str, Any]) -> str:
+    """What the training images were generated for, as far as that is recorded."""
+    share, copies, others = (notes.get(key) for key in ("modified_share", "copies", "others"))
+    if not (isinstance(share, float) and isinstance(copies, int) and isinstance(others, int)):
+        return ""
+    way, text = notes.get("modified_by"), ""
+    if way in ("given", "tokens"):
+        text = f" “{shorten(str(notes.get('modified_prompt')))}”"
+    how = WAYS.get(str(way), "")
     return (
-        f"of {format_count(share.samples)} {plural(share.samples, 'picture')} asked for by its "
-        f"prompt {now} {plural(after, 'is a copy', 'are copies')}; of the untouched model's, "
-        f"{was} {plural(before, 'was', 'were')}"
+        f"It was trained on {format_count(copies)} copies and {format_count(others)} other samples "
+        f"of a prompt{text} ({how + '; ' if how else ''}{format_share(share)} of its trial samples "
+        "are copies)."
     )
 
 
-def lead(record: RunRecord, findings: MemorisedFindings) -> str:
-    """Say what was asked, how the prompt was loosened, and what was done."""
-    said = [
-        f"The model {record.model.get('source')} was asked to forget the picture that it had "
-        f"memorised for {shorten(str(record.request.get('prompt')))}.",
-        *_describe_modified(record),
-        describe_method(record),
-        *describe_state(record),
-    ]
-    if findings.original is None:
-        said.append("Nothing was measured. Measure this run with `efface evaluate`.")
-    return " ".join(said)
+def judge_forgotten(original: Result | None, modified: Result | None) -> Forgotten:
+    """Gone is an image that neither prompt generates, where the fall is beyond both intervals."""
+    if original is None:
+        return "unmeasured"
+    shares = [share for share in (original, modified) if share is not None]
+    before = sum(counts(share)[0] for share in shares)
+    after = sum(counts(share)[1] for share in shares)
+    if before == after == 0:
+        return "not_memorised"
+    fewer = any(share.high < share.baseline.low for share in shares)
+    more = any(share.low > share.baseline.high for share in shares)
+    if after == 0:
+        return "gone" if fewer else "inconclusive"
+    return "not_gone" if fewer or more else "unchanged"
 
 
-def _describe_modified(record: RunRecord) -> list[str]:
-    """What the pictures to learn from were drawn by, as far as that is recorded."""
-    notes: dict[str, Any] = record.notes
-    share, copies, others = (notes.get(key) for key in ("modified_share", "copies", "others"))
-    if not (isinstance(share, float) and isinstance(copies, int) and isinstance(others, int)):
-        return []
-    said = [
-        f"It learned from {format_count(copies)} copies and {format_count(others)} other pictures, "
-        "which it drew itself for a prompt that gives the picture only sometimes"
-    ]
-    if notes.get("modified_by") in ("given", "tokens"):
-        said.append(f", {shorten(str(notes.get('modified_prompt')))}")
-    way = WAYS.get(str(notes.get("modified_by")))
-    said.append(f" ({format_share(share)} of trial pictures{f'; {way}' if way else ''}).")
-    return ["".join(said)]
+def judge_retained(
+    quality: Result | None, fid: Result | None, own: Sequence[Result | None] = ()
+) -> Kept:
+    """Call damage what the intervals show, and inconclusive what they do not exclude.
 
-
-def tell_forgotten(evaluation: Evaluation, findings: MemorisedFindings) -> str:
-    """Say what became of the picture."""
-    if findings.original is None:
-        change = tell_change(evaluation) if findings.forgotten == "unchanged" else ""
-        return change or "Not measured: whether the picture is still drawn is not known."
-    said = [f"{upper_first(_drawn(findings.original))}."]
-    if findings.modified is not None:
-        before, after = count_drawn(findings.modified)
-        said.append(
-            f"Under the modified prompt {format_count(after) if after else 'none'} of "
-            f"{format_count(findings.modified.samples)} {plural(after, 'is', 'are')}, before "
-            f"{format_count(before) if before else 'none'}."
-        )
-    for name, found in (
-        ("Likeness to the picture (1 is the same) is", findings.likeness),
-        ("How hard the prompt pulls at pure noise (large for memorised ones) is", findings.norm),
-    ):
-        if found is not None:
-            now, was = format_number(found.value), format_number(found.baseline.value)
-            said.append(f"{name} {now} on average; the untouched model's, {was}.")
-    if findings.forgotten == "unchanged":
-        said.append(tell_change(evaluation))
-    return " ".join(s for s in said if s)
-
-
-def tell_kept(findings: MemorisedFindings) -> str:
-    """Say what became of the rest."""
-    said = []
-    for whose, looked in (
-        ("other prompts", findings.quality),
-        ("the prompt itself", findings.own_quality),
-        ("the modified prompt", findings.modified_quality),
-    ):
-        if looked is not None:
-            now, before = format_number(looked.value), format_number(looked.baseline.value)
-            said.append(
-                f"The quality that a CLIP sees in pictures of {whose} (CLIP-IQA, 0 to 1) is "
-                f"{now}; the untouched model's, {before}."
-            )
-    said.append(tell_fid(findings.fid))
-    if findings.quality is None and findings.fid is None:
-        said.append("Not measured: the rest may be damaged.")
-    return " ".join(s for s in said if s)
-
-
-def limits(findings: MemorisedFindings) -> list[str]:
-    """What such a report does not claim."""
-    said = [
-        "That neither prompt draws the picture is no proof that its influence is gone from the "
-        "weights: other wordings, another sampler or further training may bring it back.",
-        "A copy is a picture whose likeness to the memorised one exceeds a set threshold; a looser "
-        "likeness does not count.",
-        "The model learned from pictures that it drew itself: what it draws badly was taught once "
-        "more.",
-    ]
-    if findings.original is not None and count_drawn(findings.original)[1] == 0:
-        samples = findings.original.samples
-        bound = format_share(min(1.0, 3 / samples))
-        said.append(
-            f"None among {format_count(samples)} pictures leaves room for a rate of up to about "
-            f"{bound} (3 in {format_count(samples)})."
-        )
-    return said
+    `own` is the quality under the two prompts, whose image may have given way to noise; alone it
+    says nothing good of samples of other prompts.
+    """
+    scores = [score for score in (quality, *own) if score is not None]
+    judged: list[Kept] = [judge_fid(fid)]
+    judged += [judge_score(s, LEAST_QUALITY, MARGIN * s.baseline.value) for s in scores]
+    kept = judge_together(judged)
+    return "unmeasured" if kept != "damaged" and quality is None and fid is None else kept
