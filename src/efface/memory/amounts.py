@@ -15,7 +15,8 @@ class Amounts:
 
     `preparation` is held beside what is loaded before training begins, `sampling` at least while
     the result is measured; `models` are measured at once. `savings` are values that take less
-    memory, by the SECTION.NAME of further settings of the request.
+    memory, by the SECTION.NAME of further settings of the request. `guided` are networks that are
+    guided in some rows whatever the method says.
     """
 
     forget_rows: int  # of a whole batch
@@ -23,6 +24,7 @@ class Amounts:
     preparation: int = 0
     sampling: int = 0
     models: int = 2
+    guided: frozenset[str] = frozenset()
     savings: Mapping[str, Sequence[Any]] = field(default_factory=dict)
 
 
