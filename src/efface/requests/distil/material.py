@@ -16,7 +16,7 @@ from efface.settings.base import Settings
 def read_prompts_to_retain(request: Distil, model: ModelInfo, settings: Settings) -> PromptMaterial:
     """The prompts of a file or data set, or templates, at most as many as the settings say."""
     check_detector(settings.evaluate)
-    config = ConceptSettings()
+    config = ConceptSettings.model_validate({})
     prompts = prompts_to_retain(request.retain_prompts, config)
     retain = spread(prompts, settings.of(DistilSettings).retain)
     material = PromptMaterial(prompts=ConceptPrompts(retain=tuple(retain)), config=config)
