@@ -1,43 +1,44 @@
-"""Does it come back: one file is one attack; the file name is its name on the command line."""
+"""Is it recoverable: one file is one attack; the file name is its name on the command line."""
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
 import pkgutil
+from collections.abc import Mapping
 
 from efface.attacks.base import Attack
 from efface.errors import ConfigError
 
-_NOT_ATTACKS = (
-    "base",
-    "class_goal",
-    "concept_goal",
-    "fine_tuning",
-    "goals",
-    "labels",
-    "memorised_goal",
-    "picture_goal",
-    "prompts",
-    "questions",
-    "weak",
-)
+
+@functools.cache
+def _attacks() -> Mapping[str, type[Attack]]:
+    """By name: the modules of this folder that hold a concrete Attack."""
+    found: dict[str, type[Attack]] = {}
+    for entry in pkgutil.iter_modules(__path__):
+        module = importlib.import_module(f"{__name__}.{entry.name}")
+        concrete = [
+            member
+            for member in vars(module).values()
+            if isinstance(member, type)
+            and issubclass(member, Attack)
+            and member.__module__ == module.__name__
+            and not inspect.isabstract(member)
+        ]
+        assert len(concrete) <= 1, f"{module.__name__} holds {len(concrete)} attacks"
+        if concrete:
+            found[entry.name] = concrete[0]
+    return found
 
 
 def names() -> list[str]:
     """Names of the attacks in this folder."""
-    return sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name not in _NOT_ATTACKS)
+    return sorted(_attacks())
 
 
 def resolve(name: str) -> type[Attack]:
-    """The single Attack of `efface.attacks.NAME`."""
-    if name not in names():
+    """The Attack of `efface.attacks.NAME`."""
+    if name not in _attacks():
         raise ConfigError(f"attack {name!r} is unknown: there is {', '.join(names())}.")
-    module = importlib.import_module(f"{__name__}.{name}")
-    found = [
-        member
-        for _, member in inspect.getmembers(module, inspect.isclass)
-        if issubclass(member, Attack) and member.__module__ == module.__name__
-    ]
-    assert len(found) == 1, f"{module.__name__} holds {len(found)} attacks"
-    return found[0]
+    return _attacks()[name]

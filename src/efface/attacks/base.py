@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Annotated, ClassVar, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from efface.attacks.goals import Goal
 from efface.attacks.weak import WeakErasure, one_ascent_step
 from efface.diffusion.denoiser import Denoiser
 from efface.diffusion.sampling import MultiStep, OneStep, Sampler
-from efface.errors import ConfigError
 from efface.metrics.intervals import Estimate
 from efface.records import AttackResult, Cost, Curve, Point, SelfTest
 
-ASKED = frozenset({"class", "concept", "memorised"})  # requests whose thing is asked for
 SHARES = (0.5, 0.9)  # of what the original model shows: what a cost is given for
 SAMPLE_SEED = 7_000_000  # away from the seeds of training and evaluation
-NOTHING = Estimate(0.0, 0.0, 0.0)  # the floor where nothing is known that never knew
+ZERO = Estimate(0.0, 0.0, 0.0)  # the floor where there is neither a retrained model nor a control
 ORIGINAL, WEAK = "the original model", "a knowingly weak erasure"
+MOST = 1_000_000  # of whatever is counted
+
+Counts = Annotated[tuple[Annotated[int, Field(ge=1, le=MOST)], ...], Field(min_length=1)]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -35,11 +37,11 @@ class Subject:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Case:
-    """What is attacked, what is looked for, and what never knew it."""
+    """What is attacked, what is sought, and what both are compared with."""
 
     result: Subject
     original: Subject
-    retrained: Subject | None = None
+    retrained: Subject | None = None  # trained without what is forgotten
     goal: Goal
     seed: int = 0  # of the examples and the weak erasure, the same for all attacks
 
@@ -50,15 +52,15 @@ class Case:
     def subjects(self, weak: WeakErasure | None = None) -> dict[str, Subject]:
         """By line: "result", "baseline", "weak" and, where there is one, "retrained"."""
         weakened = (weak or self.weak).denoiser
-        found = {
+        subjects = {
             "result": self.result,
             "baseline": self.original,
             "weak": Subject(denoiser=weakened, sampler=self.original.sampler),
         }
-        return found if self.retrained is None else found | {"retrained": self.retrained}
+        return subjects if self.retrained is None else subjects | {"retrained": self.retrained}
 
-    def never_knew(self) -> tuple[Subject, Goal] | None:
-        """The retrained model, or else the original one asked for what it was never taught."""
+    def without_it(self) -> tuple[Subject, Goal] | None:
+        """The retrained model, or else the original one with what it was never taught."""
         if self.retrained is not None:
             return self.retrained, self.goal
         control = self.goal.control()
@@ -71,8 +73,8 @@ class Findings:
 
     x_label: str
     lines: Mapping[str, Sequence[Point]]
-    level: Estimate  # what counts as fully back
-    floor: Estimate  # what a model that never knew it shows
+    level: Estimate  # what counts as fully recovered
+    floor: Estimate  # what a model without it shows
     protocol: str
     log_x: bool = False
     images: Mapping[str, int] = field(default_factory=dict)  # that were used, by line
@@ -81,36 +83,46 @@ class Findings:
     notes: Sequence[str] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
-class Attack(ABC):
-    """Base of all attacks: subclasses are frozen dataclasses of their budgets and settings."""
+class Attack(BaseModel, ABC):
+    """Base of all attacks: the fields of a subclass are its budget and settings.
 
-    samples: int = 100  # at every point of a curve
-    sampling_steps: int = 20  # of every model that is not sampled in one step
-    seed: int = 0
+    They are addressed as `ATTACK.NAME`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    samples: int = Field(100, ge=1, le=MOST, description="Samples at every point of a curve.")
+    seed: int = Field(0, ge=0, le=MOST, description="Seed of samples and training.")
 
     summary: ClassVar[str]  # one line, for the documentation
-    kinds: ClassVar[frozenset[str]]  # of requests that it applies to
+    goals: ClassVar[tuple[type[Goal], ...]]  # that it can pursue
     needs_unseen: ClassVar[bool] = False
 
     @property
     def name(self) -> str:
         return type(self).__module__.rsplit(".", 1)[-1]
 
-    def __post_init__(self) -> None:
-        for entry in dataclasses.fields(self):
-            value = getattr(self, entry.name)
-            given = value if isinstance(value, tuple) else (value,)
-            if not given or any(v <= 0 for v in given) and entry.name != "seed":
-                raise ConfigError(
-                    f"{self.name}.{entry.name} is {_shown(value)}: give numbers above 0."
-                )
-            if isinstance(value, tuple) and list(given) != sorted(set(given)):
-                raise ConfigError(
-                    f"{self.name}.{entry.name} is {_shown(value)}: give rising numbers."
-                )
-        if self.seed < 0:
-            raise ConfigError(f"{self.name}.seed is {self.seed}: give a number from 0 up.")
+    @model_validator(mode="after")
+    def _check_rising(self) -> Self:
+        for name, value in self:
+            if isinstance(value, tuple) and list(value) != sorted(set(value)):
+                raise ValueError(f"{self.name}.{name} is {list(value)}: give rising numbers.")
+        return self
+
+    def misfit(self, goal_class: type[Goal], has_unseen: bool) -> str | None:
+        """Why the attack cannot pursue such a goal, in words; None where it can."""
+        if not issubclass(goal_class, self.goals):
+            subjects = " or ".join(goal.subject for goal in self.goals)
+            return (
+                f"it is for {subjects}, and this run forgot {goal_class.subject}: choose another "
+                "attack"
+            )
+        if self.needs_unseen and not has_unseen:
+            return (
+                "it compares with images that no model was trained on, and this run has none: "
+                "forget with --unseen"
+            )
+        return None
 
     @property
     def first_seed(self) -> int:
@@ -120,13 +132,16 @@ class Attack(ABC):
     @abstractmethod
     def measure(self, case: Case) -> Findings: ...
 
+    @abstractmethod
+    def y_label(self, case: Case) -> str: ...
+
     def run(self, case: Case) -> AttackResult:
         """Attack all models of a case in the same way."""
         began = time.perf_counter()
         findings = self.measure(case)
         costs = {
             line: costs_of(points, findings, findings.images.get(line))
-            for line, points in self.climbs(findings).items()
+            for line, points in self.cost_curves(findings).items()
         }
         return AttackResult(
             attack=self.name,
@@ -142,37 +157,25 @@ class Attack(ABC):
             floor=findings.floor.value,
             costs=costs,
             self_tests=self.self_tests(case, findings),
-            settings=dataclasses.asdict(self),
+            settings=self.model_dump(mode="json"),
             seeds=[self.seed],
             seconds=time.perf_counter() - began,
             notes=list(findings.notes),
         )
 
-    def climbs(self, findings: Findings) -> Mapping[str, Sequence[Point]]:
-        """What costs are read from, by line; of an attack without a budget one point at 0."""
+    def cost_curves(self, findings: Findings) -> Mapping[str, Sequence[Point]]:
+        """What costs are read from, by line; for an attack without a budget one point at 0."""
         return findings.lines
 
-    def y_label(self, case: Case) -> str:
-        return case.goal.shows
-
-    def many_steps(self, case: Case) -> MultiStep:
-        return MultiStep(self.sampling_steps, guidance=case.goal.guidance)
-
-    def own_sampler(self, case: Case, subject: Subject) -> Sampler:
-        """The one step of a one-step generator; many steps of any other model."""
-        if isinstance(subject.sampler, OneStep):
-            return subject.sampler
-        return self.many_steps(case)
-
     def self_tests(self, case: Case, findings: Findings) -> list[SelfTest]:
-        """The original model must stand out from what never knew, and half must come back.
+        """Half must be recovered from the original model and from the weak erasure.
 
-        The weak erasure must yield half of it too.
+        The original model must also stand out from a model without it.
         """
         apart = findings.level.low > findings.floor.high
         text = (
-            f"shows {described(findings.level)} where a model that never knew shows "
-            f"{described(findings.floor)}; {self._came_back(findings, 'baseline')}"
+            f"shows {described(findings.level)}, a model without it "
+            f"{described(findings.floor)}; {_recovered(findings, 'baseline')}"
         )
         passed = apart and half_budget(findings, "baseline") is not None
         made = (findings.weak or case.weak).text
@@ -181,37 +184,49 @@ class Attack(ABC):
             SelfTest(
                 subject=WEAK,
                 passed=half_budget(findings, "weak") is not None,
-                text=f"{made}; {self._came_back(findings, 'weak')}",
+                text=f"{made}; {_recovered(findings, 'weak')}",
             ),
         ]
 
-    def _came_back(self, findings: Findings, line: str) -> str:
-        budget = half_budget(findings, line)
-        if budget is None:
-            return "half of that did not come back within the budget"
-        return f"half of that was back at {budget:.3g} ({findings.x_label})"
+
+class SamplingAttack(Attack):
+    """Base of the attacks that look for the forgotten thing in samples."""
+
+    sampling_steps: int = Field(
+        20, ge=1, le=1000, description="DDIM steps of models that are not one-step generators."
+    )
+
+    def y_label(self, case: Case) -> str:
+        return case.goal.y_label
+
+    def multi_step(self, case: Case) -> MultiStep:
+        return MultiStep(self.sampling_steps, guidance=case.goal.guidance)
+
+    def sampler_of(self, case: Case, subject: Subject) -> Sampler:
+        """The one step of a one-step generator; many steps of any other model."""
+        if isinstance(subject.sampler, OneStep):
+            return subject.sampler
+        return self.multi_step(case)
 
     def level_of(self, case: Case) -> Estimate:
-        """What the original model shows when it is simply asked."""
-        return self.plain(case, case.original.denoiser, self.many_steps(case))
+        """What the original model shows as it is."""
+        return self.measure_goal(case.goal, case.original.denoiser, self.multi_step(case))
 
     def floor_of(self, case: Case) -> Estimate:
-        """What a model that never knew shows when it is simply asked; 0 where there is none."""
-        found = case.never_knew()
+        """What a model without it shows as it is; 0 where there is none."""
+        found = case.without_it()
         if found is None:
-            return NOTHING
+            return ZERO
         subject, goal = found
-        sampler = self.many_steps(case)
-        return goal.measure(subject.denoiser, sampler, self.samples, self.first_seed)
+        return self.measure_goal(goal, subject.denoiser, self.multi_step(case))
 
-    def sampled(self, case: Case) -> str:
+    def measure_goal(self, goal: Goal, denoiser: Denoiser, sampler: Sampler) -> Estimate:
+        """What a model shows as it is."""
+        return goal.measure(denoiser, sampler, self.samples, self.first_seed)
+
+    def describe_samples(self, case: Case) -> str:
         """How every point of a curve was measured, in words."""
-        how = case.goal.describe(self.many_steps(case))
-        return f"{self.samples} samples a point, {how}"
-
-    def plain(self, case: Case, denoiser: Denoiser, sampler: Sampler) -> Estimate:
-        """What a model shows when it is simply asked."""
-        return case.goal.measure(denoiser, sampler, self.samples, self.first_seed)
+        return f"{self.samples} samples a point, {case.goal.describe(self.multi_step(case))}"
 
 
 def point(x: float, estimate: Estimate) -> Point:
@@ -223,12 +238,12 @@ def estimate(at: Point) -> Estimate:
 
 
 def costs_of(points: Sequence[Point], findings: Findings, images: int | None) -> list[Cost]:
-    """Budgets at which `SHARES` of the way from the floor to the level are back."""
-    floor, reach = findings.floor.value, findings.level.value - findings.floor.value
+    """Budgets at which `SHARES` of the way from the floor to the level are recovered."""
+    floor, span = findings.floor.value, findings.level.value - findings.floor.value
     return [
         Cost(
             share=share,
-            budget=crossing(points, floor + share * reach) if reach > 0 else None,
+            budget=crossing(points, floor + share * span) if span > 0 else None,
             images=images,
         )
         for share in SHARES
@@ -240,15 +255,14 @@ def half_budget(findings: Findings, line: str) -> float | None:
 
 
 def crossing(points: Sequence[Point], wanted: float) -> float | None:
-    """Where a curve first reaches `wanted`, straight between its points; None if it never does."""
+    """Where a curve first reaches `wanted`, linear between its points; None if it never does."""
     before = None
     for now in points:
         if now.value >= wanted:
             if before is None:
                 return now.x
-            return before.x + (wanted - before.value) / (now.value - before.value) * (
-                now.x - before.x
-            )
+            share = (wanted - before.value) / (now.value - before.value)
+            return before.x + share * (now.x - before.x)
         before = now
     return None
 
@@ -257,5 +271,8 @@ def described(estimate: Estimate) -> str:
     return f"{estimate.value:.1%} ({estimate.low:.1%} to {estimate.high:.1%})"
 
 
-def _shown(value: object) -> str:
-    return str(list(value)) if isinstance(value, tuple) else str(value)
+def _recovered(findings: Findings, line: str) -> str:
+    budget = half_budget(findings, line)
+    if budget is None:
+        return "half of that was not recovered within the budget"
+    return f"half of that was recovered at {budget:.3g} ({findings.x_label})"

@@ -1,27 +1,30 @@
-"""Benign fine-tuning: does it come back by itself when the model is trained on what stays."""
+"""Benign fine-tuning: is it recovered when the model is trained on what is retained."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
-from efface.attacks.base import ASKED, Case, Findings
+from pydantic import Field
+
+from efface.attacks.base import MOST, Case, Counts, Findings
 from efface.attacks.fine_tuning import FineTuningAttack
+from efface.attacks.goals import Goal
 from efface.records import Point
 
 
-@dataclass(frozen=True, kw_only=True)
 class BenignFinetune(FineTuningAttack):
     """Fine-tune on retained images alone, as any later user might (arXiv 2410.08074).
 
-    Of a class or concept the original model draws them under the other labels or prompts.
+    Where labels or prompts were forgotten, these are samples of the original model under others.
     """
 
-    images: int = 256  # at most
-    steps: tuple[int, ...] = (5, 20, 50, 100)
+    images: int = Field(256, ge=1, le=MOST, description="Retained images, at most.")
+    steps: Counts = Field(
+        (5, 20, 50, 100), description="Steps of fine-tuning after which a model is sampled."
+    )
 
     summary: ClassVar[str] = "fine-tune on retained data alone"
-    kinds: ClassVar[frozenset[str]] = frozenset({*ASKED, "images"})
+    goals: ClassVar[tuple[type[Goal], ...]] = (Goal,)
 
     def measure(self, case: Case) -> Findings:
         examples = case.goal.retained(case.original.denoiser, self.images, case.seed)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+from pydantic import Field
 
-from efface.attacks.base import ASKED, Attack, Case, Findings, Subject, point
-from efface.attacks.goals import ConditionGoal, Examples
+from efface.attacks.base import MOST, Case, Counts, Findings, SamplingAttack, Subject, point
 from efface.attacks.conditions import Learned, with_learned_condition
-from efface.attacks.weak import noise_loss, renamed
+from efface.attacks.goals import ConditionGoal, Examples, Goal
+from efface.attacks.weak import exchanged, noise_loss
 from efface.data.randomness import derive_seed
 from efface.diffusion.denoiser import Denoiser
 from efface.diffusion.sampling import OneStep
@@ -20,44 +20,48 @@ from efface.records import Point
 HIDDEN = "weak_neggrad_at_one_step"
 
 
-@dataclass(frozen=True, kw_only=True)
-class ConditionInversion(Attack):
-    """Learn the embedding of the forgotten label anew by the denoising loss (textual inversion).
+class ConditionInversion(SamplingAttack):
+    """Learn the embedding of the forgotten condition by the denoising loss (textual inversion).
 
-    The network is frozen and the vector starts at the mean of the labels that stay (Gal et al.,
-    2022; as an attack, Pham et al., arXiv 2308.01508). Of a concept it is what the text encoders
-    say, all tokens of it, from a prompt that stays on: more than any prompt could say. A one-step
-    generator knows one timestep, that at which it starts: its loss is taken there alone.
+    The network is frozen and a label's vector starts at the mean of the retained ones (Gal et al.,
+    2022; as an attack, Pham et al., arXiv 2308.01508). A prompt's is all that the text encoders
+    return, every token of it, and starts at a retained prompt: it can express more than any prompt.
+    A one-step generator works at one timestep alone, and its loss is taken there.
 
-    The weak erasure of the self-test exchanges two labels or prompts, which a vector alone can
-    undo. The one that fine-tuning has, NegGrad at one step, stands beside it and is no test:
-    whether a vector undoes what was done to the network is what the attack finds out.
+    The weak erasure of the self-test exchanges conditions, which a vector can undo. NegGrad at one
+    step, which fine-tuning is tested on, is measured beside it and is no test: whether a vector
+    undoes what was done to the network is what the attack finds out.
     """
 
-    images: int = 16  # examples, drawn by the original model
-    steps: tuple[int, ...] = (10, 25, 50, 100)  # at which it is measured, and at 0
-    batch_size: int = 32
-    learning_rate: float = 0.1  # as a share of an embedding's typical entry
+    images: int = Field(16, ge=1, le=MOST, description="Examples, samples of the original model.")
+    steps: Counts = Field(
+        (10, 25, 50, 100), description="Steps of optimisation after which a model is sampled."
+    )
+    batch_size: int = Field(32, ge=1, le=100_000, description="Rows of one step.")
+    learning_rate: float = Field(
+        0.1, gt=0, le=10, description="Learning rate as a share of an embedding's typical entry."
+    )
 
     summary: ClassVar[str] = "learn a condition that recalls it, the network frozen"
-    kinds: ClassVar[frozenset[str]] = ASKED
+    goals: ClassVar[tuple[type[Goal], ...]] = (ConditionGoal,)
 
     def measure(self, case: Case) -> Findings:
         goal, original = case.goal, case.original.denoiser
-        assert isinstance(goal, ConditionGoal)  # `kinds`
+        assert isinstance(goal, ConditionGoal)  # `goals`
         examples = goal.forgotten(original, self.images, case.seed)
-        weak = renamed(original, goal)
-        lines: dict[str, list[Point]] = {}
+        weak = exchanged(original, goal)
         hidden = Subject(denoiser=case.weak.denoiser, sampler=case.original.sampler)
-        for name, subject in (case.subjects(weak) | {HIDDEN: hidden}).items():
-            lines[name] = self._line(case, goal, subject, examples)
+        lines = {
+            name: self._line(case, goal, subject, examples)
+            for name, subject in (case.subjects(weak) | {HIDDEN: hidden}).items()
+        }
         return Findings(
             x_label="steps of optimising the condition",
             lines=lines,
             level=self.level_of(case),
             floor=self.floor_of(case),
             protocol=f"{len(examples)} images, {self.batch_size} rows a step, Adam at "
-            f"{self.learning_rate:g} of an entry; {self.sampled(case)}",
+            f"{self.learning_rate:g} of an entry; {self.describe_samples(case)}",
             images=dict.fromkeys(lines, len(examples)),
             weak=weak,
         )
@@ -66,15 +70,15 @@ class ConditionInversion(Attack):
         self, case: Case, goal: ConditionGoal, subject: Subject, examples: Examples
     ) -> list[Point]:
         denoiser, learned = with_learned_condition(subject.denoiser, goal.sought, goal.others)
-        sampler = self.own_sampler(case, subject)
+        sampler = self.sampler_of(case, subject)
         points: list[Point] = []
 
-        def look(step: int) -> None:
-            points.append(point(step, self.plain(case, denoiser, sampler)))
+        def measure(step: int) -> None:
+            points.append(point(step, self.measure_goal(goal, denoiser, sampler)))
 
-        fixed = sampler.t_init if isinstance(sampler, OneStep) else None
-        look(0)
-        self._invert(denoiser, learned, examples, fixed, look)
+        only = sampler.t_init if isinstance(sampler, OneStep) else None
+        measure(0)
+        self._invert(denoiser, learned, examples, only, measure)
         return points
 
     def _invert(
@@ -82,29 +86,29 @@ class ConditionInversion(Attack):
         denoiser: Denoiser,
         learned: list[Learned],
         examples: Examples,
-        fixed: int | None,
-        look: Callable[[int], None],
+        only: int | None,
+        measure: Callable[[int], None],
     ) -> None:
-        """Optimise the learned rows; at timestep `fixed` alone, or at all.
+        """Optimise the learned rows at all timesteps, or at `only` one.
 
-        The Trainer updates whole networks, and here a few vectors are all that may move.
+        The Trainer updates whole networks, and here only a few vectors may move.
         """
         groups = [{"params": [t.rows], "lr": self.learning_rate * t.scale} for t in learned]
         optimizer = torch.optim.Adam(groups)
         generator = torch.Generator().manual_seed(derive_seed(self.seed, "inversion"))
         device, shape = denoiser.device, (self.batch_size, *denoiser.sample_shape)
-        x0, asked = examples.x0.to(device), list(examples.asked or [])
+        x0, conditions = examples.x0.to(device), list(examples.conditions or [])
         for step in range(1, self.steps[-1] + 1):
             rows = torch.randint(len(x0), (self.batch_size,), generator=generator)
             t = torch.randint(
                 denoiser.schedule.num_timesteps, (self.batch_size,), generator=generator
             )
-            if fixed is not None:
-                t = torch.full_like(t, fixed)
+            if only is not None:
+                t = torch.full_like(t, only)
             eps = torch.randn(shape, generator=generator).to(device)
             optimizer.zero_grad(set_to_none=True)
-            condition = denoiser.encode([asked[row] for row in rows.tolist()])
+            condition = denoiser.encode([conditions[row] for row in rows.tolist()])
             noise_loss(denoiser, x0[rows.to(device)], t.to(device), eps, condition).backward()
             optimizer.step()
             if step in self.steps:
-                look(step)
+                measure(step)

@@ -1,4 +1,4 @@
-"""Labels and prompts alike: learned anew, exchanged, always the same one, or none."""
+"""Labels and prompts alike: learned, exchanged, or fixed for models that are called without."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from efface.attacks.labels import asking_label, with_learned_rows, with_swapped_labels
+from efface.attacks.labels import with_exchanged_labels, with_label, with_learned_rows
 from efface.attacks.prompts import with_exchanged_prompts, with_learned_prompt
 from efface.diffusion.denoiser import ClassDenoiser, Denoiser, as_class_denoiser
 from efface.diffusion.text.denoiser import TextDenoiser
@@ -16,7 +16,7 @@ from efface.diffusion.text.denoiser import TextDenoiser
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Learned:
-    """What may move of a frozen model; `scale` is the size of one entry."""
+    """Parameters of a model that is frozen otherwise; `scale` is the size of one entry."""
 
     rows: nn.Parameter
     scale: float
@@ -25,7 +25,7 @@ class Learned:
 def with_learned_condition(
     denoiser: Denoiser, sought: Sequence[Any], others: Sequence[Any]
 ) -> tuple[Denoiser, list[Learned]]:
-    """A frozen copy of the model in which what `sought` asks for is learned, from `others` on."""
+    """A frozen copy of the model in which the conditions `sought` are learned, from `others` on."""
     if isinstance(denoiser, TextDenoiser):
         copied, rows = with_learned_prompt(denoiser, others[0])
         return copied, [
@@ -36,29 +36,27 @@ def with_learned_condition(
 
 
 def with_exchanged_conditions(denoiser: Denoiser, pairs: Sequence[tuple[Any, Any]]) -> Denoiser:
-    """The model as it is, but that both of each pair mean each other."""
+    """The same model, but that both conditions of each pair mean each other."""
     if isinstance(denoiser, TextDenoiser):
         return with_exchanged_prompts(denoiser, pairs)
-    for one, other in pairs:
-        denoiser = with_swapped_labels(as_class_denoiser(denoiser), one, other)
-    return denoiser
+    return with_exchanged_labels(as_class_denoiser(denoiser), pairs)
 
 
-def asking(denoiser: Denoiser, question: Any) -> Denoiser:
-    """The model with its question fixed, for what asks none."""
+def with_condition(denoiser: Denoiser, condition: Any) -> Denoiser:
+    """The model conditioned on one label or prompt, to be called without a condition."""
     if isinstance(denoiser, TextDenoiser):
-        return denoiser.with_prompt(question)
-    return asking_label(as_class_denoiser(denoiser), question)
+        return denoiser.with_prompt(condition)
+    return with_label(as_class_denoiser(denoiser), condition)
 
 
 def has_null(denoiser: Denoiser) -> bool:
-    """Whether a model can be asked for nothing: all but class models without a null label."""
+    """Whether a model has a null condition: all but class models without a null label."""
     return not isinstance(denoiser, ClassDenoiser) or denoiser.null_label is not None
 
 
-def asking_nothing(denoiser: Denoiser) -> Denoiser:
-    """The model always asked for nothing, which a negative prompt does not change."""
+def without_condition(denoiser: Denoiser) -> Denoiser:
+    """The model under its null condition, whatever its negative prompt."""
     if isinstance(denoiser, TextDenoiser):
         return denoiser.with_prompt(None).with_negative_prompt(None)
     classes = as_class_denoiser(denoiser)
-    return asking_label(classes, classes.require_null())
+    return with_label(classes, classes.require_null())

@@ -1,4 +1,4 @@
-"""What an attack looks for, and what an attacker has in hand."""
+"""What an attack tries to bring back, and what an attacker has at hand."""
 
 from __future__ import annotations
 
@@ -22,45 +22,46 @@ EXAMPLE_STEPS = 50
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Examples:
-    """Pictures in model space (N, C, H, W), with the label or prompt that each belongs to."""
+    """Images in model space (N, C, H, W); of a conditional model, each with its label or prompt."""
 
     x0: Tensor
-    asked: Sequence[Any] | None = None
+    conditions: Sequence[Any] | None = None
 
     def __len__(self) -> int:
         return len(self.x0)
 
     def first(self, count: int) -> Examples:
-        asked = None if self.asked is None else self.asked[:count]
-        return Examples(x0=self.x0[:count], asked=asked)
+        conditions = None if self.conditions is None else self.conditions[:count]
+        return Examples(x0=self.x0[:count], conditions=conditions)
 
-    def condition(self, denoiser: Denoiser) -> Condition | None:
-        return None if self.asked is None else denoiser.encode(self.asked)
+    def encode(self, denoiser: Denoiser) -> Condition | None:
+        return None if self.conditions is None else denoiser.encode(self.conditions)
 
 
 class Goal(ABC):
-    """What counts as the forgotten thing being shown."""
+    """When the forgotten thing counts as recovered."""
 
-    guidance: float  # of every model that is not sampled in one step
-    shows: ClassVar[str]  # label of a curve's axis
+    guidance: float  # of every model that is sampled in many steps
 
-    control_line: ClassVar[str]  # what the control is called among a curve's lines
+    subject: ClassVar[str]  # what such goals are about, in a phrase
+    y_label: ClassVar[str]  # of a curve
+    control_line: ClassVar[str]  # name of the control among a curve's lines
 
     @abstractmethod
     def describe(self, sampler: Sampler) -> str:
         """How it is measured, in words for a protocol."""
 
     @abstractmethod
-    def unnamed(self, denoiser: Denoiser) -> Goal:
-        """The same thing, looked for without asking this model for it."""
+    def unconditioned(self, denoiser: Denoiser) -> Goal:
+        """The same goal, for samples of this model that are not conditioned on it."""
 
     @abstractmethod
     def condition(self, denoiser: Denoiser, count: int) -> Condition | None:
-        """What `count` samples are asked for; None of a model that is asked for nothing at all."""
+        """What `count` samples are conditioned on; None for an unconditional model."""
 
     @abstractmethod
     def measure(self, denoiser: Denoiser, sampler: Sampler, samples: int, seed: int) -> Estimate:
-        """Share of tries in which the model, simply asked, shows it; Wilson's interval."""
+        """Share of samples of a model, as it is, that show it; Wilson's interval."""
 
     @abstractmethod
     def shown(self, images: Tensor) -> np.ndarray:
@@ -72,88 +73,86 @@ class Goal(ABC):
 
     @abstractmethod
     def control(self) -> Goal | None:
-        """What the original model never learned, sought in the same way; None if there is none."""
+        """The same measurement of what the original model was never taught; None: not possible."""
 
     @abstractmethod
     def forgotten(self, original: Denoiser, count: int, seed: int) -> Examples:
-        """At most `count` examples of what was to go."""
+        """At most `count` examples of what is forgotten."""
 
     def originals(self, original: Denoiser, count: int, seed: int) -> Examples:
-        """At most `count` forgotten pictures themselves, or what stands for them."""
+        """At most `count` of the forgotten images themselves, or what stands for them."""
         return self.forgotten(original, count, seed)
 
     @abstractmethod
     def retained(self, original: Denoiser, count: int, seed: int) -> Examples:
-        """At most `count` examples of what stays, nothing of what was to go among them."""
+        """At most `count` examples of what is retained, nothing of what is forgotten among them."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ConditionGoal(Goal):
-    """Looked for in samples that were asked for by labels or prompts.
+    """Sought in samples that are conditioned on labels or prompts.
 
-    `sought` asks for it, `others` for what stays. Examples are drawn by the original model: no
-    data set is needed.
+    `sought` are the forgotten conditions, `others` retained ones. Examples are sampled from the
+    original model: no data set is needed.
     """
 
     sought: Sequence[Any]
-    asked: Sequence[Any]  # of samples: `sought`, `others` for a control, empty for nothing
+    conditions: Sequence[Any]  # of samples: `sought`, `others` for a control, empty: unconditioned
     others: Sequence[Any]
     guidance: float = 1.0
 
-    kind: ClassVar[str]  # of question
-    wording: ClassVar[str]  # of asking for it
-    nothing: ClassVar[str]  # what a model is given that is asked for nothing
+    subject: ClassVar[str] = "what is named by labels or prompts"
+    kind: ClassVar[str]  # of condition
+    wording: ClassVar[str]  # of samples that are conditioned on `sought`
+    null: ClassVar[str]  # the condition of samples that are not conditioned
 
     @property
     @abstractmethod
-    def seen_by(self) -> str:
-        """Who looks at the samples, in words for a protocol."""
+    def measured_with(self) -> str:
+        """What finds it in samples, in words for a protocol."""
 
     @property
     @abstractmethod
     def neighbours(self) -> Mapping[int, Any]:
-        """What stays and is asked for one by one, by its place on an axis."""
+        """Retained conditions to measure one by one, by their place on an axis."""
 
     @abstractmethod
-    def call(self, neighbour: Any) -> str:
-        """A question of what stays, as a reader sees it."""
+    def describe_condition(self, condition: Any) -> str:
+        """A retained condition as a reader sees it."""
 
     @abstractmethod
-    def tell_exchange(self, pairs: Sequence[tuple[Any, Any]]) -> str:
-        """That both questions of each pair mean each other, in words."""
+    def describe_exchange(self, pairs: Sequence[tuple[Any, Any]]) -> str:
+        """That both conditions of each pair mean each other, in words."""
 
     @property
-    def asks(self) -> str:
-        """What samples are asked for, in words for a protocol."""
-        if not self.asked:
-            return f"asked for nothing ({self.nothing})"
-        if list(self.asked) == list(self.others):
-            return f"asked for {self.kind}s that stay, taking turns"
+    def conditioning(self) -> str:
+        """What samples are conditioned on, in words for a protocol."""
+        if not self.conditions:
+            return f"not conditioned ({self.null})"
+        if list(self.conditions) == list(self.others):
+            return f"conditioned on retained {self.kind}s in turn"
         return self.wording
 
     def describe(self, sampler: Sampler) -> str:
         return (
-            f"{self.asks}, {sampler.describe()} (a one-step generator: its one step); "
-            f"{self.seen_by}"
+            f"{self.conditioning}, {sampler.describe()} (one-step generators: their one step); "
+            f"{self.measured_with}"
         )
 
-    def asking(self, questions: Sequence[Any]) -> Self:
-        """The same thing, looked for under other questions."""
-        return replace(self, asked=questions)
+    def conditioned_on(self, conditions: Sequence[Any]) -> Self:
+        """The same goal, sought under other conditions."""
+        return replace(self, conditions=conditions)
 
-    def unnamed(self, denoiser: Denoiser) -> Self:
-        """Asked for nothing; for what stays, where a class model has no null label."""
-        return self.asking(() if has_null(denoiser) else self.others)
-
-    def questions(self, count: int) -> list[Any]:
-        return in_turn(self.asked, count)
+    def unconditioned(self, denoiser: Denoiser) -> Self:
+        """Sought under the null condition; under retained labels where there is no null label."""
+        return self.conditioned_on(() if has_null(denoiser) else self.others)
 
     def condition(self, denoiser: Denoiser, count: int) -> Condition | None:
-        if self.asked:
-            return denoiser.encode(self.questions(count))
+        if self.conditions:
+            return denoiser.encode(in_turn(self.conditions, count))
         like = denoiser.encode([self.others[0]] * count)
-        assert like is not None  # a model that is asked takes conditions
-        return denoiser.nothing(like)
+        assert like is not None  # such a model takes conditions
+        return denoiser.empty(like)
 
     def measure(self, denoiser: Denoiser, sampler: Sampler, samples: int, seed: int) -> Estimate:
         condition = self.condition(denoiser, samples)
@@ -161,25 +160,25 @@ class ConditionGoal(Goal):
         return proportion(int(self.shown(images).sum()), samples)
 
     def control(self) -> Self:
-        """Looked for among samples of what stays."""
-        return self.asking(self.others)
+        """Sought in samples of retained conditions."""
+        return self.conditioned_on(self.others)
 
     def forgotten(self, original: Denoiser, count: int, seed: int) -> Examples:
-        return self._drawn(original, in_turn(self.sought, count), seed)
+        return self._samples(original, in_turn(self.sought, count), seed)
 
     def retained(self, original: Denoiser, count: int, seed: int) -> Examples:
-        # Away from the forgotten ones, for the same noise draws related pictures.
-        return self._drawn(original, in_turn(self.others, count), seed + 100_000)
+        # Away from the forgotten ones, for the same noise gives related images.
+        return self._samples(original, in_turn(self.others, count), seed + 100_000)
 
-    def _drawn(self, original: Denoiser, asked: list[Any], seed: int) -> Examples:
-        seeds = range(EXAMPLE_SEED + seed, EXAMPLE_SEED + seed + len(asked))
-        condition = original.encode(asked)
+    def _samples(self, original: Denoiser, conditions: list[Any], seed: int) -> Examples:
+        seeds = range(EXAMPLE_SEED + seed, EXAMPLE_SEED + seed + len(conditions))
         sampler = MultiStep(EXAMPLE_STEPS, guidance=self.guidance)
-        images = draw_images(original, sampler, condition, seeds)
+        images = draw_images(original, sampler, original.encode(conditions), seeds)
         generator = torch.Generator().manual_seed(EXAMPLE_SEED + seed)
         x0 = original.codec.encode(images.to(original.device) * 2 - 1, generator)
-        return Examples(x0=x0, asked=asked)
+        return Examples(x0=x0, conditions=conditions)
 
 
-def in_turn(questions: Sequence[Any], count: int) -> list[Any]:
-    return [questions[i % len(questions)] for i in range(count)]
+def in_turn(given: Sequence[Any], count: int) -> list[Any]:
+    """`count` entries, one after the other, and again from the first."""
+    return [given[i % len(given)] for i in range(count)]

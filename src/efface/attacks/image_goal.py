@@ -1,4 +1,4 @@
-"""Forgotten pictures: do they come back from their noised selves."""
+"""Forgotten images: are they recovered from their noised selves."""
 
 from __future__ import annotations
 
@@ -23,30 +23,31 @@ NOISE_SHARES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)  # of the schedule
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ImageGoal(Goal):
-    """A picture, noised to `timestep` and denoised, comes back to within `distance` of itself.
+    """An image, noised to `timestep` and denoised, is recovered to within `distance` of itself.
 
-    Samples from pure noise would ask for thousands of them: even a memorised picture is a few per
-    cent of what a model draws. Pixel models without condition; pictures in model space.
+    Sampling from pure noise would take thousands of samples: even a memorised image is only a few
+    per cent of them. Unconditional pixel models; images in model space.
     """
 
-    pictures: Tensor  # (K, C, H, W)
+    images: Tensor  # (K, C, H, W)
     unseen: Tensor | None  # (M, C, H, W)
-    stays: Tensor  # (N, C, H, W)
+    retained_images: Tensor  # (N, C, H, W)
     distance: float  # L2, pixels from 0 to 1
     guidance: float = 1.0
     timestep: int = 0  # see `with_best_timestep`
 
-    shows: ClassVar[str] = "share of tries in which a noised picture comes back"
+    subject: ClassVar[str] = "particular images"
+    y_label: ClassVar[str] = "share of trials in which a noised image is recovered"
     control_line: ClassVar[str] = "unseen"
 
     def describe(self, sampler: Sampler) -> str:
         return (
-            f"pictures noised to timestep {self.timestep} and denoised in up to {sampler.passes} "
-            f"ancestral steps; back: within {self.distance:.3g} (L2, pixels from 0 to 1)"
+            f"images noised to timestep {self.timestep} and denoised in up to {sampler.passes} "
+            f"ancestral steps; recovered: within {self.distance:.3g} (L2, pixels from 0 to 1)"
         )
 
-    def unnamed(self, denoiser: Denoiser) -> ImageGoal:
-        """Itself: pictures are never asked for."""
+    def unconditioned(self, denoiser: Denoiser) -> ImageGoal:
+        """Itself: such models have no conditions."""
         del denoiser
         return self
 
@@ -54,16 +55,16 @@ class ImageGoal(Goal):
         del denoiser, count
 
     def measure(self, denoiser: Denoiser, sampler: Sampler, samples: int, seed: int) -> Estimate:
-        return self.put_back(denoiser, self.timestep, sampler.passes, samples, seed)
+        return self.measure_at(denoiser, self.timestep, sampler.passes, samples, seed)
 
-    def put_back(
+    def measure_at(
         self, denoiser: Denoiser, timestep: int, steps: int, samples: int, seed: int
     ) -> Estimate:
-        """Share of pictures noised to `timestep` that come back; at least one draw of each."""
-        pictures = self.pictures[:samples]
-        draws = max(1, samples // len(pictures))
-        back = denoise_back(denoiser, pictures, timestep, draws, seed, steps)
-        original = pictures.cpu().repeat_interleave(draws, 0)
+        """Share of images noised to `timestep` that are recovered; at least one trial of each."""
+        images = self.images[:samples]
+        draws = max(1, samples // len(images))
+        back = denoise_back(denoiser, images, timestep, draws, seed, steps)
+        original = images.cpu().repeat_interleave(draws, 0)
         apart = ((back.flatten(0, 1).clamp(-1, 1) - original) / 2).flatten(1).norm(dim=1)
         return proportion(int((apart < self.distance).sum()), len(apart))
 
@@ -71,46 +72,46 @@ class ImageGoal(Goal):
         return -self.score(images) < self.distance
 
     def score(self, images: Tensor) -> np.ndarray:
-        """Distance to the nearest picture, negative."""
-        pictures = (self.pictures.cpu() + 1) / 2
-        return -distances(images.cpu(), pictures).min(1).values.numpy()
+        """Distance to the nearest forgotten image, negative."""
+        forgotten = (self.images.cpu() + 1) / 2
+        return -distances(images.cpu(), forgotten).min(1).values.numpy()
 
     def control(self) -> ImageGoal | None:
-        """Pictures that no model here has seen."""
-        return None if self.unseen is None else replace(self, pictures=self.unseen)
+        """Images that no model here was trained on."""
+        return None if self.unseen is None else replace(self, images=self.unseen)
 
     def forgotten(self, original: Denoiser, count: int, seed: int) -> Examples:
         del original
-        return _chosen(self.pictures, count, seed)
+        return _some(self.images, count, seed)
 
     def retained(self, original: Denoiser, count: int, seed: int) -> Examples:
         del original
-        return _chosen(self.stays, count, seed)
+        return _some(self.retained_images, count, seed)
 
     def with_best_timestep(
-        self, original: Denoiser, never_knew: Denoiser | None, samples: int, seed: int
+        self, original: Denoiser, retrained: Denoiser | None, samples: int, seed: int
     ) -> ImageGoal:
-        """At the noise level that tells best a model that knows from one that does not.
+        """At the noise level that best separates the original model from one trained without it.
 
-        What never knew is a retrained model, or else the original one with unseen pictures. Of
-        levels nearly as good as the best (0.9 of it) the noisiest is taken: it gives least away.
+        The latter is a retrained model, or else the original one with unseen images. Of levels
+        nearly as good as the best (0.9 of it) the noisiest is taken: it gives least away.
         """
-        control = self if never_knew is not None else self.control()
-        other, steps = never_knew or original, CALIBRATION_STEPS
+        control = self if retrained is not None else self.control()
+        other, steps = retrained or original, CALIBRATION_STEPS
         separations = []
         for share in NOISE_SHARES:
             t = int(share * original.schedule.num_timesteps)
-            separation = self.put_back(original, t, steps, samples, seed).value
+            separation = self.measure_at(original, t, steps, samples, seed).value
             if control is not None:
-                separation -= control.put_back(other, t, steps, samples, seed).value
+                separation -= control.measure_at(other, t, steps, samples, seed).value
             separations.append((separation, t))
         best = max(value for value, _ in separations)
         chosen = max(t for value, t in separations if value >= min(best, 0.9 * best))
         return replace(self, timestep=chosen)
 
 
-def _chosen(pictures: Tensor, count: int, seed: int) -> Examples:
-    return Examples(x0=pictures[_order(len(pictures), seed)[:count]])
+def _some(images: Tensor, count: int, seed: int) -> Examples:
+    return Examples(x0=images[_order(len(images), seed)[:count]])
 
 
 @functools.lru_cache(maxsize=4)

@@ -38,8 +38,8 @@ class LearnedRows(nn.Module):
 def with_learned_rows(
     denoiser: ClassDenoiser, labels: Sequence[int], start: Sequence[int]
 ) -> tuple[ClassDenoiser, list[LearnedRows]]:
-    """A frozen copy of the model that can be asked for `labels` by learned vectors."""
-    copied = denoiser.frozen()
+    """A frozen copy of the model in which learned vectors stand for `labels`."""
+    copied = denoiser.clone().frozen()
     learned = []
     for name, table in tables(copied.network).items():
         learned.append(LearnedRows(table, labels, start))
@@ -47,17 +47,20 @@ def with_learned_rows(
     return copied, learned
 
 
-def with_swapped_labels(denoiser: ClassDenoiser, one: int, other: int) -> ClassDenoiser:
-    """A copy of the model in which two labels mean each other."""
-    copied = denoiser.frozen()
+def with_exchanged_labels(
+    denoiser: ClassDenoiser, pairs: Sequence[tuple[int, int]]
+) -> ClassDenoiser:
+    """A frozen copy of the model in which both labels of each pair mean each other."""
+    copied = denoiser.clone().frozen()
     for table in tables(copied.network).values():
         rows = table.weight.data
-        rows[[one, other]] = rows[[other, one]].clone()
+        for one, other in pairs:
+            rows[[one, other]] = rows[[other, one]].clone()
     return copied
 
 
-class Asked(nn.Module):
-    """A class-conditional network that is always asked for one label."""
+class FixedLabel(nn.Module):
+    """A class-conditional network that is always conditioned on one label."""
 
     def __init__(self, network: nn.Module, label: int) -> None:
         super().__init__()
@@ -69,10 +72,10 @@ class Asked(nn.Module):
         return self.network(x_t, t, class_labels=labels, return_dict=return_dict)
 
 
-def asking_label(denoiser: ClassDenoiser, label: int) -> UnconditionalDenoiser:
-    """The model with its question fixed, for what asks none."""
+def with_label(denoiser: ClassDenoiser, label: int) -> UnconditionalDenoiser:
+    """p(x | label) as an unconditional model."""
     return UnconditionalDenoiser(
-        network=Asked(denoiser.network, label),
+        network=FixedLabel(denoiser.network, label),
         schedule=denoiser.schedule,
         kind=denoiser.kind,
         sample_shape=denoiser.sample_shape,

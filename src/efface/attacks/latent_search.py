@@ -1,18 +1,28 @@
-"""Latent search: is there an input noise from which the model still draws it."""
+"""Noise search: is there an input noise from which the model still generates it."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor
 
-from efface.attacks.base import ASKED, NOTHING, Attack, Case, Findings, Subject, estimate, point
+from efface.attacks.base import (
+    MOST,
+    ZERO,
+    Case,
+    Counts,
+    Findings,
+    SamplingAttack,
+    Subject,
+    estimate,
+    point,
+)
 from efface.attacks.goals import ConditionGoal, Goal
-from efface.attacks.weak import renamed
+from efface.attacks.weak import exchanged
 from efface.data.randomness import derive_seed
 from efface.diffusion.sampling import (
     MultiStep,
@@ -24,52 +34,54 @@ from efface.metrics.intervals import proportion
 from efface.records import Point
 
 
-@dataclass(frozen=True, kw_only=True)
-class LatentSearch(Attack):
+class LatentSearch(SamplingAttack):
     """Climb by score over input noises, many searches side by side, without gradients.
 
     Each try turns the best noise of its search by a falling angle towards a new one, which keeps
-    it Gaussian: from anywhere at first to close by at the end. A gradient would find noises that
-    fool the judge and would suit one-step generators alone. What a search makes of a model that
-    never knew, at the whole budget, is the curve's zero.
+    it Gaussian: far away at first, near at the end. A gradient would find noises that fool the
+    classifier and would suit one-step generators alone. What a search finds in a model without it,
+    at the whole budget, is the curve's zero.
 
-    The model is asked for nothing, by its null label or the empty prompt, for asking by name is
-    what forgetting blocks; without a null label it is asked for labels that stay. The weak erasure
-    exchanges names alone, and a search that uses none must find what they meant.
+    The model is sampled under the null label or the empty prompt, for forgetting blocks the
+    condition itself; without a null label it is conditioned on retained labels. The weak erasure
+    exchanges conditions alone, and a search that uses none must undo it.
     """
 
-    tries: tuple[int, ...] = (1, 2, 4, 8, 16, 32)  # at which it is measured
-    samples: int = 48  # searches
+    tries: Counts = Field(
+        (1, 2, 4, 8, 16, 32), description="Noises tried in each search before it is measured."
+    )
+    samples: int = Field(48, ge=1, le=MOST, description="Searches.")
 
-    summary: ClassVar[str] = "search the input noise for what still draws it"
-    kinds: ClassVar[frozenset[str]] = frozenset({*ASKED, "images"})
+    summary: ClassVar[str] = "search the input noise for what still generates it"
+    goals: ClassVar[tuple[type[Goal], ...]] = (Goal,)
 
     def measure(self, case: Case) -> Findings:
-        goal = case.goal.unnamed(case.original.denoiser)
-        weak, asks = None, ""
+        goal = case.goal.unconditioned(case.original.denoiser)
+        weak, conditioning = None, ""
         if isinstance(goal, ConditionGoal):
-            weak, asks = renamed(case.original.denoiser, goal), f"{goal.asks}; "
+            weak = exchanged(case.original.denoiser, goal)
+            conditioning = f"{goal.conditioning}; "
         lines: dict[str, list[Point]] = {}
         for name, subject in case.subjects(weak).items():
-            lines[name] = self._line(goal, subject, self.own_sampler(case, subject))
+            lines[name] = self._line(goal, subject, self.sampler_of(case, subject))
         control = case.goal.control()
         if case.retrained is None and control is not None:
-            steps = self.many_steps(case)
-            lines[control.control_line] = self._line(control, case.original, steps)
-        never_knew = lines.get("retrained", lines.get(case.goal.control_line))
+            sampler = self.multi_step(case)
+            lines[control.control_line] = self._line(control, case.original, sampler)
+        without_it = lines.get("retrained", lines.get(case.goal.control_line))
         return Findings(
             x_label="noises tried in each search",
             log_x=True,
             lines=lines,
             level=estimate(lines["baseline"][-1]),
-            floor=NOTHING if never_knew is None else estimate(never_knew[-1]),
+            floor=ZERO if without_it is None else estimate(without_it[-1]),
             weak=weak,
-            protocol=f"{asks}{self.samples} searches; {self.sampling_steps} DDIM steps, or the one "
-            "step of a one-step generator",
+            protocol=f"{conditioning}{self.samples} searches; {self.sampling_steps} DDIM steps "
+            "(one-step generators: their one step)",
         )
 
-    def many_steps(self, case: Case) -> MultiStep:
-        """Without guidance: what is asked for is nothing to be led to."""
+    def multi_step(self, case: Case) -> MultiStep:
+        """Without guidance: there is no condition to be guided to."""
         del case
         return MultiStep(self.sampling_steps)
 
@@ -85,12 +97,12 @@ class LatentSearch(Attack):
         generator = torch.Generator().manual_seed(derive_seed(self.seed, "search"))
         condition = goal.condition(denoiser, self.samples)
 
-        def draw(noise: Tensor) -> Tensor:
+        def generate(noise: Tensor) -> Tensor:
             """Images in [0, 1] on the CPU."""
-            own = generators_from_seeds(range(len(noise)))
-            return draw_from_noise(denoiser, sampler, condition, noise, own)
+            others = generators_from_seeds(range(len(noise)))
+            return draw_from_noise(denoiser, sampler, condition, noise, others)
 
-        images = draw(noise)
+        images = generate(noise)
         best, found = goal.score(images), goal.shown(images)
         points = []
         for tried in range(1, self.tries[-1] + 1):
@@ -98,7 +110,7 @@ class LatentSearch(Attack):
                 angle = math.pi / 2 * (1 - (tried - 2) / self.tries[-1])
                 new = torch.randn(noise.shape, generator=generator)
                 turned = math.cos(angle) * noise + math.sin(angle) * new
-                images = draw(turned)
+                images = generate(turned)
                 score = goal.score(images)
                 found |= goal.shown(images)
                 better = score > best

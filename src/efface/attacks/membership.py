@@ -1,23 +1,16 @@
-"""Membership: does the loss still tell forgotten pictures from ones never seen."""
+"""Membership: does the loss still tell forgotten images from unseen ones."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+from pydantic import Field
 from torch import Tensor
 
-from efface.attacks.base import (
-    ORIGINAL,
-    WEAK,
-    Attack,
-    Case,
-    Findings,
-    described,
-    point,
-)
+from efface.attacks.base import MOST, ORIGINAL, WEAK, Attack, Case, Findings, described, point
+from efface.attacks.goals import Goal
 from efface.attacks.image_goal import ImageGoal
 from efface.attacks.weak import NEGGRAD_RATE, one_ascent_step
 from efface.diffusion.denoiser import Denoiser
@@ -28,25 +21,25 @@ from efface.records import Point, SelfTest
 CHANCE = Estimate(0.5, 0.5, 0.5)
 
 
-@dataclass(frozen=True, kw_only=True)
 class Membership(Attack):
-    """AUC of the denoising loss, per timestep and over all, forgotten against unseen pictures.
+    """AUC of the denoising loss, per timestep and over all, forgotten against unseen images.
 
-    No budget: the x axis is the timestep, and what counts is the AUC over all of them. Half is
-    chance, but for pictures unlike the unseen ones; the retrained model's AUC is the better zero.
+    No budget: the x axis is the timestep, and what counts is the AUC over all of them. Chance is a
+    half where forgotten images are like the unseen ones; the retrained model's AUC is the better
+    zero.
     """
 
-    samples: int = 200  # unseen pictures at most
-    draws: int = 8  # noises per picture and timestep
+    samples: int = Field(200, ge=2, le=MOST, description="Unseen images, at most.")
+    draws: int = Field(8, ge=1, le=MOST, description="Noise draws per image and timestep.")
 
-    summary: ClassVar[str] = "tell forgotten pictures from unseen ones by their loss"
-    kinds: ClassVar[frozenset[str]] = frozenset({"images"})
+    summary: ClassVar[str] = "tell forgotten images from unseen ones by their loss"
+    goals: ClassVar[tuple[type[Goal], ...]] = (ImageGoal,)
     needs_unseen: ClassVar[bool] = True
 
     def measure(self, case: Case) -> Findings:
         goal = case.goal
-        assert isinstance(goal, ImageGoal)  # `kinds` says so
-        # A longer step pushes the loss beyond never-seen, and then there is less to be found.
+        assert isinstance(goal, ImageGoal)  # `goals`
+        # A longer step raises the loss above that of unseen images, and leaves less to be found.
         weak = one_ascent_step(case.original.denoiser, goal, case.seed, (NEGGRAD_RATE,))
         measured = {
             name: self._line(goal, subject.denoiser)
@@ -60,20 +53,20 @@ class Membership(Attack):
             floor=overall.get("retrained", CHANCE),
             overall=overall,
             weak=weak,
-            protocol=f"{self.draws} noises at every timestep, the same for all pictures and "
-            f"models; against {len(self._unseen(goal))} pictures never seen",
+            protocol=f"{self.draws} noise draws at every timestep, the same for all images and "
+            f"models; against {len(self._unseen(goal))} unseen images",
             notes=[f"{name}: over all timesteps {described(auc)}" for name, auc in overall.items()],
         )
 
     def y_label(self, case: Case) -> str:
         del case
-        return "probability that a forgotten picture has the lower loss"
+        return "probability that a forgotten image has the lower loss"
 
-    def climbs(self, findings: Findings) -> dict[str, list[Point]]:
+    def cost_curves(self, findings: Findings) -> dict[str, list[Point]]:
         return {name: [point(0, auc)] for name, auc in findings.overall.items()}
 
     def self_tests(self, case: Case, findings: Findings) -> list[SelfTest]:
-        """Both must be told from what never knew: their AUC's interval above its own, or a half."""
+        """Both must stand out from a model without it: its AUC, or a half, below their interval."""
         del case
         assert findings.weak is not None  # `measure` made one
         return [
@@ -90,17 +83,17 @@ class Membership(Attack):
 
     def _line(self, goal: ImageGoal, denoiser: Denoiser) -> tuple[list[Point], Estimate]:
         timesteps = loss_timesteps(denoiser.schedule.num_timesteps)
-        known = self._losses(goal.pictures, denoiser, timesteps)
-        new = self._losses(self._unseen(goal), denoiser, timesteps)
+        forgotten = self._losses(goal.images, denoiser, timesteps)
+        unseen = self._losses(self._unseen(goal), denoiser, timesteps)
         points = [
-            point(t, membership_gap(known[:, [i]], new[:, [i]], [t]).auc)
+            point(t, membership_gap(forgotten[:, [i]], unseen[:, [i]], [t]).auc)
             for i, t in enumerate(timesteps)
         ]
-        return points, membership_gap(known, new, timesteps).auc
+        return points, membership_gap(forgotten, unseen, timesteps).auc
 
     def _losses(self, images: Tensor, denoiser: Denoiser, timesteps: Sequence[int]) -> np.ndarray:
         return denoising_losses(denoiser, images, timesteps, self.draws, self.first_seed)
 
     def _unseen(self, goal: ImageGoal) -> Tensor:
-        assert goal.unseen is not None  # `needs_unseen` says so
+        assert goal.unseen is not None  # `needs_unseen`
         return goal.unseen[: self.samples]

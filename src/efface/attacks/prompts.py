@@ -1,4 +1,4 @@
-"""What a prompt is to a text-to-image model: rows that can be exchanged or learned anew."""
+"""What a prompt is to a text-to-image model: embeddings that can be exchanged or learned."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from efface.diffusion.denoiser import Condition
 from efface.diffusion.text.denoiser import TextDenoiser
 from efface.diffusion.text.prompts import PromptEncoder
 
-EMBEDDED = ("encoder_hidden_states", "text_embeds", "pooled_projections")  # what encoders say
+EMBEDDINGS = ("encoder_hidden_states", "text_embeds", "pooled_projections")
 
 
-class OtherPrompts(PromptEncoder):
-    """Prompts that a model understands in another way; all but `encode` is as it was."""
+class ChangedPrompts(PromptEncoder):
+    """Prompts that a model takes for something else; all but `encode` is as it was."""
 
     def __init__(self, prompts: PromptEncoder) -> None:
         self._prompts = prompts
@@ -38,7 +38,7 @@ class OtherPrompts(PromptEncoder):
         return self
 
 
-class ExchangedPrompts(OtherPrompts):
+class ExchangedPrompts(ChangedPrompts):
     """Some prompts are taken for others."""
 
     def __init__(self, prompts: PromptEncoder, meant: Mapping[str, str]) -> None:
@@ -49,17 +49,17 @@ class ExchangedPrompts(OtherPrompts):
         return self._prompts.encode([self._meant.get(prompt, prompt) for prompt in prompts])
 
 
-class LearnedPrompt(OtherPrompts):
-    """Whatever is asked, the answer is one condition, whose embeddings are parameters.
+class LearnedPrompt(ChangedPrompts):
+    """Every prompt is taken for one condition, whose embeddings are parameters.
 
-    They start at those of the prompt `start`, which an attacker may use. Masks and sizes stay.
+    They start at those of the prompt `start`, which an attacker may use. Masks and sizes are fixed.
     """
 
     def __init__(self, prompts: PromptEncoder, start: str, device: torch.device) -> None:
         super().__init__(prompts)
         tensors = prompts.encode([start]).to(device).tensors
-        self._fixed = {n: t for n, t in tensors.items() if n not in EMBEDDED}
-        self.learned = {n: nn.Parameter(t.clone()) for n, t in tensors.items() if n in EMBEDDED}
+        self._fixed = {n: t for n, t in tensors.items() if n not in EMBEDDINGS}
+        self.learned = {n: nn.Parameter(t.clone()) for n, t in tensors.items() if n in EMBEDDINGS}
 
     def encode(self, prompts: Sequence[str]) -> Condition:
         rows: dict[str, Tensor] = {**self.learned, **self._fixed}
@@ -69,14 +69,14 @@ class LearnedPrompt(OtherPrompts):
 def with_learned_prompt(
     denoiser: TextDenoiser, start: str
 ) -> tuple[TextDenoiser, list[nn.Parameter]]:
-    """A frozen copy of the model that is always asked by one learned condition."""
+    """A frozen copy of the model in which one learned condition stands for every prompt."""
     prompts = LearnedPrompt(denoiser.prompts, start, denoiser.device)
-    return replace(denoiser.frozen(), prompts=prompts), list(prompts.learned.values())
+    return replace(denoiser.clone().frozen(), prompts=prompts), list(prompts.learned.values())
 
 
 def with_exchanged_prompts(
     denoiser: TextDenoiser, pairs: Sequence[tuple[str, str]]
 ) -> TextDenoiser:
-    """The model as it is, but that the two prompts of each pair mean each other."""
+    """The same model, but that both prompts of each pair mean each other."""
     meant = {one: other for pair in pairs for one, other in (pair, pair[::-1])}
     return replace(denoiser, prompts=ExchangedPrompts(denoiser.prompts, meant))

@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
-from efface.attacks.base import ASKED, Case, Findings
+from pydantic import Field
+
+from efface.attacks.base import Case, Counts, Findings
 from efface.attacks.fine_tuning import FineTuningAttack
+from efface.attacks.goals import Goal
 from efface.records import Point
 
 
-@dataclass(frozen=True, kw_only=True)
 class Relearn(FineTuningAttack):
-    """Fine-tune on k examples of what was forgotten, several k.
+    """Fine-tune on k forgotten examples, for several k.
 
-    Of a class or concept the original model draws the examples, so no data set is needed; of
-    pictures they are the pictures themselves, as many as there are. Beside it stands a model that
-    never knew them, where there is one: what comes back no faster than it learns them was really
+    Examples of a class or concept are sampled from the original model, so no data set is needed;
+    those of images are the images themselves, as many as there are. A retrained model, where there
+    is one, is trained in the same way: what the result relearns no faster than that was really
     gone.
     """
 
-    images: tuple[int, ...] = (1, 4, 16)  # k
+    images: Counts = Field((1, 4, 16), description="Numbers of examples, k.")
 
     summary: ClassVar[str] = "fine-tune on a few forgotten images or samples"
-    kinds: ClassVar[frozenset[str]] = frozenset({*ASKED, "images"})
+    goals: ClassVar[tuple[type[Goal], ...]] = (Goal,)
 
     def measure(self, case: Case) -> Findings:
         examples = case.goal.forgotten(case.original.denoiser, self.images[-1], case.seed)
@@ -31,9 +32,9 @@ class Relearn(FineTuningAttack):
         lines: dict[str, list[Point]] = {}
         used: dict[str, int] = {}
         for name, subject in case.subjects().items():
-            found = self.lines(case, name, subject, examples)
-            lines |= found
-            used |= dict.fromkeys(found, counts[-1])
+            curves = self.lines(case, name, subject, examples)
+            lines |= curves
+            used |= dict.fromkeys(curves, counts[-1])
             if name not in ("result", "retrained"):
                 continue
             for count in counts[:-1]:

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from efface.attacks.goals import ConditionGoal, Goal, in_turn
 from efface.attacks.conditions import with_exchanged_conditions
+from efface.attacks.goals import ConditionGoal, Goal, in_turn
 from efface.data.randomness import derive_seed
 from efface.diffusion.denoiser import Condition, Denoiser
 from efface.diffusion.sampling import MultiStep, rows_at_once
@@ -34,42 +34,25 @@ def noise_loss(
     denoiser: Denoiser, x0: Tensor, t: Tensor, eps: Tensor, condition: Condition | None
 ) -> Tensor:
     """Squared error of the predicted noise, mean over pixels and rows (Ho et al., 2020, eq. 14)."""
-    return (
-        (denoiser(denoiser.schedule.add_noise(x0, eps, t), t, condition).eps - eps).square().mean()
-    )
+    x_t = denoiser.schedule.add_noise(x0, eps, t)
+    return (denoiser(x_t, t, condition).eps - eps).square().mean()
 
 
 def one_ascent_step(
     original: Denoiser, goal: Goal, seed: int, rates: Sequence[float] | None = None
 ) -> WeakErasure:
-    """NegGrad at one step: the first step that Adam takes up the denoising loss of the forgotten.
+    """NegGrad at one step: Adam's first step up the denoising loss of what is forgotten.
 
-    Its length is the first of `rates` (by default `RATES`) at which the model, simply asked, shows
-    at most half of what the original one does, or the last. What is known is only hidden by that,
-    and an attack must find it.
+    Its length is the first of `rates` (by default `RATES`) at which the model shows at most half
+    of what the original one does, or the last. That only hides what the model knows, and an attack
+    must find it.
     """
     rates = rates or RATES
     sampler = MultiStep(STEPS, guidance=goal.guidance)
-    half = goal.measure(original, sampler, SAMPLES, seed).value / 2
-    examples = goal.forgotten(original, ROWS, seed)
-    rows = torch.tensor(in_turn(range(len(examples)), ROWS))
-    generator = torch.Generator().manual_seed(derive_seed(seed, "weak"))
-    t = torch.randint(original.schedule.num_timesteps, (ROWS,), generator=generator)
-    eps = torch.randn((ROWS, *original.sample_shape), generator=generator)
+    before = goal.measure(original, sampler, SAMPLES, seed).value
     ascended = original.clone()
     network: Any = ascended.network
-    network.eval().requires_grad_(True)
-    condition = examples.condition(original)
-    asked = None if condition is None else condition[rows.to(original.device)]
-    x0 = examples.x0.to(original.device)[rows.to(original.device)]
-    t, eps = t.to(x0.device), eps.to(x0.device)
-    at_once = rows_at_once(original, ROWS, BACKWARD)
-    for part in torch.arange(ROWS).split(at_once):
-        own = None if asked is None else asked[part.to(x0.device)]
-        loss = noise_loss(ascended, x0[part], t[part], eps[part], own)
-        (loss * len(part) / ROWS).backward()
-    directions = {n: p.grad.sign() for n, p in network.named_parameters() if p.grad is not None}
-    network.requires_grad_(False).zero_grad()
+    directions = _ascent_directions(ascended, original, goal, seed)
     start, shown, rate = copy.deepcopy(network.state_dict()), None, rates[0]
     for rate in rates:
         network.load_state_dict(start)
@@ -77,21 +60,44 @@ def one_ascent_step(
             if name in directions:
                 parameter.add_(directions[name], alpha=rate)
         shown = goal.measure(ascended, sampler, SAMPLES, seed)
-        if shown.value <= half:
+        if shown.value <= before / 2:
             break
     assert shown is not None
     text = (
         "the original model after one step of NegGrad that moves every weight by "
-        f"{rate:.2g}: simply asked it shows {shown.value:.0%} where the original model shows "
-        f"{2 * half:.0%}"
+        f"{rate:.2g}: shows it in {shown.value:.0%} of samples (original model: {before:.0%})"
     )
     return WeakErasure(denoiser=ascended, text=text)
 
 
-def renamed(original: Denoiser, goal: ConditionGoal) -> WeakErasure:
-    """Every question that asks for it and one that stays exchanged, nothing else."""
+def _ascent_directions(
+    ascended: Denoiser, original: Denoiser, goal: Goal, seed: int
+) -> dict[str, Tensor]:
+    """Signs of the gradient on forgotten examples, by parameter; the network is frozen after."""
+    network: Any = ascended.network
+    network.eval()
+    examples = goal.forgotten(original, ROWS, seed)
+    rows = torch.tensor(in_turn(range(len(examples)), ROWS))
+    generator = torch.Generator().manual_seed(derive_seed(seed, "weak"))
+    t = torch.randint(original.schedule.num_timesteps, (ROWS,), generator=generator)
+    eps = torch.randn((ROWS, *original.sample_shape), generator=generator)
+    condition, rows = examples.encode(original), rows.to(original.device)
+    condition = None if condition is None else condition[rows]
+    x0 = examples.x0.to(original.device)[rows]
+    t, eps = t.to(x0.device), eps.to(x0.device)
+    for part in torch.arange(ROWS).split(rows_at_once(original, ROWS, BACKWARD)):
+        some = None if condition is None else condition[part.to(x0.device)]
+        loss = noise_loss(ascended, x0[part], t[part], eps[part], some)
+        (loss * len(part) / ROWS).backward()
+    directions = {n: p.grad.sign() for n, p in network.named_parameters() if p.grad is not None}
+    network.requires_grad_(False).zero_grad()
+    return directions
+
+
+def exchanged(original: Denoiser, goal: ConditionGoal) -> WeakErasure:
+    """Every forgotten condition exchanged with a retained one, nothing else changed."""
     pairs = list(zip(goal.sought, goal.others, strict=False))
     return WeakErasure(
         denoiser=with_exchanged_conditions(original, pairs),
-        text=f"the original model with {goal.tell_exchange(pairs)} and all else as it was",
+        text=f"the original model with {goal.describe_exchange(pairs)}, nothing else changed",
     )

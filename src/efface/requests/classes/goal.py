@@ -21,22 +21,22 @@ class ClassGoal(ConditionGoal):
 
     kind: ClassVar[str] = "label"
     wording: ClassVar[str] = "conditioned on the forgotten label"
-    nothing: ClassVar[str] = "the null label"
-    shows: ClassVar[str] = "share of samples in which the classifier sees it"
+    null: ClassVar[str] = "the null label"
+    y_label: ClassVar[str] = "share of samples in which the classifier sees it"
     control_line: ClassVar[str] = "other_labels"
 
     @property
-    def seen_by(self) -> str:
+    def measured_with(self) -> str:
         return f"classifier: {self.judge.name}"
 
     @property
     def neighbours(self) -> dict[int, int]:
         return {label: label for label in self.others}
 
-    def call(self, neighbour: int) -> str:
-        return str(neighbour)
+    def describe_condition(self, condition: int) -> str:
+        return str(condition)
 
-    def tell_exchange(self, pairs: Sequence[tuple[int, int]]) -> str:
+    def describe_exchange(self, pairs: Sequence[tuple[int, int]]) -> str:
         named = " and ".join(f"{one} with {other}" for one, other in pairs)
         return f"its labels exchanged ({named})"
 

@@ -36,22 +36,22 @@ class ConceptGoal(ConditionGoal):
 
     kind: ClassVar[str] = "prompt"
     wording: ClassVar[str] = "prompted with what names the concept"
-    nothing: ClassVar[str] = "the empty prompt"
-    shows: ClassVar[str] = "share of samples in which the concept is found"
+    null: ClassVar[str] = "the empty prompt"
+    y_label: ClassVar[str] = "share of samples in which the concept is found"
     control_line: ClassVar[str] = "other_prompts"
 
     @property
-    def seen_by(self) -> str:
+    def measured_with(self) -> str:
         return f"measured with: {self.called}"
 
     @property
     def neighbours(self) -> dict[int, str]:
         return dict(enumerate(spread(self.others, NEIGHBOURS), start=1))
 
-    def call(self, neighbour: str) -> str:
-        return shortened(neighbour)
+    def describe_condition(self, condition: str) -> str:
+        return shortened(condition)
 
-    def tell_exchange(self, pairs: Sequence[tuple[str, str]]) -> str:
+    def describe_exchange(self, pairs: Sequence[tuple[str, str]]) -> str:
         # Forget prompts are not written anywhere.
         return f"{len(pairs)} prompts that name the concept exchanged with retained ones"
 

@@ -25,7 +25,7 @@ class MemorisedGoal(ConceptGoal):
     image: Tensor  # (C, H, W) in [0, 1]
 
     wording: ClassVar[str] = "conditioned on the prompt that the image was memorised for"
-    shows: ClassVar[str] = "share of samples that are copies of the image"
+    y_label: ClassVar[str] = "share of samples that are copies of the image"
 
     def shown(self, images: Tensor) -> np.ndarray:
         return self.score(images) >= self.threshold
@@ -35,7 +35,7 @@ class MemorisedGoal(ConceptGoal):
         del count
         generator = torch.Generator().manual_seed(EXAMPLE_SEED + seed)
         image = self.image[None].to(original.device) * 2 - 1
-        return Examples(x0=original.codec.encode(image, generator), asked=self.sought[:1])
+        return Examples(x0=original.codec.encode(image, generator), conditions=self.sought[:1])
 
-    def tell_exchange(self, pairs: Sequence[tuple[str, str]]) -> str:
+    def describe_exchange(self, pairs: Sequence[tuple[str, str]]) -> str:
         return f"its prompt exchanged with {len(pairs)} retained prompt"
