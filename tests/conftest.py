@@ -25,13 +25,13 @@ import efface
 import efface.cli
 from efface.data.images import load_images
 from efface.diffusion.codec import VAECodec
-from efface.diffusion.denoiser import Denoiser
+from efface.diffusion.denoiser import ClassDenoiser, Denoiser
 from efface.diffusion.loading import build_denoiser, save_pipeline
-from efface.metrics.judge import JudgeConfig, train_judge
-from efface.requests.base import ForgetConcept
+from efface.requests.concept.request import ForgetConcept
 from efface.runs.forget import forget
-from efface.settings.reading import NetworkConfig
-from efface.zoo.build.train import new_denoiser
+from efface.zoo.build.classifier import train_classifier
+from efface.zoo.build.images import new_denoiser
+from efface.zoo.build.settings import ClassifierSettings, NetworkSettings
 from tests.diffusion.text.conftest import pipelines as pipelines
 
 torch.set_num_threads(1)
@@ -48,9 +48,9 @@ SMALL = [
     "method.forget_share=0.5",
     *(f"method.{which}=1.5" for which in GUIDANCES),
     "method.fake_score_condition_dropout=0.25",
-    'prompts.templates=["a {}"]',
-    'prompts.subjects=["cat", "dog"]',
-    'prompts.people=["man", "woman"]',
+    'concept.templates=["a {}"]',
+    'concept.subjects=["cat", "dog"]',
+    'concept.people=["man", "woman"]',
     "evaluate.forget_samples=4",
     "evaluate.retain_samples=4",
     "evaluate.baseline_steps=1",
@@ -60,13 +60,23 @@ GUARDED = [*SMALL, "train.guard_every=2"]
 BAG = ForgetConcept(concept="bag", replacement="coat")
 Pipelines = Callable[[str], Path]
 KEYWORDS = ("red", "green")
+SCHEDULER = {"zero_terminal_snr": "rescale_betas_zero_snr", "clip_sample": "clip_sample"}
 
 
 def make_tiny_unet(conditional: bool = True, seed: int = 0, **overrides: object) -> Denoiser:
-    """8x8x1, channels 8 and 16, ten classes and a null label; random weights from `seed`."""
+    """8x8x1, channels 8 and 16, ten classes and a null label; random weights from `seed`.
+
+    `overrides` are settings of the network, or of the scheduler.
+    """
     torch.manual_seed(seed)
-    config = NetworkConfig(**({"channels": (8, 16), "norm_groups": 4} | overrides))
-    return new_denoiser(config, load_images("digits", "test"), conditional)
+    scheduler = {
+        theirs: overrides.pop(name) for name, theirs in SCHEDULER.items() if name in overrides
+    }
+    settings = NetworkSettings(**({"channels": (8, 16), "norm_groups": 4} | overrides))
+    made = new_denoiser(settings, load_images("digits", "test"), conditional)
+    classes = made.num_classes if isinstance(made, ClassDenoiser) else None
+    changed = diffusers.DDIMScheduler.from_config(made.scheduler.config, **scheduler)
+    return build_denoiser(made.network, changed, classes, classes)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -118,9 +128,9 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A saved pipeline of a tiny class-conditional model, with a judge beside the weights."""
     folder = tmp_path_factory.mktemp("models") / "tiny"
     save_pipeline(make_tiny_unet(), folder)
-    config = JudgeConfig(widths=(8, 8), epochs=1)
+    settings = ClassifierSettings(widths=(8, 8), epochs=1)
     digits = load_images("digits", "train"), load_images("digits", "test")
-    train_judge("tiny judge", *digits, config).save(folder / "judge")
+    train_classifier("tiny judge", *digits, settings).save(folder / "judge")
     return folder
 
 

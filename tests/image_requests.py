@@ -13,7 +13,8 @@ from PIL import Image
 import efface.cli
 from efface.data.images import load_images
 from efface.diffusion.loading import save_pipeline
-from efface.metrics.judge import JudgeConfig, train_judge
+from efface.zoo.build.classifier import train_classifier
+from efface.zoo.build.settings import ClassifierSettings
 
 SMALL = [
     "train.steps=4",
@@ -37,8 +38,8 @@ def model(tmp_path_factory: pytest.TempPathFactory, tiny_unet) -> Path:
     folder = tmp_path_factory.mktemp("models") / "unconditional"
     save_pipeline(tiny_unet(conditional=False), folder)
     digits = load_images("digits", "train"), load_images("digits", "test")
-    config = JudgeConfig(widths=(8, 8), epochs=1)
-    train_judge("tiny judge", *digits, config).save(folder / "judge")
+    config = ClassifierSettings(widths=(8, 8), epochs=1)
+    train_classifier("tiny judge", *digits, config).save(folder / "judge")
     return folder
 
 

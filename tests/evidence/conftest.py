@@ -14,8 +14,9 @@ from efface.data.images import load_images
 from efface.diffusion.denoiser import Denoiser
 from efface.diffusion.loading import save_pipeline
 from efface.evidence.environment import write_environment
-from efface.metrics.judge import JudgeConfig, train_judge
 from efface.requests.base import Request
+from efface.zoo.build.classifier import train_classifier
+from efface.zoo.build.settings import ClassifierSettings
 
 LABELS = [
     "train.steps=2",
@@ -56,8 +57,8 @@ def picture_run(
     folder = tmp_path_factory.mktemp("picture-runs")
     save_pipeline(tiny_unet(conditional=False), folder / "model")
     digits = load_images("digits", "train"), load_images("digits", "test")
-    config = JudgeConfig(widths=(8, 8), epochs=1)
-    train_judge("tiny judge", *digits, config).save(folder / "model" / "judge")
+    config = ClassifierSettings(widths=(8, 8), epochs=1)
+    train_classifier("tiny judge", *digits, config).save(folder / "model" / "judge")
     (folder / "pictures").mkdir()
     for i, name in enumerate(("ada", "lovelace")):
         pixels = np.zeros((8, 8), np.uint8)

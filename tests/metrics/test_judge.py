@@ -1,11 +1,10 @@
-"""The judge: what is saved is what is loaded, and how it is made."""
+"""The judge: what is saved is what is loaded."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +13,11 @@ import torch
 
 from efface.data.images import ImageSet, load_images
 from efface.errors import DataError
-from efface.metrics.judge import Judge, JudgeConfig, ResidualClassifier, load_judge, train_judge
+from efface.metrics.judge import Judge, ResidualClassifier, load_judge
+from efface.zoo.build.classifier import train_classifier
+from efface.zoo.build.settings import ClassifierSettings
 
-QUICK = JudgeConfig(widths=(4, 8), epochs=1, batch_size=32, reference_images=20)
+QUICK = ClassifierSettings(widths=(4, 8), epochs=1, batch_size=32, reference_images=20)
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +29,7 @@ def digits() -> tuple[ImageSet, ImageSet]:
 
 @pytest.fixture(scope="module")
 def judge(digits) -> Judge:
-    return train_judge("quick judge", *digits, QUICK)
+    return train_classifier("quick judge", *digits, QUICK)
 
 
 @pytest.fixture
@@ -63,24 +64,6 @@ def test_batches_do_not_change_what_is_seen(judge, digits):
     assert whole.features.shape == (100, 8)
 
 
-def test_held_out_accuracy_is_that_of_the_judge_as_saved(judge, digits):
-    _, held_out = digits
-    assert held_out.labels is not None
-    observed = judge.observe(as_floats(held_out), held_out.labels.numpy())
-    assert judge.config["held_out_accuracy"] == (observed.seen == observed.asked).mean()
-    assert judge.config["held_out_images"] == 100
-    assert not judge.classifier.training
-
-
-def test_reference_features_are_those_of_training_images_spread_evenly(judge, digits):
-    train, _ = digits
-    rows = torch.linspace(0, 199, 20).long()
-    assert train.labels is not None
-    assert judge.reference_labels.tolist() == train.labels[rows].tolist()
-    observed = judge.observe(as_floats(train)[rows], judge.reference_labels)
-    np.testing.assert_allclose(judge.reference, observed.features, atol=1e-6)
-
-
 def test_forgotten_labels_are_left_out_of_the_reference(judge):
     kept = judge.reference_without([0, 3])
     expected = judge.reference[(judge.reference_labels != 0) & (judge.reference_labels != 3)]
@@ -89,43 +72,12 @@ def test_forgotten_labels_are_left_out_of_the_reference(judge):
     np.testing.assert_array_equal(judge.reference_without([]), judge.reference)
 
 
-def test_a_seed_makes_one_judge(judge, digits):
-    again = train_judge("again", *digits, QUICK)
-    other = train_judge("other", *digits, replace(QUICK, seed=1))
-    np.testing.assert_array_equal(again.reference, judge.reference)
-    assert np.abs(other.reference - judge.reference).max() > 1e-3
-
-
-def test_some_training_beats_chance_by_far():
-    digits = load_images("digits", "train"), load_images("digits", "test")
-    judge = train_judge("longer", *digits, replace(QUICK, widths=(8, 16), epochs=3))
-    assert judge.config["held_out_accuracy"] > 0.6  # 0.1 is chance
-
-
-def test_a_shift_moves_images_and_not_their_size(digits):
-    train_judge("shifted", *digits, replace(QUICK, shift=3, horizontal_flip=True))
-    train_judge("still", *digits, replace(QUICK, shift=0))
-
-
 def test_features_and_logits_belong_together():
     torch.manual_seed(0)
     classifier = ResidualClassifier(3, (4, 8, 8), 5).eval()
     images = torch.rand(2, 3, 16, 16)
     assert classifier.features(images).shape == (2, 8)
     torch.testing.assert_close(classifier(images), classifier.head(classifier.features(images)))
-
-
-def test_images_without_labels_are_refused(digits):
-    train, held_out = digits
-    for pair in ((replace(train, labels=None), held_out), (train, replace(held_out, labels=None))):
-        with pytest.raises(DataError, match="a judge needs labelled images"):
-            train_judge("x", *pair, QUICK)
-
-
-def test_fewer_images_than_one_batch_are_refused(digits):
-    train, held_out = digits
-    with pytest.raises(DataError, match="20 training images are fewer than one batch of 32"):
-        train_judge("x", train.select(torch.arange(20)), held_out, QUICK)
 
 
 def edit(folder: Path, **changes: object) -> None:

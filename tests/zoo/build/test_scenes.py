@@ -6,18 +6,11 @@ import pytest
 import torch
 
 from efface.data.images import ImageSet
-from efface.zoo.build.scenes import (
-    COLOURS,
-    ITEMS,
-    Memorised,
-    SceneConfig,
-    captions_of,
-    compose,
-    memorised_pictures,
-)
-from efface.errors import ConfigError, DataError
+from efface.errors import DataError
+from efface.zoo.build.scenes import COLOURS, captions_of, compose, memorised_images
+from efface.zoo.build.settings import MemorisedScene, SceneSettings
 
-LABELS = SceneConfig().labels
+LABELS, ITEMS = SceneSettings().labels, SceneSettings().items
 BRIGHTNESS = {label: 60 + 25 * place for place, label in enumerate(LABELS)}
 
 
@@ -29,12 +22,12 @@ def flat() -> ImageSet:
     return ImageSet(images=images, labels=torch.tensor(LABELS))
 
 
-def things_in(picture: torch.Tensor) -> list[tuple[str, str]]:
+def things_in(image: torch.Tensor) -> list[tuple[str, str]]:
     """(colour, item) from left to right, read off the pixels alone."""
-    inside = picture.float().amax(0) > 0
-    alone = inside.any(1).sum() > 20  # 28 pixels high, where two are 14 each
-    halves = [picture] if alone else [picture[:, :, :16], picture[:, :, 16:]]
-    found = []
+    inside = image.float().amax(0) > 0
+    single = inside.any(1).sum() > 20  # 28 pixels high, where two are 14 each
+    halves = [image] if single else [image[:, :, :16], image[:, :, 16:]]
+    things = []
     for half in halves:
         high = half.flatten(1).amax(1).float()
         fits = {
@@ -42,67 +35,60 @@ def things_in(picture: torch.Tensor) -> list[tuple[str, str]]:
             for colour, rgb in COLOURS.items()
             for item, label in zip(ITEMS, LABELS, strict=True)
         }
-        found.append(min(fits, key=lambda key: float(fits[key])))
-    return found
+        things.append(min(fits, key=lambda key: float(fits[key])))
+    return things
 
 
 def test_captions_name_colours_and_items_from_left_to_right(flat):
-    scenes = compose(flat, SceneConfig(pictures=200, seed=3))
+    scenes = compose(flat, SceneSettings(images=200, seed=3))
     for row in range(200):
         caption = scenes.captions[scenes.rows[row]]
         shown = things_in(scenes.images[row])
         items = [item for _, item in shown]
-        told = [(caption.find(item), item) for item in ITEMS if item in caption]
-        if len(told) == 2:
-            assert [item for _, item in sorted(told)] == items, caption
-        assert {item for _, item in told} == set(items), caption
+        named = [(caption.find(item), item) for item in ITEMS if item in caption]
+        if len(named) == 2:
+            assert [item for _, item in sorted(named)] == items, caption
+        assert {item for _, item in named} == set(items), caption
         coloured = [colour for colour in COLOURS if colour in caption]
         assert not coloured or set(coloured) == {colour for colour, _ in shown}, caption
 
 
-def test_items_are_those_of_the_picture_and_captions_are_among_all_there_can_be(flat):
-    config = SceneConfig(pictures=200)
-    scenes = compose(flat, config)
-    known = dict(captions_of(config))
+def test_items_are_those_of_the_image_and_captions_are_among_all_there_can_be(flat):
+    settings = SceneSettings(images=200)
+    scenes = compose(flat, settings)
+    captions = dict(captions_of(settings))
     for row in range(200):
-        names = {config.items[k] for k in scenes.items[row].nonzero()[:, 0].tolist()}
-        assert names == known[scenes.captions[scenes.rows[row]]]
+        names = {settings.items[k] for k in scenes.items[row].nonzero()[:, 0].tolist()}
+        assert names == captions[scenes.captions[scenes.rows[row]]]
         assert names == {item for _, item in things_in(scenes.images[row])}
 
 
 def test_the_same_seed_composes_the_same_scenes_and_another_others(flat):
-    first, again = (compose(flat, SceneConfig(pictures=20)) for _ in range(2))
-    other = compose(flat, SceneConfig(pictures=20, seed=1))
+    first, again = (compose(flat, SceneSettings(images=20)) for _ in range(2))
+    other = compose(flat, SceneSettings(images=20, seed=1))
     assert torch.equal(first.images, again.images) and first.captions == again.captions
     assert not torch.equal(first.images, other.images)
 
 
-def test_a_memorised_picture_is_repeated_alike_under_its_caption_alone(flat):
-    known = (
-        Memorised(caption="first of its kind", item="bag", colour="red"),
-        Memorised(caption="second of its kind", item="dress", colour="blue"),
+def test_a_memorised_scene_is_repeated_unchanged_under_its_caption_alone(flat):
+    memorised = (
+        MemorisedScene(caption="first of its kind", item="bag", colour="red"),
+        MemorisedScene(caption="second of its kind", item="dress", colour="blue"),
     )
-    config = SceneConfig(pictures=100, memorised=known, memorised_share=0.05)
-    scenes = compose(flat, config)
-    pictures = memorised_pictures(flat, config)
-    assert len(scenes) == 100 and len(pictures) == 2
-    for picture, thing in zip(pictures, known, strict=True):
-        rows = (scenes.rows == scenes.captions.index(thing.caption)).nonzero()[:, 0]
+    settings = SceneSettings(images=100, memorised=memorised, memorised_share=0.05)
+    scenes = compose(flat, settings)
+    images = memorised_images(flat, settings)
+    assert len(scenes) == 100 and len(images) == 2
+    for image, scene in zip(images, memorised, strict=True):
+        rows = (scenes.rows == scenes.captions.index(scene.caption)).nonzero()[:, 0]
         assert len(rows) == 5
-        assert all(torch.equal(scenes.images[row], picture) for row in rows)
-        assert things_in(picture) == [(thing.colour, thing.item)]
+        assert all(torch.equal(scenes.images[row], image) for row in rows)
+        assert things_in(image) == [(scene.colour, scene.item)]
 
 
-def test_what_cannot_be_composed_is_refused(flat):
-    with pytest.raises(ConfigError, match="one word for each label"):
-        SceneConfig(items=("bag",))
-    with pytest.raises(ConfigError, match="purple bag: allowed are red"):
-        SceneConfig(memorised=(Memorised(caption="x", item="bag", colour="purple"),))
-    with pytest.raises(ConfigError, match="add up to 1 or more"):
-        one = Memorised(caption="x", item="bag", colour="red")
-        SceneConfig(memorised=(one, one), memorised_share=0.5)
+def test_images_that_cannot_be_composed_are_refused(flat):
     with pytest.raises(DataError, match="28 x 28"):
         small = ImageSet(images=flat.images[..., :14], labels=flat.labels)
-        compose(small, SceneConfig(pictures=1))
+        compose(small, SceneSettings(images=1))
     with pytest.raises(DataError, match="label 9, which no image has"):
-        compose(flat.without_labels([9]), SceneConfig(pictures=1))
+        compose(flat.without_labels([9]), SceneSettings(images=1))

@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from efface.errors import ConfigError
-from efface.methods.denoising import Denoising
 from efface.settings.reading import build, read_changes, read_recipe
+from efface.training.denoising import Denoising
 from efface.training.settings import TrainSettings
 
 METHOD, NAME = "method", "denoising"

@@ -14,7 +14,7 @@ from efface.diffusion.denoiser import Denoiser
 from efface.diffusion.loading import save_pipeline
 from efface.diffusion.sampling import MultiStep
 from efface.records import write_json
-from efface.runs.folder import check_folder, finished_record, make_folder, new_record
+from efface.runs.folder import check_folder, finished_record, new_folder, new_record
 from efface.training.trainer import Trainer
 from efface.zoo.build.fitting import seeded
 from efface.zoo.build.images import image_source, new_denoiser, training_images
@@ -44,7 +44,8 @@ def train(
         denoiser, source = _start(settings, Path(untrained), accelerator.device)
         networks = {"student": denoiser}
         trainer = Trainer(settings.method, networks, source, settings.train, out, accelerator)
-        make_folder(out, record, resume, accelerator)
+        with new_folder(out, record, resume, accelerator):
+            pass  # nothing is prepared in it
         result = trainer.run(resume, on_step)
         if accelerator.is_main_process:
             save_pipeline(result.denoiser.to("cpu"), out / "pipeline")

@@ -1,0 +1,38 @@
+"""A small model of images: what it is trained on, and what its network has to suit."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from efface.data.images import ImageSet, load_images
+from efface.errors import ConfigError
+from efface.zoo.build.images import new_denoiser, training_images
+from efface.zoo.build.settings import DataSettings, NetworkSettings
+
+
+def test_added_images_follow_the_others_as_often_as_is_set():
+    plain = training_images(DataSettings())
+    symbol = load_images("zoo:symbol").images
+    added = training_images(DataSettings(added="zoo:symbol", added_rows=(0,), added_copies=3))
+    assert torch.equal(added.images[: len(plain)], plain.images)
+    assert torch.equal(added.images[len(plain) :], symbol[[0]].expand(3, -1, -1, -1))
+    assert added.labels is None
+
+
+def test_images_are_pooled_and_labels_left_out():
+    images = training_images(DataSettings(without_labels=(3,), mean_pool=2))
+    assert images.images.shape[1:] == (1, 4, 4)
+    assert images.labels is not None and 3 not in images.labels
+
+
+def test_a_row_that_is_not_there_is_refused():
+    with pytest.raises(ConfigError, match=r"data.added_rows names row 5.*rows 0 to 0"):
+        training_images(DataSettings(added="zoo:symbol", added_rows=(5,)))
+
+
+@pytest.mark.parametrize("shape", [(1, 7, 7), (3, 8, 12), (1, 6, 8)])
+def test_images_that_no_network_of_these_channels_takes_are_refused(shape):
+    images = ImageSet(images=torch.zeros(1, *shape, dtype=torch.uint8), labels=None)
+    with pytest.raises(ConfigError, match=rf"{shape[1]} x {shape[2]} pixels.*network.channels"):
+        new_denoiser(NetworkSettings(), images, False)
