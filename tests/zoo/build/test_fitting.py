@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from efface.errors import ConfigError
-from efface.zoo.build.fitting import fit, new_folder, seeded
+from efface.zoo.build.fitting import empty_folder, fit, seeded
 
 
 def test_random_numbers_of_a_seed_end_with_the_block():
@@ -37,11 +37,11 @@ def test_a_loss_is_lowered_and_the_network_left_in_evaluation_mode(steps):
 
 
 def test_only_a_folder_with_nothing_in_it_is_written_to(tmp_path):
-    assert new_folder(tmp_path / "new") == tmp_path / "new"
+    assert empty_folder(tmp_path / "new") == tmp_path / "new"
     (tmp_path / "empty").mkdir()
-    assert new_folder(tmp_path / "empty").is_dir()
+    assert empty_folder(tmp_path / "empty").is_dir()
     (tmp_path / "file").write_text("mine")
     for full in (tmp_path, tmp_path / "file"):
         with pytest.raises(ConfigError, match="exists.*another folder"):
-            new_folder(full)
+            empty_folder(full)
     assert (tmp_path / "file").read_text() == "mine"

@@ -13,7 +13,7 @@ from efface.data.images import ImageSet, load_images
 from efface.data.randomness import derive_seed
 from efface.errors import ConfigError, DataError
 from efface.metrics.judge import Judge, ResidualClassifier, classify
-from efface.zoo.build.fitting import fit, new_folder, seeded
+from efface.zoo.build.fitting import empty_folder, fit, seeded
 from efface.zoo.build.images import training_images
 from efface.zoo.build.settings import ClassifierSettings, read_build_settings
 
@@ -22,7 +22,7 @@ LABEL_SMOOTHING = 0.05
 
 def make_classifier(recipe: str | Path, out: str | Path, changes: Iterable[str] = ()) -> Judge:
     """Train the classifier of a recipe, measure it on the held-out part, and save it."""
-    out, settings = new_folder(out), read_build_settings(recipe, changes)
+    out, settings = empty_folder(out), read_build_settings(recipe, changes)
     data = settings.data
     if data.held_out is None and data.source != "digits":
         raise ConfigError("a classifier is measured on held-out images: set data.held_out.")

@@ -13,7 +13,7 @@ from efface.errors import ConfigError
 from efface.progress import Bar
 
 
-def new_folder(out: str | Path) -> Path:
+def empty_folder(out: str | Path) -> Path:
     """A folder to write to; ConfigError if there is anything in it."""
     folder = Path(out)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
