@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import types
 from dataclasses import MISSING, dataclass
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
@@ -39,9 +39,12 @@ def list_section(section: str, kind: Any) -> list[Setting]:
 
 
 def bounds_of(field: FieldInfo) -> dict[str, float]:
-    """The declared range of a number: "ge", "gt", "le" and "lt", as far as they are given."""
+    """The declared range of a number: "ge", "gt", "le" and "lt", as far as they are given.
+
+    Of a list it is the range of its entries.
+    """
     found: dict[str, float] = {}
-    for entry in field.metadata:
+    for entry in [*field.metadata, *_of_entries(field.annotation)]:
         for sign, _ in BOUNDS.values():
             bound = getattr(entry, sign, None)
             if bound is not None:
@@ -49,8 +52,18 @@ def bounds_of(field: FieldInfo) -> dict[str, float]:
     return found
 
 
+def _of_entries(annotation: Any) -> list[Any]:
+    """What is declared of the entries of a list."""
+    entry = get_args(annotation)[0] if get_origin(annotation) is tuple else None
+    if get_origin(entry) is not Annotated:
+        return []
+    return [declared for info in get_args(entry)[1:] for declared in info.metadata]
+
+
 def _type(annotation: Any) -> str:
     origin, parts = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _type(parts[0])
     if origin is Literal:
         return " or ".join(map(str, parts))
     if origin in (Union, types.UnionType):
