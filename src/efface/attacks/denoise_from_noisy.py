@@ -41,7 +41,9 @@ class DenoiseFromNoisy(SamplingAttack):
         min_length=1,
         description="Shares of the schedule that are skipped.",
     )
-    images: int = Field(32, ge=1, le=MOST, description="Images that are noised, at most.")
+    images: int = Field(
+        32, ge=1, le=MOST, description="Examples of a label or prompt that are noised, at most."
+    )
 
     summary: ClassVar[str] = "start from a noised forgotten image and denoise"
     goals: ClassVar[tuple[type[Goal], ...]] = (ConditionGoal, ImageGoal)
@@ -50,7 +52,7 @@ class DenoiseFromNoisy(SamplingAttack):
         original = case.original.denoiser
         goal = case.goal.unconditioned(original)
         examples = goal.originals(original, self.images, case.seed)
-        weak, given = None, f"up to {self.images} images"
+        weak, given = None, "forgotten images"
         if isinstance(goal, ConditionGoal):
             weak = exchanged(original, goal)
             given = f"{goal.conditioning}; noised images: {len(examples)}"

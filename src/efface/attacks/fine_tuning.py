@@ -81,15 +81,17 @@ class FineTuningAttack(SamplingAttack):
         self, denoiser: Denoiser, examples: Examples, measure: Callable[[int, Denoiser], None]
     ) -> None:
         last = self.steps[-1]
-        settings = TrainSettings(
-            steps=last,
-            batch_size=self.batch_size,
-            learning_rate=self.learning_rate,
-            seed=self.seed,
-            clip_norm=1.0,
-            ema_decay=0.0,
-            checkpoint_every=last,
-            log_every=last,
+        settings = TrainSettings.model_validate(
+            {
+                "steps": last,
+                "batch_size": self.batch_size,
+                "learning_rate": self.learning_rate,
+                "seed": self.seed,
+                "clip_norm": 1.0,
+                "ema_decay": 0.0,
+                "checkpoint_every": last,
+                "log_every": last,
+            }
         )
         source = ExampleSource(
             x0=examples.x0.to(denoiser.device),
