@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,49 +20,14 @@ from efface.metrics.clip_iqa import OPPOSITES, ClipIQA, prompt_quality
 from efface.metrics.clip_score import ClipScore, prompt_similarity
 from efface.metrics.extractors import load_extractor
 from efface.metrics.intervals import mean
+from tests.metrics.clips import LENGTH, make_clip, tokenizer
 
 PROMPTS = ["a cat", "a dog", "a cat", "many birds in a tree", ""]
-LENGTH = 12
-
-
-def tokenizer() -> transformers.CLIPTokenizer:
-    """One token per letter, with and without an end of word."""
-    letters = [chr(code) for code in range(33, 127)]
-    words = [*letters, *(f"{letter}</w>" for letter in letters)]
-    words += ["<|startoftext|>", "<|endoftext|>"]
-    vocabulary = {word: number for number, word in enumerate(words)}
-    return transformers.CLIPTokenizer(vocab=vocabulary, merges=[])
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    torch.manual_seed(0)
-    folder, words = tmp_path_factory.mktemp("clips") / "tiny-clip", tokenizer()
-    common = {"intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
-    ids = {
-        "vocab_size": len(words),
-        "bos_token_id": words.bos_token_id,
-        "eos_token_id": words.eos_token_id,
-        "pad_token_id": words.pad_token_id,
-    }
-    text = common | ids | {"hidden_size": 16, "max_position_embeddings": LENGTH}
-    vision = common | {"hidden_size": 16, "image_size": 16, "patch_size": 8}
-    config = transformers.CLIPConfig(
-        text_config=text,
-        vision_config=vision,
-        projection_dim=8,
-        logit_scale_init_value=math.log(100),
-    )
-    network = transformers.CLIPModel(config).eval()
-    for weights in network.parameters():  # the usual start is so small that all images look alike
-        if weights.ndim > 1:
-            weights.data.normal_(0, 0.2)
-    network.save_pretrained(folder)
-    words.save_pretrained(folder)
-    transformers.CLIPImageProcessorPil(size={"shortest_edge": 16}, crop_size=16).save_pretrained(
-        folder
-    )
-    return folder
+    return make_clip(tmp_path_factory.mktemp("clips") / "tiny-clip")
 
 
 @pytest.fixture(scope="module")
