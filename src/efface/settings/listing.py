@@ -54,10 +54,9 @@ def bounds_of(field: FieldInfo) -> dict[str, float]:
 
 def _of_entries(annotation: Any) -> list[Any]:
     """What is declared of the entries of a list."""
-    entry = get_args(annotation)[0] if get_origin(annotation) is tuple else None
-    if get_origin(entry) is not Annotated:
+    if get_origin(annotation) is not tuple:
         return []
-    return [declared for info in get_args(entry)[1:] for declared in info.metadata]
+    return FieldInfo.from_annotation(get_args(annotation)[0]).metadata
 
 
 def _type(annotation: Any) -> str:
