@@ -1,19 +1,26 @@
-"""A text-to-image model that has memorised one pair, exactly: its network is a posterior mean."""
+"""Models that memorise: an exact posterior mean, and runs on tiny real pipelines."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+import efface
 from efface.diffusion.sampling import MultiStep
 from efface.diffusion.text.denoiser import TextDenoiser
-from efface.requests.memorised.sampling import Drawing
-from tests.diffusion.text.conftest import pipelines as pipelines
+from efface.requests.memorised.request import ForgetMemorised
+from efface.requests.memorised.sampling import PromptSampler
+from efface.requests.memorised.searching import Band, Prober
+from efface.requests.memorised.settings import MemorisedSettings
+from efface.requests.memorised.similarity import PIXELS, CopyDetector
+from efface.settings.base import Settings, read_settings
 from tests.diffusion.text.conftest import text_model as text_model
+from tests.metrics.clips import make_clip
 
 PROMPT = "red bag on tv"
 WORDS = [
@@ -21,12 +28,38 @@ WORDS = [
     for colour in ("red", "blue", "big", "old", "cut", "wet", "dry", "hot")
     for thing in ("cat", "dog", "cup", "car", "bed", "pen", "hat", "box")
 ]
-OTHERS = 40  # pictures that every prompt draws
-LOGIT, FALL = 4.0, 0.08  # log odds of the memorised picture at its prompt, and how they fall
+# On random weights an image with some similarity has to count as a copy.
+SMALL = (
+    "train.steps=2",
+    "train.batch_size=4",
+    "train.learning_rate=1e-3",
+    "train.checkpoint_every=1",
+    # In place of what the recipe that ships has for Stable Diffusion 1.x and whole batches.
+    "train.accumulation=1",
+    "train.gradient_checkpointing=false",
+    "method.rule_name=relative_norm",
+    "memorised.split=similarity",
+    "memorised.original_share=0.5",
+    "memorised.undecided=0.5",
+    "evaluate.guidance=1.0",
+    "evaluate.baseline_steps=2",
+    "evaluate.retain_samples=10",
+    "memorised.force=true",
+    "memorised.samples=4",
+    "memorised.control_images=2",
+    "memorised.noises=2",
+    "memorised.images=16",
+    "memorised.least_rows=2",
+    "memorised.copy_similarity=0.25",
+    "memorised.control_share=0.25",
+    "method.retain_only_target=teacher",
+)
+OTHERS = 40  # images that every prompt generates
+LOGIT, FALL = 4.0, 0.08  # log odds of the memorised image at its prompt, and how they fall
 
 
 class PosteriorMean(nn.Module):
-    """The exact denoiser of latents that are drawn from a finite set.
+    """The exact denoiser of latents that are sampled from a finite set.
 
     The memorised one has log odds LOGIT - FALL |e - e*|^2 against all others together, with e* the
     embedding of its prompt.
@@ -54,6 +87,18 @@ class PosteriorMean(nn.Module):
 
 
 @pytest.fixture(scope="session")
+def prompt() -> str:
+    """The prompt of the memorised image."""
+    return PROMPT
+
+
+@pytest.fixture(scope="session")
+def words() -> list[str]:
+    """Prompts without a memorised image."""
+    return WORDS
+
+
+@pytest.fixture(scope="session")
 def memorising(text_model: Callable[..., TextDenoiser]) -> TextDenoiser:  # noqa: F811
     denoiser = text_model("sd", fresh=True)
     generator = torch.Generator().manual_seed(0)
@@ -62,12 +107,87 @@ def memorising(text_model: Callable[..., TextDenoiser]) -> TextDenoiser:  # noqa
     return denoiser.with_network(PosteriorMean(denoiser.schedule, latents, embedding))
 
 
-def memorised_picture(denoiser: TextDenoiser) -> Tensor:
+@pytest.fixture(scope="session")
+def memorised_image(memorising: TextDenoiser) -> Tensor:
     """(C, H, W) in [0, 1]."""
-    latents: Any = denoiser.network.latents
-    return denoiser.codec.decode(latents[:1])[0].clamp(-1, 1).add(1).div(2)
+    latents: Any = memorising.network.latents
+    return memorising.codec.decode(latents[:1])[0].clamp(-1, 1).add(1).div(2)
 
 
 @pytest.fixture(scope="session")
-def drawing(memorising: TextDenoiser) -> Drawing:
-    return Drawing(denoiser=memorising, sampler=MultiStep(8), batch_size=64)
+def sampler(memorising: TextDenoiser) -> PromptSampler:
+    return PromptSampler(denoiser=memorising, sampler=MultiStep(8), batch_size=64)
+
+
+@pytest.fixture(scope="session")
+def detector(memorised_image: Tensor) -> CopyDetector:
+    return CopyDetector(reference=memorised_image, threshold=0.9, comparison=PIXELS)
+
+
+@pytest.fixture
+def make_prober(sampler: PromptSampler, detector: CopyDetector) -> Callable[..., Prober]:
+    def make(left: int = 12, band: tuple[float, float] = (0.2, 0.8)) -> Prober:
+        return Prober(
+            sampler=sampler,
+            detector=detector,
+            band=Band(low=band[0], high=band[1]),
+            seeds=range(16),
+            norm_seeds=range(2),
+            left=left,
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def small() -> tuple[str, ...]:
+    """Changes that make a run short."""
+    return SMALL
+
+
+@pytest.fixture(scope="session")
+def make_settings() -> Callable[..., Settings]:
+    """The settings of a request, with changes."""
+
+    def make(changes: Sequence[str] = (), **more: Any) -> Settings:
+        section, own = ForgetMemorised.section, ForgetMemorised.own
+        return read_settings(section, own, changes=changes, **({"method": "siss"} | more))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def own_settings(make_settings: Callable[..., Settings]) -> Callable[..., MemorisedSettings]:
+    """The section `memorised`, with changes."""
+    return lambda *changes: make_settings(changes).of(MemorisedSettings)
+
+
+@pytest.fixture(scope="session")
+def controls(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A file of control prompts, of which training uses the first half."""
+    file = tmp_path_factory.mktemp("prompts") / "controls.txt"
+    others = [f"{word} here" for word in WORDS]
+    # The prompt itself is no control prompt.
+    file.write_text("\n".join(["a red  BAG", *WORDS, *others]))
+    return str(file)
+
+
+@pytest.fixture(scope="session")
+def request_(controls: str) -> ForgetMemorised:
+    return ForgetMemorised(prompt="a red bag", modified_prompt="a bag", control_prompts=controls)
+
+
+@pytest.fixture(scope="session")
+def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_clip(tmp_path_factory.mktemp("clips") / "tiny-clip")
+
+
+@pytest.fixture(scope="session")
+def run(
+    pipelines: Callable[[str], Path],
+    request_: ForgetMemorised,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """A finished run, which tests copy before they change it."""
+    out = tmp_path_factory.mktemp("runs") / "memorised"
+    return efface.forget(pipelines("sd"), request_, out, changes=SMALL)

@@ -36,15 +36,15 @@ def check_settings(model: ModelInfo, settings: Settings) -> None:
 def _check_start(method: SubtractingMethod, settings: Settings) -> None:
     """Refuse to forget by a share of a retain gradient that is 0 in all rows at the start."""
     share = settings.of(MemorisedSettings).control_share
-    retain_only = int(settings.train.batch_size * share)
+    retain_only_rows = int(settings.train.batch_size * share)
     at_rest = method.retain_target == "teacher" and (
-        method.alone_target == "teacher" or retain_only == 0
+        method.retain_only_target == "teacher" or retain_only_rows == 0
     )
     if method.rule_name == "relative_norm" and at_rest:
         raise ConfigError(
             "method.retain_target=teacher with method.rule_name=relative_norm never begins here: "
             "the student equals its teacher, so the retain gradient is 0, and so is any share of "
-            "it. Set method.retain_target=noise (with method.alone_target=teacher and "
+            "it. Set method.retain_target=noise (with method.retain_only_target=teacher and "
             "memorised.control_share=0.5 for the rest) or method.rule_name=fixed_norm."
         )
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from efface.data.bank import ImageBank
 from efface.data.images import to_model
 from efface.data.randomness import derive_seed
-from efface.data.source import PairSource, Staying
+from efface.data.source import PairSource, RetainOnly
 from efface.diffusion.denoiser import Condition, Denoiser
 from efface.diffusion.sampling import rows_at_once
 from efface.memory.amounts import forget_rows
@@ -63,7 +63,7 @@ def with_controls(
     rows = torch.arange(len(controls)).repeat_interleave(settings.control_images)
     return replace(
         source,
-        staying=Staying(
+        retain_only=RetainOnly(
             images=encode_images(denoiser, samples),
             condition=controls[rows],
             share=settings.control_share,
