@@ -16,9 +16,10 @@ from efface.data.prompts import (
     SLOT,
     SUBJECTS,
     TEMPLATES,
+    check_prompts,
     fill_templates,
+    gibberish,
     names,
-    nonsense,
     read_pairs,
     read_prompts,
     replace_phrase,
@@ -38,11 +39,11 @@ def write(tmp_path: Path) -> Write:
     return write
 
 
-def test_words_that_mean_nothing_are_different_and_the_same_again() -> None:
-    words = nonsense(500)
-    assert len(set(words)) == 500 and words == nonsense(500) and words[:9] == nonsense(9)
+def test_gibberish_words_are_different_and_the_same_again() -> None:
+    words = gibberish(500)
+    assert len(set(words)) == 500 and words == gibberish(500) and words[:9] == gibberish(9)
     assert all(word.isalpha() and word.islower() for word in words)
-    assert nonsense(500, seed=1) != words and nonsense(0) == []
+    assert gibberish(500, seed=1) != words and gibberish(0) == []
 
 
 @pytest.mark.parametrize(
@@ -82,7 +83,7 @@ def test_pairs_are_read_whatever_the_format(write: Write, name: str, content: st
         ("p.txt", " \n\n", "holds no prompt: write one per line"),
         ("p.csv", "prompt\n", "holds no prompt"),
         ("p.csv", "words\na cat\n", "row 1 of .* has no text under prompt or caption or text"),
-        ("p.csv", 'prompt\n"a cat\n', "is no readable CSV"),
+        ("p.csv", 'prompt\n"a cat\n', "is not readable CSV"),
         ("p.jsonl", '{"prompt": "a"}\nnot json\n', "has a line that is not JSON"),
         ("p.jsonl", '{"prompt": 3}\n', "row 1 of .* has no text under"),
         ("p.jsonl", '["a cat"]\n', "row 1 of .* has no text under"),
@@ -99,7 +100,7 @@ def test_files_without_prompts_are_refused(
     ("content", "sentence"),
     [
         ("\n", "holds no pair"),
-        ("a bag\n", "pair 1 of .* is not understood"),
+        ("a bag\n", "pair 1 of .* cannot be read"),
         ("a bag\ta coat\na bag\t\n", "pair 2 of"),
         ("a bag\ta coat\tmore\n", "pair 1 of"),
         ("a bag\ta bag\n", "pair 1 of"),
@@ -108,6 +109,14 @@ def test_files_without_prompts_are_refused(
 def test_files_without_pairs_are_refused(write: Write, content: str, sentence: str) -> None:
     with pytest.raises(DataError, match=sentence):
         read_pairs(write("pairs.txt", content))
+
+
+def test_a_missing_file_is_found_without_reading(write: Write, tmp_path: Path) -> None:
+    check_prompts(write("prompts.txt", "a cat"))
+    check_prompts("datasets:owner/name")
+    for missing in (tmp_path / "missing.txt", tmp_path):
+        with pytest.raises(DataError, match="no prompts at .*one prompt per line"):
+            check_prompts(str(missing))
 
 
 def test_a_missing_file_and_one_that_is_no_text_are_refused(write: Write, tmp_path: Path) -> None:
@@ -119,7 +128,7 @@ def test_a_missing_file_and_one_that_is_no_text_are_refused(write: Write, tmp_pa
         read_prompts(write("latin.txt", "café", encoding="latin-1"))
 
 
-def test_a_table_is_told_what_prompts_are_read_from(tmp_path: Path) -> None:
+def test_a_table_is_refused_with_what_prompts_are_read_from(tmp_path: Path) -> None:
     datasets = pytest.importorskip("datasets")
     table = str(tmp_path / "captions.parquet")
     datasets.Dataset.from_dict({"caption": ["a cat"]}).to_parquet(table)
@@ -131,12 +140,12 @@ def test_a_table_is_told_what_prompts_are_read_from(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["pairs.txt", "pairs.csv", "datasets:someone/pairs"])
-def test_missing_pairs_are_told_what_pairs_are_read_from(name: str) -> None:
+def test_missing_pairs_are_refused_with_what_pairs_are_read_from(name: str) -> None:
     with pytest.raises(DataError, match="pairs of prompts .*a prompt, a tab and another .* target"):
         read_pairs(name)
 
 
-def test_pairs_in_columns_are_not_told_of_tabs(write: Write) -> None:
+def test_pairs_in_columns_are_not_asked_for_tabs(write: Write) -> None:
     with pytest.raises(DataError, match="pair 1 of .*: write different texts under prompt and tar"):
         read_pairs(write("pairs.csv", "prompt,target\na bag,a bag\n"))
     with pytest.raises(DataError, match="holds no pair: write different texts under prompt and ta"):
@@ -174,24 +183,24 @@ def test_the_only_split_of_a_data_set_will_do(hub: Callable[..., str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("splits", "sentence"),
+    ("splits", "named"),
     [
-        ({"train": {"words": ["a cat"]}}, "no column prompt, caption, text: give another"),
+        ({"train": {"words": ["a cat"]}}, "no column prompt or caption or text: give another"),
         ({"train": {"prompt": [" "]}}, "holds no prompt"),
         (
             {"test": {"prompt": ["a"]}, "validation": {"prompt": ["b"]}},
-            "no split 'train' but test, validation: give a data set",
+            "splits test, validation: give a data set with a split 'train'",
         ),
     ],
 )
 def test_data_sets_without_prompts_are_refused(
-    hub: Callable[..., str], splits: dict[str, Any], sentence: str
+    hub: Callable[..., str], splits: dict[str, Any], named: str
 ) -> None:
-    with pytest.raises(DataError, match=f"datasets:someone/prompts .*{sentence}"):
+    with pytest.raises(DataError, match=f"datasets:someone/prompts .*{named}"):
         read_prompts(hub(**splits))
 
 
-def test_a_data_set_that_cannot_be_had_is_refused() -> None:
+def test_a_data_set_that_cannot_be_fetched_is_refused() -> None:
     pytest.importorskip("datasets")
     with pytest.raises(DataError, match=r"datasets:nobody/nothing cannot be read from the hub"):
         read_prompts("datasets:nobody/nothing")
@@ -207,7 +216,7 @@ def test_a_data_set_that_cannot_be_had_is_refused() -> None:
         ("Brad\nPitt", "a man"),
     ],
 )
-def test_phrases_are_whole_words_in_capitals_or_not(prompt: str, expected: str | None) -> None:
+def test_phrases_are_whole_words_in_any_case(prompt: str, expected: str | None) -> None:
     assert names(prompt, "brad pitt") == (expected is not None)
     assert replace_phrase(prompt, ["brad pitt"], "a man") == (expected or prompt)
 
@@ -228,13 +237,13 @@ def test_templates_hold_every_subject_once() -> None:
     assert len(fill_templates(TEMPLATES, SUBJECTS)) == len(TEMPLATES) * len(SUBJECTS)
 
 
-def test_the_keyword_recipe_speaks_of_adults_alone() -> None:
+def test_people_of_keyword_prompts_are_adults() -> None:
     assert len(PEOPLE) == 12
     young = ("boy", "girl", "child", "kid", "teen", "baby", "student", "young")
     assert not [person for person in PEOPLE for word in young if word in person]
 
 
-def test_a_part_of_many_prompts_comes_from_all_over() -> None:
+def test_a_part_of_many_prompts_is_spread_over_all() -> None:
     many = [str(i) for i in range(100)]
     assert spread(many, 4) == ["0", "25", "50", "75"]
     assert spread(many, 100) == spread(many, 1000) == many

@@ -1,8 +1,7 @@
-"""Rates of a detector by group of prompts, computed anew from pictures drawn one by one."""
+"""Rates of a detector by prompt group, computed anew from images sampled one by one."""
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import math
 from collections.abc import Callable
@@ -12,30 +11,22 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from accelerate import PartialState, debug_launcher
-from safetensors import safe_open
 
-from efface.diffusion.loading import load_text
+from efface.diffusion.model_folder import inspect_model
 from efface.diffusion.sampling import MultiStep, OneStep, draw_images
 from efface.diffusion.text.denoiser import TextDenoiser
-from efface.evaluation.sample_sets import SampleSet, Subject, observe
+from efface.evaluation.sample_sets import Subject
 from efface.evaluation.store import Store
+from efface.evaluation.subjects import Subjects
 from efface.evaluation.views import ClipView, DetectorView
 from efface.metrics.clip import load_clip
-from efface.metrics.detector import load_classifier
 from efface.records import Evaluation
-from efface.requests.classes.evaluation import ClassProtocol, ClassSubjects, evaluate_labels
 from efface.requests.concept.evaluation import evaluate_concepts, observe_prompts
 from efface.requests.concept.prompt_groups import PromptGroup
 from efface.requests.concept.prompts import ConceptPrompts
 from efface.requests.concept.protocol import ConceptProtocol
-from efface.settings.reading import EvaluateConfig
-from tests.conftest import make_tiny_unet
-from tests.diffusion.text.conftest import pipelines as pipelines
-from tests.diffusion.text.conftest import text_model as text_model
-from tests.evaluation.test_sample_sets import Pixels
-from tests.metrics.detectors import LABELS, MULTI, make_random
-from tests.metrics.test_clip import folder as clip_folder  # noqa: F401
+from efface.settings.evaluate import EvaluateSettings
+from tests.metrics.detectors import LABELS
 
 PROMPTS = ConceptPrompts(forget=("a bag", "one bag"), targets=("a coat",) * 2, retain=("a cat",))
 GROUPS = (
@@ -44,51 +35,47 @@ GROUPS = (
     PromptGroup(name="boot", kind="neighbour", prompts=("a boot", "two boots"), labels=("boot",)),
     PromptGroup(name="both", kind="composition", prompts=("a coat, a bag",)),
 )
-CONFIG = EvaluateConfig(
-    forget_samples=7,
-    retain_samples=3,
-    group_samples=5,
-    batch_size=4,
-    detector="x",
-    detector_labels=("bag",),
-)
+CONFIG = EvaluateSettings(forget_samples=10, retain_samples=10, batch_size=4)
 THRESHOLD = 0.4
+LINES = {"result", "baseline", "baseline_one_step"}
 
 
 @pytest.fixture(scope="module")
-def view(tmp_path_factory: pytest.TempPathFactory) -> DetectorView:
-    folder = make_random(tmp_path_factory.mktemp("detector"), MULTI, seed=4)
-    return DetectorView(detector=load_classifier(folder), labels=("bag",), threshold=THRESHOLD)
-
-
-@pytest.fixture(scope="module")
-def subjects(text_model: Callable[..., TextDenoiser]) -> ClassSubjects:
+def subjects(text_model: Callable[..., TextDenoiser], pipelines: Callable[[str], Path]) -> Subjects:
+    """A model in one step, beside itself in two."""
     denoiser = text_model("sd")
-    step = OneStep(600)
-    return ClassSubjects(
-        result=Subject(denoiser=denoiser, sampler=step, digest="result"),
-        untouched=Subject(denoiser=denoiser, sampler=MultiStep(2), digest="untouched"),
+    return Subjects(
+        info=inspect_model(pipelines("sd")),
+        device=denoiser.device,
+        result=Subject(denoiser=denoiser, sampler=OneStep(600), digest="result"),
+        original=Subject(denoiser=denoiser, sampler=MultiStep(2), digest="original"),
     )
 
 
 def protocol(**changes: Any) -> ConceptProtocol:
-    known = {"prompts": PROMPTS, "phrases": ("bag", "coat"), "config": CONFIG, "groups": GROUPS}
-    return ConceptProtocol(**(known | changes))
+    usual: dict[str, Any] = {
+        "prompts": PROMPTS,
+        "phrases": ("bag", "coat"),
+        "config": CONFIG,
+        "groups": GROUPS,
+        "group_samples": 5,
+    }
+    return ConceptProtocol(**(usual | changes))
 
 
 @pytest.fixture(scope="module")
-def evaluation(subjects: ClassSubjects, view: DetectorView) -> Evaluation:
+def evaluation(subjects: Subjects, view: DetectorView) -> Evaluation:
     return evaluate_concepts(subjects, protocol(), {"detector": view}, Store(None))
 
 
-def drawn_one_by_one(subject: Subject, prompts: tuple[str, ...], first: int, count: int):
-    asked = list(itertools.islice(itertools.cycle(prompts), count))
+def sampled_one_by_one(subject: Subject, prompts: tuple[str, ...], first: int, count: int):
+    each = list(itertools.islice(itertools.cycle(prompts), count))
     return torch.cat(
         [
             draw_images(
                 subject.denoiser, subject.sampler, subject.denoiser.encode([p]), [first + i]
             )
-            for i, p in enumerate(asked)
+            for i, p in enumerate(each)
         ]
     )
 
@@ -107,17 +94,17 @@ def wilson(hits: float, count: float) -> tuple[float, float]:
 
 
 def test_every_rate_is_the_share_of_its_own_samples_with_wilsons_interval(
-    evaluation: Evaluation, subjects: ClassSubjects, view: DetectorView
+    evaluation: Evaluation, subjects: Subjects, view: DetectorView
 ):
-    asked = [("concept_rate", PROMPTS.forget, "bag", 1000, 7)]
-    asked += [(g.metric, g.prompts, g.labels[0] if g.labels else "bag", 1010, 5) for g in GROUPS]
+    rows = [("concept_rate", PROMPTS.forget, "bag", 1000, 10)]
+    rows += [(g.metric, g.prompts, g.labels[0] if g.labels else "bag", 1020, 5) for g in GROUPS]
     rates = []
-    for metric, prompts, label, first, count in asked:
+    for metric, prompts, label, first, count in rows:
         result = evaluation.get(metric)
         assert result is not None
         assert (result.seeds, result.samples) == ([first, first + count - 1], count)
-        for subject, value in ((subjects.result, result), (subjects.untouched, result.baseline)):
-            hits = sum(found(view, drawn_one_by_one(subject, prompts, first, count), label))
+        for subject, value in ((subjects.result, result), (subjects.original, result.baseline)):
+            hits = sum(found(view, sampled_one_by_one(subject, prompts, first, count), label))
             assert value.value == hits / count
             assert (value.low, value.high) == pytest.approx(wilson(hits, count), abs=1e-9)
             rates.append(value.value)
@@ -143,7 +130,7 @@ def test_each_group_has_a_row_of_its_own_in_the_right_direction(evaluation: Eval
     assert "purse" not in "".join(r.protocol for r in evaluation.results)
 
 
-def test_what_stays_is_the_neighbours_together(evaluation: Evaluation):
+def test_what_is_retained_is_the_neighbours_together(evaluation: Evaluation):
     kept = evaluation.get("retained_accuracy")
     coat, boot = (evaluation.get(f"kept_rate/neighbour/{name}") for name in ("coat", "boot"))
     assert kept is not None and coat is not None and boot is not None
@@ -153,12 +140,12 @@ def test_what_stays_is_the_neighbours_together(evaluation: Evaluation):
 
 
 def test_neighbours_of_one_seed_are_not_taken_for_independent_samples(
-    evaluation: Evaluation, subjects: ClassSubjects, view: DetectorView
+    evaluation: Evaluation, subjects: Subjects, view: DetectorView
 ):
     """Wilson's interval of as many samples as the spread of the means over seeds says."""
     kept, shares = evaluation.get("retained_accuracy"), []
     for group in GROUPS[1:3]:
-        images = drawn_one_by_one(subjects.result, group.prompts, 1010, 5)
+        images = sampled_one_by_one(subjects.result, group.prompts, 1020, 5)
         shares.append(found(view, images, group.labels[0]))
     means = np.mean(shares, axis=0)
     worth = means.mean() * (1 - means.mean()) / (means.var() / 5) if means.std() else 5
@@ -174,9 +161,9 @@ def test_neighbours_of_one_seed_are_not_taken_for_independent_samples(
 
 
 def test_a_group_does_not_depend_on_the_others_or_on_batches(
-    evaluation: Evaluation, subjects: ClassSubjects, view: DetectorView
+    evaluation: Evaluation, subjects: Subjects, view: DetectorView
 ):
-    config = dataclasses.replace(CONFIG, batch_size=100)
+    config = CONFIG.model_copy(update={"batch_size": 100})
     alone = protocol(groups=GROUPS[2:0:-1], config=config)
     again = evaluate_concepts(subjects, alone, {"detector": view}, Store(None))
     for group in alone.groups:
@@ -185,7 +172,7 @@ def test_a_group_does_not_depend_on_the_others_or_on_batches(
 
 def test_curves_show_every_threshold_and_meet_the_rates_at_their_own(evaluation: Evaluation):
     own, groups = evaluation.curves
-    assert (own.name, set(own.lines)) == ("threshold_curve", {"result", "baseline"})
+    assert (own.name, set(own.lines)) == ("threshold_curve", LINES)
     assert groups.name == "group_threshold_curve"
     assert set(groups.lines) == {
         f"{m}_{g}" for m in ("result", "baseline") for g in ("purse", "both")
@@ -199,15 +186,15 @@ def test_curves_show_every_threshold_and_meet_the_rates_at_their_own(evaluation:
         assert (at.value, at.low, at.high) == (rate.value, rate.low, rate.high)
 
 
-def test_curves_name_what_was_looked_for_and_pin_what_looked(
-    subjects: ClassSubjects,
+def test_curves_name_what_was_sought_and_pin_the_network(
+    subjects: Subjects,
     view: DetectorView,
-    clip_folder: Path,  # noqa: F811
+    clip_folder: Path,
 ):
     """As the rates that they pass through do."""
     clip = ClipView(clip=load_clip(clip_folder))
-    for kind, looked_for in ((view, "bag above 0.4"), (clip, "'bag' rather than 'coat'")):
-        evaluation = evaluate_concepts(subjects, protocol(), {"looks": kind}, Store(None))
+    for kind, sought in ((view, "bag above 0.4"), (clip, "'bag' rather than 'coat'")):
+        evaluation = evaluate_concepts(subjects, protocol(), {"network": kind}, Store(None))
         own, groups = evaluation.curves
         for curve, metric in (
             (own, "concept_rate"),
@@ -218,28 +205,24 @@ def test_curves_name_what_was_looked_for_and_pin_what_looked(
             assert rate is not None and rate.extractor is not None
             assert curve.extractor == rate.extractor
             assert curve.protocol == rate.protocol
-        assert groups.extractor is not None and looked_for in groups.extractor["name"]
+        assert groups.extractor is not None and sought in groups.extractor["name"]
         assert groups.extractor["sha256"] == kind.extractor["sha256"]
 
 
 def test_without_forget_prompts_groups_alone_are_measured(
-    subjects: ClassSubjects, view: DetectorView, evaluation: Evaluation
+    subjects: Subjects, view: DetectorView, evaluation: Evaluation
 ):
-    """As for a run that distils: the student that stands beside."""
     plain = protocol(prompts=ConceptPrompts(retain=("a cat",)), phrases=None)
     found = evaluate_concepts(subjects, plain, {"detector": view}, Store(None))
     assert found.results == evaluation.results[1:]
 
 
-def test_a_clip_rates_groups_where_there_is_no_detector(
-    subjects: ClassSubjects,
-    clip_folder: Path,  # noqa: F811
-):
+def test_a_clip_rates_groups_where_there_is_no_detector(subjects: Subjects, clip_folder: Path):
     clip = load_clip(clip_folder)
     evaluation = evaluate_concepts(subjects, protocol(), {"clip": ClipView(clip=clip)}, Store(None))
     texts = {"purse": ("bag", "coat"), "coat": ("coat", "bag"), "boot": ("boot", "bag", "coat")}
     for group in GROUPS[:3]:
-        embedded = clip.embed_images(drawn_one_by_one(subjects.result, group.prompts, 1010, 5))
+        embedded = clip.embed_images(sampled_one_by_one(subjects.result, group.prompts, 1020, 5))
         logits = clip.temperature * embedded.astype(float) @ clip.embed_prompts(texts[group.name]).T
         shares = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
         rate = evaluation.get(group.metric)
@@ -248,68 +231,7 @@ def test_a_clip_rates_groups_where_there_is_no_detector(
     assert len(set(names)) == 3  # the paraphrase and the composition look for the same
 
 
-def test_labels_are_detected_in_class_runs_too(view: DetectorView):
-    subject = Subject(denoiser=make_tiny_unet(), sampler=MultiStep(2), digest="tiny")
-    subjects = ClassSubjects(result=subject, untouched=subject)
-    labels = ClassProtocol(forgotten=[3, 5], retained=[1], config=CONFIG)
-    (rate,) = evaluate_labels(subjects, labels, {"detector": view}, Store(None)).results
-    condition = subject.denoiser.encode([3, 5, 3, 5, 3, 5, 3])
-    images = draw_images(subject.denoiser, MultiStep(2), condition, range(1000, 1007))
-    assert (rate.metric, rate.value) == ("concept_rate", np.mean(found(view, images, "bag")))
-
-
-def samples_of(denoiser: TextDenoiser, batch_size: int = 2) -> SampleSet:
-    subject = Subject(denoiser=denoiser, sampler=OneStep(600), digest="tiny")
-    asked = ["a bag", "a secret word", "a cat", "a dog", "a boot"]
-    return SampleSet(subject=subject, seeds=range(5, 10), asked=asked, batch_size=batch_size)
-
-
-def test_prompts_are_kept_by_their_digest_and_drawn_once(
-    text_model: Callable[..., TextDenoiser], tmp_path: Path
-):
-    store, first, second = Store(tmp_path), Pixels(), Pixels()
-    samples = samples_of(text_model("sd"))
-    observe(samples, {"pixels": first}, store, "test")
-    observe(samples_of(text_model("sd"), batch_size=5), {"pixels": second}, store, "test")
-    assert (first.batches, second.batches) == (3, 0)
-    (file,) = tmp_path.glob("*.safetensors")
-    with safe_open(file, "np") as kept:
-        assert "secret" not in kept.metadata()["key"]
-    other = dataclasses.replace(
-        samples, asked=["a bag", "another word", "a cat", "a dog", "a boot"]
-    )
-    third = Pixels()
-    observe(other, {"pixels": third}, store, "test")
-    assert third.batches == 3
-
-
-def test_sides_that_nobody_looks_at_are_not_drawn(subjects: ClassSubjects, view: DetectorView):
+def test_sides_that_nothing_measures_are_not_sampled(subjects: Subjects, view: DetectorView):
     seen = observe_prompts(subjects.result, protocol(), {"detector": view}, Store(None))
     assert set(seen["detector"]) == {"forget"}
-    assert seen["detector"]["forget"]["probabilities"].shape == (7, len(LABELS))
-
-
-def draw_in_one_of_two_processes(folder: str) -> None:
-    torch.set_num_threads(1)
-    PartialState._reset_state()  # or that of the parent, with one process, would be taken over
-    PartialState(cpu=True)
-    pixels = Pixels()
-    samples = samples_of(load_text(Path(folder) / "model"), batch_size=1)
-    seen = observe(samples, {"pixels": pixels}, Store(None), "test")["pixels"]["pixels"]
-    rank = torch.distributed.get_rank()
-    np.savez(Path(folder) / f"{rank}.npz", seen=seen, batches=pixels.batches)
-
-
-def test_two_processes_share_the_prompts_and_see_the_same(
-    pipelines: Callable[[str], Path], text_model: Callable[..., TextDenoiser], tmp_path: Path
-):
-    (tmp_path / "model").symlink_to(pipelines("sd"))
-    debug_launcher(draw_in_one_of_two_processes, (str(tmp_path),), 2)
-    pixels = Pixels()
-    alone = observe(samples_of(text_model("sd")), {"pixels": pixels}, Store(None), "test")
-    shares = []
-    for rank in range(2):
-        found = np.load(tmp_path / f"{rank}.npz")
-        np.testing.assert_allclose(found["seen"], alone["pixels"]["pixels"], atol=1e-5)
-        shares.append(int(found["batches"]))
-    assert shares == [3, 2]
+    assert seen["detector"]["forget"]["probabilities"].shape == (10, len(LABELS))
