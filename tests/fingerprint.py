@@ -40,14 +40,13 @@ SAMPLES = [
 IMAGES = [
     *STEPS,
     "train.stop_every=0",
-    "evaluate.samples=20",
+    "images.samples=20",
     "evaluate.baseline_steps=4",
-    "evaluate.likelihood_tolerance=0.1",
-    "evaluate.unseen=10",
-    "evaluate.controls=2",
-    "evaluate.draws=1",
+    "images.likelihood_tolerance=0.1",
+    "images.unseen=10",
+    "images.controls=2",
+    "images.draws=1",
     "images.generate=24",
-    "images.generate_steps=4",
 ]
 TEXT = [
     "train.steps=3",
@@ -57,18 +56,17 @@ TEXT = [
     "train.mixed_precision=no",
     "train.gradient_checkpointing=false",
     "train.accumulation=1",
-    "evaluate.forget_samples=4",
-    "evaluate.retain_samples=4",
+    "evaluate.forget_samples=10",
+    "evaluate.retain_samples=10",
     "evaluate.baseline_steps=2",
     "evaluate.guidance=1.5",
 ]
-PROMPTS = ['prompts.templates=["a {}"]', 'prompts.subjects=["cat", "dog"]']
+PROMPTS = ['concept.templates=["a {}"]', 'concept.subjects=["cat", "dog"]']
 MEMORISED = [
     *TEXT,
     "memorised.force=true",
     "memorised.samples=4",
     "memorised.control_images=2",
-    "memorised.search_images=4",
     "memorised.noises=2",
     "memorised.images=16",
     "memorised.least_rows=2",
@@ -86,8 +84,8 @@ GUIDED = [
     "method.fake_score_guidance=1.5",
     "method.fake_score_training_guidance=1.5",
 ]
-AWAY = ["prompts.nonsense=0.25", "prompts.forget_guidance=2.0", "prompts.reach=0.5"]
-AWAY += ["prompts.reach_null=0.25"]
+NEGATIVE = ["concept.gibberish=0.25", "concept.forget_guidance=2.0"]
+NEGATIVE += ["concept.interpolation=0.5", "concept.interpolation_null=0.25"]
 # Runs that are attacked too, and with which attacks.
 ATTACKS = {
     "class sfd": ("relearn", "condition_inversion", "neighbour_leak"),
@@ -159,6 +157,12 @@ def text_runs(root: Path) -> dict[str, Run]:
         every = [*TEXT, *PROMPTS, *changes]
         return lambda out: efface.forget(text_model(root, kind), request, out, changes=every)
 
+    def distil(out: Path) -> Path:
+        retained = root / "retained.txt"
+        retained.write_text("a cat\na dog")
+        request = efface.Distil(retain_prompts=str(retained))
+        return efface.forget(text_model(root, "sd"), request, out, changes=TEXT)
+
     def memorised(method: str, *changes: str) -> Run:
         controls = root / "controls.txt"
         controls.write_text("\n".join([*WORDS, *(f"{word} here" for word in WORDS)]))
@@ -181,18 +185,14 @@ def text_runs(root: Path) -> dict[str, Run]:
     runs["concept sd"] = concept("sd", bag, *seen)
     runs |= {
         "concept sd lora": concept("sd", bag, *LORA),
-        "concept sd away": concept("sd", bag, *AWAY),
-        "distil sd": concept("sd", distil_text()),
+        "concept sd negative": concept("sd", bag, *NEGATIVE),
+        "distil sd": distil,
     }
     runs |= {f"memorised {m}": memorised(m) for m in methods_for("forget_images")}
     runs["memorised siss retained"] = memorised(
-        "siss", "memorised.control_share=0.25", "method.alone_target=teacher"
+        "siss", "memorised.control_share=0.25", "method.retain_only_target=teacher"
     )
     return runs
-
-
-def distil_text() -> Any:
-    return efface.DistilText()
 
 
 def training_runs() -> dict[str, Run]:

@@ -14,25 +14,31 @@ import pytest
 import efface
 
 SOURCE = Path(__file__).parents[1] / "src" / "efface"
-LAYERS = {
-    "errors": set(),
-    "diffusion": {"errors"},
-    "data": {"diffusion", "errors"},
-    "methods": {"data", "diffusion", "errors"},
-    "progress": set(),
-    "fitting": {"progress"},
-    "metrics": {"data", "diffusion", "errors", "files", "fitting", "progress", "records"},
-    "memorisation": {"data", "diffusion", "errors", "metrics", "progress"},
-    "training": {"methods", "data", "diffusion", "errors", "progress"},
-    "attacks": {"data", "diffusion", "errors", "methods", "metrics", "records", "training"},
-    "files": set(),
-    "records": {"errors", "files"},
-    "requests": {"diffusion", "errors"},
-    "reporting": {"metrics", "records", "requests", "errors", "files"},
-}
-TORCH_FREE = ("efface", "efface.cli", "efface.errors", "efface.records", "efface.requests.base")
+# From the bottom up; those that stand on one floor do not import each other.
+ORDER = (
+    ("errors",),
+    ("files", "progress"),
+    ("records",),
+    ("diffusion",),
+    ("data",),
+    ("methods", "metrics"),
+    ("training",),
+    ("settings",),
+    ("memory",),
+    ("evaluation", "attacks"),
+    ("requests",),
+    ("reporting",),
+    ("evidence",),
+    ("runs",),
+    ("zoo",),
+    ("cli",),
+    ("", "__main__"),  # the package itself, which imports lazily
+)
+FLOOR = {name: floor for floor, names in enumerate(ORDER) for name in names}
+TORCH_FREE = ("efface", "efface.cli", "efface.errors", "efface.records", "efface.requests")
 TORCH_FREE += ("efface.diffusion.model_folder", "efface.reporting", "efface.evidence.pack")
 TORCH_FREE += ("efface.runs.compare", "efface.files", "efface.metrics.intervals")
+TORCH_FREE += ("efface.settings.reading", "efface.settings.listing", "efface.settings.evaluate")
 MODULES = sorted(
     ".".join(("efface", *path.relative_to(SOURCE).with_suffix("").parts)).removesuffix(".__init__")
     for path in SOURCE.rglob("*.py")
@@ -72,12 +78,6 @@ def loaded_by(module: str) -> set[str]:
     return names & set(MODULES) - own
 
 
-def layers_of(names: set[str]) -> set[str]:
-    """The part after `efface.`; "" for the package itself."""
-    inside = (name.split(".") for name in names if name.split(".")[0] == "efface")
-    return {parts[1] if len(parts) > 1 else "" for parts in inside}
-
-
 def python(code: str) -> str:
     """Run code in a fresh interpreter; returns what it prints."""
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
@@ -88,28 +88,69 @@ def python(code: str) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("layer", LAYERS)
-def test_a_layer_imports_only_what_lies_below(layer):
-    files = sorted((SOURCE / layer).rglob("*.py")) or [SOURCE / f"{layer}.py"]
-    for file in files:
-        beyond = layers_of(imported(file)) - LAYERS[layer] - {layer}
-        assert not beyond, f"{file} imports {beyond}"
+def part_of(module: str) -> str:
+    """The folder or module of the root that a module belongs to; "" for the package itself."""
+    return module.split(".")[1] if "." in module else ""
 
 
-def test_reporting_knows_no_metric_but_only_how_intervals_are_made():
-    names = {name for file in (SOURCE / "reporting").glob("*.py") for name in imported(file)}
-    of_metrics = {name for name in names if name.startswith("efface.metrics")}
-    assert of_metrics == {"efface.metrics.intervals.paired_difference"}
+def runtime_imports(path: Path) -> set[str]:
+    """Modules of ours that a file imports when it runs: all but those for type checkers alone."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    skipped = {
+        child
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for child in ast.walk(node)
+    }
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if node in skipped:
+            continue
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return {name for name in names if name.split(".")[0] == "efface"}
+
+
+def source_of(module: str) -> Path:
+    path = SOURCE.joinpath(*module.split(".")[1:])
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+def test_every_folder_has_a_place_in_the_order():
+    parts = {part_of(module) for module in MODULES}
+    assert parts <= FLOOR.keys(), f"without a place: {sorted(parts - FLOOR.keys())}"
+    assert FLOOR.keys() - parts <= {"__main__"}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_arrow_points_down(module):
+    own = part_of(module)
+    if own == "":
+        return  # the package names its public functions, and imports them when they are used
+    for name in runtime_imports(source_of(module)):
+        other = part_of(name) if name != "efface.__version__" else own
+        assert other == own or FLOOR[other] < FLOOR[own], f"{module} imports {name}"
+
+
+def test_the_root_is_small():
+    root = sorted(path.name for path in SOURCE.glob("*.py"))
+    assert len(root) <= 6, root
 
 
 def test_the_walk_sees_imports_of_every_form(tmp_path):
     file = tmp_path / "x.py"
     file.write_text(
         "import efface.cli\nfrom efface import runs\nfrom efface.data.batch import Batch\n"
-        "def f():\n    from efface.methods import names\n    import torch.nn as n, efface.runs.demo\n"
+        "def f():\n    from efface.methods import names\n"
+        "    import torch.nn as n, efface.runs.demo\n"
     )
     names = imported(file)
-    assert layers_of(names) - {""} == {"cli", "runs", "data", "methods", "demo"}
+    assert {part_of(name) for name in names if name.startswith("efface")} == {
+        *("cli", "runs", "data", "methods"),
+    }
     assert "torch.nn" in names
 
 

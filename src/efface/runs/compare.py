@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from efface.errors import DataError
+from efface.evaluation.wording import format_difference, join_words, printable
 from efface.files import whole_file
 from efface.reporting.comparison import SHORT, Base, Entry, Figure, MetricRow, compare_runs
 from efface.reporting.overview import count_samples, write_difference, write_figure
@@ -20,20 +21,9 @@ from efface.reporting.pareto import pareto_figures, stand_alone
 from efface.reporting.run_folder import read_run
 from efface.reporting.sections import DIRECTIONS
 from efface.reporting.verdict import judge_run
-from efface.reporting.wording import format_difference, join_words, printable
 
 ABREAST = 4  # entries in one table of the terminal
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would run
-COLUMNS: tuple[str, ...] = (
-    "base", "weights", "entry", "name", "runs", "seeds", "outcomes", "request", "metric", "unit",
-    "higher_is_better", "extractor", "extractor_sha256", "samples", "value", "low", "high",
-    "bounds", "standard_deviation", "untouched", "untouched_low", "untouched_high",
-    "difference", "difference_low", "difference_high", "terms",
-)  # fmt: skip
-PAIRED: tuple[str, ...] = (
-    "base", "weights", "request", "metric", "unit", "extractor", "samples", "first", "first_name",
-    "second", "second_name", "seeds", "difference", "low", "high", "terms",
-)  # fmt: skip
 
 
 def compare(folders: Sequence[Path]) -> list[Base]:
@@ -47,60 +37,58 @@ def compare(folders: Sequence[Path]) -> list[Base]:
 
 
 def as_records(bases: Sequence[Base]) -> Iterator[dict[str, Any]]:
-    """One flat record per measured figure, by the names of COLUMNS."""
+    """One flat record per measured figure."""
     for base in bases:
         for row in base.rows:
             for entry, figure in zip(base.entries, row.cells, strict=True):
                 if figure is not None:
-                    yield _record(base, entry, row, figure)
+                    yield _shared(base, row) | _cell_record(entry, row, figure)
 
 
-def _record(base: Base, entry: Entry, row: MetricRow, figure: Figure) -> dict[str, Any]:
-    difference = figure.difference
+def _shared(base: Base, row: MetricRow) -> dict[str, Any]:
+    key = row.key
     return {
         "base": base.source,
         "weights": base.digest,
+        "request": key.request,
+        "metric": key.metric,
+        "unit": key.unit,
+        "higher_is_better": key.higher_is_better,
+        "extractor": key.extractor[0],
+        "extractor_sha256": key.extractor[1],
+        "samples": key.samples,
+        "terms": [f"{name}: {value}" for name, value in key.terms],
+    }
+
+
+def _cell_record(entry: Entry, row: MetricRow, figure: Figure) -> dict[str, Any]:
+    difference = figure.difference  # paired by seed: of a single run none
+    return {
         "entry": entry.number,
         "name": entry.name,
         "runs": list(entry.names),
         "seeds": list(entry.seeds),
         "outcomes": list(entry.outcomes),
-        "request": row.kind,
-        "metric": row.metric,
-        "unit": row.unit,
-        "higher_is_better": row.higher_is_better,
-        "extractor": row.extractor[0],
-        "extractor_sha256": row.extractor[1],
-        "samples": row.samples,
         "value": figure.value,
         "low": figure.low,
         "high": figure.high,
         "bounds": "95 % interval" if figure.spread is None else "range over seeds",
         "standard_deviation": figure.spread,
-        "untouched": row.untouched.value,
-        "untouched_low": row.untouched.low,
-        "untouched_high": row.untouched.high,
-        # Paired by seed: of a single run none.
+        "original": row.original.value,
+        "original_low": row.original.low,
+        "original_high": row.original.high,
         "difference": None if difference is None else difference.value,
         "difference_low": None if difference is None else difference.low,
         "difference_high": None if difference is None else difference.high,
-        "terms": _terms(row),
     }
 
 
 def as_differences(bases: Sequence[Base]) -> Iterator[dict[str, Any]]:
-    """One flat record per figure and two entries with seeds in common, by the names of PAIRED."""
+    """One flat record per figure and two entries with seeds in common."""
     for base in bases:
         for row in base.rows:
             for found in row.differences:
-                yield {
-                    "base": base.source,
-                    "weights": base.digest,
-                    "request": row.kind,
-                    "metric": row.metric,
-                    "unit": row.unit,
-                    "extractor": row.extractor[0],
-                    "samples": row.samples,
+                yield _shared(base, row) | {
                     "first": found.first.number,
                     "first_name": found.first.name,
                     "second": found.second.number,
@@ -109,7 +97,6 @@ def as_differences(bases: Sequence[Base]) -> Iterator[dict[str, Any]]:
                     "difference": found.value.value,
                     "low": found.value.low,
                     "high": found.value.high,
-                    "terms": _terms(row),
                 }
 
 
@@ -122,22 +109,14 @@ def as_json(bases: Sequence[Base]) -> str:
     return json.dumps(content, indent=2, allow_nan=False) + "\n"
 
 
-def as_csv(bases: Sequence[Base]) -> str:
-    """One line per figure; a text that a spreadsheet would run as a formula begins with '."""
-    return _csv(COLUMNS, as_records(bases))
-
-
-def _csv(columns: Sequence[str], records: Iterable[Mapping[str, Any]]) -> str:
+def as_csv(records: Iterable[Mapping[str, Any]]) -> str:
+    """One line per record; a text that a spreadsheet would run as a formula begins with '."""
     file = io.StringIO()
-    writer = csv.DictWriter(file, columns, lineterminator="\n")
+    rows = [{name: _cell(value) for name, value in record.items()} for record in records]
+    writer = csv.DictWriter(file, rows[0] if rows else (), lineterminator="\n")
     writer.writeheader()
-    for record in records:
-        writer.writerow({name: _cell(value) for name, value in record.items()})
+    writer.writerows(rows)
     return file.getvalue()
-
-
-def _terms(row: MetricRow) -> list[str]:
-    return [f"{name}: {value}" for name, value in row.terms]
 
 
 def _cell(value: Any) -> Any:
@@ -169,7 +148,7 @@ def _differences(base: Base) -> Table:
         for n, found in enumerate(row.differences):
             both = f"{found.first.number} less {found.second.number}"
             value = found.value
-            text = Text(format_difference(value.value, value.low, value.high, row.unit))
+            text = Text(format_difference(value.value, value.low, value.high, row.key.unit))
             table.add_row(_name(row) if n == 0 else "", both, text)
     return table
 
@@ -178,7 +157,7 @@ def _table(base: Base, part: slice) -> Table:
     title = Text(f"on {printable(base.source)} (weights {printable(base.digest[:SHORT])})")
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     table.add_column("figure")
-    table.add_column("untouched")
+    table.add_column("original")
     entries = base.entries[part]
     for entry in entries:
         table.add_column(Text(f"{entry.number}. {printable(entry.name)}"), overflow="fold")
@@ -187,21 +166,21 @@ def _table(base: Base, part: slice) -> Table:
     for row in base.rows:
         cells = row.cells[part]
         if any(cell is not None for cell in cells):
-            table.add_row(_name(row), _text(row.untouched, row), *(_text(c, row) for c in cells))
+            table.add_row(_name(row), _text(row.original, row), *(_text(c, row) for c in cells))
     return table
 
 
 def _name(row: MetricRow) -> Text:
-    arrow, _ = DIRECTIONS[row.higher_is_better]
-    seen = "".join(f", {text}" for text in (row.seen_with, printable(row.apart)) if text)
-    name = Text(f"{printable(row.term.label)} {arrow}".strip())
-    return name.append(f"\n{count_samples(row.samples)}{seen}", style="dim")
+    arrow, _ = DIRECTIONS[row.key.higher_is_better]
+    seen = "".join(f", {text}" for text in (row.key.measured_with, printable(row.apart)) if text)
+    name = Text(f"{printable(row.key.term.label)} {arrow}".strip())
+    return name.append(f"\n{count_samples(row.key.samples)}{seen}", style="dim")
 
 
 def _text(figure: Figure | None, row: MetricRow) -> Text:
-    cell = write_figure(figure, row.unit)
+    cell = write_figure(figure, row.key.unit)
     text = Text(cell.value)
-    for line in (cell.interval, write_difference(figure, row.unit)):
+    for line in (cell.interval, write_difference(figure, row.key.unit)):
         if line:
             text.append(f"\n{line}", style="dim")
     return text
@@ -214,10 +193,10 @@ def write_comparison(bases: Sequence[Base], out: Path) -> list[Path]:
     that cannot be written.
     """
     plots = [figure for base in bases for figure in pareto_figures(base)]
-    contents = {"comparison.csv": as_csv(bases), "comparison.json": as_json(bases)}
+    contents = {"comparison.csv": as_csv(as_records(bases)), "comparison.json": as_json(bases)}
     differences = list(as_differences(bases))
     if differences:
-        contents["differences.csv"] = _csv(PAIRED, differences)
+        contents["differences.csv"] = as_csv(differences)
     contents |= {f"pareto-{n}.svg": stand_alone(plot) for n, plot in enumerate(plots, start=1)}
     try:
         out.mkdir(parents=True, exist_ok=True)

@@ -63,7 +63,7 @@ def measure(
 ) -> Evaluation:
     """Measure a run whose request has been read; `encoded` holds its prompts, where it has any."""
     run, record, request = recorded.run, recorded.record, recorded.request
-    config, material = recorded.settings.evaluate, recorded.material
+    config = recorded.settings.evaluate
     retrained = _choose_retrained(run, record, retrained)
     compared = Compared(
         guidance=config.guidance if request.guided else 1.0,

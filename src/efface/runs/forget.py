@@ -15,6 +15,7 @@ from efface.diffusion.model_folder import ModelInfo, fetch_weights, inspect_mode
 from efface.diffusion.one_step import is_one_step
 from efface.diffusion.sampling import Sampler
 from efface.diffusion.text.denoiser import TextDenoiser
+from efface.diffusion.text.prompts import PromptEncoder
 from efface.errors import ConfigError, RequestError
 from efface.evaluation.subjects import check_retrained, read_judge
 from efface.evaluation.views import check_networks
@@ -22,7 +23,7 @@ from efface.evidence.model_card import write_model_card
 from efface.memory.preflight import check_memory
 from efface.records import RunRecord, read_record, write_json
 from efface.requests import sections
-from efface.requests.base import Feed, Material, Request
+from efface.requests.base import Material, Request
 from efface.runs.evaluate import measure as measure_run
 from efface.runs.folder import check_folder, finished_record, holds_run, new_folder, new_record
 from efface.runs.lineage import check_start, describe_start, earlier_request, start_from
@@ -76,30 +77,21 @@ def forget(
     holds_run(out, resume, overwrite)
     record, encoded = begin_record(info, request, settings, material, start), None
     if not check_folder(out, record, resume, overwrite):
-        denoiser = _load(info, settings.train, accelerator.device)
-        with new_folder(out, record, resume, accelerator):
-            feed = material.feed(denoiser, settings, out, accelerator)
-        trainer = _trainer(feed, settings, start, out, accelerator)
-        _train(
-            trainer,
-            info,
-            settings,
-            record.model_copy(update={"notes": feed.notes}),
-            resume,
-            on_step,
-        )
-        encoded = feed.denoiser.prompts if isinstance(feed.denoiser, TextDenoiser) else None
-        del denoiser, feed, trainer  # the evaluation loads what it needs
+        encoded = carry_out(info, material, settings, record, start, out, resume, on_step)
     if measure and not (out / "evaluation.json").exists():
-        run = Recorded(
-            run=out,
-            record=read_record(out),
-            request=request,
-            info=info,
-            settings=settings,
-            material=material,
+        measure_run(
+            Recorded(
+                run=out,
+                record=read_record(out),
+                request=request,
+                info=info,
+                settings=settings,
+                material=material,
+            ),
+            classifier,
+            retrained,
+            encoded,
         )
-        measure_run(run, classifier, retrained, encoded)
     return out
 
 
@@ -175,39 +167,39 @@ def _load(info: ModelInfo, config: TrainSettings, device: torch.device) -> Denoi
     return denoiser
 
 
-def _trainer(
-    feed: Feed, settings: Settings, start: str | Path | None, out: Path, accelerator: Accelerator
-) -> Trainer:
-    """The networks of a run, begun from `start` if there is one, and the loop around them."""
-    method, config = settings.method, settings.train
+def carry_out(
+    info: ModelInfo,
+    material: Material,
+    settings: Settings,
+    record: RunRecord,
+    start: str | Path | None,
+    out: Path,
+    resume: bool,
+    on_step: Callable[[int], None] | None,
+) -> PromptEncoder | None:
+    """Train, and write pipeline and record; returns the prompts that were encoded, if any were."""
+    method, config, accelerator = settings.method, settings.train, Accelerator()
+    denoiser = _load(info, config, accelerator.device)
+    with new_folder(out, record, resume, accelerator):
+        feed = material.feed(denoiser, settings, out, accelerator)
+    record = record.model_copy(update={"notes": feed.notes})
     networks = make_networks(method, feed.denoiser, config)
     if start is not None:
         start_from(networks, start, method)
     guard = make_guard(method, feed.denoiser, feed.retained, config)
-    return Trainer(
+    trainer = Trainer(
         method, networks, feed.source, config, out, accelerator, guard=guard, stopper=feed.stopper
     )
-
-
-def _train(
-    trainer: Trainer,
-    info: ModelInfo,
-    settings: Settings,
-    record: RunRecord,
-    resume: bool,
-    on_step: Callable[[int], None] | None,
-) -> None:
-    """Train to the end, and write the pipeline and the finished record."""
-    out, accelerator = trainer.folder, trainer.accelerator
     if accelerator.is_main_process:
         write_json(out / "record.json", record)
     result = trainer.run(resume, on_step)
     if accelerator.is_main_process:
-        sampler = settings.method.sampler(result.denoiser)
-        _save(result.denoiser.to("cpu"), info, settings.train, out, sampler)
+        sampler = method.sampler(result.denoiser)
+        _save(result.denoiser.to("cpu"), info, config, out, sampler)
         write_json(out / "record.json", finished_record(record, result, sampler, out))
         write_model_card(out)
     accelerator.wait_for_everyone()  # before what may take longer than a barrier waits
+    return feed.denoiser.prompts if isinstance(feed.denoiser, TextDenoiser) else None
 
 
 def _save(

@@ -1,0 +1,100 @@
+"""What a run would take in memory, before its request is known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from accelerate import Accelerator
+
+from efface.diffusion.model_folder import ModelInfo, inspect_model
+from efface.errors import ConfigError
+from efface.memory.estimate import estimate, readable
+from efface.memory.preflight import available_memory, find_shortage
+from efface.requests import kinds, sections
+from efface.requests.base import Request
+from efface.settings.base import Settings, read_settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preflight:
+    """`rows` of a table: what each part of a run takes, and what there is.
+
+    `shortage` says what to change, None where the run is expected to fit.
+    """
+
+    rows: list[tuple[str, str]]
+    shortage: str | None
+
+
+def preflight(
+    model: str | Path,
+    *,
+    kind: str | None = None,
+    method: str | None = None,
+    recipe: str | Path | None = None,
+    changes: Iterable[str] = (),
+    size: int | None = None,
+) -> Preflight:
+    """What a run of a kind of request would take, by default of the first that is possible.
+
+    What only its words say, as the number of prompts, is not counted. Raises an EffaceError.
+    """
+    info = inspect_model(model, size=size)
+    request, settings = _choose(info, kind, method, recipe, list(changes))
+    amounts_of = partial(request.expected_amounts, info)
+    accelerator = Accelerator()
+    device = accelerator.device
+    taken = estimate(info, settings, amounts_of(settings), device.type, accelerator.num_processes)
+    sizes = {
+        **taken.parts,
+        "while it trains": sum(taken.parts.values()),
+        "while it is evaluated": sum(taken.evaluation.values()),
+        "text encoders, until all prompts are encoded": taken.encoders,
+        "before it trains": taken.loaded if taken.preparation else 0,
+        "at most": taken.peak(evaluated=True),
+        f"free on {device}": available_memory(device, accelerator.num_processes),
+    }
+    return Preflight(
+        rows=[(name, readable(size)) for name, size in sizes.items() if size],
+        shortage=find_shortage(info, settings, amounts_of, accelerator, evaluated=True),
+    )
+
+
+def _choose(
+    model: ModelInfo,
+    kind: str | None,
+    method: str | None,
+    recipe: str | Path | None,
+    changes: list[str],
+) -> tuple[type[Request], Settings]:
+    """A kind of request that the model and the method are for, and the settings of its run."""
+    if kind is not None and kind not in kinds():
+        raise ConfigError(f"request {kind!r} is unknown: there is {', '.join(sorted(kinds()))}.")
+    names = [kind] if kind else sorted(name for name, own in kinds().items() if own.forgets)
+    refused: ConfigError | None = None  # a section of another kind may be among the changes
+    for request in (kinds()[name] for name in names):
+        if not request.suits(model):
+            continue
+        try:
+            settings = read_settings(
+                request.section,
+                request.own,
+                method=method,
+                recipe=recipe,
+                changes=changes,
+                default_method=request.default_method,
+                default_recipe=request.default_recipe(model),
+                others=sections(),
+            )
+        except ConfigError as error:
+            refused = refused or error
+            continue
+        if request.need in settings.method.needs:
+            return request, settings
+    raise refused or ConfigError(
+        f"no request of the kind {' or '.join(names)} is for {model.source} and method "
+        f"{method or 'by default'}: give another method; `efface methods` lists all."
+    )

@@ -1,0 +1,32 @@
+"""What `efface settings` prints."""
+
+from __future__ import annotations
+
+from typer.testing import CliRunner
+
+from efface.cli import app
+from efface.settings.listing import list_section
+from efface.training.settings import TrainSettings
+
+
+def test_a_setting_is_listed_with_type_range_default_and_meaning():
+    rows = {row.name: row for row in list_section("train", TrainSettings)}
+    steps, clip, tracker = rows["train.steps"], rows["train.clip_norm"], rows["train.tracker"]
+    assert (steps.type, steps.default) == ("int", "1000") and steps.range.startswith("≥ 1")
+    assert (clip.type, clip.default) == ("float or none", "none") and clip.range.startswith("> 0")
+    assert tracker.type == "none or tensorboard or wandb" and tracker.range == ""
+    assert all(row.description for row in rows.values())
+
+
+def test_the_command_lists_all_sections_or_one():
+    everything = CliRunner().invoke(app, ["settings"], env={"COLUMNS": "200"}).output
+    for name in ("method.alpha", "train.steps", "evaluate.seed", "images.samples", "distil.retain"):
+        assert name in everything
+    one = CliRunner().invoke(app, ["settings", "method", "--method", "siss"]).output
+    assert "method.mixture" in one and "train.steps" not in one
+
+
+def test_no_run_lists_the_settings_of_those_that_build_models():
+    everything = CliRunner().invoke(app, ["settings"], env={"COLUMNS": "200"}).output
+    for name in ("network.", "data.", "scenes.", "autoencoder.", "judge."):
+        assert f" {name}" not in everything
