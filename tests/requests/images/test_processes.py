@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,9 +19,10 @@ from torch.testing import assert_close
 
 import efface
 from efface.diffusion.sampling import MultiStep, draw_images
-from tests.image_requests import WEIGHTS, arguments, run
-from tests.image_requests import model as model
-from tests.image_requests import pictures as pictures
+
+WEIGHTS = "pipeline/unet/diffusion_pytorch_model.safetensors"
+Given = Callable[..., list[str]]
+Run = Callable[..., None]
 
 
 def launch(launcher: list[str], given: list[str]) -> subprocess.Popen[str]:
@@ -35,12 +37,14 @@ def launch(launcher: list[str], given: list[str]) -> subprocess.Popen[str]:
 
 
 @pytest.mark.slow
-def test_killed_and_resumed_is_bit_identical(model: Path, pictures: Path, tmp_path: Path) -> None:
+def test_killed_and_resumed_is_bit_identical(
+    model: Path, images: Path, tmp_path: Path, arguments: Given
+) -> None:
     more = ("--retain", "digits", "--no-evaluate", "--set", "train.checkpoint_every=3")
     more = (*more, "--set", "train.steps=12", "--set", "method.rule_name=dual")
-    whole = launch([sys.executable], arguments(model, pictures, tmp_path / "whole", *more))
+    whole = launch([sys.executable], arguments(model, images, tmp_path / "whole", *more))
     assert whole.wait(200) == 0
-    given = arguments(model, pictures, tmp_path / "killed", *more)
+    given = arguments(model, images, tmp_path / "killed", *more)
     killed = launch([sys.executable], given)
     seen = random.Random(0).choice([3, 6])
     while killed.poll() is None and not list(
@@ -57,12 +61,14 @@ def test_killed_and_resumed_is_bit_identical(model: Path, pictures: Path, tmp_pa
 
 
 @pytest.mark.slow  # tests/training/test_processes.py has two processes in the fast suite
-def test_two_processes_equal_one(model: Path, pictures: Path, tmp_path: Path) -> None:
+def test_two_processes_equal_one(
+    model: Path, images: Path, tmp_path: Path, arguments: Given
+) -> None:
     more = ("--retain", "digits", "--no-evaluate", "--set", "method.ratio=0.3")
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     logs = []
     for name, launcher in (("one", [sys.executable]), ("two", torchrun)):
-        process = launch(launcher, arguments(model, pictures, tmp_path / name, *more))
+        process = launch(launcher, arguments(model, images, tmp_path / name, *more))
         _, error = process.communicate(timeout=250)
         assert process.returncode == 0, error[-2000:]
         lines = (tmp_path / name / "metrics.jsonl").read_text().splitlines()
@@ -91,10 +97,15 @@ torch.save(torch.from_numpy(images), sys.argv[2])
 
 
 def test_the_output_draws_the_same_without_efface(
-    model: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: Path,
+    images: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: Given,
+    run: Run,
 ) -> None:
     out = tmp_path / "run"
-    run(monkeypatch, *arguments(model, pictures, out, "--retain", "digits", "--no-evaluate"))
+    run(*arguments(model, images, out, "--retain", "digits", "--no-evaluate"))
     file = tmp_path / "images.pt"
     subprocess.run(
         [sys.executable, "-c", STOCK, str(out / "pipeline"), str(file)],

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from efface.records import read_record
-from tests.image_requests import Fails, arguments, run
-from tests.image_requests import model as model
-from tests.image_requests import pictures as pictures
+
+Given = Callable[..., list[str]]
+Run = Callable[..., None]
 
 
 def empty(folder: Path) -> None:
@@ -48,7 +49,7 @@ def large(folder: Path) -> None:
     ],
 )
 def test_pictures_that_cannot_be_used(
-    make, sentence: str, fails: Fails, model: Path, tmp_path: Path
+    make, sentence: str, fails: Callable[..., str], model: Path, tmp_path: Path, arguments: Given
 ) -> None:
     make(tmp_path / "pictures")
     out = tmp_path / "run"
@@ -59,45 +60,51 @@ def test_pictures_that_cannot_be_used(
 
 @pytest.mark.parametrize("make", [coloured, large])
 def test_pictures_are_made_to_fit_when_asked(
-    make, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: Given, run: Run
 ) -> None:
     make(tmp_path / "pictures")
     out = tmp_path / "run"
     more = ("--retain", "digits", "--no-evaluate", "--set", "images.resize=true")
-    run(monkeypatch, *arguments(model, tmp_path / "pictures", out, *more))
+    run(*arguments(model, tmp_path / "pictures", out, *more))
     assert read_record(out).settings["images"]["resize"] is True
 
 
 @pytest.mark.parametrize(
     ("more", "sentence"),
     [
-        (("--set", "method.mixture=1.5"), "give lambda from 0 to 1"),
-        (("--set", "method.window_start=0.9", "--set", "method.window_end=0.1"), "no window"),
-        (("--set", "method.ratio=0"), "above 0"),
-        (("--prior", "1.5"), "between 0 and 1"),
-        (("--method", "sfd"), "does not forget pictures"),
+        (("--set", "method.mixture=1.5"), "method.mixture"),
+        (("--set", "method.window_start=0.9", "--set", "method.window_end=0.1"), "window_start"),
+        (("--set", "method.ratio=0"), "method.ratio"),
+        (("--prior", "1.5"), "prior"),
+        (("--method", "sfd"), "'sfd'"),
         (("--set", "train.stop_every=2"), "--unseen"),
         (("--retain", "nowhere"), "no images at nowhere"),
     ],
 )
 def test_requests_that_cannot_be(
-    more: tuple[str, ...], sentence: str, fails: Fails, model: Path, pictures: Path, tmp_path: Path
+    more: tuple[str, ...],
+    sentence: str,
+    fails: Callable[..., str],
+    model: Path,
+    images: Path,
+    tmp_path: Path,
+    arguments: Given,
 ) -> None:
     out = tmp_path / "run"
-    assert sentence in fails(*arguments(model, pictures, out, *more))
+    assert sentence in fails(*arguments(model, images, out, *more))
     assert not out.exists()
 
 
 def test_a_conditional_model_is_refused(
-    fails: Fails, tiny_model: Path, pictures: Path, tmp_path: Path
+    fails: Callable[..., str], tiny_model: Path, images: Path, tmp_path: Path, arguments: Given
 ) -> None:
-    error = fails(*arguments(tiny_model, pictures, tmp_path / "run"))
+    error = fails(*arguments(tiny_model, images, tmp_path / "run"))
     assert "is class-conditional" in error
 
 
 def test_sets_that_overlap_entirely_are_refused(
-    fails: Fails, model: Path, pictures: Path, tmp_path: Path
+    fails: Callable[..., str], model: Path, images: Path, tmp_path: Path, arguments: Given
 ) -> None:
-    more = ("--retain", str(pictures))
-    error = fails(*arguments(model, pictures, tmp_path / "run", *more))
+    more = ("--retain", str(images))
+    error = fails(*arguments(model, images, tmp_path / "run", *more))
     assert "all retained images are images to forget" in error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,21 +15,27 @@ from efface.data.images import load_images
 from efface.methods import names, resolve
 from efface.records import read_evaluation, read_record
 from tests.conftest import assert_drawn_once
-from tests.image_requests import WEIGHTS, arguments, run
-from tests.image_requests import model as model
-from tests.image_requests import pictures as pictures
+
+WEIGHTS = "pipeline/unet/diffusion_pytorch_model.safetensors"
+Given = Callable[..., list[str]]
+Run = Callable[..., None]
 
 
 def test_a_run_leaves_everything_behind(
-    model: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: Path,
+    images: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: Given,
+    run: Run,
 ) -> None:
     out = tmp_path / "run"
     more = ("--retain", "digits", "--unseen", "digits", "--retrained", str(model))
-    run(monkeypatch, *arguments(model, pictures, out, *more))
+    run(*arguments(model, images, out, *more))
     record, evaluation = read_record(out), read_evaluation(out)
     assert record.status == "finished"
     assert record.settings["method"]["name"] == "siss"
-    assert len(record.request["names"]) == len(record.request["hashes"]) == 2
+    assert len(record.material["names"]) == len(record.material["hashes"]) == 2
     found = {r.metric: r for r in evaluation.results}
     found.pop("normalised_similarity", None)  # none where a model puts nothing back
     assert set(found) == {
@@ -41,19 +48,19 @@ def test_a_run_leaves_everything_behind(
         assert result.retrained == result.baseline, result.metric
         assert result.protocol
     assert found["forgotten_loss"].unseen is not None
-    assert [p.name for p in evaluation.pictures] == record.request["names"]
+    assert [p.name for p in evaluation.pictures] == record.material["names"]
     page = (out / "report.html").read_text()
     assert "<b>one" not in page
-    for name in ("before.png", "after.png", "pictures.png", "grid.json"):
+    for name in ("before.png", "after.png", "images.png", "grid.json"):
         assert (out / "samples" / name).exists()
-    with Image.open(out / "samples" / "pictures.png") as strips:
+    with Image.open(out / "samples" / "images.png") as strips:
         assert strips.size == (3 * 8, 2 * 8)
     assert_drawn_once(out, retrained=model)
     # What is measured again from nothing is the same to the last digit.
     before = (out / "evaluation.json").read_bytes()
     (out / "evaluation.json").unlink()
     monkeypatch.setenv("EFFACE_CACHE", "off")
-    run(monkeypatch, "evaluate", str(out), "--retrained", str(model))
+    run("evaluate", str(out), "--retrained", str(model))
     assert (out / "evaluation.json").read_bytes() == before
     changed = efface.evaluate(out, changes=["evaluate.baseline_steps=6"])
     other = {r.metric: r for r in changed.results}
@@ -63,7 +70,12 @@ def test_a_run_leaves_everything_behind(
 
 
 def test_other_pictures_behind_the_same_name_are_measured_anew(
-    model: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: Path,
+    images: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: Given,
+    run: Run,
 ) -> None:
     unseen, digits = tmp_path / "unseen", load_images("digits", "test").images
     unseen.mkdir()
@@ -74,15 +86,13 @@ def test_other_pictures_behind_the_same_name_are_measured_anew(
 
     write(range(12))
     out = tmp_path / "run"
-    run(
-        monkeypatch, *arguments(model, pictures, out, "--retain", "digits", "--unseen", str(unseen))
-    )
+    run(*arguments(model, images, out, "--retain", "digits", "--unseen", str(unseen)))
     before = read_evaluation(out)
     assert efface.evaluate(out).key == before.key
     write(range(20, 32))
     after = efface.evaluate(out)
     assert after.key != before.key
-    assert tell_apart(before.terms, after.terms) == {"pictures never seen"}
+    assert tell_apart(before.terms, after.terms) == {"unseen images"}
     gaps = [evaluation.get("membership_gap") for evaluation in (before, after)]
     assert gaps[0] is not None and gaps[1] is not None and gaps[0].value != gaps[1].value
 
@@ -93,11 +103,16 @@ def tell_apart(own: dict[str, str], others: dict[str, str]) -> set[str]:
 
 
 def test_retained_images_can_be_drawn_by_the_model(
-    model: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: Path,
+    images: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: Given,
+    run: Run,
 ) -> None:
     out = tmp_path / "run"
     more = ("--method", "posterior_subtraction", "--no-evaluate")
-    run(monkeypatch, *arguments(model, pictures, out, *more))
+    run(*arguments(model, images, out, *more))
     notes = read_record(out).notes
     dropped = notes["generated_copies_dropped"] + notes["generated_alike_dropped"]
     assert notes["generated"] + dropped == 24
@@ -105,15 +120,20 @@ def test_retained_images_can_be_drawn_by_the_model(
 
 
 def test_a_run_stops_at_the_likelihood_of_unseen_pictures(
-    model: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: Path,
+    images: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: Given,
+    run: Run,
 ) -> None:
-    """Ascent alone drives the pictures' bits per dimension past those of the digits."""
+    """Ascent alone drives the images' bits per dimension past those of the digits."""
     out = tmp_path / "run"
     more = ("--method", "neggrad", "--retain", "digits", "--unseen", "digits#0-3", "--no-evaluate")
     changes = ("train.learning_rate=1e-2", "train.ema_decay=0", "train.steps=40")
     changes += ("train.stop_every=10", "train.stop_by=likelihood")
     sets = [part for change in changes for part in ("--set", change)]
-    run(monkeypatch, *arguments(model, pictures, out, *more, *sets))
+    run(*arguments(model, images, out, *more, *sets))
     record = read_record(out)
     assert record.status == "finished"
     assert 0 < record.steps < 40
@@ -125,23 +145,34 @@ def test_a_run_stops_at_the_likelihood_of_unseen_pictures(
 
 @pytest.mark.parametrize("name", [n for n in names() if "forget_images" in resolve(n).needs])
 def test_every_method_runs_and_changes_the_weights(
-    name: str, model: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str,
+    model: Path,
+    images: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: Given,
+    run: Run,
 ) -> None:
     out = tmp_path / "run"
     more = ("--method", name, "--retain", "digits", "--no-evaluate")
-    run(monkeypatch, *arguments(model, pictures, out, *more, "--set", "train.learning_rate=1e-3"))
+    run(*arguments(model, images, out, *more, "--set", "train.learning_rate=1e-3"))
     before = load_file(model / "unet" / "diffusion_pytorch_model.safetensors")
     after = load_file(out / WEIGHTS)
     assert any(not after[k].equal(v) for k, v in before.items())
 
 
 def test_a_second_request_keeps_the_record_of_the_first(
-    model: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: Path,
+    images: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: Given,
+    run: Run,
 ) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     more = ("--retain", "digits", "--no-evaluate")
-    run(monkeypatch, *arguments(model, pictures, first, *more))
-    run(monkeypatch, *arguments(first, pictures, second, *more))
+    run(*arguments(model, images, first, *more))
+    run(*arguments(first, images, second, *more))
     earlier = read_record(second).start
     assert earlier is not None
     assert earlier["request"] == read_record(first).request
@@ -150,20 +181,25 @@ def test_a_second_request_keeps_the_record_of_the_first(
 
 
 def test_duplicates_among_retained_images_go_to_the_other_side(
-    model: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: Path,
+    images: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: Given,
+    run: Run,
 ) -> None:
     retain = tmp_path / "retain"
     retain.mkdir()
     for i, image in enumerate(load_images("digits", "test").images[:20]):
         Image.fromarray(image[0].numpy()).save(retain / f"{i:02d}.png")
-    with Image.open(pictures / "two.png") as picture:
+    with Image.open(images / "two.png") as picture:
         picture.save(retain / "same.png")
         pixels = np.array(picture)
     pixels[0, 0] = 9
     Image.fromarray(pixels).save(retain / "almost.png")
     out = tmp_path / "run"
-    run(monkeypatch, *arguments(model, pictures, out, "--retain", str(retain), "--no-evaluate"))
+    run(*arguments(model, images, out, "--retain", str(retain), "--no-evaluate"))
     record = read_record(out)
     assert record.notes["exact_duplicates"] == 1
     assert record.notes["near_duplicates"] == 1
-    assert len(record.request["hashes"]) == 3
+    assert len(record.material["hashes"]) == 3

@@ -3,37 +3,44 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 import efface
-from tests.image_requests import Fails, run
-from tests.image_requests import model as model
-from tests.image_requests import pictures as pictures
+
+Given = Callable[..., list[str]]
+Run = Callable[..., None]
 
 
 def test_triage_writes_table_json_and_page(
-    fails: Fails, model: Path, pictures: Path, tmp_path: Path, monkeypatch, capsys
+    fails: Callable[..., str],
+    model: Path,
+    images: Path,
+    tmp_path: Path,
+    monkeypatch,
+    capsys,
+    run: Run,
 ) -> None:
     out = tmp_path / "triage"
     given = [
         "triage",
         str(model),
         "--images",
-        str(pictures),
+        str(images),
         "--unseen",
         "digits",
         "--out",
         str(out),
     ]
-    changes = ["--set", "evaluate.samples=10", "--set", "evaluate.baseline_steps=2"]
-    run(monkeypatch, *given, *changes)
+    changes = ["--set", "images.samples=10", "--set", "evaluate.baseline_steps=2"]
+    run(*given, *changes)
     content = json.loads((out / "triage.json").read_text())
     assert len(content["findings"]) == 2
     # No unseen picture differs from the others to a model that was never trained.
     assert content["false_alarm_rate"] <= 0.15
-    assert content["false_alarm_pictures"] >= 100
+    assert content["false_alarm_images"] >= 100
     assert "<b>one" not in (out / "triage.html").read_text()
     assert (out / "triage.csv").read_text().count("\n") == 3
     assert (out / "nearest.png").exists()
@@ -41,15 +48,17 @@ def test_triage_writes_table_json_and_page(
     assert "nothing there was touched" in fails(*given, *changes)
 
 
-def test_triage_needs_enough_unseen_pictures(fails: Fails, model: Path, pictures: Path) -> None:
-    given = ("triage", str(model), "--images", str(pictures), "--unseen", str(pictures))
+def test_triage_needs_enough_unseen_pictures(
+    fails: Callable[..., str], model: Path, images: Path
+) -> None:
+    given = ("triage", str(model), "--images", str(images), "--unseen", str(images))
     assert "at least 118" in fails(*given)
 
 
 @pytest.mark.slow
 def test_triage_knows_the_memorised_picture_and_raises_few_false_alarms() -> None:
     """A model that draws digits has samples near unseen ones: that alone is no memory."""
-    small = ["evaluate.samples=60", "evaluate.baseline_steps=8"]
+    small = ["images.samples=60", "evaluate.baseline_steps=8"]
     found = efface.triage("zoo:digits-symbol", "zoo:symbol", "digits", changes=small)
     assert [f.verdict for f in found.findings] == ["memorised"]
     assert found.false_alarm_rate <= 0.1

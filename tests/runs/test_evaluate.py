@@ -1,0 +1,159 @@
+"""Measuring a run again: what is measured anew, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import efface
+from efface.diffusion.denoiser import Denoiser
+from efface.diffusion.loading import save_pipeline
+from efface.errors import RequestError
+from efface.records import hash_weights, read_evaluation, read_record, write_json
+from efface.reporting import judge_run
+from tests.conftest import assert_drawn_once, counting_passes, without_store
+
+
+def test_evaluation_has_the_promised_shape(run: Path) -> None:
+    content = json.loads((run / "evaluation.json").read_text())
+    assert content["schema"] == 1
+    metrics = {r["metric"]: r for r in content["results"]}
+    promised = {"unlearning_accuracy", "retained_accuracy", "fid", "precision", "recall"}
+    assert promised <= metrics.keys()
+    for result in metrics.values():
+        assert result["low"] <= result["value"] <= result["high"]
+        baseline = result["baseline"]
+        assert baseline["low"] <= baseline["value"] <= baseline["high"]
+        assert result["samples"] == result["seeds"][1] - result["seeds"][0] + 1
+        assert "2 DDIM steps" in result["protocol"]
+    assert metrics["unlearning_accuracy"]["samples"] == 12
+    assert metrics["retained_accuracy"]["samples"] == 36
+
+
+def test_evaluating_again_from_nothing_gives_the_same_numbers(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = read_evaluation(run)
+    (run / "evaluation.json").unlink()
+    monkeypatch.setenv("EFFACE_CACHE", "off")
+    assert efface.evaluate(run).results == before.results
+
+
+def test_a_run_is_measured_again_by_no_pass(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    assert_drawn_once(tmp_path / "run")
+    (tmp_path / "run" / "evaluation.json").unlink()
+    with counting_passes() as passes, without_store():
+        efface.evaluate(tmp_path / "run")
+    assert passes  # the counter counts
+
+
+def test_damaged_sheets_are_drawn_again(run: Path, tmp_path: Path) -> None:
+    copied = tmp_path / "run"
+    shutil.copytree(run, copied)
+    for name, damage in (("before.png", b"\x89PNG"), ("after.png", None), ("grid.json", b"{")):
+        path = copied / "samples" / name
+        path.unlink() if damage is None else path.write_bytes(damage)
+        efface.evaluate(copied)
+        assert path.read_bytes() == (run / "samples" / name).read_bytes(), name
+
+
+def test_what_a_run_did_not_make_is_not_measured_as_its_own(
+    run: Path, tiny_unet: Callable[..., Denoiser], tmp_path: Path
+) -> None:
+    copied = tmp_path / "run"
+    shutil.copytree(run, copied)
+
+    def refused(match: str) -> None:
+        with pytest.raises(RequestError, match=match):
+            efface.evaluate(copied)
+
+    save_pipeline(tiny_unet(seed=9), tmp_path / "other")
+    weights = "unet/diffusion_pytorch_model.safetensors"
+    shutil.copy(tmp_path / "other" / weights, copied / "pipeline" / weights)
+    refused("does not hold the weights that the run made")
+    content = json.loads((copied / "record.json").read_text())
+    for change, match in (
+        ({"status": "running"}, "is not finished: complete it with --resume"),
+        ({"request": {"kind": "train"}}, "not a run of `efface forget` or `efface distil`"),
+        ({"settings": {"method": {"name": "sfd"}, "judge": {}}}, "'judge'"),
+    ):
+        (copied / "record.json").write_text(json.dumps(content | change))
+        refused(match)
+
+
+def test_a_result_of_no_numbers_is_a_collapse_and_nothing_is_measured(
+    run: Path, tmp_path: Path, fails: Callable[..., str]
+) -> None:
+    broken = tmp_path / "run"
+    shutil.copytree(run, broken)
+    file = broken / "pipeline" / "unet" / "diffusion_pytorch_model.safetensors"
+    tensors = load_file(file)
+    tensors["conv_in.weight"][0] = torch.nan
+    save_file(tensors, file, metadata={"format": "pt"})
+    record = read_record(broken)
+    hashes = {name: hash_weights(broken / "pipeline")[name] for name in record.output}
+    write_json(broken / "record.json", record.model_copy(update={"output": hashes}))
+    found = efface.evaluate(broken)
+    assert (found.results, found.guards) == ([], ["collapse"])
+    assert judge_run(read_record(broken), found).outcome == "collapsed"
+    assert "nan" not in (broken / "evaluation.json").read_text().lower()
+    sentence = fails("evaluate", run, "--set", "evaluate.guidance=1e38")
+    assert "guidance 50 are not finite numbers" in sentence
+
+
+def test_evaluating_otherwise_samples_otherwise(run: Path) -> None:
+    before = read_evaluation(run)
+    changed = efface.evaluate(run, changes=["evaluate.baseline_steps=5"])
+    assert "5 DDIM steps" in changed.results[0].protocol and changed.key != before.key
+    terms = {"original model": "5 DDIM steps, guidance 1", "forgotten labels": "0, 3"}
+    assert before.terms | terms == changed.terms != before.terms
+    fid, fid_before = changed.get("fid"), before.get("fid")
+    assert fid is not None and fid_before is not None
+    assert fid.baseline != fid_before.baseline and fid.value == fid_before.value
+    assert efface.evaluate(run).results == before.results
+
+
+def test_evaluating_against_a_changed_model_is_refused(
+    small, tiny_unet: Callable[..., Denoiser], tmp_path: Path
+) -> None:
+    save_pipeline(tiny_unet(), tmp_path / "model")
+    request = efface.ForgetClass(labels=(0,))
+    out = efface.forget(tmp_path / "model", request, tmp_path / "out", changes=small, measure=False)
+    save_pipeline(tiny_unet(seed=1), tmp_path / "model")
+    with pytest.raises(RequestError, match="is no longer the model"):
+        efface.evaluate(out)
+
+
+def test_without_a_judge_the_pictures_are_drawn_and_nothing_is_claimed(
+    small, tiny_unet: Callable[..., Denoiser], tmp_path: Path
+) -> None:
+    save_pipeline(tiny_unet(), tmp_path / "model")
+    request = efface.ForgetClass(labels=(0,))
+    out = efface.forget(tmp_path / "model", request, tmp_path / "out", changes=small)
+    assert read_evaluation(out).results == []
+    assert (out / "samples" / "after.png").exists()
+    assert (out / "report.html").exists()
+
+
+def test_other_real_images_behind_the_same_classifier_are_measured_again(
+    run: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    before = read_evaluation(run)
+    shutil.copytree(run, tmp_path / "run")
+    shutil.copytree(tiny_model / "judge", tmp_path / "judge")
+    reference = load_file(tmp_path / "judge" / "reference.safetensors")
+    reference["features"] += 1
+    save_file(reference, tmp_path / "judge" / "reference.safetensors")
+    after = efface.evaluate(tmp_path / "run", judge=tmp_path / "judge")
+    fid, fid_before = after.get("fid"), before.get("fid")
+    assert fid is not None and fid_before is not None and fid.value != fid_before.value
+    assert before.judge is not None and after.judge is not None
+    differing = {key for key in before.judge if before.judge[key] != after.judge[key]}
+    assert differing == {"reference_sha256"}
