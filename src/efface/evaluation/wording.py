@@ -81,7 +81,7 @@ def format_value(value: float, unit: str) -> str:
 
 
 def format_interval(low: float, high: float, unit: str) -> str:
-    """'97.1 to 98.9 %' or '5.2 to 6.1'; of one value, as of a single picture, there is none."""
+    """'97.1 to 98.9 %' or '5.2 to 6.1'; of one value, as of a single image, there is none."""
     return NO_INTERVAL if low == high else format_range(low, high, unit)
 
 
@@ -152,6 +152,14 @@ def join_words(words: Sequence[str]) -> str:
     """'4', '4 and 7', '1, 4 and 7'."""
     *first, last = words or [""]
     return f"{', '.join(first)} and {last}" if first else last
+
+
+def upper_first(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def lower_first(text: str) -> str:
+    return text[:1].lower() + text[1:]
 
 
 def printable(name: str) -> str:

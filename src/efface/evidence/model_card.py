@@ -13,6 +13,13 @@ from huggingface_hub import ModelCard, ModelCardData, hf_hub_download
 from efface.diffusion.hub import hub_errors
 from efface.diffusion.model_folder import find_folder
 from efface.errors import EffaceError, RequestError
+from efface.evaluation.wording import (
+    format_count,
+    format_date,
+    format_interval,
+    format_value,
+    printable,
+)
 from efface.files import whole_file
 from efface.records import (
     Attacks,
@@ -23,20 +30,10 @@ from efface.records import (
     read_evaluation,
     read_record,
 )
-from efface.reporting import judge_run
-from efface.reporting.caveats import caveats
-from efface.reporting.glossary import explain
-from efface.reporting.resistance import find_resistance
+from efface.reporting import Verdict, judge_run
 from efface.reporting.sentences import describe_method
-from efface.reporting.wording import (
-    format_count,
-    format_date,
-    format_interval,
-    format_value,
-    join_words,
-    plural,
-    printable,
-)
+from efface.requests import words_of
+from efface.requests.words import Words
 
 CARD = "README.md"
 TAG = "efface"
@@ -87,13 +84,11 @@ def make_card(
     folder = _local_folder(source)
     on_hub = folder is None and HUB_ID.fullmatch(source) is not None
     licence = _read_licence(folder, source if on_hub else None)
-    task = "unconditional-image-generation" if record.model.get("classes") is None else None
-    if record.of_prompts:
-        task = "text-to-image"
+    words = words_of(record.request)
     data = ModelCardData(
         library_name="diffusers",
         base_model=source if on_hub else None,
-        pipeline_tag=task,
+        pipeline_tag=words.task(record),
         tags=[TAG, "machine-unlearning"],
         forgotten=wording,
         license=licence.get("license"),
@@ -101,42 +96,18 @@ def make_card(
         license_link=licence.get("license_link"),
     )
     # A base model on a disk goes by its own name alone: its path is nobody's business.
-    name = source if on_hub else Path(source).name
-    change = "in one step" if record.request.get("kind") == "distil" else "after forgetting"
+    name = escape_markdown(source if on_hub else Path(source).name)
+    verdict = judge_run(record, evaluation, attacks=attacks)
     sections = [
-        f"# {escape_markdown(name)} {change}",
-        _opening(record, escape_markdown(name), wording or describe_forgotten(record)),
-        _figures(record, evaluation, attacks),
-        _limits(record, evaluation, attacks),
+        f"# {name} {words.made}",
+        _opening(record, name, wording or words.anonymous(record)),
+        _figures(evaluation, verdict, words),
+        _limits(verdict),
         _licence_section(licence),
         _weights(record),
     ]
     text = "\n\n".join(section for section in sections if section)
     return str(ModelCard(f"---\n{data.to_yaml()}\n---\n\n{text}\n"))
-
-
-def describe_forgotten(record: RunRecord) -> str:
-    """What was forgotten, in words that name nobody: 'label 3 of 10', '4 pictures'."""
-    request = record.request
-    match request.get("kind"):
-        case "class":
-            labels = [str(label) for label in _list(request, "labels") if isinstance(label, int)]
-            classes = record.model.get("classes")
-            of = f" of {format_count(classes)}" if isinstance(classes, int) else ""
-            return f"{plural(len(labels), 'label')} {join_words(labels)}{of}"
-        case "images":
-            count = len(_list(request, "hashes"))
-            return f"{format_count(count)} {plural(count, 'picture')}"
-        case "memorised":
-            return "a picture memorised for one prompt"
-        case "distil":
-            return "nothing yet"
-    return "a concept chosen by the owner"
-
-
-def _list(request: dict[str, Any], key: str) -> list[Any]:
-    given = request.get(key)
-    return given if isinstance(given, list) else []
 
 
 def escape_markdown(text: str) -> str:
@@ -147,43 +118,43 @@ def escape_markdown(text: str) -> str:
 
 def _opening(record: RunRecord, name: str, forgotten: str) -> str:
     sampler = record.sampler.get("text")
-    drawn = f" It draws with {escape_markdown(str(sampler))}." if sampler else ""
+    sampled = f" It is sampled with {escape_markdown(str(sampler))}." if sampler else ""
     finished = format_date(record.finished) if record.finished else "an unknown day"
     return (
         f"- Base model: {name}\n"
         f"- Forgotten: {escape_markdown(forgotten)}\n"
         f"- Finished: {escape_markdown(finished)}\n\n"
-        f"Made from the base model with efface. {escape_markdown(describe_method(record))}{drawn}"
+        f"Made from the base model with efface. {escape_markdown(describe_method(record))}{sampled}"
     )
 
 
-def _figures(record: RunRecord, evaluation: Evaluation, attacks: Attacks | None) -> str:
+def _figures(evaluation: Evaluation, verdict: Verdict, words: Words) -> str:
     if not evaluation.results:
         return "## Figures\n\nNothing was measured."
     cards = [
         f"- {card.title}: {escape_markdown(card.words)}"
-        for card in judge_run(record, evaluation, attacks=attacks).cards
+        for card in verdict.cards
         if card.title != "Cost"
     ]
-    rows = [_row(result, record.request.get("kind")) for result in evaluation.results]
+    rows = [_row(result, words.term(result.metric).label) for result in evaluation.results]
     head = (
-        "| figure | this model | untouched model | better | samples |\n| --- | --- | --- | --- | "
+        "| figure | this model | original model | better | samples |\n| --- | --- | --- | --- | "
         "--- |"
     )
     note = (
-        "In brackets: 95 % intervals. Both models were measured by the same protocol, which stands "
-        "in the report of the run."
+        "In brackets: 95 % intervals. Both models were measured by the same protocol, which the "
+        "report of the run describes."
     )
     return "\n\n".join(["## Figures", "\n".join(cards), "\n".join([head, *rows]), note])
 
 
-def _row(result: Result, kind: Any) -> str:
+def _row(result: Result, label: str) -> str:
     def cell(value: float, low: float, high: float) -> str:
         return f"{format_value(value, result.unit)} ({format_interval(low, high, result.unit)})"
 
     baseline = result.baseline
     cells = (
-        escape_markdown(explain(result.metric, kind).label),
+        escape_markdown(label),
         cell(result.value, result.low, result.high),
         cell(baseline.value, baseline.low, baseline.high),
         DIRECTIONS[result.higher_is_better],
@@ -192,9 +163,8 @@ def _row(result: Result, kind: Any) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _limits(record: RunRecord, evaluation: Evaluation, attacks: Attacks | None) -> str:
-    found = caveats(record, evaluation, find_resistance(record, attacks))
-    said = [f"- {html.escape(text, quote=False)}" for text in found]
+def _limits(verdict: Verdict) -> str:
+    said = [f"- {html.escape(text, quote=False)}" for text in verdict.caveats]
     return "\n".join(["## What is not claimed\n", *said]) if said else ""
 
 

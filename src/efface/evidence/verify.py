@@ -11,6 +11,7 @@ from pathlib import Path
 from efface.diffusion.model_folder import find_folder, inspect_model
 from efface.diffusion.weight_files import PICKLE_SUFFIXES
 from efface.errors import EffaceError, ModelError
+from efface.evaluation.wording import printable
 from efface.evidence.archive import Archive, read_archive
 from efface.evidence.environment import Environment, differing_versions
 from efface.evidence.manifest import (
@@ -29,7 +30,6 @@ from efface.evidence.preparation import TENSORS, Prepared, find_preparation
 from efface.evidence.recorded import Claim, Given, NotHereError
 from efface.evidence.remeasure import choose_results, remeasure
 from efface.records import Attacks, Evaluation, Result, RunRecord
-from efface.reporting.wording import printable
 
 SHOWN = 100  # characters of a name
 # What values of a strange kind cause where a record may hold any JSON.

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from efface.evaluation.wording import format_count, shorten
 from efface.records import AttackResult, Cost
 from efface.reporting.attack_words import explain_attack, name_attack, tell_attack, write_budget
-from efface.reporting.cards import MarkKind
+from efface.reporting.cards import Mark
 from efface.reporting.figures import Chart
 from efface.reporting.protocols import attack_anchor
 from efface.reporting.recorded_curves import name_model, recorded_chart
@@ -20,14 +21,13 @@ from efface.reporting.resistance import (
     has_budget,
     own_lines,
 )
-from efface.reporting.wording import format_count, shorten
 
-MARKS: dict[Came, tuple[MarkKind, str]] = {
+MARKS: dict[Came, Mark] = {
     "withstood": ("good", "withstood"),
     "like_new": ("warn", "comes back like something new"),
     "came_back": ("warn", "comes back"),
     "faster": ("bad", "comes back faster than something new"),
-    "void": ("warn", "void"),
+    "failed_control": ("warn", "inconclusive"),
     "unclear": ("warn", "not measured"),
 }
 
@@ -48,9 +48,8 @@ class AttackFigure:
     title: str
     explanation: str
     said: str
-    kind: MarkKind
-    words: str
-    void: bool
+    mark: Mark
+    inconclusive: bool
     chart: Chart | None
     costs: list[CostRow]
     unit: str  # of the costs; empty for an attack without a budget
@@ -65,16 +64,14 @@ def attack_figures(section: str, found: Resistance) -> list[AttackFigure]:
 
 def _figure(section: str, number: int, finding: AttackFinding) -> AttackFigure:
     result = finding.result
-    kind, words = MARKS[finding.came]
-    marks = [("as before forgetting", result.level), ("as never known", result.floor)]
+    levels = [("as before forgetting", result.level), ("as retrained without it", result.floor)]
     return AttackFigure(
         title=name_attack(result.attack),
         explanation=explain_attack(result.attack),
         said=tell_attack(finding),
-        kind=kind,
-        words=words,
-        void=finding.came == "void",
-        chart=recorded_chart(result.curve, marks),
+        mark=MARKS[finding.came],
+        inconclusive=finding.came == "failed_control",
+        chart=recorded_chart(result.curve, levels),
         costs=_costs(result),
         unit=shorten(result.curve.x_label) if has_budget(result) else "",
         tests=[(test.subject, test.passed, test.text) for test in result.self_tests],

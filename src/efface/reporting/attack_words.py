@@ -1,12 +1,8 @@
-"""What the attacks are called, and what came of them, for a reader who is no engineer."""
+"""What the attacks are called, and what came of them, in words for every reader."""
 
 from __future__ import annotations
 
-from efface.records import Cost, RunRecord
-from efface.reporting.recorded_curves import name_way
-from efface.reporting.resistance import AttackFinding, Resistance, has_budget
-from efface.reporting.sentences import lower_first, upper_first
-from efface.reporting.wording import (
+from efface.evaluation.wording import (
     DASH,
     LARGE,
     format_count,
@@ -14,37 +10,43 @@ from efface.reporting.wording import (
     number_word,
     plural,
     shorten,
+    upper_first,
 )
+from efface.records import Cost
+from efface.reporting.recorded_curves import name_way
+from efface.reporting.resistance import AttackFinding, Resistance, has_budget
 
 ATTACKS = {  # name -> title, what is done
-    "relearn": (
-        "Teaching it again",
-        "the model is trained on a few of the forgotten pictures",
-    ),
+    "relearn": ("Relearning", "the model is fine-tuned on a few of the forgotten images"),
     "benign_finetune": (
-        "Training on other things",
-        "the model is trained on pictures that were to stay, as any owner might do",
+        "Benign fine-tuning",
+        "the model is fine-tuned on retained images, as any owner might do",
     ),
     "condition_inversion": (
-        "Searching for another name",
-        "the model stays as it is; an input that recalls the forgotten thing is searched for",
+        "Concept inversion",
+        "the model is not changed; a condition that recalls what was forgotten is searched for",
     ),
     "latent_search": (
-        "Searching the noise",
-        "the model stays as it is; noise that it turns into the forgotten thing is searched for",
+        "Noise search",
+        "the model is not changed; noise that it turns into what was forgotten is searched for",
     ),
     "denoise_from_noisy": (
-        "Starting from a noisy picture",
-        "a forgotten picture is hidden under noise, and the model takes the noise off",
+        "Partial denoising",
+        "a forgotten image is partly hidden under noise, and the model denoises it",
     ),
     "neighbour_leak": (
-        "Asking under other names",
-        "the forgotten thing is looked for in what is drawn for other requests",
+        "Neighbouring conditions",
+        "what was forgotten is looked for in samples of other conditions",
     ),
     "membership": (
-        "Guessing what it was trained on",
-        "the model's errors are compared between forgotten pictures and pictures never seen",
+        "Membership inference",
+        "the model's errors are compared between forgotten and unseen images",
     ),
+}
+NOT_MEASURED = {
+    "unmeasured": "no attack was run",
+    "stale": "the attacks on file were run on other weights than this run's",
+    "inconclusive": "every attack failed a positive control or measured nothing",
 }
 
 
@@ -68,23 +70,23 @@ def write_budget(cost: Cost | None) -> str:
 
 
 def write_cost(cost: Cost | None, unit: str) -> str:
-    """'40 steps with 8 pictures'."""
+    """'40 steps with 8 images'."""
     text = write_budget(cost)
     if cost is None or not cost.budget:
         return text
     text += f" {shorten(unit)}"
     if cost.images is not None:
-        text += f" with {format_count(cost.images)} {plural(cost.images, 'picture')}"
+        text += f" with {format_count(cost.images)} {plural(cost.images, 'image')}"
     return text
 
 
 def tell_attack(finding: AttackFinding) -> str:
     """What became of one attack, in a sentence or two."""
-    if finding.came == "void":
+    if finding.came == "failed_control":
         failed = [shorten(test.subject) for test in finding.result.self_tests if not test.passed]
         return (
-            f"Void: the attack failed its self-test on {join_words(failed)}. It did not find what "
-            "is known to be there, so that it found nothing here would mean nothing."
+            f"Inconclusive: the attack failed its positive control on {join_words(failed)}. It did "
+            "not find what is known to be there, so that finding nothing here means nothing."
         )
     if finding.came == "unclear":
         return "Nothing that can be judged was measured."
@@ -95,59 +97,35 @@ def tell_attack(finding: AttackFinding) -> str:
 
 
 def _tell_return(finding: AttackFinding) -> str:
-    """How it came back, beside what a model that never knew it takes, where that is known."""
-    way = name_way(finding.line).rpartition(", ")[2]  # pictures are part of the cost
-    beside = f" ({way})" if way and not way.startswith("with ") else ""
+    """How it came back, beside what a retrained model takes, where that is known."""
+    way = name_way(finding.line).rpartition(", ")[2]  # images are part of the cost
+    how = f" ({way})" if way and not way.startswith("with ") else ""
     if finding.half is None or not has_budget(finding.result):
-        return f"at least half of what the untouched model shows was found{beside}"
+        return f"at least half of what the original model shows was found{how}"
     unit = finding.result.curve.x_label
     after = "at once" if finding.half.budget == 0 else f"after {write_cost(finding.half, unit)}"
-    back = f"half of it came back {after}{beside}"
-    never = finding.never_knew
-    if never is None:
+    back = f"half of it came back {after}{how}"
+    if finding.retrained is None:
         return back
-    other = f"took {write_cost(never, unit)}"
-    if never.budget is None:
-        other = "did not show it within the whole budget"
-    like = "like something new" if finding.came == "like_new" else "faster than something new"
-    return f"{back}, {like}: a model that never knew it {other}"
+    like = "about as fast as in" if finding.came == "like_new" else "faster than in"
+    return f"{back}, {like} a retrained model ({write_cost(finding.retrained, unit)})"
 
 
-def tell_resistance(record: RunRecord, found: Resistance) -> str:
+def tell_resistance(found: Resistance) -> str:
     """Whether it comes back, in a sentence or two; that it was not measured where it was not."""
     if found.state == "not_asked":
-        return "Nothing was to be forgotten, so nothing could come back."
-    comes = f"whether {'they come' if record.request.get('kind') == 'images' else 'it comes'} back"
-    if found.state == "unmeasured":
-        return f"Not measured: no attack was run, so {comes} is not known."
-    if found.state == "stale":
-        return (
-            f"Not measured: the attacks on file were run on other weights than this run's, so "
-            f"{comes} is not known. Run `efface attack` again."
-        )
+        return "Nothing was forgotten, so nothing could come back."
     if found.worst is None:
-        return f"Not known: no attack worked well enough to say {comes}."
-    said = [_tell_count(found.withstood, len(found.valid))]
+        return f"Not measured: {NOT_MEASURED[found.state]}, so whether it comes back is not known."
+    said = [f"{found.withstood} of {len(found.valid)} attacks were withstood."]
     if found.state != "resists":
         title = name_attack(found.worst.result.attack)
         said.append(f"{title}: {_tell_return(found.worst)}.")
         others = [name_attack(f.result.attack) for f in found.returned if f is not found.worst]
         if others:
-            said.append(f"It also came back by {join_words([lower_first(o) for o in others])}.")
-    void = sum(finding.came == "void" for finding in found.findings)
-    if void:
-        more = upper_first(number_word(void))
-        said.append(f"{more} more {plural(void, 'is', 'are')} void and not counted.")
+            said.append(f"Also back: {join_words(others)}.")
+    if found.failed:
+        more = upper_first(number_word(found.failed))
+        are = plural(found.failed, "is", "are")
+        said.append(f"{more} more {are} inconclusive and not counted.")
     return " ".join(said)
-
-
-def _tell_count(withstood: int, count: int) -> str:
-    if count == 1:
-        withstands = "withstood" if withstood else "did not withstand"
-        return f"It {withstands} the one attack that was tried."
-    attacks = f"{number_word(count)} attacks"
-    if withstood == count:
-        return f"It withstood all {attacks} that were tried."
-    if withstood == 0:
-        return f"It withstood none of the {attacks} that were tried."
-    return f"It withstood {number_word(withstood)} of {attacks}."

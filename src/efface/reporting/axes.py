@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from efface.reporting.wording import SPACE
+from efface.evaluation.wording import SPACE
 
 PLAIN = (1e-3, 1e5)  # ticks outside this are written with exponents
 

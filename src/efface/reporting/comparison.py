@@ -8,15 +8,16 @@ import itertools
 import json
 import math
 import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from efface.evaluation.wording import join_words, shorten
 from efface.records import Result, RunRecord, Value
-from efface.reporting.glossary import GROUPS, Term, explain
 from efface.reporting.run_folder import Run
 from efface.reporting.sentences import METHODS
-from efface.reporting.wording import join_words, shorten
+from efface.requests import words_of
+from efface.requests.glossary import GROUPS, Term
 
 Seeded = tuple[int | None, Result]  # a result and the seed of its training
 Extractor = tuple[str, str]  # name and SHA-256; empty where the figure needs none
@@ -32,7 +33,7 @@ class Figure:
     high: float
     values: tuple[float, ...]  # one per seed
     seeds: tuple[int | None, ...] = ()  # of training, in the order of the values
-    difference: Value | None = None  # from the untouched model, over several seeds
+    difference: Value | None = None  # from the original model, over several seeds
 
     @property
     def spread(self) -> float | None:
@@ -63,14 +64,10 @@ class MethodDifference:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MetricRow:
-    """One metric, seen with one extractor at one sample count: a cell per entry of a base.
+class RowKey:
+    """What figures of one row have in common; measured on other terms they are in another row."""
 
-    Figures measured on other terms are in another row; `apart` names the terms that tell this row
-    from others of its metric, and is empty where there is no such row.
-    """
-
-    kind: str  # of the request
+    request: str  # the label of such requests
     metric: str
     term: Term
     unit: str
@@ -78,24 +75,27 @@ class MetricRow:
     extractor: Extractor
     samples: int
     terms: tuple[tuple[str, str], ...]
-    untouched: Figure
-    cells: tuple[Figure | None, ...]
-    apart: str = ""
-    differences: tuple[MethodDifference, ...] = ()
 
     @property
-    def key(self) -> tuple[Any, ...]:
-        """`row_key` of all its figures."""
-        return (
-            self.kind, self.metric, self.unit, self.higher_is_better, self.extractor, self.samples,
-            self.terms,
-        )  # fmt: skip
-
-    @property
-    def seen_with(self) -> str:
+    def measured_with(self) -> str:
         """Name and first digits of the hash of the extractor; empty where there is none."""
         name, digest = self.extractor
         return shorten(f"{name} {digest[:SHORT]}".strip())
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricRow:
+    """One metric, measured with one extractor at one sample count: a cell per entry of a base.
+
+    `apart` names the terms that tell this row from others of its metric, and is empty where there
+    is no such row.
+    """
+
+    key: RowKey
+    original: Figure
+    cells: tuple[Figure | None, ...]
+    apart: str = ""
+    differences: tuple[MethodDifference, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +109,7 @@ class Base:
 
 
 def compare_runs(runs: Sequence[Run], outcomes: Sequence[str]) -> list[Base]:
-    """Group runs by base model, seeds by what they repeat, and figures by how they were seen."""
+    """Group runs by base model, seeds by what they repeat, figures by how they were measured."""
     bases: dict[str, list[int]] = {}
     for n, run in enumerate(runs):
         bases.setdefault(digest_base(run.record), []).append(n)
@@ -162,7 +162,7 @@ def _repeated(record: RunRecord) -> str:
     for part in ("train", "evaluate"):
         if isinstance(settings.get(part), dict):
             settings[part].pop("seed", None)
-    return _digest([record.request, settings, record.start])
+    return _digest([record.request, record.material, settings, record.start])
 
 
 def find_seed(record: RunRecord) -> int | None:
@@ -192,33 +192,37 @@ def _entry(number: int, group: list[int], runs: Sequence[Run], outcomes: Sequenc
 def _rows(
     groups: Sequence[list[int]], entries: Sequence[Entry], runs: Sequence[Run]
 ) -> list[MetricRow]:
-    found: dict[tuple[Any, ...], list[list[Seeded]]] = {}
+    found: dict[RowKey, list[list[Seeded]]] = {}
     for place, group in enumerate(groups):
         for n in group:
             for result in runs[n].evaluation.results:
                 if _is_finite(result):
                     cells = found.setdefault(row_key(runs[n], result), [[] for _ in groups])
                     cells[place].append((find_seed(runs[n].record), result))
-    rows = [_row(key, cells, entries) for key, cells in found.items()]
-    rows = [replace(row, apart=_tell_apart(row, rows)) for row in rows]
-    return sorted(rows, key=lambda row: (row.kind, GROUPS.index(row.term.group)))
+    rows = [_row(key, cells, entries, _tell_apart(key, found)) for key, cells in found.items()]
+    return sorted(rows, key=lambda row: (row.key.request, GROUPS.index(row.key.term.group)))
 
 
-def row_key(run: Run, result: Result) -> tuple[Any, ...]:
-    """What figures of one row have in common."""
-    # Evaluations of earlier versions name no terms: the protocol stands for them.
-    terms = run.evaluation.terms or {"protocol": result.protocol}
-    return (
-        str(run.record.request.get("kind")), result.metric, result.unit, result.higher_is_better,
-        find_extractor(result), result.samples, tuple(sorted(terms.items())),
-    )  # fmt: skip
+def row_key(run: Run, result: Result) -> RowKey:
+    words, extractor = words_of(run.record.request), result.extractor or {}
+    return RowKey(
+        request=words.label,
+        metric=result.metric,
+        term=words.term(result.metric),
+        unit=result.unit,
+        higher_is_better=result.higher_is_better,
+        extractor=(extractor.get("name", ""), extractor.get("sha256", "")),
+        samples=result.samples,
+        terms=tuple(sorted(run.evaluation.terms.items())),
+    )
 
 
-def _tell_apart(row: MetricRow, rows: Sequence[MetricRow]) -> str:
+def _tell_apart(key: RowKey, keys: Iterable[RowKey]) -> str:
     """The terms in which a row differs from another that is the same but for them."""
-    own, names = dict(row.terms), set[str]()
-    for other in rows:
-        if (other.kind, other.metric, other.extractor) == (row.kind, row.metric, row.extractor):
+    own, names = dict(key.terms), set[str]()
+    for other in keys:
+        same = replace(other, terms=key.terms, samples=key.samples, unit=key.unit)
+        if same == key:
             others = dict(other.terms)
             names |= {name for name in {*own, *others} if own.get(name) != others.get(name)}
     return "; ".join(f"{name}: {own[name]}" for name in sorted(names & own.keys()))
@@ -230,21 +234,14 @@ def _is_finite(result: Result) -> bool:
 
 
 def _row(
-    key: tuple[Any, ...], cells: Sequence[Sequence[Seeded]], entries: Sequence[Entry]
+    key: RowKey, cells: Sequence[Sequence[Seeded]], entries: Sequence[Entry], apart: str
 ) -> MetricRow:
-    kind, metric, unit, better, extractor, samples, terms = key
     figures = tuple(_cell(cell) if cell else None for cell in cells)
     return MetricRow(
-        kind=kind,
-        metric=metric,
-        term=explain(metric, kind),
-        unit=unit,
-        higher_is_better=better,
-        extractor=extractor,
-        samples=samples,
-        terms=terms,
-        untouched=_baseline([result for cell in cells for _, result in cell]),
+        key=key,
+        original=_original([result for cell in cells for _, result in cell]),
         cells=figures,
+        apart=apart,
         differences=tuple(_between(entries, figures)),
     )
 
@@ -268,7 +265,7 @@ def _cell(cell: Sequence[Seeded]) -> Figure:
     figure = replace(_figure(results, lambda result: result), seeds=tuple(s for s, _ in cell))
     if len(results) == 1:
         return figure
-    # Result less untouched model, each pair measured alike.
+    # Result less original model, each pair measured alike.
     return replace(figure, difference=_paired([(r.value, r.baseline.value) for r in results]))
 
 
@@ -282,8 +279,8 @@ def _paired(pairs: Sequence[tuple[float, float]]) -> Value:
     return Value(value=found.value, low=found.low, high=found.high)
 
 
-def _baseline(results: Sequence[Result]) -> Figure:
-    """The untouched model: its interval where every run saw the same of it, or the range."""
+def _original(results: Sequence[Result]) -> Figure:
+    """The original model: its interval where every run saw the same of it, or the range."""
     distinct = {(r.baseline.value, r.baseline.low, r.baseline.high): r for r in results}
     return _figure(list(distinct.values()), lambda result: result.baseline)
 
@@ -294,9 +291,3 @@ def _figure(results: Sequence[Result], find: Callable[[Result], Result | Value])
     if len(values) == 1:
         return Figure(value=values[0], low=found[0].low, high=found[0].high, values=values)
     return Figure(value=statistics.fmean(values), low=min(values), high=max(values), values=values)
-
-
-def find_extractor(result: Result) -> Extractor:
-    """What a figure was seen with: two that differ in it are never in one row."""
-    given = result.extractor or {}
-    return given.get("name", ""), given.get("sha256", "")

@@ -6,8 +6,8 @@ import itertools
 from dataclasses import dataclass
 from typing import Any
 
+from efface.evaluation.wording import format_count, format_duration, format_number, printable
 from efface.records import RunRecord
-from efface.reporting.wording import format_count, format_duration, format_number, printable
 
 Facts = list[tuple[str, str]]
 COMPACT = 60  # characters of a name and its value
@@ -32,7 +32,7 @@ def fact_sheets(record: RunRecord) -> list[FactSheet]:
     model = {k: v for k, v in record.model.items() if k != "weights"}
     sheets = [
         ("run", "What was run", [*_course(record), *_request(record)]),
-        ("hashes", "Pictures to forget (SHA-256 of their pixels)", _hashes(record)),
+        ("hashes", "Images to forget (SHA-256 of their pixels)", _hashes(record)),
         ("model", "Model and sampler",
          [*flatten(model, "model"), *flatten(record.sampler, "sampler")]),
         ("settings", "All settings", flatten(record.settings)),
@@ -64,18 +64,15 @@ def _text(value: Any) -> str:
 
 
 def _request(record: RunRecord) -> Facts:
-    """List the request; of pictures only how many, since their names and hashes have a sheet."""
-    if record.request.get("kind") != "images":
-        return flatten(record.request, "request")
-    rest = {k: v for k, v in record.request.items() if k not in ("names", "hashes")}
-    count = format_count(len(_hashes(record)))
-    return [("pictures to forget", count), *flatten(rest, "request")]
+    """The request and what it names on disk; of images, whose hashes have a sheet, how many."""
+    material = {k: v for k, v in record.material.items() if k not in ("names", "hashes")}
+    facts = [*flatten(record.request, "request"), *flatten(material, "material")]
+    hashes = _hashes(record)
+    return [("images to forget", format_count(len(hashes))), *facts] if hashes else facts
 
 
 def _hashes(record: RunRecord) -> Facts:
-    if record.request.get("kind") != "images":
-        return []
-    names, hashes = (_texts(record.request.get(key)) for key in ("names", "hashes"))
+    names, hashes = (_texts(record.material.get(key)) for key in ("names", "hashes"))
     pairs = itertools.zip_longest(names, hashes, fillvalue="not recorded")
     return [(f"{n}. {printable(name)}", text) for n, (name, text) in enumerate(pairs, start=1)]
 
@@ -102,7 +99,7 @@ def _course(record: RunRecord) -> Facts:
 
 def _weights(record: RunRecord) -> Facts:
     return [
-        *flatten(record.model.get("weights", {}), "untouched"),
+        *flatten(record.model.get("weights", {}), "original"),
         *flatten({} if record.start is None else record.start, "began from"),
         *flatten(record.output, "result"),
     ]

@@ -9,15 +9,15 @@ from typing import Any
 
 from markupsafe import Markup
 
+from efface.evaluation.wording import format_number
 from efface.reporting.axes import Axis, Frame, draw_svg, widen
 from efface.reporting.run_folder import Curves
-from efface.reporting.wording import format_number
 
 Points = Sequence[tuple[float, float]]
 Row = tuple[float, float, float, float]  # x, value, and the ends of its range or interval
 
 FRAME = Frame(width=400, height=190, left=46, right=10, top=10, bottom=24)
-BINS = 90  # a curve with more points is drawn as mean and range of so many stretches
+BINS = 90  # a curve with more points is shown as mean and range of so many stretches
 LOG_RANGE = 50.0  # positive values that spread wider than this get a logarithmic axis
 
 
@@ -49,7 +49,7 @@ def loss_charts(curves: Curves) -> list[Chart]:
             for side in ("retain", "forget")
             if curves.get(f"{phase}_{side}_loss")
         ]
-        # A side that nothing was drawn for is logged as zeros.
+        # A side without rows is logged as zeros.
         losses = [line for line in losses if any(y != 0 for _, y in line.points)] or losses[:1]
         charts.append(line_chart(f"{name}: loss", losses))
         norm = curves.get(f"{phase}_gradient_norm")
@@ -66,7 +66,7 @@ def _phases(curves: Curves) -> list[str]:
 
 
 def guard_chart(guard: Sequence[dict[str, float]], tolerance: Any) -> Chart | None:
-    """Energy distance to the untouched model's samples, with the limit that the guard allows."""
+    """Energy distance to the original model's samples, with the limit that the guard allows."""
     points = [(g["step"], g["distance"]) for g in guard if {"step", "distance"} <= g.keys()]
     points = [p for p in points if all(map(math.isfinite, p))]
     if not points:
@@ -75,7 +75,7 @@ def guard_chart(guard: Sequence[dict[str, float]], tolerance: Any) -> Chart | No
     if isinstance(tolerance, (int, float)):
         limit = min(distance for _, distance in points) + tolerance
     line = Line(name="distance", tone="plain", points=points)
-    return line_chart("guard: distance from the untouched model", [line], limit)
+    return line_chart("guard: distance from the original model", [line], limit)
 
 
 def line_chart(caption: str, lines: Sequence[Line], limit: float | None = None) -> Chart:

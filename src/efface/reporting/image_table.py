@@ -1,4 +1,4 @@
-"""One row per forgotten picture: what became of it."""
+"""One row per forgotten image: what became of it."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from efface.evaluation.wording import DASH, format_count, format_value, shorten
 from efface.records import Evaluation, Picture, Result, RunRecord
 from efface.reporting.run_folder import Run, Strips
-from efface.reporting.states import find_measured
-from efface.reporting.wording import DASH, format_count, format_value, shorten
+from efface.requests.states import find_measured
 
 SHOWN = 12  # rows before the others fold away
 LOSS, COSINE = "loss", "cosine"  # units
 
 
 @dataclass(frozen=True, kw_only=True)
-class PictureRow:
-    """A forgotten picture under the untouched model and under this one, as text."""
+class ImageRow:
+    """A forgotten image under the original model and under this one, as text."""
 
     number: int
     name: str
@@ -27,11 +27,11 @@ class PictureRow:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PictureTable:
-    """All forgotten pictures; first those that the model still knows best."""
+class ImageTable:
+    """All forgotten images; first those that the model still knows best."""
 
-    rows: list[PictureRow]
-    folded: list[PictureRow]
+    rows: list[ImageRow]
+    folded: list[ImageRow]
     unseen_loss: str
     unseen_similarity: str
     samples: str
@@ -43,14 +43,14 @@ class PictureTable:
 
 @dataclass(frozen=True, kw_only=True)
 class StripFigure:
-    """The forgotten pictures and what the models make of them; a caption per row."""
+    """The forgotten images and what the models make of them; a caption per row."""
 
     strips: Strips
     captions: list[str]
 
 
 def strip_figure(run: Run) -> StripFigure | None:
-    if run.strips is None or run.record.request.get("kind") != "images":
+    if run.strips is None:
         return None
     names = _names(run.record, run.evaluation)
     rows = range(run.strips.rows)
@@ -59,20 +59,20 @@ def strip_figure(run: Run) -> StripFigure | None:
 
 
 def _names(record: RunRecord, evaluation: Evaluation) -> list[str]:
-    given: Any = record.request.get("names")
+    given: Any = record.material.get("names")
     if evaluation.pictures:
         return [picture.name for picture in evaluation.pictures]
     return [str(name) for name in given] if isinstance(given, (list, tuple)) else []
 
 
-def picture_table(evaluation: Evaluation) -> PictureTable | None:
-    """Tabulate what was measured of every picture; None where nothing was."""
+def image_table(evaluation: Evaluation) -> ImageTable | None:
+    """Tabulate what was measured of every image; None where nothing was."""
     if not evaluation.pictures:
         return None
     numbered = sorted(enumerate(evaluation.pictures, start=1), key=_by_what_is_left)
     rows = [_row(number, picture) for number, picture in numbered]
     copies = find_measured(evaluation, "copy_rate")
-    return PictureTable(
+    return ImageTable(
         rows=rows[:SHOWN],
         folded=rows[SHOWN:],
         unseen_loss=_unseen(find_measured(evaluation, "forgotten_loss"), LOSS),
@@ -86,8 +86,8 @@ def _by_what_is_left(numbered: tuple[int, Picture]) -> tuple[int, float]:
     return -picture.copies, picture.loss if math.isfinite(picture.loss) else math.inf
 
 
-def _row(number: int, picture: Picture) -> PictureRow:
-    return PictureRow(
+def _row(number: int, picture: Picture) -> ImageRow:
+    return ImageRow(
         number=number,
         name=shorten(picture.name),
         loss=(format_value(picture.loss_baseline, LOSS), format_value(picture.loss, LOSS)),

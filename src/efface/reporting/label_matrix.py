@@ -1,4 +1,4 @@
-"""Which labels the judge saw where others were asked for, before and after."""
+"""Which labels a classifier saw in samples of each label, before and after."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from efface.evaluation.wording import format_count, format_share, shorten
 from efface.records import Matrix
 from efface.reporting.recorded_curves import name_model
-from efface.reporting.wording import format_count, format_share, shorten
 
 ORDER = ("baseline", "result", "retrained")
 TITLES = {"baseline": "Before", "result": "After"}
@@ -41,7 +41,7 @@ class LabelFigure:
     columns: list[str]
     forgotten: set[int]  # rows, by position
     grids: list[ShareGrid]
-    left_out: int  # labels that were asked for and are not shown
+    left_out: int  # labels that are not shown
     samples: str
 
 
@@ -112,7 +112,7 @@ def _cell(
     row, column = place
     share = matrix.shares[model][row][column]
     what = (
-        f"asked for {_name(matrix.labels[row], names)}, seen as "
+        f"samples of {_name(matrix.labels[row], names)}, classified as "
         f"{_name(matrix.seen[column], names)}: {format_share(share)}"
     )
     change = 0

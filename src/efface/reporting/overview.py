@@ -5,6 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from efface.evaluation.wording import (
+    DASH,
+    format_count,
+    format_difference,
+    format_interval,
+    format_range,
+    format_value,
+    plural,
+    shorten,
+)
 from efface.records import Value
 from efface.reporting.comparison import (
     SHORT,
@@ -18,16 +28,6 @@ from efface.reporting.comparison import (
 from efface.reporting.pareto import ParetoFigure, pareto_figures
 from efface.reporting.protocols import figure_anchor
 from efface.reporting.sections import DIRECTIONS, Cell, Section
-from efface.reporting.wording import (
-    DASH,
-    format_count,
-    format_difference,
-    format_interval,
-    format_range,
-    format_value,
-    plural,
-    shorten,
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,7 @@ class FigureRow:
     extractor: str
     samples: str
     apart: str  # on which terms, where there is a row on others
-    untouched: Cell
+    original: Cell
     cells: list[tuple[Cell, str, list[str]]]  # with differences, and the anchors of its protocols
     differences: list[tuple[Entry, Entry, str]]  # of one entry from another, seed by seed
 
@@ -93,26 +93,27 @@ def _overview(number: int, base: Base, sections: Sequence[Section]) -> BaseOverv
 
 
 def _row(row: MetricRow, entries: Sequence[Entry], sections: Sequence[Section]) -> FigureRow:
-    arrow, direction = DIRECTIONS[row.higher_is_better]
+    key, unit = row.key, row.key.unit
+    arrow, direction = DIRECTIONS[key.higher_is_better]
     hows = [[_how(row, sections[n]) for n in entry.runs] for entry in entries]
     return FigureRow(
-        label=row.term.label,
+        label=key.term.label,
         arrow=arrow,
         direction=direction,
-        extractor=row.seen_with,
-        samples=count_samples(row.samples),
+        extractor=key.measured_with,
+        samples=count_samples(key.samples),
         apart=shorten(row.apart),
-        untouched=write_figure(row.untouched, row.unit),
+        original=write_figure(row.original, unit),
         cells=[
             (
-                write_figure(figure, row.unit),
-                write_difference(figure, row.unit),
+                write_figure(figure, unit),
+                write_difference(figure, unit),
                 [how for how in anchors if how],
             )
             for figure, anchors in zip(row.cells, hows, strict=True)
         ],
         differences=[
-            (found.first, found.second, _signed(found.value, row.unit)) for found in row.differences
+            (found.first, found.second, _signed(found.value, unit)) for found in row.differences
         ],
     )
 
@@ -141,10 +142,10 @@ def write_figure(figure: Figure | None, unit: str) -> Cell:
 
 
 def write_difference(figure: Figure | None, unit: str) -> str:
-    """The mean difference from the untouched model over several seeds; empty for one run."""
+    """The mean difference from the original model over several seeds; empty for one run."""
     if figure is None or figure.difference is None:
         return ""
-    return f"from untouched {_signed(figure.difference, unit)}"
+    return f"from the original model: {_signed(figure.difference, unit)}"
 
 
 def _signed(found: Value, unit: str) -> str:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from efface.evaluation.wording import format_value, is_share
 from efface.reporting.axes import Axis, Frame, draw_line, draw_svg, write
 from efface.reporting.comparison import Base, Entry, Figure, MetricRow
-from efface.reporting.wording import format_value, is_share
 
 FRAME = Frame(width=520, height=380, left=56, right=18, top=34, bottom=50)
 FORGET = (
@@ -22,7 +22,7 @@ svg { color-scheme: light dark; --ink: #14171c; --soft: #59616e; --line: #e2e5ea
 @media (prefers-color-scheme: dark) { svg { --ink: #e9ebef; --soft: #a0a8b5; --line: #2c313a; --own: #8fabff; --paper: #111317; background: #111317; } }
 text { font: 12px system-ui, sans-serif; fill: var(--soft); } .middle { text-anchor: middle; } .end { text-anchor: end; }
 .rule { stroke: var(--line); } .key, .number { fill: var(--ink); } .number { font-weight: 650; text-anchor: middle; }
-.bar { stroke-width: 1.5; opacity: .5; } .bar.result { stroke: var(--own); } .bar.untouched, .mark { stroke: var(--soft); } .mark { stroke-width: 2; fill: var(--paper); }
+.bar { stroke-width: 1.5; opacity: .5; } .bar.result { stroke: var(--own); } .bar.original, .mark { stroke: var(--soft); } .mark { stroke-width: 2; fill: var(--paper); }
 .point { stroke: var(--own); stroke-width: 2; fill: var(--paper); } .best { fill: var(--own); }
 .front { fill: none; stroke: var(--own); stroke-width: 1.5; stroke-dasharray: 4 4; }
 """  # noqa: E501
@@ -48,8 +48,10 @@ class ParetoFigure:
 
 def pareto_figures(base: Base) -> list[ParetoFigure]:
     """One figure per kind of request with two entries or more that were measured alike."""
-    kinds = dict.fromkeys(row.kind for row in base.rows)
-    figures = [_pareto(base, [row for row in base.rows if row.kind == kind]) for kind in kinds]
+    labels = dict.fromkeys(row.key.request for row in base.rows)
+    figures = [
+        _pareto(base, [row for row in base.rows if row.key.request == label]) for label in labels
+    ]
     return [figure for figure in figures if figure is not None]
 
 
@@ -58,7 +60,7 @@ def _pareto(base: Base, rows: Sequence[MetricRow]) -> ParetoFigure | None:
         (_count_both(x, y), x, y)
         for x in _of(rows, FORGET)
         for y in _of(rows, RETAIN)
-        if x.terms == y.terms
+        if x.key.terms == y.key.terms
     ]
     count, x, y = max(pairs, key=lambda pair: pair[0], default=(0, None, None))
     if count < 2 or x is None or y is None:
@@ -78,7 +80,7 @@ def _pareto(base: Base, rows: Sequence[MetricRow]) -> ParetoFigure | None:
 
 
 def _of(rows: Sequence[MetricRow], metrics: Sequence[str]) -> list[MetricRow]:
-    return [row for metric in metrics for row in rows if row.metric == metric]
+    return [row for metric in metrics for row in rows if row.key.metric == metric]
 
 
 def _count_both(x: MetricRow, y: MetricRow) -> int:
@@ -87,7 +89,7 @@ def _count_both(x: MetricRow, y: MetricRow) -> int:
 
 def _sized(row: MetricRow, figure: Figure) -> Figure:
     """Of a figure that is best at 0, the distance from it."""
-    if row.metric not in SIGNED:
+    if row.key.metric not in SIGNED:
         return figure
     ends = sorted((abs(figure.low), abs(figure.high)))
     low = 0.0 if figure.low <= 0 <= figure.high else ends[0]
@@ -95,7 +97,7 @@ def _sized(row: MetricRow, figure: Figure) -> Figure:
 
 
 def is_more_better(row: MetricRow) -> bool:
-    return row.metric not in SIGNED and row.higher_is_better is not False
+    return row.key.metric not in SIGNED and row.key.higher_is_better is not False
 
 
 def _merit(row: MetricRow, figure: Figure) -> float:
@@ -108,8 +110,8 @@ def _is_dominated(merit: tuple[float, float], all_merits: Sequence[tuple[float, 
 
 
 def name_axis(row: MetricRow) -> str:
-    name = row.term.label
-    if row.metric in SIGNED:
+    name = row.key.term.label
+    if row.key.metric in SIGNED:
         name += ", distance from 0"
     return f"{name} ({'more' if is_more_better(row) else 'less'} is better)"
 
@@ -129,12 +131,12 @@ def stand_alone(figure: ParetoFigure) -> str:
 
 def _draw(x: MetricRow, y: MetricRow, dots: Sequence[Dot]) -> Markup:
     """Better lies to the right and above; bars are intervals, or ranges over seeds."""
-    untouched = (_sized(x, x.untouched), y.untouched)
+    original = (_sized(x, x.original), y.original)
     across, up = (
         _axis(row, [*(pick(dot) for dot in dots), other])
         for row, pick, other in (
-            (x, lambda dot: dot.forget, untouched[0]),
-            (y, lambda dot: dot.retain, untouched[1]),
+            (x, lambda dot: dot.forget, original[0]),
+            (y, lambda dot: dot.retain, original[1]),
         )
     )
     marks = FRAME.rules(across, up, under=FRAME.bottom - 18)
@@ -142,9 +144,9 @@ def _draw(x: MetricRow, y: MetricRow, dots: Sequence[Dot]) -> Markup:
     middle = (FRAME.left + FRAME.width - FRAME.right) / 2
     marks += write("tick middle", middle, FRAME.height - 8, f"{name_axis(x)} →")
     marks += _front(dots, across, up)
-    marks += _cross("untouched", untouched, across, up)
-    marks += Markup('<circle class="mark untouched" cx="{}" cy="{}" r="5"/>').format(
-        across.at(untouched[0].value), up.at(untouched[1].value)
+    marks += _cross("original", original, across, up)
+    marks += Markup('<circle class="mark original" cx="{}" cy="{}" r="5"/>').format(
+        across.at(original[0].value), up.at(original[1].value)
     )
     taken: list[tuple[float, float]] = []
     for dot in dots:
@@ -172,8 +174,8 @@ def _axis(row: MetricRow, figures: Sequence[Figure]) -> Axis:
     low, high = (low - room if low else low), high + room
     if not is_more_better(row):
         low, high = high, low
-    percent = is_share(row.unit)
-    place = FRAME.across if row.metric in FORGET else FRAME.up
+    percent = is_share(row.key.unit)
+    place = FRAME.across if row.key.metric in FORGET else FRAME.up
     return place(low, high, percent=percent)
 
 
@@ -194,8 +196,8 @@ def _front(dots: Sequence[Dot], x: Axis, y: Axis) -> Markup:
 
 def _describe(x: MetricRow, y: MetricRow, dots: Sequence[Dot]) -> str:
     points = "; ".join(
-        f"{dot.entry.number}: {format_value(dot.forget.value, x.unit)} and "
-        f"{format_value(dot.retain.value, y.unit)}"
+        f"{dot.entry.number}: {format_value(dot.forget.value, x.key.unit)} and "
+        f"{format_value(dot.retain.value, y.key.unit)}"
         for dot in dots
     )
     return f"{name_axis(x)} against {name_axis(y)}. {points}"

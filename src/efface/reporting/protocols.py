@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from efface.evaluation.wording import format_change, format_count, format_duration
 from efface.records import AttackResult, Attacks, Curve, Evaluation, Result
 from efface.reporting.attack_words import name_attack
 from efface.reporting.facts import Facts, flatten
-from efface.reporting.glossary import explain, name_curve
-from efface.reporting.recorded_curves import name_model
+from efface.reporting.recorded_curves import name_curve, name_model
 from efface.reporting.run_folder import Run
-from efface.reporting.wording import format_change, format_count, format_duration
+from efface.requests import words_of
 
 GUARD_SAMPLES, GUARD_SEED = 64, 6_000_000  # of efface.evaluation.guards, which imports torch
 SAME, UNLIKE = 0.01, 0.5
 CHANGES = {
     "weights": "weights changed by",
     "samples": "samples changed by, of their spread",
-    "retained_distance": "energy distance to the untouched model's samples, of their spread",
+    "retained_distance": "energy distance to the original model's samples, of their spread",
 }
 
 
@@ -50,33 +50,33 @@ def labels_anchor(section: str) -> str:
     return f"{section}-how-labels"
 
 
-def pictures_anchor(section: str) -> str:
-    return f"{section}-how-pictures"
+def sheets_anchor(section: str) -> str:
+    return f"{section}-how-samples"
 
 
 def protocols(section: str, run: Run) -> list[Protocol]:
-    """One entry per result, curve, matrix, attack and grid of pictures, and one for the judge."""
-    evaluation, kind = run.evaluation, run.record.request.get("kind")
+    """One entry per result, curve, matrix, attack and grid of samples, and one for the judge."""
+    evaluation, words = run.evaluation, words_of(run.record.request)
     entries = [
-        (figure_anchor(section, n), explain(result.metric, kind).label, _about_result(result))
+        (figure_anchor(section, n), words.term(result.metric).label, _about_result(result))
         for n, result in enumerate(evaluation.results)
     ]
     for n, curve in enumerate(evaluation.curves):
         entries.append((curve_anchor(section, n), name_curve(curve.name), _about_curve(curve)))
     if evaluation.labels_seen is not None:
         matrix = evaluation.labels_seen
-        drawn = f"{format_count(sum(matrix.samples))} over all labels"
-        facts = [("samples", drawn), ("protocol", matrix.protocol)]
+        samples = f"{format_count(sum(matrix.samples))} over all labels"
+        facts = [("samples", samples), ("protocol", matrix.protocol)]
         entries.append((labels_anchor(section), "What was seen under each label", facts))
     if run.attacks is not None:
         for n, result in enumerate(run.attacks.results):
             title = f"Attack: {name_attack(result.attack)}"
             facts = _about_attack(result, run.attacks)
             entries.append((attack_anchor(section, n), title, facts))
-    if run.pictures is not None:
-        grid = run.pictures.grid
+    if run.sheets is not None:
+        grid = run.sheets.grid
         facts = [("before", grid.before), ("after", grid.after), ("noise", "the same for both")]
-        entries.append((pictures_anchor(section), "Pictures before and after", facts))
+        entries.append((sheets_anchor(section), "Samples before and after", facts))
     entries += _about_models(section, evaluation)
     return [Protocol(anchor=a, title=title, facts=facts) for a, title, facts in entries]
 
@@ -90,7 +90,7 @@ def _about_result(result: Result) -> Facts:
         ("samples", format_count(result.samples)),
         ("seeds", seeds),
         ("protocol", result.protocol),
-        *flatten(result.extractor or {}, "seen with"),
+        *flatten(result.extractor or {}, "measured with"),
     ]
 
 
@@ -100,7 +100,7 @@ def _about_curve(curve: Curve) -> Facts:
         ("models", models),
         ("axes", f"{curve.y_label} against {curve.x_label}"),
         ("protocol", curve.protocol),
-        *flatten(curve.extractor or {}, "seen with"),
+        *flatten(curve.extractor or {}, "measured with"),
     ]
 
 
@@ -117,10 +117,10 @@ def _about_attack(result: AttackResult, attacks: Attacks) -> Facts:
 
 
 def _about_models(section: str, evaluation: Evaluation) -> list[tuple[str, str, Facts]]:
-    """The judge, how far the model is from the untouched one, and what was measured with."""
+    """The judge, how far the model is from the original one, and what was measured with."""
     entries = []
     if evaluation.judge:
-        entries.append((f"{section}-how-judge", "The judge", flatten(evaluation.judge)))
+        entries.append((f"{section}-how-judge", "The classifier", flatten(evaluation.judge)))
     facts = _about_change(evaluation)
     if evaluation.key is not None:
         facts.append(("digest of this evaluation", evaluation.key))
@@ -130,22 +130,22 @@ def _about_models(section: str, evaluation: Evaluation) -> list[tuple[str, str, 
 
 
 def _about_change(evaluation: Evaluation) -> Facts:
-    """How far the model is from the untouched one, which guards spoke, and how that was seen."""
+    """How far the model is from the original one, which guards spoke, and how that was seen."""
     facts = [(CHANGES.get(key, key), format_change(v)) for key, v in evaluation.change.items()]
     if evaluation.guards:
         facts.append(("guards that spoke", ", ".join(evaluation.guards)))
     if not evaluation.change and evaluation.guards:
-        broken = "a collapse is a network whose outputs at three timesteps are no finite numbers"
+        broken = "a broken model is one whose outputs at three timesteps are no finite numbers"
         return [*facts, ("seeds", str(GUARD_SEED)), ("protocol", broken)]
     if not {"samples", "retained_distance"} & evaluation.change.keys():
         return facts
     return [
         *facts,
-        ("samples", f"{GUARD_SAMPLES} per model, of what stays"),
-        ("seeds", f"{GUARD_SEED} to {GUARD_SEED + GUARD_SAMPLES - 1}; energy distance to untouched "
-         f"samples of {GUARD_SEED + GUARD_SAMPLES} to {GUARD_SEED + 2 * GUARD_SAMPLES - 1}"),
-        ("protocol", "change of samples: both models drawn as the result is, from the same noise; "
-         "energy distance: the untouched model drawn by its own sampler; no-op: samples changed "
-         f"by less than {format_change(SAME)}; collapse: energy distance of "
+        ("samples", f"{GUARD_SAMPLES} retained ones per model"),
+        ("seeds", f"{GUARD_SEED} to {GUARD_SEED + GUARD_SAMPLES - 1}; energy distance to samples "
+         f"of {GUARD_SEED + GUARD_SAMPLES} to {GUARD_SEED + 2 * GUARD_SAMPLES - 1}"),
+        ("protocol", "change of samples: both models sampled as the result is, from the same "
+         "noise; energy distance: the original model sampled by its own sampler; no effect: "
+         f"samples changed by less than {format_change(SAME)}; broken model: energy distance of "
          f"{format_change(UNLIKE)} or more"),
     ]  # fmt: skip

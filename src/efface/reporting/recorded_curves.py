@@ -7,31 +7,41 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
+from efface.evaluation.wording import format_number, plural, shorten
 from efface.records import Curve, Point
 from efface.reporting.axes import Axis, Frame, draw_svg, widen, write
 from efface.reporting.figures import Chart, Line, Row, draw_curve
-from efface.reporting.glossary import name_curve
-from efface.reporting.wording import format_number, plural, shorten
 
 FRAME = Frame(width=420, height=236, left=46, right=12, top=26, bottom=40)
 PATTERNS = 5  # of dashes, for several lines of one model
 LARGEST = 1e30  # what lies beyond is not drawn
 BEFORE_ZERO = 2.0  # a budget of 0 stands so many times below the least one on a logarithmic axis
+CURVES = {
+    "copy_curve": "How often samples come near a forgotten image, by distance",
+    "likeness_curve": "How often the image is generated, by similarity",
+    "threshold_curve": "How often it is found, by threshold",
+    "group_threshold_curve": "How often other prompts bring it back, by threshold",
+}
 MODELS = {  # name in the record -> words, CSS class
     "result": ("this model", "result"),
-    "baseline": ("untouched model", "untouched"),
-    "retrained": ("model that never knew it", "retrained"),
-    "distilled": ("one-step model that forgot nothing", "distilled"),
-    "weak": ("a knowingly weak erasure", "weak"),
-    "unseen": ("pictures never seen", "stranger"),
-    "other_labels": ("untouched model, asked for other labels", "plain"),
-    "other_prompts": ("untouched model, asked other prompts", "plain"),
+    "baseline": ("original model", "original"),
+    "retrained": ("retrained model", "retrained"),
+    "distilled": ("distilled model", "distilled"),
+    "weak": ("knowingly weak erasure", "weak"),
+    "unseen": ("unseen images", "stranger"),
+    "other_labels": ("original model, other labels", "plain"),
+    "other_prompts": ("original model, other prompts", "plain"),
 }
 Mark = tuple[str, float]  # words and height of a horizontal line
 
 
+def name_curve(name: str) -> str:
+    """What a recorded curve is called, as untrusted text made fit for a caption."""
+    return CURVES.get(name, shorten(name.replace("_", " ")))
+
+
 def name_model(name: str) -> str:
-    """A line of a record in words: 'this model, drawn in many steps' of "result_multi_step"."""
+    """A line of a record in words: 'this model, sampled in many steps' of "result_multi_step"."""
     model, _ = _split(name)
     if model is None:
         return shorten(name.replace("_", " "))
@@ -40,17 +50,17 @@ def name_model(name: str) -> str:
 
 
 def name_way(name: str) -> str:
-    """How a line was drawn or attacked, where it is one of several of its model."""
+    """How a line was sampled or attacked, where it is one of several of its model."""
     model, rest = _split(name)
     if model is None or not rest:
         return ""
     words = []
     images, _, after = rest.partition("_images")
     if images.isdigit():
-        words.append(f"with {images} {plural(int(images), 'picture')}")
+        words.append(f"with {images} {plural(int(images), 'image')}")
         rest = after.removeprefix("_")
     if rest == "multi_step":
-        words.append("drawn in many steps")
+        words.append("sampled in many steps")
     elif rest:
         words.append(shorten(rest.replace("_", " ")))
     return ", ".join(words)

@@ -10,13 +10,13 @@
     };
     const drag = (event) => {
       if (look.classList.contains("beside") || (event.type === "pointermove" && event.buttons === 0)) return;
-      const edges = look.querySelector(".picture").getBoundingClientRect();
+      const edges = look.querySelector(".image").getBoundingClientRect();
       range.value = 100 * (event.clientX - edges.left) / edges.width;
       show();
     };
-    for (const picture of look.querySelectorAll(".picture")) {
-      picture.addEventListener("pointerdown", drag);
-      picture.addEventListener("pointermove", drag);
+    for (const image of look.querySelectorAll(".image")) {
+      image.addEventListener("pointerdown", drag);
+      image.addEventListener("pointermove", drag);
     }
     const views = look.querySelectorAll("[data-view]");
     for (const view of views) {

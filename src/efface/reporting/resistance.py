@@ -1,4 +1,4 @@
-"""What was found of attempts to bring the forgotten thing back."""
+"""What was found of attempts to bring back what was forgotten."""
 
 from __future__ import annotations
 
@@ -8,25 +8,33 @@ from typing import Literal
 
 from efface.records import AttackResult, Attacks, Cost, RunRecord
 
-Came = Literal["withstood", "like_new", "came_back", "faster", "void", "unclear"]
+Came = Literal["withstood", "like_new", "came_back", "faster", "failed_control", "unclear"]
 Resists = Literal[
-    "resists", "like_new", "came_back", "faster", "void", "stale", "unmeasured", "not_asked"
+    "resists", "like_new", "came_back", "faster", "inconclusive", "stale", "unmeasured", "not_asked"
 ]
-HALF, MOST = 0.5, 0.9  # of what the untouched model shows
-FASTER = 0.5  # less than this share of the never-taught model's budget is faster than new
-MULTI_STEP = "_multi_step"  # ends a line for which a one-step generator drew in many steps
-WORST: tuple[Came, ...] = ("void", "faster", "came_back", "like_new", "withstood", "unclear")
+HALF, MOST = 0.5, 0.9  # of what the original model shows
+FASTER = 0.5  # less than this share of the retrained model's budget is faster than new
+MULTI_STEP = "_multi_step"  # ends a line for which a one-step generator was sampled in many steps
+WORST: tuple[Came, ...] = (
+    "failed_control", "faster", "came_back", "like_new", "withstood", "unclear",
+)  # fmt: skip
+STATES: dict[Came, Resists] = {
+    "withstood": "resists",
+    "like_new": "like_new",
+    "came_back": "came_back",
+    "faster": "faster",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class AttackFinding:
-    """One attack: whether half of the thing came back, which way first, and for which budget."""
+    """One attack: whether half of it came back, which way first, and for which budget."""
 
     result: AttackResult
     came: Came
-    line: str  # of the curve: "result", or another way of drawing from it or of attacking it
+    line: str  # of the curve: "result", or another way of sampling from it or of attacking it
     half: Cost | None  # this model's cost
-    never_knew: Cost | None  # that of a model that never knew it, where one was attacked
+    retrained: Cost | None  # that of a retrained model, where one was attacked
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +44,12 @@ class Resistance:
 
     @property
     def valid(self) -> tuple[AttackFinding, ...]:
-        return tuple(f for f in self.findings if f.came not in ("void", "unclear"))
+        return tuple(f for f in self.findings if f.came not in ("failed_control", "unclear"))
+
+    @property
+    def failed(self) -> int:
+        """How many attacks failed a positive control, so that nothing follows from them."""
+        return sum(finding.came == "failed_control" for finding in self.findings)
 
     @property
     def withstood(self) -> int:
@@ -52,24 +65,19 @@ class Resistance:
         return min(self.valid, key=lambda f: WORST.index(f.came), default=None)
 
 
-def find_resistance(record: RunRecord, attacks: Attacks | None) -> Resistance:
+def find_resistance(record: RunRecord, attacks: Attacks | None, forgets: bool) -> Resistance:
     """Judge the attacks on a run; those on other weights than its output say nothing of it."""
-    if record.request.get("kind") not in ("class", "images", "concept", "memorised"):
+    if not forgets:
         return Resistance(state="not_asked", findings=())
     if attacks is None or not attacks.results:
         return Resistance(state="unmeasured", findings=())
     if attacks.output != record.output:
         return Resistance(state="stale", findings=())
     findings = tuple(_find(result) for result in attacks.results)
-    found = Resistance(state="void", findings=findings)
-    worst = found.worst
-    if worst is None:
+    found = Resistance(state="inconclusive", findings=findings)
+    if found.worst is None:
         return found
-    states: dict[Came, Resists] = {
-        "withstood": "resists", "like_new": "like_new", "came_back": "came_back",
-        "faster": "faster",
-    }  # fmt: skip
-    return Resistance(state=states[worst.came], findings=findings)
+    return Resistance(state=STATES[found.worst.came], findings=findings)
 
 
 def _find(result: AttackResult) -> AttackFinding:
@@ -79,19 +87,19 @@ def _find(result: AttackResult) -> AttackFinding:
 
 
 def own_lines(result: AttackResult) -> list[str]:
-    """Lines of this run's model: drawn or attacked in several ways, each may bring it back."""
+    """Lines of this run's model: sampled or attacked in several ways, each may bring it back."""
     lines = dict.fromkeys([*result.curve.lines, *result.costs])
     return ["result", *(line for line in lines if line.startswith("result_"))]
 
 
 def _find_way(result: AttackResult, line: str) -> AttackFinding:
-    half, never = find_cost(result, line, HALF), _find_never_knew(result, line)
-    came = _judge(result, line, half, never)
-    return AttackFinding(result=result, came=came, line=line, half=half, never_knew=never)
+    half, retrained = find_cost(result, line, HALF), _find_retrained(result, line)
+    came = _judge(result, line, half, retrained)
+    return AttackFinding(result=result, came=came, line=line, half=half, retrained=retrained)
 
 
-def _find_never_knew(result: AttackResult, line: str) -> Cost | None:
-    """The cost of a model that never knew it, attacked in the same way or the next like it."""
+def _find_retrained(result: AttackResult, line: str) -> Cost | None:
+    """The cost of a retrained model, attacked in the same way or the next like it."""
     same = line.replace("result", "retrained", 1)
     for other in (same, same.removesuffix(MULTI_STEP), "retrained"):
         cost = find_cost(result, other, HALF)
@@ -104,16 +112,16 @@ def _budget(cost: Cost | None) -> float:
     return math.inf if cost is None or cost.budget is None else cost.budget
 
 
-def _judge(result: AttackResult, line: str, half: Cost | None, never: Cost | None) -> Came:
+def _judge(result: AttackResult, line: str, half: Cost | None, retrained: Cost | None) -> Came:
     if result.void:
-        return "void"
+        return "failed_control"
     if half is None:
         return _judge_without_budget(result, line)
     if half.budget is None:
         return "withstood"
-    if never is None:
+    if retrained is None:
         return "came_back"
-    faster = never.budget is None or half.budget < FASTER * never.budget
+    faster = retrained.budget is None or half.budget < FASTER * retrained.budget
     return "faster" if faster else "like_new"
 
 
@@ -126,7 +134,7 @@ def _judge_without_budget(result: AttackResult, line: str) -> Came:
 
 
 def has_budget(result: AttackResult) -> bool:
-    """Whether more of it makes an attack stronger; another finds the thing at once or never."""
+    """Whether more of it makes an attack stronger; another succeeds at once or never."""
     return any(cost.budget for costs in result.costs.values() for cost in costs)
 
 
@@ -136,7 +144,7 @@ def find_cost(result: AttackResult, line: str, share: float) -> Cost | None:
 
 
 def find_recovered(result: AttackResult, line: str) -> float | None:
-    """The greatest share that came back: 0 as never known, 1 as the untouched model."""
+    """The greatest share that came back: 0 as a retrained model, 1 as the original model."""
     span = result.level - result.floor
     values = [point.value for point in result.curve.lines.get(line, [])]
     values = [value for value in values if math.isfinite(value)]

@@ -33,7 +33,7 @@ class ClassGrid(BaseModel):
     labels: list[int] = Field(min_length=1)
     names: list[str]
     columns: int = Field(ge=1)
-    asked: Literal["label", "prompt"] = "label"  # what a row was asked for under
+    asked: Literal["label", "prompt"] = "label"  # what a row is conditioned on
     forgotten: list[int] = []
     tile: int = Field(ge=1)
     before: str
@@ -51,7 +51,7 @@ class ClassGrid(BaseModel):
 
 
 class ImageGrid(BaseModel):
-    """`samples/grid.json` where nothing was asked for by name: one cell per noise seed."""
+    """`samples/grid.json` of unconditional samples: one cell per noise seed."""
 
     kind: Literal["images"]
     rows: int = Field(ge=1)
@@ -59,7 +59,7 @@ class ImageGrid(BaseModel):
     tile: int = Field(ge=1)
     before: str
     after: str
-    copies_before: list[int] = []  # cells that copy a forgotten picture, counted along the rows
+    copies_before: list[int] = []  # cells that copy a forgotten image, counted along the rows
     copies_after: list[int] = []
 
     @model_validator(mode="after")
@@ -72,12 +72,12 @@ class ImageGrid(BaseModel):
 
 Grid = Annotated[ImageGrid | ClassGrid, Field(union_mode="left_to_right")]
 GRID: TypeAdapter[ImageGrid | ClassGrid] = TypeAdapter(Grid)
-STRIP_TILES = 3  # of a forgotten picture: itself, and what the two models make of it
+STRIP_TILES = 3  # of a forgotten image: itself, and what the two models make of it
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pictures:
-    """The two grids as data URIs, of equal size in pixels."""
+class Sheets:
+    """Samples before and after as data URIs, of equal size in pixels."""
 
     grid: ImageGrid | ClassGrid
     before: str
@@ -88,7 +88,7 @@ class Pictures:
 
 @dataclass(frozen=True, kw_only=True)
 class Strips:
-    """`samples/pictures.png` as a data URI: a row of STRIP_TILES tiles per forgotten picture."""
+    """`samples/images.png` as a data URI: a row of STRIP_TILES tiles per forgotten image."""
 
     source: str
     rows: int
@@ -111,17 +111,23 @@ class Run:
     record: RunRecord
     evaluation: Evaluation
     curves: Curves
-    pictures: Pictures | None
+    sheets: Sheets | None
     strips: Strips | None
     attacks: Attacks | None
 
     @property
     def names(self) -> dict[int, str]:
         """Names of the labels, where there are any."""
-        if self.pictures is None or not isinstance(self.pictures.grid, ClassGrid):
+        if self.sheets is None or not isinstance(self.sheets.grid, ClassGrid):
             return {}
-        grid = self.pictures.grid
+        grid = self.sheets.grid
         return dict(zip(grid.labels, grid.names, strict=True))
+
+    @property
+    def forgotten(self) -> list[int]:
+        """The labels that were forgotten, where samples are shown by label."""
+        given = self.record.request.get("labels")
+        return list(given) if isinstance(given, (list, tuple)) else []
 
 
 def read_run(folder: Path) -> Run:
@@ -133,8 +139,8 @@ def read_run(folder: Path) -> Run:
         record=record,
         evaluation=read_evaluation(folder) if measured else Evaluation(results=[]),
         curves=read_curves(folder / "metrics.jsonl"),
-        pictures=read_pictures(folder / "samples"),
-        strips=read_strips(folder / "samples" / "pictures.png"),
+        sheets=read_sheets(folder / "samples"),
+        strips=read_strips(folder / "samples" / "images.png"),
         attacks=read_attacks(folder),
     )
 
@@ -162,7 +168,7 @@ def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def read_pictures(folder: Path) -> Pictures | None:
+def read_sheets(folder: Path) -> Sheets | None:
     """Read the before and after grids; None where any of the three files is missing."""
     paths = [folder / name for name in ("grid.json", "before.png", "after.png")]
     if not all(path.exists() for path in paths):
@@ -172,7 +178,7 @@ def read_pictures(folder: Path) -> Pictures | None:
         grid = GRID.validate_json(description)
     except ValidationError as error:
         raise DataError(
-            f"{paths[0]} does not describe the pictures beside it: write them again with "
+            f"{paths[0]} does not describe the images beside it: write them again with "
             "`efface evaluate`."
         ) from error
     sizes = [_png_size(content, path) for content, path in ((before, paths[1]), (after, paths[2]))]
@@ -182,13 +188,13 @@ def read_pictures(folder: Path) -> Pictures | None:
             "write them again with `efface evaluate`."
         )
     width, height = sizes[0]
-    return Pictures(
+    return Sheets(
         grid=grid, before=_data_uri(before), after=_data_uri(after), width=width, height=height
     )
 
 
 def read_strips(path: Path) -> Strips | None:
-    """Read what the models make of the forgotten pictures; None where it is missing."""
+    """Read what the models make of the forgotten images; None where it is missing."""
     if not path.exists():
         return None
     content = _read_bytes(path)
@@ -196,7 +202,7 @@ def read_strips(path: Path) -> Strips | None:
     tile = width // STRIP_TILES
     if width % STRIP_TILES or height % tile:
         raise DataError(
-            f"{path} is not {STRIP_TILES} square pictures wide ({width} by {height} pixels): "
+            f"{path} is not {STRIP_TILES} square images wide ({width} by {height} pixels): "
             "write it again with `efface evaluate`."
         )
     return Strips(source=_data_uri(content), rows=height // tile, tile=tile)
@@ -217,7 +223,7 @@ def _png_size(content: bytes, path: Path) -> tuple[int, int]:
             image.verify()
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(
-            f"{path} is no sound PNG picture: write it again with `efface evaluate`."
+            f"{path} is no sound PNG image: write it again with `efface evaluate`."
         ) from error
     return size
 

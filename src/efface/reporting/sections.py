@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from markupsafe import Markup
 
+from efface.evaluation.wording import (
+    DASH,
+    format_count,
+    format_date,
+    format_interval,
+    format_value,
+)
 from efface.records import Evaluation, Result, Value
 from efface.reporting.attack_figures import AttackFigure, attack_figures
-from efface.reporting.caveats import caveats
 from efface.reporting.facts import FactSheet, fact_sheets
 from efface.reporting.figures import Chart, guard_chart, loss_charts
-from efface.reporting.glossary import GROUPS, Group, Term, explain
+from efface.reporting.image_table import ImageTable, StripFigure, image_table, strip_figure
 from efface.reporting.label_matrix import LabelFigure, label_figure
-from efface.reporting.pictures import PictureTable, StripFigure, picture_table, strip_figure
 from efface.reporting.protocols import (
     Protocol,
     change_anchor,
@@ -24,12 +28,13 @@ from efface.reporting.protocols import (
     protocols,
 )
 from efface.reporting.recorded_curves import recorded_chart
-from efface.reporting.resistance import find_resistance
 from efface.reporting.run_folder import Run
-from efface.reporting.states import COLLAPSE, NO_OP
 from efface.reporting.verdict import Verdict, judge_run
 from efface.reporting.whiskers import whiskers
-from efface.reporting.wording import DASH, format_count, format_date, format_interval, format_value
+from efface.requests import words_of
+from efface.requests.glossary import GROUPS, Group, Term
+from efface.requests.states import COLLAPSE, NO_OP
+from efface.requests.words import Words
 
 DIRECTIONS: dict[bool | None, tuple[str, str]] = {
     True: ("↑", "higher is better"),
@@ -37,10 +42,10 @@ DIRECTIONS: dict[bool | None, tuple[str, str]] = {
     None: ("", "neither good nor bad by itself"),
 }
 OTHERS: dict[str, Callable[[Result], Value | None]] = {  # columns that not every run has
-    "Untouched, one step": lambda result: result.baseline_one_step,
+    "Original, one step": lambda result: result.baseline_one_step,
     "Retrained": lambda result: result.retrained,
     "Distilled": lambda result: result.distilled,
-    "Unseen pictures": lambda result: result.unseen,
+    "Unseen images": lambda result: result.unseen,
 }
 
 
@@ -58,7 +63,7 @@ class Row:
     arrow: str
     direction: str
     result: Cell
-    untouched: Cell
+    original: Cell
     others: list[Cell]  # one per column of the section
     chart: Markup | None
     samples: str
@@ -74,9 +79,9 @@ class Section:
     run: Run
     verdict: Verdict
     groups: list[tuple[Group, list[Row]]]
-    columns: list[str]  # beside this model and the untouched one
+    columns: list[str]  # beside this model and the original one
     strips: StripFigure | None
-    pictures: PictureTable | None
+    images: ImageTable | None
     labels: LabelFigure | None
     curves: list[tuple[Chart, str]]  # with the anchor of the protocol
     attacks: list[AttackFigure]
@@ -92,56 +97,57 @@ def make_section(run: Run, number: int) -> Section:
     anchor = f"run-{number}"
     record, results = run.record, run.evaluation.results
     columns = [title for title, find in OTHERS.items() if any(find(r) for r in results)]
-    resistance = find_resistance(record, run.attacks)
     verdict = judge_run(record, run.evaluation, run.names, run.attacks)
     return Section(
         anchor=anchor,
         date=format_date(record.started),
         run=run,
         verdict=verdict,
-        groups=_groups(anchor, results, columns, record.request.get("kind")),
+        groups=_groups(anchor, results, columns, words_of(record.request)),
         columns=columns,
         strips=strip_figure(run),
-        pictures=picture_table(run.evaluation),
-        labels=label_figure(run.evaluation.labels_seen, _forgotten(run), run.names),
+        images=image_table(run.evaluation),
+        labels=label_figure(run.evaluation.labels_seen, run.forgotten, run.names),
         curves=_curves(anchor, run),
-        attacks=attack_figures(anchor, resistance),
+        attacks=attack_figures(anchor, verdict.resistance),
         charts=_charts(run),
-        caveats=[*caveats(record, run.evaluation, resistance), *_missing_pictures(run)],
+        caveats=[*verdict.caveats, *_missing_sheets(run)],
         protocols=protocols(anchor, run),
         sheets=fact_sheets(record),
-        sources=_sources(anchor, results, bool(resistance.findings)),
+        sources=_sources(anchor, results, bool(verdict.resistance.findings)),
         guarded=_guarded(anchor, verdict, run.evaluation),
     )
 
 
-def _missing_pictures(run: Run) -> list[str]:
-    if run.pictures is not None or not run.evaluation.results:
+def _missing_sheets(run: Run) -> list[str]:
+    if run.sheets is not None or not run.evaluation.results:
         return []
     return [
-        "The pictures before and after that belong to these figures are not in the run folder: "
-        "`efface evaluate` draws them again."
+        "The samples before and after that belong to these figures are not in the run folder: "
+        "`efface evaluate` generates them again."
     ]
 
 
 def _groups(
-    anchor: str, results: Sequence[Result], columns: Sequence[str], kind: Any
+    anchor: str, results: Sequence[Result], columns: Sequence[str], words: Words
 ) -> list[tuple[Group, list[Row]]]:
-    rows = [_row(result, columns, kind, figure_anchor(anchor, n)) for n, result in
-            enumerate(results)]  # fmt: skip
+    rows = [
+        _row(result, columns, words.term(result.metric), figure_anchor(anchor, n))
+        for n, result in enumerate(results)
+    ]
     groups: list[tuple[Group, list[Row]]]
     groups = [(group, [row for row in rows if row.term.group == group]) for group in GROUPS]
     return [(group, members) for group, members in groups if members]
 
 
-def _row(result: Result, columns: Sequence[str], kind: Any, how: str) -> Row:
+def _row(result: Result, columns: Sequence[str], term: Term, how: str) -> Row:
     arrow, direction = DIRECTIONS[result.higher_is_better]
     return Row(
-        term=explain(result.metric, kind),
+        term=term,
         arrow=arrow,
         direction=direction,
         result=_cell(Value(value=result.value, low=result.low, high=result.high), result.unit),
-        untouched=_cell(result.baseline, result.unit),
+        original=_cell(result.baseline, result.unit),
         others=[_cell(OTHERS[title](result), result.unit) for title in columns],
         chart=whiskers(result),
         samples=format_count(result.samples),
@@ -156,11 +162,6 @@ def _cell(value: Value | None, unit: str) -> Cell:
         value=format_value(value.value, unit),
         interval=format_interval(value.low, value.high, unit),
     )
-
-
-def _forgotten(run: Run) -> list[int]:
-    given = run.record.request.get("labels")
-    return [x for x in given if isinstance(x, int)] if isinstance(given, (list, tuple)) else []
 
 
 def _curves(anchor: str, run: Run) -> list[tuple[Chart, str]]:
@@ -187,5 +188,5 @@ def _guarded(anchor: str, verdict: Verdict, evaluation: Evaluation) -> dict[str,
     if NO_OP in evaluation.guards or (verdict.forgotten == "unchanged" and evaluation.change):
         titles += ["Forgotten", "Forget"]
     if COLLAPSE in evaluation.guards or verdict.kept == "one_step":
-        titles += ["Kept", "Keep"]
+        titles += ["Retained", "Retain"]
     return dict.fromkeys(titles, change_anchor(anchor))

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
+from efface.evaluation.wording import format_interval, format_value, is_share
 from efface.records import Result, Value
 from efface.reporting.axes import Axis, draw_line, draw_svg, nice, write
-from efface.reporting.wording import format_interval, format_value, is_share
+from efface.reporting.recorded_curves import MODELS
 
 WHISKER_WIDTH, LANE, PAD = 220, 14, 8
 SQUARE = 3.5  # half of a side
@@ -20,28 +21,25 @@ LEAST_PART = 0.3  # the same for other units, as a part of the greatest number
 def whiskers(result: Result) -> Markup | None:
     """Draw the result and all that it is to be compared with on one axis.
 
-    None if a number of the result or the untouched model is not finite.
+    None if a number of the result or the original model is not finite.
     """
     own = Value(value=result.value, low=result.low, high=result.high)
-    rows = [("result", "this model", own), ("untouched", "untouched model", result.baseline)]
-    if not all(_is_finite(row) for _, _, row in rows):
+    values = {"result": own, "baseline": result.baseline}
+    if not all(map(_is_finite, values.values())):
         return None
-    more = (
-        ("retrained", "model trained without", result.retrained),
-        ("distilled", "one-step model that forgot nothing", result.distilled),
-        ("stranger", "pictures never seen", result.unseen),
-    )
-    rows += [(kind, name, row) for kind, name, row in more if row is not None and _is_finite(row)]
+    more = {"retrained": result.retrained, "distilled": result.distilled, "unseen": result.unseen}
+    values |= {k: value for k, value in more.items() if value is not None and _is_finite(value)}
+    rows = [(*MODELS[name], value) for name, value in values.items()]
     numbers = [v for _, _, row in rows for v in (row.value, row.low, row.high)]
     axis = _whisker_axis(numbers, result.unit)
     bottom = LANE * len(rows) + 3
     marks = _scale(axis, bottom)
-    for lane, (kind, _, row) in enumerate(rows):
+    for lane, (_, kind, row) in enumerate(rows):
         marks += _whisker(kind, row, axis, LANE * (lane + 0.5))
     label = "; ".join(
         f"{name} {format_value(row.value, result.unit)} "
         f"({format_interval(row.low, row.high, result.unit)})"
-        for _, name, row in rows
+        for name, _, row in rows
     )
     return draw_svg("whiskers", WHISKER_WIDTH, bottom + 14, label, marks)
 
@@ -76,7 +74,7 @@ def _scale(axis: Axis, bottom: float) -> Markup:
 def _whisker(kind: str, row: Value, axis: Axis, y: float) -> Markup:
     low, high, at = axis.at(row.low), axis.at(row.high), axis.at(row.value)
     marks = draw_line(f"whisker {kind}", (low, high), (y, y))
-    if kind in ("result", "untouched"):
+    if kind in ("result", "original"):
         mark = Markup('<circle class="mark {}" cx="{}" cy="{}" r="4"/>')
         return marks + mark.format(kind, at, y)
     mark = Markup('<rect class="mark {}" x="{}" y="{}" width="{}" height="{}"/>')

@@ -7,10 +7,13 @@ import importlib
 import importlib.metadata
 import pkgutil
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from efface.errors import DataError
 from efface.requests.base import Request
+
+if TYPE_CHECKING:
+    from efface.requests.words import Words
 
 ENTRY_POINTS = "efface.requests"  # where other packages register a class of their own
 
@@ -56,3 +59,12 @@ def read_request(content: Mapping[str, Any]) -> Request:
         return kinds()[content["kind"]].model_validate(dict(content))
     except Exception as error:  # noqa: BLE001
         raise DataError(str(error)) from error
+
+
+def words_of(content: Mapping[str, Any]) -> Words:
+    """What a report says of a run by the request in its record; of a training run, plain words."""
+    if is_request(content):
+        return read_request(content).words
+    from efface.requests.conditioned import PlainWords
+
+    return PlainWords()

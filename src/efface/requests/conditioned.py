@@ -164,7 +164,7 @@ def judge_retained(evaluation: Evaluation, one_step: bool = False) -> Kept:
         return "unmeasured"
     if has_halved(retained):
         return "broken"
-    return judge_together((judge_score(retained), judge_fid(fid)), recall)
+    return judge_together(judge_score(retained), judge_fid(fid), recall=recall)
 
 
 def _in_one_step(result: Result | None) -> Result | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from typing import Literal
 
 from efface.records import Evaluation, Result
@@ -12,7 +11,7 @@ Forgotten = Literal[
     "gone", "inconclusive", "not_gone", "unchanged", "not_memorised", "unmeasured", "not_asked"
 ]
 Kept = Literal["kept", "less_varied", "inconclusive", "damaged", "broken", "one_step", "unmeasured"]
-WORST: tuple[Kept, ...] = ("broken", "damaged", "inconclusive", "kept")  # the first that holds
+WORST = ("broken", "damaged", "inconclusive", "kept", "unmeasured")
 
 BROKEN = 0.5  # what falls below this share of the original model's is broken
 FID_TOLERANCE = 1.2  # times the original model's FID
@@ -55,11 +54,8 @@ def has_halved(*scores: Result | None) -> bool:
     return any(s is not None and s.high < BROKEN * s.baseline.low for s in scores)
 
 
-def judge_together(states: Iterable[Kept], recall: Result | None = None) -> Kept:
+def judge_together(*states: Kept, recall: Result | None = None) -> Kept:
     """The worst of what several figures say; less varied where recall alone has fallen."""
-    found = set(states)
-    worst = next((state for state in WORST if state in found), None)
-    if worst is None:
-        return "unmeasured"
+    worst = min(states, key=WORST.index)
     narrower = recall is not None and recall.high < recall.baseline.low
     return "less_varied" if worst == "kept" and narrower else worst

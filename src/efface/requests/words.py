@@ -61,6 +61,7 @@ class Judgement:
     kept: Kept
     forget: tuple[Evidence, ...] = ()
     retain: tuple[Evidence, ...] = ()
+    guarded: bool = False  # whether a guard saw the samples of the original model again
     one_step: bool = False  # whether all that changed comes from sampling in one step
     overshot: bool = False  # whether it was forgotten beyond what was never seen
 
@@ -163,9 +164,11 @@ def beside(result: Result, write: Callable[[float], str], one_step: bool = False
 
 def judge_guarded(evaluation: Evaluation, forgotten: Forgotten, kept: Kept) -> dict[str, Any]:
     """Both states of a judgement; a guard that named one has the last word."""
-    if NO_OP in evaluation.guards and forgotten != "not_asked":
+    guarded = NO_OP in evaluation.guards
+    if guarded and forgotten != "not_asked":
         forgotten = "unchanged"
-    return {"forgotten": forgotten, "kept": "broken" if COLLAPSE in evaluation.guards else kept}
+    kept = "broken" if COLLAPSE in evaluation.guards else kept
+    return {"forgotten": forgotten, "kept": kept, "guarded": guarded}
 
 
 def source_of(record: RunRecord) -> str:

@@ -195,7 +195,7 @@ def judge_retained(evaluation: Evaluation) -> Kept:
     fid, inception, precision, recall = (find_measured(evaluation, name) for name in names)
     margin = 0.0 if inception is None else MARGIN * inception.baseline.value
     score = judge_score(inception, LEAST_INCEPTION, margin)
-    kept = judge_together((judge_fid(fid), score), recall)
+    kept = judge_together(judge_fid(fid), score, recall=recall)
     return "broken" if kept == "damaged" and has_halved(precision, recall) else kept
 
 

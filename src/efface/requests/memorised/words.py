@@ -110,13 +110,13 @@ class MemorisedWords(Words):
             if found is not None
         ]
         own = [find_measured(evaluation, f"prompt_clip_iqa{end}") for end in ("", MODIFIED)]
-        rest = [find_measured(evaluation, name) for name in ("clip_iqa", "fid")]
+        quality, fid = (find_measured(evaluation, name) for name in ("clip_iqa", "fid"))
         return Judgement(
             **judge_guarded(
-                evaluation, judge_forgotten(share, modified), judge_retained(*rest, own)
+                evaluation, judge_forgotten(share, modified), judge_retained(quality, fid, own)
             ),
             forget=tuple(copied),
-            retain=self.figures([*rest, *own]),
+            retain=self.figures([quality, fid, *own]),
         )
 
     def limits(self, record: RunRecord, evaluation: Evaluation) -> list[str]:
@@ -170,7 +170,8 @@ def judge_retained(
     says nothing good of samples of other prompts.
     """
     scores = [score for score in (quality, *own) if score is not None]
-    judged: list[Kept] = [judge_fid(fid)]
-    judged += [judge_score(s, LEAST_QUALITY, MARGIN * s.baseline.value) for s in scores]
-    kept = judge_together(judged)
+    kept = judge_fid(fid)
+    for score in scores:
+        margin = MARGIN * score.baseline.value
+        kept = judge_together(kept, judge_score(score, LEAST_QUALITY, margin))
     return "unmeasured" if kept != "damaged" and quality is None and fid is None else kept
