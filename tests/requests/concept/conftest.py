@@ -18,6 +18,7 @@ from efface.settings.base import Settings, read_settings
 from tests.conftest import SMALL
 from tests.diffusion.text.conftest import pipelines as pipelines
 from tests.diffusion.text.conftest import text_model as text_model
+from tests.metrics.clips import make_clip
 from tests.metrics.detectors import MULTI, make_brightness, make_random
 
 Pipelines = Callable[[str], Path]
@@ -55,6 +56,11 @@ def brightness(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def detector(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A detector with random weights; it knows a bag, a coat and a boot."""
     return make_random(tmp_path_factory.mktemp("detector") / "network", MULTI, seed=4)
+
+
+@pytest.fixture(scope="session")
+def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_clip(tmp_path_factory.mktemp("clips") / "tiny-clip")
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,50 @@
+"""Which models can be distilled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from efface.diffusion.denoiser import Denoiser
+from efface.diffusion.loading import save_pipeline
+from efface.diffusion.model_folder import inspect_model
+from efface.errors import DataError, RequestError
+from efface.requests import read_request
+from efface.requests.distil.request import Distil
+from efface.settings.base import read_settings
+
+SETTINGS = read_settings(Distil.section, Distil.own)
+
+
+def test_models_with_labels_or_prompts_can_be_distilled(
+    tiny_model: Path, pipelines: Callable[[str], Path]
+) -> None:
+    Distil().check(inspect_model(tiny_model), SETTINGS)
+    Distil().check(inspect_model(pipelines("sd")), SETTINGS)
+    Distil(retain_prompts="x.txt").check(inspect_model(pipelines("sd")), SETTINGS)
+    assert Distil.default_recipe(inspect_model(tiny_model)) is None
+    assert Distil.default_recipe(inspect_model(pipelines("sd"))) is not None
+
+
+def test_others_are_refused(
+    tiny_model: Path, tiny_unet: Callable[..., Denoiser], tmp_path: Path
+) -> None:
+    with pytest.raises(RequestError, match="takes no prompts"):
+        Distil(retain_prompts="x.txt").check(inspect_model(tiny_model), SETTINGS)
+    save_pipeline(tiny_unet(conditional=False), tmp_path / "model")
+    with pytest.raises(RequestError, match="is unconditional"):
+        Distil().check(inspect_model(tmp_path / "model"), SETTINGS)
+
+
+def test_a_missing_file_is_named() -> None:
+    Distil().check_files()
+    with pytest.raises(DataError, match="no prompts at missing.txt"):
+        Distil(retain_prompts="missing.txt").check_files()
+
+
+def test_a_request_comes_back_from_its_record() -> None:
+    request = Distil(retain_prompts="x.txt")
+    assert read_request(request.model_dump(mode="json")) == request
+    assert Distil.expected_amounts(None, SETTINGS).forget_rows == 0  # type: ignore[arg-type]
