@@ -19,6 +19,7 @@ from efface.requests.memorised.searching import Band, Prober
 from efface.requests.memorised.settings import MemorisedSettings
 from efface.requests.memorised.similarity import PIXELS, CopyDetector
 from efface.settings.base import Settings, read_settings
+from tests.diffusion.text.conftest import BUILD
 from tests.diffusion.text.conftest import text_model as text_model
 from tests.metrics.clips import make_clip
 
@@ -191,3 +192,16 @@ def run(
     """A finished run, which tests copy before they change it."""
     out = tmp_path_factory.mktemp("runs") / "memorised"
     return efface.forget(pipelines("sd"), request_, out, changes=SMALL)
+
+
+@pytest.fixture(scope="session")
+def obedient(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pipeline whose samples depend more on their prompt than on their noise."""
+    pipeline = BUILD["sd"]()
+    with torch.no_grad():
+        for name, tensor in pipeline.unet.named_parameters():
+            if "attn2.to_v" in name or "attn2.to_out" in name:
+                tensor.mul_(30)
+    folder = tmp_path_factory.mktemp("obedient")
+    pipeline.save_pretrained(folder)
+    return folder

@@ -43,7 +43,10 @@ def test_a_threshold_that_was_given_is_kept(
     words: list[str],
     own_settings: Callable[..., MemorisedSettings],
 ) -> None:
-    encode, settings = sampler.denoiser.encode, own_settings(*SHORT, "memorised.copy_similarity=-0.99")
+    encode, settings = (
+        sampler.denoiser.encode,
+        own_settings(*SHORT, "memorised.copy_similarity=-0.99"),
+    )
     controls = encode(words[:LEAST_CONTROLS])
     found = detect(sampler, encode([prompt]), controls, None, PIXELS, settings)
     assert found.detection.threshold == -0.99

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from efface.diffusion.loading import load_text
+from efface.errors import ConfigError, RequestError
+from efface.records import read_evaluation
+from efface.requests.memorised.sampling import PromptSampler, memorised_sampler, to_unit
+from efface.requests.memorised.stages import read_prepared
+from efface.runs.evaluate import evaluate
+from efface.settings.base import Settings
+from tests.conftest import assert_drawn_once
+
+
+def test_both_prompts_are_measured_for_the_result_and_the_original_model(run: Path) -> None:
+    evaluation = read_evaluation(run)
+    expected = ("memorised_share", "reference_similarity", "text_noise_norm")
+    names = [result.metric for result in evaluation.results]
+    assert names == [*expected, *(f"{name}_modified" for name in expected)]
+    for result in evaluation.results:
+        assert result.low <= result.value <= result.high
+        assert result.baseline.low <= result.baseline.value <= result.baseline.high
+    assert {"prompt", "memorised image", "copy", "control prompts"} <= evaluation.terms.keys()
+    share = evaluation.results[0]
+    assert share.samples == 4 and share.value * 4 == round(share.value * 4)
+    (curve,) = evaluation.curves
+    assert set(curve.lines) == {"result", "baseline", "result_modified", "baseline_modified"}
+    (at,) = (p for p in curve.lines["result"] if p.x == 0.25)  # what counts as a copy in these runs
+    assert at.value == share.value
+
+
+def test_the_share_is_that_of_images_sampled_by_hand(
+    run: Path,
+    pipelines: Callable[[str], Path],
+    small: tuple[str, ...],
+    make_settings: Callable[..., Settings],
+) -> None:
+    """The figure of the original model, from its own samples of the same seeds."""
+    denoiser = load_text(pipelines("sd"))
+    sampler = PromptSampler(
+        denoiser=denoiser, sampler=memorised_sampler(make_settings(small)), batch_size=3
+    )
+    condition = denoiser.encode(["a red bag"])
+    images = to_unit(sampler.sample_one(condition, range(1000, 1004), ""))
+    detected, _ = read_prepared(run)
+    found = [
+        np.corrcoef(image.flatten().numpy(), detected.reference.flatten().numpy())[0, 1]
+        for image in images
+    ]
+    results = {r.metric: r for r in read_evaluation(run).results}
+    assert results["reference_similarity"].baseline.value == pytest.approx(np.mean(found), abs=2e-3)
+    share = np.mean(np.array(found) >= 0.25)
+    assert results["memorised_share"].baseline.value == pytest.approx(share)
+
+
+def test_sheets_show_both_prompts_and_control_prompts(run: Path) -> None:
+    grid = json.loads((run / "samples" / "grid.json").read_text())
+    assert grid["names"][:2] == ["'a red bag'", "'a bag'"] and grid["forgotten"] == [0, 1]
+    with Image.open(run / "samples" / "after.png") as sheet:
+        assert sheet.size == (8 * 16, len(grid["names"]) * 16)
+
+
+def test_a_clip_evaluates_the_prompts_and_the_control_prompts_and_samples_once(
+    run: Path, clip_folder: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(run, out)
+    clip = [f"evaluate.clip={str(clip_folder)!r}"]
+    found = evaluate(out, changes=clip)
+    names = {result.metric for result in found.results}
+    assert {"prompt_clip_iqa", "prompt_clip_iqa_modified", "clip_iqa", "clip_score"} <= names
+    assert_drawn_once(out, clip)
+
+
+def test_settings_of_an_evaluation_of_concepts_are_refused(run: Path) -> None:
+    detected = ["evaluate.detector=nowhere", 'evaluate.detector_labels=["bag"]']
+    with pytest.raises(ConfigError, match="detector"):
+        evaluate(run, changes=detected)
+
+
+def test_a_run_whose_control_prompts_changed_is_not_measured(
+    run: Path, controls: str, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(run, out)
+    record = json.loads((out / "record.json").read_text())
+    others = tmp_path / "others.txt"
+    others.write_text(Path(controls).read_text().replace("hot cat", "hot cats"))
+    record["request"]["control_prompts"] = str(others)
+    (out / "record.json").write_text(json.dumps(record))
+    with pytest.raises(RequestError, match="restore"):
+        evaluate(out)

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from efface.errors import RequestError
+from efface.evaluation.subjects import Compared, read_subjects
+from efface.records import read_evaluation, read_record
+from efface.requests.memorised.goal import MemorisedGoal
+from efface.requests.memorised.stages import read_prepared
+from efface.runs.attack import attack
+from efface.runs.recorded import read_run
+
+SHORT = [
+    "neighbour_leak.samples=4",
+    "neighbour_leak.sampling_steps=2",
+    "latent_search.samples=4",
+    "latent_search.tries=[1, 2]",
+    "latent_search.sampling_steps=2",
+]
+
+
+def test_a_run_is_attacked_by_its_prompt_and_its_image(run: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    with pytest.raises(RequestError, match="membership"):
+        attack(copy, ["membership"])
+    found = attack(copy, ["neighbour_leak", "latent_search"], changes=SHORT)
+    leak, search = found.results
+    share = read_evaluation(run).get("memorised_share")
+    assert share is not None and "correlation of pixels" in leak.curve.protocol
+    assert set(leak.curve.lines) == {"result", "baseline", "weak"}
+    assert len(leak.curve.lines["result"]) > 0
+    assert "other_prompts" in search.curve.lines
+    # What counts as a copy is what the evaluation counts: of the same number, any share of it.
+    for result in found.results:
+        for line in result.curve.lines.values():
+            assert all(4 * p.value == round(4 * p.value) for p in line)
+
+
+def test_a_goal_knows_copies_from_other_images(run: Path) -> None:
+    recorded, record = read_run(run, (), "attack"), read_record(run)
+    settings = recorded.settings
+    compared = Compared(guidance=settings.evaluate.guidance, same_sampler=True)
+    models = read_subjects(run, record, settings.evaluate, compared)
+    goal = recorded.material.goal(run, record, models, settings, None)
+    assert isinstance(goal, recorded.material.goal_class)
+    detected, _ = read_prepared(run)
+    assert isinstance(goal, MemorisedGoal) and list(goal.conditions) == ["a red bag"]
+    negative = 1 - detected.reference
+    shown = goal.shown(torch.stack([detected.reference, negative]))
+    assert shown.tolist() == [True, False]
+    assert "a red bag" not in goal.others
+    examples = goal.originals(models.original.denoiser, 3, seed=0)
+    assert len(examples) == 1 and examples.conditions == ["a red bag"]
