@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import pytest
 
+from efface.attacks import names, resolve
 from efface.attacks.base import Findings, costs_of, crossing
-from efface.attacks.denoise_from_noisy import DenoiseFromNoisy
-from efface.attacks.relearn import Relearn
+from efface.attacks.goals import ConditionGoal, Goal
+from efface.attacks.image_goal import ImageGoal
 from efface.errors import ConfigError
 from efface.metrics.intervals import Estimate
 from efface.records import Point
+from efface.settings.listing import bounds_of
+from efface.settings.reading import build, fields_of
+
+SETTINGS = [(name, setting) for name in names() for setting in fields_of(resolve(name))]
+LISTS = [(n, s) for n, s in SETTINGS if isinstance(fields_of(resolve(n))[s].default, tuple)]
+OUTSIDE = {"ge": -1, "gt": 0, "le": 1, "lt": 0}  # what is added to a bound
 
 
 def curve(*pairs: tuple[float, float]) -> list[Point]:
@@ -26,7 +33,14 @@ def findings(level: float, floor: float) -> Findings:
     )
 
 
-def test_a_budget_lies_straight_between_two_points():
+def refused(name: str, setting: str, value: object) -> str:
+    with pytest.raises(ConfigError) as error:
+        build(resolve(name), {setting: value}, name)
+    assert f"{name}.{setting}" in str(error.value)
+    return str(error.value)
+
+
+def test_a_budget_is_linear_between_two_points():
     points = curve((0, 0.1), (10, 0.3), (20, 0.7), (40, 0.2))
     assert crossing(points, 0.5) == pytest.approx(15)
     assert crossing(points, 0.3) == 10
@@ -44,27 +58,53 @@ def test_shares_are_of_the_way_from_the_floor_to_the_level():
     assert (most.share, most.budget) == (0.9, pytest.approx(72))
 
 
-def test_nothing_can_come_back_where_the_untouched_model_shows_nothing():
+def test_nothing_is_recovered_where_the_original_model_shows_nothing():
     costs = costs_of(curve((0, 0.3), (10, 0.9)), findings(level=0.3, floor=0.3), None)
     assert [cost.budget for cost in costs] == [None, None]
 
 
-@pytest.mark.parametrize(
-    ("settings", "complaint"),
-    [
-        ({"steps": ()}, "relearn.steps is []: give numbers above 0"),
-        ({"steps": (5, 2)}, "relearn.steps is [5, 2]: give rising numbers"),
-        ({"images": (0, 4)}, "relearn.images is [0, 4]: give numbers above 0"),
-        ({"learning_rate": 0.0}, "relearn.learning_rate is 0.0"),
-        ({"seed": -1}, "relearn.seed is -1"),
-    ],
-)
-def test_budgets_that_make_no_sense_are_refused(settings, complaint):
-    with pytest.raises(ConfigError) as error:
-        Relearn(**settings)
-    assert complaint in str(error.value)
+@pytest.mark.parametrize(("name", "setting"), SETTINGS)
+def test_every_setting_has_a_range_and_is_refused_outside(name, setting):
+    field = fields_of(resolve(name))[setting]
+    bounds = bounds_of(field)
+    assert bounds.keys() & {"ge", "gt"} and bounds.keys() & {"le", "lt"}
+    for sign, bound in bounds.items():
+        outside = bound + OUTSIDE[sign]
+        listed = [outside] if (name, setting) in LISTS else outside
+        sentence = refused(name, setting, listed)
+        assert str(outside) in sentence and str(bound) in sentence
 
 
-def test_a_whole_picture_cannot_be_given():
-    with pytest.raises(ConfigError, match="between 0 and 1"):
-        DenoiseFromNoisy(given=(0.5, 1.0))
+@pytest.mark.parametrize(("name", "setting"), SETTINGS)
+def test_every_setting_is_described_in_one_sentence(name, setting):
+    description = fields_of(resolve(name))[setting].description
+    assert description and description.endswith(".") and ". " not in description
+
+
+@pytest.mark.parametrize(("name", "setting"), LISTS)
+def test_lists_of_numbers_must_rise(name, setting):
+    first, second = fields_of(resolve(name))[setting].default[:2]
+    for value in ([second, first], [first, first]):
+        assert "rising" in refused(name, setting, value)
+    assert "[]" in refused(name, setting, [])
+
+
+def test_a_setting_of_another_type_or_name_is_refused():
+    refused("relearn", "samples", "many")
+    refused("relearn", "steps", 5)
+    assert "relearn.batch_size" in refused("relearn", "batchsize", 4)
+
+
+def test_another_seed_gives_other_samples(tiny):
+    first, second = (tiny("denoise_from_noisy", seed=seed).first_seed for seed in (0, 1))
+    assert second - first >= 10_000
+
+
+def test_a_misfit_says_what_the_attack_is_for_and_what_to_do(tiny):
+    assert tiny("membership").misfit(ImageGoal, has_unseen=True) is None
+    assert tiny("relearn").misfit(Goal, has_unseen=False) is None
+    why = tiny("membership").misfit(ConditionGoal, has_unseen=True)
+    assert "particular images" in why and "labels or prompts" in why and "choose" in why
+    why = tiny("neighbour_leak").misfit(ImageGoal, has_unseen=True)
+    assert "labels or prompts" in why and "particular images" in why and "choose" in why
+    assert "--unseen" in tiny("membership").misfit(ImageGoal, has_unseen=False)
