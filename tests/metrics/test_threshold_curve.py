@@ -14,7 +14,7 @@ from efface.metrics.threshold_curve import (
     THRESHOLDS,
     distance_curve,
     forgotten_scores,
-    likeness_curve,
+    similarity_curve,
     threshold_curve,
 )
 
@@ -70,9 +70,9 @@ def test_the_curve_of_copies_counts_samples_within_each_distance():
     assert all(a.value <= b.value for a, b in itertools.pairwise(points))
 
 
-def test_the_curve_of_likeness_counts_samples_above_each_cosine():
+def test_the_curve_of_similarity_counts_samples_above_each_cosine():
     cosines = np.array([-0.4, 0.1, 0.5, 0.995])
-    curve = likeness_curve({"result": cosines}, 0.8, "drawn once")
+    curve = similarity_curve({"result": cosines}, 0.8, "drawn once")
     shares = {round(p.x, 2): p.value for p in curve.lines["result"]}
     assert (shares[0.0], shares[0.3], shares[0.8], shares[0.99]) == (0.75, 0.5, 0.25, 0.25)
     assert "0.800 or more" in curve.protocol

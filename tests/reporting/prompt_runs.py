@@ -1,4 +1,4 @@
-"""Run folders about prompts, a concept or a memorised picture, with numbers chosen by the test."""
+"""Run folders about prompts, a concept or a memorised image, with numbers chosen by the test."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.reporting.conftest import (
     make_record,
     make_result,
     metric_lines,
-    write_pictures,
+    write_sheets,
 )
 from tests.reporting.full_runs import make_curve
 
@@ -35,20 +35,21 @@ def make_concept_record(
     request = {
         "kind": "concept", "concept": concept, "also": [f"{concept}s"], "replacement": replacement,
         "forget_prompts": None, "retain_prompts": None, "prompt_pairs": None, "negative": None,
-        "digest": "d1" * 32,
     }  # fmt: skip
-    return make_record(**{"request": request, "model": MODEL} | changes)
+    fields = {"request": request, "material": {"digest": "d1" * 32}, "model": MODEL}
+    return make_record(**fields | changes)
 
 
 def make_memorised_record(
     prompt: str = "a portrait of a man", modified: str = "a portrait of a new man", **changes: Any
 ) -> RunRecord:
     request = {
-        "kind": "memorised", "prompt": prompt, "picture": None, "modified_prompt": None,
-        "control_prompts": None, "digest": "d1" * 32,
+        "kind": "memorised", "prompt": prompt, "image": None, "modified_prompt": None,
+        "control_prompts": None,
     }  # fmt: skip
     fields: dict[str, Any] = {
         "request": request,
+        "material": {"digest": "d1" * 32},
         "model": MODEL,
         "settings": {
             "method": {"name": "siss", "mixture": 0.5},
@@ -74,7 +75,7 @@ def make_concept_evaluation(
     seen = {"kind": "detector", "name": detector, "sha256": "ab" * 32}
 
     def found(metric: str, own: Triple, before: Triple) -> Result:
-        protocol = f"result: one step; untouched model: 50 DDIM steps; seen by: {detector}"
+        protocol = f"result: one step; original model: 50 DDIM steps; measured with: {detector}"
         return make_result(metric, own, before, "share", extractor=seen, protocol=protocol)
 
     results = [found("concept_rate", rate, BEFORE), found("retained_accuracy", BEFORE, BEFORE)]
@@ -86,18 +87,18 @@ def make_concept_evaluation(
 
 
 def make_memorised_evaluation(copies: tuple[int, int] = (14, 0), **changes: Any) -> Evaluation:
-    """Copies among 16 pictures, before and after, and how good other prompts' pictures look."""
+    """Copies among 16 samples, before and after, and how good samples of other prompts look."""
 
     def share(count: int) -> Triple:
         return count / 16, max(0.0, count / 16 - 0.2), min(1.0, count / 16 + 0.2)
 
     before, after = map(share, copies)
-    protocol = "50 DDIM steps, for all models; likeness by a CLIP"
+    protocol = "50 DDIM steps, for all models; similarity by a CLIP"
     results = [
         make_result("memorised_share", after, before, "share", samples=16, protocol=protocol),
         make_result("clip_iqa", (0.8, 0.79, 0.81), (0.8, 0.79, 0.81), "mean probability"),
     ]
-    return Evaluation(results=results, curves=[make_curve("likeness_curve")], **changes)
+    return Evaluation(results=results, curves=[make_curve("similarity_curve")], **changes)
 
 
 def write_prompt_run(
@@ -107,14 +108,14 @@ def write_prompt_run(
     prompts: Sequence[str] = (),
     attacks: Attacks | None = None,
 ) -> Path:
-    """`prompts` are the ten rows of the pictures; the names of labels where there are fewer."""
+    """`prompts` are the ten rows of the sheets; the names of labels where there are fewer."""
     folder.mkdir(parents=True)
     write_json(folder / "record.json", record)
     write_json(folder / "evaluation.json", evaluation)
     if attacks is not None:
         write_json(folder / "attacks.json", attacks)
     rows = [*prompts, *map(str, range(len(prompts), 10))]
-    write_pictures(folder / "samples", rows)
+    write_sheets(folder / "samples", rows)
     grid = json.loads((folder / "samples" / "grid.json").read_text(encoding="utf-8"))
     grid |= {"asked": "prompt", "forgotten": [0, 1]}
     (folder / "samples" / "grid.json").write_text(json.dumps(grid), encoding="utf-8")

@@ -80,7 +80,7 @@ class ModifiedPrompt(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    way: str  # "as it is", "given", "tokens", "embedding"
+    way: str  # "unchanged", "given", "tokens", "embedding"
     text: str | None  # None: an embedding that no prompt has
     weight: FiniteFloat | None  # of the descended embedding
     norm: FiniteFloat

@@ -62,14 +62,16 @@ def distance_curve(nearest: Mapping[str, np.ndarray], distance: float, protocol:
     )
 
 
-def likeness_curve(similarity: Mapping[str, np.ndarray], threshold: float, protocol: str) -> Curve:
-    """Share of samples whose likeness to a memorised picture exceeds each of 0 to 0.99.
+def similarity_curve(
+    similarity: Mapping[str, np.ndarray], threshold: float, protocol: str
+) -> Curve:
+    """Share of samples whose similarity to the memorised image exceeds each of 0 to 0.99.
 
     Cosines (N,) by model; `threshold` is that of a copy. Wilson's intervals.
     """
     return Curve(
-        name="likeness_curve",
-        x_label="likeness to the memorised picture above",
+        name="similarity_curve",
+        x_label="similarity to the memorised image above",
         y_label="share of samples",
         lines={model: _line(values, THRESHOLDS) for model, values in similarity.items()},
         protocol=f"{protocol}; a copy has {threshold:.3f} or more",

@@ -18,7 +18,7 @@ LARGEST = 1e30  # what lies beyond is not drawn
 BEFORE_ZERO = 2.0  # a budget of 0 stands so many times below the least one on a logarithmic axis
 CURVES = {
     "copy_curve": "How often samples come near a forgotten image, by distance",
-    "likeness_curve": "How often the image is generated, by similarity",
+    "similarity_curve": "How often the image is generated, by similarity",
     "threshold_curve": "How often it is found, by threshold",
     "group_threshold_curve": "How often other prompts bring it back, by threshold",
 }
