@@ -150,9 +150,11 @@ def small() -> tuple[str, ...]:
 def make_settings() -> Callable[..., Settings]:
     """The settings of a request, with changes."""
 
-    def make(changes: Sequence[str] = (), **more: Any) -> Settings:
+    def make(
+        changes: Sequence[str] = (), method: str | None = "siss", recipe: str | Path | None = None
+    ) -> Settings:
         section, own = ForgetMemorised.section, ForgetMemorised.own
-        return read_settings(section, own, changes=changes, **({"method": "siss"} | more))
+        return read_settings(section, own, method=method, recipe=recipe, changes=changes)
 
     return make
 

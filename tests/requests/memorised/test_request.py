@@ -29,7 +29,7 @@ def test_words_that_cannot_be_meant_are_refused(words: dict[str, Any], named: st
 
 @pytest.mark.parametrize("field", ["image", "control_prompts"])
 def test_files_that_are_not_there_are_refused_before_anything_is_read(field: str) -> None:
-    request = ForgetMemorised(**{"prompt": "a bag", field: "nowhere"})
+    request = ForgetMemorised.model_validate({"prompt": "a bag", field: "nowhere"})
     with pytest.raises(DataError, match="nowhere"):
         request.check_files()
 
@@ -47,6 +47,6 @@ def test_the_recipe_that_ships_is_the_default(
     pipelines: Callable[[str], Path], make_settings: Callable[..., Settings]
 ) -> None:
     recipe = ForgetMemorised.default_recipe(inspect_model(pipelines("sd")))
-    settings = make_settings(method=None, default_recipe=recipe)
+    settings = make_settings(method=None, recipe=recipe)
     assert settings.method_name == ForgetMemorised.default_method
     assert settings.method.fixed_norm == 750  # pyright: ignore[reportAttributeAccessIssue]

@@ -21,7 +21,7 @@ from efface.evaluation.subjects import SAMPLING, Subjects
 from efface.evaluation.views import ClipView, View
 from efface.metrics.clip_iqa import prompt_quality
 from efface.metrics.intervals import Estimate, mean, proportion
-from efface.metrics.threshold_curve import likeness_curve
+from efface.metrics.threshold_curve import similarity_curve
 from efface.records import Evaluation, Result
 from efface.requests.concept.evaluation import evaluate_concepts
 from efface.requests.concept.prompts import ConceptPrompts
@@ -129,7 +129,7 @@ def evaluate_memorised(
     }
     detector = protocol.detector
     text = f"{sampled}; {detector.comparison.name}"
-    curve = likeness_curve(similarity, detector.threshold, text)
+    curve = similarity_curve(similarity, detector.threshold, text)
     return evaluation.model_copy(
         update={
             "results": [*results, *(_of_controls(r, protocol) for r in evaluation.results)],

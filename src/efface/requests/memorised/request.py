@@ -34,13 +34,15 @@ class ForgetMemorised(Request):
     kind: Literal["memorised"] = "memorised"
     prompt: str = Field(description="The caption for which a training image is generated.")
     image: str | None = Field(
-        None, description="That image; default: the one that samples of the prompt agree on."
+        default=None,
+        description="That image; default: the one that samples of the prompt agree on.",
     )
     modified_prompt: str | None = Field(
-        None, description="A prompt that generates it only sometimes; default: searched for."
+        default=None,
+        description="A prompt that generates it only sometimes; default: searched for.",
     )
     control_prompts: str | None = Field(
-        None, description="Similar prompts without memorised images; default: templates."
+        default=None, description="Similar prompts without memorised images; default: templates."
     )
 
     section: ClassVar[str] = "memorised"

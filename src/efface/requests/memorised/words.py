@@ -31,7 +31,7 @@ from efface.requests.words import (
 LEAST_QUALITY = 0.95  # times the original model's CLIP-IQA
 MODIFIED = "_modified"  # ends the name of a figure of the modified prompt
 WAYS = {
-    "as it is": "the prompt itself",
+    "unchanged": "the prompt itself",
     "given": "given with the request",
     "tokens": "found by changing words",
     "embedding": "found by descent on the prompt's embedding, and no prompt has that text",
