@@ -2,9 +2,9 @@
 
     python benchmarks/attack_table.py --seed 0 --out benchmarks/results/attacks-digits.json
 
-Digit 0 is forgotten with SFD, the drawn heart with NegGrad at one step and with SISS. The untouched
-model, a knowingly weak erasure and a model that never knew stand beside each as lines of the same
-curves; for the digit the latter is trained on the other nine first, unless --retrained names one.
+Digit 0 is forgotten with SFD, the heart with NegGrad at one step and with SISS. Beside each stand
+the original model, a knowingly weak erasure and a model retrained without it, as lines of the same
+curves; for the digit the last is trained on the other nine first, unless --retrained names one.
 Runs are kept in --runs and resumed.
 """
 
@@ -20,8 +20,10 @@ from variants import seed_changes
 
 import efface
 from efface.attacks.base import Attack
+from efface.diffusion.model_folder import inspect_model
 from efface.records import Attacks
-from efface.runs.attack import attack, choose, fitting, summarise, tell_recovery
+from efface.runs.attack import attack, choose, fitting, recovery, summarise
+from efface.runs.forget import choose_settings
 from efface.zoo.build.train import train
 
 RECIPES = Path("recipes")
@@ -117,7 +119,12 @@ def make_run(arguments: argparse.Namespace, erasure: Erasure, seed: int) -> Path
 
 
 def choose_fitting(arguments: argparse.Namespace, erasure: Erasure) -> list[Attack]:
-    return fitting(choose(arguments.attack, []), erasure.request, strict=False)
+    info = inspect_model(erasure.model)
+    settings = choose_settings(
+        erasure.request, info, erasure.method, erasure.recipe, erasure.changes
+    )
+    material = erasure.request.read(info, settings)
+    return fitting(choose(arguments.attack, []), material, strict=False)
 
 
 def attack_run(arguments: argparse.Namespace, erasure: Erasure, run: Path, seed: int) -> Attacks:
@@ -141,7 +148,7 @@ def rows_of(erasure: str, seed: int, found: Attacks) -> list[dict[str, Any]]:
             "images": result.costs[line][0].images,
             "unit": result.curve.x_label,
             "first": points[0].model_dump(),
-            "recovery": tell_recovery(result, line),
+            "recovery": recovery(result, line),
             "level": result.level,
             "floor": result.floor,
             "void": result.void,

@@ -1,4 +1,4 @@
-"""Trains a CIFAR-10 model and a judge, forgets a class with SFD and measures it, piece by piece.
+"""Trains a CIFAR-10 model and a classifier, forgets a class with SFD and evaluates it, in pieces.
 
     python benchmarks/cifar10.py --work WORK --minutes 9 --teacher-minutes 11 --sfd-minutes 7
 
@@ -12,7 +12,7 @@ its path and --data the same, because the records name them. One checkpoint of t
 0.57 GB for the teacher and 1.15 GB for SFD (averages and optimizer states, float32), two are kept
 and a third is there while it is written: at most 1.8 and 3.5 GB. The teacher's checkpoints go when
 it is finished; its pipeline and the result's are 0.14 GB each. WORK/sfd/report.html and
-WORK/sfd/samples are what to look at.
+WORK/sfd/samples show the result.
 
 --tiny does all of it on a CPU with a tiny network and a few images, stopping at every checkpoint
 and resuming: it shows that the pieces fit together and measures nothing.
@@ -36,23 +36,25 @@ import torch
 from cifar10_tiny import FILES, TINY, thin
 from forget_class import check, figures, protocol
 from forward_passes import forward_flops, forwards
+from recipe_settings import request_settings
 from results_file import write_results
 from time_budget import Call, OutOfTime, Trial, TrialOver, Watch
 
 import efface
 from efface.records import read_evaluation, read_record
-from efface.settings.reading import Settings, read_settings
-from efface.zoo.build.train import make_judge
+from efface.settings.base import Settings
+from efface.zoo.build.classifier import make_classifier
+from efface.zoo.build.settings import BuildSettings, read_build_settings
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 RECIPE = {"teacher": RECIPES / "cifar10-teacher.toml", "sfd": RECIPES / "cifar10-sfd.toml"}
 RESULTS = Path(__file__).parent / "results" / "cifar10-sfd.json"
 FORGET, REPLACE = 0, 1  # airplane, automobile
 DATA_NOTE = (
-    "CIFAR-10 re-encoded as JPEG; reference and judge from the same pictures; not comparable with "
-    "numbers on the lossless set"
+    "CIFAR-10 re-encoded as JPEG; reference and classifier from the same images; not comparable "
+    "with numbers on the lossless set"
 )
-SECONDS_WORTH_A_START = {"judge": 150, "teacher": 120, "sfd": 150, "evaluation": 240}
+SECONDS_WORTH_A_START = {"classifier": 150, "teacher": 120, "sfd": 150, "evaluation": 240}
 
 
 class Experiment:
@@ -82,22 +84,21 @@ class Experiment:
 
     def advance(self, call: Call) -> None:
         """Go on from wherever the work folder stands, to the end or until OutOfTime."""
-        self.make_judge(call)
+        self.make_classifier(call)
         for stage in ("teacher", "sfd"):
             self.train(stage, call)
         shutil.rmtree(self.work / "teacher" / "checkpoints", ignore_errors=True)
         self.measure(call)
 
-    def make_judge(self, call: Call) -> None:
+    def make_classifier(self, call: Call) -> None:
         folder = self.work / "judge"
         if (folder / "config.json").exists():  # written last
             return
-        call.begin(SECONDS_WORTH_A_START["judge"])
+        call.begin(SECONDS_WORTH_A_START["classifier"])
         shutil.rmtree(folder, ignore_errors=True)
         began = time.perf_counter()
-        judge = make_judge(RECIPE["teacher"], folder, self.changes["teacher"])
-        accuracy = judge.config["held_out_accuracy"]
-        self.note("judge", began, held_out_accuracy=accuracy)
+        made = make_classifier(RECIPE["teacher"], folder, self.changes["teacher"])
+        self.note("classifier", began, held_out_accuracy=made.config["held_out_accuracy"])
 
     def train(self, stage: str, call: Call) -> None:
         folder = self.work / stage
@@ -134,7 +135,7 @@ class Experiment:
         )
 
     def plan(self, stage: str) -> None:
-        """Fix the number of steps by a trial, if minutes were asked for and none is fixed yet."""
+        """Fix the number of steps by a trial, if minutes are given and none is fixed yet."""
         minutes = {"teacher": self.arguments.teacher_minutes, "sfd": self.arguments.sfd_minutes}
         if minutes[stage] is None or self.planned(stage) or (self.work / stage).exists():
             return
@@ -168,8 +169,11 @@ class Experiment:
         efface.evaluate(folder, judge=self.work / "judge")
         self.note("evaluation", began)
 
-    def settings(self, stage: str) -> Settings:
-        return read_settings(None, RECIPE[stage], self.changes[stage] + self.planned(stage))
+    def settings(self, stage: str) -> Settings | BuildSettings:
+        changes = self.changes[stage] + self.planned(stage)
+        if stage == "teacher":
+            return read_build_settings(RECIPE[stage], changes)
+        return request_settings(efface.ForgetClass, RECIPE[stage], changes)
 
     def note(self, stage: str, began: float, **values: Any) -> None:
         """Keep what a stage did in this call, and print it."""
@@ -217,7 +221,7 @@ class Experiment:
         rows += round(settings.method.forget_share * rows)
         steady = rows / longest["seconds_per_step"]
         forward = forward_flops(self.work / "teacher" / "pipeline" / "unet")
-        worth = forwards(settings)
+        worth = forwards(settings.method)
         teraflops = steady * worth * forward["flops"] / 1e12
         peak = self.arguments.peak_tflops if torch.cuda.is_available() else None
         return {
@@ -236,8 +240,7 @@ class Experiment:
 
 
 def data_folder() -> Path:
-    source = read_settings(None, RECIPE["teacher"]).data.source
-    return Path(source).parent
+    return Path(read_build_settings(RECIPE["teacher"]).data.source).parent
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -250,7 +253,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--peak-tflops", type=float, default=790.0, help="of the GPU, in bf16")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--set", action="append", default=[], help="STAGE:SECTION.NAME=VALUE")
-    parser.add_argument("--commit", help="where this is no git checkout")
+    parser.add_argument("--commit", help="where this is not a git checkout")
     parser.add_argument("--tiny", action="store_true", help="on a CPU, to see that it runs")
     parser.add_argument("--out", type=Path, help="default: benchmarks/results, tiny: --work")
     parsed = parser.parse_args(arguments)

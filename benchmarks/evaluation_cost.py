@@ -3,8 +3,8 @@
     python benchmarks/evaluation_cost.py zoo:digits --samples 10000 \
         --out benchmarks/results/evaluation-cost.json
 
-Bare: noise from seeds, the samplers' network calls, the judge's passes, nothing else, for all
-models that a run of SFD is measured with: the result in one step, the untouched model in many and
+Bare: noise from seeds, the samplers' network calls, the classifier's passes, nothing else, for all
+models that a run of SFD is evaluated with: the result in one step, the original model in many and
 in one. Whole: `efface.evaluate` of that run, from reading it to its report, with nothing measured
 before and a store to write to. Its metrics are timed apart as well.
 """
@@ -34,16 +34,20 @@ from efface.evaluation.store import Store
 from efface.evaluation.views import CLASS_METRICS, JudgeView
 from efface.metrics.judge import Judge, load_judge
 from efface.requests.classes.evaluation import ClassProtocol, observe_labels
-from efface.settings.reading import EvaluateConfig
+from efface.settings.evaluate import EvaluateSettings
 
-TRAINING = ("train.steps=1", "train.batch_size=8", "train.guard_every=0")  # of no account here
+TRAINING = (
+    "train.steps=1",
+    "train.batch_size=8",
+    "train.guard_every=0",
+)  # what it learns does not matter here
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("model")
     parser.add_argument("--samples", type=int, default=10_000)
-    parser.add_argument("--steps", type=int, default=50, help="DDIM steps of the untouched model")
+    parser.add_argument("--steps", type=int, default=50, help="DDIM steps of the original model")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
@@ -55,18 +59,18 @@ def measure(arguments: argparse.Namespace, folder: Path) -> None:
     request = efface.ForgetClass(labels=(0,))
     run = efface.forget(arguments.model, request, folder / "run", changes=TRAINING, measure=False)
     shares = {"forget": arguments.samples // 10, "retain": arguments.samples * 9 // 10}
-    config = EvaluateConfig(
+    settings = EvaluateSettings(
         forget_samples=shares["forget"],
         retain_samples=shares["retain"],
         baseline_steps=arguments.steps,
     )
-    protocol = ClassProtocol(forgotten=[0], retained=list(range(1, 10)), config=config)
-    untouched = as_class_denoiser(efface.load(arguments.model))
+    protocol = ClassProtocol(forget=[0], retain=list(range(1, 10)), config=settings)
+    original = as_class_denoiser(efface.load(arguments.model))
     result = as_class_denoiser(efface.load(run))
     judge = load_judge(inspect_model(arguments.model).folder / "judge")
     one_step = default_sampler(inspect_model(run / "pipeline"), result)
     models: list[tuple[object, Sampler]] = [
-        (result, one_step), (untouched, MultiStep(arguments.steps)), (untouched, one_step),
+        (result, one_step), (original, MultiStep(arguments.steps)), (original, one_step),
     ]  # fmt: skip
 
     def bare() -> object:
@@ -98,13 +102,13 @@ def measure(arguments: argparse.Namespace, folder: Path) -> None:
         "cpu_seconds": seconds,
         "ratios": ratios,
         "whole_over_bare": statistics.median(ratios),
-        "metric_seconds_of_one_model": time_metrics(untouched, one_step, judge, protocol),
+        "metric_seconds_of_one_model": time_metrics(original, one_step, judge, protocol),
     }
-    write_results(arguments.out, [config.seed], content)
+    write_results(arguments.out, [settings.seed], content)
     print(f"whole {content['whole_over_bare']:.3f} of bare sampling and feature passes")
 
 
-NAMES = ("result", "untouched model", "untouched model for context")
+NAMES = ("result", "original model", "original model for context")
 
 
 def time_metrics(denoiser, sampler: Sampler, judge: Judge, protocol) -> dict[str, float]:
@@ -120,12 +124,12 @@ def time_metrics(denoiser, sampler: Sampler, judge: Judge, protocol) -> dict[str
 @torch.inference_mode()
 def sample(denoiser, sampler: Sampler, judge: Judge, protocol: ClassProtocol, side) -> list:
     """The passes themselves: no store, no streaming, nothing gathered."""
-    asked, seeds = protocol.asked(side), protocol.seeds(side)
+    labels, seeds = protocol.labels(side), protocol.seeds(side)
     size, kept = protocol.config.batch_size, []
-    for start in range(0, len(asked), size):
+    for start in range(0, len(labels), size):
         generators = [torch.Generator().manual_seed(s) for s in seeds[start : start + size]]
         noise = torch.stack([torch.randn(denoiser.sample_shape, generator=g) for g in generators])
-        condition = denoiser.encode(asked[start : start + size].tolist())
+        condition = denoiser.encode(labels[start : start + size].tolist())
         images = sampler.draw(denoiser, noise, condition, generators).clamp(-1, 1).add(1).div(2)
         kept.append(judge.observe(images, np.zeros(len(images), dtype=np.int64)))
     return kept

@@ -1,9 +1,9 @@
-"""How often "is it memorised" says so of captions that are memorised, and of ordinary ones.
+"""How often captions that are memorised, and ordinary ones, are called memorised.
 
     python benchmarks/false_alarms.py runs/scenes recipes/scenes-teacher.toml \
         recipes/scenes-siss.toml --out benchmarks/results/false-alarms.json
 
-The first stage of `efface forget memorised`, without a given picture: the captions that the
+The first stage of `efface forget memorised`, without a given image: the captions that the
 teacher's recipe repeats, and --ordinary captions of single scenes, which are not among the
 controls. Nothing is trained.
 """
@@ -14,44 +14,49 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from recipe_settings import request_settings
 from results_file import write_results
-from scene_prompts import drawn_scenes
+from scene_prompts import fresh_scenes
 
 from efface.data.prompts import spread
 from efface.diffusion.loading import load
+from efface.diffusion.text.denoiser import as_text_denoiser
 from efface.metrics.intervals import proportion
-from efface.requests.concept.prompts import as_text_denoiser
 from efface.requests.memorised.detection import detect
-from efface.requests.memorised.feed import memorised_sampler
-from efface.requests.memorised.sampling import Drawing
-from efface.requests.memorised.similarity import load_features
-from efface.settings.reading import read_settings
+from efface.requests.memorised.request import ForgetMemorised
+from efface.requests.memorised.sampling import PromptSampler, memorised_sampler
+from efface.requests.memorised.settings import MemorisedSettings
+from efface.requests.memorised.similarity import read_comparison
+from efface.zoo.build.settings import read_build_settings
 
 
 def main() -> None:
     arguments = parse()
-    teacher = read_settings("denoising", arguments.teacher_recipe, arguments.scenes)
-    settings = read_settings(None, arguments.recipe)
-    config = settings.memorised
-    captions = list(dict.fromkeys(drawn_scenes(teacher).captions))
-    controls = spread(captions, config.controls)
+    teacher = read_build_settings(arguments.teacher_recipe, arguments.scenes)
+    settings = request_settings(ForgetMemorised, arguments.recipe)
+    own = settings.of(MemorisedSettings)
+    captions = list(dict.fromkeys(fresh_scenes(teacher).captions))
+    controls = spread(captions, own.controls)
     ordinary = spread([c for c in captions if c not in set(controls)], arguments.ordinary)
-    memorised = [pair.caption for pair in teacher.scenes.memorised]
+    memorised = [scene.caption for scene in teacher.scenes.memorised]
     denoiser = as_text_denoiser(load(arguments.model))
-    sampler, size = memorised_sampler(settings), settings.evaluate.batch_size
-    drawing = Drawing(denoiser=denoiser, sampler=sampler, batch_size=size)
-    features = load_features(config.extractor, config.extractor_sha256)
+    sampler = PromptSampler(
+        denoiser=denoiser,
+        sampler=memorised_sampler(settings),
+        batch_size=settings.evaluate.batch_size,
+    )
+    comparison = read_comparison(own.extractor)
     others = denoiser.encode(controls)
-    found: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = []
     for kind, prompts in (("memorised", memorised), ("ordinary", ordinary)):
         for prompt in prompts:
-            own = denoiser.encode([prompt])
-            detection = detect(drawing, own, others, None, features, config).detection
+            condition = denoiser.encode([prompt])
+            detection = detect(sampler, condition, others, None, comparison, own).detection
             called = {"prompt": prompt, "kind": kind, "called_memorised": detection.is_memorised}
-            found.append(called | detection.to_json())
+            rows.append(called | detection.to_json())
             print(called, flush=True)
-            content = {"summary": summarise(found), "prompts": found}
-            write_results(arguments.out, [config.seed], content)
+            content = {"summary": summarise(rows), "prompts": rows}
+            write_results(arguments.out, [own.seed], content)
 
 
 def parse() -> argparse.Namespace:
@@ -65,11 +70,11 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def summarise(found: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
+def summarise(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
     """Share of prompts that were called memorised, by kind."""
     summary = {}
-    for kind in dict.fromkeys(one["kind"] for one in found):
-        called = [one["called_memorised"] for one in found if one["kind"] == kind]
+    for kind in dict.fromkeys(row["kind"] for row in rows):
+        called = [row["called_memorised"] for row in rows if row["kind"] == kind]
         rate = proportion(sum(called), len(called))
         summary[kind] = {
             "prompts": len(called), "value": rate.value, "low": rate.low, "high": rate.high

@@ -4,8 +4,8 @@
         recipes/scenes-sfd.toml --detector runs/scenes-detector --pair bag:coat \
         --seed 0 --seed 1 --out benchmarks/results/scenes-sfd.json
 
-A one-step generator that forgets nothing is distilled first, into --distilled, and every run begins
-from it. The evaluation draws the same seeds for all runs. Runs are kept in --runs and resumed.
+A one-step generator that forgets nothing is distilled first, into --distilled, and every run starts
+from it. All runs are evaluated on the same seeds. Runs are kept in --runs and resumed.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+from recipe_settings import request_settings
 from results_file import write_results
-from scene_prompts import Request, add_scene_options, drawn_scenes, write_captions, write_request
+from scene_prompts import Request, add_scene_options, fresh_scenes, write_captions, write_request
 from variants import MODELS, figures, outcome, parse_variants
 
 import efface
 from efface.records import read_evaluation, read_record
-from efface.requests.base import DistilText
-from efface.settings.reading import read_settings
+from efface.zoo.build.settings import read_build_settings
 
 DISTIL = (
     "train.steps=500",
@@ -38,13 +38,13 @@ BARS = {*GONE, "neighbour_below_distilled", "fid_over_baseline"}
 def main() -> None:
     arguments = parse()
     expected = tomllib.loads(arguments.recipe.read_text())["expected"]
-    settings = read_settings("denoising", arguments.teacher_recipe, arguments.scenes)
-    scenes = drawn_scenes(settings)
+    settings = read_build_settings(arguments.teacher_recipe, arguments.scenes)
+    scenes = fresh_scenes(settings)
     captions = write_captions(scenes, arguments.runs / "captions.txt")
     distil(arguments, captions)
-    unasked = set(expected) - BARS
-    if unasked:
-        raise SystemExit(f"{arguments.recipe} expects {unasked}, which nothing here measures.")
+    unknown = set(expected) - BARS
+    if unknown:
+        raise SystemExit(f"{arguments.recipe} expects {unknown}, which nothing here measures.")
     runs: list[dict[str, Any]] = []
     for variant, changes in parse_variants(arguments.variant).items():
         for pair in arguments.pair:
@@ -82,15 +82,15 @@ def distil(arguments: argparse.Namespace, captions: Path) -> None:
     out = arguments.distilled
     changes = [*DISTIL, *arguments.distil]
     if out.exists() and read_record(out).status == "finished":
-        asked = read_settings(None, arguments.recipe, changes).to_json()
+        wanted = request_settings(efface.Distil, arguments.recipe, changes).to_json()
         made = read_record(out).settings
-        other = [name for name in ("method", "train") if made[name] != asked[name]]
+        other = [name for name in ("method", "train") if made[name] != wanted[name]]
         if other:
             raise SystemExit(f"{out} was distilled with other settings of {other}: move it away.")
         return
     efface.forget(
         arguments.model,
-        DistilText(retain_prompts=str(captions)),
+        efface.Distil(retain_prompts=str(captions)),
         out,
         recipe=arguments.recipe,
         changes=changes,
@@ -109,12 +109,11 @@ def one_run(
     name = f"{arguments.recipe.stem}-{variant}-{concept}-{changes[-1].partition('=')[2]}"
     out = arguments.runs / name.replace(" ", "-")
     settings = {
-        "detector": arguments.detector,
-        "detector_labels": [concept],
-        "prompt_groups": str(files.groups),
-        "extractor": arguments.detector,
-        "reference": str(files.reference),
-        "distilled": str(arguments.distilled),
+        "evaluate.detector": arguments.detector,
+        "evaluate.detector_labels": [concept],
+        "evaluate.extractor": arguments.detector,
+        "evaluate.reference": str(files.reference),
+        "concept.prompt_groups": str(files.groups),
     }
     efface.forget(
         arguments.model,
@@ -127,7 +126,7 @@ def one_run(
         ),
         out,
         recipe=arguments.recipe,
-        changes=[*changes, *(f"evaluate.{key}={value!r}" for key, value in settings.items())],
+        changes=[*changes, *(f"{key}={value!r}" for key, value in settings.items())],
         start=arguments.distilled,
         resume=out.exists(),
     )

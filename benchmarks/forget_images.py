@@ -1,4 +1,4 @@
-"""Forgets a picture with several methods and seeds, and compares the results with a recipe's bars.
+"""Forgets an image with several methods and seeds, and compares the results with a recipe's bars.
 
     python benchmarks/forget_images.py zoo:digits-symbol recipes/digits-siss.toml \
         --images zoo:symbol --retain digits --unseen digits \
@@ -119,7 +119,7 @@ def figures(result: Result) -> dict[str, Any]:
 
 
 def numbers(run: dict[str, Any]) -> dict[str, tuple[float, float]]:
-    """Name -> (own figure, the untouched model's)."""
+    """Name -> (own figure, the original model's)."""
     found = {name: (r["value"], r["baseline"]["value"]) for name, r in run["results"].items()}
     rate, loss = run["results"]["copy_rate"], run["results"]["forgotten_loss"]
     found["copies"] = (
@@ -156,7 +156,7 @@ def describe(run: dict[str, Any]) -> str:
 
 
 def summarise(runs: list[dict[str, Any]], variant: str) -> dict[str, Any]:
-    """Mean, least and greatest over seeds of every figure, and the untouched model's mean."""
+    """Mean, least and greatest over seeds of every figure, and the original model's mean."""
     own = [numbers(run) for run in runs if run["variant"] == variant]
     return {
         "variant": variant,

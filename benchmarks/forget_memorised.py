@@ -1,13 +1,13 @@
-"""Forgets memorised pictures of the small text-to-image model, one run for each caption.
+"""Forgets memorised images of the small text-to-image model, one run for each caption.
 
     python benchmarks/forget_memorised.py runs/scenes recipes/scenes-teacher.toml \
         recipes/scenes-siss.toml --detector runs/scenes-detector --seed 0 \
         --out benchmarks/results/scenes-siss.json
 
 The captions are those that the teacher's recipe repeats. No prompt is modified by hand. FID is of
-captions that training saw nothing of. What a caption draws afterwards is looked at by the detector:
-whether it still shows the item that it names, or any item at all. Runs are kept in --runs and
-resumed; with --caption N (repeatable) only some are taken.
+captions that were not trained on. The detector says whether samples of a caption still show the
+item that it names, or any item at all. Runs are kept in --runs and resumed; with --caption N
+(repeatable) only some are taken.
 """
 
 from __future__ import annotations
@@ -22,37 +22,36 @@ from typing import Any
 import torch
 from PIL import Image
 from results_file import write_results
-from scene_prompts import add_scene_options, drawn_scenes, write_captions, write_reference
+from scene_prompts import add_scene_options, fresh_scenes, write_captions, write_reference
 from variants import figures, parse_variants
 
 import efface
 from efface.data.images import load_images
 from efface.diffusion.sampling import MultiStep, draw_images
+from efface.diffusion.text.denoiser import as_text_denoiser
 from efface.errors import EffaceError
 from efface.metrics.detector import Detector, load_classifier
 from efface.metrics.intervals import proportion
 from efface.records import read_evaluation, read_record
-from efface.requests.concept.prompts import as_text_denoiser
 from efface.requests.memorised.sampling import repeat
-from efface.settings.reading import Settings, read_settings
-from efface.zoo.build.scenes import memorised_pictures
+from efface.requests.memorised.searching import UNCHANGED
+from efface.zoo.build.scenes import memorised_images
+from efface.zoo.build.settings import BuildSettings, read_build_settings
 
-LOOKED_AT, STEPS, THRESHOLD = 100, 25, 0.5  # pictures of a caption, and when an item is drawn
+SAMPLES, STEPS, THRESHOLD = 100, 25, 0.5  # of a caption, and from which score an item is shown
 
 
 def main() -> None:
     arguments = parse()
     expected = tomllib.loads(arguments.recipe.read_text())["expected"]
-    settings = read_settings("denoising", arguments.teacher_recipe, arguments.scenes)
-    scenes = drawn_scenes(settings)
+    settings = read_build_settings(arguments.teacher_recipe, arguments.scenes)
+    scenes = fresh_scenes(settings)
     controls = write_captions(scenes, arguments.runs / "captions.txt")
     reference = write_reference(scenes, range(len(scenes)), arguments.runs / "reference")
-    pictures = write_pictures(settings, arguments.runs / "pictures")
-    unknown = set(arguments.caption) - set(range(len(pictures)))
+    images = write_memorised(settings, arguments.runs / "images")
+    unknown = set(arguments.caption) - set(range(len(images)))
     if unknown:
-        raise SystemExit(
-            f"--caption {sorted(unknown)}: there are captions 0 to {len(pictures) - 1}."
-        )
+        raise SystemExit(f"--caption {sorted(unknown)}: there are captions 0 to {len(images) - 1}.")
     detector = load_classifier(arguments.detector)
     evaluate = {
         "extractor": arguments.detector,
@@ -61,13 +60,13 @@ def main() -> None:
     changes = [f"evaluate.{key}={value!r}" for key, value in evaluate.items()]
     runs: list[dict[str, Any]] = []
     for variant, own in parse_variants(arguments.variant).items():
-        for number in arguments.caption or range(len(pictures)):
+        for number in arguments.caption or range(len(images)):
             for seed in arguments.seed:
-                pair = settings.scenes.memorised[number]
-                caption = pair.caption
+                scene = settings.scenes.memorised[number]
+                caption = scene.caption
                 request = efface.ForgetMemorised(
                     prompt=caption,
-                    picture=str(pictures[number]),
+                    image=str(images[number]),
                     control_prompts=str(controls),
                 )
                 out = arguments.runs / f"{arguments.recipe.stem}-{variant}-{number}-seed{seed}"
@@ -76,7 +75,7 @@ def main() -> None:
                 if "results" in run:
                     models = {"value": out, "baseline": arguments.model}
                     run["items"] = {
-                        model: items_drawn(detector, folder, caption, pair.item, seed)
+                        model: items_shown(detector, folder, caption, scene.item, seed)
                         for model, folder in models.items()
                     }
                 bars = check(run, expected)
@@ -86,9 +85,9 @@ def main() -> None:
                 summary = summarise(runs, expected)
                 content = {"expected": expected, "summary": summary, "runs": runs}
                 write_results(arguments.out, arguments.seed, content)
-    every = [run["bars"] | {PROMPT: True} for run in runs]  # not every prompt has to be found
+    held = [run["bars"] | {PROMPT: True} for run in runs]  # not every prompt has to be found
     enough = all(variant["enough prompts"] for variant in summarise(runs, expected).values())
-    met = enough and all(all(bars.values()) for bars in every)
+    met = enough and all(all(bars.values()) for bars in held)
     print(f"{'all bars met' if met else 'NOT all bars met'}; written to {arguments.out}")
 
 
@@ -99,14 +98,13 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def write_pictures(settings: Settings, folder: Path) -> list[Path]:
-    """The memorised pictures as PNG files, in the order of their captions."""
-    data = settings.data
-    drawn = memorised_pictures(load_images(data.source, "train", data.size), settings.scenes)
+def write_memorised(settings: BuildSettings, folder: Path) -> list[Path]:
+    """The memorised images as PNG files, in the order of their captions."""
+    images = memorised_images(load_images(settings.data.source, "train"), settings.scenes)
     folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"{number}.png" for number in range(len(drawn))]
-    for path, picture in zip(paths, drawn, strict=True):
-        Image.fromarray(picture.permute(1, 2, 0).numpy()).save(path)
+    paths = [folder / f"{number}.png" for number in range(len(images))]
+    for path, image in zip(paths, images, strict=True):
+        Image.fromarray(image.permute(1, 2, 0).numpy()).save(path)
     return paths
 
 
@@ -145,21 +143,22 @@ def tried_shares(out: Path) -> dict[str, Any]:
 
 
 @torch.inference_mode()
-def items_drawn(
+def items_shown(
     detector: Detector, model: Path | str, caption: str, item: str, seed: int
 ) -> dict[str, Any]:
-    """How often pictures of a caption show the item that it names, and any item at all."""
+    """How often samples of a caption show the item that it names, and any item at all."""
     denoiser = as_text_denoiser(efface.load(model))
-    seeds = range(1000 + seed * LOOKED_AT, 1000 + (seed + 1) * LOOKED_AT)
-    asked = repeat(denoiser.encode([caption]), LOOKED_AT)
-    seen = detector.probabilities(draw_images(denoiser, MultiStep(STEPS), asked, seeds))
-    rates = {
-        "own": detector.scores(seen, [item]) > THRESHOLD,
-        "any": detector.scores(seen, detector.labels) > THRESHOLD,
+    seeds = range(1000 + seed * SAMPLES, 1000 + (seed + 1) * SAMPLES)
+    condition = repeat(denoiser.encode([caption]), SAMPLES)
+    images = draw_images(denoiser, MultiStep(STEPS), condition, seeds)
+    probabilities = detector.probabilities(images)
+    shown = {
+        "own": detector.scores(probabilities, [item]) > THRESHOLD,
+        "any": detector.scores(probabilities, detector.labels) > THRESHOLD,
     }
     return {
-        name: dataclasses.asdict(proportion(int(drawn.sum()), LOOKED_AT))
-        for name, drawn in rates.items()
+        name: dataclasses.asdict(proportion(int(rows.sum()), SAMPLES))
+        for name, rows in shown.items()
     }
 
 
@@ -169,11 +168,11 @@ PROMPT = "partly memorised prompt"
 def check(run: dict[str, Any], expected: dict[str, float]) -> dict[str, bool]:
     """Every bar of one caption, whether it holds.
 
-    Its picture was memorised before, is gone under the caption and under the prompt that was found,
+    Its image was memorised before, is gone under the caption and under the prompt that was found,
     and the rest is as good as before.
     """
     found = run.get("found")
-    bars = {PROMPT: found is not None and found["way"] != "as it is"}
+    bars = {PROMPT: found is not None and found["way"] != UNCHANGED}
     if "results" not in run:
         return bars | {"forgotten": False}
     results = run["results"]

@@ -9,19 +9,19 @@ import diffusers
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from efface.methods.base import Method
 from efface.methods.sfd import SFD
-from efface.settings.reading import Settings
 
 
-def forwards(settings: Settings) -> int:
+def forwards(method: Method) -> int:
     """Cost of one image in forward passes; a backward pass is 2, or 1 to the input alone.
 
     SFD: student 3, fake score learning 3, teacher and fake score with gradient to the image 2 each,
     and once more the student if the phases do not share its pass.
     """
-    if not isinstance(settings.method, SFD):
+    if not isinstance(method, SFD):
         return 3
-    return 10 if settings.method.share_student_pass else 11
+    return 10 if method.share_student_pass else 11
 
 
 def forward_flops(folder: Path) -> dict[str, int]:

@@ -1,9 +1,9 @@
-"""What a run holds in memory: whole networks, a LoRA, drawing; and the estimate beside it.
+"""What a run holds in memory: whole networks, a LoRA, sampling; and the estimate beside it.
 
     python benchmarks/lora_memory.py --out benchmarks/results/lora-memory.json
 
 SFD on small SDXL and FLUX networks with random weights, on the CPU: bytes of all live tensors, each
-once, between two iterations and at most within one; and while the untouched model draws.
+once, between two iterations and at most within one; and while the original model is sampled.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 
 import diffusers
 import torch
+from recipe_settings import request_settings
 from results_file import write_results
 from torch import Tensor, nn
 
@@ -30,9 +31,11 @@ from efface.diffusion.schedule import NoiseSchedule
 from efface.diffusion.text.denoiser import TextDenoiser
 from efface.diffusion.text.families import FAMILIES
 from efface.diffusion.text.prompts import PromptEncoder
-from efface.memory.estimate import Amounts, estimate
-from efface.memory.live import Live, held, tensors_of
-from efface.settings.reading import Settings, read_settings
+from efface.memory.amounts import Amounts, forget_rows
+from efface.memory.estimate import estimate
+from efface.memory.live import Live, tensors_of
+from efface.requests.concept.request import ForgetConcept
+from efface.settings.base import Settings
 from efface.training.networks import make_networks
 from efface.training.trainer import Trainer
 
@@ -42,7 +45,7 @@ WAYS = {
     "whole networks": [],
     "LoRA": ["train.lora_rank=8"],
     "LoRA, gradient checkpointing": ["train.lora_rank=8", "train.gradient_checkpointing=true"],
-    "LoRA, base in bfloat16": ["train.lora_rank=8", "train.base_dtype='bf16'"],
+    "LoRA, base in bfloat16": ["train.lora_rank=8", "train.base_dtype='bfloat16'"],
     "whole networks, mixed precision": ["train.mixed_precision='bf16'"],
     "LoRA, gradient checkpointing, mixed precision": [
         "train.lora_rank=8",
@@ -50,8 +53,8 @@ WAYS = {
         "train.mixed_precision='bf16'",
     ],
 }
-DRAWN = 16  # samples at once
-DRAWING = {"drawing": 1.0, "drawing with guidance": 7.5}
+SAMPLES = 16  # at once
+SAMPLING = {"sampling": 1.0, "sampling with guidance": 7.5}
 
 
 def main() -> None:
@@ -59,8 +62,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     rows = [measure(kind, way) for kind in TOKENS for way in WAYS]
-    drawn = [measure_drawing(kind, way) for kind in TOKENS for way in DRAWING]
-    for row in (*rows, *drawn):
+    sampled = [measure_sampling(kind, way) for kind in TOKENS for way in SAMPLING]
+    for row in (*rows, *sampled):
         print(
             f"{row['model']:5} {row['way']:46} held {row['held'] / 1e6:7.2f} MB "
             f"(estimate {row['held_estimate'] / row['held'] - 1:+.1%})  "
@@ -68,69 +71,72 @@ def main() -> None:
             f"{row['peak_estimate'] / row['peak'] - 1:+.1%})"
         )
     if arguments.out is not None:
-        content = {"settings": SETTINGS, "rows": rows, "samples drawn": DRAWN, "drawing": drawn}
+        content = {"settings": SETTINGS, "rows": rows, "samples": SAMPLES, "sampling": sampled}
         write_results(arguments.out, [0], content)
 
 
 def measure(kind: str, way: str) -> dict[str, Any]:
     """Bytes of one run after an iteration, and those that the next one adds at most."""
     torch.manual_seed(0)
-    settings = read_settings("sfd", None, [*SETTINGS, *WAYS[way]])
+    settings = request_settings(ForgetConcept, None, [*SETTINGS, *WAYS[way]])
     folder = Path(tempfile.mkdtemp(prefix="lora-memory-"))
     denoiser, info = make_model(kind, folder)
     count = sum(p.numel() for p in denoiser.network.parameters())
     if settings.train.lora_rank is not None:
-        if settings.train.base_dtype == "bf16":
+        if settings.train.base_dtype == "bfloat16":
             nn.Module.to(denoiser.network, torch.bfloat16)
         denoiser = share_network(denoiser)
     trainer = make_trainer(denoiser, kind, settings, folder)
-    trainer._step(0)  # gradients and optimizer states come into being
+    trainer.step(0)  # gradients and optimizer states come into being
     parts = parts_of(trainer, denoiser)
-    sizes = {name: held(tensors) for name, tensors in parts.items()}
+    sizes = {name: Live(tensors).given for name, tensors in parts.items()}
     step = Live(tensor for tensors in parts.values() for tensor in tensors)
     before = step.now
     del parts  # the next iteration lets go of the gradients
     with step:
-        trainer._step(1)
-    said = estimate(info, settings, Amounts(measured=False))
+        trainer.step(1)
+    expected = estimate(info, settings, Amounts(forget_rows=forget_rows(settings)))
+    peak = expected.peak(evaluated=False)
     return {
         "model": kind,
         "way": way,
         "network_parameters": count,
         **sizes,
         "held": before,
-        "held_estimate": said.peak - said.parts["activations"],
+        "held_estimate": peak - expected.parts["activations"],
         "peak": step.peak,
-        "peak_estimate": said.peak,
+        "peak_estimate": peak,
     }
 
 
-def measure_drawing(kind: str, way: str) -> dict[str, Any]:
-    """Bytes of two networks and a VAE, and at most while one of the networks draws."""
+def measure_sampling(kind: str, way: str) -> dict[str, Any]:
+    """Bytes of two networks and a VAE, and at most while one of the networks is sampled."""
     torch.manual_seed(0)
-    guidance = DRAWING[way]
-    changes = [f"evaluate.batch_size={DRAWN}", f"evaluate.guidance={guidance}"]
+    guidance = SAMPLING[way]
+    changes = [f"evaluate.batch_size={SAMPLES}", f"evaluate.guidance={guidance}"]
     folder = Path(tempfile.mkdtemp(prefix="lora-memory-"))
     denoiser, info = make_model(kind, folder)
     vae = make_vae()
     vae.save_config(folder / "vae")
     denoiser = dataclasses.replace(denoiser, codec=VAECodec(vae))
-    asked, null = make_condition(kind, DRAWN), make_condition(kind, 1)
+    condition, null = make_condition(kind, SAMPLES), make_condition(kind, 1)
     denoiser.prompts._rows[""] = {name: row[0] for name, row in null.tensors.items()}
     networks = [denoiser.network, denoiser.clone().network, vae]
     own = [tensor for module in networks for tensor in tensors_of(module)]
-    live = Live([*own, *asked.tensors.values()])
+    live = Live([*own, *condition.tensors.values()])
     with live:
-        draw_images(denoiser, MultiStep(2, guidance=guidance), asked, range(DRAWN), DRAWN)
+        sampler = MultiStep(2, guidance=guidance)
+        draw_images(denoiser, sampler, condition, range(SAMPLES), SAMPLES)
     info = dataclasses.replace(info, vae=True)
-    said = estimate(info, read_settings("sfd", None, changes)).evaluation
+    settings = request_settings(ForgetConcept, None, changes)
+    expected = estimate(info, settings, Amounts(forget_rows=0)).evaluation
     return {
         "model": kind,
         "way": way,
-        "held": held(own),
-        "held_estimate": sum(said.values()) - said["samples that are drawn"],
+        "held": Live(own).given,
+        "held_estimate": sum(expected.values()) - expected["sampling"],
         "peak": live.peak,
-        "peak_estimate": sum(said.values()),
+        "peak_estimate": sum(expected.values()),
     }
 
 
@@ -139,7 +145,7 @@ def parts_of(trainer: Trainer, pretrained: TextDenoiser) -> dict[str, list[Tenso
     networks = [denoiser.network for denoiser in (pretrained, *trainer.networks.values())]
     modules = [*networks, trainer.average.module]
     parameters = [tensor for module in modules for tensor in tensors_of(module)]
-    optimizers = [trained.optimizer for trained in trainer._trained.values()]
+    optimizers = [phase.optimizer for phase in trainer.stepper.phases.values()]
     return {
         "parameters": parameters,
         "optimizer": [v for o in optimizers for state in o.state.values() for v in state.values()],
@@ -235,18 +241,17 @@ def make_vae() -> Any:
 
 def make_trainer(denoiser: TextDenoiser, kind: str, settings: Settings, folder: Path) -> Trainer:
     """SFD over four rows of a table of random states."""
-    method, config = settings.method, settings.train
-    rows = round(method.forget_share * config.batch_size)
+    method, train = settings.method, settings.train
     source = ConditionSource(
         table=make_condition(kind, 4),
         retain=[1, 2, 3],
         forget=[0],
         replacements=[[1]],
-        retain_rows=config.batch_size,
-        forget_rows=rows,
+        retain_rows=train.batch_size,
+        forget_rows=forget_rows(settings),
         seed=0,
     )
-    return Trainer(method, make_networks(method, denoiser, config), source, config, folder, rows)
+    return Trainer(method, make_networks(method, denoiser, train), source, train, folder)
 
 
 def make_condition(kind: str, rows: int) -> Condition:

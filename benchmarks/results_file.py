@@ -18,7 +18,7 @@ def write_results(
 ) -> None:
     """Write as JSON: command, commit, date, machine and seeds, then the content.
 
-    `commit` is for a copy that is no git checkout; without it, it is asked for.
+    `commit` is for a copy that is not a git checkout; by default git says it.
     """
     head = {
         "command": " ".join(["python", *sys.argv]),

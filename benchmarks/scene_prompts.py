@@ -1,11 +1,11 @@
-"""Prompts, groups and real pictures for one request about the small text-to-image model."""
+"""Prompts, groups and real images for one request about the small text-to-image model."""
 
 from __future__ import annotations
 
 import argparse
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
@@ -13,10 +13,10 @@ from variants import add_options
 
 from efface.data.images import load_images
 from efface.data.prompts import names
-from efface.settings.reading import Settings
 from efface.zoo.build.scenes import PAIR, SINGLE, Scenes, compose
+from efface.zoo.build.settings import BuildSettings
 
-PARAPHRASES = {  # words_drawn.py measures which of them the untouched model knows
+PARAPHRASES = {  # words_drawn.py measures which of them the original model knows
     "bag": ("handbag", "purse", "tote"),
     "dress": ("gown", "frock", "robe"),
     "sandal": ("flip-flop", "slipper", "espadrille"),
@@ -25,15 +25,15 @@ PARAPHRASES = {  # words_drawn.py measures which of them the untouched model kno
     "pair of trousers": ("pair of pants", "pair of jeans", "pair of slacks"),
 }
 UNRELATED = ("a white square", "nothing", "a black background", "a green circle", "one red line")
-OTHERWISE = (  # ways to ask that no caption has
+OTHERWISE = (  # templates that no caption has
     "an old drawing of a {}",
     "my favourite {}",
     "a {} for sale",
     "does anyone own a {} like this",
     "look at this lovely {}",
 )
-REFERENCE = 2000  # real pictures, for the distance
-DRAWN = 4000  # scenes whose captions are asked for: as often as in training
+REFERENCE = 2000  # real images, for the distance
+SCENES = 4000  # whose captions are prompts: as often as in training
 
 
 def add_scene_options(parser: argparse.ArgumentParser) -> None:
@@ -55,11 +55,11 @@ class Request:
     reference: Path
 
 
-def drawn_scenes(settings: Settings) -> Scenes:
-    """Scenes as the model was trained on, of other seeds and without the memorised pictures."""
-    data, config = settings.data, settings.scenes
-    images = load_images(data.source, "train", data.size)
-    return compose(images, replace(config, pictures=DRAWN, memorised=(), seed=config.seed + 1))
+def fresh_scenes(settings: BuildSettings) -> Scenes:
+    """Scenes as the model was trained on, of another seed and without the memorised ones."""
+    other = {"images": SCENES, "memorised": (), "seed": settings.scenes.seed + 1}
+    images = load_images(settings.data.source, "train")
+    return compose(images, settings.scenes.model_copy(update=other))
 
 
 def write_captions(scenes: Scenes, path: Path) -> Path:
@@ -69,20 +69,20 @@ def write_captions(scenes: Scenes, path: Path) -> Path:
 
 
 def write_request(
-    scenes: Scenes, settings: Settings, concept: str, replacement: str, folder: Path
+    scenes: Scenes, settings: BuildSettings, concept: str, replacement: str, folder: Path
 ) -> Request:
     """Everything that one request and its evaluation read, into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
-    kept = [caption for caption in scenes.captions if not names(caption, concept)]
-    gone = [caption for caption in scenes.captions if names(caption, concept)]
+    forget = [caption for caption in scenes.captions if names(caption, concept)]
+    retain = [caption for caption in scenes.captions if not names(caption, concept)]
     files = Request(
         forget=folder / "forget.txt",
         retain=folder / "retain.txt",
         groups=folder / "groups.json",
         reference=folder / "reference",
     )
-    files.forget.write_text("\n".join(gone) + "\n", encoding="utf-8")
-    files.retain.write_text("\n".join(kept) + "\n", encoding="utf-8")
+    files.forget.write_text("\n".join(forget) + "\n", encoding="utf-8")
+    files.retain.write_text("\n".join(retain) + "\n", encoding="utf-8")
     content = {"groups": groups(settings.scenes.items, concept, replacement)}
     files.groups.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     kind = settings.scenes.items.index(concept)
@@ -92,30 +92,30 @@ def write_request(
 
 
 def write_reference(scenes: Scenes, rows: Sequence[int], folder: Path) -> Path:
-    """Real pictures to compare with, as PNG files."""
+    """Real images to compare with, as PNG files."""
     folder.mkdir(parents=True, exist_ok=True)
     for row in rows[:REFERENCE]:
-        picture = Image.fromarray(scenes.images[row].permute(1, 2, 0).numpy())
-        picture.save(folder / f"{row:05d}.png")
+        image = Image.fromarray(scenes.images[row].permute(1, 2, 0).numpy())
+        image.save(folder / f"{row:05d}.png")
     return folder
 
 
 def groups(items: tuple[str, ...], concept: str, replacement: str) -> list[dict[str, object]]:
     """Own word, paraphrases, neighbours, compositions and unrelated prompts.
 
-    Captions ask for everything but the paraphrases and the own word asked for otherwise.
+    All prompts are captions but the paraphrases, and those of the own word in other templates.
     """
     others = [item for item in items if item != concept]
-    stays = [item for item in others if item != replacement]
+    retained = [item for item in others if item != replacement]
     otherwise = [template.format(concept) for template in OTHERWISE]
-    found: list[dict[str, object]] = [
+    prompt_groups: list[dict[str, object]] = [
         {"name": concept, "kind": "own", "prompts": single_prompts(concept)},
         {"name": f"{concept} otherwise", "kind": "own", "prompts": otherwise},
     ]
     for word in PARAPHRASES[concept]:
-        found.append({"name": word, "kind": "paraphrase", "prompts": single_prompts(word)})
+        prompt_groups.append({"name": word, "kind": "paraphrase", "prompts": single_prompts(word)})
     for other in others:
-        found.append(
+        prompt_groups.append(
             {
                 "name": other,
                 "kind": "neighbour",
@@ -124,15 +124,17 @@ def groups(items: tuple[str, ...], concept: str, replacement: str) -> list[dict[
             }
         )
     together = compositions(concept, others)
-    found.append({"name": "with another", "kind": "composition", "prompts": together})
-    kept: dict[str, object] = {
-        "name": "what it stands beside",
-        "kind": "composition",
-        "labels": stays,
-    }
-    found.append(kept | {"prompts": compositions(concept, stays)})
-    found.append({"name": "unrelated", "kind": "unrelated", "prompts": list(UNRELATED)})
-    return found
+    prompt_groups.append({"name": "with another", "kind": "composition", "prompts": together})
+    prompt_groups.append(
+        {
+            "name": "what it stands beside",
+            "kind": "composition",
+            "prompts": compositions(concept, retained),
+            "labels": retained,
+        }
+    )
+    prompt_groups.append({"name": "unrelated", "kind": "unrelated", "prompts": list(UNRELATED)})
+    return prompt_groups
 
 
 def compositions(item: str, others: Sequence[str]) -> list[str]:

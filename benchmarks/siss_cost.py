@@ -29,9 +29,9 @@ from efface.diffusion.schedule import NoiseSchedule
 from efface.methods.base import StepContext
 from efface.methods.gradient_rules import RelativeNorm
 from efface.methods.siss import SISS
-from efface.settings.reading import NetworkConfig
 from efface.training.gradient_pair import GradientPair
-from efface.zoo.build.train import new_denoiser
+from efface.zoo.build.images import new_denoiser
+from efface.zoo.build.settings import NetworkSettings
 
 SATURATED = 300  # timesteps: far images are told apart at all of them
 
@@ -70,8 +70,8 @@ def measure(size: int, share: float, count: int, rounds: int) -> dict[str, Any]:
     steps = {
         how: make_step(denoiser, SISS(arm_split=how), x, a) for how in ("never", "always", "auto")
     }
-    found = {how: step() for how, step in steps.items()}
-    whole, split = found["never"]["gradient"], found["always"]["gradient"]
+    forms = {how: step() for how, step in steps.items()}
+    whole, split = forms["never"]["gradient"], forms["always"]["gradient"]
     times: dict[str, list[float]] = {"never": [], "always": []}
     for turn in range(rounds):
         for how in ("never", "always") if turn % 2 else ("always", "never"):
@@ -81,23 +81,23 @@ def measure(size: int, share: float, count: int, rounds: int) -> dict[str, Any]:
     ratios = [s / w for s, w in zip(times["always"], times["never"], strict=True)]
     return {
         "size": size,
-        "undecided": found["always"]["undecided"],
-        "forwards_whole": found["never"]["forwards"],
-        "forwards_split": found["always"]["forwards"],
+        "undecided": forms["always"]["undecided"],
+        "forwards_whole": forms["never"]["forwards"],
+        "forwards_split": forms["always"]["forwards"],
         "seconds_whole": statistics.median(times["never"]),
         "seconds_split": statistics.median(times["always"]),
         "time_ratio": statistics.median(ratios),
         "difference": float((whole - split).norm() / whole.norm()),
-        "auto_splits": found["auto"]["forwards"] != found["never"]["forwards"],
-        "extra_buffers": found["always"]["buffers"],
+        "auto_splits": forms["auto"]["forwards"] != forms["never"]["forwards"],
+        "extra_buffers": forms["always"]["buffers"],
     }
 
 
 def make_denoiser(size: int) -> Denoiser:
     torch.manual_seed(0)
     image = torch.zeros(1, 1, size, size, dtype=torch.uint8)
-    config = NetworkConfig(channels=(24, 48), attention=(False, True), schedule="linear")
-    denoiser = new_denoiser(config, ImageSet(images=image, labels=None), False)
+    settings = NetworkSettings(channels=(24, 48), attention=(False, True), schedule="linear")
+    denoiser = new_denoiser(settings, ImageSet(images=image, labels=None), False)
     denoiser.network.train()
     schedule = denoiser.schedule
     return replace(

@@ -23,7 +23,7 @@ import efface
 from efface.data.source import ConditionSource
 from efface.diffusion.denoiser import ClassDenoiser, as_class_denoiser
 from efface.methods.sfd import SFD
-from efface.training.settings import TrainConfig
+from efface.training.settings import TrainSettings
 from efface.training.trainer import Trainer
 
 SETTINGS = {
@@ -60,28 +60,29 @@ def main() -> None:
 def measure(denoiser: ClassDenoiser, method: SFD, batch_size: int) -> dict[str, Any]:
     """The trainer's step and a bare one that makes the same passes, and how many those are."""
     trainer = make_trainer(denoiser, method, batch_size)
-    trainer._step(0)  # optimizer states come into being
+    trainer.step(0)  # optimizer states come into being
     return {
         "forwards": count_forwards(trainer) / batch_size,
-        "loop": lambda step: trainer._step(step),
+        "loop": lambda step: trainer.step(step),
         "bare": bare_step(denoiser, method, batch_size),
     }
 
 
 def make_trainer(denoiser: ClassDenoiser, method: SFD, batch_size: int) -> Trainer:
-    config = TrainConfig(batch_size=batch_size, learning_rate=1e-6, steps=10_000, clip_value=1.0)
-    forget_rows = round(method.forget_share * batch_size)
+    settings = TrainSettings(
+        batch_size=batch_size, learning_rate=1e-6, steps=10_000, clip_value=1.0
+    )
     source = ConditionSource(
         table=denoiser.encode(range(denoiser.num_classes)),
         retain=list(range(1, denoiser.num_classes)),
         forget=[0],
         replacements=[[1]],
         retain_rows=batch_size,
-        forget_rows=forget_rows,
+        forget_rows=round(method.forget_share * batch_size),
         seed=0,
     )
     folder = Path(tempfile.mkdtemp(prefix="step-cost-"))
-    return Trainer(method, method.networks(denoiser), source, config, folder, forget_rows)
+    return Trainer(method, method.networks(denoiser), source, settings, folder)
 
 
 def count_forwards(trainer: Trainer) -> float:
@@ -97,7 +98,7 @@ def count_forwards(trainer: Trainer) -> float:
             worth += len(output[0]) * (1 + (2 if weights else 1) * carries)
 
         handles.append(denoiser.network.register_forward_hook(hook))
-    trainer._step(1)
+    trainer.step(1)
     for handle in handles:
         handle.remove()
     return worth

@@ -27,7 +27,7 @@ def main() -> None:
 
 
 def table(runs: list[dict[str, Any]]) -> list[str]:
-    """A row per variant and pair: mean over seeds, and the untouched model in brackets."""
+    """A row per variant and pair: mean over seeds, and the original model in brackets."""
     names = [name for name, _ in METRICS.values()]
     lines = [
         "| " + " | ".join(["setting", "pair", "seeds", *names]) + " |",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from efface.training.settings import TrainConfig
+from efface.training.settings import TrainSettings
 
 TRIAL_STEPS = 60
 
@@ -45,8 +45,8 @@ class Call:
 class Watch:
     """Times a run's steps; ends the call at the last checkpoint that fits into it."""
 
-    def __init__(self, call: Call, config: TrainConfig) -> None:
-        self._call, self._config = call, config
+    def __init__(self, call: Call, settings: TrainSettings) -> None:
+        self._call, self._settings = call, settings
         self._checkpoint = self._step = time.perf_counter()
         self.durations: list[float] = []
 
@@ -54,7 +54,7 @@ class Watch:
         now = time.perf_counter()
         self.durations.append(now - self._step)
         self._step = now
-        if step % self._config.checkpoint_every == 0 and step < self._config.steps:
+        if step % self._settings.checkpoint_every == 0 and step < self._settings.steps:
             since, self._checkpoint = now - self._checkpoint, now
             self._call.checkpoint_written(since)
 
@@ -64,8 +64,8 @@ class Trial:
 
     seconds_per_step = 0.0
 
-    def __init__(self, config: TrainConfig) -> None:
-        self._steps = min(TRIAL_STEPS, config.steps)
+    def __init__(self, settings: TrainSettings) -> None:
+        self._steps = min(TRIAL_STEPS, settings.steps)
         self._times: list[float] = []
 
     def __call__(self, step: int) -> None:

@@ -1,9 +1,9 @@
-"""Triage of pictures whose answer is known: verdicts, AUC against unseen pictures, false alarms.
+"""Triage of images whose answer is known: verdicts, AUC against unseen images, false alarms.
 
     python benchmarks/triage.py --memorised zoo:digits-symbol --never-seen zoo:digits-retrained \
         --images zoo:symbol --unseen digits --out benchmarks/results/triage-digits.json
 
-The same pictures are shown to a model that was trained on them and to its twin that was not.
+The same images are given for a model that was trained on them and for its twin that was not.
 """
 
 from __future__ import annotations
@@ -42,19 +42,19 @@ def main() -> None:
 
 def examine(arguments: argparse.Namespace, model: str, truth: str, seed: int) -> dict[str, Any]:
     changes = [*arguments.changes, f"evaluate.seed={seed}"]
-    found = efface.triage(model, arguments.images, arguments.unseen, changes=changes)
+    triage = efface.triage(model, arguments.images, arguments.unseen, changes=changes)
     return {
         "model": Path(model).name,
         "truth": truth,
         "seed": seed,
-        "verdicts": [f.verdict for f in found.findings],
-        "right": sum(f.verdict == truth for f in found.findings),
-        "findings": [asdict(f) for f in found.findings],
-        "auc": asdict(found.membership.auc),
-        "unseen": found.unseen,
-        "false_alarm_rate": found.false_alarm_rate,
-        "false_alarm_pictures": found.false_alarm_pictures,
-        "samples": found.samples,
+        "verdicts": [finding.verdict for finding in triage.findings],
+        "right": sum(finding.verdict == truth for finding in triage.findings),
+        "findings": [asdict(finding) for finding in triage.findings],
+        "auc": asdict(triage.membership.auc),
+        "unseen": triage.unseen,
+        "false_alarm_rate": triage.false_alarm_rate,
+        "false_alarm_images": triage.false_alarm_images,
+        "samples": triage.samples,
     }
 
 

