@@ -94,10 +94,10 @@ ATTACKS = {
     "memorised siss": ("neighbour_leak",),
 }
 BUDGETS = {
-    "relearn": ("steps=[1, 2]", "images=[1, 3]", "batch_size=4"),
-    "condition_inversion": ("steps=[1, 2]", "images=3", "batch_size=4"),
-    "latent_search": ("tries=[1, 3]",),
-    "neighbour_leak": (),
+    "relearn": ("sampling_steps=2", "steps=[1, 2]", "images=[1, 3]", "batch_size=4"),
+    "condition_inversion": ("sampling_steps=2", "steps=[1, 2]", "images=3", "batch_size=4"),
+    "latent_search": ("sampling_steps=2", "tries=[1, 3]"),
+    "neighbour_leak": ("sampling_steps=2",),
     "membership": ("draws=1",),
 }
 ZERO = efface.ForgetClass(labels=(0,), replacement=(1,))
@@ -220,7 +220,7 @@ def attack(run: Path, chosen: tuple[str, ...]) -> dict[str, Any]:
     """Every point of every curve."""
     given = [part for name in chosen for part in ("--attack", name)]
     for name in chosen:
-        for change in ("samples=6", "sampling_steps=2", *BUDGETS[name]):
+        for change in ("samples=6", *BUDGETS[name]):
             given += ["--set", f"{name}.{change}"]
     done = CliRunner().invoke(app, ["attack", str(run), *given])
     assert done.exit_code == 0, done.output
