@@ -141,12 +141,12 @@ def test_what_is_only_hidden_under_its_condition_is_recovered(
 
 @pytest.mark.parametrize(("name", "budget"), UNCONDITIONED)
 def test_what_is_gone_is_not_recovered(
-    name, budget, first_image, world, all_known, without_the_first, case_of, tiny, values
+    name, budget, first_image, world, all_known, without_the_first, case_of, tiny
 ):
     case = case_of(world(without_the_first), world(all_known), first_image, 6)
     result = tiny(name, **budget).run(case)
     assert passed(result) == [True, True], [test.text for test in result.self_tests]
-    assert max(values(result, "result")) == 0
+    assert all(point.value == 0 for point in result.curve.lines["result"])
     assert [cost.budget for cost in result.costs["result"]] == [None, None]
 
 

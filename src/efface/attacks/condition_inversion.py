@@ -29,8 +29,8 @@ class ConditionInversion(SamplingAttack):
     A one-step generator works at one timestep alone, and its loss is taken there.
 
     The weak erasure of the self-test exchanges conditions, which a vector can undo. NegGrad at one
-    step, which fine-tuning is tested on, is measured beside it and is no test: whether a vector
-    undoes what was done to the network is what the attack finds out.
+    step, the weak erasure of fine-tuning attacks, is measured too but is no test: whether a vector
+    undoes a change of the network is what the attack finds out.
     """
 
     images: int = Field(16, ge=1, le=MOST, description="Examples, samples of the original model.")

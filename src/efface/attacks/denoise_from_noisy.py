@@ -27,8 +27,8 @@ class DenoiseFromNoisy(SamplingAttack):
 
     The budget is what the attacker gives: the share of the schedule that is skipped, 0 for pure
     noise and 1 for the image itself. With enough given every model recovers it, whatever it was
-    trained on. From where on, a line of the retrained model tells; or else one of the original
-    model with unseen images, or conditioned on retained labels or prompts.
+    trained on. How much that takes is measured on the retrained model, or else on the original one
+    with unseen images or under retained labels or prompts.
 
     The model is sampled under the null label or the empty prompt, for forgetting blocks the
     condition itself; without a null label it is conditioned on retained labels. The weak erasure
