@@ -62,7 +62,7 @@ def make_result(
         "higher_is_better": metric != "fid",
         "samples": 500,
         "seeds": [1000, 1499],
-        "protocol": "result: one step; untouched model: 50 DDIM steps",
+        "protocol": "result: one step; original model: 50 DDIM steps",
         "baseline": make_value(baseline),
     }
     return Result(metric=metric, unit=unit, **make_value(own).model_dump(), **fields | changes)
@@ -74,7 +74,7 @@ def make_evaluation(
     fid: Triple | None = (6.0, 5.5, 6.5),
     recall: Triple | None = None,
 ) -> Evaluation:
-    """The untouched model draws the forgotten class in 99.4 % and the others in 98 %, FID 5.9."""
+    """The original model shows the forgotten class in 99.4 % and the others in 98 %, FID 5.9."""
     results = []
     if unlearning is not None:
         baseline = (0.006, 0.002, 0.017)
@@ -92,7 +92,7 @@ def make_evaluation(
     return Evaluation(results=results, judge=judge)
 
 
-def write_pictures(folder: Path, names: list[str] | None = None) -> None:
+def write_sheets(folder: Path, names: list[str] | None = None) -> None:
     folder.mkdir(parents=True)
     pixels = np.arange(80 * 80, dtype=np.uint8).reshape(80, 80)
     for name in ("before", "after"):
@@ -140,7 +140,7 @@ def make_run(tmp_path: Path) -> RunMaker:
         write_json(folder / "record.json", record or make_record())
         if evaluation is not None:
             write_json(folder / "evaluation.json", evaluation)
-        write_pictures(folder / "samples", names)
+        write_sheets(folder / "samples", names)
         (folder / "metrics.jsonl").write_text(metric_lines(), encoding="utf-8")
         return folder
 

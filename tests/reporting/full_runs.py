@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
-from efface.records import AttackResult, Attacks, Cost, Curve, Matrix, Point, SelfTest
+from efface.records import (
+    AttackResult,
+    Attacks,
+    Cost,
+    Curve,
+    Evaluation,
+    Matrix,
+    Point,
+    SelfTest,
+    write_json,
+)
+from tests.reporting.conftest import make_evaluation, make_record
+from tests.reporting.image_runs import write_image_run
 
 STEPS = (0, 1, 2, 5, 10, 20, 50, 100, 200)
 OUTPUT = {"unet/model.safetensors": "4c" * 32}  # of tests.reporting.conftest.make_record
@@ -38,7 +51,7 @@ def make_attack(
     passed: bool = True,
     **changes: Any,
 ) -> AttackResult:
-    """`half` and `never`: steps to half for this model and for one that never knew it."""
+    """`half` and `never`: steps to half for this model and for a retrained one."""
     lines = {
         "result": make_points(recovery(half)),
         "baseline": make_points({step: 0.98 for step in STEPS}),
@@ -50,10 +63,10 @@ def make_attack(
         "curve": Curve(
             name=f"{attack} recovery",
             x_label="training steps",
-            y_label="share of pictures that show it",
+            y_label="share of images that show it",
             log_x=True,
             lines=lines,
-            protocol="fine-tuning on 16 pictures, learning rate 0.0001, batch 16",
+            protocol="fine-tuning on 16 images, learning rate 0.0001, batch 16",
         ),
         "level": 0.98,
         "floor": 0.01,
@@ -64,13 +77,13 @@ def make_attack(
             "retrained": make_costs(never, None if never is None else 9 * never, 16),
         },
         "self_tests": [
-            SelfTest(subject="the untouched model", passed=True, text="shows it in 98 of 100"),
+            SelfTest(subject="the original model", passed=True, text="shows it in 98 of 100"),
             SelfTest(subject="a knowingly weak erasure", passed=passed, text="back after 2 steps"),
         ],
-        "settings": {"learning_rate": 1e-4, "pictures": 16},
+        "settings": {"learning_rate": 1e-4, "images": 16},
         "seeds": [0],
         "seconds": 33.2,
-        "notes": ["The judge looked at 100 pictures at every step."],
+        "notes": ["The judge looked at 100 images at every step."],
     }
     return AttackResult(**fields | changes)
 
@@ -90,12 +103,12 @@ def make_curve(name: str = "copies by distance") -> Curve:
             "baseline": make_points({x: min(0.4, 0.02 * x * x) for x in xs}, 0.015),
             "retrained": make_points({x: 0.0004 * x for x in xs}, 0.004),
         },
-        protocol="distances of 1,024 samples to the forgotten pictures",
+        protocol="distances of 1,024 samples to the forgotten images",
     )
 
 
 def make_matrix(classes: int = 10, forgotten: int = 4, instead: int = 9) -> Matrix:
-    """Every label is drawn as asked, but the forgotten one as another."""
+    """Every label is generated as asked, but the forgotten one as another."""
 
     def row(asked: int, drawn: int) -> list[float]:
         rest = 0.04 / (classes - 1)
@@ -111,3 +124,24 @@ def make_matrix(classes: int = 10, forgotten: int = 4, instead: int = 9) -> Matr
         samples=[500 if label == forgotten else 100 for label in labels],
         protocol="the label that the judge finds most likely",
     )
+
+
+def make_full_evaluation() -> Evaluation:
+    evaluation = make_evaluation()
+    evaluation.curves = [make_curve("threshold_curve")]
+    evaluation.labels_seen = make_matrix()
+    evaluation.change = {"weights": 0.21, "samples": 0.9}
+    for result in evaluation.results:
+        result.extractor = {"name": "digits judge", "sha256": "ab" * 32}
+    return evaluation
+
+
+def write_class_run(folder: Path, seed: int = 0) -> Path:
+    evaluation = make_full_evaluation()
+    write_image_run(folder)
+    settings = make_record().settings | {"train": {"seed": seed}}
+    write_json(folder / "record.json", make_record(settings=settings))
+    write_json(folder / "evaluation.json", evaluation)
+    void = make_attack("latent_search", None, passed=False)
+    write_json(folder / "attacks.json", make_attacks(make_attack(), void))
+    return folder

@@ -1,4 +1,4 @@
-"""Run folders that forget pictures, with numbers chosen by the test."""
+"""Run folders that forget images, with numbers chosen by the test."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def make_image_record(names: list[str] | None = None, **changes: Any) -> RunReco
     request = {
         "kind": "images",
         "images": "takedown/2026-03",
-        "names": names,
-        "hashes": [f"{n:02x}" * 32 for n in range(len(names))],
         "retain": "generate",
         "unseen": "held-out",
         "prior": None,
     }
+    material = {"names": names, "hashes": [f"{n:02x}" * 32 for n in range(len(names))]}
     fields: dict[str, Any] = {
         "request": request | changes.pop("request", {}),
+        "material": material | changes.pop("material", {}),
         "model": {
             "source": "zoo:symbol",
             "network": "UNet2DModel",
@@ -99,7 +99,7 @@ def make_image_evaluation(
     names: list[str] | None = None,
     **more: Any,
 ) -> Evaluation:
-    """Copies and gap are before and after; the untouched model has FID 5.9, inception score 9.2.
+    """Copies and gap are before and after; the original model has FID 5.9, inception score 9.2.
 
     `more`: samples of the copy rate, precision, recall, retrained (whether it is there).
     """
@@ -156,7 +156,7 @@ def make_image_evaluation(
 
 
 def write_samples(folder: Path, rows: int = 1, **grid: Any) -> None:
-    """Noise in the shape of grids: 8 by 10 samples, and `rows` forgotten pictures."""
+    """Noise in the shape of grids: 8 by 10 samples, and `rows` forgotten images."""
     folder.mkdir(parents=True)
     rng = np.random.default_rng(0)
 
@@ -165,7 +165,7 @@ def write_samples(folder: Path, rows: int = 1, **grid: Any) -> None:
 
     noise(folder / "before.png", 8 * 32, 10 * 32)
     noise(folder / "after.png", 8 * 32, 10 * 32)
-    noise(folder / "pictures.png", rows * 32, 3 * 32)
+    noise(folder / "images.png", rows * 32, 3 * 32)
     content = {
         "kind": "images",
         "rows": 8,

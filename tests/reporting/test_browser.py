@@ -9,15 +9,19 @@ import pytest
 from efface.records import write_json
 from efface.reporting import write_report
 from tests.reporting.browsing import BROKEN, CONTRAST, OPEN, RGB
-from tests.reporting.conftest import make_record
-from tests.reporting.full_runs import make_attack, make_attacks, make_curve, make_matrix
+from tests.reporting.full_runs import (
+    make_attack,
+    make_attacks,
+    make_curve,
+    make_matrix,
+    write_class_run,
+)
 from tests.reporting.image_runs import (
     make_image_evaluation,
     make_image_record,
     write_image_run,
 )
-from tests.reporting.test_full_page import make_full_evaluation
-from tests.reporting.test_page import HOSTILE
+from tests.reporting.pages import HOSTILE
 
 PHONE = {"viewport": {"width": 360, "height": 740}, "is_mobile": True, "has_touch": True}
 EVIL = "".join(HOSTILE)
@@ -39,17 +43,6 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "several": address("several", images, classes, write_class_run(folder / "second", seed=1)),
         "evil": address("evil", evil, classes),
     }
-
-
-def write_class_run(folder: Path, seed: int = 0) -> Path:
-    evaluation = make_full_evaluation()
-    write_image_run(folder)
-    settings = make_record().settings | {"train": {"seed": seed}}
-    write_json(folder / "record.json", make_record(settings=settings))
-    write_json(folder / "evaluation.json", evaluation)
-    void = make_attack("latent_search", None, passed=False)
-    write_json(folder / "attacks.json", make_attacks(make_attack(), void))
-    return folder
 
 
 def _evil_run(folder: Path) -> Path:

@@ -12,6 +12,7 @@ import pytest
 
 from efface.reporting import write_report
 from tests.reporting.browsing import A4, CONTRAST, OPEN, PAGED, WIDER, Visit
+from tests.reporting.full_runs import write_class_run
 from tests.reporting.image_runs import (
     make_image_evaluation,
     make_image_record,
@@ -22,7 +23,6 @@ from tests.reporting.prompt_runs import (
     make_concept_record,
     write_prompt_run,
 )
-from tests.reporting.test_browser import write_class_run
 
 PHONE_WIDTH = 390
 LOOKS: dict[str, dict[str, Any]] = {

@@ -14,7 +14,7 @@ from efface.reporting.pareto import pareto_figures, stand_alone
 from efface.reporting.run_folder import read_run
 from tests.reporting.conftest import RunMaker, make_evaluation, make_record
 from tests.reporting.image_runs import make_image_evaluation, write_image_run
-from tests.reporting.test_figures import elements
+from tests.reporting.pages import elements
 
 Triple = tuple[float, float, float]
 

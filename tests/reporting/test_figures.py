@@ -12,11 +12,7 @@ from efface.records import Value
 from efface.reporting.figures import FRAME, Line, guard_chart, line_chart, loss_charts
 from efface.reporting.whiskers import PAD, WHISKER_WIDTH, whiskers
 from tests.reporting.conftest import Triple, make_result
-
-
-def elements(svg: str, kind: str, css: str) -> list[ElementTree.Element]:
-    root = ElementTree.fromstring(svg)
-    return [e for e in root.iter(kind) if css in e.attrib.get("class", "").split()]
+from tests.reporting.pages import elements
 
 
 def test_every_phase_gets_losses_and_gradient_norm():

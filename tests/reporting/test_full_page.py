@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from efface.errors import DataError
-from efface.records import Attacks, Evaluation, write_json
+from efface.records import Attacks, write_json
 from efface.reporting import write_report
-from tests.reporting.conftest import RunMaker, make_evaluation, make_record
-from tests.reporting.full_runs import make_attack, make_attacks, make_curve, make_matrix
+from tests.reporting.conftest import RunMaker, make_record
+from tests.reporting.full_runs import make_attack, make_attacks, make_curve, make_full_evaluation
 from tests.reporting.image_runs import make_image_evaluation, make_image_record, write_image_run
-from tests.reporting.test_page import HOSTILE, Page, assert_safe
+from tests.reporting.pages import HOSTILE, Page, assert_safe
 
 VOID = make_attack("latent_search", None, None, passed=False)
 
@@ -23,16 +23,6 @@ VOID = make_attack("latent_search", None, None, passed=False)
 @pytest.fixture
 def report(tmp_path: Path) -> Callable[..., Page]:
     return lambda *runs: Page(write_report(runs, tmp_path / "report.html"))
-
-
-def make_full_evaluation() -> Evaluation:
-    evaluation = make_evaluation()
-    evaluation.curves = [make_curve("threshold_curve")]
-    evaluation.labels_seen = make_matrix()
-    evaluation.change = {"weights": 0.21, "samples": 0.9}
-    for result in evaluation.results:
-        result.extractor = {"name": "digits judge", "sha256": "ab" * 32}
-    return evaluation
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from tests.reporting.image_runs import (
     make_image_result,
     write_image_run,
 )
-from tests.reporting.test_page import HOSTILE, Page, assert_safe
+from tests.reporting.pages import HOSTILE, Page, assert_safe
 
 HOSTILE_NAMES = [
     *HOSTILE,

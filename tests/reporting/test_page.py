@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 import os
 import re
 import subprocess
 import sys
 from collections.abc import Callable
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -20,87 +17,7 @@ from efface.records import Evaluation
 from efface.reporting import write_report
 from efface.reporting.run_folder import read_curves
 from tests.reporting.conftest import RunMaker, make_evaluation, make_record, make_result
-
-HOSTILE = [
-    "<script>alert(1)</script>",
-    "\"'><img src=x onerror=alert(1)>",
-    "javascript:alert(1)",
-    "{{ 7 * 7 }}{% raw %}",
-    "</style></title><svg onload=alert(1)>",
-    "`<b>`",
-]
-VOID = {"meta", "img", "input", "line", "circle", "path", "polyline", "polygon", "br"}
-URL_ATTRIBUTES = {"href", "src", "action", "xlink:href", "srcset", "data", "poster"}
-
-
-class Page(HTMLParser):
-    """Elements, their attributes, and the text of scripts."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.scripts: list[str] = []
-        self.text = ""
-        self.headline = ""
-        self.told: list[tuple[str, str, str]] = []  # protocol, name and value of a fact
-        self.anchor = ""
-        self.open: list[str] = []
-        self.feed(path.read_text(encoding="utf-8"))
-        self.close()
-
-    def handle_starttag(self, tag, attrs):
-        self.elements.append((tag, dict(attrs)))
-        if tag == "details" or dict(attrs).get("class") == "protocol":
-            self.anchor = dict(attrs).get("id") or ""
-        if tag == "dt":
-            self.told.append((self.anchor, "", ""))
-        if tag == "script":
-            self.scripts.append("")
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if self.open and self.open[-1] == "script":
-            self.scripts[-1] += data
-        elif self.open and self.open[-1] != "style":
-            self.text += data
-            if self.open and self.open[-1] == "h1":
-                self.headline += data
-            if self.open and self.open[-1] in ("dt", "dd"):
-                anchor, name, value = self.told[-1]
-                own = (name + data, value) if self.open[-1] == "dt" else (name, value + data)
-                self.told[-1] = (anchor, *own)
-
-    def facts(self, anchor: str) -> dict[str, str]:
-        """The names and values of a protocol."""
-        return {name: value for found, name, value in self.told if found == anchor}
-
-    def all(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.elements if name == tag]
-
-
-def assert_safe(page: Page) -> None:
-    assert page.open == []
-    assert len(page.scripts) == 1
-    given = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
-    ids = set(given)
-    assert len(given) == len(ids)
-    for _, attributes in page.elements:
-        assert not [name for name in attributes if name.startswith("on")]
-        for name in URL_ATTRIBUTES & attributes.keys():
-            link = attributes[name] or ""
-            assert link.startswith("data:image/png;base64,") or link.removeprefix("#") in ids
-    policies = [m["content"] for m in page.all("meta") if "http-equiv" in m]
-    assert len(policies) == 1 and policies[0] is not None
-    digest = hashlib.sha256(page.scripts[0].encode()).digest()
-    assert f"script-src 'sha256-{base64.b64encode(digest).decode()}'" in policies[0]
-    assert "default-src 'none'" in policies[0]
+from tests.reporting.pages import HOSTILE, Page, assert_safe
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import pytest
 from efface.records import Evaluation, RunRecord
 from efface.reporting import judge_run, write_report
 from efface.reporting.run_folder import read_run
+from tests.reporting.pages import Page, assert_safe
 from tests.reporting.prompt_runs import (
     make_concept_evaluation,
     make_concept_record,
@@ -16,7 +17,6 @@ from tests.reporting.prompt_runs import (
     make_memorised_record,
     write_prompt_run,
 )
-from tests.reporting.test_page import Page, assert_safe
 
 SAID = {
     "no-op": ("A no-op, nothing was forgotten: ", "no_op"),

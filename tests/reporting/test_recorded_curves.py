@@ -12,8 +12,7 @@ from efface.records import Point
 from efface.reporting.label_matrix import LARGEST, label_figure
 from efface.reporting.recorded_curves import FRAME, recorded_chart
 from tests.reporting.full_runs import make_curve, make_matrix, make_points
-from tests.reporting.test_figures import elements
-from tests.reporting.test_page import HOSTILE
+from tests.reporting.pages import HOSTILE, elements
 
 
 def places(svg: str) -> list[list[tuple[float, float]]]:

@@ -1,0 +1,16 @@
+"""What the words of a request say of a run, without the rest of a report."""
+
+from __future__ import annotations
+
+from efface.records import Evaluation, RunRecord
+from efface.requests import words_of
+from efface.requests.words import Judgement
+
+
+def judge(record: RunRecord, evaluation: Evaluation) -> Judgement:
+    words = words_of(record.request)
+    return words.judge(record, evaluation, words.phrases(record, {}))
+
+
+def limits(record: RunRecord, evaluation: Evaluation) -> str:
+    return " ".join(words_of(record.request).limits(record, evaluation))
