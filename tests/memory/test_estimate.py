@@ -18,29 +18,22 @@ from efface.data.bank import ImageBank
 from efface.data.source import ConditionSource, PairSource
 from efface.diffusion.adapters import share_network
 from efface.diffusion.codec import VAECodec
-from efface.diffusion.loading import load_text
-from efface.diffusion.model_folder import inspect_model
-from efface.diffusion.sampling import MultiStep
+from efface.diffusion.loading import load_beside, load_text
+from efface.diffusion.model_folder import ModelInfo, inspect_model
+from efface.diffusion.text.denoiser import TextDenoiser
 from efface.errors import ModelError
-from efface.evaluation.subjects import read_subjects
-from efface.memory.advice import changed
-from efface.memory.estimate import Amounts, estimate
-from efface.memory.footprint import drawing_footprint
-from efface.memory.live import Live, held, tensors_of
-from efface.records import read_record
-from efface.requests.concept.prompts import concept_source, encode_prompts, read_concept_prompts
-from efface.requests.memorised.embedding_descent import Descent, descend
-from efface.requests.memorised.sampling import Drawing
-from efface.requests.memorised.text_noise import text_noise_norms
-from efface.settings.reading import Settings, read_settings
+from efface.memory.amounts import Amounts, forget_rows
+from efface.memory.estimate import Estimate, estimate, readable
+from efface.memory.footprint import Holding, describe_network, network_footprint
+from efface.memory.live import Live, tensors_of
+from efface.settings.base import Settings
 from efface.training.networks import make_networks
 from efface.training.trainer import Trainer
-from tests.diffusion.text.conftest import pipelines as pipelines
-from tests.requests.concept.test_runs import BAG
 
 Pipelines = Callable[[str], Path]
-SMALL = ["train.steps=2", "train.batch_size=4", 'prompts.templates=["a {}"]']
-SMALL += ['prompts.subjects=["cat", "dog"]', "method.forget_share=0.5"]
+SettingsOf = Callable[..., Settings]
+Tensors = list[torch.Tensor]
+PROMPTS = ["a bag", "a cat", "a dog", "a coat"]  # the first is forgotten, the last replaces it
 SLOW = [pytest.param(k, marks=pytest.mark.slow) for k in ("sd", "pixart_alpha_told_size")]
 WAYS = {"whole": [], "LoRA": ["train.lora_rank=4"]}
 WAYS["checkpointing"] = [*WAYS["LoRA"], "train.gradient_checkpointing=true"]
@@ -48,19 +41,41 @@ MIXED = "train.mixed_precision=bf16"
 WAYS |= {f"{way}, mixed precision": [*changes, MIXED] for way, changes in WAYS.items()}
 
 
-def trainer_of(folder: Path, settings: Settings, out: Path) -> tuple[Trainer, nn.Module]:
-    """A trainer as a run makes it, and the pretrained network beside it."""
-    prompts = read_concept_prompts(BAG, settings.prompts)
+def inspected(folder: Path) -> ModelInfo:
+    """A tiny pipeline; FLUX has latents as small as the others'."""
+    info = inspect_model(folder)
+    return replace(info, sample_size=8) if folder.name == "flux" else info
+
+
+def estimated(
+    model: ModelInfo, settings: Settings, device: str = "cpu", **amounts: int
+) -> Estimate:
+    """Of a request with as many forget rows as the method takes."""
+    own = Amounts(forget_rows=forget_rows(settings), **amounts)
+    return estimate(model, settings, own, device)
+
+
+def loaded(folder: Path, settings: Settings) -> TextDenoiser:
     denoiser = load_text(folder, 8 if folder.name == "flux" else None)
-    if settings.train.lora_rank is not None:
-        denoiser = share_network(denoiser)
-    denoiser = encode_prompts(denoiser, prompts)  # pyright: ignore
-    source = concept_source(denoiser, prompts, settings, torch.device("cpu"))
+    return denoiser if settings.train.lora_rank is None else share_network(denoiser)
+
+
+def prompt_trainer(folder: Path, settings: Settings, out: Path) -> tuple[Trainer, TextDenoiser]:
+    """A trainer as a run about prompts makes it, and the pretrained model beside it."""
+    denoiser = loaded(folder, settings)
+    source = ConditionSource(
+        table=denoiser.encode(PROMPTS),
+        retain=[1, 2, 3],
+        forget=[0],
+        replacements=[[3]],
+        retain_rows=settings.train.batch_size,
+        forget_rows=forget_rows(settings),
+        seed=0,
+    )
+    denoiser = denoiser.without_encoders()
     networks = make_networks(settings.method, denoiser, settings.train)
     out.mkdir()
-    rows = source.forget_rows
-    trainer = Trainer(settings.method, networks, source, settings.train, out, rows)
-    return trainer, denoiser.network
+    return Trainer(settings.method, networks, source, settings.train, out), denoiser
 
 
 @pytest.mark.parametrize(
@@ -80,70 +95,51 @@ def trainer_of(folder: Path, settings: Settings, out: Path) -> tuple[Trainer, nn
     ],
 )
 def test_what_a_run_holds_is_estimated_before_anything_is_loaded(
-    kind: str, way: str, pipelines: Pipelines, tmp_path: Path
+    kind: str,
+    way: str,
+    pipelines: Pipelines,
+    settings_of: SettingsOf,
+    held: Callable[[Tensors], int],
+    held_by: Callable[..., Tensors],
+    moments: Callable[..., Tensors],
+    tmp_path: Path,
 ) -> None:
     """Within 15 % of all that lives between two steps, and of the peak within one."""
-    settings = read_settings("sfd", None, [*SMALL, *WAYS[way]])
-    folder = pipelines(kind)
-    info = inspect_model(folder)
-    if kind == "flux":
-        info = replace(info, sample_size=8)
-    said = estimate(info, settings, Amounts(prompts=4))
-    trainer, pretrained = trainer_of(folder, settings, tmp_path / "out")
+    settings = settings_of("sfd", *WAYS[way])
+    taken = estimated(inspected(pipelines(kind)), settings, prompts=len(PROMPTS))
+    trainer, pretrained = prompt_trainer(pipelines(kind), settings, tmp_path / "out")
     trainer.run()
     table = list(cast(ConditionSource, trainer.source).table.tensors.values())
-    live = [*held_by(trainer, pretrained), *table]
-    parts = {n: size for n, size in said.parts.items() if n not in ("VAE", "activations")}
+    encoded = [*table, *pretrained.encode(PROMPTS).tensors.values()]  # kept beside the table
+    live = [*held_by(trainer, pretrained.network), *encoded]
+    parts = {n: size for n, size in taken.parts.items() if n not in ("VAE", "activations")}
     assert sum(parts.values()) == pytest.approx(held(live), rel=0.15)
-    assert parts["encoded prompts"] == pytest.approx(held(table), rel=0.05)
+    assert parts["encoded prompts"] == pytest.approx(held(encoded), rel=0.05)
     assert parts["optimizer"] == pytest.approx(held(moments(trainer)), rel=0.05)
     step = Live(live)
     del live  # the step lets go of gradients
     with step:
-        trainer._step(1)
-    assert sum(said.parts.values()) - said.parts["VAE"] == pytest.approx(step.peak, rel=0.15)
-
-
-def moments(trainer: Trainer) -> list[torch.Tensor]:
-    """What optimizers hold."""
-    states = [s for t in trainer._trained.values() for s in t.optimizer.state.values()]
-    return [value for state in states for value in state.values()]
-
-
-def held_by(trainer: Trainer, pretrained: nn.Module) -> list[torch.Tensor]:
-    """All that lives between two steps, but what it is fed with."""
-    networks = [tensors_of(d.network) for d in trainer.networks.values()]
-    gradients = [p.grad for t in trainer._trained.values() for p in t.parameters]
-    return [
-        *tensors_of(pretrained),
-        *sum(networks, []),
-        *tensors_of(trainer.average.module),
-        *moments(trainer),
-        *(gradient for gradient in gradients if gradient is not None),
-    ]
+        trainer.stepper.step(1)
+    assert sum(taken.parts.values()) - taken.parts["VAE"] == pytest.approx(step.peak, rel=0.15)
 
 
 def pair_trainer(folder: Path, settings: Settings, out: Path) -> tuple[Trainer, nn.Module]:
-    """A trainer of a request about pictures under prompts, and the pretrained network."""
-    denoiser = load_text(folder, 8 if folder.name == "flux" else None)
-    if settings.train.lora_rank is not None:
-        denoiser = share_network(denoiser)
+    """A trainer of a request about images under prompts, and the pretrained network."""
+    denoiser = loaded(folder, settings)
     table = denoiser.encode(["a red bag", "a bag"])
     denoiser = denoiser.without_encoders()
     latents = torch.randn(9, *denoiser.sample_shape, generator=torch.Generator().manual_seed(0))
-    rows = settings.train.batch_size
     source = PairSource(
         bank=ImageBank(latents[3:], latents[:3], prior=0.3),
-        retain_rows=rows,
-        forget_rows=round(settings.method.forget_share * rows),
+        retain_rows=settings.train.batch_size,
+        forget_rows=forget_rows(settings),
         seed=0,
         table=table,
         shares=(0.5, 0.5),
     )
     networks = make_networks(settings.method, denoiser, settings.train)
     out.mkdir()
-    trainer = Trainer(settings.method, networks, source, settings.train, out, source.forget_rows)
-    return trainer, denoiser.network
+    return Trainer(settings.method, networks, source, settings.train, out), denoiser.network
 
 
 TAUGHT = ["method.retain_target=teacher", "method.rule_name=fixed_norm"]
@@ -159,8 +155,8 @@ TAUGHT = ["method.retain_target=teacher", "method.rule_name=fixed_norm"]
         pytest.param("sdxl", "siss_no_is", WAYS["LoRA"], marks=pytest.mark.slow),
         pytest.param("flux", "siss", [], marks=pytest.mark.slow),
         pytest.param("sd3", "siss", WAYS["checkpointing"], marks=pytest.mark.slow),
-        pytest.param("sdxl", "erasediff", WAYS["checkpointing"], marks=pytest.mark.slow),
-        pytest.param("sd3", "relabel", WAYS["LoRA"], marks=pytest.mark.slow),
+        pytest.param("sdxl", "erasediff_siss", WAYS["checkpointing"], marks=pytest.mark.slow),
+        pytest.param("sd3", "retrack", WAYS["LoRA"], marks=pytest.mark.slow),
         pytest.param("sdxl", "siss_bernoulli", [], marks=pytest.mark.slow),
         ("sdxl", "posterior_subtraction", []),
         pytest.param("flux", "posterior_subtraction", [], marks=pytest.mark.slow),
@@ -168,143 +164,167 @@ TAUGHT = ["method.retain_target=teacher", "method.rule_name=fixed_norm"]
         pytest.param("flux", "neggrad", WAYS["LoRA"], marks=pytest.mark.slow),
     ],
 )
-def test_methods_on_pictures_are_estimated_too(
-    kind: str, method: str, changes: list[str], pipelines: Pipelines, tmp_path: Path
+def test_methods_on_images_are_estimated_too(
+    kind: str,
+    method: str,
+    changes: list[str],
+    pipelines: Pipelines,
+    settings_of: SettingsOf,
+    held_by: Callable[..., Tensors],
+    tmp_path: Path,
 ) -> None:
-    """The peak within a step: SISS passes a row for two pictures, others one for each.
+    """The peak within a step: SISS passes a row for two images, others one for each.
 
     Posterior subtraction leaves out rows by chance, so of its steps the largest counts.
     """
-    settings = read_settings(method, None, ["train.steps=2", "train.batch_size=4", *changes])
-    info = inspect_model(pipelines(kind))
-    info = replace(info, sample_size=8) if kind == "flux" else info
-    said = estimate(info, settings)
+    settings = settings_of(method, *changes)
+    taken = estimated(inspected(pipelines(kind)), settings)
     trainer, pretrained = pair_trainer(pipelines(kind), settings, tmp_path / "out")
     trainer.run()
     step = Live(held_by(trainer, pretrained))
     with step:
         for number in range(24 if method == "posterior_subtraction" else 1):
-            trainer._step(1 + number)
-    assert sum(said.parts.values()) - said.parts["VAE"] == pytest.approx(step.peak, rel=0.15)
+            trainer.stepper.step(1 + number)
+    assert sum(taken.parts.values()) - taken.parts["VAE"] == pytest.approx(step.peak, rel=0.15)
 
 
-@pytest.mark.parametrize("kind", ["sd", pytest.param("sd3", marks=pytest.mark.slow)])
-def test_what_is_drawn_before_training_is_estimated_too(kind: str, pipelines: Pipelines) -> None:
-    """All parts of the model at once, and what draws, looks at many draws or descends."""
-    changes = ["evaluate.batch_size=8", "memorised.images=64", "memorised.control_images=2"]
-    settings, info = read_settings("siss", None, changes), inspect_model(pipelines(kind))
-    denoiser = load_text(pipelines(kind))
-    asked = denoiser.encode(["a red bag"])
-    denoiser.prompts.null(None)
-    encoders = [getattr(denoiser.prompts._pipeline, name) for name in info.encoders]
-    modules = [denoiser.network, cast(VAECodec, denoiser.codec).vae, *encoders]
-    drawing = Drawing(denoiser=denoiser, sampler=MultiStep(1), batch_size=8)
-    with Live(sum(map(tensors_of, modules), [])) as live:
-        drawing.of(asked, range(64), "pictures")
-        text_noise_norms(denoiser, denoiser.encode(["a bag", "a cat"] * 4), range(8))
-        descend(denoiser, asked, range(8), Descent(steps=1, rate=0.1, target=0.0))
-    said, plain = (
-        estimate(info, settings, Amounts(prepared=prepared, searched=True))
-        for prepared in (True, False)
-    )
-    assert said.loaded == pytest.approx(live.peak, rel=0.15)
-    assert said.peak >= said.loaded > plain.loaded
-    assert said.parts == plain.parts
-    more = estimate(info, changed(settings, {"memorised.noises": 64}), Amounts(prepared=True))
-    searched = changed(settings, {"memorised.noises": 64})
-    assert more.loaded == said.loaded  # without a search nothing descends
-    assert estimate(info, searched, Amounts(prepared=True, searched=True)).loaded > said.loaded
-
-
-@pytest.mark.parametrize("dtype", ["float32", "bf16"])
-def test_what_measuring_holds_is_estimated_too(
-    dtype: str, concept_runs: Callable[[str], Path]
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_what_an_evaluation_holds_is_estimated_too(
+    dtype: str, pipelines: Pipelines, settings_of: SettingsOf, held: Callable[[Tensors], int]
 ) -> None:
-    run = concept_runs("sd")
-    record, settings = read_record(run), read_settings("sfd", None, [f"evaluate.dtype={dtype}"])
-    subjects = read_subjects(run, record, settings.evaluate)
-    said = estimate(subjects.info, settings).evaluation
-    denoisers = [subjects.result.denoiser, subjects.untouched.denoiser]
+    """The original model and one beside it, as an evaluation loads them."""
+    info = inspect_model(pipelines("sd"))
+    taken = estimated(info, settings_of("sfd", f"evaluate.dtype={dtype}")).evaluation
+    original = load_text(pipelines("sd"), dtype=getattr(torch, dtype))
+    denoisers = [original, load_beside(info, original, getattr(torch, dtype))]
     networks = [tensor for denoiser in denoisers for tensor in tensors_of(denoiser.network)]
-    vae = tensors_of(cast(VAECodec, denoisers[0].codec).vae)
-    assert cast(VAECodec, denoisers[1].codec).vae is cast(VAECodec, denoisers[0].codec).vae
-    assert said["networks that are measured"] == pytest.approx(held(networks), rel=0.01)
-    assert said["VAE of what is measured"] == pytest.approx(held(vae), rel=0.01)
-    noise = torch.randn(4, *denoisers[0].sample_shape)
-    asked = denoisers[0].encode(["a cat"] * 4)
-    for one in denoisers:  # as wide inside as it may be, the same numbers come and go outside
-        assert one(noise, torch.full((4,), 500), asked).x0.dtype == torch.float32
+    vae = tensors_of(cast(VAECodec, original.codec).vae)
+    assert taken["evaluated networks"] == pytest.approx(held(networks), rel=0.01)
+    assert taken["VAE of the evaluated networks"] == pytest.approx(held(vae), rel=0.01)
+    three = estimated(info, settings_of("sfd", f"evaluate.dtype={dtype}"), models=3).evaluation
+    assert three["evaluated networks"] * 2 == taken["evaluated networks"] * 3
 
 
-def test_a_gpu_keeps_norms_in_float32(pipelines: Pipelines) -> None:
+def test_what_comes_before_and_after_training_counts_by_its_own_peak(
+    pipelines: Pipelines, settings_of: SettingsOf
+) -> None:
+    info, settings = inspect_model(pipelines("sd3")), settings_of("sfd")
+    plain, more = estimated(info, settings), estimated(info, settings, preparation=10**9)
+    assert more.loaded == plain.loaded + 10**9 == more.peak(evaluated=True)
+    assert (more.parts, more.evaluation) == (plain.parts, plain.evaluation)
+    sampled = estimated(info, settings, sampling=10**9)
+    assert sampled.evaluation["sampling"] == 10**9
+    assert sampled.peak(evaluated=False) == plain.peak(evaluated=False) < 10**9
+    assert sampled.peak(evaluated=True) == sum(sampled.evaluation.values())
+
+
+def test_what_an_evaluation_takes_can_decide(pipelines: Pipelines, settings_of: SettingsOf) -> None:
+    small = ["train.lora_rank=2", "train.base_dtype=bfloat16", "train.gradient_checkpointing=true"]
+    settings = settings_of("sfd", *small, "evaluate.batch_size=64")
+    info = inspect_model(pipelines("sd3"))
+    whole = estimated(info, settings)
+    assert whole.peak(evaluated=False) < whole.peak(evaluated=True)
+    assert whole.peak(evaluated=True) == sum(whole.evaluation.values())
+    half = estimated(info, settings.changed({"evaluate.dtype": "bfloat16"}))
+    assert half.peak(evaluated=True) < whole.peak(evaluated=True)
+
+
+def test_a_gpu_keeps_norms_in_float32(pipelines: Pipelines, settings_of: SettingsOf) -> None:
     """Autocast does so there and not on the CPU, so mixed precision saves less."""
     info = inspect_model(pipelines("sdxl"))
     on: dict[tuple[str, str], int] = {}
     for precision in ("no", "bf16"):
-        settings = read_settings("sfd", None, [*SMALL, f"train.mixed_precision={precision}"])
+        settings = settings_of("sfd", f"train.mixed_precision={precision}")
         for device in ("cpu", "cuda"):
-            on[precision, device] = estimate(info, settings, device=device).parts["activations"]
+            on[precision, device] = estimated(info, settings, device).parts["activations"]
     assert on["no", "cpu"] == on["no", "cuda"]
     assert on["bf16", "cpu"] < on["bf16", "cuda"]
 
 
-def test_what_measuring_takes_can_decide(pipelines: Pipelines, tmp_path: Path) -> None:
-    info = inspect_model(pipelines("sd3"))
-    small = ["train.lora_rank=2", "train.base_dtype=bf16", "train.gradient_checkpointing=true"]
-    settings = read_settings("sfd", None, [*SMALL, *small, "evaluate.batch_size=64"])
-    whole, alone = (estimate(info, settings, Amounts(measured=m)) for m in (True, False))
-    assert alone.evaluation == {} and alone.peak < whole.peak == sum(whole.evaluation.values())
-    half = estimate(info, changed(settings, {"evaluate.dtype": "bf16"}))
-    assert half.peak < whole.peak
+def test_what_was_encoded_stays_on_the_cpu_too(
+    pipelines: Pipelines, settings_of: SettingsOf
+) -> None:
+    info, settings = inspect_model(pipelines("sd")), settings_of("sfd")
+    on = {device: estimated(info, settings, device, prompts=100) for device in ("cpu", "cuda")}
+    assert on["cpu"].parts["encoded prompts"] == 2 * on["cuda"].parts["encoded prompts"] > 0
 
 
-def test_only_configurations_are_read(pipelines: Pipelines, tmp_path: Path) -> None:
+def test_processes_share_a_batch(pipelines: Pipelines, settings_of: SettingsOf) -> None:
+    info, settings = inspect_model(pipelines("sd3")), settings_of("sfd")
+    amounts = Amounts(forget_rows=2)
+    one, two = (estimate(info, settings, amounts, processes=count) for count in (1, 2))
+    assert two.parts["activations"] * 2 == pytest.approx(one.parts["activations"], rel=0.01)
+    alone = {name: size for name, size in one.parts.items() if name != "activations"}
+    assert alone == {name: size for name, size in two.parts.items() if name != "activations"}
+
+
+def test_only_configurations_are_read(
+    pipelines: Pipelines, settings_of: SettingsOf, tmp_path: Path
+) -> None:
     """The same estimate without a single weight file."""
     shutil.copytree(pipelines("sd3"), tmp_path / "model")
-    settings = read_settings("sfd", None, SMALL)
-    info = inspect_model(tmp_path / "model")
-    whole = estimate(info, settings)
+    info, settings = inspect_model(tmp_path / "model"), settings_of("sfd")
+    whole = estimated(info, settings)
     for file in (tmp_path / "model").rglob("*.safetensors"):
         file.unlink()
-    assert estimate(info, settings) == whole
-    folder = tmp_path / "model" / "text_encoder_2"
-    (folder / "config.json").write_text("{")
-    with pytest.raises(ModelError, match="text_encoder_2 could not be loaded"):
-        estimate(info, settings)
+    assert estimated(info, settings) == whole
     config = tmp_path / "model" / "transformer" / "config.json"
-    config.write_text(json.dumps(json.loads(config.read_text()) | {"sample_size": None}))
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"num_layers": None}))
     with pytest.raises(ModelError, match="transformer could not be loaded"):
-        estimate(info, settings)
+        estimated(info, settings)
+    (tmp_path / "model" / "text_encoder_2" / "config.json").write_text("{")
+    with pytest.raises(ModelError, match="text_encoder_2"):
+        estimated(info, settings)
 
 
 @pytest.mark.parametrize("kind", ["sd3", "flux", *SLOW])
-def test_settings_that_save_memory_lower_the_estimate(kind: str, pipelines: Pipelines) -> None:
+def test_settings_that_save_memory_lower_the_estimate(
+    kind: str, pipelines: Pipelines, settings_of: SettingsOf
+) -> None:
     info = replace(inspect_model(pipelines(kind)), sample_size=8)
 
     def parts(*changes: str) -> dict[str, int]:
-        settings = read_settings("sfd", None, [*SMALL, "train.lora_rank=2", *changes])
-        return estimate(info, settings).parts
+        return estimated(info, settings_of("sfd", "train.lora_rank=2", *changes)).parts
 
     plain, checkpointed = parts(), parts("train.gradient_checkpointing=true")
     assert checkpointed["activations"] < plain["activations"]
-    half = parts("train.base_dtype='bf16'")
+    half = parts("train.base_dtype='bfloat16'")
     assert half["pretrained network"] * 2 == plain["pretrained network"]
     assert half["activations"] < plain["activations"]
     assert half["optimizer"] == plain["optimizer"]
     accumulated = parts("train.accumulation=2")
-    # Conditions of all parts at once: of four rows and two to forget, and two of what is drawn.
-    given = 8 * drawing_footprint(info, False, 1, False).condition
-    assert (accumulated["activations"] - given) * 2 == plain["activations"] - given
+    # Conditions of all parts at once: of four rows, two forget rows and their replacements.
+    given = 8 * network_footprint(describe_network(info), Holding()).condition
+    halved = (plain["activations"] - given) / 2  # but for what FLUX makes once for all rows
+    assert accumulated["activations"] - given == pytest.approx(halved, rel=0.01)
     guided = parts("method.teacher_guidance=2.0")
     assert plain["activations"] < guided["activations"] < 2 * plain["activations"]
 
 
-def test_models_of_classes_are_estimated_too(tiny_model: Path) -> None:
-    """Nine copies of the parameters beside two gradients, by hand."""
-    info = inspect_model(tiny_model)
+def test_a_request_says_which_networks_are_guided_besides(
+    pipelines: Pipelines, settings_of: SettingsOf
+) -> None:
+    info, settings = inspect_model(pipelines("sd3")), settings_of("sfd")
+    plain, guided = (
+        estimate(info, settings, Amounts(forget_rows=2, guided=frozenset(names)))
+        for names in ((), ("teacher",))
+    )
+    told = estimated(info, settings.changed({"method.teacher_guidance": 2.0}))
+    assert plain.parts["activations"] < guided.parts["activations"] == told.parts["activations"]
+
+
+def test_models_of_classes_are_estimated_too(tiny_model: Path, settings_of: SettingsOf) -> None:
+    """SFD by hand: four copies of the parameters to begin with, and ten after a step."""
     file = load_file(tiny_model / "unet" / "diffusion_pytorch_model.safetensors")
     size = sum(4 * tensor.numel() for tensor in file.values())
-    parts = estimate(info, read_settings("sfd", None, SMALL)).parts
-    networks = ("pretrained network", "teacher", "fake_score", "student", "averages")
-    assert [parts[name] for name in networks] == [size] * 5
+    parts = estimated(inspect_model(tiny_model), settings_of("sfd")).parts
+    names = ("pretrained network", "fake_score", "student", "averages")
+    assert [parts[name] for name in names] == [size] * 4
     assert (parts["gradients"], parts["optimizer"], parts["VAE"]) == (2 * size, 4 * size, 0)
+
+
+@pytest.mark.parametrize(
+    ("size", "text"), [(0, "0 B"), (999, "999 B"), (12_345, "12.3 KB"), (3 * 10**10, "30 GB")]
+)
+def test_bytes_are_written_in_the_unit_that_suits_them(size: int, text: str) -> None:
+    assert readable(size) == text

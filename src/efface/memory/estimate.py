@@ -2,65 +2,40 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
 
 import diffusers
 from torch import nn
 
-from efface.diffusion.denoiser import ClassDenoiser
+from efface.diffusion.loading import build_denoiser
 from efface.diffusion.model_folder import ModelInfo
-from efface.diffusion.sampling import rows_of
-from efface.diffusion.schedule import NoiseSchedule
+from efface.memory.amounts import Amounts
 from efface.memory.footprint import (
-    Footprint,
     Holding,
-    drawing_footprint,
+    Network,
+    describe_network,
+    describe_part,
     network_footprint,
-    parts_footprint,
+    part_footprint,
+    pass_footprint,
+    sampling_footprint,
 )
-from efface.memory.live import Device
 from efface.methods.base import Method
-from efface.requests.memorised.embedding_descent import WEIGHT as DESCENT_WEIGHT
-from efface.requests.memorised.text_noise import AT_ONCE as NORMS_AT_ONCE
-from efface.settings.reading import Settings
-from efface.training.settings import TrainConfig
+from efface.settings.base import Settings
+from efface.training.settings import TrainSettings
 
 UNITS = ("B", "KB", "MB", "GB", "TB")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Amounts:
-    """What a run has much of: rows of a whole batch to forget (None: as many as its method takes).
-
-    `prompts` are held encoded. What is `measured` afterwards is counted too, and what is `prepared`
-    before: pictures of a memorised one's prompt and, where one is `searched` for, a descent.
-    """
-
-    forget_rows: int | None = None
-    processes: int = 1
-    prompts: int = 0
-    measured: bool = True
-    prepared: bool = False
-    searched: bool = False
-
-    def rows(self, settings: Settings) -> int:
-        """Rows to forget in a whole batch."""
-        if self.forget_rows is not None:
-            return self.forget_rows
-        return round(settings.method.forget_share * settings.train.batch_size)
-
-
-NOTHING_MORE = Amounts()
-
-
-@dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """Bytes that a run holds: `parts` while it trains, `encoders` until prompts are encoded.
+    """Bytes that a run holds: `parts` while it trains, `evaluation` while it is evaluated.
 
-    `preparation` comes and goes beside what is loaded, before it trains; `evaluation` is what is
-    held when the result is measured.
+    Before it trains, text encoders are held until prompts are encoded, and `preparation` comes and
+    goes.
     """
 
     parts: dict[str, int]
@@ -70,165 +45,98 @@ class Estimate:
 
     @property
     def loaded(self) -> int:
-        """Before it trains: encoding prompts, and what is prepared."""
+        """Before it trains."""
         loaded = self.parts["pretrained network"] + self.parts["VAE"] + self.encoders
         return loaded + self.preparation
 
-    @property
-    def peak(self) -> int:
-        """The largest of what comes before training, of training and of measuring."""
-        return max(self.loaded, sum(self.parts.values()), sum(self.evaluation.values()))
+    def peak(self, evaluated: bool) -> int:
+        """The largest of what comes before training, of training and of an evaluation."""
+        evaluation = sum(self.evaluation.values()) if evaluated else 0
+        return max(self.loaded, sum(self.parts.values()), evaluation)
 
 
 def estimate(
-    info: ModelInfo, settings: Settings, amounts: Amounts = NOTHING_MORE, device: Device = "cpu"
+    model: ModelInfo, settings: Settings, amounts: Amounts, device: str = "cpu", processes: int = 1
 ) -> Estimate:
-    """Memory of a run in one process.
+    """Memory of one process of a run, on a type of device.
 
-    A retrained model, networks that look, and what a guard or a stop draws are not counted.
+    A retrained model, networks that measure samples, and what a guard, a stop or a method's
+    pre-pass takes are not counted.
     """
-    method, config = settings.method, settings.train
-    foot = network_footprint(info, _holding(config, device))
-    vae, encoders = parts_footprint(info)
-    names = _network_names(method)
-    lora, phases = config.lora_rank is not None, len(method.phases)
-    parts = {"pretrained network": foot.network}
-    for name in names:
-        copied = foot.trained if name in method.phases else 0
-        parts[name] = copied if lora else foot.network
+    method, train = settings.method, settings.train
+    network = describe_network(model)
+    holding = _holding(train, device)
+    foot = network_footprint(network, holding)
     gradients = sum(2 if method.rule(phase).separate else 1 for phase in method.phases)
-    kept = foot.trained if lora else foot.network
-    parts |= {
-        "averages": (2 if config.guard_every else 1) * kept,
+    # Where the model is on the CPU, what it encoded is there twice.
+    prompts = amounts.prompts * (1 if device == "cuda" else 2)
+    # Conditions of all parts of a batch at once, and of replacements.
+    rows = train.batch_size + (2 if "conditions" in method.needs else 1) * amounts.forget_rows
+    vae = part_footprint(describe_part(model, "vae")) if model.vae else 0
+    parts = {
+        "pretrained network": foot.network,
+        **dict.fromkeys(method.phases, foot.copy),
+        "averages": (2 if train.guard_every else 1) * foot.copy,
         "gradients": gradients * foot.trained,
-        "optimizer": 2 * phases * foot.trained,  # AdamW's two moments
+        "optimizer": 2 * len(method.phases) * foot.trained,  # AdamW's two moments
         "VAE": vae,
-        "encoded prompts": amounts.prompts * foot.condition,
+        "encoded prompts": prompts * foot.condition,
+        "activations": math.ceil(rows / processes) * foot.condition
+        + _activations(network, settings, amounts, holding, processes),
     }
-    parts["activations"] = _conditions(settings, amounts) * foot.condition + max(
-        _activations(settings, amounts, phase, names, foot) for phase in method.phases
-    )
+    evaluate = settings.evaluate
+    bfloat16 = evaluate.dtype == "bfloat16"
+    sampling = sampling_footprint(model, evaluate.batch_size, bfloat16, evaluate, device)
+    measured = network_footprint(network, Holding(bfloat16=bfloat16)).network
     return Estimate(
         parts=parts,
-        encoders=encoders,
-        preparation=_preparation(info, settings, amounts, device) if amounts.prepared else 0,
-        evaluation=_evaluation(info, settings, amounts, device) if amounts.measured else {},
+        encoders=sum(part_footprint(describe_part(model, name)) for name in model.encoders),
+        preparation=amounts.preparation,
+        evaluation={
+            "evaluated networks": amounts.models * measured,
+            "VAE of the evaluated networks": vae,
+            "sampling": max(sampling, amounts.sampling),
+        },
     )
-
-
-def _preparation(info: ModelInfo, settings: Settings, amounts: Amounts, device: Device) -> int:
-    """The largest of drawing, of text-noise norms and of a descent on an embedding."""
-    config, evaluate = settings.memorised, settings.evaluate
-    holding = _holding(settings.train, device)
-    guided = evaluate.guidance != 1.0
-    drawing = drawing_footprint(info, holding.bf16, evaluate.batch_size, guided)
-    pictures = max(
-        config.controls * config.control_images, config.samples, config.search_images, config.images
-    )
-    drawn = pictures * drawing.picture if device == "cpu" else 0
-    # All pictures are there three times when they become bytes.
-    passing = max(drawn + drawing.passing, drawn + drawing.decoding, 3 * drawn)
-    takes = [pictures * drawing.condition + passing, _norms(info, holding.bf16)]
-    if amounts.searched and "embedding" in config.search:
-        takes.append(_descent(info, holding, config.noises))
-    return max(takes)
-
-
-def _norms(info: ModelInfo, bf16: bool) -> int:
-    """Text-noise norms: many rows at once, without guidance."""
-    drawing = drawing_footprint(info, bf16, NORMS_AT_ONCE, False)
-    return drawing.rows * drawing.condition + drawing.passing
-
-
-def _descent(info: ModelInfo, holding: Holding, noises: int) -> int:
-    """A backward pass to the embedding, through weights that are frozen."""
-    foot = network_footprint(info, dataclasses.replace(holding, checkpointing=False, autocast=None))
-    rows = rows_of(foot.shape, noises, DESCENT_WEIGHT)
-    own = foot.activations_frozen
-    return rows * (own.kept + own.passing + foot.condition)
-
-
-def _evaluation(
-    info: ModelInfo, settings: Settings, amounts: Amounts, device: Device
-) -> dict[str, int]:
-    """Result, untouched model and distilled generator, the VAE and what draws at once."""
-    config = settings.evaluate
-    bf16, guided = config.dtype == "bf16", config.guidance != 1.0
-    drawing = drawing_footprint(info, bf16, config.batch_size, guided)
-    asked = config.batch_size * drawing.condition
-    # Pictures that are drawn already leave the GPU.
-    drawn = (config.batch_size - drawing.rows) * drawing.picture if device == "cpu" else 0
-    taken = asked + drawn + max(drawing.passing, drawing.decoding)
-    return {
-        "networks that are measured": (2 + (config.distilled is not None)) * drawing.network,
-        "VAE of what is measured": parts_footprint(info)[0],
-        "samples that are drawn": max(taken, _norms(info, bf16)) if amounts.prepared else taken,
-    }
-
-
-def _conditions(settings: Settings, amounts: Amounts) -> int:
-    """Conditions of a process's rows, all parts of them at once, and of what to draw instead."""
-    asked = 2 if "conditions" in settings.method.needs else 1
-    rows = settings.train.batch_size + asked * amounts.rows(settings)
-    return math.ceil(rows / amounts.processes)
 
 
 def _activations(
-    settings: Settings, amounts: Amounts, phase: str, names: list[str], foot: Footprint
+    network: Network, settings: Settings, amounts: Amounts, holding: Holding, processes: int
 ) -> int:
-    """What all passes of one part keep, and the one backward pass that needs most beside it.
-
-    A guided network passes every row twice.
-    """
-    method, config = settings.method, settings.train
-    parts = config.accumulation * amounts.processes
-    sides = config.batch_size, amounts.rows(settings)
-    kept, passing = 0, 0
-    for name in names:
-        own = foot.activations if name in method.active(phase) else foot.activations_frozen
-        times = 2 if _is_guided(settings, name) else 1
-        passes = [times * math.ceil(n / parts) for n in method.passes(phase, name, *sides) if n]
-        if passes:
-            kept += sum(passes) * own.kept + own.copies_kept
-            passing = max(passing, max(passes) * own.passing + own.copies_passing, own.cached)
-    return kept + passing
-
-
-def _is_guided(settings: Settings, name: str) -> bool:
-    if name == "teacher" and (settings.prompts.nonsense or settings.prompts.forget_guidance):
-        return True
-    values = dataclasses.asdict(settings.method)  # pyright: ignore
-    return any(
-        key.startswith(name) and key.endswith("guidance") and value != 1.0
-        for key, value in values.items()
-    )
+    """What the passes of a phase keep, and the most that one network takes beside: its maximum."""
+    method, train = settings.method, settings.train
+    names, parts = _network_names(method), train.accumulation * processes
+    taken = []
+    for phase in method.phases:
+        passes = []
+        for name in names:
+            given = method.passes(phase, name, train.batch_size, amounts.forget_rows)
+            rows = tuple(math.ceil(count / parts) for count in given if count)
+            gradient = "weights" if name in method.active(phase) else "inputs"
+            guided = method.guided(name) or name in amounts.guided
+            if rows:
+                passes.append(pass_footprint(network, holding, rows, gradient, guided))
+        taken.append(sum(own.kept for own in passes) + max(own.passing for own in passes))
+    return max(taken)
 
 
-def _holding(config: TrainConfig, device: Device) -> Holding:
+def _holding(train: TrainSettings, device: str) -> Holding:
     return Holding(
-        lora_rank=config.lora_rank,
-        bf16=config.base_dtype == "bf16",
-        checkpointing=config.gradient_checkpointing,
-        autocast=device if config.mixed_precision == "bf16" else None,
+        lora_rank=train.lora_rank,
+        bfloat16=train.base_dtype == "bfloat16",
+        checkpointing=train.gradient_checkpointing,
+        autocast=device if train.mixed_precision == "bf16" else None,
     )
 
 
 def _network_names(method: Method) -> list[str]:
     """Which networks a method has, asked of it with a network that does nothing."""
-    scheduler = diffusers.DDIMScheduler()
-    nothing = ClassDenoiser(
-        network=nn.Identity(),
-        schedule=NoiseSchedule.from_scheduler(scheduler),
-        kind="epsilon",
-        sample_shape=(1, 1, 1),
-        scheduler=scheduler,
-        num_classes=1,
-        null_label=0,
-    )
-    return list(method.networks(nothing))
+    nothing: Any = nn.Identity()
+    nothing.config = SimpleNamespace(sample_size=1, in_channels=1)
+    return list(method.networks(build_denoiser(nothing, diffusers.DDIMScheduler(), 1, 0)))
 
 
-def readable(size: int) -> str:
+def readable(size: float) -> str:
     """Bytes in the unit that suits them: 12.3 GB."""
     power = min(len(UNITS) - 1, max(0, int(math.log(max(1, size), 1000))))
     return f"{size / 1000**power:.3g} {UNITS[power]}"

@@ -1,295 +1,278 @@
-"""What a network takes in memory, from its configuration alone: nothing is loaded or computed."""
+"""What networks take in memory, by their configurations alone: nothing is loaded or computed."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
 import json
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import diffusers
 import torch
 import transformers
+from accelerate import Accelerator
 from torch import Tensor, nn
 
 from efface.diffusion.adapters import SharedNetwork
 from efface.diffusion.codec import MOST_PIXELS, VAECodec
-from efface.diffusion.model_folder import ModelInfo
+from efface.diffusion.config_files import read_json
+from efface.diffusion.model_folder import ModelInfo, drawn_shape, pixel_shape
 from efface.diffusion.sampling import rows_of
 from efface.diffusion.text.encoding import constant_rows
-from efface.diffusion.text.families import FAMILIES, UNET_ATTENTION, TextFamily, tokenizer_of
+from efface.diffusion.text.families import FAMILIES, UNET_ATTENTION
 from efface.diffusion.text.networks import CALL
 from efface.errors import ModelError
-from efface.memory.live import Activations, Device, Kept, Kernels, Live, tensors_of
+from efface.memory.live import Kernels, Live, tensors_of
+from efface.settings.evaluate import EvaluateSettings
 
-CLIP_TOKENS = 77
-T5 = "T5EncoderModel"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Footprint:
-    """Bytes of a network, and what a pass leaves behind."""
-
-    network: int  # all tensors, in the precision they are held in
-    trained: int  # of those parameters that are trained, in float32
-    activations: Activations
-    activations_frozen: Activations  # where a gradient passes through to what comes before
-    condition: int  # one row of what the network is told, in float32
-    shape: tuple[int, int, int]  # (C, H, W) of a sample in model space
+LIBRARIES = {"diffusers": diffusers, "transformers": transformers}
+Gradient = Literal["weights", "inputs", "none"]  # what the passes of a network keep tensors for
 
 
 @dataclass(frozen=True, kw_only=True)
 class Holding:
-    """How a network is to be held."""
+    """How a network is held and passed."""
 
     lora_rank: int | None = None
-    bf16: bool = False
+    bfloat16: bool = False
     checkpointing: bool = False
-    autocast: Device | None = None  # the kind of device that trains in mixed precision
+    autocast: str | None = None  # the type of the device that trains in mixed precision
 
 
 @dataclass(frozen=True, kw_only=True)
-class Drawing:
-    """Bytes of what draws `rows` at once."""
+class Footprint:
+    """Bytes of a network."""
 
-    rows: int
-    network: int
-    condition: int  # one row of what the network is told
-    picture: int
-    passing: int  # comes and goes while all rows pass the network
-    decoding: int  # and while they become pictures
+    network: int  # all tensors, in the precision they are held in
+    copy: int  # what a trained copy has of its own: all tensors, or those of an adapter
+    trained: int  # its trained parameters, in float32
+    condition: int  # one row of its condition, in float32
+
+
+@dataclass(frozen=True, kw_only=True)
+class Passes:
+    """Bytes that passes keep for a backward pass, and at most more while one or the other runs."""
+
+    kept: int
+    passing: int
 
 
 @dataclass(frozen=True)
-class _Network:
-    """What its configuration says of a network."""
+class Part:
+    """A part of a pipeline, by its configuration."""
 
-    kind: str  # its class in diffusers
-    config: str
+    library: str
+    kind: str  # its class
+    config: str  # as JSON
+    folder: Path = field(compare=False)
+
+    @contextlib.contextmanager
+    def without_memory(self) -> Iterator[Any]:
+        """The part, and all that is made of it; ModelError for a configuration that makes none."""
+        try:
+            with torch.device("meta"):
+                kind, config = getattr(LIBRARIES[self.library], self.kind), json.loads(self.config)
+                if self.library == "diffusers":
+                    yield kind.from_config(config).eval()
+                else:
+                    yield kind(kind.config_class.from_dict(config))
+        except (OSError, ValueError, RuntimeError, TypeError, LookupError, AttributeError) as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise ModelError(f"{self.folder} could not be loaded: {reason}") from error
+
+
+@dataclass(frozen=True)
+class Network:
+    """The network of a pipeline, and what it is given."""
+
+    part: Part
     family: str | None
-    shape: tuple[int, int, int]
+    shape: tuple[int, int, int]  # (C, H, W) of a sample in model space
     clip_tokens: int
 
-    def build(self, dtype: torch.dtype) -> Any:
-        network = getattr(diffusers, self.kind).from_config(json.loads(self.config)).eval()
-        nn.Module.to(network, dtype)  # diffusers' own warns
-        return network
+    def held(self, network: Any, holding: Holding, trained: bool) -> Any:
+        """A network as it is trained, or a view that casts what it is given."""
+        nn.Module.to(network, torch.bfloat16 if holding.bfloat16 else torch.float32)
+        if not trained:
+            return SharedNetwork(network)
+        if holding.lora_rank is None:
+            return network.requires_grad_(True)
+        targets = UNET_ATTENTION if self.family is None else FAMILIES[self.family].attention
+        view = SharedNetwork(network).adapted(targets, holding.lora_rank, 1.0, 0)
+        return view.requires_grad_(True)
 
-    def inputs(self, network: Any) -> dict[str, Tensor]:
-        """One row of what the network is told beside the sample and the timestep."""
-        return _inputs(network, FAMILIES.get(self.family or ""), self.shape, self.clip_tokens)
+    def condition(self, network: Any, rows: int) -> dict[str, Tensor]:
+        """What the network is given beside samples and timesteps."""
+        config = network.config
+        if self.family is None:
+            conditional = config.get("num_class_embeds") or config.get("num_embeds_ada_norm")
+            return {"class_labels": torch.zeros(rows, dtype=torch.long)} if conditional else {}
+        family, (_, height, width) = FAMILIES[self.family], self.shape
+        tokens = self.clip_tokens if family.longest is None else family.longest
+        if family.name == "sd3":
+            tokens += self.clip_tokens
+        names = ("caption_channels", "joint_attention_dim", "cross_attention_dim")
+        entries = next(config[name] for name in names if config.get(name) is not None)
+        entries = entries if isinstance(entries, int) else max(entries)
+        shapes: dict[str, tuple[int, ...]] = {"encoder_hidden_states": (tokens, entries)}
+        if family.name == "sdxl":
+            size_entries = 6 * config.addition_time_embed_dim
+            shapes["text_embeds"] = (config.projection_class_embeddings_input_dim - size_entries,)
+        if config.get("pooled_projection_dim") is not None:
+            shapes["pooled_projections"] = (config.pooled_projection_dim,)
+        if family.name.startswith("pixart"):
+            shapes["encoder_attention_mask"] = (tokens,)
+        constants = constant_rows(network, family, (8 * height, 8 * width))
+        shapes |= {name: tuple(row.shape) for name, row in constants.items()}
+        return {name: torch.zeros(rows, *shape) for name, shape in shapes.items()}
 
-    def call(self, network: nn.Module, x: Tensor, inputs: dict[str, Tensor]) -> Any:
+    def call(self, network: Any, x: Tensor, condition: dict[str, Tensor], guided: bool) -> Tensor:
+        if guided:
+            x = x.repeat(2, 1, 1, 1)
+            condition = {name: torch.cat([rows, rows]) for name, rows in condition.items()}
         t = torch.zeros(len(x))
         if self.family is not None:
-            return CALL[self.family](network, x, t, inputs)
-        return network(x, t.long(), **inputs, return_dict=False)
+            return CALL[self.family](network, x, t, condition)
+        return network(x, t.long(), **condition, return_dict=False)[0]
 
 
-def network_footprint(info: ModelInfo, holding: Holding) -> Footprint:
-    """The network's own; ConfigError where a LoRA is asked for and finds nothing to change."""
-    with _building(info.folder / info.component):
-        return _footprint(_network(info), holding)
+def describe_part(model: ModelInfo, name: str) -> Part:
+    folder, (library, kind) = model.folder / name, model.index[name]
+    config = read_json(folder / "config.json", "it describes a part of the model")
+    return Part(library, kind, json.dumps(config), folder)
 
 
-def latent_shape(info: ModelInfo) -> tuple[int, int, int]:
+def describe_network(model: ModelInfo) -> Network:
+    lengths = [
+        read_json(model.folder / encoder / "config.json", "it describes the text encoder")
+        for encoder in model.encoders
+    ]
+    positions = [config.get("max_position_embeddings") or 0 for config in lengths]  # none in T5
+    return Network(
+        part=describe_part(model, model.component),
+        family=None if model.family is None else model.family.name,
+        shape=latent_shape(model),
+        clip_tokens=max(positions, default=0),
+    )
+
+
+def latent_shape(model: ModelInfo) -> tuple[int, int, int]:
     """(C, H, W) of a sample in model space, before anything is loaded."""
-    with _building(info.folder / info.component):
-        return _network(info).shape
-
-
-def drawing_footprint(info: ModelInfo, bf16: bool, rows: int, guided: bool) -> Drawing:
-    """What draws `rows` samples, or as many of them as are drawn at once."""
-    with _building(info.folder / info.component):
-        network = _network(info)
-        rows = rows_of(network.shape, rows)
-        drawing = _drawing(network, bf16, rows, guided)
-    if not info.vae:
-        return drawing
-    with _building(info.folder / "vae") as folder:
-        config = (folder / "config.json").read_text("utf-8")
-        picture, decoding = _decoding(config, network.shape, rows)
-    return replace(drawing, picture=picture, decoding=decoding)
-
-
-def parts_footprint(info: ModelInfo) -> tuple[int, int]:
-    """Bytes of the VAE and of all text encoders, in float32."""
-    sizes = []
-    for name in (*(("vae",) if info.vae else ()), *info.encoders):
-        with _building(info.folder / name) as folder:
-            kind = "AutoencoderKL" if name == "vae" else info.index[name][1]
-            sizes.append(_part(kind, (folder / "config.json").read_text("utf-8")))
-    vae = sizes.pop(0) if info.vae else 0
-    return vae, sum(sizes)
-
-
-@contextlib.contextmanager
-def _building(folder: Path) -> Iterator[Path]:
-    """Modules are made without memory; ModelError for a configuration that makes none."""
-    try:
-        with torch.device("meta"):
-            yield folder
-    except (OSError, ValueError, RuntimeError, TypeError, LookupError, AttributeError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ModelError(f"{folder} could not be loaded: {reason}") from error
-
-
-def sample_shape(info: ModelInfo, config: dict[str, Any]) -> tuple[int, int, int]:
-    """(C, H, W) in model space, from the network's configuration."""
-    channels = config["in_channels"]
-    if info.family is not None and info.family.default_size is not None:
-        size = info.sample_size or info.family.default_size
-        return channels // 4, size, size
-    size = config["sample_size"]
-    height, width = (size, size) if isinstance(size, int) else size
-    return channels, height, width
-
-
-def _network(info: ModelInfo) -> _Network:
-    config = json.loads((info.folder / info.component / "config.json").read_text("utf-8"))
-    clips = [encoder for encoder in info.encoders if info.index[encoder][1] != T5]
-    longest = [_longest(info.folder / tokenizer_of(encoder)) for encoder in clips]
-    return _Network(
-        info.network_class,
-        json.dumps(config),
-        None if info.family is None else info.family.name,
-        sample_shape(info, config),
-        max(longest, default=CLIP_TOKENS),
-    )
+    if model.family is None or model.family.default_size is None:
+        return pixel_shape(model)
+    config = read_json(model.folder / model.component / "config.json", "it describes the network")
+    size = model.sample_size or model.family.default_size
+    return config["in_channels"] // 4, size, size
 
 
 @functools.lru_cache(maxsize=32)
-def _footprint(described: _Network, holding: Holding) -> Footprint:
-    network = described.build(torch.bfloat16 if holding.bf16 else torch.float32)
-    size = _size(network)
-    inputs = described.inputs(network)
-    trained: nn.Module = network
-    if holding.lora_rank is not None:
-        family = described.family
-        targets = UNET_ATTENTION if family is None else FAMILIES[family].attention
-        trained = SharedNetwork(network).adapted(targets, holding.lora_rank, 1.0, 0)
-        network = SharedNetwork(network)  # which casts what it is given
-    trained.requires_grad_(True)
-    activations = _activations(described, trained, inputs, holding)
-    network.requires_grad_(False)
-    return Footprint(
-        network=size,
-        trained=sum(4 * p.numel() for p in trained.parameters()),
-        activations=activations,
-        activations_frozen=_activations(described, network, inputs, holding),
-        condition=sum(row.nbytes for row in inputs.values()),
-        shape=described.shape,
-    )
+def part_footprint(part: Part) -> int:
+    """Bytes of a VAE, a text encoder or a network, in float32."""
+    with part.without_memory() as module:
+        return _bytes(module)
 
 
 @functools.lru_cache(maxsize=32)
-def _drawing(described: _Network, bf16: bool, rows: int, guided: bool) -> Drawing:
-    """Without a VAE: samples are pictures."""
-    network = described.build(torch.bfloat16 if bf16 else torch.float32)
-    size, inputs = _size(network), described.inputs(network)
-    if bf16:
-        network = SharedNetwork(network)
-    asked = {name: torch.cat([row] * rows) for name, row in inputs.items()}
-    passing = Live([*tensors_of(network), *asked.values()])
-    with torch.no_grad(), Kernels(), passing:
-        x = torch.zeros(rows, *described.shape)
-        if guided:
-            both = {name: torch.cat([part, part]) for name, part in asked.items()}
-            described.call(network, x.repeat(2, 1, 1, 1), both)
-        else:
-            described.call(network, x, asked)
-    return Drawing(
-        rows=rows,
-        network=size,
-        condition=sum(row.nbytes for row in inputs.values()),
-        picture=x[0].nbytes,
-        passing=passing.more,
-        decoding=2 * x.nbytes,
-    )
+def network_footprint(network: Network, holding: Holding) -> Footprint:
+    """The network's own; ConfigError where a LoRA finds nothing to change."""
+    with network.part.without_memory() as module:
+        condition = network.condition(module, 1)
+        trained = network.held(module, holding, trained=True)
+        return Footprint(
+            network=_bytes(module),
+            copy=_bytes(trained),
+            trained=sum(4 * p.numel() for p in trained.parameters()),
+            condition=sum(rows.nbytes for rows in condition.values()),
+        )
 
 
-@functools.lru_cache(maxsize=32)
-def _decoding(config: str, shape: tuple[int, int, int], rows: int) -> tuple[int, int]:
-    """Bytes of one picture, and of what comes and goes while a VAE makes `rows`, part by part."""
-    vae: Any = diffusers.AutoencoderKL
-    codec = VAECodec(vae.from_config(json.loads(config)).eval())
-    with Kernels():
-        picture = codec.decode(torch.zeros(1, *shape))
-        part = min(rows, max(1, MOST_PIXELS // picture[0, 0].numel()))
-        with Live(tensors_of(codec.vae)) as live:
-            codec.decode(torch.zeros(part, *shape))
-    # All of them are there twice when they are joined.
-    size = picture.nbytes
-    return size, max(live.more + (rows - part) * size, 2 * rows * size)
+@functools.lru_cache(maxsize=256)
+def pass_footprint(
+    network: Network,
+    holding: Holding,
+    rows: tuple[int, ...],
+    gradient: Gradient = "none",
+    guided: bool = False,
+) -> Passes:
+    """Passes of `rows` each, and one backward pass through all of them.
 
-
-@functools.lru_cache(maxsize=32)
-def _part(kind: str, config: str) -> int:
-    """Bytes of a VAE or of a text encoder."""
-    if kind == "AutoencoderKL":
-        vae: Any = diffusers.AutoencoderKL
-        return _size(vae.from_config(json.loads(config)))
-    encoder: Any = getattr(transformers, kind)
-    return _size(encoder(encoder.config_class.from_dict(json.loads(config))))
-
-
-def _tree(network: Any) -> Any:
-    return network.tree if isinstance(network, SharedNetwork) else network
-
-
-def _inputs(
-    network: Any, family: TextFamily | None, shape: tuple[int, int, int], clip_tokens: int
-) -> dict[str, Tensor]:
-    """One row of each."""
-    config = network.config
-    if family is None:
-        conditional = config.get("num_class_embeds") or config.get("num_embeds_ada_norm")
-        return {"class_labels": torch.zeros(1, dtype=torch.long)} if conditional else {}
-    tokens = clip_tokens if family.longest is None else family.longest
-    if family.name == "sd3":
-        tokens += clip_tokens
-    widths = ("caption_channels", "joint_attention_dim", "cross_attention_dim")
-    width = next(config[name] for name in widths if config.get(name) is not None)
-    width = width if isinstance(width, int) else max(width)
-    rows = {"encoder_hidden_states": torch.zeros(1, tokens, width)}
-    if family.name == "sdxl":
-        pooled = config.projection_class_embeddings_input_dim - 6 * config.addition_time_embed_dim
-        rows["text_embeds"] = torch.zeros(1, pooled)
-    if config.get("pooled_projection_dim") is not None:
-        rows["pooled_projections"] = torch.zeros(1, config.pooled_projection_dim)
-    if family.name.startswith("pixart"):
-        rows["encoder_attention_mask"] = torch.ones(1, tokens)
-    constants = constant_rows(network, family, (8 * shape[1], 8 * shape[2]))
-    return rows | {name: row[None] for name, row in constants.items()}
-
-
-def _activations(
-    described: _Network, network: nn.Module, inputs: dict[str, Tensor], holding: Holding
-) -> Activations:
-    """What one pass of one row keeps, and the largest gradients in passing.
-
-    With checkpointing, a block keeps its inputs alone, and the largest one is passed again.
+    Conditions are not counted, but for the copies that guidance makes.
     """
     kernels = Kernels(holding.autocast)
-    kept = Kept(network, kernels)
-    _tree(network).enable_gradient_checkpointing(kept.block)
-    x = torch.zeros(1, *described.shape, requires_grad=True)
-    with torch.autograd.graph.saved_tensors_hooks(kept.add, lambda tensor: tensor), kernels:
-        described.call(network, x, inputs)
-    return kept.checkpointed() if holding.checkpointing else kept.whole()
+    with network.part.without_memory() as module:
+        conditions = [network.condition(module, count) for count in rows]
+        if holding.checkpointing:
+            module.enable_gradient_checkpointing(kernels.checkpointed())
+        held = network.held(module, holding, trained=gradient == "weights")
+        live = Live([*tensors_of(held), *(t for c in conditions for t in c.values())])
+        with live, torch.set_grad_enabled(gradient != "none"):
+            samples = [torch.zeros(n, *network.shape).requires_grad_() for n in rows]
+            with kernels:
+                pairs = zip(samples, conditions, strict=True)
+                outputs = [network.call(held, x, given, guided) for x, given in pairs]
+            kernels.casts = None  # autocast forgets them before the backward pass
+            kept = live.now - live.given
+            if gradient != "none":
+                torch.autograd.grad([output.sum() for output in outputs], samples)
+    return Passes(kept=kept, passing=live.peak - live.given - kept)
 
 
-def _size(module: nn.Module) -> int:
-    return sum(t.nbytes for t in (*module.parameters(), *module.buffers()))
+def rows_footprint(
+    model: ModelInfo, rows: int, bfloat16: bool, gradient: Gradient = "none", weight: int = 1
+) -> int:
+    """Bytes of one pass of the pretrained network, with its conditions.
+
+    Of `rows`, or of as many as pass at once where each counts `weight`.
+    """
+    network, holding = describe_network(model), Holding(bfloat16=bfloat16)
+    rows = rows_of(network.shape, rows, weight)
+    passes = pass_footprint(network, holding, (rows,), gradient)
+    return rows * network_footprint(network, holding).condition + passes.kept + passes.passing
 
 
-def _longest(folder: Path) -> int:
-    """Tokens of a tokenizer; what T5 reads is set by the family instead."""
-    longest = None
-    with contextlib.suppress(OSError, ValueError, AttributeError):  # loading it says what is wrong
-        content = (folder / "tokenizer_config.json").read_text("utf-8")
-        longest = json.loads(content).get("model_max_length")
-    return longest if isinstance(longest, int) and longest <= 512 else CLIP_TOKENS
+def sampling_footprint(
+    model: ModelInfo,
+    images: int,
+    bfloat16: bool,
+    evaluate: EvaluateSettings,
+    device: str | None = None,
+) -> int:
+    """Bytes of sampling `images` in batches, with their conditions and beside the model.
+
+    Images leave a GPU as they are finished; on the CPU they are there three times as they become
+    bytes. `device` is the type of one, by default of this process's.
+    """
+    network, holding = describe_network(model), Holding(bfloat16=bfloat16)
+    rows = rows_of(network.shape, min(images, evaluate.batch_size))
+    passes = pass_footprint(network, holding, (rows,), guided=evaluate.guidance != 1.0)
+    image = 4 * math.prod(drawn_shape(model))
+    finished = 0 if (device or Accelerator().device.type) == "cuda" else image
+    passing = max(passes.kept + passes.passing, _decoding(model, rows, image))
+    taken = max((images - rows) * finished + passing, 3 * images * finished)
+    return images * network_footprint(network, holding).condition + taken
+
+
+def _decoding(model: ModelInfo, rows: int, image: int) -> int:
+    """Bytes that come and go while `rows` samples become images of so many bytes."""
+    both = 2 * rows * image  # where decoded parts are joined, or clamped
+    if not model.vae:
+        return both
+    at_once = min(rows, max(1, MOST_PIXELS // math.prod(drawn_shape(model)[1:])))
+    shape = (at_once, *latent_shape(model))
+    return max(_decoded(describe_part(model, "vae"), shape) + (rows - at_once) * image, both)
+
+
+@functools.lru_cache(maxsize=32)
+def _decoded(vae: Part, shape: tuple[int, ...]) -> int:
+    with vae.without_memory() as module, Live(tensors_of(module)) as live, Kernels():
+        VAECodec(module).decode(torch.zeros(shape))
+    return live.peak - live.given
+
+
+def _bytes(module: nn.Module) -> int:
+    """All tensors; of a view those of its adapter alone."""
+    return sum(tensor.nbytes for tensor in (*module.parameters(), *module.buffers()))

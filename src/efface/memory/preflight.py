@@ -1,99 +1,63 @@
-"""Whether a run fits into memory, estimated before anything is loaded."""
+"""Whether a run fits into memory, before anything is loaded."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterable
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable
 
 import psutil
 import torch
 from accelerate import Accelerator
 
-from efface.diffusion.model_folder import ModelInfo, inspect_model
+from efface.diffusion.model_folder import ModelInfo
 from efface.errors import ConfigError
 from efface.memory.advice import advise
-from efface.memory.estimate import NOTHING_MORE, Amounts, estimate, readable
-from efface.memory.live import Device
-from efface.settings.reading import DEFAULT_RECIPES, Settings, read_settings
-
-
-@dataclass(frozen=True, kw_only=True)
-class Preflight:
-    """`rows` of a table: what each part of a run takes, and what there is.
-
-    `shortage` says what to change, None where the run is expected to fit.
-    """
-
-    rows: list[tuple[str, str]]
-    shortage: str | None
-
-
-def preflight(
-    model: str | Path,
-    method: str | None = None,
-    recipe: Path | None = None,
-    changes: Iterable[str] = (),
-    size: int | None = None,
-) -> Preflight:
-    """What a run would take; of text-to-image models one about a concept, or about a picture.
-
-    Its prompts are not known, and not counted. Raises an EffaceError.
-    """
-    info = inspect_model(model, size=size)
-    text = info.family is not None
-    settings = read_settings(method, recipe, changes, list(DEFAULT_RECIPES) if text else [])
-    pictures = text and "forget_images" in settings.method.needs
-    amounts = Amounts(prepared=pictures, searched=pictures)
-    device = Accelerator().device
-    said, available = estimate(info, settings, amounts, _kind(device)), available_memory(device)
-    rows = [
-        *((name, size) for name, size in said.parts.items() if size),
-        ("while it trains", sum(said.parts.values())),
-        ("while it is measured", sum(said.evaluation.values())),
-        ("text encoders, until all prompts are encoded", said.encoders),
-        *([("before it trains", said.loaded)] if pictures else []),
-        ("at most", said.peak),
-        (f"free on {device}", available),
-    ]
-    return Preflight(
-        rows=[(name, readable(size)) for name, size in rows],
-        shortage=_shortage(info, settings, device, amounts, available),
-    )
+from efface.memory.amounts import Amounts
+from efface.memory.estimate import estimate, readable
+from efface.settings.base import Settings
+from efface.training.parts import check_parts
 
 
 def check_memory(
-    info: ModelInfo, settings: Settings, device: torch.device, amounts: Amounts = NOTHING_MORE
+    model: ModelInfo,
+    settings: Settings,
+    amounts_of: Callable[[Settings], Amounts],
+    accelerator: Accelerator,
+    evaluated: bool,
 ) -> None:
-    """Raise ConfigError, with what to change, if a run is not expected to fit."""
+    """Raise ConfigError, with what to change, if a run is not expected to fit.
+
+    Also for a batch that cannot be shared equally.
+    """
+    rows = amounts_of(settings).forget_rows
+    check_parts(settings.method, settings.train, rows, accelerator.num_processes)
     if settings.train.ignore_memory:
         return
-    if device.type == "cpu":
-        # The encoder keeps its rows there too.
-        amounts = dataclasses.replace(amounts, prompts=2 * amounts.prompts)
-    available = available_memory(device, amounts.processes)
-    shortage = _shortage(info, settings, device, amounts, available)
+    shortage = find_shortage(model, settings, amounts_of, accelerator, evaluated)
     if shortage is not None:
         raise ConfigError(shortage)
 
 
-def _shortage(
-    info: ModelInfo,
+def find_shortage(
+    model: ModelInfo,
     settings: Settings,
-    device: torch.device,
-    amounts: Amounts,
-    available: int,
+    amounts_of: Callable[[Settings], Amounts],
+    accelerator: Accelerator,
+    evaluated: bool,
 ) -> str | None:
-    """What to change where a run needs more than is available."""
-    kind = _kind(device)
-    needed = estimate(info, settings, amounts, kind).peak
-    if needed <= available:
+    """What to change where a run needs more than is free; None where it is expected to fit."""
+    device, processes = accelerator.device, accelerator.num_processes
+
+    def needed(settings: Settings) -> int:
+        amounts = amounts_of(settings)
+        return estimate(model, settings, amounts, device.type, processes).peak(evaluated)
+
+    peak, available = needed(settings), available_memory(device, processes)
+    if peak <= available:
         return None
+    advice = advise(settings, amounts_of(settings), processes, available, needed)
     return (
-        f"this run needs about {readable(needed)} by estimate, and {readable(available)} are "
-        f"free on {device}: {advise(info, settings, available, amounts, kind)}, or "
-        "go on nevertheless with train.ignore_memory=true."
+        f"this run needs about {readable(peak)} by estimate, and {readable(available)} are free "
+        f"on {device}: {advice}, or go on nevertheless with train.ignore_memory=true."
     )
 
 
@@ -102,7 +66,3 @@ def available_memory(device: torch.device, processes: int = 1) -> int:
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     return psutil.virtual_memory().available // processes
-
-
-def _kind(device: torch.device) -> Device:
-    return "cuda" if device.type == "cuda" else "cpu"
