@@ -12,7 +12,7 @@ import pytest
 import torch
 import transformers
 
-from efface.diffusion.loading import load_text
+from efface.diffusion.loading import load_text, save_pipeline
 from efface.diffusion.text.denoiser import TextDenoiser
 
 # Every kind of model that the table of families promises.
@@ -265,6 +265,23 @@ def pipelines(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]
     def folder(kind: str) -> Path:
         if not (root / kind).exists():
             BUILD[kind]().save_pretrained(root / kind)
+        return root / kind
+
+    return folder
+
+
+@pytest.fixture(scope="session")
+def sized_pipelines(
+    pipelines: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Path]:
+    """The same; FLUX does not name its size until it was saved with one."""
+    root = tmp_path_factory.mktemp("sized")
+
+    def folder(kind: str) -> Path:
+        if not kind.startswith("flux"):
+            return pipelines(kind)
+        if not (root / kind).exists():
+            save_pipeline(load_text(pipelines(kind), 8), root / kind)
         return root / kind
 
     return folder

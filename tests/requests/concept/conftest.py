@@ -17,6 +17,7 @@ from efface.runs.forget import forget
 from efface.settings.base import Settings, read_settings
 from tests.conftest import SMALL
 from tests.diffusion.text.conftest import pipelines as pipelines
+from tests.diffusion.text.conftest import sized_pipelines as sized_pipelines
 from tests.diffusion.text.conftest import text_model as text_model
 from tests.metrics.clips import make_clip
 from tests.metrics.detectors import MULTI, make_brightness, make_random

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -12,26 +13,26 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch.testing import assert_close
 from typer.testing import CliRunner
 
 from efface.cli import app
+from efface.diffusion.codec import VAECodec
 from efface.diffusion.loading import load
 from efface.diffusion.model_folder import inspect_model
 from efface.diffusion.one_step import default_sampler
-from efface.errors import ConfigError, RequestError
+from efface.diffusion.text.denoiser import TextDenoiser, as_text_denoiser
+from efface.errors import RequestError
+from efface.evaluation.subjects import Compared, read_subjects
 from efface.evidence.pack import pack
 from efface.records import read_evaluation, read_record
-from efface.requests.base import DistilText, ForgetConcept
-from efface.requests.concept.prompts import (
-    as_text_denoiser,
-)
+from efface.requests.concept.request import ForgetConcept
 from efface.runs.evaluate import evaluate
 from efface.runs.forget import forget
+from efface.settings.evaluate import EvaluateSettings
 from tests.conftest import BAG, GUARDED, GUIDANCES, SMALL, Pipelines
-from tests.metrics.detectors import MULTI, make_random
-from tests.metrics.test_clip import folder as clip_folder  # noqa: F401
+from tests.diffusion.text.reading import COUNTS, assert_read_once, reading
 
 UNHEARD = ("qzxjwk", "vqzkxj")  # keywords that nothing else holds, in all bytes of a run
 
@@ -64,7 +65,7 @@ def test_every_prompt_is_encoded_once_in_a_whole_run_that_is_guarded_and_measure
 
 
 @pytest.mark.slow
-def test_stock_diffusers_draws_the_same_without_efface(
+def test_stock_diffusers_generates_the_same_without_efface(
     concept_runs: Callable[[str], Path], tmp_path: Path
 ) -> None:
     """In a process where importing efface fails; eps, v and flow matching."""
@@ -118,13 +119,13 @@ def test_a_run_whose_prompts_changed_is_not_resumed(pipelines: Pipelines, tmp_pa
     request = BAG.model_copy(update={"retain_prompts": str(file)})
     forget(pipelines("sd"), request, out, changes=SMALL, measure=False)
     file.write_text("a dog\n")
-    with pytest.raises(RequestError, match="holds a run with another request"):
+    with pytest.raises(RequestError, match="holds a run with another"):
         forget(pipelines("sd"), request, out, changes=SMALL, resume=True)
-    with pytest.raises(RequestError, match="no longer hold its prompts"):
+    with pytest.raises(RequestError, match="no longer what this run forgot"):
         evaluate(out)
 
 
-def test_the_fake_score_learns_what_the_student_draws_and_the_student_moves(
+def test_the_fake_score_learns_the_students_samples_and_the_student_moves(
     pipelines: Pipelines, tmp_path: Path
 ) -> None:
     """Its loss after 16 steps was 0.82 (retain) and 0.89 (forget) of that at the beginning."""
@@ -152,10 +153,10 @@ def test_the_fake_score_learns_what_the_student_draws_and_the_student_moves(
     assert max(moved) > 1e-3
 
 
-@pytest.mark.slow
-def test_two_stages_begin_from_a_distilled_text_model(pipelines: Pipelines, tmp_path: Path) -> None:
-    first = forget(pipelines("sd"), DistilText(), tmp_path / "first", changes=SMALL, measure=False)
-    assert read_record(first).request["kind"] == "distil"
+def test_a_second_stage_begins_from_a_distilled_text_model(
+    pipelines: Pipelines, two_stages: tuple[Path, Path], tmp_path: Path
+) -> None:
+    first, _ = two_stages
     frozen = [*SMALL, "train.learning_rate=0.0"]  # so that the start is what is written
     second = forget(
         pipelines("sd"), BAG, tmp_path / "second", changes=frozen, start=first, measure=False
@@ -164,6 +165,7 @@ def test_two_stages_begin_from_a_distilled_text_model(pipelines: Pipelines, tmp_
     assert all(begun[name].equal(written[name]) for name in begun)
     start = read_record(second).start
     assert start is not None and start["output"] == read_record(first).output
+    assert start["request"]["kind"] == "distil"
 
 
 def files_with(words: Sequence[str], folder: Path) -> list[str]:
@@ -177,17 +179,15 @@ def files_with(words: Sequence[str], folder: Path) -> list[str]:
 
 
 def test_no_keyword_gets_into_what_a_run_writes(
-    pipelines: Pipelines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pipelines: Pipelines, detected: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither into its folder nor into a pack or the store, though their pictures are looked at."""
+    """Neither into its folder nor into a pack or the store, though their samples are measured."""
     monkeypatch.setenv("EFFACE_CACHE", str(tmp_path / "store"))
     keywords = tmp_path / "keywords.txt"
     keywords.write_text("\n".join(UNHEARD))
-    detector = make_random(tmp_path / "detector", MULTI)
-    looked = [f"evaluate.detector={str(detector)!r}", 'evaluate.detector_labels=["bag"]']
-    looked += ["prompts.forget_guidance=2.0"]
+    changes = [*SMALL, *detected[:3], "concept.forget_guidance=2.0"]
     request = ForgetConcept(concept="colour", negative=str(keywords))
-    out = forget(pipelines("sd"), request, tmp_path / "out", changes=[*SMALL, *looked])
+    out = forget(pipelines("sd"), request, tmp_path / "out", changes=changes)
     assert read_evaluation(out).get("concept_rate") is not None
     grid = json.loads((out / "samples" / "grid.json").read_text())
     assert grid["names"] == ["'a cat'", "'a dog'"] and grid["forgotten"] == []
@@ -197,23 +197,78 @@ def test_no_keyword_gets_into_what_a_run_writes(
     for name in ("out/checkpoints", "out/report.html", "evidence/run-1/record.json", "store"):
         assert (tmp_path / name).exists()
     assert files_with(UNHEARD, tmp_path) == ["keywords.txt"]
-    with pytest.raises(ConfigError, match=r"without effect at method.teacher_guidance 1"):
-        changes = [*SMALL, "method.teacher_guidance=1.0"]
-        forget(pipelines("sd"), request, tmp_path / "again", changes=changes)
 
 
 def test_the_command_line_forgets_a_concept_and_distils_first(
     pipelines: Pipelines, tmp_path: Path
 ) -> None:
-    small = [part for change in SMALL for part in ("--set", change)]
-    model = str(pipelines("sd"))
-    common = [model, *small, "--no-evaluate"]
-    first = CliRunner().invoke(app, ["distil", *common, "--out", str(tmp_path / "first")])
-    assert first.exit_code == 0, first.output
-    done = CliRunner().invoke(
-        app,
-        ["forget", "concept", *common, "--concept", "bag", "--replace", "coat"]
-        + ["--start", str(tmp_path / "first"), "--out", str(tmp_path / "out")],
+    model, file = str(pipelines("sd")), tmp_path / "retain.txt"
+    file.write_text("a cat\na dog\n")
+    runs = (
+        (["distil", model, "--retain-prompts", str(file)], "first", []),
+        (
+            ["forget", "concept", model, "--concept", "bag", "--replace", "coat"],
+            "second",
+            ["--start", str(tmp_path / "first")],
+        ),
     )
-    assert done.exit_code == 0, done.output
-    assert read_record(tmp_path / "out").request["replacement"] == "coat"
+    for command, name, more in runs:
+        own = [c for c in SMALL if name == "second" or not c.startswith("concept.")]
+        given = [part for change in own for part in ("--set", change)]
+        done = CliRunner().invoke(
+            app, [*command, *given, "--no-evaluate", *more, "--out", str(tmp_path / name)]
+        )
+        assert done.exit_code == 0, done.output
+    assert read_record(tmp_path / "second").request["replacement"] == "coat"
+
+
+def retrained(model: Path, folder: Path) -> Path:
+    """The same pipeline with other weights of its network."""
+    shutil.copytree(model, folder)
+    (part,) = (p for p in (folder / "unet", folder / "transformer") if p.is_dir())
+    (file,) = part.glob("*.safetensors")
+    changed = {name: tensor * 1.01 for name, tensor in load_file(file).items()}
+    save_file(changed, file, metadata={"format": "pt"})
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", COUNTS)
+def test_a_run_that_is_guarded_and_measured_beside_a_retrained_model_encodes_each_prompt_once(
+    sized_pipelines: Pipelines, clip_folder: Path, tmp_path: Path, kind: str
+) -> None:
+    model = sized_pipelines(kind)
+    other = retrained(model, tmp_path / "retrained")
+    changes = [*SMALL, "train.guard_every=2", f"evaluate.clip={str(clip_folder)!r}"]
+    with reading() as read:
+        run = forget(model, BAG, tmp_path / "run", changes=changes, retrained=other)
+    assert_read_once(read, kind, 5)  # a bag, a cat, a dog, a coat and the empty prompt
+    rates = read_evaluation(run).get("concept_rate")
+    assert rates is not None and rates.retrained is not None
+
+
+def test_a_retrained_model_shares_prompts_and_vae_unless_its_encoders_are_others(
+    concept_runs: Pipelines, pipelines: Pipelines, tmp_path: Path
+) -> None:
+    run, other = concept_runs("sd"), retrained(pipelines("sd"), tmp_path / "retrained")
+    compared = Compared(guidance=1.0, same_sampler=False, retrained=other)
+
+    def beside() -> tuple[TextDenoiser, TextDenoiser]:
+        found = read_subjects(run, read_record(run), EvaluateSettings(), compared)
+        assert found.retrained is not None
+        subjects = found.original, found.retrained
+        original, beside = (as_text_denoiser(subject.denoiser) for subject in subjects)
+        return original, beside
+
+    original, own = beside()
+    assert own.prompts is original.prompts
+    assert isinstance(original.codec, VAECodec) and isinstance(own.codec, VAECodec)
+    assert own.codec.vae is original.codec.vae
+    theirs, given = (next(d.network.parameters()) for d in (own, original))
+    assert_close(theirs, 1.01 * given)
+    file = other / "text_encoder" / "model.safetensors"
+    save_file({n: t + 0.1 for n, t in load_file(file).items()}, file, metadata={"format": "pt"})
+    original, own = beside()
+    assert own.prompts is not original.prompts
+    rows = [next(iter(d.encode(["a bag"]).tensors.values())) for d in (original, own)]
+    assert not rows[0].equal(rows[1])
