@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from efface.diffusion.adapters import SharedNetwork
 from efface.diffusion.codec import Codec, IdentityCodec, VAECodec
 from efface.diffusion.denoiser import ClassDenoiser, Denoiser, UnconditionalDenoiser
-from efface.diffusion.model_folder import ModelInfo, fetch_weights, inspect_model
+from efface.diffusion.model_folder import ZOO, ModelInfo, fetch_weights, inspect_model
 from efface.diffusion.one_step import one_step_scheduler
 from efface.diffusion.prediction import PREDICTION_KINDS
 from efface.diffusion.quiet import quiet
@@ -33,7 +33,7 @@ from efface.diffusion.text.saving import write_lora, write_text
 from efface.errors import ModelError, RunError
 
 VOCABULARIES = ("tokenizer.json", "vocab.json", "vocab.txt", "spiece.model")
-CLASS_PIPELINE = Path(__file__).with_name("class_pipeline.py")
+CLASS_PIPELINE = ZOO / "digits" / "pipeline.py"  # of all class-conditional models
 
 
 def load(

@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from efface.diffusion.class_networks import find_network, read_classes
 from efface.diffusion.config_files import read_json, read_number, read_vae
 from efface.diffusion.hub import asking_hub, hub_errors, without_bars
-from efface.diffusion.text.families import PIPELINES, TextFamily, family_of
+from efface.diffusion.text.families import TextFamily, family_of
 from efface.diffusion.text.folder import (
     FLOW_SCHEDULERS,
     check_components,
@@ -55,7 +56,6 @@ DESCRIPTIONS = (
     *("tokenizer.json", "vocab.json", "merges.txt", "vocab.txt", "spiece.model"),
     *map(index_name, (DIFFUSERS, TRANSFORMERS)),
 )
-NETWORK_CLASSES = ("UNet2DModel", "DiTTransformer2DModel")
 ZOO = Path(__file__).parent.parent / "zoo"
 
 
@@ -115,7 +115,7 @@ def inspect_model(
         check_components(index, folder, family)
         component, network_class = family.component, family.network
     else:
-        component, network_class = _find_network(index, folder)
+        component, network_class = find_network(index, folder)
     config = read_json(folder / component / "config.json", "it describes the network")
     if family is not None:
         check_network(config, folder, family)
@@ -124,7 +124,7 @@ def inspect_model(
         check_tokenizers(index, folder, family)
         classes, null = None, None
     else:
-        classes, null = _read_classes(network_class, config, index, null_label)
+        classes, null = read_classes(network_class, config, index, null_label)
     entry = index.get("scheduler")
     check_scheduler(
         entry[1] if isinstance(entry, list) and len(entry) == 2 else None,
@@ -326,44 +326,3 @@ def _download(model: str, names: list[str], asked: str, commit: str | None = Non
 
     with asking_hub(asked, ModelError):
         return Path(snapshot_download(model, allow_patterns=names, revision=commit))
-
-
-def _find_network(index: dict[str, Any], folder: Path) -> tuple[str, str]:
-    if "vqvae" in index:
-        raise ModelError(f"{folder} has a VQ-VAE: efface works on pixels and on AutoencoderKL.")
-    for component in ("unet", "transformer"):
-        entry = index.get(component)
-        if isinstance(entry, list) and len(entry) == 2:
-            if entry[1] not in NETWORK_CLASSES:
-                raise ModelError(
-                    f"{folder} holds a {entry[1]}: efface works on {' and '.join(NETWORK_CLASSES)}"
-                    f", and on the pipelines {', '.join(PIPELINES)}."
-                )
-            return component, entry[1]
-    raise ModelError(
-        f"{folder}/model_index.json names no unet and no transformer: give a diffusers pipeline."
-    )
-
-
-def _read_classes(
-    network_class: str, config: dict[str, Any], index: dict[str, Any], null_label: int | None
-) -> tuple[int | None, int | None]:
-    if network_class == "DiTTransformer2DModel":
-        classes = int(config.get("num_embeds_ada_norm") or 1000)
-        # diffusers gives the label embedding one more row, for "no class".
-        return classes, classes
-    if config.get("class_embed_type") is not None:
-        raise ModelError(
-            f"class embeddings of type {config['class_embed_type']!r} are not known to efface: "
-            "allowed are plain ones (num_class_embeds)."
-        )
-    rows = config.get("num_class_embeds")
-    if rows is None:
-        return None, None
-    null = null_label if null_label is not None else index.get("null_label")
-    if null is not None and null != rows - 1:
-        raise ModelError(
-            f"null label {null} does not fit: the model has labels 0 to {rows - 1}, and only the "
-            "last can be it."
-        )
-    return (rows if null is None else rows - 1), null

@@ -122,12 +122,6 @@ def test_an_absurd_number_is_refused_before_anything_is_read(absurd, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_the_shipped_pipeline_is_the_one_that_is_written() -> None:
-    source = Path(efface.__file__).parent
-    shipped = source / "zoo" / "digits" / "pipeline.py"
-    assert shipped.read_bytes() == (source / "diffusion" / "class_pipeline.py").read_bytes()
-
-
 def test_the_shipped_symbol_is_memorised_by_one_model_and_not_by_its_twin() -> None:
     symbol, unseen = load_images("zoo:symbol"), load_images("digits", "test")
     x, others = (i.images[:40].float() / 127.5 - 1 for i in (symbol, unseen))
