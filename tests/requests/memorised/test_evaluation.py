@@ -85,6 +85,13 @@ def test_settings_of_an_evaluation_of_concepts_are_refused(run: Path) -> None:
         evaluate(run, changes=detected)
 
 
+def test_another_extractor_than_the_threshold_is_for_is_refused(
+    run: Path, clip_folder: Path
+) -> None:
+    with pytest.raises(RequestError, match=r"correlation of pixels.*memorised\.extractor"):
+        evaluate(run, changes=[f"memorised.extractor={str(clip_folder)!r}"])
+
+
 def test_a_run_whose_control_prompts_changed_is_not_measured(
     run: Path, controls: str, tmp_path: Path
 ) -> None:

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 from PIL import Image
 from safetensors.torch import load_file
+from typer.testing import CliRunner
 
+from efface.cli import app
 from efface.diffusion.denoiser import Denoiser
 from efface.diffusion.model_folder import drawn_shape, inspect_model
 from efface.errors import DataError, EffaceError, RequestError
@@ -199,3 +201,30 @@ def test_a_run_stops_where_its_stopper_says_so(
     record = read_record(out)
     assert record.steps == 4 and "enough" in (record.stopped or "")
     assert len(answers) == 3
+
+
+def test_the_command_line_takes_the_words_of_a_request(
+    pipelines: Pipelines, controls: str, small: tuple[str, ...], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    words = ["--prompt", "a red bag", "--modified-prompt", "a bag", "--control-prompts", controls]
+    changes = [part for change in small for part in ("--set", change)]
+    done = CliRunner().invoke(
+        app,
+        ["forget", "memorised", str(pipelines("sd")), "--out", str(out), *words, *changes],
+    )
+    assert done.exit_code == 0, done.output
+    record = read_record(out)
+    assert record.request == {
+        "kind": "memorised",
+        "prompt": "a red bag",
+        "image": None,
+        "modified_prompt": "a bag",
+        "control_prompts": controls,
+    }
+    assert (record.status, record.steps) == ("finished", 2)
+    assert {path.name for path in out.iterdir()} == {
+        *("record.json", "environment.json", "metrics.jsonl", "evaluation.json", "report.html"),
+        *("preparation", "checkpoints", "pipeline", "samples"),
+    }
+    assert (out / "pipeline" / "README.md").exists()

@@ -47,6 +47,8 @@ def test_images_are_compared_by_an_extractor_that_is_named_and_pinned(clip_folde
     assert torch.allclose(units.norm(dim=1), torch.ones(3, dtype=torch.float64))
     pinned = f"{clip_folder}@sha256:{comparison.extractor.sha256}"
     assert read_comparison(pinned).name == comparison.name
+    elsewhere = comparison.name.replace(comparison.extractor.name, "elsewhere")
+    assert comparison.matches(elsewhere) and not PIXELS.matches(elsewhere)
     with pytest.raises(DataError, match="checksum"):
         read_comparison(f"{clip_folder}@sha256:{'0' * 64}")
 

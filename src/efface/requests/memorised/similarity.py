@@ -30,6 +30,10 @@ class Comparison:
             return "correlation of pixels"
         return f"cosine of {self.extractor.name} ({self.extractor.sha256[:12]})"
 
+    def matches(self, name: str) -> bool:
+        """Whether another comparison's name is of the same file, wherever that lies."""
+        return name.rpartition("(")[2] == self.name.rpartition("(")[2]
+
     def to(self, device: torch.device | str) -> Comparison:
         return self if self.extractor is None else Comparison(extractor=self.extractor.to(device))
 

@@ -225,7 +225,13 @@ class Preparer:
 
 
 def detector_of(detected: Detected, comparison: Comparison) -> CopyDetector:
-    """What distinguishes copies of the memorised image."""
+    """What distinguishes copies; RequestError for another comparison than the threshold is for."""
+    compared_by = detected.detection.compared_by
+    if not comparison.matches(compared_by):
+        raise RequestError(
+            f"the threshold of a copy was set for {compared_by} in preparation, and "
+            f"memorised.extractor gives {comparison.name}: leave it as it was, or run again."
+        )
     return CopyDetector(
         reference=detected.reference,
         threshold=detected.detection.threshold,
