@@ -19,7 +19,7 @@ from efface.requests.memorised.similarity import (
     mode,
 )
 from efface.requests.memorised.text_noise import text_noise_norms
-from efface.requests.memorised.verdict import Detection, copies_p_value, judge, p_value
+from efface.requests.memorised.verdict import Detection, copies_p_value, decide, p_value
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -69,7 +69,7 @@ def detect(
         found = int((control_similarity >= threshold).sum())
         copies_p = copies_p_value(copies, len(own), found, len(others))
     detection = Detection(
-        verdict=judge([*p_values, copies_p] if copies_p is not None else p_values, copies),
+        verdict=decide([*p_values, copies_p] if copies_p is not None else p_values, copies),
         norm=float(norms[0]),
         norm_p=p_values[0],
         similarity=own_mean,

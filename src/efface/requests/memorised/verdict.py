@@ -59,7 +59,7 @@ def copies_p_value(copies: int, samples: int, control_copies: int, control_sampl
     return float(stats.hypergeom.sf(copies - 1, total, found, samples))
 
 
-def judge(p_values: list[float], copies: int) -> str:
+def decide(p_values: list[float], copies: int) -> str:
     """Memorised where one signal stands out (Bonferroni) and samples are copies of one another."""
     stands_out = len(p_values) * min(p_values) <= FALSE_ALARMS
     return MEMORISED if stands_out and copies >= LEAST_COPIES else NOT_MEMORISED
