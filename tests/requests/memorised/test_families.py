@@ -11,6 +11,7 @@ from efface.methods import names, resolve
 from efface.records import read_record
 from efface.requests.memorised.goal import MemorisedGoal
 from efface.requests.memorised.request import ForgetMemorised
+from efface.requests.memorised.settings import LEAST_CONTROLS
 from efface.runs.attack import attack
 from efface.runs.forget import forget
 from tests.attacks.shortening import check_attacks, shorten_attacks
@@ -68,11 +69,9 @@ def test_every_attack_on_a_memorised_image_is_run(
 
 
 @pytest.mark.parametrize("kind", ["sd", "sd3"])
-def test_a_run_encodes_each_prompt_once(
-    run_of: Forget, request_: ForgetMemorised, kind: str
-) -> None:
-    assert request_.control_prompts is not None
-    controls = Path(request_.control_prompts).read_text().splitlines()[1:]
+def test_a_run_encodes_each_prompt_once(run_of: Forget, kind: str) -> None:
     with reading() as read:
-        run_of(kind)
-    assert_read_once(read, kind, len(controls) + 3)  # both prompts and the empty one
+        run = run_of(kind)
+    others = read_record(run).settings["evaluate"]["retain_samples"]
+    # Control prompts, others to measure, both prompts and the empty one.
+    assert_read_once(read, kind, LEAST_CONTROLS + others + 3)
