@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from efface.data.prompts import PEOPLE, SLOT, SUBJECTS, TEMPLATES
 
+MOST_MADE = 200_000  # prompts of templates: records of others are not to be trusted
+
 
 class ConceptSettings(BaseModel):
     """Prompts that are made rather than given, addressed as `concept.NAME`."""
@@ -31,7 +33,7 @@ class ConceptSettings(BaseModel):
         0.0, ge=0, le=1, description="Share of these that move towards the empty prompt instead."
     )
     gibberish: float = Field(
-        0.0, ge=0, lt=1, description="Share of the retained rows that have gibberish prompts."
+        0.0, ge=0, le=0.9, description="Share of the retained rows that have gibberish prompts."
     )
     gibberish_guidance: float = Field(
         2.5, gt=1, le=100, description="Negative guidance of the teacher for gibberish prompts."
@@ -56,6 +58,12 @@ class ConceptSettings(BaseModel):
                 raise ValueError(
                     f"the template {template!r} must hold {SLOT} once: it stands for the subject."
                 )
+        made = len(self.templates) * (len(self.subjects) + 1)
+        if made > MOST_MADE:
+            raise ValueError(
+                f"concept.templates and concept.subjects make {made} prompts: give fewer, at most "
+                f"{MOST_MADE} come of them."
+            )
         if self.interpolation_null and not self.interpolation:
             raise ValueError(
                 f"concept.interpolation_null is {self.interpolation_null} and no prompt is "
