@@ -15,15 +15,12 @@ os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 if TYPE_CHECKING:
     from efface.diffusion.loading import load
     from efface.reporting import write_report as report
-    from efface.requests.base import (
-        Distil,
-        DistilText,
-        ForgetClass,
-        ForgetConcept,
-        ForgetImages,
-        ForgetMemorised,
-    )
+    from efface.requests.classes.request import ForgetClass
+    from efface.requests.concept.request import ForgetConcept
+    from efface.requests.distil.request import Distil
+    from efface.requests.images.request import ForgetImages
     from efface.requests.images.triage import triage
+    from efface.requests.memorised.request import ForgetMemorised
     from efface.runs.evaluate import evaluate
     from efface.runs.forget import forget
     from efface.zoo.build.train import train
@@ -31,7 +28,6 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "Distil",
-    "DistilText",
     "ForgetClass",
     "ForgetConcept",
     "ForgetImages",
@@ -45,16 +41,15 @@ __all__ = [
 ]
 
 _HOMES = {
-    "load": ("efface.diffusion.loading", "load"),
-    "report": ("efface.reporting", "write_report"),
-    "ForgetClass": ("efface.requests.base", "ForgetClass"),
-    "ForgetConcept": ("efface.requests.base", "ForgetConcept"),
-    "ForgetImages": ("efface.requests.base", "ForgetImages"),
-    "ForgetMemorised": ("efface.requests.base", "ForgetMemorised"),
-    "DistilText": ("efface.requests.base", "DistilText"),
-    "Distil": ("efface.requests.base", "Distil"),
+    "Distil": ("efface.requests.distil.request", "Distil"),
+    "ForgetClass": ("efface.requests.classes.request", "ForgetClass"),
+    "ForgetConcept": ("efface.requests.concept.request", "ForgetConcept"),
+    "ForgetImages": ("efface.requests.images.request", "ForgetImages"),
+    "ForgetMemorised": ("efface.requests.memorised.request", "ForgetMemorised"),
     "evaluate": ("efface.runs.evaluate", "evaluate"),
     "forget": ("efface.runs.forget", "forget"),
+    "load": ("efface.diffusion.loading", "load"),
+    "report": ("efface.reporting", "write_report"),
     "train": ("efface.zoo.build.train", "train"),
     "triage": ("efface.requests.images.triage", "triage"),
 }

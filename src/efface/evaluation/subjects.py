@@ -20,6 +20,7 @@ from efface.diffusion.text.prompts import PromptEncoder
 from efface.diffusion.text.sharing import differ_in_network_alone
 from efface.errors import RequestError
 from efface.evaluation.sample_sets import Subject
+from efface.evaluation.store import Store
 from efface.evaluation.views import View
 from efface.metrics.judge import Judge, load_judge
 from efface.records import RunRecord, hash_model, hash_weights, require_finished
@@ -91,13 +92,13 @@ class Compared:
 
 
 def read_subjects(
-    run: Path,
+    made: str | Path,
     record: RunRecord,
     config: EvaluateSettings,
     compared: Compared,
     encoded: PromptEncoder | None = None,
 ) -> Subjects:
-    """Load what a run made, what it was made from, and what they are compared with.
+    """Load what a run `made`, what it was made from, and what they are compared with.
 
     Text models that the run made, or that were distilled from its model, share one cache of
     prompts, so that none is encoded twice: their text encoders are the same. So does a retrained
@@ -113,7 +114,7 @@ def read_subjects(
             f"{info.source} is no longer the model that this run started from: restore it, or "
             "run again."
         )
-    output = inspect_model(run / "pipeline", record.model["null_label"])
+    output = inspect_model(made, record.model["null_label"])
     other = None if compared.retrained is None else check_retrained(compared.retrained, info)
     device = Accelerator().device
     many_steps = MultiStep(config.baseline_steps, guidance=compared.guidance)
@@ -209,3 +210,4 @@ class Job:
     settings: Settings
     subjects: Subjects
     views: Mapping[str, View]
+    store: Store

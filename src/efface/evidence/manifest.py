@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, FiniteFloat
+from pydantic import BaseModel, ConfigDict
 
 from efface.errors import DataError
 from efface.evidence.environment import Environment
@@ -75,40 +75,12 @@ class Manifest(BaseModel):
     files: dict[str, FileEntry]
 
 
-class ModifiedPrompt(BaseModel):
-    """A prompt that draws a memorised picture sometimes, and how often it did."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    way: str  # "unchanged", "given", "tokens", "embedding"
-    text: str | None  # None: an embedding that no prompt has
-    weight: FiniteFloat | None  # of the descended embedding
-    norm: FiniteFloat
-    copies: int
-    images: int
-
-
-class Preparation(BaseModel):
-    """`preparation.json`: what tells copies of a memorised picture, and its modified prompt.
-
-    The picture and the condition of that prompt are tensors beside it.
-    """
-
-    model_config = ConfigDict(extra="forbid")
-
-    schema_version: Literal[1] = 1
-    threshold: FiniteFloat  # similarity from which a picture is a copy
-    modified: ModifiedPrompt
-    tried: int  # prompts
-
-
 RECORDS: dict[str, type[BaseModel]] = {
     "record": RunRecord,
     "evaluation": Evaluation,
     "attacks": Attacks,
     "environment": Environment,
     "pipeline": PipelineFiles,
-    "preparation": Preparation,
     "manifest": Manifest,
 }
 

@@ -25,14 +25,10 @@ from efface.evidence.manifest import (
 )
 from efface.records import Attacks, Evaluation, RunRecord, require_finished
 from efface.reporting import write_report
+from efface.requests import is_request, read_request
 
 REQUIRED = ("record.json", "evaluation.json")
 OPTIONAL = ("metrics.jsonl", "attacks.json", "environment.json", "samples/grid.json")
-PREPARED = tuple(
-    f"preparation/{stage}.{kind}"
-    for stage in ("detection", "modification")
-    for kind in ("json", "safetensors")
-)
 
 
 def pack(runs: Sequence[str | Path], out: str | Path, overwrite: bool = False) -> str:
@@ -86,22 +82,18 @@ def collect_run(run: Path) -> dict[str, bytes]:
         parse_record(Environment, files["environment.json"], str(run / "environment.json"))
     else:
         files["environment.json"] = as_json(recorded_environment(record))
-    if record.request.get("kind") == "memorised":
-        files |= _collect_preparation(run)
+    files |= _collect_own(run, record)
     files["pipeline.json"] = as_json(_hash_pipeline(run, record))
     return files
 
 
-def _collect_preparation(run: Path) -> dict[str, bytes]:
-    """What a memorised picture is told by; nothing where the whole of it was taken away."""
-    there = [name for name in PREPARED if _exists(run / name)]
-    for name in there:
-        _require_plain(run, name)
-    if not there:
+def _collect_own(run: Path, record: RunRecord) -> dict[str, bytes]:
+    """What an evaluation of such a run reads beside its models."""
+    if not is_request(record.request):
         return {}
-    from efface.evidence.preparation import pack_preparation
-
-    return pack_preparation(run)
+    for path in sorted((run / "preparation").glob("*.*")):
+        _require_plain(run, f"preparation/{path.name}")
+    return read_request(record.request).packed(run)
 
 
 def _exists(path: Path) -> bool:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-from collections.abc import Callable, Mapping
+import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from efface.diffusion.model_folder import find_folder, inspect_model
+from efface.diffusion.model_folder import find_folder
 from efface.diffusion.weight_files import PICKLE_SUFFIXES
 from efface.errors import EffaceError, ModelError
 from efface.evaluation.wording import printable
@@ -25,10 +26,9 @@ from efface.evidence.manifest import (
     parse_member,
     run_folders,
 )
+from efface.evidence.networks import Given, NotHereError
 from efface.evidence.pack import render_report
-from efface.evidence.preparation import TENSORS, Prepared, find_preparation
-from efface.evidence.recorded import Claim, Given, NotHereError
-from efface.evidence.remeasure import choose_results, remeasure
+from efface.evidence.remeasure import Again, compare, remeasure
 from efface.records import Attacks, Evaluation, Result, RunRecord
 
 SHOWN = 100  # characters of a name
@@ -71,7 +71,7 @@ class PackedRun:
     record: RunRecord
     evaluation: Evaluation
     pipeline: PipelineFiles
-    prepared: Prepared | None  # None too where an older version packed the run
+    files: Mapping[str, bytes]  # of the run, by name
 
 
 def verify(
@@ -84,10 +84,10 @@ def verify(
 ) -> Verification:
     """Check a pack that anybody may have written against the model folder `model`.
 
-    `metric` is measured again on it: by default unlearning accuracy, copy rate, concept rate or
-    memorised share, 'none' for none. `judge`, `detector` and `clip` are folders; default: the judge
-    beside the base model, and what the record names. What differs is among the checks; DataError is
-    raised for an archive that is no pack, ModelError for no model.
+    All figures are measured again on it, or those called `metric`, or with 'none' none. `judge`,
+    `detector` and `clip` are folders; default: the classifier beside the original model, and what
+    the record names. What differs is among the checks; DataError is raised for an archive that is
+    no pack, ModelError for no model.
     """
     archive = read_archive(Path(pack))
     folder = find_folder(str(model))
@@ -139,7 +139,7 @@ def _check_run(archive: Archive, folder: str) -> tuple[PackedRun | None, list[Ch
     """The records of one run, alone and against each other; damaged ones were named before."""
     files = archive.files
     own = [name for name in archive.damaged if name.startswith(f"{folder}/")]
-    if any(name.endswith((".json", TENSORS)) for name in own):
+    if any(name.endswith((".json", ".safetensors")) for name in own):
         return None, [_bad(folder, "not looked at: a record of it is damaged")]
     try:
         run = PackedRun(
@@ -147,7 +147,7 @@ def _check_run(archive: Archive, folder: str) -> tuple[PackedRun | None, list[Ch
             record=parse_member(RunRecord, files, f"{folder}/record.json"),
             evaluation=parse_member(Evaluation, files, f"{folder}/evaluation.json"),
             pipeline=parse_member(PipelineFiles, files, f"{folder}/pipeline.json"),
-            prepared=find_preparation(files, folder),
+            files={n.partition("/")[2]: c for n, c in files.items() if n.startswith(f"{folder}/")},
         )
         environment = parse_member(Environment, files, f"{folder}/environment.json")
         attacks = None
@@ -162,11 +162,6 @@ def _check_run(archive: Archive, folder: str) -> tuple[PackedRun | None, list[Ch
         found.append(_bad(f"{folder}/pipeline.json", "other weights than record.json names"))
     if attacks is not None and attacks.output != run.record.output:
         found.append(_bad(f"{folder}/attacks.json", "about other weights than record.json names"))
-    if run.prepared is not None:
-        called = run.prepared.modified.called
-        if run.record.notes.get("modified_prompt", called) != called:
-            text = "another modified prompt than record.json names"
-            found.append(_bad(f"{folder}/preparation.json", text))
     differing = differing_versions(environment, run.record)
     if differing:
         text = f"other versions than in record.json, of {', '.join(differing)[:200]}"
@@ -232,44 +227,46 @@ def _compare_files(expected: Mapping[str, str], hashes: Mapping[str, str]) -> di
 
 
 def _check_figures(run: PackedRun, folder: Path, metric: str | None, given: Given) -> list[Check]:
-    """Figures of one name measured again: each value against the recorded interval."""
+    """Recorded figures measured again: each value against the recorded interval."""
     if metric == "none":
         return [_passed_over("figures", "none was measured again")]
+    recorded = [r for r in run.evaluation.results if metric in (None, r.metric)]
+    if not recorded:
+        there = ", ".join(dict.fromkeys(r.metric for r in run.evaluation.results)) or "nothing"
+        text = f"not measured in this run: there is {there}"
+        return [_bad(metric, text) if metric else _passed_over("figures", "there are none")]
     try:
-        results = choose_results(run.record, run.evaluation, metric)
+        with tempfile.TemporaryDirectory() as unpacked:
+            for name, content in run.files.items():
+                (Path(unpacked) / name).parent.mkdir(parents=True, exist_ok=True)
+                (Path(unpacked) / name).write_bytes(content)
+            again = remeasure(run.record, run.evaluation, Path(unpacked), folder, given)
+    except NotHereError as error:
+        return [_passed_over("figures", f"not checked: {error}")]
     except UNFIT as error:
-        return [_bad(metric or "figures", f"not measured again: {error}")]
-    if not results:
-        return [_passed_over("figures", "none can be measured again alone, so none was")]
-    return [_check_figure(run, folder, result, given) for result in results]
+        return [_bad("figures", f"not measured again: {error}")]
+    there = run.evaluation.terms
+    terms = {name: (there.get(name, now), now) for name, now in again.evaluation.terms.items()}
+    return [_check_figure(run, result, again, terms) for result in recorded]
 
 
-def _check_figure(run: PackedRun, folder: Path, result: Result, given: Given) -> Check:
-    """One figure; of the networks that one of this name was seen with, this one is named."""
+def _check_figure(
+    run: PackedRun, result: Result, again: Again, terms: Mapping[str, tuple[str, str]]
+) -> Check:
+    """One figure; of several of one name, the network that it was measured with is named."""
     subject = result.metric
     if sum(other.metric == subject for other in run.evaluation.results) > 1:
         subject = f"{subject} ({(result.extractor or {}).get('name')})"
-    try:
-        info = inspect_model(folder, run.record.model.get("null_label"))
-        claim = Claim(
-            result=result,
-            record=run.record,
-            evaluation=run.evaluation,
-            info=info,
-            given=given,
-            prepared=run.prepared,
-        )
-        again = remeasure(claim)
-    except NotHereError as error:
-        return _passed_over(subject, f"not checked: {error}")
-    except UNFIT as error:
-        return _bad(subject, f"not measured again: {error}")
-    inside = result.low <= again.value <= result.high
-    make: Callable[[str, str], Check] = _good if inside else _bad
-    place = "inside" if inside else "outside"
+    found = again.find(result)
+    if found is None:
+        reasons = " ".join(again.missing.values()) or "it is not a figure of such a run."
+        return _passed_over(subject, f"not checked: {reasons}")
+    wrong = compare(result, found, terms)
+    if wrong is not None:
+        return _bad(subject, wrong)
     interval = f"{result.low:.6g} to {result.high:.6g}"
-    text = f"{again.value:.6g} measured again, {place} the recorded interval {interval}"
-    return make(subject, text)
+    text = f"{found.value:.6g} measured again, inside the recorded interval {interval}"
+    return _good(subject, text)
 
 
 def _good(subject: str, text: str) -> Check:

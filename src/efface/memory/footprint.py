@@ -15,6 +15,7 @@ import diffusers
 import torch
 import transformers
 from accelerate import Accelerator
+from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor, nn
 
 from efface.diffusion.adapters import SharedNetwork
@@ -29,6 +30,9 @@ from efface.errors import ModelError
 from efface.memory.live import Kernels, Live, tensors_of
 from efface.settings.evaluate import EvaluateSettings
 
+# What configurations raise that make no network.
+UNUSABLE = (OSError, ValueError, RuntimeError, TypeError, LookupError, AttributeError)
+UNUSABLE += (StrictDataclassError,)
 LIBRARIES = {"diffusers": diffusers, "transformers": transformers}
 Gradient = Literal["weights", "inputs", "none"]  # what the passes of a network keep tensors for
 
@@ -80,7 +84,7 @@ class Part:
                     yield kind.from_config(config).eval()
                 else:
                     yield kind(kind.config_class.from_dict(config))
-        except (OSError, ValueError, RuntimeError, TypeError, LookupError, AttributeError) as error:
+        except UNUSABLE as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise ModelError(f"{self.folder} could not be loaded: {reason}") from error
 
@@ -118,17 +122,17 @@ class Network:
         names = ("caption_channels", "joint_attention_dim", "cross_attention_dim")
         entries = next(config[name] for name in names if config.get(name) is not None)
         entries = entries if isinstance(entries, int) else max(entries)
-        shapes: dict[str, tuple[int, ...]] = {"encoder_hidden_states": (tokens, entries)}
+        given = {"encoder_hidden_states": torch.zeros(rows, tokens, entries)}
         if family.name == "sdxl":
             size_entries = 6 * config.addition_time_embed_dim
-            shapes["text_embeds"] = (config.projection_class_embeddings_input_dim - size_entries,)
+            pooled = config.projection_class_embeddings_input_dim - size_entries
+            given["text_embeds"] = torch.zeros(rows, pooled)
         if config.get("pooled_projection_dim") is not None:
-            shapes["pooled_projections"] = (config.pooled_projection_dim,)
+            given["pooled_projections"] = torch.zeros(rows, config.pooled_projection_dim)
         if family.name.startswith("pixart"):
-            shapes["encoder_attention_mask"] = (tokens,)
+            given["encoder_attention_mask"] = torch.zeros(rows, tokens, dtype=torch.long)
         constants = constant_rows(network, family, (8 * height, 8 * width))
-        shapes |= {name: tuple(row.shape) for name, row in constants.items()}
-        return {name: torch.zeros(rows, *shape) for name, shape in shapes.items()}
+        return given | {name: torch.stack([row] * rows) for name, row in constants.items()}
 
     def call(self, network: Any, x: Tensor, condition: dict[str, Tensor], guided: bool) -> Tensor:
         if guided:
@@ -249,25 +253,19 @@ def sampling_footprint(
     network, holding = describe_network(model), Holding(bfloat16=bfloat16)
     rows = rows_of(network.shape, min(images, evaluate.batch_size))
     passes = pass_footprint(network, holding, (rows,), guided=evaluate.guidance != 1.0)
-    image = 4 * math.prod(drawn_shape(model))
+    passing, shape = passes.kept + passes.passing, drawn_shape(model)
+    image = 4 * math.prod(shape)
+    if model.vae:
+        decoded = min(rows, max(1, MOST_PIXELS // math.prod(shape[1:])))
+        decoding = _decoding(describe_part(model, "vae"), (decoded, *network.shape))
+        passing = max(passing, decoding + (rows - decoded) * image)
     finished = 0 if (device or Accelerator().device.type) == "cuda" else image
-    passing = max(passes.kept + passes.passing, _decoding(model, rows, image))
     taken = max((images - rows) * finished + passing, 3 * images * finished)
     return images * network_footprint(network, holding).condition + taken
 
 
-def _decoding(model: ModelInfo, rows: int, image: int) -> int:
-    """Bytes that come and go while `rows` samples become images of so many bytes."""
-    both = 2 * rows * image  # where decoded parts are joined, or clamped
-    if not model.vae:
-        return both
-    at_once = min(rows, max(1, MOST_PIXELS // math.prod(drawn_shape(model)[1:])))
-    shape = (at_once, *latent_shape(model))
-    return max(_decoded(describe_part(model, "vae"), shape) + (rows - at_once) * image, both)
-
-
 @functools.lru_cache(maxsize=32)
-def _decoded(vae: Part, shape: tuple[int, ...]) -> int:
+def _decoding(vae: Part, shape: tuple[int, ...]) -> int:
     with vae.without_memory() as module, Live(tensors_of(module)) as live, Kernels():
         VAECodec(module).decode(torch.zeros(shape))
     return live.peak - live.given

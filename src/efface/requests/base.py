@@ -110,6 +110,11 @@ class Request(BaseModel, ABC):
     def describe(self) -> str:
         """What is to be forgotten, in a phrase."""
 
+    def packed(self, run: Path) -> dict[str, bytes]:
+        """Files of a run, beside those of every run, that an evaluation of it reads."""
+        del run
+        return {}
+
     def check_files(self) -> None:
         """Raise DataError where nothing is found under a name, without reading it."""
 

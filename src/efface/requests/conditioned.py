@@ -73,7 +73,7 @@ class PlainWords(ConditionedWords):
     def phrases(self, record: RunRecord, names: Mapping[int, str]) -> Phrases:
         del record, names
         requested = "A model was trained from scratch, with nothing to forget."
-        return Phrases(forgotten="nothing", rest="its samples", requested=requested)
+        return Phrases(forgotten="nothing", rest="the samples of the model", requested=requested)
 
     def anonymous(self, record: RunRecord) -> str:
         del record

@@ -72,6 +72,7 @@ def choose(chosen: Sequence[str], changes: Iterable[str]) -> list[Attack]:
                 f"--set {change!r} is not understood: write ATTACK.NAME=VALUE, as "
                 "relearn.images=[1,8]."
             )
+        resolve(name)
         if name not in given:
             raise ConfigError(
                 f"--set {change!r} is for an attack that is not run: add --attack {name}, or "
@@ -108,7 +109,7 @@ def read_case(
     )
     # Networks that are trained on are held in float32.
     held = config.model_copy(update={"dtype": "float32"})
-    models = read_subjects(recorded.run, recorded.record, held, compared)
+    models = read_subjects(recorded.run / "pipeline", recorded.record, held, compared)
     original = models.original.denoiser
     beside = None
     if models.retrained is not None:

@@ -71,14 +71,19 @@ def measure(
         retrained=retrained,
         distilled=distilled_pipeline(record.start),
     )
-    subjects = read_subjects(run, record, config, compared, encoded)
+    subjects = read_subjects(run / "pipeline", record, config, compared, encoded)
     shape = None if subjects.info.vae else pixel_shape(subjects.info)
     views = read_views(judge, config, shape, subjects.device, user_store())
     key = _key(recorded, subjects, views)
     evaluation = _measured_before(run, key)
     if evaluation is None:
         job = Job(
-            run=run, record=record, settings=recorded.settings, subjects=subjects, views=views
+            run=run,
+            record=record,
+            settings=recorded.settings,
+            subjects=subjects,
+            views=views,
+            store=user_store(),
         )
         evaluation = _evaluate(job, recorded).model_copy(
             update={"key": key, "retrained": None if retrained is None else str(retrained)}

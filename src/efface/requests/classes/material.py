@@ -15,7 +15,6 @@ from efface.diffusion.denoiser import Denoiser, as_class_denoiser
 from efface.diffusion.model_folder import ModelInfo
 from efface.errors import RequestError
 from efface.evaluation.grids import write_grids
-from efface.evaluation.store import user_store
 from efface.evaluation.subjects import Job, Subjects, read_judge
 from efface.evaluation.views import View
 from efface.memory.amounts import Amounts, forget_rows
@@ -68,7 +67,7 @@ class ClassMaterial(Material):
 
     def evaluate(self, job: Job) -> Evaluation:
         subjects, config = job.subjects, job.settings.evaluate
-        store = user_store()
+        store = job.store
         models = (subjects.original, subjects.result)
         write_grids(job.run / "samples", models, list(self.forget), config, store)
         protocol = ClassProtocol(forget=self.forget, retain=self.retain, config=config)

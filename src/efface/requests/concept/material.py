@@ -16,7 +16,7 @@ from efface.diffusion.model_folder import ModelInfo
 from efface.diffusion.text.denoiser import TextDenoiser, as_text_denoiser
 from efface.diffusion.text.lengths import check_lengths
 from efface.errors import RequestError
-from efface.evaluation.store import Store, user_store
+from efface.evaluation.store import Store
 from efface.evaluation.subjects import Job, Subjects
 from efface.evaluation.views import View, read_views
 from efface.memory.amounts import Amounts, forget_rows
@@ -114,7 +114,7 @@ class PromptMaterial(Material):
         )
 
     def evaluate(self, job: Job) -> Evaluation:
-        subjects, store = job.subjects, user_store()
+        subjects, store = job.subjects, job.store
         protocol = ConceptProtocol(
             prompts=self.prompts,
             config=job.settings.evaluate,

@@ -22,7 +22,7 @@ class DistilWords(PlainWords):
             f"The model {source_of(record)} was distilled to sample in one step, with nothing to "
             "forget."
         )
-        return Phrases(forgotten="nothing", rest="its samples", requested=requested)
+        return Phrases(forgotten="nothing", rest="the samples of the model", requested=requested)
 
     def anonymous(self, record: RunRecord) -> str:
         del record

@@ -99,6 +99,6 @@ def _mean_bits(student: Denoiser, images: Tensor) -> float:
 
 
 STOP_MEASURES = {
-    "loss": Measure("loss", _mean_loss, pictures=64),
-    "likelihood": Measure("bits per dimension", _mean_bits, pictures=16),
+    "loss": Measure("loss", _mean_loss, images=64),
+    "likelihood": Measure("bits per dimension", _mean_bits, images=16),
 }

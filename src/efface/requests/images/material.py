@@ -18,7 +18,7 @@ from efface.attacks.image_goal import ImageGoal
 from efface.data.images import ImageSet, read_at, to_model
 from efface.data.split import Split, distances, pixel_hash, split_images
 from efface.diffusion.denoiser import Denoiser
-from efface.evaluation.store import digest_of_array, user_store
+from efface.evaluation.store import digest_of_array
 from efface.evaluation.subjects import Job, Subjects
 from efface.evaluation.views import View
 from efface.memory.amounts import Amounts, forget_rows
@@ -110,7 +110,7 @@ class ImageMaterial(Material):
         return Feed(denoiser=denoiser, source=source, stopper=stopper, notes=notes)
 
     def evaluate(self, job: Job) -> Evaluation:
-        store = user_store()
+        store = job.store
         protocol = ImageProtocol(
             split=self.split,
             unseen=self.unseen,

@@ -19,7 +19,7 @@ from efface.diffusion.model_folder import ModelInfo, drawn_shape
 from efface.diffusion.text.denoiser import as_text_denoiser
 from efface.diffusion.text.lengths import check_lengths
 from efface.errors import DataError, RequestError
-from efface.evaluation.store import user_store
+from efface.evaluation.sample_sets import Subject
 from efface.evaluation.subjects import Job, Subjects
 from efface.evaluation.views import View
 from efface.memory.amounts import Amounts
@@ -40,7 +40,13 @@ from efface.requests.memorised.sampling import (
 from efface.requests.memorised.separation import sides
 from efface.requests.memorised.settings import MemorisedSettings
 from efface.requests.memorised.similarity import Comparison, read_comparison
-from efface.requests.memorised.stages import Preparer, Stages, detector_of, read_prepared
+from efface.requests.memorised.stages import (
+    Modified,
+    Preparer,
+    Stages,
+    detector_of,
+    read_prepared,
+)
 from efface.requests.memorised.stopping import CopyStopper
 from efface.requests.memorised.verdict import Detection
 from efface.settings.base import Settings
@@ -48,6 +54,9 @@ from efface.settings.base import Settings
 if TYPE_CHECKING:
     from efface.attacks.goals import Goal
     from efface.requests.memorised.request import ForgetMemorised
+
+
+ENCODED_ALIKE = 0.01  # relative difference of one text's tensors on two machines, at most
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -145,8 +154,9 @@ class MemorisedMaterial(Material):
 
     def evaluate(self, job: Job) -> Evaluation:
         """The memorised image, the threshold and the modified prompt are those of preparation."""
-        subjects, store = job.subjects, user_store()
+        subjects, store = job.subjects, job.store
         detected, modified = read_prepared(job.run)
+        _require_own_text(subjects.original, modified, self.prompt)
         protocol = MemorisedProtocol(
             prompt=self.prompt,
             modified=modified,
@@ -184,6 +194,26 @@ class MemorisedMaterial(Material):
                 f"{detector.threshold:.3f} or more"
             ),
         )
+
+
+def _require_own_text(original: Subject, modified: Modified, prompt: str) -> None:
+    """DataError unless the modified prompt is what the model makes of its text.
+
+    One that is an embedding has no text: it is to have the form of a prompt.
+    """
+    given, text = modified.condition.tensors, modified.tried.text
+    encoded = as_text_denoiser(original.denoiser).encode([prompt if text is None else text])
+    own = encoded.to("cpu").tensors
+
+    def same(name: str) -> bool:
+        ours, theirs = own[name], given[name].to(own[name].device)
+        if (ours.shape, ours.dtype) != (theirs.shape, theirs.dtype):
+            return False
+        apart = (ours.double() - theirs.double()).norm()
+        return text is None or bool(apart <= ENCODED_ALIKE * ours.double().norm())
+
+    if own.keys() != given.keys() or not all(map(same, own)):
+        raise DataError("the modified prompt is not one of this model: restore it, or run again.")
 
 
 def read_memorised(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
@@ -101,6 +102,12 @@ class ForgetMemorised(Request):
             check_source(self.image)
         if self.control_prompts is not None:
             check_prompts(self.control_prompts)
+
+    def packed(self, run: Path) -> dict[str, bytes]:
+        from efface.requests.memorised.packing import pack_preparation
+        from efface.requests.memorised.stages import FOLDER
+
+        return pack_preparation(run) if (run / FOLDER).exists() else {}
 
     def check(self, model: ModelInfo, settings: Settings) -> None:
         """Raise RequestError for a model without prompts, ConfigError for what never begins."""

@@ -239,16 +239,35 @@ def detector_of(detected: Detected, comparison: Comparison) -> CopyDetector:
     )
 
 
-def read_prepared(run: Path) -> tuple[Detected, Modified]:
-    """What a finished run was prepared with; DataError where that is missing."""
+def read_stage(run: Path, name: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """A stage of a finished run; DataError where it is missing."""
     stages = Stages(run)
-    detection, modification = stages.read("detection"), stages.read("modification")
-    if detection is None or modification is None or modification[0]["found"] is None:
+    found = stages.read(name)
+    if found is None:
         raise DataError(
             f"{stages.folder} does not hold what this run was prepared with: restore it, or run "
             "again."
         )
-    return _detected(*detection), _modified(*modification, torch.device("cpu"))
+    return found
+
+
+def read_prepared(run: Path) -> tuple[Detected, Modified]:
+    """What a finished run was prepared with; DataError where that is missing, or not of a run.
+
+    Anybody may have written it: the image is (C, H, W) in [0, 1], and the condition of the modified
+    prompt has one finite row.
+    """
+    try:
+        detected = _detected(*read_stage(run, "detection"))
+        modified = _modified(*read_stage(run, "modification"), torch.device("cpu"))
+    except (TypeError, LookupError, AttributeError) as error:
+        raise DataError(f"{run / FOLDER} is not what efface writes: run again.") from error
+    image, rows = detected.reference, list(modified.condition.tensors.values())
+    if image.ndim != 3 or not bool(((image >= 0) & (image <= 1)).all()):
+        raise DataError(f"{run / FOLDER} holds no image of the right kind: run again.")
+    if not rows or any(len(row) != 1 or not row.isfinite().all() for row in rows):
+        raise DataError(f"{run / FOLDER} holds no prompt of one finite row: run again.")
+    return detected, modified
 
 
 def _detected(content: dict[str, Any], tensors: dict[str, Tensor]) -> Detected:
