@@ -4,73 +4,69 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 import efface
 from efface.data.images import load_images
-from efface.data.split import pixel_hash
-from efface.diffusion.model_folder import ModelInfo, inspect_model
+from efface.diffusion.model_folder import inspect_model
 from efface.diffusion.sampling import MultiStep, draw_images
-from efface.errors import DataError, RequestError
-from efface.evidence.recorded import Claim, Given
-from efface.evidence.remeasure import remeasure
-from efface.metrics.intervals import Estimate
-from efface.metrics.membership_gap import denoising_losses, loss_timesteps, membership_gap
-from efface.records import Evaluation, Result, RunRecord, read_evaluation, read_record
+from efface.errors import EffaceError, RequestError
+from efface.evidence.networks import Given, NotHereError
+from efface.evidence.remeasure import Again, compare, recorded_settings, remeasure
+from efface.records import Result, RunRecord, read_evaluation, read_record
+from efface.requests import read_request
 from tests.metrics.detectors import MULTI, make_random
 
-
-def again_of(
-    record: RunRecord, evaluation: Evaluation, result: Result, info: ModelInfo
-) -> Estimate:
-    claim = Claim(result=result, record=record, evaluation=evaluation, info=info, given=Given())
-    return remeasure(claim)
+Measure = Callable[..., Again]
 
 
-@pytest.mark.parametrize(
-    "metric",
-    ["retained_accuracy", "fid", "recall", "forgotten_probability", "unlearning_accuracy",
-     "label_agreement"],
-)  # fmt: skip
-def test_what_is_measured_again_of_labels_is_the_recorded_value(label_run, metric):
-    record, evaluation = read_record(label_run), read_evaluation(label_run)
-    result = evaluation.get(metric)
-    assert result is not None
-    again = again_of(record, evaluation, result, inspect_model(label_run))
-    assert again.value == pytest.approx(result.value, rel=1e-6)
+@pytest.fixture
+def measure(tmp_path: Path) -> Measure:
+    """Measure a run again, with changes to its record."""
+
+    def again(run: Path, record: RunRecord | None = None, given: Given | None = None) -> Again:
+        shutil.copytree(run / "preparation", tmp_path / "preparation", dirs_exist_ok=True) if (
+            run / "preparation"
+        ).exists() else None
+        own, evaluation = record or read_record(run), read_evaluation(run)
+        return remeasure(own, evaluation, tmp_path, run / "pipeline", given or Given())
+
+    return again
 
 
-@pytest.mark.parametrize(
-    "metric", ["copy_rate", "inception_score", "nll", "forgotten_loss", "copy_similarity"]
-)
-def test_what_is_measured_again_of_pictures_is_the_recorded_value(picture_run, metric):
-    record, evaluation = read_record(picture_run), read_evaluation(picture_run)
-    result = evaluation.get(metric)
-    assert result is not None
-    again = again_of(record, evaluation, result, inspect_model(picture_run))
-    assert again.value == pytest.approx(result.value, rel=1e-6)
+@pytest.mark.parametrize("which", ["label_run", "picture_run"])
+def test_every_figure_is_measured_again_as_it_was_recorded(which, measure, request):
+    run = request.getfixturevalue(which)
+    recorded, again = read_evaluation(run), measure(run)
+    assert len(recorded.results) >= 9 and not again.missing
+    for result in recorded.results:
+        found = again.find(result)
+        assert found is not None, result.metric
+        assert found.value == pytest.approx(result.value, rel=1e-6), result.metric
+        assert compare(result, found, {}) is None
+    assert again.evaluation.terms.items() <= recorded.terms.items()
 
 
-def test_copies_of_pictures_are_counted_anew(picture_run, tmp_path):
-    """The pictures are two of the samples themselves; distances and copies are counted here."""
-    record, evaluation = read_record(picture_run), read_evaluation(picture_run)
-    result = evaluation.get("copy_rate")
-    assert result is not None
-    (first, last), steps = result.seeds, record.settings["evaluate"]["baseline_steps"]
-    model, seeds = efface.load(picture_run), range(first, last + 1)
+def test_copies_of_images_are_counted_anew(picture_run, tmp_path):
+    """The images are two of the samples themselves; distances and copies are counted here."""
+    record = read_record(picture_run)
+    steps = record.settings["evaluate"]["baseline_steps"]
+    seeds = range(1000, 1000 + record.settings["images"]["samples"])
+    model = efface.load(picture_run)
     samples = draw_images(model, MultiStep(steps), None, seeds).numpy()
     chosen = np.round(samples[[4, 9], 0] * 255).astype(np.uint8)
+    (tmp_path / "chosen").mkdir()
     for i, pixels in enumerate(chosen):
-        Image.fromarray(pixels).save(tmp_path / f"{i}.png")
+        Image.fromarray(pixels).save(tmp_path / "chosen" / f"{i}.png")
     digits = np.round(load_digits().images * (255 / 16)).astype(np.uint8)
-    _, held_out = train_test_split(
+    train, _ = train_test_split(
         np.arange(1797), test_size=450, random_state=0, stratify=load_digits().target
     )
 
@@ -78,46 +74,26 @@ def test_copies_of_pictures_are_counted_anew(picture_run, tmp_path):
         between = images[:, None].astype(np.float64) - chosen[None] / 255
         return np.sqrt((between**2).sum((2, 3)))
 
-    near = distances(digits[held_out] / 255).min() / 2
+    near = distances(digits[train] / 255).min() / 2
     copies = int((distances(samples[:, 0]).min(1) < near).sum())
     assert copies >= 2
-    hashes = [pixel_hash(torch.from_numpy(pixels)[None]) for pixels in chosen]
-    request = record.request | {
-        "images": str(tmp_path), "unseen": "digits", "names": ["0.png", "1.png"], "hashes": hashes,
-    }  # fmt: skip
-    told = record.model_copy(update={"request": request})
-    again = again_of(told, evaluation, result, inspect_model(picture_run))
-    assert again.value == copies / len(samples)
-    lost = record.model_copy(update={"request": request | {"hashes": hashes[::-1]}})
-    with pytest.raises(RequestError, match="does not hold the pictures of this run"):
-        again_of(lost, evaluation, result, inspect_model(picture_run))
-
-
-def test_figures_beside_unseen_pictures_are_those_of_the_losses(picture_run):
-    record, evaluation = read_record(picture_run), read_evaluation(picture_run)
-    config, model = record.settings["evaluate"], efface.load(picture_run)
-    told = record.model_copy(update={"request": record.request | {"unseen": "digits"}})
-    known = evaluation.get("forgotten_loss")
-    assert known is not None
-    digits = load_images("digits", "test").images
-    rows = torch.linspace(0, len(digits) - 1, config["unseen"]).long()
-    forget = load_images(record.request["images"]).images
-    at = loss_timesteps(model.schedule.num_timesteps)
-    own, unseen = (
-        denoising_losses(model, images.float() / 127.5 - 1, at, config["draws"], config["seed"])
-        for images in (forget, digits[rows])
-    )
+    asked = record.request | {"images": str(tmp_path / "chosen"), "retain": "digits"}
+    request = read_request(asked)
+    settings = recorded_settings(record, request)
     info = inspect_model(picture_run)
-    gap = again_of(told, evaluation, known.model_copy(update={"metric": "membership_gap"}), info)
-    assert gap.value == pytest.approx(membership_gap(own, unseen, at).gap.value, rel=1e-4)
-    with pytest.raises(RequestError, match="needs pictures never seen"):
-        again_of(record, evaluation, known.model_copy(update={"metric": "membership_auc"}), info)
-    other = evaluation.model_copy(update={"terms": evaluation.terms | {"noise draws": "77"}})
-    with pytest.raises(RequestError, match="measured with other noise draws"):
-        again_of(record, other, known, info)
+    material = request.read(info, settings)
+    told = record.model_copy(update={"request": asked, "material": material.recorded()})
+    evaluation = read_evaluation(picture_run)
+    again = remeasure(told, evaluation, tmp_path, picture_run / "pipeline", Given())
+    rate = again.evaluation.get("copy_rate")
+    assert rate is not None and rate.value == copies / len(samples)
+    hashes = told.material | {"hashes": told.material["hashes"][::-1]}
+    lost = told.model_copy(update={"material": hashes})
+    with pytest.raises(RequestError, match="is not what was recorded"):
+        remeasure(lost, evaluation, tmp_path, picture_run / "pipeline", Given())
 
 
-def test_figures_of_other_networks_on_labels_are_the_recorded_values(label_run, tmp_path):
+def test_figures_of_other_networks_on_labels_are_the_recorded_values(label_run, tmp_path, measure):
     run = Path(shutil.copytree(label_run, tmp_path / "run"))
     network = str(make_random(tmp_path / "network", MULTI, seed=4))
     content = json.loads((run / "record.json").read_text())
@@ -126,56 +102,70 @@ def test_figures_of_other_networks_on_labels_are_the_recorded_values(label_run, 
         "detector": network, "detector_labels": ["bag"], "detector_threshold": 0.4,
     }  # fmt: skip
     (run / "record.json").write_text(json.dumps(content))
-    evaluation, info, record = efface.evaluate(run), inspect_model(run), read_record(run)
+    evaluation = efface.evaluate(run)
+    again = measure(run)
     judged = (evaluation.judge or {})["sha256"]
     others = [r for r in evaluation.results if (r.extractor or {})["sha256"] != judged]
-    chosen = [result for result in others if result.metric in ("fid", "sfid", "concept_rate")]
-    assert len(chosen) == 3
-    for result in chosen:
-        again = again_of(record, evaluation, result, info)
-        assert again.value == pytest.approx(result.value, rel=1e-4), result.metric
-    terms = evaluation.terms | {"real images of the extractor": "0" * 12}
-    with pytest.raises(RequestError, match="other real images of the extractor"):
-        again_of(record, evaluation.model_copy(update={"terms": terms}), chosen[1], info)
+    assert {"fid", "sfid", "concept_rate"} <= {result.metric for result in others}
+    for result in others:
+        found = again.find(result)
+        assert found is not None and found.value == pytest.approx(result.value, rel=1e-4)
+    shutil.rmtree(network)
+    without = measure(run)
+    assert set(without.missing) == {"extractor", "detector"}
+    assert all(without.find(result) is None for result in others)
+    kept = [result for result in evaluation.results if result not in others]
+    assert all(without.find(result) is not None for result in kept)
 
 
-def test_agreement_needs_the_model_that_the_run_began_with(label_run):
-    record, evaluation = read_record(label_run), read_evaluation(label_run)
-    result = evaluation.get("label_agreement")
-    assert result is not None
-    judge = Path(record.model["source"]) / "judge"
-    moved = record.model_copy(update={"model": record.model | {"source": "owner/not-here"}})
-    claim = Claim(
-        result=result,
-        record=moved,
-        evaluation=evaluation,
-        info=inspect_model(label_run),
-        given=Given(judge=judge),
+def test_a_figure_is_held_to_its_samples_its_protocol_and_its_terms(label_run, measure):
+    result = read_evaluation(label_run).results[0]
+    found = measure(label_run).find(result)
+    assert found is not None
+
+    def wrong(**changes: object) -> str | None:
+        return compare(Result.model_validate(result.model_dump() | changes), found, {})
+
+    assert wrong() is None
+    assert "samples" in (wrong(samples=result.samples + 1) or "")
+    assert "seeds" in (wrong(seeds=[0, 1]) or "")
+    assert "protocol" in (wrong(protocol="50 steps") or "")
+    outside = found.value + 1e-3
+    assert "outside" in (wrong(value=outside, low=outside, high=outside) or "")
+    assert "noise draws" in (compare(result, found, {"noise draws": ("8", "77")}) or "")
+
+
+def test_hostile_records_are_refused_before_anything_is_sampled(label_run, measure):
+    record = read_record(label_run)
+
+    def refused(match: str, **changes: object) -> None:
+        with pytest.raises(EffaceError, match=match):
+            measure(label_run, record.model_copy(update=changes))
+
+    endless = {"evaluate": record.settings["evaluate"] | {"forget_samples": 10**12}}
+    refused("forget_samples", settings=record.settings | endless)
+    refused("99", request={"kind": "class", "labels": [99], "replacement": []})
+    refused("no label", request={"kind": "class", "labels": [], "replacement": []})
+    refused("magic", request={"kind": "magic"})
+    refused("not-here", model=record.model | {"source": "owner/not-here"})
+
+
+def test_a_pack_has_nothing_downloaded_and_no_module_imported(picture_run, label_run, measure):
+    record = read_record(picture_run)
+    named = record.model_copy(update={"request": record.request | {"unseen": "datasets:a/b"}})
+    with pytest.raises(NotHereError, match="datasets:a/b"):
+        measure(picture_run, named)
+    labels = read_record(label_run)
+    method = labels.settings | {"method": {"name": "os.path"}}
+    settings = recorded_settings(
+        labels.model_copy(update={"settings": method}), read_request(labels.request)
     )
-    with pytest.raises(RequestError, match="'owner/not-here' is not on this machine"):
-        remeasure(claim)
-    other = result.model_copy(update={"protocol": result.protocol.replace("2 DDIM", "3 DDIM")})
-    with pytest.raises(RequestError, match="untouched model: 2 DDIM steps"):
-        again_of(record, evaluation, other, inspect_model(label_run))
+    assert settings.method_name == "sfd"
 
 
-def test_hostile_protocols_are_refused_before_anything_is_drawn(label_run):
-    record, evaluation = read_record(label_run), read_evaluation(label_run)
-    result, info = evaluation.results[0], inspect_model(label_run)
-    for update in ({"seeds": [0, 10**12 - 1], "samples": 10**12}, {"seeds": []}, {"samples": 0},
-                   {"seeds": [5, 1]}):  # fmt: skip
-        with pytest.raises(DataError, match="one seed per sample"):
-            again_of(record, evaluation, result.model_copy(update=update), info)
-    with pytest.raises(RequestError, match="the settings of its run"):
-        other = result.model_copy(update={"protocol": "50 steps"})
-        again_of(record, evaluation, other, info)
-    endless = record.settings | {"evaluate": record.settings["evaluate"] | {"draws": 10**9}}
-    with pytest.raises(DataError, match="evaluate.draws: allowed are 1000"):
-        again_of(record.model_copy(update={"settings": endless}), evaluation, result, info)
-    for request in ({"kind": "class", "labels": [99]}, {"kind": "class", "labels": []}):
-        with pytest.raises(RequestError):
-            wrong = record.model_copy(update={"request": request})
-            again_of(wrong, evaluation, result, info)
-    with pytest.raises(DataError, match="does not know"):
-        wrong = record.model_copy(update={"request": {"kind": "magic"}})
-        again_of(wrong, evaluation, result, info)
+def test_images_that_are_not_here_are_said(picture_run, measure):
+    record = read_record(picture_run)
+    gone = record.model_copy(update={"request": record.request | {"images": "nowhere"}})
+    with pytest.raises(NotHereError, match="nowhere"):
+        measure(picture_run, gone)
+    assert len(load_images(record.request["images"])) == 2

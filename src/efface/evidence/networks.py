@@ -1,4 +1,4 @@
-"""The networks that recorded figures were measured with, found again and held to their checksums."""
+"""The networks that recorded figures were measured with, found again on this machine."""
 
 from __future__ import annotations
 
@@ -54,6 +54,10 @@ def networks_here(settings: Settings, given: Given) -> tuple[Settings, dict[str,
     if found.get("detector", config.detector) is None:
         found["detector_labels"] = ()
     changes = {f"evaluate.{name}": value for name, value in found.items()}
+    own_extractor = ({} if settings.own is None else settings.own.model_dump()).get("extractor")
+    if own_extractor is not None:  # nothing of such a run is measured without it
+        key = f"{settings.section}.extractor"
+        changes[key] = on_this_machine("extractor", own_extractor)
     if not (found.get("detector") or found.get("clip")):
         changes |= _without_groups(settings)
     return settings.changed(changes), missing

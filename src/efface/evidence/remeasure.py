@@ -9,6 +9,7 @@ from typing import Any
 
 from accelerate import Accelerator
 
+from efface.data.tables import HUB
 from efface.diffusion.model_folder import find_folder, inspect_model, pixel_shape
 from efface.errors import DataError, RequestError
 from efface.evaluation.store import Store
@@ -118,6 +119,10 @@ def _original(record: RunRecord) -> Any:
 
 
 def _check_files(request: Request) -> None:
+    """NotHereError for files of the request that are not on this machine; none is downloaded."""
+    for value in request.model_dump().values():
+        if isinstance(value, str) and value.startswith(HUB):
+            raise NotHereError(f"{value} is not on this machine.")
     try:
         request.check_files()
     except DataError as error:
