@@ -41,7 +41,8 @@ class BrightnessGoal(Goal):
     above: float
     guidance: float = 1.0
 
-    shows: ClassVar[str] = "share of bright samples"
+    subject: ClassVar[str] = "brightness"
+    y_label: ClassVar[str] = "share of bright samples"
     control_line: ClassVar[str] = "none"
 
     def describe(self, sampler: Sampler) -> str:
