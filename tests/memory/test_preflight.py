@@ -1,4 +1,4 @@
-"""Whether a run fits, and what to change where it does not."""
+"""Whether a run fits, and what is said where it does not."""
 
 from __future__ import annotations
 
@@ -8,134 +8,125 @@ from pathlib import Path
 
 import pytest
 import torch
-from typer.testing import CliRunner
+from accelerate import Accelerator
 
-from efface.cli import app
 from efface.diffusion.model_folder import inspect_model
 from efface.errors import ConfigError
-from efface.memory.advice import accumulations, changed
-from efface.memory.estimate import Amounts, estimate, readable
-from efface.memory.preflight import available_memory, check_memory, preflight
-from efface.runs.forget import forget
-from efface.settings.reading import read_settings
-from tests.diffusion.text.conftest import pipelines as pipelines
-from tests.requests.concept.test_runs import BAG
+from efface.memory.amounts import Amounts, forget_rows
+from efface.memory.estimate import estimate, readable
+from efface.memory.preflight import available_memory, check_memory, find_shortage
+from efface.settings.base import Settings
 
 Pipelines = Callable[[str], Path]
-SMALL = ["train.steps=2", "train.batch_size=4", 'prompts.templates=["a {}"]']
-SMALL += ['prompts.subjects=["cat", "dog"]', "method.forget_share=0.5"]
+SettingsOf = Callable[..., Settings]
+SetFree = Callable[[int], None]
 
 
-def no_model(*_: object, **__: object) -> None:
-    raise AssertionError("the model was loaded")
+def amounts_of(settings: Settings) -> Amounts:
+    return Amounts(forget_rows=forget_rows(settings), prompts=4)
 
 
-def test_a_run_that_does_not_fit_is_refused_before_the_model_is_loaded(
-    pipelines: Pipelines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def set_free(monkeypatch: pytest.MonkeyPatch) -> SetFree:
+    """Let so many bytes be free."""
+
+    def give(size: int) -> None:
+        monkeypatch.setattr("efface.memory.preflight.available_memory", lambda *_: size)
+
+    return give
+
+
+def test_a_run_that_does_not_fit_is_refused_with_what_to_change(
+    pipelines: Pipelines, settings_of: SettingsOf, set_free: SetFree
 ) -> None:
-    settings = read_settings(None, None, SMALL, ["concept"])
-    info = inspect_model(pipelines("sd3"))
-    encoded = Amounts(prompts=8)  # a bag, a coat, a cat, a dog; and as the encoder keeps them
-    needed = estimate(info, settings, encoded).peak
-    monkeypatch.setattr("efface.runs.forget.load", no_model)
-    monkeypatch.setattr("efface.memory.preflight.available_memory", lambda *_: needed // 2)
+    """With those settings it fits."""
+    info, settings = inspect_model(pipelines("sd3")), settings_of("sfd")
+    needed = estimate(info, settings, amounts_of(settings)).peak(evaluated=True)
+    set_free(needed)
+    check_memory(info, settings, amounts_of, Accelerator(), True)
+    set_free(needed // 2)
     with pytest.raises(ConfigError) as refused:
-        forget(pipelines("sd3"), BAG, tmp_path / "out", changes=SMALL)
-    assert not (tmp_path / "out").exists()
+        check_memory(info, settings, amounts_of, Accelerator(), True)
     sentence = str(refused.value)
-    for part in (readable(needed), readable(needed // 2), "are free on cpu", "ignore_memory=true"):
+    for part in (readable(needed), readable(needed // 2), "free on cpu", "ignore_memory=true"):
         assert part in sentence
-    advice = re.findall(r"(?:train|evaluate)\.(?!ignore)\w+=\w+", sentence)
-    changed = read_settings(None, None, [*SMALL, *advice], ["concept"])
-    assert advice and estimate(info, changed, encoded).peak <= needed // 2
-    monkeypatch.setattr("efface.memory.preflight.available_memory", lambda *_: 1000)
-    with pytest.raises(ConfigError, match=r"no setting brings it below \d.*take a smaller model"):
-        forget(pipelines("sd3"), BAG, tmp_path / "out", changes=SMALL)
-    with pytest.raises(AssertionError, match="the model was loaded"):
-        nevertheless = [*SMALL, "train.ignore_memory=true"]
-        forget(pipelines("sd3"), BAG, tmp_path / "out", changes=nevertheless)
+    advice = re.findall(r"((?:train|evaluate)\.(?!ignore)\w+)=(\w+)", sentence)
+    changed = settings_of("sfd", *(f"{name}={value}" for name, value in advice))
+    assert advice and estimate(info, changed, amounts_of(changed)).peak(True) <= needed // 2
+    check_memory(info, changed, amounts_of, Accelerator(), True)
+
+
+def test_a_run_that_never_fits_is_refused_unless_memory_is_ignored(
+    pipelines: Pipelines, settings_of: SettingsOf, set_free: SetFree
+) -> None:
+    info = inspect_model(pipelines("sd3"))
+    set_free(1000)
+    with pytest.raises(ConfigError, match=r"no setting brings it below \d.*smaller model"):
+        check_memory(info, settings_of("sfd"), amounts_of, Accelerator(), True)
+    check_memory(
+        info, settings_of("sfd", "train.ignore_memory=true"), amounts_of, Accelerator(), True
+    )
+
+
+def test_an_evaluation_counts_where_there_is_one(
+    pipelines: Pipelines, settings_of: SettingsOf, set_free: SetFree
+) -> None:
+    info = inspect_model(pipelines("sd3"))
+    settings = settings_of("sfd", "evaluate.batch_size=64")
+    taken = estimate(info, settings, amounts_of(settings))
+    assert taken.peak(evaluated=False) < taken.peak(evaluated=True)
+    set_free(taken.peak(evaluated=False))
+    assert find_shortage(info, settings, amounts_of, Accelerator(), False) is None
+    shortage = find_shortage(info, settings, amounts_of, Accelerator(), True)
+    assert shortage is not None and "evaluate.batch_size=4" in shortage
 
 
 def test_no_more_accumulation_is_proposed_than_it_takes(
-    pipelines: Pipelines, monkeypatch: pytest.MonkeyPatch
+    pipelines: Pipelines, settings_of: SettingsOf, set_free: SetFree
 ) -> None:
     """Eight parts would do as well, and train on fewer rows at once."""
-    info, alone = inspect_model(pipelines("sd3")), Amounts(measured=False)
-    small = ["train.lora_rank=2", "train.base_dtype=bf16", "train.gradient_checkpointing=true"]
-    settings = read_settings("sfd", None, [*small, "train.batch_size=8"])
+    info = inspect_model(pipelines("sd3"))
+    small = ["train.lora_rank=2", "train.base_dtype=bfloat16", "train.gradient_checkpointing=true"]
+    settings = settings_of("sfd", *small, "train.batch_size=8")
     for parts in (2, 4):
-        fits = estimate(info, changed(settings, {"train.accumulation": parts}), alone).peak
-        monkeypatch.setattr("efface.memory.preflight.available_memory", lambda *_, fits=fits: fits)
+        fewer = settings.changed({"train.accumulation": parts})
+        set_free(estimate(info, fewer, amounts_of(fewer)).peak(evaluated=False))
         with pytest.raises(ConfigError, match=f"with train.accumulation={parts} it needs"):
-            check_memory(info, settings, torch.device("cpu"), alone)
-    assert [list(accumulations(*given)) for given in ((8, 2), (12, 1), (3, 1))] == [
-        [4, 8],
-        [2, 4, 12],
-        [3],
-    ]
+            check_memory(info, settings, amounts_of, Accelerator(), False)
 
 
-def test_the_table_ends_in_what_there_is(tiny_model: Path) -> None:
-    found = preflight(tiny_model, changes=SMALL)
-    rows = dict(found.rows)
-    assert found.shortage is None
-    assert {"student", "optimizer", "activations", "at most", "free on cpu"} <= rows.keys()
-    free = available_memory(torch.device("cpu"))
-    assert rows["free on cpu"].endswith("B") and free > 2 * available_memory(
-        torch.device("cpu"), processes=3
-    )
-    assert [readable(n) for n in (0, 999, 12_345, 3 * 10**10)] == [
-        "0 B",
-        "999 B",
-        "12.3 KB",
-        "30 GB",
-    ]
-
-
-def test_the_command_says_what_to_change_where_a_run_would_not_fit(
-    pipelines: Pipelines, monkeypatch: pytest.MonkeyPatch
+def test_amounts_are_asked_for_under_the_settings_that_are_tried(
+    pipelines: Pipelines, settings_of: SettingsOf, set_free: SetFree
 ) -> None:
-    """In its last line, and exits with 1; with those settings it fits, and exits with 0."""
-    settings = read_settings(None, None, SMALL, ["concept"])
-    needed = estimate(inspect_model(pipelines("sd3")), settings).peak
+    """A request whose preparation takes less in another precision of samples."""
+    info, settings = inspect_model(pipelines("sd")), settings_of("sfd")
 
-    def told(*changes: str) -> tuple[int, str]:
-        given = [part for change in (*SMALL, *changes) for part in ("--set", change)]
-        found = CliRunner().invoke(app, ["preflight", str(pipelines("sd3")), *given])
-        return found.exit_code, found.output.splitlines()[-1]
+    def preparing(settings: Settings) -> Amounts:
+        size = 10**9 if settings.evaluate.dtype == "float32" else 10**6
+        return Amounts(forget_rows=forget_rows(settings), preparation=size)
 
-    monkeypatch.setattr("efface.memory.preflight.available_memory", lambda *_: needed)
-    code, last = told()
-    assert code == 0 and last.split("  ")[0].strip() == "free on cpu"
-    monkeypatch.setattr("efface.memory.preflight.available_memory", lambda *_: needed // 2)
-    code, last = told()
-    assert code == 1 and last.startswith(f"this run needs about {readable(needed)} by estimate")
-    advice = re.findall(r"(?:train|evaluate)\.(?!ignore)\w+=\w+", last)
-    assert advice and told(*advice)[0] == 0
-    monkeypatch.setattr("efface.memory.preflight.available_memory", lambda *_: 1000)
-    code, last = told()
-    assert code == 1 and "take a smaller model or a machine with more memory" in last
+    set_free(10**9)
+    shortage = find_shortage(info, settings, preparing, Accelerator(), False)
+    assert shortage is not None and "with evaluate.dtype=bfloat16 it needs" in shortage
 
 
-def test_a_search_without_an_embedding_is_proposed_where_that_is_what_it_takes(
-    pipelines: Pipelines, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("ignored", ["true", "false"])
+def test_a_batch_that_cannot_be_shared_equally_is_refused_first(
+    ignored: str, pipelines: Pipelines, settings_of: SettingsOf, set_free: SetFree
 ) -> None:
-    info, amounts = inspect_model(pipelines("sd")), Amounts(prepared=True, searched=True)
-    settings = read_settings("siss", None, ["train.batch_size=4", "memorised.noises=64"])
-    without = changed(settings, {"memorised.search": ("tokens",)})
-    fits = estimate(info, without, amounts).peak
-    monkeypatch.setattr("efface.memory.preflight.available_memory", lambda *_: fits)
-    with pytest.raises(ConfigError, match=r'with memorised.search=\["tokens"\] it needs about'):
-        check_memory(info, settings, torch.device("cpu"), amounts)
+    """Two forget rows in four parts, whether memory is ignored or not."""
+    settings = settings_of("sfd", "train.accumulation=4", f"train.ignore_memory={ignored}")
+    set_free(1000)
+    with pytest.raises(ConfigError, match=r"forget rows.*multiple of 4"):
+        check_memory(inspect_model(pipelines("sd")), settings, amounts_of, Accelerator(), True)
 
 
-def test_a_method_with_fewer_networks_takes_less(tiny_model: Path) -> None:
-    """SISS trains one network and holds two, SFD trains two and holds more."""
-    held = {}
-    for method in ("sfd", "siss"):
-        rows = dict(preflight(tiny_model, method).rows)
-        held[method] = rows["while it trains"]
-    sizes = {name: estimate(inspect_model(tiny_model), read_settings(name)) for name in held}
-    assert sizes["siss"].peak < sizes["sfd"].peak and held["siss"] != held["sfd"]
-    told = CliRunner().invoke(app, ["preflight", str(tiny_model), "--method", "siss"])
-    assert told.exit_code == 0 and held["siss"] in told.output
+def test_processes_share_what_the_machine_has_left() -> None:
+    free, shared = (available_memory(torch.device("cpu"), count) for count in (1, 3))
+    assert free > 2 * shared > 0
+
+
+@pytest.mark.gpu
+def test_what_a_gpu_has_left_is_its_own() -> None:
+    free, whole = torch.cuda.mem_get_info()
+    assert available_memory(torch.device("cuda"), 2) == pytest.approx(free, abs=whole / 100)

@@ -94,7 +94,8 @@ def _choose(
             continue
         if request.need in settings.method.needs:
             return request, settings
+    by_method = f" by method {method!r}" if method else ""
     raise refused or ConfigError(
-        f"no request of the kind {' or '.join(names)} is for {model.source} and method "
-        f"{method or 'by default'}: give another method; `efface methods` lists all."
+        f"no request of the kind {' or '.join(names)} is possible with {model.source}{by_method}: "
+        "give another model, kind or method; `efface methods` lists what each works on."
     )
