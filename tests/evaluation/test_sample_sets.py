@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 from accelerate import PartialState, debug_launcher
+from safetensors import safe_open
 from torch import Tensor
 
 from efface.diffusion.denoiser import Denoiser
+from efface.diffusion.loading import load_text
 from efface.diffusion.sampling import MultiStep, OneStep, draw_images
+from efface.diffusion.text.denoiser import TextDenoiser
 from efface.evaluation.sample_sets import SampleSet, Subject, draw_kept, observe
 from efface.evaluation.store import Arrays, Store
 from tests.conftest import make_tiny_unet
+from tests.diffusion.text.conftest import pipelines as pipelines
+from tests.diffusion.text.conftest import text_model as text_model
 
 LABELS = [3, 1, 4, 1, 5, 9, 2]
 
@@ -132,3 +139,54 @@ def test_two_processes_share_the_work_and_see_the_same(tmp_path):
     kept = Pixels()
     look(sample_set(), Store(tmp_path / "store"), pixels=kept)
     assert kept.batches == 0
+
+
+def prompt_set(denoiser: TextDenoiser, batch_size: int = 2) -> SampleSet:
+    subject = Subject(denoiser=denoiser, sampler=OneStep(600), digest="tiny")
+    prompts = ["a bag", "a secret word", "a cat", "a dog", "a boot"]
+    return SampleSet(subject=subject, seeds=range(5, 10), asked=prompts, batch_size=batch_size)
+
+
+def test_prompts_are_kept_by_their_digest_and_sampled_once(
+    text_model: Callable[..., TextDenoiser],  # noqa: F811
+    tmp_path: Path,
+):
+    store, first, second = Store(tmp_path), Pixels(), Pixels()
+    samples = prompt_set(text_model("sd"))
+    look(samples, store, pixels=first)
+    look(prompt_set(text_model("sd"), batch_size=5), store, pixels=second)
+    assert (first.batches, second.batches) == (3, 0)
+    (file,) = tmp_path.glob("*.safetensors")
+    with safe_open(file, "np") as kept:
+        assert "secret" not in kept.metadata()["key"]
+    others = ["a bag", "another word", "a cat", "a dog", "a boot"]
+    third = Pixels()
+    look(dataclasses.replace(samples, asked=others), store, pixels=third)
+    assert third.batches == 3
+
+
+def sample_prompts_in_one_of_two_processes(folder: str) -> None:
+    torch.set_num_threads(1)
+    PartialState._reset_state()  # or that of the parent, with one process, would be taken over
+    PartialState(cpu=True)
+    pixels = Pixels()
+    samples = prompt_set(load_text(Path(folder) / "model"), batch_size=1)
+    seen = look(samples, pixels=pixels)["pixels"]["pixels"]
+    rank = torch.distributed.get_rank()
+    np.savez(Path(folder) / f"{rank}.npz", seen=seen, batches=pixels.batches)
+
+
+def test_two_processes_share_the_prompts_and_see_the_same(
+    pipelines: Callable[[str], Path],  # noqa: F811
+    text_model: Callable[..., TextDenoiser],  # noqa: F811
+    tmp_path: Path,
+):
+    (tmp_path / "model").symlink_to(pipelines("sd"))
+    debug_launcher(sample_prompts_in_one_of_two_processes, (str(tmp_path),), 2)
+    alone = look(prompt_set(text_model("sd")))["pixels"]["pixels"]
+    shares = []
+    for rank in range(2):
+        found = np.load(tmp_path / f"{rank}.npz")
+        np.testing.assert_allclose(found["seen"], alone, atol=1e-5)
+        shares.append(int(found["batches"]))
+    assert shares == [3, 2]
