@@ -114,12 +114,9 @@ def test_a_retrained_model_stays_beside_a_run(run: Path, tiny_model: Path) -> No
 
 
 def test_settings_without_effect_are_refused(run: Path, picture_run: Path) -> None:
-    with pytest.raises(ConfigError, match="train.steps=4' changes nothing"):
+    with pytest.raises(ConfigError, match="train.steps has no effect"):
         efface.evaluate(run, changes=["train.steps=4"])
-    for name in ("clip", "extractor", "detector"):
-        with pytest.raises(ConfigError, match=f"give evaluate.{name} too"):
-            efface.evaluate(run, changes=[f"evaluate.{name}_sha256=00"])
-    with pytest.raises(RequestError, match="a judge sees labels"):
+    with pytest.raises(RequestError, match="labels"):
         attack(picture_run, judge=picture_run)
 
 
@@ -127,7 +124,7 @@ def test_settings_without_effect_are_refused(run: Path, picture_run: Path) -> No
     ("change", "complaint"),
     [
         (lambda r: r["request"].update(later=1), "the request in record.json"),
-        (lambda r: r["request"].pop("images"), r"images: Field required"),
+        (lambda r: r["request"].pop("images"), r"request.images is missing"),
         (lambda r: r["settings"]["evaluate"].update(later=1), "the settings in record.json"),
     ],
 )

@@ -38,16 +38,16 @@ def change(path: Path, **values: Any) -> None:
 
 def test_a_pack_holds_all_that_a_run_claims(label_run, picture_run, tmp_path):
     pack([label_run], tmp_path / "labels.zip")
-    pack([picture_run], tmp_path / "pictures.zip")
+    pack([picture_run], tmp_path / "images.zip")
     common = {f"run-1/{n}.json" for n in ("record", "evaluation", "environment", "pipeline")}
     common |= {"manifest.json", "report.html", "run-1/metrics.jsonl", "run-1/samples/grid.json"}
     common |= {"run-1/samples/before.png", "run-1/samples/after.png"}
     kinds = ("record", "evaluation", "attacks", "environment", "pipeline", "manifest")
-    kinds += ("preparation", "grid", "metrics")
+    kinds += ("grid", "metrics")
     common |= {f"schemas/{kind}.json" for kind in kinds}
     assert contents(tmp_path / "labels.zip").keys() == common
-    extra = {"run-1/samples/pictures.png"}
-    assert contents(tmp_path / "pictures.zip").keys() == common | extra
+    extra = {"run-1/samples/images.png"}
+    assert contents(tmp_path / "images.zip").keys() == common | extra
     for name in ("record.json", "evaluation.json", "metrics.jsonl", "samples/after.png"):
         packed = contents(tmp_path / "labels.zip")[f"run-1/{name}"]
         assert packed == (label_run / name).read_bytes()

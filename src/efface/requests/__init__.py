@@ -9,7 +9,7 @@ import pkgutil
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from efface.errors import DataError
+from efface.errors import DataError, RequestError
 from efface.requests.base import Request
 
 if TYPE_CHECKING:
@@ -57,14 +57,8 @@ def read_request(content: Mapping[str, Any]) -> Request:
         )
     try:
         return kinds()[content["kind"]].model_validate(dict(content))
-    except Exception as error:  # noqa: BLE001
-        raise DataError(str(error)) from error
-
-
-def words_of(content: Mapping[str, Any]) -> Words:
-    """What a report says of a run by the request in its record; of a training run, plain words."""
-    if is_request(content):
-        return read_request(content).words
-    from efface.requests.conditioned import PlainWords
-
-    return PlainWords()
+    except RequestError as error:
+        raise DataError(
+            f"the request in record.json is not what this version of efface writes ({error}): use "
+            "the version that made the run, or run again."
+        ) from error

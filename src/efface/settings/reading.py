@@ -109,6 +109,8 @@ def explain(error: ValidationError, section: str) -> str:
     if not first["loc"]:  # a check over several settings, whose text is a sentence
         return str(first.get("ctx", {}).get("error", first["msg"]))
     key = ".".join(map(str, (section, *first["loc"])))
+    if first["type"] == "missing":
+        return f"{key} is missing: give it."
     if first["type"] in BOUNDS:
         name, words = BOUNDS[first["type"]]
         return f"{key} is {first['input']!r}: give a number of {words} {first['ctx'][name]}."
