@@ -15,9 +15,11 @@ from efface.diffusion.one_step import default_sampler
 from efface.diffusion.sampling import draw_images
 from efface.metrics.detector import load_classifier
 from efface.records import Evaluation, read_evaluation
+from efface.reporting import write_report
 from efface.runs.evaluate import evaluate
 from tests.conftest import assert_drawn_once
 from tests.metrics.detectors import LABELS
+from tests.reporting.pages import HOSTILE, Page, assert_safe
 
 
 def test_without_a_network_nothing_is_claimed(concept_runs: Callable[[str], Path]) -> None:
@@ -108,3 +110,30 @@ def test_a_changed_file_of_groups_is_measured_again_and_the_same_one_is_not(
     after = evaluate(second, changes=[f"concept.prompt_groups={str(file)!r}"])
     assert after.key != before.key and after.get("concept_rate/paraphrase/tote") is not None
     assert after.terms["prompt groups"] != before.terms["prompt groups"]
+
+
+def test_a_page_shows_groups_without_their_prompts_and_what_every_curve_was_measured_with(
+    two_stages: tuple[Path, Path],
+) -> None:
+    _, second = two_stages
+    text = (second / "report.html").read_text()
+    assert "Paraphrase: purse" in text and "Neighbour: boot" in text
+    assert "a boot" not in text and "a purse" not in text
+    page, curves = Page(second / "report.html"), read_evaluation(second).curves
+    assert [curve.name for curve in curves] == ["threshold_curve", "group_threshold_curve"]
+    for number, curve in enumerate(curves):
+        facts = page.facts(f"run-1-how-curve-{number}")
+        assert curve.extractor is not None and "bag above 0.4" in curve.extractor["name"]
+        assert set(curve.extractor.values()) <= set(facts.values())
+
+
+def test_hostile_prompts_stay_text_on_the_page(
+    concept_runs: Callable[[str], Path], tmp_path: Path
+) -> None:
+    out = Path(shutil.copytree(concept_runs("sd"), tmp_path / "run"))
+    grid = json.loads((out / "samples" / "grid.json").read_text())
+    (out / "samples" / "grid.json").write_text(json.dumps(grid | {"names": HOSTILE[:4]}))
+    record = json.loads((out / "record.json").read_text())
+    record["request"] |= {"concept": HOSTILE[0], "replacement": HOSTILE[4]}
+    (out / "record.json").write_text(json.dumps(record))
+    assert_safe(Page(write_report([out], tmp_path / "page.html")))

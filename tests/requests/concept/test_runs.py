@@ -20,10 +20,10 @@ from typer.testing import CliRunner
 from efface.cli import app
 from efface.diffusion.codec import VAECodec
 from efface.diffusion.loading import load
-from efface.diffusion.model_folder import inspect_model
+from efface.diffusion.model_folder import ModelInfo, inspect_model
 from efface.diffusion.one_step import default_sampler
 from efface.diffusion.text.denoiser import TextDenoiser, as_text_denoiser
-from efface.errors import RequestError
+from efface.errors import DataError, RequestError
 from efface.evaluation.subjects import Compared, read_subjects
 from efface.evidence.pack import pack
 from efface.records import read_evaluation, read_record
@@ -111,6 +111,50 @@ def test_a_resumed_run_is_the_same_run_bit_for_bit(
     forget(pipelines("sd"), BAG, out, changes=GUARDED, resume=True, measure=False)
     whole, resumed = weights(concept_runs("sd") / "pipeline"), weights(out / "pipeline")
     assert all(whole[name].equal(resumed[name]) for name in whole)
+
+
+@pytest.fixture(scope="module")
+def broken(detector: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Copies of the detector that name their labels and cannot be loaded."""
+    root = tmp_path_factory.mktemp("broken")
+    for name in ("truncated", "unprepared"):
+        shutil.copytree(detector, root / name)
+    weights = root / "truncated" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:500])
+    (root / "unprepared" / "preprocessor_config.json").unlink()
+    return root
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (["evaluate.detector={broken}/truncated"], "truncated is"),
+        (["evaluate.detector={broken}/unprepared"], "unprepared is"),
+        (["evaluate.clip=nowhere"], "nowhere"),
+        (["evaluate.extractor=nowhere", "evaluate.reference=digits"], "nowhere"),
+        (
+            ["evaluate.extractor=nowhere", "evaluate.reference=nothing.parquet#1-3"],
+            "nothing.parquet#1-3",
+        ),
+    ],
+)
+def test_a_network_that_cannot_be_loaded_is_refused_before_weights_are_fetched(
+    pipelines: Pipelines,
+    detected: list[str],
+    broken: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    change: list[str],
+    named: str,
+) -> None:
+    def refuse(info: ModelInfo) -> None:
+        pytest.fail(f"the weights of {info.source} were fetched")
+
+    monkeypatch.setattr("efface.runs.forget.fetch_weights", refuse)
+    changes = [*SMALL, *detected, *(text.format(broken=broken) for text in change)]
+    with pytest.raises(DataError, match=named):
+        forget(pipelines("sd"), BAG, tmp_path / "out", changes=changes)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_run_whose_prompts_changed_is_not_resumed(pipelines: Pipelines, tmp_path: Path) -> None:
