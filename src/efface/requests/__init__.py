@@ -62,3 +62,12 @@ def read_request(content: Mapping[str, Any]) -> Request:
             f"the request in record.json is not what this version of efface writes ({error}): use "
             "the version that made the run, or run again."
         ) from error
+
+
+def words_of(content: Mapping[str, Any]) -> Words:
+    """What a report says of a run by the request in its record; of a training run, plain words."""
+    if is_request(content):
+        return read_request(content).words
+    from efface.requests.conditioned import PlainWords
+
+    return PlainWords()
