@@ -130,7 +130,7 @@ class PromptMaterial(Material):
         del settings
         return self.prompts.retain
 
-    def finder(self, model: ModelInfo, settings: Settings, judge: Judge | None) -> View:
+    def finder(self, model: ModelInfo, settings: Settings, judge: str | Path | None) -> View:
         super().finder(model, settings, judge)
         config = settings.evaluate
         if config.detector is None and (config.clip is None or self.phrases is None):
