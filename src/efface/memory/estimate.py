@@ -32,27 +32,16 @@ UNITS = ("B", "KB", "MB", "GB", "TB")
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """Bytes that a run holds: `parts` while it trains, `evaluation` while it is evaluated.
+    """Bytes that a run holds before it trains, while it trains and while it is evaluated."""
 
-    Before it trains, text encoders are held until prompts are encoded, and `preparation` comes and
-    goes.
-    """
-
+    before: dict[str, int]
     parts: dict[str, int]
-    encoders: int
-    preparation: int
     evaluation: dict[str, int]
 
-    @property
-    def loaded(self) -> int:
-        """Before it trains."""
-        loaded = self.parts["pretrained network"] + self.parts["VAE"] + self.encoders
-        return loaded + self.preparation
-
     def peak(self, evaluated: bool) -> int:
-        """The largest of what comes before training, of training and of an evaluation."""
-        evaluation = sum(self.evaluation.values()) if evaluated else 0
-        return max(self.loaded, sum(self.parts.values()), evaluation)
+        """The largest of the three, an evaluation where there is one."""
+        stages = [self.before, self.parts, *([self.evaluation] if evaluated else [])]
+        return max(sum(stage.values()) for stage in stages)
 
 
 def estimate(
@@ -88,10 +77,15 @@ def estimate(
     bfloat16 = evaluate.dtype == "bfloat16"
     sampling = sampling_footprint(model, evaluate.batch_size, bfloat16, evaluate, device)
     measured = network_footprint(network, Holding(bfloat16=bfloat16)).network
+    encoders = sum(part_footprint(describe_part(model, name)) for name in model.encoders)
     return Estimate(
+        before={
+            "pretrained network": foot.network,
+            "VAE": vae,
+            "text encoders": encoders,  # until all prompts are encoded
+            "preparation": amounts.preparation,
+        },
         parts=parts,
-        encoders=sum(part_footprint(describe_part(model, name)) for name in model.encoders),
-        preparation=amounts.preparation,
         evaluation={
             "evaluated networks": amounts.models * measured,
             "VAE of the evaluated networks": vae,
@@ -116,7 +110,9 @@ def _activations(
             guided = method.guided(name) or name in amounts.guided
             if rows:
                 passes.append(pass_footprint(network, holding, rows, gradient, guided))
-        taken.append(sum(own.kept for own in passes) + max(own.passing for own in passes))
+        taken.append(
+            sum(own.kept for own in passes) + max((own.passing for own in passes), default=0)
+        )
     return max(taken)
 
 

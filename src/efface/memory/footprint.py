@@ -151,11 +151,8 @@ def describe_part(model: ModelInfo, name: str) -> Part:
 
 
 def describe_network(model: ModelInfo) -> Network:
-    lengths = [
-        read_json(model.folder / encoder / "config.json", "it describes the text encoder")
-        for encoder in model.encoders
-    ]
-    positions = [config.get("max_position_embeddings") or 0 for config in lengths]  # none in T5
+    configs = [json.loads(describe_part(model, name).config) for name in model.encoders]
+    positions = [config.get("max_position_embeddings") or 0 for config in configs]  # none in T5
     return Network(
         part=describe_part(model, model.component),
         family=None if model.family is None else model.family.name,

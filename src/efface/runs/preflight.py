@@ -50,10 +50,10 @@ def preflight(
     taken = estimate(info, settings, amounts_of(settings), device.type, accelerator.num_processes)
     sizes = {
         **taken.parts,
+        "text encoders, until all prompts are encoded": taken.before["text encoders"],
+        "before it trains": sum(taken.before.values()),
         "while it trains": sum(taken.parts.values()),
         "while it is evaluated": sum(taken.evaluation.values()),
-        "text encoders, until all prompts are encoded": taken.encoders,
-        "before it trains": taken.loaded if taken.preparation else 0,
         "at most": taken.peak(evaluated=True),
         f"free on {device}": available_memory(device, accelerator.num_processes),
     }
