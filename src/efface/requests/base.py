@@ -180,9 +180,12 @@ class Material(ABC):
         return None
 
     def finder(
-        self, model: ModelInfo, settings: Settings, judge: Judge | None
+        self, model: ModelInfo, settings: Settings, judge: str | Path | None
     ) -> Judge | View | None:
-        """What tells whether the forgotten thing is back; RequestError where nothing can."""
+        """What tells whether the forgotten thing is back; RequestError where nothing can.
+
+        `judge` is the folder of a classifier, where one was given.
+        """
         del settings
         if judge is not None:
             raise RequestError(

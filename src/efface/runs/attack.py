@@ -12,7 +12,7 @@ import torch
 from efface.attacks import names, resolve
 from efface.attacks.base import Attack, Case, Subject, described, estimate
 from efface.errors import ConfigError, RequestError
-from efface.evaluation.subjects import Compared, check_retrained, read_judge, read_subjects
+from efface.evaluation.subjects import Compared, check_retrained, read_subjects
 from efface.evaluation.views import View
 from efface.metrics.judge import Judge
 from efface.records import AttackResult, Attacks, Cost, read_attacks, write_json
@@ -45,8 +45,7 @@ def attack(
     attacks = fitting(attacks, recorded.material, strict=bool(chosen))
     if retrained is not None:
         check_retrained(retrained, recorded.info)
-    classifier = read_judge(recorded.info, judge) if judge is not None else None
-    finder = recorded.material.finder(recorded.info, recorded.settings, classifier)
+    finder = recorded.material.finder(recorded.info, recorded.settings, judge)
     case = read_case(recorded, retrained, finder)
     found = _earlier(run, recorded.record.output, finder)
     for one in attacks:

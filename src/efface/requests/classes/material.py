@@ -79,10 +79,10 @@ class ClassMaterial(Material):
         del settings
         return self.retain
 
-    def finder(self, model: ModelInfo, settings: Settings, judge: Judge | None) -> Judge:
+    def finder(self, model: ModelInfo, settings: Settings, judge: str | Path | None) -> Judge:
         """The classifier; RequestError where none was given and none lies beside the model."""
         del settings
-        found = judge or read_judge(model, None)
+        found = read_judge(model, judge)
         if found is None:
             raise RequestError(
                 f"there is no classifier beside {model.source}, and whether a class is back needs "
