@@ -73,7 +73,7 @@ CONTRAST = """(() => {
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   while (walker.nextNode()) {
     const element = walker.currentNode.parentElement;
-    if (!walker.currentNode.data.trim() || !element.checkVisibility() || element.closest("script, svg, .void")) continue;
+    if (!walker.currentNode.data.trim() || !element.checkVisibility() || element.closest("script, svg, .inconclusive")) continue;
     let behind = element;
     while (behind && parse(getComputedStyle(behind).backgroundColor)[3] === 0) behind = behind.parentElement;
     const colours = [element, behind || document.body].map((e, i) => parse(getComputedStyle(e)[i ? "backgroundColor" : "color"]).slice(0, 3));

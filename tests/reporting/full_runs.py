@@ -110,13 +110,13 @@ def make_curve(name: str = "copies by distance") -> Curve:
 def make_matrix(classes: int = 10, forgotten: int = 4, instead: int = 9) -> Matrix:
     """Every label is generated as asked, but the forgotten one as another."""
 
-    def row(asked: int, drawn: int) -> list[float]:
+    def row(label: int) -> list[float]:
         rest = 0.04 / (classes - 1)
-        return [0.96 if label == drawn else rest for label in range(classes)]
+        return [0.96 if seen == label else rest for seen in range(classes)]
 
     labels = list(range(classes))
-    before = [row(label, label) for label in labels]
-    after = [row(label, instead if label == forgotten else label) for label in labels]
+    before = [row(label) for label in labels]
+    after = [row(instead if label == forgotten else label) for label in labels]
     return Matrix(
         labels=labels,
         seen=labels,
@@ -142,6 +142,6 @@ def write_class_run(folder: Path, seed: int = 0) -> Path:
     settings = make_record().settings | {"train": {"seed": seed}}
     write_json(folder / "record.json", make_record(settings=settings))
     write_json(folder / "evaluation.json", evaluation)
-    void = make_attack("latent_search", None, passed=False)
-    write_json(folder / "attacks.json", make_attacks(make_attack(), void))
+    failed = make_attack("latent_search", None, passed=False)
+    write_json(folder / "attacks.json", make_attacks(make_attack(), failed))
     return folder

@@ -84,11 +84,11 @@ def test_the_slider_moves_by_keyboard(visit_page, pages):
     assert visit.cut == "inset(0px 0px 0px 0%)"
 
 
-def test_the_slider_moves_by_dragging_over_the_pictures(visit_page, pages):
+def test_the_slider_moves_by_dragging_over_the_samples(visit_page, pages):
     visit = visit_page(pages["several"])
-    picture = visit.page.locator(".shot.before .picture").first
-    picture.scroll_into_view_if_needed()
-    box = picture.bounding_box()
+    image = visit.page.locator(".shot.before .image").first
+    image.scroll_into_view_if_needed()
+    box = image.bounding_box()
     assert box is not None
     visit.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 20)
     visit.page.mouse.down()
@@ -97,9 +97,9 @@ def test_the_slider_moves_by_dragging_over_the_pictures(visit_page, pages):
     assert visit.page.locator("[data-compare] input").first.input_value() == "25"
 
 
-def test_the_pictures_can_be_shown_side_by_side_by_keyboard(visit_page, pages):
+def test_the_samples_can_be_shown_side_by_side_by_keyboard(visit_page, pages):
     visit = visit_page(pages["class"])
-    apart = """(() => { const [a, b] = [...document.querySelectorAll('[data-compare] .picture')]
+    apart = """(() => { const [a, b] = [...document.querySelectorAll('[data-compare] .image')]
         .map(p => p.getBoundingClientRect()); return a.right <= b.left || a.bottom <= b.top; })()"""
     assert not visit.tell(apart)
     visit.focus("[data-view=beside]")
@@ -109,9 +109,9 @@ def test_the_pictures_can_be_shown_side_by_side_by_keyboard(visit_page, pages):
     assert visit.page.locator("[data-view=beside]").get_attribute("aria-pressed") == "true"
 
 
-def test_without_scripts_both_pictures_are_there(visit_page, pages):
+def test_without_scripts_both_sheets_are_there(visit_page, pages):
     visit = visit_page(pages["class"], java_script_enabled=False)
-    boxes = [shot.bounding_box() for shot in visit.page.locator("[data-compare] .picture").all()]
+    boxes = [shot.bounding_box() for shot in visit.page.locator("[data-compare] .image").all()]
     assert len(boxes) == 2 and all(boxes)
     before, after = boxes
     assert before["x"] + before["width"] <= after["x"]

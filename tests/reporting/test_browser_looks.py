@@ -1,6 +1,6 @@
 """What a page looks like: light, dark, on a phone and on paper.
 
-EFFACE_SCREENSHOTS=FOLDER keeps a picture of each, for a person to look at.
+EFFACE_SCREENSHOTS=FOLDER keeps a screenshot of each, for a person to look at.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ LOOKS: dict[str, dict[str, Any]] = {
     },
     "print": {"viewport": A4, "color_scheme": "dark"},
 }  # fmt: skip
-PARTS = (*("pictures", "measured", "labels", "curves", "attacks", "course", "limits", "details"),)
+PARTS = (*("samples", "measured", "labels", "curves", "attacks", "course", "limits", "details"),)
 RUNS = {"class": 1, "images": 1, "concept": 1, "several": 3}  # pages, and how many runs each holds
 
 
@@ -41,7 +41,7 @@ RUNS = {"class": 1, "images": 1, "concept": 1, "several": 3}  # pages, and how m
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Addresses of pages about one run of every kind, the longest there are, and about three."""
     folder = tmp_path_factory.mktemp("looks")
-    names = [chr(ord("a") + n) for n in range(10)]  # short ones leave most room to the pictures
+    names = [chr(ord("a") + n) for n in range(10)]  # short ones leave most room to the images
     evaluation = make_image_evaluation(retrained=True, names=names)
     evaluations = make_concept_evaluation(
         groups=[(kind, f"words {n}") for kind in ("paraphrase", "neighbour") for n in range(12)]

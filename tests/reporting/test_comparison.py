@@ -52,11 +52,11 @@ def test_seeds_become_their_mean_and_their_range(make_run: RunMaker):
 
 
 def run_seeds(make_run: RunMaker, pairs: list[tuple[float, float]]) -> list[Path]:
-    """A run per seed with the FIDs of its result and of the untouched model beside it."""
+    """A run per seed with the FIDs of its result and of the original model beside it."""
     folders = []
-    for n, (own, untouched) in enumerate(pairs):
+    for n, (own, original) in enumerate(pairs):
         evaluation = make_evaluation(fid=(own, own, own))
-        evaluation.results[2].baseline = Value(value=untouched, low=untouched, high=untouched)
+        evaluation.results[2].baseline = Value(value=original, low=original, high=original)
         folders.append(make_run(f"s{n}", seeded(n), evaluation))
     return folders
 
@@ -65,9 +65,9 @@ def run_seeds(make_run: RunMaker, pairs: list[tuple[float, float]]) -> list[Path
 def test_what_all_seeds_have_in_common_is_no_spread_of_their_difference(
     make_run: RunMaker, count: int
 ):
-    """Each result lies 2 above its own untouched model, whatever the seeds themselves do."""
+    """Each result lies 2 above its own original model, whatever the seeds themselves do."""
     (base,) = compare(*run_seeds(make_run, [(2.0 + 9 * n, 9.0 * n) for n in range(count)]))
-    (row,) = (row for row in base.rows if row.metric == "fid")
+    (row,) = (row for row in base.rows if row.key.metric == "fid")
     (figure,) = row.cells
     assert figure is not None and figure.spread is not None and figure.spread > 4
     assert figure.difference == Value(value=2, low=2, high=2)
@@ -76,7 +76,7 @@ def test_what_all_seeds_have_in_common_is_no_spread_of_their_difference(
 def test_differences_of_three_seeds_have_students_interval(make_run: RunMaker):
     """1, 2 and 3 have the mean 2, the error 1 / sqrt(3) and two degrees of freedom: 4.3027."""
     (base,) = compare(*run_seeds(make_run, [(6.0, 5.0), (9.0, 7.0), (5.0, 2.0)]))
-    (row,) = (row for row in base.rows if row.metric == "fid")
+    (row,) = (row for row in base.rows if row.key.metric == "fid")
     (figure,) = row.cells
     assert figure is not None and figure.difference is not None
     assert figure.difference.value == pytest.approx(2)
@@ -132,7 +132,7 @@ def test_figures_that_were_seen_otherwise_are_never_in_one_row(make_run: RunMake
     second.results[2] = second.results[2].model_copy(update=change)
     record = make_record(settings={"method": {"name": "siss"}})
     (base,) = compare(make_run("a", evaluation=first), make_run("b", record, second))
-    rows = [row for row in base.rows if row.metric == "fid"]
+    rows = [row for row in base.rows if row.key.metric == "fid"]
     assert [[cell is not None for cell in row.cells] for row in rows] == [
         [True, False], [False, True],
     ]  # fmt: skip
@@ -147,20 +147,20 @@ def on_terms(fid: float, **terms: str):
 @pytest.mark.parametrize(
     "terms",
     [
-        {"untouched_model": "25 DDIM steps, guidance 1"},
+        {"original_model": "25 DDIM steps, guidance 1"},
         {"forgotten_labels": "4"},
         {"real_images": "other"},
     ],
 )
 def test_figures_measured_on_other_terms_are_never_in_one_row(make_run: RunMaker, terms):
-    own = {"untouched_model": "50 DDIM steps, guidance 1", "forgotten_labels": "3"}
+    own = {"original_model": "50 DDIM steps, guidance 1", "forgotten_labels": "3"}
     runs = [
         make_run("a", evaluation=on_terms(1.0, **own)),
         make_run("b", evaluation=on_terms(2.0, **(own | terms))),
         make_run("c", seeded(1), on_terms(3.0, **own)),
     ]
     (base,) = compare(*runs)
-    rows = [row for row in base.rows if row.metric == "fid"]
+    rows = [row for row in base.rows if row.key.metric == "fid"]
     shown = [[None if cell is None else cell.values for cell in row.cells] for row in rows]
     assert shown == [[(1.0, 3.0), None], [None, (2.0,)]]
     changed = next(iter(terms)).replace("_", " ")
@@ -168,7 +168,7 @@ def test_figures_measured_on_other_terms_are_never_in_one_row(make_run: RunMaker
     for name in own.keys() - terms.keys():
         assert name.replace("_", " ") not in rows[0].apart + rows[1].apart
     for figure in pareto_figures(base):
-        assert figure.forget.terms == figure.retain.terms
+        assert figure.forget.key.terms == figure.retain.key.terms
 
 
 def test_rows_of_one_kind_of_terms_say_nothing_of_them(make_run: RunMaker):
@@ -186,7 +186,7 @@ def test_methods_are_compared_seed_by_seed(make_run: RunMaker):
         for n, gap in ((2, 3.0), (1, 1.0), (5, 9.0))
     ]
     (base,) = compare(*runs)
-    (row,) = (row for row in base.rows if row.metric == "fid")
+    (row,) = (row for row in base.rows if row.key.metric == "fid")
     (found,) = row.differences
     assert (found.first.number, found.second.number, found.seeds) == (1, 2, (1, 2))
     assert found.value.value == pytest.approx(2.0)
@@ -203,7 +203,10 @@ def test_one_common_seed_is_no_comparison(make_run: RunMaker):
 def test_requests_of_another_kind_have_rows_of_their_own(make_run: RunMaker, tmp_path: Path):
     images = write_image_run(tmp_path / "images", evaluation=make_image_evaluation())
     (base,) = compare(make_run("class"), images)
-    assert {(row.kind, row.metric) for row in base.rows} >= {("class", "fid"), ("images", "fid")}
+    assert {(row.key.request, row.key.metric) for row in base.rows} >= {
+        ("class", "fid"),
+        ("images", "fid"),
+    }
     assert all(sum(cell is not None for cell in row.cells) == 1 for row in base.rows)
     assert pareto_figures(base) == []
 
@@ -233,7 +236,7 @@ def test_better_lies_to_the_right_and_above_whatever_the_metric(tmp_path: Path):
         folders.append(write_image_run(tmp_path / name, evaluation=evaluation))
     (base,) = compare(*folders)
     (figure,) = pareto_figures(base)
-    assert (figure.forget.metric, figure.retain.metric) == ("membership_gap", "fid")
+    assert (figure.forget.key.metric, figure.retain.key.metric) == ("membership_gap", "fid")
     good, bad = (
         (float(e.attrib["cx"]), float(e.attrib["cy"]))
         for e in elements(figure.svg, "circle", "point")

@@ -88,11 +88,11 @@ def test_whiskers_show_all_that_there_is_to_compare_with():
     svg = whiskers(result)
     assert svg is not None
     kinds = [e.attrib["class"].split()[-1] for e in elements(svg, "line", "whisker")]
-    assert kinds == ["result", "untouched", "retrained", "stranger"]
-    assert "pictures never seen 0.0310" in svg
+    assert kinds == ["result", "original", "retrained", "stranger"]
+    assert "unseen images 0.0310" in svg
     result.unseen.high = math.inf
     svg = whiskers(result)
-    assert svg is not None and "never seen" not in svg and "trained without" in svg
+    assert svg is not None and "unseen images" not in svg and "retrained model" in svg
 
 
 def test_figures_are_described_for_those_who_cannot_see_them():

@@ -17,7 +17,7 @@ from tests.reporting.full_runs import make_attack, make_attacks, make_curve, mak
 from tests.reporting.image_runs import make_image_evaluation, make_image_record, write_image_run
 from tests.reporting.pages import HOSTILE, Page, assert_safe
 
-VOID = make_attack("latent_search", None, None, passed=False)
+FAILED = make_attack("latent_search", None, None, passed=False)
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def make_full_run(make_run: RunMaker) -> Callable[..., Path]:
     def make(name: str = "run", attacks: Attacks | None = None, **changes) -> Path:
         evaluation = changes.pop("evaluation", None) or make_full_evaluation()
         run = make_run(name, evaluation=evaluation, **changes)
-        attacks = attacks or make_attacks(make_attack(), make_attack("membership"), VOID)
+        attacks = attacks or make_attacks(make_attack(), make_attack("membership"), FAILED)
         write_json(run / "attacks.json", attacks)
         return run
 
@@ -41,10 +41,10 @@ def test_all_parts_are_there_and_every_link_leads_somewhere(make_full_run, repor
     page = report(make_full_run())
     assert_safe(page)
     for said in (
-        "How often it is found, by threshold", "What is drawn under each label",
-        "Does it come back?", "Teaching it again", "Guessing what it was trained on",
-        "50\u00a0% back", "40 training steps with 16 pictures",
-        "Cost in training steps", "self-test passed",
+        "How often it is found, by threshold", "What is generated for each label",
+        "Does it come back?", "Relearning", "Membership inference",
+        "50\u00a0% back", "40 training steps with 16 images",
+        "Cost in training steps", "control passed",
         "weights changed by", "ab" * 32,
     ):  # fmt: skip
         assert said in page.text, said
@@ -56,21 +56,24 @@ def test_every_figure_leads_to_its_protocol_and_its_seeds(make_full_run, report,
     links = {a["href"] for a in page.all("a")}
     count = len(make_full_evaluation().results)
     wanted = {f"#run-1-how-{n}" for n in range(count)} | {
-        "#run-1-how-curve-0", "#run-1-how-labels", "#run-1-how-pictures", "#run-1-attacks",
+        "#run-1-how-curve-0", "#run-1-how-labels", "#run-1-how-samples", "#run-1-attacks",
         *(f"#run-1-how-attack-{n}" for n in range(3)),
     }  # fmt: skip
     assert wanted <= links
-    for link in wanted - {"#run-1-attacks", "#run-1-how-labels", "#run-1-how-pictures"}:
+    for link in wanted - {"#run-1-attacks", "#run-1-how-labels", "#run-1-how-samples"}:
         entry = text[text.index(f'id="{link[1:]}"') :]
         entry = entry[: entry.index("</dl>")]
         assert "protocol" in entry
         assert "seeds" in entry or "curve" in link
 
 
-def test_a_void_attack_is_named_and_explained(make_full_run, report):
-    page = report(make_full_run(attacks=make_attacks(VOID)))
-    assert "Void: the attack failed its self-test on a knowingly weak erasure" in page.text
-    assert "self-test failed" in page.text and "not known: attacks void" in page.text
+def test_an_attack_that_failed_a_control_is_named_and_explained(make_full_run, report):
+    page = report(make_full_run(attacks=make_attacks(FAILED)))
+    assert (
+        "Inconclusive: the attack failed its positive control on a knowingly weak erasure"
+        in page.text
+    )
+    assert "control failed" in page.text and "every attack failed" in page.text
 
 
 def test_attacks_on_other_weights_are_left_out_and_said_so(make_full_run, report):
@@ -78,13 +81,13 @@ def test_attacks_on_other_weights_are_left_out_and_said_so(make_full_run, report
     page = report(make_full_run(attacks=attacks))
     assert_safe(page)
     assert "on other weights than this run's" in page.text
-    assert "Teaching it again: half" not in page.text and "50\u00a0% back" not in page.text
+    assert "Relearning: half" not in page.text and "50\u00a0% back" not in page.text
 
 
 def test_what_was_attacked_no_longer_says_that_no_attack_was_run(make_full_run, report):
     text = report(make_full_run()).text
     assert "No attack was run" not in text
-    assert "with the budgets they were given" in text
+    assert "with the budgets that they were given" in text
 
 
 def test_unreadable_attacks_are_refused(make_full_run, report):
@@ -128,7 +131,7 @@ def test_hostile_text_in_attacks_and_curves_comes_out_as_text(make_full_run, rep
 
 
 def test_a_run_that_stopped_early_says_why_and_names_no_guard(tmp_path: Path, report):
-    reason = "The run stopped at step 40: the pictures are known no better than unseen ones."
+    reason = "The run stopped at step 40: the images are known no better than unseen ones."
     record = make_image_record(stopped=reason, steps=40, guard=[])
     page = report(write_image_run(tmp_path / "run", record, make_image_evaluation()))
     assert_safe(page)

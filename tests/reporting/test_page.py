@@ -33,7 +33,7 @@ def test_a_page_holds_everything_and_loads_nothing(make_run: RunMaker, report):
     assert not re.search(r"(https?:)?//[\w.-]+\.\w", text)
     assert "@import" not in text and "url(" not in text
     assert [len(page.all(tag)) for tag in ("h1", "img", "table")] == [1, 2, 1]
-    for said in ("almost never drawn", "What is not claimed", "No attack was run", "98.3", "360"):
+    for said in ("Class 4 is gone", "What is not claimed", "No attack was run", "98.3", "360"):
         assert said in page.text
     assert "9f" * 32 in page.text and "4c" * 32 in page.text
 
@@ -92,7 +92,7 @@ def test_several_runs_are_compared_first(make_run: RunMaker, report):
 
 
 @pytest.mark.parametrize("missing", ["before.png", "after.png", "grid.json"])
-def test_missing_pictures_leave_the_section_out(make_run: RunMaker, report, missing: str):
+def test_missing_sheets_leave_the_section_out(make_run: RunMaker, report, missing: str):
     run = make_run()
     (run / "samples" / missing).unlink()
     page = report(run)
@@ -111,7 +111,7 @@ def test_what_is_no_png_is_refused(make_run: RunMaker, report, content: bytes):
 def test_a_wrong_grid_is_refused(make_run: RunMaker, report):
     run = make_run()
     (run / "samples" / "grid.json").write_text('{"labels": [1]}', encoding="utf-8")
-    with pytest.raises(DataError, match="does not describe the pictures"):
+    with pytest.raises(DataError, match="does not describe the images"):
         report(run)
 
 

@@ -1,4 +1,4 @@
-"""The page of a run about prompts: what became of a concept or of a memorised picture, named."""
+"""The page of a run about prompts: what became of a concept or of a memorised image, named."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from tests.reporting.prompt_runs import (
 )
 
 SAID = {
-    "no-op": ("A no-op, nothing was forgotten: ", "no_op"),
-    "collapse": ("The model collapsed", "collapsed"),
+    "no-op": ("No effect: ", "no_effect"),
+    "collapse": ("The model is broken", "broken"),
 }
 CHANGE = {"weights": 0.0, "samples": 0.0, "retained_distance": 0.61}
 RUNS = {
@@ -62,7 +62,7 @@ def test_what_a_guard_said_leads_to_its_protocol_seeds_and_hashes(tmp_path: Path
     facts = page.facts("run-1-how-change")
     assert facts["weights changed by"] == "0\u00a0%"
     assert facts["seeds"].startswith("6000000 to 6000063")
-    assert "both models drawn as the result is" in facts["protocol"]
+    assert "both models sampled as the result is" in facts["protocol"]
     assert "#run-1-facts-weights" in {a["href"] for a in page.all("a")}
 
 
@@ -76,16 +76,16 @@ def test_a_network_that_says_no_numbers_leads_to_how_that_was_seen(tmp_path: Pat
 
 def test_without_guards_a_concept_is_gone_and_no_guard_is_named(tmp_path: Path):
     page = page_of(tmp_path / "run", make_concept_record(), make_concept_evaluation())
-    assert "no-op" not in page.text and "collapsed" not in page.text
-    assert "almost never drawn" in page.headline and "a leather bag" in page.headline
-    assert "A detector looked for it in what it draws: things, bag above 0.5." in page.text
+    assert "No effect" not in page.text and "broken" not in page.text
+    assert "is gone" in page.headline and "a leather bag" in page.headline
+    assert "A detector looked for it in the samples: things, bag above 0.5." in page.text
     assert "#run-1-how-change" not in {a["href"] for a in page.all("a")}
 
 
-def test_prompts_name_the_rows_of_the_pictures(tmp_path: Path):
+def test_prompts_name_the_rows_of_the_sheets(tmp_path: Path):
     run = write_prompt_run(
         tmp_path / "run", make_memorised_record(), make_memorised_evaluation(), ["a man", "a cat"]
     )
     assert list(read_run(run).names.values())[:3] == ["a man", "a cat", "2"]
     page = Page(write_report([run], tmp_path / "report.html"))
-    assert "Each row was asked for under one prompt" in page.text
+    assert "Each row is conditioned on one prompt" in page.text

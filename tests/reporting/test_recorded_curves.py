@@ -26,7 +26,7 @@ def test_there_is_a_line_and_a_shade_per_model():
     chart = recorded_chart(make_curve())
     assert chart is not None
     assert [line.name for line in chart.lines] == [
-        "this model", "untouched model", "model that never knew it",
+        "this model", "original model", "retrained model",
     ]  # fmt: skip
     assert len(elements(chart.svg, "polygon", "band")) == 3
     assert "share of samples against copy distance (L2)" in chart.svg
@@ -91,7 +91,7 @@ def test_hostile_names_stay_text(evil: str):
     assert not re.search(r"<(script|img)", chart.svg)
 
 
-def test_a_label_that_is_drawn_as_another_is_marked():
+def test_a_label_that_is_generated_as_another_is_marked():
     figure = label_figure(make_matrix(), [4], {})
     assert figure is not None
     before, after = figure.grids
@@ -105,7 +105,7 @@ def test_a_label_that_is_drawn_as_another_is_marked():
     assert changed == {(4, 4): -1, (4, 9): 1}
     assert not any(cell.change for row in before.rows for cell in row)
     assert figure.forgotten == {4} and figure.samples == "100 to 500"
-    assert "asked for 4, seen as 9: 96.0" in after.rows[4][9].described
+    assert "samples of 4, classified as 9: 96.0" in after.rows[4][9].described
 
 
 def test_what_chance_explains_is_not_marked():

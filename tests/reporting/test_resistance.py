@@ -1,4 +1,4 @@
-"""Whether it comes back: by what attacks cost, beside a model that never knew it."""
+"""Whether it comes back: by what attacks cost, beside a retrained model."""
 
 from __future__ import annotations
 
@@ -16,11 +16,10 @@ from efface.reporting.resistance import (
 )
 from tests.reporting.conftest import make_evaluation, make_record
 from tests.reporting.full_runs import make_attack, make_attacks, make_costs, make_points
-from tests.reporting.image_runs import make_image_record
 
 
 def find(*results: AttackResult) -> Resistance:
-    return find_resistance(make_record(), make_attacks(*results))
+    return find_resistance(make_record(), make_attacks(*results), forgets=True)
 
 
 @pytest.mark.parametrize(
@@ -45,7 +44,7 @@ def test_without_such_a_model_it_just_comes_back():
     found = find(attack)
     assert found.state == "came_back"
     assert tell_attack(found.findings[0]) == (
-        "Half of it came back after 40 training steps with 16 pictures."
+        "Half of it came back after 40 training steps with 16 images."
     )
 
 
@@ -53,27 +52,27 @@ def test_the_attack_that_did_best_decides():
     found = find(make_attack("relearn", 40, 45), make_attack("latent_search", None, None))
     assert (found.state, found.withstood, len(found.valid)) == ("like_new", 1, 2)
     assert found.worst is not None and found.worst.result.attack == "relearn"
-    said = tell_resistance(make_record(), found)
-    assert said.startswith("It withstood one of two attacks. Teaching it again: half of it came")
-    assert "a model that never knew it took 45 training steps" in said
+    said = tell_resistance(found)
+    assert said.startswith("1 of 2 attacks were withstood. Relearning: half of it came")
+    assert "about as fast as in a retrained model (45 training steps" in said
 
 
-def test_a_void_attack_counts_for_nothing_and_says_why():
+def test_a_failed_control_counts_for_nothing_and_says_why():
     found = find(make_attack(half=None, passed=False))
-    assert (found.state, found.worst, found.valid) == ("void", None, ())
+    assert (found.state, found.worst, found.valid) == ("inconclusive", None, ())
     said = tell_attack(found.findings[0])
-    assert said.startswith("Void: the attack failed its self-test on a knowingly weak erasure.")
-    assert "no attack worked well enough" in tell_resistance(make_record(), found)
+    assert said.startswith("Inconclusive: the attack failed its positive control on")
+    assert "every attack failed" in tell_resistance(found)
     mixed = find(make_attack(half=None, passed=False), make_attack("relearn", None))
     assert mixed.state == "resists"
-    assert "One more is void and not counted." in tell_resistance(make_record(), mixed)
+    assert "One more is inconclusive and not counted." in tell_resistance(mixed)
 
 
-def test_a_void_attack_that_succeeded_counts_for_nothing_either():
-    assert find(make_attack(half=1, passed=False)).state == "void"
+def test_an_attack_that_failed_its_control_and_succeeded_counts_for_nothing_either():
+    assert find(make_attack(half=1, passed=False)).state == "inconclusive"
 
 
-def test_an_attack_without_self_tests_is_not_void():
+def test_an_attack_without_controls_counts():
     assert find(make_attack(half=None, self_tests=[])).state == "resists"
 
 
@@ -99,15 +98,13 @@ def test_an_attack_without_costs_is_judged_by_how_far_it_got(level, floor, last,
 
 def test_attacks_on_other_weights_say_nothing_of_this_run():
     attacks = make_attacks(make_attack(half=None), output={"unet/model.safetensors": "00" * 32})
-    found = find_resistance(make_record(), attacks)
+    found = find_resistance(make_record(), attacks, forgets=True)
     assert (found.state, found.findings) == ("stale", ())
-    assert "on other weights" in tell_resistance(make_record(), found)
+    assert "on other weights" in tell_resistance(found)
 
 
-@pytest.mark.parametrize("kind", ["distil", "train"])
-def test_where_nothing_was_to_go_nothing_can_come_back(kind: str):
-    record = make_record(request={"kind": kind})
-    assert find_resistance(record, None).state == "not_asked"
+def test_where_nothing_was_forgotten_nothing_can_come_back():
+    assert find_resistance(make_record(), None, forgets=False).state == "not_asked"
 
 
 def test_no_attack_is_not_called_resistance():
@@ -116,19 +113,17 @@ def test_no_attack_is_not_called_resistance():
     assert (card.title, card.value, card.kind, card.words) == (
         "Resists", "–", "warn", "not measured",
     )  # fmt: skip
-    assert "whether they come back is not known" in tell_resistance(
-        make_image_record(), find_resistance(make_image_record(), None)
-    )
+    assert "whether it comes back is not known" in verdict.told["Resist"]
 
 
 def test_the_card_names_the_attack_that_did_best_and_what_it_took():
     attacks = make_attacks(make_attack("relearn", 3, 45), make_attack("latent_search", None, None))
     verdict = judge_run(make_record(), make_evaluation(), attacks=attacks)
     card = verdict.cards[2]
-    assert (card.value, card.interval, card.kind) == ("1 of 2", "Teaching it again", "bad")
-    assert card.before == "half of it back: 3 training steps with 16 pictures"
-    assert card.note == "never knew it: 45 training steps with 16 pictures"
-    assert verdict.resists == "faster"
+    assert (card.value, card.interval, card.kind) == ("1 of 2", "Relearning", "bad")
+    assert card.before == "half of it back: 3 training steps with 16 images"
+    assert card.note == "retrained model: 45 training steps with 16 images"
+    assert verdict.resistance.state == "faster"
 
 
 def test_every_attack_of_the_field_has_words():
@@ -140,7 +135,7 @@ def test_every_attack_of_the_field_has_words():
 def test_several_failed_self_tests_are_all_named():
     tests = [SelfTest(subject=s, passed=False, text="") for s in ("this", "that")]
     said = tell_attack(find(make_attack(self_tests=tests)).findings[0])
-    assert "self-test on this and that." in said
+    assert "positive control on this and that." in said
 
 
 def add_line(attack: AttackResult, name: str, half: float | None) -> AttackResult:
@@ -155,7 +150,7 @@ def test_one_way_that_brings_it_back_is_enough():
     found = find(attack)
     assert (found.state, found.withstood) == ("came_back", 0)
     assert tell_attack(found.findings[0]) == (
-        "Half of it came back after 9.43 training steps (drawn in many steps)."
+        "Half of it came back after 9.43 training steps (sampled in many steps)."
     )
 
 
@@ -164,7 +159,7 @@ def test_the_way_with_the_least_budget_is_told():
     add_line(attack, "result_1_images", 20)
     finding = find(attack).findings[0]
     assert finding.line == "result_4_images_multi_step"
-    assert "(drawn in many steps)" in tell_attack(finding)
+    assert "(sampled in many steps)" in tell_attack(finding)
 
 
 def test_a_way_is_compared_with_the_same_way_of_a_model_that_never_knew_it():
@@ -191,11 +186,11 @@ def test_budgets_are_written_for_a_reader(budget: float | None, text: str):
     "line, words",
     [
         ("result", "this model"),
-        ("result_multi_step", "this model, drawn in many steps"),
-        ("retrained_1_images", "model that never knew it, with 1 picture"),
+        ("result_multi_step", "this model, sampled in many steps"),
+        ("retrained_1_images", "retrained model, with 1 image"),
         ("result_by hand", "this model, by hand"),
         ("results", "results"),
-        ("other_labels", "untouched model, asked for other labels"),
+        ("other_labels", "original model, other labels"),
     ],
 )
 def test_lines_are_named_in_words(line: str, words: str):
@@ -204,6 +199,6 @@ def test_lines_are_named_in_words(line: str, words: str):
 
 def test_all_attacks_that_brought_it_back_are_named():
     found = find(make_attack("relearn", 3, 45), make_attack("membership", 40, 45))
-    said = tell_resistance(make_record(), found)
-    assert said.startswith("It withstood none of the two attacks that were tried.")
-    assert said.endswith("It also came back by guessing what it was trained on.")
+    said = tell_resistance(found)
+    assert said.startswith("0 of 2 attacks were withstood.")
+    assert said.endswith("Also back: Membership inference.")
