@@ -115,12 +115,12 @@ def verify(
     metric: Annotated[
         str | None,
         typer.Option(
-            help="What to measure again; default: unlearning accuracy, copy rate, concept rate or "
-            "memorised share; none."
+            help="The figure to measure again, by its name in evaluation.json, or 'none'; default: all."
         ),
     ] = None,
     judge: Annotated[
-        Path | None, typer.Option(help="The judge of the run; default: beside the base model.")
+        Path | None,
+        typer.Option(help="The classifier of the run; default: the one beside the original model."),
     ] = None,
     detector: Annotated[
         str | None, typer.Option(help="The detector of the run; default: where its record says.")
@@ -129,7 +129,7 @@ def verify(
         str | None, typer.Option(help="The CLIP of the run; default: where its record says.")
     ] = None,
 ) -> None:
-    """Check an evidence pack against itself and a model, and measure one figure again."""
+    """Check an evidence pack against itself and a model, and measure its figures again."""
     from efface.evidence.verify import verify as verify_pack
 
     found = verify_pack(pack, model, metric, judge, detector, clip)

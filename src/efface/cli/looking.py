@@ -84,7 +84,7 @@ def methods() -> None:
 
     console = Console()
     for name in names():
-        console.print(f"{name:16} {resolve(name).summary}", highlight=False, soft_wrap=True)
+        console.print(f"{name:22} {resolve(name).summary}", highlight=False, soft_wrap=True)
 
 
 def doctor() -> None:
@@ -103,7 +103,7 @@ def settings(
     method: Annotated[str, typer.Option(help="Whose settings the section `method` lists.")] = "sfd",
 ) -> None:
     """List the settings of recipes and --set: type, range, default and meaning."""
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from efface.errors import ConfigError
     from efface.requests import sections
@@ -114,7 +114,8 @@ def settings(
     if section is not None and section not in known:
         raise ConfigError(f"section {section!r} is unknown: there is {', '.join(known)}.")
     for name in known if section is None else [section]:
-        table = Table("setting", "type", "range", "default", "meaning", box=None)
+        table = Table(Column("setting", no_wrap=True), *("type", "range", "default"), box=None)
+        table.add_column("meaning", overflow="fold", min_width=20)
         for row in list_section(name, known[name]):
             table.add_row(*map(Text, (row.name, row.type, row.range, row.default, row.description)))
         Console().print(table)

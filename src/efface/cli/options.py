@@ -11,7 +11,9 @@ Model = Annotated[str, typer.Argument(help="A diffusers folder, a hub id or zoo:
 Out = Annotated[Path, typer.Option(help="The run folder to write.")]
 Method = Annotated[
     str | None,
-    typer.Option(help="See `efface methods`; default: the recipe's, or siss for images."),
+    typer.Option(
+        help="See `efface methods`; default: the recipe's, or sfd for labels and concepts, siss for images."
+    ),
 ]
 Start = Annotated[
     Path | None, typer.Option(help="Two-stage: a run of `efface distil`, or a one-step generator.")

@@ -64,7 +64,6 @@ class Request(BaseModel, ABC):
     own: ClassVar[type[BaseModel] | None] = None  # their class; None for a kind without any
     need: ClassVar[str]  # what a method must work on
     default_method: ClassVar[str] = "sfd"
-    default_metric: ClassVar[str]  # that an evidence pack re-measures first
     options: ClassVar[frozenset[str]] = frozenset()  # of `efface forget`, beside what all take
     forgets: ClassVar[bool] = True
     guided: ClassVar[bool] = True  # whether models are sampled with evaluate.guidance

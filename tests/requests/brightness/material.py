@@ -101,7 +101,9 @@ class BrightnessMaterial(Material):
         goal = BrightnessGoal(above=self.above)
         denoiser = denoiser.to(accelerator.device)
         source = PairSource(
-            bank=ImageBank(goal.retained(denoiser, 20, 0).x0, goal.forgotten(denoiser, 4, 0).x0, 0.1),
+            bank=ImageBank(
+                goal.retained(denoiser, 20, 0).x0, goal.forgotten(denoiser, 4, 0).x0, 0.1
+            ),
             retain_rows=settings.train.batch_size,
             forget_rows=self.amounts(settings).forget_rows,
             seed=settings.train.seed,
@@ -135,5 +137,3 @@ class BrightnessMaterial(Material):
     ) -> Goal:
         del run, record, models, settings, finder
         return BrightnessGoal(above=self.above)
-
-

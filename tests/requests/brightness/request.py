@@ -34,7 +34,6 @@ class ForgetBrightness(Request):
     own: ClassVar[type[BaseModel]] = BrightnessSettings
     need: ClassVar[str] = "forget_images"
     default_method: ClassVar[str] = "siss"
-    default_metric: ClassVar[str] = "bright_rate"
     guided: ClassVar[bool] = False
     same_sampler: ClassVar[bool] = True
     subject: ClassVar[str] = "bright images"

@@ -60,6 +60,7 @@ class ClassMaterial(Material):
             retain_rows=settings.train.batch_size,
             forget_rows=self.amounts(settings).forget_rows,
             seed=settings.train.seed,
+            forget_dropout=False,  # as published: forgetting a label is never left to chance
         )
         return Feed(
             denoiser=denoiser, source=source, retained=source.table[torch.tensor(self.retain)]

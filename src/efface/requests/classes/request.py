@@ -42,7 +42,6 @@ class ForgetClass(Request):
 
     section: ClassVar[str] = "class"
     need: ClassVar[str] = "conditions"
-    default_metric: ClassVar[str] = "unlearning_accuracy"
     options: ClassVar[frozenset[str]] = frozenset({"start", "judge", "null_label"})
     subject: ClassVar[str] = "a class-conditional model"
     measured: ClassVar[frozenset[str]] = MEASURED

@@ -34,8 +34,8 @@ ATTACKED = evaluate_names("baseline_steps", "guidance", "clip", *DETECTOR)
 class ForgetConcept(Request):
     """Forget a concept of a text-to-image model.
 
-    What is generated instead is given in one of three ways: `replacement`, `prompt_pairs` or
-    `negative`. Every forget prompt is used under each name of the concept, and no retained prompt
+    What is generated instead is given in one of three ways: a replacement phrase, prompt pairs or
+    keywords for a negative prompt. Every forget prompt is used under each name of the concept, and no retained prompt
     has one.
     """
 
@@ -63,7 +63,6 @@ class ForgetConcept(Request):
     section: ClassVar[str] = "concept"
     own: ClassVar[type[BaseModel]] = ConceptSettings
     need: ClassVar[str] = "conditions"
-    default_metric: ClassVar[str] = "concept_rate"
     options: ClassVar[frozenset[str]] = frozenset({"start", "size"})
     subject: ClassVar[str] = "prompts"
     measured: ClassVar[frozenset[str]] = frozenset(MEASURED)

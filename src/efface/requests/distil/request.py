@@ -31,7 +31,6 @@ class Distil(Request):
     section: ClassVar[str] = "distil"
     own: ClassVar[type[BaseModel]] = DistilSettings
     need: ClassVar[str] = "conditions"
-    default_metric: ClassVar[str] = "retained_accuracy"
     options: ClassVar[frozenset[str]] = frozenset({"judge", "null_label", "size"})
     forgets: ClassVar[bool] = False
     subject: ClassVar[str] = "a distilled model"

@@ -26,7 +26,7 @@ class ForgetImages(Request):
     """Forget particular images of an unconditional model."""
 
     kind: Literal["images"] = "images"
-    images: str = Field(description="The images to forget: a folder or a parquet file.")
+    images: str = Field(description="The images to forget: a folder, a parquet file or datasets:OWNER/NAME.")
     retain: str = Field(
         GENERATE, description="Retained images, or 'generate' to sample them from the model."
     )
@@ -41,7 +41,6 @@ class ForgetImages(Request):
     own: ClassVar[type[BaseModel]] = ImageSettings
     need: ClassVar[str] = "forget_images"
     default_method: ClassVar[str] = "siss"
-    default_metric: ClassVar[str] = "copy_rate"
     options: ClassVar[frozenset[str]] = frozenset({"judge"})
     guided: ClassVar[bool] = False
     same_sampler: ClassVar[bool] = True

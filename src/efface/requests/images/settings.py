@@ -33,7 +33,7 @@ class ImageSettings(BaseModel):
         32,
         ge=1,
         le=100_000,
-        description="Unseen images of which likelihoods are computed, at most.",
+        description="Unseen images to denoise and compute likelihoods of, at most.",
     )
     draws: int = Field(8, ge=1, le=10_000, description="Noise draws per image and noise level.")
     likelihood_tolerance: float = Field(

@@ -50,7 +50,6 @@ class ForgetMemorised(Request):
     own: ClassVar[type[BaseModel]] = MemorisedSettings
     need: ClassVar[str] = "forget_images"
     default_method: ClassVar[str] = "siss"
-    default_metric: ClassVar[str] = "memorised_share"
     options: ClassVar[frozenset[str]] = frozenset({"size"})
     same_sampler: ClassVar[bool] = True
     subject: ClassVar[str] = "a memorised image"
