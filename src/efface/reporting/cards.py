@@ -35,9 +35,9 @@ KEPT_MARKS: dict[Kept, Mark] = {
 }
 RESISTS_MARKS: dict[Resists, Mark] = {
     "resists": ("good", "did not come back"),
-    "like_new": ("warn", "relearned like something new"),
+    "like_new": ("warn", "comes back like something new"),
     "came_back": ("warn", "comes back"),
-    "faster": ("bad", "relearned faster than something new"),
+    "faster": ("bad", "comes back faster than something new"),
     "inconclusive": ("warn", "inconclusive"),
     "stale": ("warn", "not measured on these weights"),
     "unmeasured": ("warn", "not measured"),
