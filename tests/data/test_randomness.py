@@ -14,7 +14,7 @@ RETAIN, FORGET = 8, 4
 
 
 def spread(count: int, draw) -> Tensor:
-    """Draws of `count` shards put together as the whole batch: retained rows, then the others."""
+    """Numbers of `count` shards put together as the whole batch: retained rows, then the others."""
     sides = RETAIN // count, FORGET // count
     parts = [draw(RowRandom(3, Shard(i, count), sides, "cpu")) for i in range(count)]
     return torch.cat([part[: sides[0]] for part in parts] + [part[sides[0] :] for part in parts])
@@ -98,3 +98,18 @@ def test_shards_cut_a_batch_into_equal_parts(count):
     rows = [list(range(12))[Shard(i, count).rows(12)] for i in range(count)]
     assert sum(rows, []) == list(range(12))
     assert {len(part) for part in rows} == {12 // count}
+
+
+def test_stratified_rows_hold_their_share():
+    rng = RowRandom(0, Shard(), (64, 64), "cpu")
+    for share in (0.0, 0.25, 0.5, 1.0):
+        assert int(rng.stratified(share)[:64].sum()) == round(64 * share)
+    # A part of the batch holds its share too, and the parts are those of the whole.
+    parts = [RowRandom(1, Shard(i, 4), (16, 0), "cpu").stratified(0.5) for i in range(4)]
+    whole = RowRandom(1, Shard(), (64, 0), "cpu").stratified(0.5)
+    assert torch.equal(torch.cat(parts), whole)
+    assert all(int(part.sum()) == 8 for part in parts)
+    often = torch.stack(
+        [RowRandom(s, Shard(), (10, 0), "cpu").stratified(0.33) for s in range(2000)]
+    )
+    assert_close(often.float().mean(0), torch.full((10,), 0.33), rtol=0, atol=0.06)

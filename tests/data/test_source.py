@@ -9,10 +9,10 @@ import torch
 from scipy import stats
 from torch.testing import assert_close
 
-from efface.data.bank import ImageBank
-from efface.data.batch import Batch, Side
-from efface.data.randomness import Shard
-from efface.data.source import ConditionSource, ImageSource, PairSource, Staying
+from efface.data import source as module
+from efface.data.batch import Batch
+from efface.data.randomness import Shard, derive_seed
+from efface.data.source import ConditionSource, ImageSource, epoch_rows
 from efface.diffusion.denoiser import Condition
 
 TABLE = Condition({"class_labels": torch.arange(10)})
@@ -46,7 +46,7 @@ def assert_same_batch(one: Batch, other: Batch) -> None:
         assert labels(a.target) == labels(b.target)
 
 
-def test_labels_are_uniform_over_what_stays_and_over_what_goes():
+def test_labels_are_uniform_over_either_set():
     batch = conditions(8000, 4000).batch(0, Shard())
     for side, expected in ((batch.retain, RETAIN), (batch.forget, FORGET)):
         values, counts = torch.tensor(labels(side.condition)).unique(return_counts=True)
@@ -56,19 +56,21 @@ def test_labels_are_uniform_over_what_stays_and_over_what_goes():
 
 def test_targets_are_uniform_over_each_labels_own_replacements():
     batch = conditions(8, 6000).batch(0, Shard())
-    asked, target = (torch.tensor(labels(c)) for c in (batch.forget.condition, batch.forget.target))
+    condition, target = (
+        torch.tensor(labels(c)) for c in (batch.forget.condition, batch.forget.target)
+    )
     for label, replacement in zip(FORGET, REPLACEMENTS, strict=True):
-        values, counts = target[asked == label].unique(return_counts=True)
+        values, counts = target[condition == label].unique(return_counts=True)
         assert values.tolist() == replacement
         assert len(replacement) == 1 or stats.chisquare(counts).pvalue > 0.01
 
 
-def test_reach_moves_what_is_forgotten_between_it_and_what_stays():
-    """Corners of a simplex: every row shows whence it moved, towards which, and how far."""
+def test_interpolation_moves_forget_rows_between_themselves_and_retained_ones():
+    """Corners of a simplex: every row shows where it began, towards which it moved, and how far."""
     table = Condition({"text": torch.eye(10), "mask": torch.arange(10)})
     still, moved = (
-        replace(conditions(64, 2000), table=table, reach=reach).batch(0, Shard())
-        for reach in (0.0, 0.8)
+        replace(conditions(64, 2000), table=table, interpolation=share).batch(0, Shard())
+        for share in (0.0, 0.8)
     )
     assert moved.retain.condition.tensors["text"].equal(still.retain.condition.tensors["text"])
     assert moved.forget.target.tensors["text"].equal(still.forget.target.tensors["text"])
@@ -85,14 +87,14 @@ def test_reach_moves_what_is_forgotten_between_it_and_what_stays():
     assert stats.chisquare(counts).pvalue > 0.01
 
 
-def test_a_share_of_what_moves_goes_towards_the_empty_prompt():
+def test_a_share_of_the_moved_rows_goes_towards_the_null_condition():
     """Which is a direction of its own; the others go where they went, all as far as they did."""
     table = Condition({"text": torch.eye(11)[:10]})
     null = Condition({"text": torch.eye(11)[10:]})
-    source = replace(conditions(64, 2000), table=table, reach=0.8)
+    source = replace(conditions(64, 2000), table=table, interpolation=0.8)
     without = source.batch(0, Shard()).forget.condition.tensors["text"]
     text = (
-        replace(source, null=null, null_share=0.25)
+        replace(source, null=null, interpolation_null=0.25)
         .batch(0, Shard())
         .forget.condition.tensors["text"]
     )
@@ -103,20 +105,20 @@ def test_a_share_of_what_moves_goes_towards_the_empty_prompt():
     assert ((text[empty][:, :10] > 0).sum(1) <= 1).all()
 
 
-def test_reach_does_not_hang_on_how_the_batch_is_spread():
+def test_interpolation_does_not_depend_on_how_the_batch_is_spread():
     source = replace(
         conditions(8, 16),
         table=Condition({"text": torch.eye(10)}),
-        reach=0.5,
+        interpolation=0.5,
         null=Condition({"text": torch.ones(1, 10)}),
-        null_share=0.5,
+        interpolation_null=0.5,
     )
     whole = source.batch(3, Shard()).forget.condition
     parts = [source.batch(3, Shard(i, 4)).forget.condition for i in range(4)]
     assert Condition.cat(parts).tensors["text"].equal(whole.tensors["text"])
 
 
-def test_what_stays_is_its_own_target():
+def test_retained_rows_are_their_own_target():
     batch = conditions().batch(3, Shard())
     assert labels(batch.retain.condition) == labels(batch.retain.target)
     assert batch.retain.x0 is None
@@ -143,20 +145,10 @@ def test_shards_together_are_the_whole_batch(count):
             assert together == labels(getattr(getattr(whole, side), what))
 
 
-def test_without_rows_to_forget_that_side_is_empty():
+def test_without_forget_rows_that_side_is_empty():
     batch = conditions(forget_rows=0).batch(0, Shard())
     assert (batch.size, batch.forget.size, batch.forget.condition) == (64, 0, None)
     assert labels(batch.condition) == labels(batch.retain.condition)
-
-
-def test_a_batch_reads_as_retained_rows_then_rows_to_forget():
-    batch = conditions(4, 2).batch(0, Shard())
-    assert batch.size == 6
-    assert labels(batch.condition) == labels(batch.retain.condition) + labels(
-        batch.forget.condition
-    )
-    assert labels(batch.target) == labels(batch.retain.target) + labels(batch.forget.target)
-    assert Batch(retain=Side(size=2), forget=Side(size=0)).condition is None
 
 
 def numbered(count: int = 10, rows: int = 4, horizontal_flip: bool = False) -> ImageSource:
@@ -203,7 +195,7 @@ def test_images_keep_their_labels():
     assert labels(batch.retain.target) == labels(batch.retain.condition)
 
 
-def test_about_half_of_the_images_are_flipped_and_only_if_asked():
+def test_about_half_of_the_images_are_flipped_and_only_if_set():
     plain = numbered(200, 200).batch(0, Shard()).retain.x0
     mixed = numbered(200, 200, horizontal_flip=True).batch(0, Shard()).retain.x0
     assert plain is not None and mixed is not None
@@ -226,51 +218,44 @@ def test_shards_of_images_together_are_the_whole_batch(count):
     assert sum((labels(p.retain.condition) for p in parts), []) == labels(whole.retain.condition)
 
 
-def staying_pairs(share: float = 0.25) -> PairSource:
-    """Image i has the value i: 0 to 4 are paired with 5 and 6, and 10 to 13 stay alone."""
-
-    def filled(*values: int) -> torch.Tensor:
-        return torch.tensor(values, dtype=torch.float32).view(-1, 1, 1, 1).expand(-1, 1, 2, 2)
-
-    return PairSource(
-        bank=ImageBank(filled(*range(5)), filled(5, 6), 0.1),
-        retain_rows=16,
-        forget_rows=16,
-        seed=0,
-        table=Condition({"class_labels": torch.tensor([100, 200])}),
-        shares=(0.5, 0.5),
-        staying=Staying(
-            images=filled(10, 11, 12, 13),
-            condition=Condition({"class_labels": torch.arange(10, 14)}),
-            share=share,
-        ),
-    )
+def test_image_sources_have_no_forget_rows():
+    assert numbered().forget_rows == 0
+    assert conditions(8, 4).forget_rows == 4
 
 
-def test_images_that_stay_alone_are_a_share_of_the_rows_under_their_own_condition() -> None:
-    for step in range(5):
-        batch = staying_pairs().batch(step, Shard())
-        retain, forget = batch.retain, batch.forget
-        assert retain.alone is not None and retain.x0 is not None and forget.x0 is not None
-        values = retain.x0[:, 0, 0, 0]
-        assert retain.alone.nonzero()[:, 0].tolist() == [3, 7, 11, 15]
-        assert sorted(values[retain.alone].tolist()) == [10, 11, 12, 13]  # an epoch
-        assert values[~retain.alone].max() <= 4
-        asked = torch.tensor(labels(retain.condition))
-        assert asked[retain.alone].tolist() == values[retain.alone].tolist()
-        assert set(asked[~retain.alone].tolist()) == {100, 200}
-        assert labels(forget.condition) == asked.tolist()
-        assert set(forget.x0.flatten().tolist()) == {5, 6}
-    assert not staying_pairs(share=0.0).batch(0, Shard()).retain.alone.any()
+def rows_of(count: int, rows: int, step: int) -> list[int]:
+    """As `epoch_rows`, every order anew."""
+    orders = []
+    for epoch in range(step * rows // count, ((step + 1) * rows - 1) // count + 1):
+        generator = torch.Generator().manual_seed(derive_seed(3, "retain", epoch))
+        orders += torch.randperm(count, generator=generator).tolist()
+    start = step * rows % count
+    return orders[start : start + rows]
 
 
-def test_shards_of_images_that_stay_are_the_whole() -> None:
-    source = staying_pairs()
-    whole = source.batch(3, Shard())
-    parts = [source.batch(3, Shard(rank, 2)) for rank in range(2)]
-    for side in ("retain", "forget"):
-        of_all = getattr(whole, side)
-        x0 = torch.cat([getattr(part, side).x0 for part in parts])
-        order = [labels(getattr(part, side).condition) for part in parts]
-        assert sorted(x0[:, 0, 0, 0].tolist()) == sorted(of_all.x0[:, 0, 0, 0].tolist())
-        assert sorted(sum(order, [])) == sorted(labels(of_all.condition))
+@pytest.mark.parametrize(("count", "rows"), [(1, 5), (2, 64), (7, 5), (5, 7), (6, 6), (40, 6)])
+def test_rows_are_those_of_each_epochs_order(count, rows):
+    for step in (0, 1, 2, 11):
+        assert epoch_rows(count, rows, step, 3, "retain").tolist() == rows_of(count, rows, step)
+
+
+@pytest.mark.parametrize("forget", [1, 2, 3, 63, 64, 5000])
+def test_a_long_order_is_made_once_however_few_images_there_are_to_forget(forget, monkeypatch):
+    """Orders of a small forget set must not drive those of a large retain set out of the cache."""
+    made: list[int] = []
+    randperm = torch.randperm
+
+    def counting(count, **more):
+        made.append(count)
+        return randperm(count, **more)
+
+    monkeypatch.setattr(module.torch, "randperm", counting)
+    for step in range(50):
+        for count, name in ((10_000, "retain"), (forget, "forget"), (20_000, "staying")):
+            for _ in range(3):  # as parts of a batch do, and sides that share a condition
+                epoch_rows(count, 64, step, seed=1000 + forget, name=name)
+    assert made.count(10_000) == made.count(20_000) == 1
+    # Each of the others once as well: 50 batches of 64 rows, and one more where a batch straddles.
+    assert made.count(forget) <= (0 if forget == 1 else 50 * (64 // forget + 2))
+    if forget >= 64:
+        assert made.count(forget) <= 50 * 64 // forget + 1

@@ -1,8 +1,6 @@
-"""One view of every network: guidance, conditions, copies."""
+"""One interface to every network: guidance, conditions, copies."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import diffusers
 import pytest
@@ -42,12 +40,12 @@ def test_guidance_equals_two_calls_combined_by_hand(denoiser, guidance):
     condition = denoiser.encode([0, 1, 2, 3, 9])
     null = torch.full((5,), 10)
     channels = x_t.shape[1]
-    asked = denoiser.network(x_t, t, class_labels=condition.tensors["class_labels"]).sample
+    conditional = denoiser.network(x_t, t, class_labels=condition.tensors["class_labels"]).sample
     without = denoiser.network(x_t, t, class_labels=null).sample
-    by_hand = (1 - guidance) * without + guidance * asked
+    by_hand = (1 - guidance) * without + guidance * conditional
     output = denoiser(x_t, t, condition, guidance).output
     assert_close(output, by_hand[:, :channels], rtol=1e-4, atol=1e-5)
-    assert (asked - without).abs().max() > 1e-3  # the condition matters
+    assert (conditional - without).abs().max() > 1e-3  # the condition matters
 
 
 @torch.no_grad()
@@ -146,9 +144,8 @@ def test_null_has_a_row_of_the_null_label_for_each_row(tiny_unet):
     assert null.tensors["class_labels"].tolist() == [10, 10, 10]
 
 
-@pytest.mark.parametrize("make", [Denoiser.clone, Denoiser.frozen])
-def test_copies_do_not_share_parameters(denoiser, make: Callable[[Denoiser], Denoiser]):
-    copied = make(denoiser)
+def test_copies_do_not_share_parameters(denoiser):
+    copied = denoiser.clone()
     for own, other in zip(denoiser.network.parameters(), copied.network.parameters(), strict=True):
         assert_close(own, other, rtol=0, atol=0, check_stride=False)
         assert own.data_ptr() != other.data_ptr()
@@ -162,15 +159,19 @@ def test_copies_do_not_share_parameters(denoiser, make: Callable[[Denoiser], Den
     assert (copied(x_t, t, condition).output - before).abs().max() > 1e-3
 
 
-def test_frozen_copies_take_no_gradient_and_leave_the_original_trainable(denoiser):
-    denoiser.network.train()
+def test_a_frozen_model_is_the_same_network_without_gradient(denoiser):
+    denoiser.network.train().requires_grad_(True)
     frozen = denoiser.frozen()
-    assert not frozen.network.training
+    assert frozen.network is denoiser.network
+    assert not any(module.training for module in frozen.network.modules())
     assert not any(p.requires_grad for p in frozen.network.parameters())
-    assert denoiser.network.training
-    assert all(
-        p.requires_grad for p in denoiser.clone().network.parameters() if p.is_floating_point()
-    )
+
+
+def test_copies_of_a_frozen_model_take_gradient(denoiser):
+    copied = denoiser.frozen().clone()
+    assert copied.network is not denoiser.network
+    assert all(p.requires_grad for p in copied.network.parameters() if p.is_floating_point())
+    assert not any(p.requires_grad for p in denoiser.network.parameters())
 
 
 def test_gradient_flows_through_a_frozen_network_to_its_input(tiny_unet):
@@ -201,6 +202,7 @@ def test_conditions_are_indexed_joined_and_chosen_by_row():
     assert len(both) == 6
     assert both[2:4].tensors["a"].tolist() == [2, 10]
     assert both[torch.tensor([5, 0])].tensors["a"].tolist() == [12, 0]
+    assert both.device == torch.device("cpu")
     mixed = first.where(torch.tensor([False, True, False]), second)
     assert mixed.tensors["a"].tolist() == [0, 11, 2]
     assert mixed.tensors["b"].tolist() == [[0, 1], [-1, -1], [4, 5]]

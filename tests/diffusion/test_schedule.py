@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from torch.testing import assert_close
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from efface.diffusion.model_folder import KNOWN_SCHEDULERS
 from efface.diffusion.schedule import NoiseSchedule
@@ -124,3 +125,23 @@ def test_zero_terminal_snr_is_seen_where_it_is_and_only_there(kind, beta_schedul
     assert schedule.has_zero_terminal_snr
     assert schedule.noise_to_signal[-1] == float("inf")
     assert schedule.sigmas[-1] == 1
+
+
+class NoReads(TorchDispatchMode):
+    """Refuses what a GPU would have to be waited for: reading a number of a tensor."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        assert func is not torch.ops.aten._local_scalar_dense.default, "a tensor was read"
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("zero_snr", [False, True])
+def test_what_every_pass_asks_for_is_read_from_the_table_once(zero_snr):
+    scheduler = diffusers.DDIMScheduler(rescale_betas_zero_snr=zero_snr)
+    schedule = NoiseSchedule.from_scheduler(scheduler)
+    assert schedule.has_zero_terminal_snr == zero_snr
+    with NoReads():
+        with pytest.raises(AssertionError, match="a tensor was read"):
+            bool(schedule.alphas[-1] == 0)
+        assert schedule.has_zero_terminal_snr == zero_snr
+        schedule.levels(torch.tensor([1, 2]), torch.zeros(2, 1, 4, 4))

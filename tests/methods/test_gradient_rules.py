@@ -1,26 +1,23 @@
-"""Two gradients become one: coefficients, and what the loop does with them."""
+"""Two gradients become one: the coefficient of each rule."""
 
 from __future__ import annotations
 
 import pytest
 import torch
-from accelerate import Accelerator
-from torch import Tensor, nn
-from torch.testing import assert_close
+from pydantic import ValidationError
+from torch import Tensor
 
-from efface.errors import ConfigError, RunError
-from efface.methods.base import LossTerms
+from efface.errors import RunError
 from efface.methods.gradient_rules import (
     DualVariable,
     FixedNorm,
     GradientRule,
+    PlainSum,
     Products,
     Projection,
     RelativeNorm,
-    WeightedSum,
 )
 from efface.methods.siss import SISS
-from efface.training.gradient_pair import GradientPair
 
 
 def products(retain: Tensor, forget: Tensor) -> Products:
@@ -68,7 +65,7 @@ def test_projection_never_raises_the_forget_loss() -> None:
 
 @pytest.mark.parametrize(
     "rule",
-    [RelativeNorm(only_when_larger=False), FixedNorm(value=5.0), Projection(), WeightedSum()],
+    [RelativeNorm(only_when_larger=False), FixedNorm(value=5.0), Projection(), PlainSum()],
 )
 def test_a_vanished_forget_gradient_contributes_nothing(rule: GradientRule) -> None:
     for forget in (torch.zeros(2), torch.tensor([1e-12, 0.0])):
@@ -87,54 +84,29 @@ def test_dual_variable_rises_below_its_level_and_falls_above() -> None:
 
 
 @pytest.mark.parametrize(
-    "make",
+    ("given", "named"),
     [
-        lambda: RelativeNorm(ratio=0.0),
-        lambda: FixedNorm(value=-1.0),
-        lambda: DualVariable(level=0.0),
+        ({"ratio": 0.0}, "ratio"),
+        ({"fixed_norm": -1.0}, "fixed_norm"),
+        ({"dual_level": 0.0}, "dual_level"),
     ],
 )
-def test_settings_that_cannot_be_are_refused(make) -> None:
-    with pytest.raises(ConfigError, match="above 0"):
-        make()
+def test_settings_that_cannot_be_are_refused_by_the_method(
+    given: dict[str, float], named: str
+) -> None:
+    with pytest.raises(ValidationError, match=f"{named}\n.*greater than 0"):
+        SISS(**given)  # pyright: ignore[reportArgumentType]
 
 
-def losses(layer: nn.Linear, x: Tensor) -> LossTerms:
-    out = layer(x)
-    return LossTerms(retain=out.square().mean(), forget=-(out - 1).square().mean())
+def test_the_rule_of_a_method_is_its_settings() -> None:
+    clip = SISS(ratio=0.3, only_when_larger=False, retain_target="teacher").rule("student")
+    assert clip == RelativeNorm(ratio=0.3, only_when_larger=False, starts_at_rest=True)
+    assert SISS(rule_name="fixed_norm", fixed_norm=7.0).rule("student") == FixedNorm(value=7.0)
+    dual = SISS(rule_name="dual", dual_level=0.2, dual_rate=0.5).rule("student")
+    assert isinstance(dual, DualVariable)
+    assert (dual.level, dual.rate) == (0.2, 0.5)
 
 
-def test_a_pair_is_the_rule_applied_to_both_gradients() -> None:
-    torch.manual_seed(0)
-    layer, xs = nn.Linear(3, 2), torch.randn(2, 5, 3)
-    parameters = list(layer.parameters())
-    retain, forget = (
-        [
-            sum(torch.autograd.grad(getattr(losses(layer, x), side), p)[0] for x in xs) / 2
-            for p in parameters
-        ]
-        for side in ("retain", "forget")
-    )
-    pair = GradientPair(parameters)
-    for x in xs:
-        pair.backward(losses(layer, x), 0.5)
-    logs = pair.combine(RelativeNorm(ratio=0.3), {}, Accelerator())
-    norms = [torch.cat([g.flatten() for g in side]).norm() for side in (retain, forget)]
-    c = min(1.0, float(0.3 * norms[0] / norms[1]))
-    for p, r, f in zip(parameters, retain, forget, strict=True):
-        assert_close(p.grad, r + c * f)
-    assert logs["forget_coefficient"] == pytest.approx(c)
-    assert logs["retain_gradient_norm"] == pytest.approx(float(norms[0]))
-    assert logs["forget_gradient_norm"] == pytest.approx(float(norms[1]))
-
-
-def test_a_pair_holds_one_buffer_beside_the_gradients() -> None:
-    layer = nn.Linear(3, 2)
-    pair = GradientPair(list(layer.parameters()))
-    pointers = []
-    for _ in range(3):
-        pair.backward(losses(layer, torch.randn(5, 3)), 1.0)
-        grads = [p.grad for p in layer.parameters()]
-        pointers.append([g.data_ptr() for g in (*grads, *pair._forget) if g is not None])
-    assert len(pointers[0]) == 4  # two parameters, two gradients each
-    assert pointers[0] == pointers[1] == pointers[2], "gradients were copied, not accumulated"
+def test_a_plain_sum_takes_one_backward_pass() -> None:
+    assert not PlainSum().separate
+    assert PlainSum().coefficient(products(R, R), {}) == 1.0

@@ -1,4 +1,4 @@
-"""What a method says that its networks pass, against what they do."""
+"""What a method declares that its networks pass, against what they do."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import torch
 
 from efface.diffusion.denoiser import Denoiser
 from efface.methods import names, resolve
-from efface.methods.base import Method
-from tests.methods.test_conformance import make_context, suited
+from efface.methods.base import Method, StepContext
 
 VARIANTS: list[tuple[str, dict[str, Any]]] = [(name, {}) for name in names()]
 VARIANTS += [("sfd", {"share_student_pass": True}), ("sfd", {"stop_score_gradient": True})]
@@ -19,9 +18,8 @@ VARIANTS += [("siss", {"retain_target": "teacher", "rule_name": "fixed_norm"})]
 VARIANTS += [("siss_no_is", {"retain_target": "subtracted"})]
 
 
-def passed(method: Method, denoiser: Denoiser) -> dict[tuple[str, str], list[int]]:
+def passed(method: Method, ctx: StepContext) -> dict[tuple[str, str], list[int]]:
     """Rows of every pass that a gradient goes through, by phase and network."""
-    ctx = make_context(method, denoiser)
     found: dict[tuple[str, str], list[int]] = {}
     for phase in method.phases:
         handles = []
@@ -40,22 +38,26 @@ def passed(method: Method, denoiser: Denoiser) -> dict[tuple[str, str], list[int
 
 
 @pytest.mark.parametrize(("name", "changes"), VARIANTS)
-def test_a_method_says_how_many_rows_its_networks_pass(
-    name: str, changes: dict[str, Any], tiny_unet: Callable[..., Denoiser]
+def test_a_method_declares_how_many_rows_its_networks_pass(
+    name: str,
+    changes: dict[str, Any],
+    suited: Callable[..., Denoiser],
+    make_context: Callable[..., StepContext],
 ) -> None:
     """In all as many, at once no more; those that posterior subtraction leaves out are counted."""
     torch.manual_seed(0)
     kind: Any = resolve(name)
     method: Method = kind(**changes)
-    denoiser = suited(method, tiny_unet)
+    denoiser = suited(method)
     rows = 4, round(method.forget_share * 4)
-    found = passed(method, denoiser)
+    found = passed(method, make_context(method, denoiser))
     assert found
     if changes.get("share_student_pass"):  # kept from one phase to the next
         found["student", "student"] = found["fake_score", "student"]
     for phase in method.phases:
         for network in method.networks(denoiser):
-            said = method.passes(phase, network, *rows)
-            done = found.get((phase, network), [])
-            assert sum(done) == sum(said) or (name == "posterior_subtraction" and done)
-            assert sum(done) <= sum(said) and max(done, default=0) <= max(said, default=0)
+            declared = method.passes(phase, network, *rows)
+            counted = found.get((phase, network), [])
+            assert sum(counted) == sum(declared) or (name == "posterior_subtraction" and counted)
+            assert sum(counted) <= sum(declared)
+            assert max(counted, default=0) <= max(declared, default=0)

@@ -3,81 +3,30 @@
 from __future__ import annotations
 
 import builtins
-import dataclasses
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 from torch.testing import assert_close
 
-from efface.data.batch import Batch
-from efface.data.randomness import RowRandom, Shard
-from efface.data.source import ConditionSource
+from efface.data import images
+from efface.data.source import BatchSource
 from efface.diffusion.denoiser import Denoiser
 from efface.errors import ConfigError
 from efface.methods.base import StepContext
 from efface.methods.sfd import SFD, sid_loss
+from efface.training.settings import TrainSettings
+from efface.training.trainer import Trainer
 
 Make = Callable[..., Denoiser]
+MakeContext = Callable[..., StepContext]
+Recorded = Callable[[StepContext], AbstractContextManager[dict[str, list[tuple[Tensor, ...]]]]]
 RETAIN, FORGET = 6, 4
-
-
-def perturbed(denoiser: Denoiser, seed: int, scale: float = 0.05) -> Denoiser:
-    """A copy with other weights, so that teacher, fake score and student differ."""
-    copy = denoiser.clone()
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in copy.network.parameters():
-            parameter += scale * torch.randn(parameter.shape, generator=generator)
-    return copy
-
-
-def make_batch(denoiser: Denoiser, retain: int = RETAIN, forget: int = FORGET) -> Batch:
-    source = ConditionSource(
-        table=denoiser.encode(range(10)),
-        retain=[1, 2, 3, 4, 5, 6, 7, 8, 9],
-        forget=[0],
-        replacements=[[1]],
-        retain_rows=retain,
-        forget_rows=forget,
-        seed=3,
-    )
-    return source.batch(0, Shard())
-
-
-def make_context(denoiser: Denoiser, batch: Batch, step: int = 0, steps: int = 10) -> StepContext:
-    networks = {
-        "teacher": denoiser.frozen(),
-        "fake_score": perturbed(denoiser, 1),
-        "student": perturbed(denoiser, 2),
-    }
-    sides = (batch.retain.size, batch.forget.size)
-    rng = RowRandom(11, Shard(), sides, "cpu")
-    return StepContext(step=step, steps=steps, batch=batch, rng=rng, networks=networks)
-
-
-@dataclasses.dataclass
-class Calls:
-    """What the networks were given, recorded by hooks."""
-
-    inputs: dict[str, list[tuple[Tensor, Tensor, Tensor]]]
-
-
-@contextmanager
-def recorded(ctx: StepContext) -> Iterator[Calls]:
-    calls = Calls({name: [] for name in ctx.networks})
-    handles = []
-    for name, denoiser in ctx.networks.items():
-
-        def hook(module, args, kwargs, name=name):
-            calls.inputs[name].append((args[0].detach(), args[1], kwargs["class_labels"]))
-
-        handles.append(denoiser.network.register_forward_pre_hook(hook, with_kwargs=True))
-    yield calls
-    for handle in handles:
-        handle.remove()
 
 
 def float64_eps(denoiser: Denoiser, x_t: Tensor, t: Tensor, labels: Tensor) -> Tensor:
@@ -95,15 +44,14 @@ def float64_eps(denoiser: Denoiser, x_t: Tensor, t: Tensor, labels: Tensor) -> T
 
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction", "sample"])
 def test_fake_score_loss_equals_the_closed_form_in_float64(
-    tiny_unet: Make, prediction: str
+    tiny_unet: Make, sfd_context: MakeContext, recorded: Recorded, prediction: str
 ) -> None:
     denoiser = tiny_unet(prediction=prediction)
-    batch = make_batch(denoiser)
-    ctx = make_context(denoiser, batch)
+    ctx = sfd_context(denoiser)
     with recorded(ctx) as calls:
         terms = SFD(fake_score_forget_weight=0.3).loss("fake_score", ctx)
-    z, t_init, labels = calls.inputs["student"][0]
-    x_t, t, asked = calls.inputs["fake_score"][0]
+    z, t_init, labels = calls["student"][0]
+    x_t, t, asked = calls["fake_score"][0]
     assert asked.equal(labels)
     student, fake_score = ctx.networks["student"], ctx.networks["fake_score"]
     a = denoiser.schedule.alphas.double()[t].view(-1, 1, 1, 1)
@@ -132,19 +80,18 @@ def float64_cotangent(
 @pytest.mark.parametrize("stop", [False, True])
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
 def test_student_loss_and_gradient_equal_the_closed_form_in_float64(
-    tiny_unet: Make, prediction: str, stop: bool
+    tiny_unet: Make, sfd_context: MakeContext, recorded: Recorded, prediction: str, stop: bool
 ) -> None:
     denoiser = tiny_unet(prediction=prediction)
-    batch = make_batch(denoiser)
-    ctx = make_context(denoiser, batch)
+    ctx = sfd_context(denoiser)
     method = SFD(alpha=1.2, student_forget_weight=0.3, stop_score_gradient=stop)
     with recorded(ctx) as calls:
         terms = method.loss("student", ctx)
     terms.total.backward()
 
-    z, t_init, labels = calls.inputs["student"][0]
-    x_t, t, target = calls.inputs["teacher"][0]
-    _, _, asked = calls.inputs["fake_score"][0]
+    z, t_init, labels = calls["student"][0]
+    x_t, t, target = calls["teacher"][0]
+    _, _, asked = calls["fake_score"][0]
     assert labels.equal(asked)
     assert target[RETAIN:].tolist() == [1] * FORGET  # the replacement, for the teacher alone
     assert asked[RETAIN:].tolist() == [0] * FORGET
@@ -196,13 +143,11 @@ def test_weight_omega_takes_no_gradient() -> None:
     assert_close(x.grad, float64_cotangent(x.detach(), p, q, 1.2)[3])
 
 
-def count_passes(tiny_unet: Make, method: SFD, retain: int, forget: int) -> float:
+def count_passes(ctx: StepContext, method: SFD) -> float:
     """Forwards' worth of one step in units of `retain` rows, as sfd 2.1 counts them.
 
     A backward costs 2 where weights take gradient and 1 where activations alone do.
     """
-    denoiser = tiny_unet()
-    ctx = make_context(denoiser, make_batch(denoiser, retain, forget))
     rows = 0.0
     for phase in method.phases:
         for name, network in ctx.networks.items():
@@ -222,36 +167,40 @@ def count_passes(tiny_unet: Make, method: SFD, retain: int, forget: int) -> floa
             rows += len(out) * (
                 1 + (0 if not carries else 2 if name in method.active(phase) else 1)
             )
-    return rows / retain
+    return rows / ctx.batch.retain.size
 
 
-def test_published_step_costs_22_forwards(tiny_unet: Make) -> None:
-    assert count_passes(tiny_unet, SFD(), 8, 8) == 22
+def test_published_step_costs_22_forwards(tiny_unet: Make, sfd_context: MakeContext) -> None:
+    assert count_passes(sfd_context(tiny_unet(), 8, 8), SFD()) == 22
 
 
-def test_fast_step_costs_11_and_a_quarter_forwards(tiny_unet: Make) -> None:
+def test_fast_step_costs_11_and_a_quarter_forwards(
+    tiny_unet: Make, sfd_context: MakeContext
+) -> None:
     fast = SFD(share_student_pass=True, forget_share=0.125)
-    assert count_passes(tiny_unet, fast, 8, 1) == 11.25
+    assert count_passes(sfd_context(tiny_unet(), 8, 1), fast) == 11.25
 
 
-def test_shared_pass_gives_the_same_samples_to_both_phases(tiny_unet: Make) -> None:
-    denoiser = tiny_unet()
-    ctx = make_context(denoiser, make_batch(denoiser))
+def test_shared_pass_gives_the_same_samples_to_both_phases(
+    tiny_unet: Make, sfd_context: MakeContext, recorded: Recorded
+) -> None:
+    ctx = sfd_context(tiny_unet())
     method = SFD(share_student_pass=True)
     with recorded(ctx) as calls:
         method.loss("fake_score", ctx).total.backward()
         assert all(p.grad is None for p in ctx.networks["student"].network.parameters())
         method.loss("student", ctx).total.backward()
-    assert len(calls.inputs["student"]) == 1
+    assert len(calls["student"]) == 1
     assert all(p.grad is not None for p in ctx.networks["student"].network.parameters())
 
 
 @pytest.mark.parametrize("rows", [2, 4, 16])
-def test_share_of_forget_rows_leaves_the_expectation(tiny_unet: Make, rows: int) -> None:
+def test_share_of_forget_rows_leaves_the_expectation(
+    tiny_unet: Make, sfd_context: MakeContext, rows: int
+) -> None:
     """Every forget row has weight forget_weight / rows: a copy of a row changes nothing."""
-    denoiser = tiny_unet()
     method, losses = SFD(student_forget_weight=0.5), torch.linspace(1, 3, RETAIN + rows)
-    ctx = make_context(denoiser, make_batch(denoiser, RETAIN, rows))
+    ctx = sfd_context(tiny_unet(), RETAIN, rows)
     terms = method._weighted(ctx, losses, 0.5)
     assert terms.forget is not None
     assert_close(terms.forget, 0.5 * losses[RETAIN:].mean())
@@ -268,34 +217,38 @@ def test_published_input_scale_is_the_noise_level_of_the_start(tiny_unet: Make) 
     assert sampler.input_scale == pytest.approx(0.9286, abs=1e-4)  # b at t = 440, sfd 1.1
 
 
-def test_timesteps_stay_in_the_window_and_reach_its_ends(tiny_unet: Make) -> None:
-    denoiser = tiny_unet(schedule="linear")
-    batch = make_batch(denoiser, 4000, 1000)
-    ctx = make_context(denoiser, batch)
+def test_timesteps_stay_in_the_window_and_reach_its_ends(
+    tiny_unet: Make, sfd_context: MakeContext
+) -> None:
+    ctx = sfd_context(tiny_unet(schedule="linear"), 4000, 1000)
     t, _, _ = SFD()._noised(ctx, torch.zeros(5000, 1, 8, 8))
     assert (int(t.min()), int(t.max())) == (38, 711)  # sfd 1.1
 
 
-def test_forget_warmup_widens_the_window_of_forget_rows_alone(tiny_unet: Make) -> None:
-    denoiser = tiny_unet(schedule="linear")
-    batch = make_batch(denoiser, 4000, 4000)
-    method = SFD(forget_warmup=0.5)
-    early, _, _ = method._noised(make_context(denoiser, batch, step=4), torch.zeros(8000, 1, 8, 8))
-    late, _, _ = method._noised(make_context(denoiser, batch, step=5), torch.zeros(8000, 1, 8, 8))
+def test_forget_warmup_widens_the_window_of_forget_rows_only(
+    tiny_unet: Make, sfd_context: MakeContext
+) -> None:
+    denoiser, method = tiny_unet(schedule="linear"), SFD(forget_warmup=0.5)
+    early, late = (
+        method._noised(sfd_context(denoiser, 4000, 4000, step), torch.zeros(8000, 1, 8, 8))[0]
+        for step in (4, 5)
+    )
     assert (int(early[:4000].min()), int(early[:4000].max())) == (38, 711)
     assert (int(early[4000:].min()), int(early[4000:].max())) == (20, 979)  # sfd 1.4
     assert (int(late.min()), int(late.max())) == (38, 711)
 
 
-def test_no_data_set_is_read(tiny_unet: Make, monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
+def test_no_data_set_is_read(
+    tiny_unet: Make,
+    make_source: Callable[..., BatchSource],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
     """A whole step with every way to images shut."""
-    from efface.data import images
-    from efface.training.trainer import TrainConfig, Trainer
-
     denoiser = tiny_unet()
 
     def refuse(*args: object, **kwargs: object) -> None:
-        raise AssertionError("data were asked for")
+        raise AssertionError("data were read")
 
     for name in ("load_images", "_digits", "_image_folder", "_table", "_decode"):
         monkeypatch.setattr(images, name, refuse)
@@ -303,35 +256,61 @@ def test_no_data_set_is_read(tiny_unet: Make, monkeypatch: pytest.MonkeyPatch, t
 
     def importing(name: str, *args: object, **kwargs: object) -> object:
         assert not name.startswith(("datasets", "sklearn.datasets", "pyarrow")), name
-        return real_import(name, *args, **kwargs)
+        return real_import(name, *args, **kwargs)  # pyright: ignore[reportArgumentType]
 
     monkeypatch.setattr(builtins, "__import__", importing)
     method = SFD(forget_share=0.5)
-    source = ConditionSource(
-        table=denoiser.encode(range(10)),
-        retain=list(range(1, 10)),
-        forget=[0],
-        replacements=[[1]],
-        retain_rows=4,
-        forget_rows=2,
-        seed=0,
-    )
-    config = TrainConfig(steps=2, batch_size=4, learning_rate=1e-3)
-    result = Trainer(method, method.networks(denoiser), source, config, tmp_path, 2).run()
+    source = make_source(method, denoiser)
+    settings = TrainSettings(steps=2, batch_size=4, learning_rate=1e-3)
+    result = Trainer(method, method.networks(denoiser), source, settings, tmp_path).run()
     assert result.steps == 2
 
 
 @pytest.mark.parametrize(
     ("given", "named"),
     [
-        ({"sigma_min": 20.0}, "sigma_min"),
         ({"sigma_init": 0.0}, "sigma_init"),
         ({"forget_share": 1.5}, "forget_share"),
         ({"fake_score_condition_dropout": 2.0}, "fake_score_condition_dropout"),
         ({"teacher_guidance": -3.0}, "teacher_guidance"),
-        ({"share_student_pass": True, "fake_score_condition_dropout": 0.1}, "share_student_pass"),
+        ({"alpha": float("nan")}, "alpha"),
     ],
 )
-def test_impossible_settings_are_refused_by_name(given: dict[str, float], named: str) -> None:
-    with pytest.raises(ConfigError, match=named):
+def test_hyperparameters_out_of_range_are_refused_by_name(
+    given: dict[str, Any], named: str
+) -> None:
+    with pytest.raises(ValidationError, match=named):
         SFD(**given)
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"sigma_min": 20.0}, ("sigma_min", "20.0", "sigma_max", "13.0")),
+        ({"warmup_sigma_min": 500.0}, ("warmup_sigma_min", "500.0", "warmup_sigma_max")),
+        (
+            {"share_student_pass": True, "fake_score_condition_dropout": 0.1},
+            ("share_student_pass", "0.1", "0.0"),
+        ),
+    ],
+)
+def test_hyperparameters_that_contradict_each_other_are_refused_by_name(
+    given: dict[str, Any], named: tuple[str, ...]
+) -> None:
+    with pytest.raises(ConfigError) as refused:
+        SFD(**given)
+    for part in named:
+        assert part in str(refused.value)
+
+
+def test_what_is_guided_is_declared() -> None:
+    assert not any(SFD().guided(name) for name in ("teacher", "fake_score", "student"))
+    assert not SFD().guides_teacher
+    teacher = SFD(teacher_guidance=1.5)
+    assert teacher.guides_teacher and teacher.guided("teacher") and not teacher.guided("fake_score")
+    weak = SFD(teacher_guidance=0.5)  # passes twice the rows, and leads to the null condition
+    assert weak.guided("teacher") and not weak.guides_teacher
+    for name in ("fake_score_guidance", "fake_score_training_guidance"):
+        method = SFD(**{name: 2.0})
+        assert method.guided("fake_score") and not method.guided("teacher")
+        assert not method.guides_teacher

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 
 from efface.errors import RunError
 from efface.training import checkpoint
-from efface.training.checkpoint import Checkpoints, ModuleState, OptimizerState
+from efface.training.checkpoint import Checkpoints, ModuleState, OptimizerState, TensorState
 
 FORGET = [sys.executable, "-m", "efface", "forget", "class"]
 SETTINGS = [
@@ -70,6 +70,20 @@ def test_state_goes_through_a_checkpoint_unchanged(tmp_path: Path) -> None:
     assert module.weight.equal(other.weight)
 
 
+@pytest.mark.parametrize("tensors", [{}, {"a.weight": torch.arange(4) % 2 == 0}])
+def test_named_tensors_go_through_a_checkpoint_unchanged(
+    tensors: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    """None at all as well: most methods prepare nothing."""
+    state, other = (TensorState(torch.device("cpu")) for _ in range(2))
+    state.restore(tensors)
+    folder = Checkpoints(tmp_path).save(1, {"prepared": state}, {})
+    Checkpoints.restore(folder, {"prepared": other})
+    assert other.tensors().keys() == tensors.keys()
+    for name, tensor in tensors.items():
+        assert other.tensors()[name].equal(tensor)
+
+
 def test_old_checkpoints_go(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path, keep=2)
     for step in (1, 2, 3):
@@ -114,7 +128,7 @@ def test_run_killed_at_random_moments_resumes_to_bit_identical_weights(
     """kill -9 three times, some random time after a random step was logged, then resume."""
     out = tmp_path / "killed"
     seed = random.SystemRandom().randrange(2**32)
-    print(f"moments drawn with seed {seed}")
+    print(f"moments sampled with seed {seed}")
     moments = random.Random(seed)
     for attempt, step in enumerate(sorted(moments.randint(1, 11) for _ in range(3))):
         more = ["--resume"] if attempt else []

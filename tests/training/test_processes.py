@@ -1,4 +1,4 @@
-"""Two processes (gloo) are one run: the same losses, the same weights."""
+"""Two processes (gloo) are one run: the same losses, the same weights, the same decisions."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 from safetensors.torch import load_file
 from torch.testing import assert_close
 
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
 ARGUMENTS = [
     *("--label", "0", "--replace", "1", "--no-evaluate"),
     *("--set", "train.steps=4", "--set", "train.batch_size=8", "--set", "train.log_every=1"),
@@ -45,8 +46,7 @@ def forget(launcher: list[str], model: Path, out: Path, *more: str) -> list[dict
 def test_two_processes_equal_one(shared: str, tiny_model: Path, tmp_path: Path) -> None:
     more = ("--set", f"method.share_student_pass={shared}")
     one = forget([sys.executable], tiny_model, tmp_path / "one", *more)
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    two = forget(torchrun, tiny_model, tmp_path / "two", *more)
+    two = forget(TORCHRUN, tiny_model, tmp_path / "two", *more)
     assert len(one) == len(two) == 4
     for a, b in zip(one, two, strict=True):
         # After the first step the weights differ in their last digits, and the student's loss adds
@@ -58,3 +58,120 @@ def test_two_processes_equal_one(shared: str, tiny_model: Path, tmp_path: Path) 
     a, b = load_file(tmp_path / "one" / file), load_file(tmp_path / "two" / file)
     for key, tensor in a.items():
         assert_close(tensor, b[key], rtol=0, atol=1e-5)
+
+
+SCRIPT = """
+import json, sys
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+
+from efface.data.source import ConditionSource
+from efface.methods.base import InnerSteps
+from efface.methods.sfd import SFD
+from efface.training.guard import Check
+from efface.training.settings import TrainSettings
+from efface.training.trainer import Trainer
+from tests.conftest import make_tiny_unet
+
+out, end = Path(sys.argv[1]), sys.argv[2]
+accelerator = Accelerator()
+main = accelerator.is_main_process
+calls = []
+
+
+class Guard:
+    \"\"\"Collapsed at the third check in the main process, at the first in any other.\"\"\"
+
+    def check(self, student):
+        calls.append("guard")
+        collapsed = end == "guard" and len(calls) == (3 if main else 1)
+        return Check(distance=0.0, best=0.0, good=not collapsed, collapsed=collapsed)
+
+    def tensors(self):
+        return {}
+
+    def restore(self, tensors):
+        pass
+
+
+class Stopper:
+    \"\"\"Enough at the third check in the main process, at the first in any other.\"\"\"
+
+    def check(self, student):
+        calls.append("stopper")
+        return "enough" if len(calls) == (3 if main else 1) else None
+
+
+class Bilevel(SFD):
+    def prepare(self, contexts):  # differs by process: the main one's counts
+        size, rank = next(contexts).batch.size, accelerator.process_index
+        return {"rank": torch.tensor(float(rank)), "rows": torch.tensor(size)}
+
+    def inner(self, phase):
+        return InnerSteps(count=1, learning_rate=1e-3) if phase == "student" else None
+
+    def inner_loss(self, phase, ctx):
+        return self.loss(phase, ctx).total
+
+
+denoiser, method = make_tiny_unet(), Bilevel(forget_share=0.5)
+source = ConditionSource(
+    table=denoiser.encode(range(10)), retain=list(range(1, 10)), forget=[0], replacements=[[1]],
+    retain_rows=8, forget_rows=4, seed=0,
+)
+settings = TrainSettings(
+    steps=6, batch_size=8, learning_rate=1e-4, guard_every=1 if end == "guard" else 0,
+    stop_every=1 if end == "stopper" else 0,
+)
+checks = {"guard": {"guard": Guard()}, "stopper": {"stopper": Stopper()}, "none": {}}[end]
+trainer = Trainer(
+    method, method.networks(denoiser), source, settings, out, accelerator, **checks
+)
+result = trainer.run()
+weights = torch.cat([p.detach().flatten() for p in result.denoiser.network.parameters()])
+prepared = trainer.stepper.objects()["prepared"].tensors()
+found = {
+    "steps": result.steps, "collapsed": result.collapsed, "stopped": result.stopped,
+    "checks": len(calls), "weights": weights[::50].tolist(),
+    "rank": float(prepared["rank"]), "rows": int(prepared["rows"]),
+}
+file = out / f"{end}-{accelerator.num_processes}-{accelerator.process_index}.json"
+file.write_text(json.dumps(found))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("end", ["guard", "stopper", "none"])
+def test_the_main_process_decides_for_all(end: str, tmp_path: Path) -> None:
+    """Whatever the others would say; pre-pass and inner steps are those of one process."""
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    root = Path(__file__).parents[2]
+    path = os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])
+    environment = os.environ | {
+        "ACCELERATE_USE_CPU": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": path
+    }  # fmt: skip
+    for launcher in (TORCHRUN, [sys.executable]):
+        done = subprocess.run(
+            [*launcher, str(script), str(tmp_path), end],
+            capture_output=True,
+            text=True,
+            env=environment,
+            timeout=250,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+    first, second, alone = (
+        json.loads((tmp_path / f"{end}-{name}.json").read_text()) for name in ("2-0", "2-1", "1-0")
+    )
+    assert first["weights"] == second["weights"]
+    assert first["weights"] == pytest.approx(alone["weights"], rel=0, abs=1e-5)
+    assert (first["checks"], second["checks"]) == (0 if end == "none" else 3, 0)
+    for found in (first, second, alone):
+        assert found["steps"] == (6 if end == "none" else 2)
+        assert (found["collapsed"] is not None) == (end == "guard")
+        assert (found["stopped"] is not None) == (end == "stopper")
+        assert found["rank"] == 0
+    assert (first["rows"], alone["rows"]) == (6, 12)  # a part, and the whole

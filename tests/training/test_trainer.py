@@ -1,220 +1,119 @@
-"""The loop: invariances, precision, clipping, averaging, what stops it."""
+"""The loop: what it holds, what it leaves alone, and resuming."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from torch.testing import assert_close
+from torch import Tensor
 
-from efface.data.source import ConditionSource
 from efface.diffusion.denoiser import Denoiser
-from efface.errors import ConfigError, RunError
+from efface.errors import ConfigError
 from efface.methods.sfd import SFD
-from efface.training.averaging import MovingAverage
-from efface.training.guard import CollapseGuard, energy_distance
-from efface.training.trainer import TrainConfig, Trainer
+from efface.training.networks import make_networks
+from efface.training.settings import TrainSettings
+from efface.training.trainer import Trainer
 
 Make = Callable[..., Denoiser]
+MakeTrainer = Callable[..., Trainer]
+Weights = Callable[[Denoiser], Tensor]
 
 
-def make_trainer(
-    denoiser: Denoiser, folder: Path, method: SFD | None = None, **settings: Any
-) -> Trainer:
-    method = method or SFD(forget_share=0.5, student_forget_weight=1.0)
-    config = TrainConfig(
-        **({"steps": 3, "batch_size": 8, "learning_rate": 1e-3, "log_every": 1} | settings)
-    )
-    forget_rows = round(method.forget_share * config.batch_size)
-    source = ConditionSource(
-        table=denoiser.encode(range(10)),
-        retain=list(range(1, 10)),
-        forget=[0],
-        replacements=[[1, 2]],
-        retain_rows=config.batch_size,
-        forget_rows=forget_rows,
-        seed=config.seed,
-    )
-    folder.mkdir(exist_ok=True)
-    return Trainer(method, method.networks(denoiser), source, config, folder, forget_rows)
+def buffers_of(size: int, tensors: Iterable[Tensor]) -> float:
+    """How many times `size` bytes the tensors hold; what shares its memory counts once."""
+    storages = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}
+    return sum(storages.values()) / size
 
 
-def log_of(folder: Path) -> list[dict[str, float]]:
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-
-
-def weights(denoiser: Denoiser) -> torch.Tensor:
-    return torch.cat([p.detach().flatten() for p in denoiser.network.parameters()])
-
-
-def test_accumulation_changes_nothing(tiny_unet: Make, tmp_path: Path) -> None:
-    whole = make_trainer(tiny_unet(), tmp_path / "whole").run()
-    parts = make_trainer(tiny_unet(), tmp_path / "parts", accumulation=4).run()
-    for a, b in zip(log_of(tmp_path / "whole"), log_of(tmp_path / "parts"), strict=True):
-        for name in ("fake_score_retain_loss", "student_retain_loss", "student_forget_loss"):
-            assert a[name] == pytest.approx(b[name], rel=1e-5, abs=1e-5)
-    assert_close(weights(whole.denoiser), weights(parts.denoiser), rtol=0, atol=1e-4)
-
-
-def test_accumulation_works_with_a_shared_student_pass(tiny_unet: Make, tmp_path: Path) -> None:
-    method = SFD(forget_share=0.5, share_student_pass=True)
-    make_trainer(tiny_unet(), tmp_path / "whole", method).run()
-    make_trainer(tiny_unet(), tmp_path / "parts", method, accumulation=2).run()
-    for a, b in zip(log_of(tmp_path / "whole"), log_of(tmp_path / "parts"), strict=True):
-        assert a["student_retain_loss"] == pytest.approx(
-            b["student_retain_loss"], rel=1e-5, abs=1e-5
-        )
-
-
-def test_bf16_keeps_float32_weights_and_about_the_same_losses(
-    tiny_unet: Make, tmp_path: Path
+def test_sfd_holds_four_networks_and_ten_buffers_after_a_step(
+    make_trainer: MakeTrainer, tiny_unet: Make, tmp_path: Path
 ) -> None:
-    make_trainer(tiny_unet(), tmp_path / "float32", steps=1).run()
-    trainer = make_trainer(tiny_unet(), tmp_path / "bf16", steps=1, mixed_precision="bf16")
-    result = trainer.run()
-    assert all(p.dtype == torch.float32 for p in result.denoiser.network.parameters())
-    a, b = log_of(tmp_path / "float32")[0], log_of(tmp_path / "bf16")[0]
-    assert a["fake_score_retain_loss"] != b["fake_score_retain_loss"]  # bf16 was really used
-    assert a["fake_score_retain_loss"] == pytest.approx(b["fake_score_retain_loss"], rel=0.05)
+    """The model and its teacher in one; fake score, student, average; gradients and two moments."""
+    pretrained = tiny_unet()
+    trainer = make_trainer(pretrained, tmp_path)
+    size = sum(p.numel() * p.element_size() for p in pretrained.network.parameters())
+
+    def held() -> float:
+        modules = [d.network for d in (pretrained, *trainer.networks.values())]
+        tensors: list[Tensor] = [
+            p for module in (*modules, trainer.average.module) for p in module.parameters()
+        ]
+        tensors += [p.grad for p in tensors if p.grad is not None]
+        for phase in trainer.stepper.phases.values():
+            for state in phase.optimizer.state.values():
+                tensors += [state["exp_avg"], state["exp_avg_sq"]]
+        return buffers_of(size, tensors)
+
+    assert held() == 4
+    trainer.step(0)
+    assert held() == 10
 
 
-def test_gradient_checkpointing_changes_nothing(tiny_unet: Make, tmp_path: Path) -> None:
-    plain = make_trainer(tiny_unet(), tmp_path / "plain").run()
-    saved = make_trainer(tiny_unet(), tmp_path / "saved", gradient_checkpointing=True).run()
-    assert_close(weights(plain.denoiser), weights(saved.denoiser), rtol=0, atol=1e-5)
+def test_with_adapters_there_is_one_network_whatever_the_method_copies(tiny_unet: Make) -> None:
+    pretrained = tiny_unet()
+    networks = make_networks(SFD(), pretrained, TrainSettings(lora_rank=4))
+    modules = [d.network for d in (pretrained, *networks.values())]
+    size = sum(p.numel() * p.element_size() for p in pretrained.network.parameters())
+    assert 1 < buffers_of(size, [p for module in modules for p in all_parameters(module)]) < 1.5
 
 
-def test_dropout_is_active_in_the_trained_network_alone(tiny_unet: Make, tmp_path: Path) -> None:
-    """Student in the student phase, fake score in its own: sfd 1.5."""
+def all_parameters(module: torch.nn.Module) -> list[Tensor]:
+    """A shared network names its adapter's parameters alone: here are those of its base too."""
+    return [p for part in module.modules() for p in part._parameters.values() if p is not None]
+
+
+def test_the_teacher_is_the_pretrained_network_itself(tiny_unet: Make) -> None:
+    pretrained = tiny_unet()
+    networks = SFD().networks(pretrained)
+    assert networks["teacher"].network is pretrained.network
+    for name in ("fake_score", "student"):
+        assert networks[name].network is not pretrained.network
+        assert all(p.requires_grad for p in networks[name].network.parameters())
+
+
+def test_global_random_states_are_the_callers_afterwards(
+    make_trainer: MakeTrainer, tiny_unet: Make, tmp_path: Path
+) -> None:
     trainer = make_trainer(tiny_unet(dropout=0.5), tmp_path)
-    for phase, other in (("fake_score", "student"), ("student", "fake_score")):
-        trainer._activate(phase)
-        assert trainer.networks[phase].network.training
-        assert not trainer.networks[other].network.training
-        assert not trainer.networks["teacher"].network.training
-        assert not any(p.requires_grad for p in trainer.networks[other].network.parameters())
+    torch.manual_seed(123)
+    before = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()
+    trainer.run()
+    assert torch.get_rng_state().equal(before[0])
+    assert np.random.get_state()[1].tolist() == before[1]
+    assert random.getstate() == before[2]
 
 
-def test_dropout_run_is_the_same_run_twice(tiny_unet: Make, tmp_path: Path) -> None:
+def test_dropout_run_is_the_same_run_twice(
+    make_trainer: MakeTrainer, weights: Weights, tiny_unet: Make, tmp_path: Path
+) -> None:
     first = make_trainer(tiny_unet(dropout=0.3), tmp_path / "a").run()
     torch.randn(17)  # the global generator is not what a run depends on
     second = make_trainer(tiny_unet(dropout=0.3), tmp_path / "b").run()
     assert weights(first.denoiser).equal(weights(second.denoiser))
 
 
-@pytest.mark.parametrize("clip", [{"clip_value": 1e-6}, {"clip_norm": 1e-6}])
-def test_clipping_bounds_the_gradient(
-    clip: dict[str, float], tiny_unet: Make, tmp_path: Path
+def test_parts_that_do_not_divide_the_batch_are_refused(
+    make_trainer: MakeTrainer, tiny_unet: Make, tmp_path: Path
 ) -> None:
-    trainer = make_trainer(tiny_unet(), tmp_path, steps=1, **clip)
-    trainer.run()
-    gradients = torch.cat([p.grad.flatten() for p in trainer._trained["student"].parameters])
-    if "clip_value" in clip:
-        assert gradients.abs().max() <= 1e-6
-        assert (gradients.abs() == 1e-6).float().mean() > 0.5
-    else:
-        assert gradients.norm() == pytest.approx(1e-6, rel=1e-2)
-
-
-@pytest.mark.parametrize("phase", ["fake_score", "student"])
-def test_not_finite_stops_before_the_update_and_names_it(
-    phase: str, tiny_unet: Make, tmp_path: Path
-) -> None:
-    trainer = make_trainer(tiny_unet(), tmp_path)
-    parameter = trainer._trained[phase].parameters[0]
-    with torch.no_grad():
-        parameter.view(-1)[0] = float("nan")
-    before = weights(trainer.networks[phase])
-    with pytest.raises(RunError, match=r"fake_score is nan at step 0"):
-        trainer.run()
-    assert before.nan_to_num().equal(weights(trainer.networks[phase]).nan_to_num())
-
-
-def test_learning_rate_schedule() -> None:
-    config = TrainConfig(
-        steps=110, warmup_steps=10, learning_rate=1.0, learning_rate_schedule="cosine"
-    )
-    assert config.learning_rate_at(0) == pytest.approx(0.1)
-    assert config.learning_rate_at(10) == 1.0
-    assert config.learning_rate_at(60) == pytest.approx(0.5)
-    assert config.learning_rate_at(110) == pytest.approx(0.0)
-
-
-def test_fake_score_learns_at_its_multiple_of_the_rate(tiny_unet: Make, tmp_path: Path) -> None:
-    trainer = make_trainer(tiny_unet(), tmp_path, steps=1)
-    trainer.run()
-    rates = {p: t.optimizer.param_groups[0]["lr"] for p, t in trainer._trained.items()}
-    assert rates == pytest.approx({"fake_score": 3e-3, "student": 1e-3})
-
-
-@pytest.mark.parametrize("ramp", [False, True])
-def test_average_is_the_recursion_written_out(ramp: bool) -> None:
-    module = torch.nn.Linear(2, 2, bias=False)
-    average = MovingAverage(module, 0.9, ramp)
-    expected = module.weight.detach().clone()
-    for step in range(20):
-        with torch.no_grad():
-            module.weight += torch.randn(2, 2)
-        average.update(step)
-        decay = min(0.9, (1 + step) / (10 + step)) if ramp else 0.9
-        expected = decay * expected + (1 - decay) * module.weight.detach()
-    assert_close(average.module.weight.detach(), expected)
-
-
-def test_parts_that_do_not_divide_the_batch_are_refused(tiny_unet: Make, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="train.batch_size is 8, which 3 parts"):
+    with pytest.raises(ConfigError, match=r"train\.batch_size.* 8 .* 3 parts"):
         make_trainer(tiny_unet(), tmp_path, accumulation=3)
 
 
-def test_energy_distance_is_zero_in_expectation_for_one_distribution() -> None:
-    generator = torch.Generator().manual_seed(0)
-    values = [
-        float(energy_distance(*torch.randn(2, 32, 5, generator=generator))) for _ in range(200)
-    ]
-    mean = sum(values) / len(values)
-    assert abs(mean) < 0.01
-    far = energy_distance(torch.randn(32, 5), 100 + torch.randn(32, 5))
-    assert far > 2
-
-
-def make_guarded(tiny_unet: Make, folder: Path, **settings: Any) -> Trainer:
-    denoiser = tiny_unet()
-    trainer = make_trainer(denoiser, folder, guard_every=2, ema_decay=0.0, **settings)
-    conditions = denoiser.encode(range(1, 10))
-    sampler = trainer.method.sampler(denoiser)
-    trainer.guard = CollapseGuard(denoiser, sampler, conditions, 0, teacher_steps=3)
-    return trainer
-
-
-def test_guard_stops_a_collapsing_run_and_keeps_the_last_good_weights(
-    tiny_unet: Make, tmp_path: Path
+def test_speed_counts_the_rows_of_both_sides(
+    make_trainer: MakeTrainer, tiny_unet: Make, tmp_path: Path
 ) -> None:
-    start = weights(tiny_unet())
-    trainer = make_guarded(tiny_unet, tmp_path, steps=40, learning_rate=1.0)
-    result = trainer.run()
-    assert result.collapsed is not None
-    assert result.collapsed.startswith("collapse at step 4: ")
-    assert result.steps == 4
-    assert weights(result.denoiser).equal(start)  # nothing after the first check was good
-
-
-def test_guard_leaves_a_run_without_learning_alone(tiny_unet: Make, tmp_path: Path) -> None:
-    result = make_guarded(tiny_unet, tmp_path, steps=8, learning_rate=0.0).run()
-    assert result.collapsed is None
-    assert [entry["step"] for entry in result.guard] == [0, 2, 4, 6, 8]
-    assert len({entry["distance"] for entry in result.guard}) == 1
-
-
-def test_compiled_run_is_a_setting_off_by_default() -> None:
-    assert not TrainConfig().compile
+    result = make_trainer(tiny_unet(), tmp_path).run()
+    assert result.images_per_second * result.seconds == pytest.approx(3 * (8 + 4))
 
 
 @pytest.mark.gpu
-def test_compiled_bf16_channels_last_run_on_a_gpu(tiny_unet: Make, tmp_path: Path) -> None:
+def test_compiled_bf16_channels_last_run_on_a_gpu(
+    make_trainer: MakeTrainer, tiny_unet: Make, tmp_path: Path
+) -> None:
     if not torch.cuda.is_available():
         pytest.skip("no GPU here")
     trainer = make_trainer(
@@ -223,19 +122,19 @@ def test_compiled_bf16_channels_last_run_on_a_gpu(tiny_unet: Make, tmp_path: Pat
     assert trainer.run().steps == 3
 
 
-def test_resume_in_channels_last_is_the_same_run(tiny_unet: Make, tmp_path: Path) -> None:
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_a_resumed_run_is_the_same_run(
+    channels_last: bool,
+    make_trainer: MakeTrainer,
+    weights: Weights,
+    stopping_at: Callable[[int], Callable[[int], None]],
+    tiny_unet: Make,
+    tmp_path: Path,
+) -> None:
     """Optimizer states have to come back in the layout of their parameters."""
-    settings = {"channels_last": True, "steps": 6, "checkpoint_every": 3}
+    settings = {"channels_last": channels_last, "steps": 6, "checkpoint_every": 3}
     whole = make_trainer(tiny_unet(), tmp_path / "whole", **settings).run()
-
-    class Stop(Exception):
-        pass
-
-    def stop(step: int) -> None:
-        if step == 3:
-            raise Stop
-
-    with pytest.raises(Stop):
-        make_trainer(tiny_unet(), tmp_path / "parts", **settings).run(on_step=stop)
+    with pytest.raises(KeyboardInterrupt):
+        make_trainer(tiny_unet(), tmp_path / "parts", **settings).run(on_step=stopping_at(3))
     parts = make_trainer(tiny_unet(), tmp_path / "parts", **settings).run(resume=True)
     assert weights(parts.denoiser).equal(weights(whole.denoiser))

@@ -194,13 +194,15 @@ class PairSource(BatchSource):
         )
 
     def _retain_only_images(self, rows: int, step: int, shard: Shard) -> Tensor:
-        """The retain-only image of each row (B,), -1 where the row is a pair; alike on both sides."""
+        """The retain-only image of each row, (B,), -1 in pairs; the same for both sides."""
         assert self.retain_only is not None
         chosen = (torch.arange(rows + 1) * self.retain_only.share).floor().diff() > 0
         which = torch.full((rows,), -1)
         if chosen.any():
             count, images = int(chosen.sum()), len(self.retain_only.images)
-            which[chosen] = epoch_rows(images, count, step, self.seed, "staying")  # the name is part of the seed
+            which[chosen] = epoch_rows(
+                images, count, step, self.seed, "staying"
+            )  # the name is part of the seed
         return which[shard.rows(rows)]
 
     def _condition(self, rows: int, step: int, shard: Shard) -> Condition | None:
@@ -231,12 +233,14 @@ def epoch_rows(count: int, rows: int, step: int, seed: int, name: str) -> Tensor
     if count == 1:
         return torch.zeros(rows, dtype=torch.long)
     first, last = step * rows, (step + 1) * rows
-    epochs = range(first // count, (last - 1) // count + 1)
     # Orders shorter than a batch are met once, and would drive the long ones out of the cache.
     order = _kept_order if count >= rows else _order
-    orders = [order(count, derive_seed(seed, name, epoch)) for epoch in epochs]
-    start = first - (first // count) * count
-    return torch.cat(orders)[start : start + rows].clone()
+    parts = []
+    for epoch in range(first // count, (last - 1) // count + 1):
+        begin = epoch * count
+        part = order(count, derive_seed(seed, name, epoch))
+        parts.append(part[max(first - begin, 0) : min(last - begin, count)])
+    return torch.cat(parts)
 
 
 def _order(count: int, seed: int) -> Tensor:

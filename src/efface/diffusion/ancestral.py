@@ -55,8 +55,8 @@ class _AsDiffusion(Denoiser):
     def null(self, like: Condition) -> Condition:
         return self.flow.null(like)
 
-    def nothing(self, like: Condition) -> Condition:
-        return self.flow.nothing(like)
+    def empty(self, like: Condition) -> Condition:
+        return self.flow.empty(like)
 
     def require_null(self) -> Any:
         return self.flow.require_null()

@@ -162,7 +162,7 @@ class Denoiser(ABC):
         return self.with_network(copy.deepcopy(self.network).requires_grad_(True))
 
     def frozen(self) -> Self:
-        """This very network, from now on in evaluation mode and without gradient: no copy."""
+        """The network itself, no copy: from now on in evaluation mode and without gradient."""
         return self.with_network(self.network.eval().requires_grad_(False))
 
 

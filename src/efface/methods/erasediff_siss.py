@@ -21,7 +21,10 @@ class EraseDiffSISS(ImageMethod):
     """
 
     eta: float = Field(
-        1e-3, ge=0, le=1e3, description="Share of the forget gradient that a step descends at least."
+        1e-3,
+        ge=0,
+        le=1e3,
+        description="Share of the forget gradient that a step descends at least.",
     )
 
     summary: ClassVar[str] = "EraseDiff of SISS's tables: images to forget become uniform noise"

@@ -84,7 +84,10 @@ class SFD(Method):
         1.0, ge=0, le=1e3, description="Guidance of the fake score while it is trained; 1 is none."
     )
     fake_score_guidance: float = Field(
-        1.0, ge=0, le=1e3, description="Guidance of the fake score in the student's loss; 1 is none."
+        1.0,
+        ge=0,
+        le=1e3,
+        description="Guidance of the fake score in the student's loss; 1 is none.",
     )
     teacher_guidance: float = Field(
         1.0, ge=0, le=1e3, description="Guidance of the teacher; 1 is none."
@@ -105,7 +108,9 @@ class SFD(Method):
         128.86, gt=0, le=1e6, description="Highest noise level of the wider window."
     )
 
-    summary: ClassVar[str] = "score forgetting distillation: data-free, the result generates in one step"
+    summary: ClassVar[str] = (
+        "score forgetting distillation: data-free, the result generates in one step"
+    )
     phases: ClassVar[tuple[str, ...]] = ("fake_score", "student")
     needs: ClassVar[frozenset[Need]] = frozenset({"conditions"})
     inherited: ClassVar[tuple[str, ...]] = ("sigma_init", "input_scale")

@@ -10,8 +10,6 @@ from pydantic.dataclasses import dataclass
 
 from efface.methods.base import LossTerms, Method, Need, StepContext
 
-NAME = "efface.training.denoising"  # as a method; it is none of those that forget
-
 
 @dataclass(frozen=True, kw_only=True)
 class Denoising(Method):

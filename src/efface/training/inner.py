@@ -31,8 +31,6 @@ def descend(
     """One step down the gradients, means over processes, which are gone afterwards."""
     moved = [p for p in parameters if p.grad is not None]
     gradients = [p.grad for p in moved if p.grad is not None]
-    for parameter, gradient in zip(
-        moved, mean_over_processes(gradients, accelerator), strict=True
-    ):
+    for parameter, gradient in zip(moved, mean_over_processes(gradients, accelerator), strict=True):
         parameter.sub_(gradient, alpha=learning_rate)
         parameter.grad = None

@@ -9,7 +9,9 @@ from efface.methods.base import Method
 from efface.training.settings import TrainSettings
 
 
-def make_networks(method: Method, pretrained: Denoiser, settings: TrainSettings) -> dict[str, Denoiser]:
+def make_networks(
+    method: Method, pretrained: Denoiser, settings: TrainSettings
+) -> dict[str, Denoiser]:
     """The method's networks; with `train.lora_rank`, all stand on one, and the trained get a LoRA.
 
     Raises ConfigError where a LoRA finds nothing to change.

@@ -46,7 +46,10 @@ class TrainSettings(BaseModel):
         None, gt=0, le=1e9, description="Largest L2 norm of a network's gradient."
     )
     ema_decay: float = Field(
-        0.9999, ge=0, lt=1, description="Decay of the moving average of weights, which is the result."
+        0.9999,
+        ge=0,
+        lt=1,
+        description="Decay of the moving average of weights, which is the result.",
     )
     ema_ramp: bool = Field(
         False, description="Let the decay rise from 0.1, so that early averages follow the weights."

@@ -119,7 +119,7 @@ class Stepper:
         return view
 
     def _parts(self, step: int) -> list[Part]:
-        """This process's parts of the batch."""
+        """Parts of the batch that are passed in this process."""
         world, rank = self._accelerator.num_processes, self._accelerator.process_index
         count = self._settings.accumulation
         shards = [Shard(micro * world + rank, count * world) for micro in range(count)]
@@ -195,10 +195,11 @@ class Stepper:
         for phase in self.phases.values():
             phase.activate(True, training=False)
         count = self._settings.accumulation * self._accelerator.num_processes
-        for step, index in itertools.product(itertools.count(), range(count)):
-            shard = Shard(index, count)
-            part = Part(shard=shard, batch=self._source.batch(step, shard))
-            yield self._context(step, part, self._networks, "prepare", step)
+        for step in itertools.count():
+            for index in range(count):
+                shard = Shard(index, count)
+                part = Part(shard=shard, batch=self._source.batch(step, shard))
+                yield self._context(step, part, self._networks, "prepare", step)
 
     def _synced(self, trained: Phase, synced: bool) -> AbstractContextManager[None]:
         """Whether a backward pass reduces gradients over processes."""
@@ -206,7 +207,7 @@ class Stepper:
             return contextlib.nullcontext()
         return self._accelerator.no_sync(trained.wrapped)
 
-    def _autocast(self) -> AbstractContextManager[None]:
+    def _autocast(self) -> torch.autocast:
         # Not Accelerate's own: that is fixed for a whole process.
         enabled = self._settings.mixed_precision == "bf16"
         return torch.autocast(self._accelerator.device.type, torch.bfloat16, enabled)

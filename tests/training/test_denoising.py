@@ -19,9 +19,7 @@ from efface.diffusion.prediction import PREDICTION_KINDS, Prediction, Prediction
 from efface.diffusion.schedule import NoiseSchedule
 from efface.diffusion.text.denoiser import TextDenoiser
 from efface.methods.base import StepContext
-from efface.methods.denoising import Denoising
-from tests.diffusion.text.conftest import pipelines as pipelines
-from tests.diffusion.text.conftest import text_model as text_model
+from efface.training.denoising import Denoising
 
 ROWS = 6
 Make = Callable[..., Denoiser]
