@@ -9,7 +9,6 @@ once, between two iterations and at most within one; and while the original mode
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import tempfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -116,18 +115,14 @@ def measure_sampling(kind: str, way: str) -> dict[str, Any]:
     changes = [f"evaluate.batch_size={SAMPLES}", f"evaluate.guidance={guidance}"]
     folder = Path(tempfile.mkdtemp(prefix="lora-memory-"))
     denoiser, info = make_model(kind, folder)
-    vae = make_vae()
-    vae.save_config(folder / "vae")
-    denoiser = dataclasses.replace(denoiser, codec=VAECodec(vae))
     condition, null = make_condition(kind, SAMPLES), make_condition(kind, 1)
     denoiser.prompts._rows[""] = {name: row[0] for name, row in null.tensors.items()}
-    networks = [denoiser.network, denoiser.clone().network, vae]
-    own = [tensor for module in networks for tensor in tensors_of(module)]
+    networks = [denoiser.network, denoiser.clone().network]
+    own = [tensor for module in networks for tensor in tensors_of(module)] + vae_of(denoiser)
     live = Live([*own, *condition.tensors.values()])
     with live:
         sampler = MultiStep(2, guidance=guidance)
         draw_images(denoiser, sampler, condition, range(SAMPLES), SAMPLES)
-    info = dataclasses.replace(info, vae=True)
     settings = request_settings(ForgetConcept, None, changes)
     expected = estimate(info, settings, Amounts(forget_rows=0)).evaluation
     return {
@@ -148,17 +143,29 @@ def parts_of(trainer: Trainer, pretrained: TextDenoiser) -> dict[str, list[Tenso
     optimizers = [phase.optimizer for phase in trainer.stepper.phases.values()]
     return {
         "parameters": parameters,
+        "vae": vae_of(pretrained),
         "optimizer": [v for o in optimizers for state in o.state.values() for v in state.values()],
         "gradients": [p.grad for p in parameters if p.grad is not None],
     }
 
 
+def vae_of(denoiser: TextDenoiser) -> list[Tensor]:
+    codec: Any = denoiser.codec
+    return tensors_of(codec.vae)
+
+
 def make_model(kind: str, folder: Path) -> tuple[TextDenoiser, ModelInfo]:
-    """A network of some million parameters, without text encoders and without a VAE."""
+    """A network of some million parameters with a VAE, without text encoders."""
     family = FAMILIES[kind]
     network = make_unet() if kind == "sdxl" else make_transformer()
     network.save_config(folder / family.component)
-    index = {"_class_name": family.pipelines[0]}
+    vae = make_vae()
+    vae.save_config(folder / "vae")
+    index: dict[str, Any] = {
+        "_class_name": family.pipelines[0],
+        family.component: ["diffusers", family.network],
+        "vae": ["diffusers", "AutoencoderKL"],
+    }
     encoders: Any = SimpleNamespace(config={})
     flow = diffusers.FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True)
     scheduler = flow if family.flow else diffusers.DDIMScheduler()
@@ -168,6 +175,7 @@ def make_model(kind: str, folder: Path) -> tuple[TextDenoiser, ModelInfo]:
         schedule=of_flow(scheduler) if family.flow else of_diffusion(scheduler),
         kind="flow" if family.flow else "epsilon",
         sample_shape=(4, 16, 16),
+        codec=VAECodec(vae),
         scheduler=scheduler,
         family=family,
         prompts=PromptEncoder(family, encoders, (), {}),
@@ -180,7 +188,7 @@ def make_model(kind: str, folder: Path) -> tuple[TextDenoiser, ModelInfo]:
         folder=folder,
         component=family.component,
         network_class=family.network,
-        vae=False,
+        vae=True,
         num_classes=None,
         null_label=None,
         default_steps=50,
