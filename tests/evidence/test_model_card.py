@@ -11,8 +11,8 @@ from diffusers import DiffusionPipeline
 from huggingface_hub import ModelCard
 
 from efface.errors import RequestError
+from efface.evaluation.wording import format_value
 from efface.evidence.model_card import (
-    describe_forgotten,
     escape_markdown,
     make_card,
     write_model_card,
@@ -25,7 +25,6 @@ from efface.records import (
     read_record,
     write_json,
 )
-from efface.reporting.wording import format_value
 from tests.hubs import Answer, hangs_up, hub, refusing_proxy, shows_a_page
 
 HOSTILE = (
@@ -86,16 +85,16 @@ def test_a_card_says_what_was_done_and_how_it_measures(run):
 def test_a_card_says_nothing_of_paths_names_or_prompts(run, picture_run, tmp_path):
     text = write_model_card(run).read_text()
     assert str(Path(read_record(run).model["source"]).parent) not in text
-    copy = Path(shutil.copytree(picture_run, tmp_path / "pictures"))
+    copy = Path(shutil.copytree(picture_run, tmp_path / "images"))
     text = write_model_card(copy).read_text()
-    assert "Forgotten: 2 pictures\n" in text
+    assert "Forgotten: 2 images\n" in text
     assert "ada" not in text.lower().replace("metadata", "")
     assert "lovelace" not in text
     concept = read_record(run).model_copy(
-        update={"request": {"kind": "concept", "concept": "ada lovelace", "prompt": "ada"}}
+        update={"request": {"kind": "concept", "concept": "ada lovelace", "replacement": "ada"}}
     )
-    assert describe_forgotten(concept) == "a concept chosen by the owner"
-    assert "lovelace" not in make_card(concept, Evaluation(results=[]), None, None)
+    text = make_card(concept, Evaluation(results=[]), None, None)
+    assert "Forgotten: a concept chosen by the owner\n" in text and "lovelace" not in text
 
 
 def test_the_owner_chooses_the_words_and_they_are_kept(run):
