@@ -23,9 +23,10 @@ from efface.records import Evaluation, read_record
 from efface.reporting import judge_run, protocols
 from tests.conftest import make_tiny_unet
 
-SMALL = ["evaluate.samples=32", "evaluate.forget_samples=20", "evaluate.retain_samples=36"]
-SMALL += ["evaluate.unseen=4", "evaluate.controls=2", "evaluate.draws=1"]
-SMALL += ["evaluate.baseline_steps=10", "evaluate.likelihood_tolerance=0.1"]
+SMALL = ("evaluate.baseline_steps=10",)
+CLASSES = (*SMALL, "evaluate.forget_samples=20", "evaluate.retain_samples=36")
+IMAGES = (*SMALL, "images.samples=32", "images.unseen=4", "images.controls=2", "images.draws=1")
+IMAGES += ("images.likelihood_tolerance=0.1",)
 
 
 def digits() -> Subject:
@@ -78,11 +79,11 @@ def test_what_is_not_a_number_is_a_collapse():
 
 def run_of(method: str, out: Path, *changes: str) -> Evaluation:
     if method == "sfd":
-        model, request = "zoo:digits", efface.ForgetClass(labels=(0,))
+        model, request, small = "zoo:digits", efface.ForgetClass(labels=(0,)), CLASSES
     else:
-        model = "zoo:digits-symbol"
+        model, small = "zoo:digits-symbol", IMAGES
         request = efface.ForgetImages(images="zoo:symbol", retain="digits", unseen="digits")
-    efface.forget(model, request, out, method=method, changes=[*SMALL, *changes])
+    efface.forget(model, request, out, method=method, changes=[*small, *changes])
     return efface.evaluate(out)
 
 
@@ -94,23 +95,23 @@ def shown_headline(run: Path) -> str:
 
 
 @pytest.mark.parametrize("method", ["sfd", pytest.param("siss", marks=pytest.mark.slow)])
-def test_a_run_without_a_learning_rate_is_called_a_no_op(method, tmp_path):
+def test_a_run_without_a_learning_rate_has_no_effect(method, tmp_path):
     still = ["train.learning_rate=0.0", "train.steps=2", "train.batch_size=8"]
     evaluation = run_of(method, tmp_path / "run", *still)
     assert evaluation.guards == ["no-op"]
     assert evaluation.change["weights"] == 0
     verdict = judge_run(read_record(tmp_path / "run"), evaluation)
-    assert verdict.outcome == "no_op" and verdict.headline.startswith("A no-op")
-    assert verdict.kept not in ("damaged", "collapsed") and "damage" not in verdict.headline
+    assert verdict.outcome == "no_effect" and verdict.headline.startswith("No effect")
+    assert verdict.kept not in ("damaged", "broken") and "amage" not in verdict.headline
     assert shown_headline(tmp_path / "run") == verdict.headline
     if method == "sfd":
-        assert "in one step the untouched model draws the same" in verdict.headline
+        assert "in one step the original model generates the same" in verdict.headline
 
 
-def test_a_run_that_was_pushed_too_far_is_called_a_collapse(tmp_path):
+def test_a_run_that_was_pushed_too_far_is_called_broken(tmp_path):
     far = ["train.learning_rate=3e-3", "train.steps=40", "train.batch_size=8"]
     evaluation = run_of("neggrad", tmp_path / "run", *far, "train.guard_every=0")
     assert evaluation.guards == ["collapse"]
     verdict = judge_run(read_record(tmp_path / "run"), evaluation)
-    assert verdict.outcome == "collapsed" and verdict.headline.startswith("The model collapsed")
+    assert verdict.outcome == "broken" and verdict.headline.startswith("The model is broken")
     assert shown_headline(tmp_path / "run") == verdict.headline
