@@ -163,7 +163,7 @@ def test_a_guided_pass_has_twice_the_rows_and_copies_of_conditions(pipelines: Pi
 
 
 def test_what_keeps_less_is_estimated_to_keep_less(pipelines: Pipelines) -> None:
-    network = describe_network(inspect_model(pipelines("sdxl")))
+    network = describe_network(inspect_model(pipelines("sd3")))
 
     def kept(gradient: Gradient, **holding: Any) -> int:
         return pass_footprint(network, Holding(**holding), (2,), gradient).kept

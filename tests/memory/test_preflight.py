@@ -96,10 +96,10 @@ def test_no_more_accumulation_is_proposed_than_it_takes(
 
 
 def test_amounts_are_asked_for_under_the_settings_that_are_tried(
-    pipelines: Pipelines, settings_of: SettingsOf, set_free: SetFree
+    tiny_model: Path, settings_of: SettingsOf, set_free: SetFree
 ) -> None:
     """A request whose preparation takes less in another precision of samples."""
-    info, settings = inspect_model(pipelines("sd")), settings_of("sfd")
+    info, settings = inspect_model(tiny_model), settings_of("sfd")
 
     def preparing(settings: Settings) -> Amounts:
         size = 10**9 if settings.evaluate.dtype == "float32" else 10**6
