@@ -314,6 +314,15 @@ def test_a_request_says_which_networks_are_guided_besides(
     assert plain.parts["activations"] < guided.parts["activations"] == told.parts["activations"]
 
 
+def test_larger_images_take_more(pipelines: Pipelines, settings_of: SettingsOf) -> None:
+    small, large = (
+        estimated(inspect_model(pipelines("flux"), size=size), settings_of("sfd")).parts
+        for size in (16, 64)
+    )
+    assert small["activations"] < large["activations"]
+    assert small["pretrained network"] == large["pretrained network"]
+
+
 def test_models_of_classes_are_estimated_too(tiny_model: Path, settings_of: SettingsOf) -> None:
     """SFD by hand: four copies of the parameters to begin with, and ten after a step."""
     file = load_file(tiny_model / "unet" / "diffusion_pytorch_model.safetensors")
