@@ -14,14 +14,13 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from efface.data.batch import Away, Batch, Side
+from efface.data.batch import Batch, NegativeGuidance, Side
 from efface.data.randomness import RowRandom, Shard
 from efface.diffusion.denoiser import Condition
-from efface.diffusion.text.denoiser import TextDenoiser
+from efface.diffusion.text.denoiser import TextDenoiser, as_text_denoiser
 from efface.methods.base import LossTerms, StepContext
 from efface.methods.sfd import SFD
 from efface.methods.siss import SISS
-from efface.requests.concept.prompts import as_text_denoiser
 
 Make = Callable[..., TextDenoiser]
 GUIDED = SFD(
@@ -95,14 +94,15 @@ def test_sfd_gives_a_gradient_to_every_family(text_model: Make, kind: str, phase
     assert sum(float(g.abs().sum()) for g in gradients) > 0
 
 
-def test_rows_are_led_away_from_a_prompt_with_a_guidance_of_their_own(
+def test_rows_are_guided_away_from_a_prompt_with_a_guidance_of_their_own(
     text_model: Make, kind: str
 ) -> None:
     """As if the teacher had that null condition and that guidance; other rows are as they were."""
     ctx = sfd_context(text_model(kind))
     led = torch.arange(RETAIN + FORGET) < RETAIN
     condition = as_text_denoiser(ctx.networks["teacher"]).encode(["a bag"])
-    away = Away(rows=led, condition=condition, guidance=torch.full(led.shape, 2.5))
+    guidance = torch.full(led.shape, 2.5)
+    negative = NegativeGuidance(rows=led, condition=condition, guidance=guidance)
     teacher = as_text_denoiser(ctx.networks["teacher"]).with_negative_prompt("a bag")
 
     def losses(method: SFD, **changes: Any) -> LossTerms:
@@ -110,7 +110,7 @@ def test_rows_are_led_away_from_a_prompt_with_a_guidance_of_their_own(
         return method.loss("student", replace(ctx, **(anew | changes)))
 
     for method in (GUIDED, replace(GUIDED, teacher_guidance=1.0)):
-        found, plain = losses(method, batch=replace(ctx.batch, away=away)), losses(method)
+        found, plain = losses(method, batch=replace(ctx.batch, negative=negative)), losses(method)
         strongly = replace(method, teacher_guidance=2.5)
         expected = losses(strongly, networks={**ctx.networks, "teacher": teacher})
         assert found.forget is not None and plain.forget is not None
