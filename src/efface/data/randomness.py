@@ -20,7 +20,7 @@ def derive_seed(*parts: int | str) -> int:
 class Shard:
     """Part `index` of `count` equal parts of one global batch.
 
-    Processes and accumulation steps both count as parts, so that a run draws the same numbers
+    Processes and accumulation steps both count as parts, so that a run has the same numbers
     however its batch is spread.
     """
 
@@ -33,9 +33,9 @@ class Shard:
 
 
 class RowRandom:
-    """Random numbers for the rows of one shard: retained rows first, then rows to forget.
+    """Random numbers for the rows of one shard: retained rows first, then forget rows.
 
-    The whole global batch is drawn and this shard's rows are cut out.
+    Numbers for the whole global batch are sampled, and this shard's rows are cut out.
     """
 
     def __init__(
@@ -48,15 +48,15 @@ class RowRandom:
 
     def normal(self, shape: tuple[int, ...]) -> Tensor:
         """Unit Gaussian noise, (B, *shape)."""
-        return self._draw(lambda n: self._torch(torch.randn, (n, *shape)))
+        return self._sampled(lambda n: self._torch(torch.randn, (n, *shape)))
 
     def uniform(self) -> Tensor:
         """Uniform numbers in [0, 1), (B,)."""
-        return self._draw(lambda n: self._torch(torch.rand, (n,)))
+        return self._sampled(lambda n: self._torch(torch.rand, (n,)))
 
     def uniforms(self, shape: tuple[int, ...]) -> Tensor:
         """Uniform numbers in [0, 1), (B, *shape)."""
-        return self._draw(lambda n: self._torch(torch.rand, (n, *shape)))
+        return self._sampled(lambda n: self._torch(torch.rand, (n, *shape)))
 
     def stratified(self, share: float) -> Tensor:
         """True for `share` of each side's global rows, exactly but for rounding: (B,) bool.
@@ -70,19 +70,19 @@ class RowRandom:
             steps = torch.arange(count + 1, device=self._device, dtype=torch.float64) * share
             return (steps + start).floor().diff() > 0
 
-        return self._draw(strata)
+        return self._sampled(strata)
 
     def integers(self, low: Tensor | int, high: Tensor | int) -> Tensor:
         """Integers in [low, high), (B,); the bounds may differ by row."""
         # Truncated before `low` is added: the float32 sum could round up to `high`.
         return low + (self.uniform() * (high - low)).long()
 
-    def _torch(self, draw: Callable[..., Tensor], shape: tuple[int, ...]) -> Tensor:
-        return draw(shape, generator=self._generator, device=self._device)
+    def _torch(self, sample: Callable[..., Tensor], shape: tuple[int, ...]) -> Tensor:
+        return sample(shape, generator=self._generator, device=self._device)
 
-    def _draw(self, draw: Callable[[int], Tensor]) -> Tensor:
+    def _sampled(self, sample: Callable[[int], Tensor]) -> Tensor:
         parts = []
         for rows in self._sides:
             total = rows * self._shard.count
-            parts.append(draw(total)[self._shard.rows(total)])
+            parts.append(sample(total)[self._shard.rows(total)])
         return torch.cat(parts)

@@ -67,7 +67,7 @@ def per_sample_sum(x: Tensor) -> Tensor:
 class Method(ABC):
     """Base of all methods: subclasses are frozen pydantic dataclasses of their hyperparameters.
 
-    A hyperparameter is a field with a range and a sentence, `Field(0.5, ge=0, le=1,
+    A hyperparameter is a field with a range and a sentence, `Field(default=0.5, ge=0, le=1,
     description="...")`; a number out of range or not finite is a pydantic ValidationError. A check
     over several of them stands in `__post_init__` and raises ConfigError.
     """

@@ -21,7 +21,7 @@ class EraseDiffSISS(ImageMethod):
     """
 
     eta: float = Field(
-        1e-3,
+        default=1e-3,
         ge=0,
         le=1e3,
         description="Share of the forget gradient that a step descends at least.",

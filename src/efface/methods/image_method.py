@@ -29,19 +29,20 @@ class ImageMethod(Method):
     """
 
     retain_target: Literal["noise", "teacher", "subtracted"] = Field(
-        "noise", description="What retained images regress: noise or a prediction of the teacher."
+        default="noise",
+        description="What retained images regress: noise or a prediction of the teacher.",
     )
     retain_only_target: Literal["noise", "teacher"] = Field(
-        "noise", description="What retain-only rows regress."
+        default="noise", description="What retain-only rows regress."
     )
     tau: float = Field(
-        0.8, gt=0, lt=1, description="Posterior share above which nothing is subtracted."
+        default=0.8, gt=0, lt=1, description="Posterior share above which nothing is subtracted."
     )
     window_start: float = Field(
-        0.0, ge=0, lt=1, description="Where forgetting begins, as a share of the schedule."
+        default=0.0, ge=0, lt=1, description="Where forgetting begins, as a share of the schedule."
     )
     window_end: float = Field(
-        1.0, gt=0, le=1, description="Where forgetting ends, as a share of the schedule."
+        default=1.0, gt=0, le=1, description="Where forgetting ends, as a share of the schedule."
     )
 
     forget_share: ClassVar[float] = 1.0  # rows come in pairs
@@ -158,28 +159,28 @@ class SubtractingMethod(ImageMethod):
     """L_R - c L_A with c from a gradient rule: SISS and its relatives (arXiv 2503.01034, eq. 8)."""
 
     rule_name: Literal["relative_norm", "fixed_norm", "dual"] = Field(
-        "relative_norm", description="How the forget gradient is scaled."
+        default="relative_norm", description="How the forget gradient is scaled."
     )
     ratio: float = Field(
-        0.1,
+        default=0.1,
         gt=0,
         le=1e6,
         description="Of relative_norm: norm of the forget gradient over the retain gradient's.",
     )
     only_when_larger: bool = Field(
-        True, description="Of relative_norm: scale down alone, as in the paper's words."
+        default=True, description="Of relative_norm: scale down alone, as in the paper's words."
     )
     fixed_norm: float = Field(
-        5.0,
+        default=5.0,
         gt=0,
         le=1e9,
         description="Of fixed_norm; published: 5 MNIST, 500 CelebA-HQ, 750 Stable Diffusion.",
     )
     dual_level: float = Field(
-        0.1, gt=0, le=1e6, description="Of dual: loss of unseen images, mean over pixels."
+        default=0.1, gt=0, le=1e6, description="Of dual: loss of unseen images, mean over pixels."
     )
     dual_rate: float = Field(
-        0.02, gt=0, le=1e3, description="Of dual: how fast the multiplier moves."
+        default=0.02, gt=0, le=1e3, description="Of dual: how fast the multiplier moves."
     )
 
     def rule(self, phase: str) -> GradientRule:

@@ -30,13 +30,17 @@ class PosteriorSubtraction(ImageMethod):
     """
 
     above_tau: Literal["skip", "neighbours"] = Field(
-        "skip", description="What rows above tau do: nothing, or regress their retained neighbours."
+        default="skip",
+        description="What rows above tau do: nothing, or regress their retained neighbours.",
     )
     neighbours_from: float = Field(
-        0.4, ge=0, le=1, description="Of neighbours: timesteps from this share of the schedule on."
+        default=0.4,
+        ge=0,
+        le=1,
+        description="Of neighbours: timesteps from this share of the schedule on.",
     )
     forget_share: float = Field(  # pyright: ignore[reportIncompatibleVariableOverride]
-        0.25, ge=0, le=1, description="Forget rows per retained row."
+        default=0.25, ge=0, le=1, description="Forget rows per retained row."
     )
 
     needs: ClassVar[frozenset[Need]] = frozenset({"retain_images", "forget_images", "prior"})

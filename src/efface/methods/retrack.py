@@ -25,13 +25,13 @@ class ReTrack(ImageMethod):
     """
 
     weight: float = Field(
-        0.5,
+        default=0.5,
         ge=0,
         le=1,
         description="Share of the forget term; published for pixels: 0.005 to 0.02.",
     )
     neighbours: int = Field(
-        10, ge=1, le=1_000_000, description="Retained images that an image is pointed at."
+        default=10, ge=1, le=1_000_000, description="Retained images that an image is pointed at."
     )
 
     summary: ClassVar[str] = "points images to forget at their retained neighbours (ReTrack)"

@@ -48,64 +48,89 @@ class SFD(Method):
     """
 
     alpha: float = Field(
-        1.2, ge=0, le=100, description="Weight of |delta|^2 against its cross term in the loss."
+        default=1.2,
+        ge=0,
+        le=100,
+        description="Weight of |delta|^2 against its cross term in the loss.",
     )
     fake_score_forget_weight: float = Field(
-        0.01, ge=0, le=1e6, description="Weight of forget rows in the fake score's loss."
+        default=0.01, ge=0, le=1e6, description="Weight of forget rows in the fake score's loss."
     )
     student_forget_weight: float = Field(
-        0.01, ge=0, le=1e6, description="Weight of forget rows in the student's loss."
+        default=0.01, ge=0, le=1e6, description="Weight of forget rows in the student's loss."
     )
     sigma_min: float = Field(
-        0.137, gt=0, le=1e6, description="Lowest noise level at which the scores are compared."
+        default=0.137,
+        gt=0,
+        le=1e6,
+        description="Lowest noise level at which the scores are compared.",
     )
     sigma_max: float = Field(
-        13.0, gt=0, le=1e6, description="Highest noise level at which the scores are compared."
+        default=13.0,
+        gt=0,
+        le=1e6,
+        description="Highest noise level at which the scores are compared.",
     )
     sigma_init: float = Field(
-        2.5, gt=0, le=1e6, description="Noise level at which the student starts."
+        default=2.5, gt=0, le=1e6, description="Noise level at which the student starts."
     )
     input_scale: Literal["unit", "published"] = Field(
-        "unit", description="Standard deviation of the start: 1, or sigma_t as published."
+        default="unit", description="Standard deviation of the start: 1, or sigma_t as published."
     )
     fake_score_rate: float = Field(
-        3.0, gt=0, le=1e3, description="The fake score's learning rate over the student's."
+        default=3.0, gt=0, le=1e3, description="The fake score's learning rate over the student's."
     )
     forget_share: float = Field(
-        1.0, ge=0, le=1, description="Forget rows per retained row; the expectation is the same."
+        default=1.0,
+        ge=0,
+        le=1,
+        description="Forget rows per retained row; the expectation is the same.",
     )
     share_student_pass: bool = Field(
-        False, description="Serve both phases with one pass of the student."
+        default=False, description="Serve both phases with one pass of the student."
     )
     stop_score_gradient: bool = Field(
-        False, description="Cut the gradient through both scores, as Diff-Instruct and DMD do."
+        default=False,
+        description="Cut the gradient through both scores, as Diff-Instruct and DMD do.",
     )
     fake_score_training_guidance: float = Field(
-        1.0, ge=0, le=1e3, description="Guidance of the fake score while it is trained; 1 is none."
+        default=1.0,
+        ge=0,
+        le=1e3,
+        description="Guidance of the fake score while it is trained; 1 is none.",
     )
     fake_score_guidance: float = Field(
-        1.0,
+        default=1.0,
         ge=0,
         le=1e3,
         description="Guidance of the fake score in the student's loss; 1 is none.",
     )
     teacher_guidance: float = Field(
-        1.0, ge=0, le=1e3, description="Guidance of the teacher; 1 is none."
+        default=1.0, ge=0, le=1e3, description="Guidance of the teacher; 1 is none."
     )
     fake_score_condition_dropout: float = Field(
-        0.0, ge=0, le=1, description="Share of rows without a condition in the fake score's phase."
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Share of rows without a condition in the fake score's phase.",
     )
     student_condition_dropout: float = Field(
-        0.0, ge=0, le=1, description="Share of rows without a condition in the student's phase."
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Share of rows without a condition in the student's phase.",
     )
     forget_warmup: float = Field(
-        0.0, ge=0, le=1, description="Share of the run in which forget rows use the wider window."
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Share of the run in which forget rows use the wider window.",
     )
     warmup_sigma_min: float = Field(
-        0.079, gt=0, le=1e6, description="Lowest noise level of the wider window."
+        default=0.079, gt=0, le=1e6, description="Lowest noise level of the wider window."
     )
     warmup_sigma_max: float = Field(
-        128.86, gt=0, le=1e6, description="Highest noise level of the wider window."
+        default=128.86, gt=0, le=1e6, description="Highest noise level of the wider window."
     )
 
     summary: ClassVar[str] = (

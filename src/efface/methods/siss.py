@@ -34,13 +34,17 @@ class SISS(SubtractingMethod):
     """
 
     mixture: float = Field(
-        0.5, ge=0, le=1, description="Lambda: share of noised images to forget in the mixture."
+        default=0.5,
+        ge=0,
+        le=1,
+        description="Lambda: share of noised images to forget in the mixture.",
     )
     arms: Literal["stratified", "bernoulli"] = Field(
-        "stratified", description="How rows are given to the two images of the mixture."
+        default="stratified", description="How rows are given to the two images of the mixture."
     )
     arm_split: Literal["auto", "always", "never"] = Field(
-        "auto", description="When rows that belong to one term alone are passed by themselves."
+        default="auto",
+        description="When rows that belong to one term alone are passed by themselves.",
     )
 
     one_row_per_pair: ClassVar[bool] = True

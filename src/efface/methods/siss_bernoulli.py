@@ -20,7 +20,7 @@ class SISSBernoulli(SubtractingMethod):
     """
 
     mixture: float = Field(
-        0.5, gt=0, lt=1, description="Lambda: probability that a row is an image to forget."
+        default=0.5, gt=0, lt=1, description="Lambda: probability that a row is an image to forget."
     )
 
     one_row_per_pair: ClassVar[bool] = True

@@ -20,7 +20,10 @@ class Denoising(Method):
     """
 
     condition_dropout: float = Field(
-        0.1, ge=0, le=1, description="Share of rows trained without a condition, for guidance."
+        default=0.1,
+        ge=0,
+        le=1,
+        description="Share of rows trained without a condition, for guidance.",
     )
 
     summary: ClassVar[str] = (

@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 def on_main(accelerator: Accelerator, compute: Callable[[], T]) -> T:
-    """Compute in the main process alone; its result, on every process."""
+    """Compute in the main process; returns the result on every process."""
     if accelerator.num_processes == 1:
         return compute()
     results = [compute() if accelerator.is_main_process else None]
@@ -23,7 +23,7 @@ def on_main(accelerator: Accelerator, compute: Callable[[], T]) -> T:
 
 
 def from_main(accelerator: Accelerator, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The main process's tensors, on every process; all have some of the same names and shapes."""
+    """The main process's tensors, on every process; names and shapes are the same on all."""
     if accelerator.num_processes == 1:
         return tensors
     return {name: cast(Tensor, broadcast(tensor)) for name, tensor in tensors.items()}

@@ -18,82 +18,109 @@ class TrainSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
-    steps: int = Field(1000, ge=1, le=MOST_STEPS, description="Training steps.")
+    steps: int = Field(default=1000, ge=1, le=MOST_STEPS, description="Training steps.")
     batch_size: int = Field(
-        128,
+        default=128,
         ge=1,
         le=MOST_ROWS,
         description="Retained rows of one step, over all processes and accumulation.",
     )
     accumulation: int = Field(
-        1, ge=1, le=MOST_ROWS, description="Equal parts of a batch that pass the network in turn."
+        default=1,
+        ge=1,
+        le=MOST_ROWS,
+        description="Equal parts of a batch that pass the network in turn.",
     )
-    seed: int = Field(0, ge=0, lt=2**63, description="Seed of batches, noise and dropout.")
-    learning_rate: float = Field(1e-4, ge=0, le=10, description="Learning rate of AdamW.")
+    seed: int = Field(default=0, ge=0, lt=2**63, description="Seed of batches, noise and dropout.")
+    learning_rate: float = Field(default=1e-4, ge=0, le=10, description="Learning rate of AdamW.")
     learning_rate_schedule: Literal["constant", "cosine"] = Field(
-        "constant", description="How the learning rate goes on after the warm-up."
+        default="constant", description="How the learning rate goes on after the warm-up."
     )
     warmup_steps: int = Field(
-        0, ge=0, le=MOST_STEPS, description="Steps in which the learning rate rises linearly."
+        default=0,
+        ge=0,
+        le=MOST_STEPS,
+        description="Steps in which the learning rate rises linearly.",
     )
-    beta1: float = Field(0.9, ge=0, lt=1, description="Decay of AdamW's first moment.")
-    beta2: float = Field(0.999, ge=0, lt=1, description="Decay of AdamW's second moment.")
-    weight_decay: float = Field(0.0, ge=0, le=10, description="Weight decay of AdamW.")
+    beta1: float = Field(default=0.9, ge=0, lt=1, description="Decay of AdamW's first moment.")
+    beta2: float = Field(default=0.999, ge=0, lt=1, description="Decay of AdamW's second moment.")
+    weight_decay: float = Field(default=0.0, ge=0, le=10, description="Weight decay of AdamW.")
     clip_value: float | None = Field(
-        None, gt=0, le=1e9, description="Largest absolute value of a gradient's element."
+        default=None, gt=0, le=1e9, description="Largest absolute value of a gradient's element."
     )
     clip_norm: float | None = Field(
-        None, gt=0, le=1e9, description="Largest L2 norm of a network's gradient."
+        default=None, gt=0, le=1e9, description="Largest L2 norm of a network's gradient."
     )
     ema_decay: float = Field(
-        0.9999,
+        default=0.9999,
         ge=0,
         lt=1,
         description="Decay of the moving average of weights, which is the result.",
     )
     ema_ramp: bool = Field(
-        False, description="Let the decay rise from 0.1, so that early averages follow the weights."
+        default=False,
+        description="Let the decay rise from 0.1, so that early averages follow the weights.",
     )
     mixed_precision: Literal["no", "bf16"] = Field(
-        "no", description="Precision of the passes; weights and losses stay float32."
+        default="no", description="Precision of the passes; weights and losses stay float32."
     )
     gradient_checkpointing: bool = Field(
-        False, description="Recompute activations in the backward pass, which takes less memory."
+        default=False,
+        description="Recompute activations in the backward pass, which takes less memory.",
     )
     lora_rank: int | None = Field(
-        None, ge=1, le=65_536, description="Rank of the adapters; none trains whole networks."
+        default=None,
+        ge=1,
+        le=65_536,
+        description="Rank of the adapters; none trains whole networks.",
     )
     lora_alpha: float | None = Field(
-        None, gt=0, le=1e6, description="Adapters are scaled by alpha / rank; none scales by 1."
+        default=None,
+        gt=0,
+        le=1e6,
+        description="Adapters are scaled by alpha / rank; none scales by 1.",
     )
     base_dtype: Literal["float32", "bfloat16"] = Field(
-        "float32", description="Precision of the frozen base; adapters stay float32."
+        default="float32", description="Precision of the frozen base; adapters stay float32."
     )
     ignore_memory: bool = Field(
-        False, description="Go on where the estimate of memory exceeds what is free."
+        default=False, description="Go on where the estimate of memory exceeds what is free."
     )
-    channels_last: bool = Field(False, description="Hold networks in the channels-last layout.")
-    compile: bool = Field(False, description="Compile the networks with torch.compile.")
+    channels_last: bool = Field(
+        default=False, description="Hold networks in the channels-last layout."
+    )
+    compile: bool = Field(default=False, description="Compile the networks with torch.compile.")
     checkpoint_every: int = Field(
-        1000, ge=1, le=MOST_STEPS, description="Steps between checkpoints."
+        default=1000, ge=1, le=MOST_STEPS, description="Steps between checkpoints."
     )
     guard_every: int = Field(
-        0, ge=0, le=MOST_STEPS, description="Steps between checks for collapse; 0 checks never."
+        default=0,
+        ge=0,
+        le=MOST_STEPS,
+        description="Steps between checks for collapse; 0 checks never.",
     )
     guard_tolerance: float = Field(
-        0.1, gt=0, le=1e6, description="Rise of the energy distance that counts as collapse."
+        default=0.1,
+        gt=0,
+        le=1e6,
+        description="Rise of the energy distance that counts as collapse.",
     )
     stop_every: int = Field(
-        0,
+        default=0,
         ge=0,
         le=MOST_STEPS,
         description="Steps between checks whether enough is forgotten; 0 makes all steps.",
     )
     stop_by: Literal["loss", "likelihood"] = Field(
-        "loss", description="In which the images to forget are compared with unseen ones."
+        default="loss",
+        description="Measure by which images to forget are compared with unseen ones.",
     )
-    log_every: int = Field(10, ge=1, le=MOST_STEPS, description="Steps between lines of the log.")
-    tracker: Tracker = Field("none", description="Where the log is written besides the run folder.")
+    log_every: int = Field(
+        default=10, ge=1, le=MOST_STEPS, description="Steps between lines of the log."
+    )
+    tracker: Tracker = Field(
+        default="none", description="Where the log is written besides the run folder."
+    )
 
     @model_validator(mode="after")
     def _check_adapters(self) -> Self:

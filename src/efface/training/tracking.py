@@ -1,4 +1,4 @@
-"""A line of JSON per logged step always; trackers if asked."""
+"""A line of JSON per logged step, and a tracker where one is set."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Tracker = Literal["none", "tensorboard", "wandb"]
 
 
 class Tracking:
-    """Writes `metrics.jsonl`, and to TensorBoard or wandb if asked."""
+    """Writes `metrics.jsonl`, and to TensorBoard or wandb where one is set."""
 
     def __init__(self, folder: Path, tracker: Tracker, first_step: int = 0) -> None:
         self._file = folder / "metrics.jsonl"
