@@ -16,6 +16,9 @@ from efface.records import (
     SelfTest,
     write_json,
 )
+from efface.reporting.comparison import Base, compare_runs
+from efface.reporting.resistance import Resistance, find_resistance
+from efface.reporting.run_folder import read_run
 from tests.reporting.conftest import make_evaluation, make_record
 from tests.reporting.image_runs import write_image_run
 
@@ -145,3 +148,25 @@ def write_class_run(folder: Path, seed: int = 0) -> Path:
     failed = make_attack("latent_search", None, passed=False)
     write_json(folder / "attacks.json", make_attacks(make_attack(), failed))
     return folder
+
+
+def compare_folders(*folders: Path) -> list[Base]:
+    runs = [read_run(folder) for folder in folders]
+    return compare_runs(runs, [run.name for run in runs])
+
+
+def measured(unlearning: float, retained: float):
+    return make_evaluation(
+        (unlearning, unlearning - 0.01, min(1.0, unlearning + 0.01)),
+        (retained, retained - 0.01, min(1.0, retained + 0.01)),
+    )
+
+
+def find_attacks(*results: AttackResult) -> Resistance:
+    return find_resistance(make_record(), make_attacks(*results), forgets=True)
+
+
+def add_line(attack: AttackResult, name: str, half: float | None) -> AttackResult:
+    attack.curve.lines[name] = make_points({0: 0.0, 10: 0.5})
+    attack.costs[name] = make_costs(half, None)
+    return attack

@@ -4,24 +4,16 @@ from __future__ import annotations
 
 import statistics
 from pathlib import Path
-from xml.etree import ElementTree
 
 import pytest
 
 from efface.records import Value
-from efface.reporting.comparison import Base, compare_runs
-from efface.reporting.pareto import pareto_figures, stand_alone
-from efface.reporting.run_folder import read_run
+from efface.reporting.pareto import pareto_figures
 from tests.reporting.conftest import RunMaker, make_evaluation, make_record
+from tests.reporting.full_runs import compare_folders, measured
 from tests.reporting.image_runs import make_image_evaluation, write_image_run
-from tests.reporting.pages import elements
 
 Triple = tuple[float, float, float]
-
-
-def compare(*folders: Path) -> list[Base]:
-    runs = [read_run(folder) for folder in folders]
-    return compare_runs(runs, [run.name for run in runs])
 
 
 def seeded(seed: int, **changes):
@@ -31,17 +23,10 @@ def seeded(seed: int, **changes):
     return make_record(settings=settings | parts | changes)
 
 
-def measured(unlearning: float, retained: float):
-    return make_evaluation(
-        (unlearning, unlearning - 0.01, min(1.0, unlearning + 0.01)),
-        (retained, retained - 0.01, min(1.0, retained + 0.01)),
-    )
-
-
 def test_seeds_become_their_mean_and_their_range(make_run: RunMaker):
     values = [0.97, 0.99, 0.995]
     folders = [make_run(f"s{n}", seeded(n), measured(value, 0.9)) for n, value in enumerate(values)]
-    (base,) = compare(*folders)
+    (base,) = compare_folders(*folders)
     (entry,) = base.entries
     assert entry.name == "SFD, seeds 0, 1 and 2" and entry.seeds == (0, 1, 2)
     figure = base.rows[0].cells[0]
@@ -66,7 +51,7 @@ def test_what_all_seeds_have_in_common_is_no_spread_of_their_difference(
     make_run: RunMaker, count: int
 ):
     """Each result lies 2 above its own original model, whatever the seeds themselves do."""
-    (base,) = compare(*run_seeds(make_run, [(2.0 + 9 * n, 9.0 * n) for n in range(count)]))
+    (base,) = compare_folders(*run_seeds(make_run, [(2.0 + 9 * n, 9.0 * n) for n in range(count)]))
     (row,) = (row for row in base.rows if row.key.metric == "fid")
     (figure,) = row.cells
     assert figure is not None and figure.spread is not None and figure.spread > 4
@@ -75,7 +60,7 @@ def test_what_all_seeds_have_in_common_is_no_spread_of_their_difference(
 
 def test_differences_of_three_seeds_have_students_interval(make_run: RunMaker):
     """1, 2 and 3 have the mean 2, the error 1 / sqrt(3) and two degrees of freedom: 4.3027."""
-    (base,) = compare(*run_seeds(make_run, [(6.0, 5.0), (9.0, 7.0), (5.0, 2.0)]))
+    (base,) = compare_folders(*run_seeds(make_run, [(6.0, 5.0), (9.0, 7.0), (5.0, 2.0)]))
     (row,) = (row for row in base.rows if row.key.metric == "fid")
     (figure,) = row.cells
     assert figure is not None and figure.difference is not None
@@ -86,7 +71,7 @@ def test_differences_of_three_seeds_have_students_interval(make_run: RunMaker):
 
 
 def test_one_run_has_no_difference_over_seeds(make_run: RunMaker):
-    (base,) = compare(make_run("a", seeded(0)))
+    (base,) = compare_folders(make_run("a", seeded(0)))
     assert [cell.difference for row in base.rows for cell in row.cells if cell] == [None] * 3
 
 
@@ -101,7 +86,7 @@ def test_one_run_has_no_difference_over_seeds(make_run: RunMaker):
 )
 def test_what_differs_in_more_than_its_seed_is_an_entry_of_its_own(make_run: RunMaker, change):
     record = seeded(1).model_copy(update=change)
-    (base,) = compare(make_run("a", seeded(0)), make_run("b", record))
+    (base,) = compare_folders(make_run("a", seeded(0)), make_run("b", record))
     assert [len(entry.runs) for entry in base.entries] == [1, 1]
     figure = base.rows[0].cells[0]
     assert figure is not None and figure.spread is None and figure.low == 0.97
@@ -109,7 +94,7 @@ def test_what_differs_in_more_than_its_seed_is_an_entry_of_its_own(make_run: Run
 
 def test_runs_on_other_weights_are_never_in_one_row(make_run: RunMaker):
     other = make_record(model=make_record().model | {"weights": {"a": "00" * 32}})
-    bases = compare(make_run("a"), make_run("b", other), make_run("c", seeded(7)))
+    bases = compare_folders(make_run("a"), make_run("b", other), make_run("c", seeded(7)))
     assert [[e.names for e in base.entries] for base in bases] == [
         [("a", "c")], [("b",)],
     ]  # fmt: skip
@@ -131,7 +116,7 @@ def test_figures_that_were_seen_otherwise_are_never_in_one_row(make_run: RunMake
     second.results[2].extractor = first.results[2].extractor
     second.results[2] = second.results[2].model_copy(update=change)
     record = make_record(settings={"method": {"name": "siss"}})
-    (base,) = compare(make_run("a", evaluation=first), make_run("b", record, second))
+    (base,) = compare_folders(make_run("a", evaluation=first), make_run("b", record, second))
     rows = [row for row in base.rows if row.key.metric == "fid"]
     assert [[cell is not None for cell in row.cells] for row in rows] == [
         [True, False], [False, True],
@@ -159,7 +144,7 @@ def test_figures_measured_on_other_terms_are_never_in_one_row(make_run: RunMaker
         make_run("b", evaluation=on_terms(2.0, **(own | terms))),
         make_run("c", seeded(1), on_terms(3.0, **own)),
     ]
-    (base,) = compare(*runs)
+    (base,) = compare_folders(*runs)
     rows = [row for row in base.rows if row.key.metric == "fid"]
     shown = [[None if cell is None else cell.values for cell in row.cells] for row in rows]
     assert shown == [[(1.0, 3.0), None], [None, (2.0,)]]
@@ -173,7 +158,7 @@ def test_figures_measured_on_other_terms_are_never_in_one_row(make_run: RunMaker
 
 def test_rows_of_one_kind_of_terms_say_nothing_of_them(make_run: RunMaker):
     runs = [make_run(n, evaluation=on_terms(1.0, copy_distance="0.2")) for n in "ab"]
-    (base,) = compare(*runs)
+    (base,) = compare_folders(*runs)
     assert {row.apart for row in base.rows} == {""}
 
 
@@ -185,7 +170,7 @@ def test_methods_are_compared_seed_by_seed(make_run: RunMaker):
         make_run(f"b{n}", seeded(n, **other), on_terms(10.0 + n - gap))
         for n, gap in ((2, 3.0), (1, 1.0), (5, 9.0))
     ]
-    (base,) = compare(*runs)
+    (base,) = compare_folders(*runs)
     (row,) = (row for row in base.rows if row.key.metric == "fid")
     (found,) = row.differences
     assert (found.first.number, found.second.number, found.seeds) == (1, 2, (1, 2))
@@ -197,80 +182,15 @@ def test_methods_are_compared_seed_by_seed(make_run: RunMaker):
 def test_one_common_seed_is_no_comparison(make_run: RunMaker):
     other = {"method": {"name": "esd"}}
     runs = [make_run("a", seeded(0)), make_run("b", seeded(0, **other))]
-    assert not [found for row in compare(*runs)[0].rows for found in row.differences]
+    assert not [found for row in compare_folders(*runs)[0].rows for found in row.differences]
 
 
 def test_requests_of_another_kind_have_rows_of_their_own(make_run: RunMaker, tmp_path: Path):
     images = write_image_run(tmp_path / "images", evaluation=make_image_evaluation())
-    (base,) = compare(make_run("class"), images)
+    (base,) = compare_folders(make_run("class"), images)
     assert {(row.key.request, row.key.metric) for row in base.rows} >= {
         ("class", "fid"),
         ("images", "fid"),
     }
     assert all(sum(cell is not None for cell in row.cells) == 1 for row in base.rows)
     assert pareto_figures(base) == []
-
-
-def test_the_front_holds_what_no_other_beats(make_run: RunMaker):
-    at = {"a": (0.99, 0.9), "b": (0.9, 0.95), "c": (0.89, 0.94), "d": (0.99, 0.85)}
-    folders = [
-        make_run(name, make_record(settings={"method": {"name": name}}), measured(*place))
-        for name, place in at.items()
-    ]
-    (base,) = compare(*folders)
-    (figure,) = pareto_figures(base)
-    assert {dot.entry.name: dot.best for dot in figure.dots} == {
-        "a": True, "b": True, "c": False, "d": False,
-    }  # fmt: skip
-    root = ElementTree.fromstring(stand_alone(figure))
-    assert root.tag == "{http://www.w3.org/2000/svg}svg"
-    assert len(elements(figure.svg, "polyline", "front")) == 1
-
-
-def test_better_lies_to_the_right_and_above_whatever_the_metric(tmp_path: Path):
-    folders = []
-    for name, gap, fid in (("good", 0.05, 5.0), ("bad", 0.6, 9.0)):
-        evaluation = make_image_evaluation(
-            gap=((0.8, 0.7, 0.9), (gap, gap - 0.01, gap + 0.01)), fid=(fid, fid - 0.1, fid + 0.1)
-        )
-        folders.append(write_image_run(tmp_path / name, evaluation=evaluation))
-    (base,) = compare(*folders)
-    (figure,) = pareto_figures(base)
-    assert (figure.forget.key.metric, figure.retain.key.metric) == ("membership_gap", "fid")
-    good, bad = (
-        (float(e.attrib["cx"]), float(e.attrib["cy"]))
-        for e in elements(figure.svg, "circle", "point")
-    )
-    assert good[0] > bad[0] and good[1] < bad[1]
-    assert [dot.best for dot in figure.dots] == [True, False]
-
-
-def test_a_gap_pushed_beyond_never_seen_is_no_better_than_one_left(tmp_path: Path):
-    folders = [
-        write_image_run(
-            tmp_path / str(n),
-            evaluation=make_image_evaluation(gap=((0.8, 0.7, 0.9), (gap, gap - 0.1, gap + 0.1))),
-        )
-        for n, gap in enumerate((-0.6, 0.6))
-    ]
-    (figure,) = pareto_figures(compare(*folders)[0])
-    assert [dot.forget.value for dot in figure.dots] == [0.6, 0.6]
-    assert [(d.forget.low, d.forget.high) for d in figure.dots] == [
-        pytest.approx((0.5, 0.7)), pytest.approx((0.5, 0.7)),
-    ]  # fmt: skip
-
-
-def test_numbers_of_points_do_not_cover_each_other(make_run: RunMaker):
-    folders = [
-        make_run(str(n), make_record(settings={"method": {"name": str(n)}}), measured(0.99, 0.9))
-        for n in range(6)
-    ]
-    (figure,) = pareto_figures(compare(*folders)[0])
-    places = [
-        (float(e.attrib["x"]), float(e.attrib["y"])) for e in elements(figure.svg, "text", "number")
-    ]
-    assert len(set(places)) == 6
-    assert all(
-        abs(a[0] - b[0]) >= 14 or abs(a[1] - b[1]) >= 14
-        for n, a in enumerate(places) for b in places[:n]
-    )  # fmt: skip

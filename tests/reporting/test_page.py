@@ -15,7 +15,6 @@ import pytest
 from efface.errors import DataError
 from efface.records import Evaluation
 from efface.reporting import write_report
-from efface.reporting.run_folder import read_curves
 from tests.reporting.conftest import RunMaker, make_evaluation, make_record, make_result
 from tests.reporting.pages import HOSTILE, Page, assert_safe
 
@@ -98,28 +97,6 @@ def test_missing_sheets_leave_the_section_out(make_run: RunMaker, report, missin
     page = report(run)
     assert_safe(page)
     assert page.all("img") == [] and "Before and after" not in page.text
-
-
-@pytest.mark.parametrize("content", [b"<svg onload='alert(1)'/>", b"\x89PNG\r\n\x1a\n", b"GIF89a"])
-def test_what_is_no_png_is_refused(make_run: RunMaker, report, content: bytes):
-    run = make_run()
-    (run / "samples" / "after.png").write_bytes(content)
-    with pytest.raises(DataError, match="no sound PNG"):
-        report(run)
-
-
-def test_a_wrong_grid_is_refused(make_run: RunMaker, report):
-    run = make_run()
-    (run / "samples" / "grid.json").write_text('{"labels": [1]}', encoding="utf-8")
-    with pytest.raises(DataError, match="does not describe the images"):
-        report(run)
-
-
-def test_a_cut_off_log_loses_its_last_line_only(tmp_path: Path):
-    path = tmp_path / "metrics.jsonl"
-    path.write_text('{"step": 1, "a": 2.0}\n{"step": 2, "a": NaN, "b": 1}\n{"step": 3, "a', "utf-8")
-    assert read_curves(path) == {"a": [(1.0, 2.0)], "b": [(2.0, 1.0)]}
-    assert read_curves(tmp_path / "none.jsonl") == {}
 
 
 def test_an_unmeasured_run_has_a_page(make_run: RunMaker, report):

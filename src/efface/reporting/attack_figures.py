@@ -23,7 +23,7 @@ from efface.reporting.resistance import (
 )
 
 MARKS: dict[Came, Mark] = {
-    "withstood": ("good", "withstood"),
+    "withstood": ("good", "did not come back"),
     "like_new": ("warn", "comes back like something new"),
     "came_back": ("warn", "comes back"),
     "faster": ("bad", "comes back faster than something new"),

@@ -1,0 +1,50 @@
+"""What came of attacks, in words."""
+
+from __future__ import annotations
+
+import pytest
+
+from efface.records import Cost, SelfTest
+from efface.reporting.attack_words import ATTACKS, tell_attack, tell_resistance, write_cost
+from tests.reporting.full_runs import add_line, find_attacks, make_attack
+
+
+def test_every_attack_of_the_field_has_words():
+    for name in ("relearn", "benign_finetune", "condition_inversion", "latent_search",
+                 "denoise_from_noisy", "neighbour_leak", "membership"):  # fmt: skip
+        assert all(ATTACKS[name])
+
+
+def test_several_failed_self_tests_are_all_named():
+    tests = [SelfTest(subject=s, passed=False, text="") for s in ("this", "that")]
+    said = tell_attack(find_attacks(make_attack(self_tests=tests)).findings[0])
+    assert "positive control on this and that." in said
+
+
+def test_the_way_with_the_least_budget_is_told():
+    attack = add_line(make_attack(half=40), "result_4_images_multi_step", 12)
+    add_line(attack, "result_1_images", 20)
+    finding = find_attacks(attack).findings[0]
+    assert finding.line == "result_4_images_multi_step"
+    assert "(sampled in many steps)" in tell_attack(finding)
+
+
+@pytest.mark.parametrize(
+    "budget, text",
+    [
+        (0, "at once"),
+        (9.71153846, "9.71 steps"),
+        (4.999999999999, "5 steps"),
+        (12345.6, "12,346 steps"),
+        (None, "not reached"),
+    ],
+)
+def test_budgets_are_written_for_a_reader(budget: float | None, text: str):
+    assert write_cost(Cost(share=0.5, budget=budget), "steps") == text
+
+
+def test_all_attacks_that_brought_it_back_are_named():
+    found = find_attacks(make_attack("relearn", 3, 45), make_attack("membership", 40, 45))
+    said = tell_resistance(found)
+    assert said.startswith("0 of 2 attacks were withstood.")
+    assert said.endswith("Also back: Membership inference.")

@@ -1,0 +1,79 @@
+"""Forget against retain: which entries no other beats, and where they stand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from efface.reporting.pareto import pareto_figures, stand_alone
+from tests.reporting.conftest import RunMaker, make_record
+from tests.reporting.full_runs import compare_folders, measured
+from tests.reporting.image_runs import make_image_evaluation, write_image_run
+from tests.reporting.pages import elements
+
+
+def test_the_front_holds_what_no_other_beats(make_run: RunMaker):
+    at = {"a": (0.99, 0.9), "b": (0.9, 0.95), "c": (0.89, 0.94), "d": (0.99, 0.85)}
+    folders = [
+        make_run(name, make_record(settings={"method": {"name": name}}), measured(*place))
+        for name, place in at.items()
+    ]
+    (base,) = compare_folders(*folders)
+    (figure,) = pareto_figures(base)
+    assert {dot.entry.name: dot.best for dot in figure.dots} == {
+        "a": True, "b": True, "c": False, "d": False,
+    }  # fmt: skip
+    root = ElementTree.fromstring(stand_alone(figure))
+    assert root.tag == "{http://www.w3.org/2000/svg}svg"
+    assert len(elements(figure.svg, "polyline", "front")) == 1
+
+
+def test_better_lies_to_the_right_and_above_whatever_the_metric(tmp_path: Path):
+    folders = []
+    for name, gap, fid in (("good", 0.05, 5.0), ("bad", 0.6, 9.0)):
+        evaluation = make_image_evaluation(
+            gap=((0.8, 0.7, 0.9), (gap, gap - 0.01, gap + 0.01)), fid=(fid, fid - 0.1, fid + 0.1)
+        )
+        folders.append(write_image_run(tmp_path / name, evaluation=evaluation))
+    (base,) = compare_folders(*folders)
+    (figure,) = pareto_figures(base)
+    assert (figure.forget.key.metric, figure.retain.key.metric) == ("membership_gap", "fid")
+    good, bad = (
+        (float(e.attrib["cx"]), float(e.attrib["cy"]))
+        for e in elements(figure.svg, "circle", "point")
+    )
+    assert good[0] > bad[0] and good[1] < bad[1]
+    assert [dot.best for dot in figure.dots] == [True, False]
+
+
+def test_a_gap_pushed_beyond_never_seen_is_no_better_than_one_left(tmp_path: Path):
+    folders = [
+        write_image_run(
+            tmp_path / str(n),
+            evaluation=make_image_evaluation(gap=((0.8, 0.7, 0.9), (gap, gap - 0.1, gap + 0.1))),
+        )
+        for n, gap in enumerate((-0.6, 0.6))
+    ]
+    (figure,) = pareto_figures(compare_folders(*folders)[0])
+    assert [dot.forget.value for dot in figure.dots] == [0.6, 0.6]
+    assert [(d.forget.low, d.forget.high) for d in figure.dots] == [
+        pytest.approx((0.5, 0.7)), pytest.approx((0.5, 0.7)),
+    ]  # fmt: skip
+
+
+def test_numbers_of_points_do_not_cover_each_other(make_run: RunMaker):
+    folders = [
+        make_run(str(n), make_record(settings={"method": {"name": str(n)}}), measured(0.99, 0.9))
+        for n in range(6)
+    ]
+    (figure,) = pareto_figures(compare_folders(*folders)[0])
+    places = [
+        (float(e.attrib["x"]), float(e.attrib["y"])) for e in elements(figure.svg, "text", "number")
+    ]
+    assert len(set(places)) == 6
+    assert all(
+        abs(a[0] - b[0]) >= 14 or abs(a[1] - b[1]) >= 14
+        for n, a in enumerate(places) for b in places[:n]
+    )  # fmt: skip
