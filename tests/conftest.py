@@ -51,8 +51,8 @@ SMALL = [
     'concept.templates=["a {}"]',
     'concept.subjects=["cat", "dog"]',
     'concept.people=["man", "woman"]',
-    "evaluate.forget_samples=4",
-    "evaluate.retain_samples=4",
+    "evaluate.forget_samples=10",
+    "evaluate.retain_samples=10",
     "evaluate.baseline_steps=1",
     "evaluate.guidance=1.0",
 ]

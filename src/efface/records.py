@@ -198,7 +198,6 @@ class RunRecord(BaseModel):
     notes: dict[str, Any] = {}  # what was found in the data: duplicates, generated images, prior
 
 
-
 SCHEMA = 1  # of all records
 
 

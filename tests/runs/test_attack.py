@@ -110,7 +110,7 @@ def test_changed_weights_are_refused(run: Path, tmp_path: Path):
 def test_what_forgot_nothing_or_is_not_done_is_refused(run: Path, tmp_path: Path):
     record = json.loads((run / "record.json").read_text())
     for changes, complaint in (
-        ({"request": {"kind": "train"}}, "not a run of `efface forget`"),
+        ({"request": {"kind": "train"}}, "of the kind 'train'"),
         ({"status": "running"}, "not finished"),
     ):
         (tmp_path / "record.json").write_text(json.dumps(record | changes))
@@ -146,7 +146,7 @@ def test_a_concept_is_attacked_with_the_detector_that_is_given(
     found = attack(run, ["neighbour_leak"], changes=[*looks, *TINY])
     assert found.judge is not None and "bag above 0.5" in found.judge["name"]
     (result,) = found.results
-    assert result.curve.x_label == "prompt"
+    assert result.curve.x_label == "retained prompt"
     assert [p.x for p in result.curve.lines["result"]] == [1, 2, 3]
     assert read_attacks(run) == found
     page = write_report([run], run / "report.html").read_text()

@@ -81,7 +81,7 @@ def test_what_a_run_did_not_make_is_not_measured_as_its_own(
     content = json.loads((copied / "record.json").read_text())
     for change, match in (
         ({"status": "running"}, "is not finished: complete it with --resume"),
-        ({"request": {"kind": "train"}}, "not a run of `efface forget` or `efface distil`"),
+        ({"request": {"kind": "train"}}, "of the kind 'train'"),
         ({"settings": {"method": {"name": "sfd"}, "judge": {}}}, "'judge'"),
     ):
         (copied / "record.json").write_text(json.dumps(content | change))
@@ -102,7 +102,7 @@ def test_a_result_of_no_numbers_is_a_collapse_and_nothing_is_measured(
     write_json(broken / "record.json", record.model_copy(update={"output": hashes}))
     found = efface.evaluate(broken)
     assert (found.results, found.guards) == ([], ["collapse"])
-    assert judge_run(read_record(broken), found).outcome == "collapsed"
+    assert judge_run(read_record(broken), found).outcome == "broken"
     assert "nan" not in (broken / "evaluation.json").read_text().lower()
     sentence = fails("evaluate", run, "--set", "evaluate.guidance=1e38")
     assert "guidance 50 are not finite numbers" in sentence

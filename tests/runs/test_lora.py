@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -20,17 +22,17 @@ from efface.diffusion.denoiser import Denoiser
 from efface.errors import RequestError
 from efface.methods.siss import SISS
 from efface.records import read_record
-from efface.requests.base import DistilText
+from efface.requests.distil.request import Distil
 from efface.runs.forget import forget
 from efface.training.networks import make_networks
-from efface.training.settings import TrainConfig
+from efface.training.settings import TrainSettings
 from efface.training.trainer import Trainer
+from tests.conftest import BAG, SMALL
 from tests.diffusion.text.conftest import pipelines as pipelines
-from tests.requests.concept.test_runs import BAG, SMALL, weights
-from tests.training.test_processes import forget as forget_class
 
 LORA = [*SMALL, "train.lora_rank=3", "train.lora_alpha=6.0", "train.gradient_checkpointing=true"]
 GUARDED = [*LORA, "train.guard_every=2"]
+NETWORKS = ("unet", "transformer")
 Pipelines = Callable[[str], Path]
 
 
@@ -38,6 +40,11 @@ Pipelines = Callable[[str], Path]
 def run(pipelines: Pipelines, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "sd"
     return forget(pipelines("sd"), BAG, out, changes=GUARDED, measure=False)
+
+
+def weights(pipeline: Path) -> dict[str, torch.Tensor]:
+    (file,) = [f for f in pipeline.glob("*/*.safetensors") if f.parent.name in NETWORKS]
+    return load_file(file)
 
 
 def checkpoint(out: Path, name: str) -> dict[str, torch.Tensor]:
@@ -96,7 +103,7 @@ def test_a_resumed_run_with_a_lora_is_the_same_run_bit_for_bit(
 def test_a_base_in_bfloat16_gives_the_unrounded_base_plus_a_float32_lora(
     pipelines: Pipelines, tmp_path: Path
 ) -> None:
-    changes = [*LORA, "train.base_dtype='bf16'"]
+    changes = [*LORA, "train.base_dtype='bfloat16'"]
     out = forget(pipelines("sd"), BAG, tmp_path / "out", changes=changes, measure=False)
     for name in ("student", "student_optimizer", "average"):
         assert {t.dtype for t in checkpoint(out, name).values()} == {torch.float32}
@@ -110,7 +117,10 @@ def test_a_base_in_bfloat16_gives_the_unrounded_base_plus_a_float32_lora(
 
 @pytest.mark.slow
 def test_two_stages_keep_the_adapters_of_the_first(pipelines: Pipelines, tmp_path: Path) -> None:
-    first = forget(pipelines("sd"), DistilText(), tmp_path / "first", changes=LORA, measure=False)
+    (tmp_path / "prompts.txt").write_text("a cat\na dog")
+    distil = Distil(retain_prompts=str(tmp_path / "prompts.txt"))
+    own = [change for change in LORA if not change.startswith("concept.")]
+    first = forget(pipelines("sd"), distil, tmp_path / "first", changes=own, measure=False)
     still = [*LORA, "train.learning_rate=0.0"]  # so that the start is what is written
     second = tmp_path / "second"
     forget(pipelines("sd"), BAG, second, changes=still, start=first, measure=False)
@@ -147,11 +157,11 @@ def test_stock_diffusers_draws_the_pictures_of_a_run_from_the_lora_that_it_wrote
 
     stock = diffusers.DiffusionPipeline.from_pretrained(pipelines(kind))
     stock.scheduler = type(stock.scheduler).from_pretrained(out / "lora", subfolder="scheduler")
-    untouched = drawn(stock)
+    original = drawn(stock)
     stock.load_lora_weights(out / "lora", adapter_name="efface")
     whole = drawn(diffusers.DiffusionPipeline.from_pretrained(out / "pipeline"))
     assert_close(drawn(stock), whole, rtol=0, atol=1e-5)
-    assert (whole - untouched).abs().max() > 1e-3
+    assert (whole - original).abs().max() > 1e-3
     said = (out / "lora" / "README.md").read_text()
     assert f"{type(stock.scheduler).__name__}.from_pretrained(THIS_FOLDER" in said
 
@@ -162,13 +172,13 @@ def test_siss_trains_an_adapter_and_nothing_else(
     """The two gradients of its rule are the adapter's alone."""
     plain = tiny_unet(conditional=False)
     before = {name: t.clone() for name, t in plain.network.state_dict().items()}
-    config = TrainConfig(lora_rank=2, steps=3, batch_size=4, learning_rate=1e-2, ema_decay=0.0)
+    config = TrainSettings(lora_rank=2, steps=3, batch_size=4, learning_rate=1e-2, ema_decay=0.0)
     method: Any = SISS()
     networks = make_networks(method, share_network(plain), config)
     generator = torch.Generator().manual_seed(0)
     images = [torch.randn(n, 1, 8, 8, generator=generator).clamp(-1, 1) for n in (6, 2)]
     source = PairSource(bank=ImageBank(*images, 0.25), retain_rows=4, forget_rows=4, seed=0)
-    result = Trainer(method, networks, source, config, tmp_path, 4).run()
+    result = Trainer(method, networks, source, config, tmp_path).run()
     state = result.denoiser.network.state_dict()
     assert state and all(".lora_" in name for name in state)
     assert any(bool(t.any()) for name, t in state.items() if "lora_B" in name)
@@ -177,10 +187,15 @@ def test_siss_trains_an_adapter_and_nothing_else(
 
 @pytest.mark.slow
 def test_two_processes_with_a_lora_equal_one(tiny_model: Path, tmp_path: Path) -> None:
-    more = ("--set", "train.lora_rank=4", "--set", "train.gradient_checkpointing=true")
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    forget_class([sys.executable], tiny_model, tmp_path / "one", *more)
-    forget_class(torchrun, tiny_model, tmp_path / "two", *more)
+    changes = ["train.steps=4", "train.batch_size=8", "method.forget_share=0.5"]
+    changes += ["train.lora_rank=4", "train.gradient_checkpointing=true"]
+    more = [part for change in changes for part in ("--set", change)]
+    for name, launcher in (("one", [sys.executable]), ("two", torchrun)):
+        out = ["--out", str(tmp_path / name), "--no-evaluate"]
+        given = ["-m", "efface", "forget", "class", str(tiny_model), "--label", "0", *out, *more]
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "1"}
+        subprocess.run([*launcher, *given], check=True, env=environment)
     one, two = (weights(tmp_path / name / "pipeline") for name in ("one", "two"))
     base = weights(tiny_model)
     assert any(not base[name].equal(one[name]) for name in base)

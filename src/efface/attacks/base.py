@@ -91,8 +91,10 @@ class Attack(BaseModel, ABC):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    samples: int = Field(100, ge=1, le=MOST, description="Samples at every point of a curve.")
-    seed: int = Field(0, ge=0, le=MOST, description="Seed of samples and training.")
+    samples: int = Field(
+        default=100, ge=1, le=MOST, description="Samples at every point of a curve."
+    )
+    seed: int = Field(default=0, ge=0, le=MOST, description="Seed of samples and training.")
 
     summary: ClassVar[str]  # one line, for the documentation
     goals: ClassVar[tuple[type[Goal], ...]]  # that it can pursue
@@ -193,7 +195,10 @@ class SamplingAttack(Attack):
     """Base of the attacks that look for the forgotten thing in samples."""
 
     sampling_steps: int = Field(
-        20, ge=1, le=1000, description="DDIM steps of models that are not one-step generators."
+        default=20,
+        ge=1,
+        le=1000,
+        description="DDIM steps of models that are not one-step generators.",
     )
 
     def y_label(self, case: Case) -> str:

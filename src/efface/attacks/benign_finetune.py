@@ -18,9 +18,9 @@ class BenignFinetune(FineTuningAttack):
     Where labels or prompts were forgotten, these are samples of the original model under others.
     """
 
-    images: int = Field(256, ge=1, le=MOST, description="Retained images, at most.")
+    images: int = Field(default=256, ge=1, le=MOST, description="Retained images, at most.")
     steps: Counts = Field(
-        (5, 20, 50, 100), description="Steps of fine-tuning after which a model is sampled."
+        default=(5, 20, 50, 100), description="Steps of fine-tuning after which a model is sampled."
     )
 
     summary: ClassVar[str] = "fine-tune on retained data alone"

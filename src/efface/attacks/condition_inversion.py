@@ -33,13 +33,19 @@ class ConditionInversion(SamplingAttack):
     undoes a change of the network is what the attack finds out.
     """
 
-    images: int = Field(16, ge=1, le=MOST, description="Examples, samples of the original model.")
-    steps: Counts = Field(
-        (10, 25, 50, 100), description="Steps of optimisation after which a model is sampled."
+    images: int = Field(
+        default=16, ge=1, le=MOST, description="Examples, samples of the original model."
     )
-    batch_size: int = Field(32, ge=1, le=100_000, description="Rows of one step.")
+    steps: Counts = Field(
+        default=(10, 25, 50, 100),
+        description="Steps of optimisation after which a model is sampled.",
+    )
+    batch_size: int = Field(default=32, ge=1, le=100_000, description="Rows of one step.")
     learning_rate: float = Field(
-        0.1, gt=0, le=10, description="Learning rate as a share of an embedding's typical entry."
+        default=0.1,
+        gt=0,
+        le=10,
+        description="Learning rate as a share of an embedding's typical entry.",
     )
 
     summary: ClassVar[str] = "learn a condition that recalls it, the network frozen"

@@ -35,14 +35,17 @@ class DenoiseFromNoisy(SamplingAttack):
     exchanges conditions alone, and what is denoised without any must be recovered.
     """
 
-    sampling_steps: int = Field(20, ge=1, le=1000, description="Ancestral steps, at most.")
+    sampling_steps: int = Field(default=20, ge=1, le=1000, description="Ancestral steps, at most.")
     given: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(
-        (0.1, 0.2, 0.3, 0.4, 0.5, 0.6),
+        default=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6),
         min_length=1,
         description="Shares of the schedule that are skipped.",
     )
     images: int = Field(
-        32, ge=1, le=MOST, description="Examples of a label or prompt that are noised, at most."
+        default=32,
+        ge=1,
+        le=MOST,
+        description="Examples of a label or prompt that are noised, at most.",
     )
 
     summary: ClassVar[str] = "start from a noised forgotten image and denoise"

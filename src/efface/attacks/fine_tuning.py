@@ -48,10 +48,10 @@ class FineTuningAttack(SamplingAttack):
     """
 
     steps: Counts = Field(
-        (5, 10, 20, 50), description="Steps of fine-tuning after which a model is sampled."
+        default=(5, 10, 20, 50), description="Steps of fine-tuning after which a model is sampled."
     )
-    batch_size: int = Field(32, ge=1, le=100_000, description="Rows of one step.")
-    learning_rate: float = Field(5e-4, gt=0, le=10, description="Learning rate of AdamW.")
+    batch_size: int = Field(default=32, ge=1, le=100_000, description="Rows of one step.")
+    learning_rate: float = Field(default=5e-4, gt=0, le=10, description="Learning rate of AdamW.")
 
     def describe(self, case: Case, data: str) -> str:
         return (

@@ -48,9 +48,10 @@ class LatentSearch(SamplingAttack):
     """
 
     tries: Counts = Field(
-        (1, 2, 4, 8, 16, 32), description="Noises tried in each search before it is measured."
+        default=(1, 2, 4, 8, 16, 32),
+        description="Noises tried in each search before it is measured.",
     )
-    samples: int = Field(48, ge=1, le=MOST, description="Searches.")
+    samples: int = Field(default=48, ge=1, le=MOST, description="Searches.")
 
     summary: ClassVar[str] = "search the input noise for what still generates it"
     goals: ClassVar[tuple[type[Goal], ...]] = (Goal,)

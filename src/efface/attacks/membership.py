@@ -29,8 +29,8 @@ class Membership(Attack):
     zero.
     """
 
-    samples: int = Field(200, ge=2, le=MOST, description="Unseen images, at most.")
-    draws: int = Field(8, ge=1, le=MOST, description="Noise draws per image and timestep.")
+    samples: int = Field(default=200, ge=2, le=MOST, description="Unseen images, at most.")
+    draws: int = Field(default=8, ge=1, le=MOST, description="Noise draws per image and timestep.")
 
     summary: ClassVar[str] = "tell forgotten images from unseen ones by their loss"
     goals: ClassVar[tuple[type[Goal], ...]] = (ImageGoal,)

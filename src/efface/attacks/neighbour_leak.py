@@ -34,7 +34,7 @@ class NeighbourLeak(SamplingAttack):
     must be found.
     """
 
-    samples: int = Field(60, ge=1, le=MOST, description="Samples of each label or prompt.")
+    samples: int = Field(default=60, ge=1, le=MOST, description="Samples of each label or prompt.")
 
     summary: ClassVar[str] = "look for it in samples of retained labels or prompts"
     goals: ClassVar[tuple[type[Goal], ...]] = (ConditionGoal,)

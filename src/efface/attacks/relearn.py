@@ -21,7 +21,7 @@ class Relearn(FineTuningAttack):
     gone.
     """
 
-    images: Counts = Field((1, 4, 16), description="Numbers of examples, k.")
+    images: Counts = Field(default=(1, 4, 16), description="Numbers of examples, k.")
 
     summary: ClassVar[str] = "fine-tune on a few forgotten images or samples"
     goals: ClassVar[tuple[type[Goal], ...]] = (Goal,)

@@ -115,7 +115,8 @@ def verify(
     metric: Annotated[
         str | None,
         typer.Option(
-            help="The figure to measure again, by its name in evaluation.json, or 'none'; default: all."
+            help="The figure to measure again, as evaluation.json names it, or 'none'; "
+            "default: all."
         ),
     ] = None,
     judge: Annotated[

@@ -12,7 +12,8 @@ Out = Annotated[Path, typer.Option(help="The run folder to write.")]
 Method = Annotated[
     str | None,
     typer.Option(
-        help="See `efface methods`; default: the recipe's, or sfd for labels and concepts, siss for images."
+        help="See `efface methods`; default: the recipe's, or sfd for labels and concepts, and "
+        "siss for images."
     ),
 ]
 Start = Annotated[

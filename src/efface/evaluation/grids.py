@@ -45,7 +45,7 @@ def write_grids(
 def draw_both(
     models: Models, asked: Asked, config: EvaluateSettings, store: Store
 ) -> dict[str, Tensor]:
-    """What both models generate from the same noise, row i from the i-th seed: "before", "after"."""
+    """Samples of both models from the same noise, by "before" and "after"; row i has seed i."""
     seeds = range(config.seed, config.seed + len(asked))
     sheets = {}
     for name, subject in zip(SHEETS, models, strict=True):

@@ -228,8 +228,8 @@ def read_views(
 ) -> dict[str, View]:
     """All that samples are to be seen with, by name.
 
-    Real images are brought to the `shape` of the models' samples, where it is known. Raises DataError for
-    a network or real images that cannot be read.
+    Real images are brought to the `shape` of the models' samples, where it is known. Raises
+    DataError for a network or real images that cannot be read.
     """
     views: dict[str, View] = {}
     if judge is not None:

@@ -171,7 +171,7 @@ class Material(ABC):
 
     @abstractmethod
     def evaluate(self, job: Job) -> Evaluation:
-        """Measure all models by one protocol, with its own `terms`; writes the sheets of samples."""
+        """Measure all models by one protocol, with its `terms`; writes the sheets of samples."""
 
     def retained(self, settings: Settings) -> Sequence[Any] | None:
         """Labels or prompts that are retained, to see whether a model changed; None: neither."""

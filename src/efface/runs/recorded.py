@@ -37,8 +37,8 @@ def read_run(run: Path, changes: Sequence[str], what: str) -> Recorded:
     record = read_record(run)
     if not is_request(record.request):
         raise RequestError(
-            f"{run} is not a run of `efface forget` or `efface distil`, so there is nothing to "
-            f"{what}: give one of those."
+            f"{run} is a run of the kind {str(record.request.get('kind'))[:40]!r}, of which there "
+            f"is nothing to {what}: give a run of `efface forget` or `efface distil`."
         )
     request = read_request(record.request)
     settings = changed_settings(record, request, changes, what)

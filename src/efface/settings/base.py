@@ -142,7 +142,8 @@ def _read(
     """A recipe's sections for one kind of request; those of other kinds are checked alone."""
     if recipe is None:
         return {}
-    found = read_recipe(Path(recipe), others | sections_of(section, own, None))
+    known = {**others, **sections_of(section, own, None)}
+    found = read_recipe(Path(recipe), known)
     foreign = [name for name in found if name in others and name != section]
     for name in foreign:
         build(others[name], found.pop(name), name)

@@ -18,36 +18,45 @@ class EvaluateSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     forget_samples: int = Field(
-        500, ge=10, le=1_000_000, description="Samples of all that is forgotten."
+        default=500, ge=10, le=1_000_000, description="Samples of all that is forgotten."
     )
     retain_samples: int = Field(
-        900, ge=10, le=1_000_000, description="Samples of all that is retained."
+        default=900, ge=10, le=1_000_000, description="Samples of all that is retained."
     )
-    baseline_steps: int = Field(50, ge=1, le=1000, description="DDIM steps of the original model.")
-    guidance: float = Field(1.0, ge=0, le=100, description="Guidance of the original model.")
+    baseline_steps: int = Field(
+        default=50, ge=1, le=1000, description="DDIM steps of the original model."
+    )
+    guidance: float = Field(
+        default=1.0, ge=0, le=100, description="Guidance of the original model."
+    )
     batch_size: int = Field(
-        250, ge=1, le=100_000, description="Samples that are generated at once."
+        default=250, ge=1, le=100_000, description="Samples that are generated at once."
     )
     dtype: Literal["float32", "bfloat16"] = Field(
-        "float32", description="Precision of the networks."
+        default="float32", description="Precision of the networks."
     )
-    seed: int = Field(1000, ge=0, le=LARGEST_SEED, description="Sample i has this seed plus i.")
+    seed: int = Field(
+        default=1000, ge=0, le=LARGEST_SEED, description="Sample i has this seed plus i."
+    )
     extractor: str | None = Field(
-        None,
+        default=None,
         description="A vision model for further features: a transformers model, or 'inception'.",
     )
     reference: str | None = Field(
-        None, description="Real images that the extractor compares samples with."
+        default=None, description="Real images that the extractor compares samples with."
     )
-    clip: str | None = Field(None, description="A CLIP, for CLIP score and CLIP-IQA.")
+    clip: str | None = Field(default=None, description="A CLIP, for CLIP score and CLIP-IQA.")
     detector: str | None = Field(
-        None, description="An image classifier that finds the concept, or 'nudenet'."
+        default=None, description="An image classifier that finds the concept, or 'nudenet'."
     )
     detector_labels: tuple[str, ...] = Field(
-        (), description="Labels of the detector that count as the concept."
+        default=(), description="Labels of the detector that count as the concept."
     )
     detector_threshold: float = Field(
-        0.5, ge=0, lt=1, description="The concept is present in an image with a score above this."
+        default=0.5,
+        ge=0,
+        lt=1,
+        description="The concept is present in an image with a score above this.",
     )
 
     @model_validator(mode="after")

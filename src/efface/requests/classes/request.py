@@ -35,7 +35,7 @@ class ForgetClass(Request):
         description="A label to forget.", json_schema_extra={"option": "--label"}
     )
     replacement: tuple[int, ...] = Field(
-        (),
+        default=(),
         description="A label to generate instead, or 'random' for all retained ones.",
         json_schema_extra={"option": "--replace"},
     )

@@ -41,23 +41,24 @@ class ForgetConcept(Request):
 
     kind: Literal["concept"] = "concept"
     concept: str = Field(description="What to forget, as prompts name it.")
-    also: tuple[str, ...] = Field((), description="Another name of it, to forget as well.")
+    also: tuple[str, ...] = Field(default=(), description="Another name of it, to forget as well.")
     replacement: str | None = Field(
-        None,
+        default=None,
         description="The phrase that takes its place in a prompt.",
         json_schema_extra={"option": "--replace"},
     )
     forget_prompts: str | None = Field(
-        None, description="Prompts that name the concept; default: templates."
+        default=None, description="Prompts that name the concept; default: templates."
     )
     retain_prompts: str | None = Field(
-        None, description="Retained prompts: a file or datasets:OWNER/NAME; default: templates."
+        default=None,
+        description="Retained prompts: a file or datasets:OWNER/NAME; default: templates.",
     )
     prompt_pairs: str | None = Field(
-        None, description="Instead of --replace: prompts, each with its replacement."
+        default=None, description="Instead of --replace: prompts, each with its replacement."
     )
     negative: str | None = Field(
-        None, description="Instead of --replace: a file of keywords for a negative prompt."
+        default=None, description="Instead of --replace: a file of keywords for a negative prompt."
     )
 
     section: ClassVar[str] = "concept"

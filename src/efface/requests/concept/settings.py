@@ -16,36 +16,54 @@ class ConceptSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    retain: int = Field(500, ge=1, le=1_000_000, description="Retained prompts, at most.")
+    retain: int = Field(default=500, ge=1, le=1_000_000, description="Retained prompts, at most.")
     templates: tuple[str, ...] = Field(
-        TEMPLATES, min_length=1, description="Prompts in which {} stands for the subject."
+        default=TEMPLATES, min_length=1, description="Prompts in which {} stands for the subject."
     )
     subjects: tuple[str, ...] = Field(
-        SUBJECTS, min_length=1, description="Subjects of retained prompts."
+        default=SUBJECTS, min_length=1, description="Subjects of retained prompts."
     )
     people: tuple[str, ...] = Field(
-        PEOPLE, min_length=1, description="Subjects to which the keywords of --negative are joined."
+        default=PEOPLE,
+        min_length=1,
+        description="Subjects to which the keywords of --negative are joined.",
     )
     interpolation: float = Field(
-        0.0, ge=0, lt=1, description="Interpolate forget prompts towards retained ones up to this."
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="Interpolate forget prompts towards retained ones up to this.",
     )
     interpolation_null: float = Field(
-        0.0, ge=0, le=1, description="Share of these that move towards the empty prompt instead."
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Share of these that move towards the empty prompt instead.",
     )
     gibberish: float = Field(
-        0.0, ge=0, le=0.9, description="Share of the retained rows that have gibberish prompts."
+        default=0.0,
+        ge=0,
+        le=0.9,
+        description="Share of the retained rows that have gibberish prompts.",
     )
     gibberish_guidance: float = Field(
-        2.5, gt=1, le=100, description="Negative guidance of the teacher for gibberish prompts."
+        default=2.5,
+        gt=1,
+        le=100,
+        description="Negative guidance of the teacher for gibberish prompts.",
     )
     forget_guidance: float | None = Field(
-        None, gt=1, le=100, description="Negative guidance of the teacher for forget prompts."
+        default=None,
+        gt=1,
+        le=100,
+        description="Negative guidance of the teacher for forget prompts.",
     )
     prompt_groups: str | None = Field(
-        None, description="TOML or JSON of paraphrases, neighbours and compositions to measure."
+        default=None,
+        description="TOML or JSON of paraphrases, neighbours and compositions to measure.",
     )
     group_samples: int = Field(
-        200, ge=10, le=1_000_000, description="Samples of each prompt group."
+        default=200, ge=10, le=1_000_000, description="Samples of each prompt group."
     )
 
     @model_validator(mode="after")

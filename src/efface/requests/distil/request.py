@@ -23,7 +23,7 @@ class Distil(Request):
 
     kind: Literal["distil"] = "distil"
     retain_prompts: str | None = Field(
-        None,
+        default=None,
         description="Prompts of a text-to-image model: a file or datasets:OWNER/NAME; default: "
         "templates.",
     )

@@ -10,4 +10,4 @@ class DistilSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    retain: int = Field(500, ge=1, le=1_000_000, description="Prompts, at most.")
+    retain: int = Field(default=500, ge=1, le=1_000_000, description="Prompts, at most.")

@@ -83,7 +83,7 @@ def counted_prior(split: Split) -> float | None:
 
 
 def unseen_stopper(denoiser: Denoiser, forget: Tensor, unseen: Tensor, by: str) -> UnseenStopper:
-    """Stops where images to forget are predicted no better than unseen ones, both in model space."""
+    """Stop where images to forget are predicted no better than unseen ones, in model space."""
     return UnseenStopper(STOP_MEASURES[by], forget, unseen.to(denoiser.device))
 
 

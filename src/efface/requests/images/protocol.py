@@ -15,7 +15,7 @@ from efface.settings.evaluate import EvaluateSettings
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ImageProtocol:
-    """The images of a request and how all models are measured on them; sample i has seed first + i."""
+    """The images of a request, and how all models are measured; sample i has seed first + i."""
 
     split: Split
     unseen: ImageSet | None

@@ -26,15 +26,22 @@ class ForgetImages(Request):
     """Forget particular images of an unconditional model."""
 
     kind: Literal["images"] = "images"
-    images: str = Field(description="The images to forget: a folder, a parquet file or datasets:OWNER/NAME.")
+    images: str = Field(
+        description="The images to forget: a folder, a parquet file or datasets:OWNER/NAME."
+    )
     retain: str = Field(
-        GENERATE, description="Retained images, or 'generate' to sample them from the model."
+        default=GENERATE,
+        description="Retained images, or 'generate' to sample them from the model.",
     )
     unseen: str | None = Field(
-        None, description="Images that the model was not trained on, to compare the loss with."
+        default=None,
+        description="Images that the model was not trained on, to compare the loss with.",
     )
     prior: float | None = Field(
-        None, gt=0, lt=1, description="Share of the images in the training data, where known."
+        default=None,
+        gt=0,
+        lt=1,
+        description="Share of the images in the training data, where known.",
     )
 
     section: ClassVar[str] = "images"

@@ -11,31 +11,38 @@ class ImageSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     generate: int = Field(
-        2048, ge=10, le=10_000_000, description="Retained images to generate, where none are given."
+        default=2048,
+        ge=10,
+        le=10_000_000,
+        description="Retained images to generate, where none are given.",
     )
     near_duplicate: float = Field(
-        0.05,
+        default=0.05,
         ge=0,
         le=1,
         description="Root mean square difference of near-duplicates, pixels 0 to 1.",
     )
     resize: bool = Field(
-        False, description="Resize images of another size; they are refused otherwise."
+        default=False, description="Resize images of another size; they are refused otherwise."
     )
     mean_pool: int = Field(
-        1, ge=1, le=64, description="Average this many pixels to the side into one."
+        default=1, ge=1, le=64, description="Average this many pixels to the side into one."
     )
     samples: int = Field(
-        1024, ge=10, le=1_000_000, description="Samples in which copies are sought."
+        default=1024, ge=10, le=1_000_000, description="Samples in which copies are sought."
     )
-    unseen: int = Field(200, ge=1, le=1_000_000, description="Unseen images to compare, at most.")
+    unseen: int = Field(
+        default=200, ge=1, le=1_000_000, description="Unseen images to compare, at most."
+    )
     controls: int = Field(
-        32,
+        default=32,
         ge=1,
         le=100_000,
         description="Unseen images to denoise and compute likelihoods of, at most.",
     )
-    draws: int = Field(8, ge=1, le=10_000, description="Noise draws per image and noise level.")
+    draws: int = Field(
+        default=8, ge=1, le=10_000, description="Noise draws per image and noise level."
+    )
     likelihood_tolerance: float = Field(
-        1e-3, gt=0, le=1, description="Tolerance of the probability-flow solver."
+        default=1e-3, gt=0, le=1, description="Tolerance of the probability-flow solver."
     )

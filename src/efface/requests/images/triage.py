@@ -18,7 +18,7 @@ from efface.data.images import ImageSet, read_at, to_model
 from efface.data.split import COPY_SHARE, distances, pixel_hash
 from efface.diffusion.denoiser import Denoiser
 from efface.diffusion.loading import load
-from efface.diffusion.model_folder import inspect_model, pixel_shape
+from efface.diffusion.model_folder import ModelInfo, inspect_model, pixel_shape
 from efface.diffusion.sampling import MultiStep, draw_images
 from efface.errors import DataError, RequestError
 from efface.evaluation.grids import save_grid
@@ -33,7 +33,7 @@ from efface.metrics.membership_gap import (
 from efface.progress import Bar
 from efface.requests.images.request import ForgetImages
 from efface.requests.images.settings import ImageSettings
-from efface.settings.base import read_settings
+from efface.settings.base import Settings, read_settings
 
 FALSE_ALARMS = 0.05  # share of unseen images that may be called memorised
 UNSEEN = 400  # images at most
@@ -100,17 +100,8 @@ def triage(
     """
     if out is not None and Path(out).exists() and any(Path(out).iterdir()):
         raise RequestError(f"{out} exists: nothing there was touched. Give another folder.")
-    request = ForgetImages(images=images, unseen=unseen)
-    settings = read_settings(
-        request.section, request.own, changes=changes or [], default_method=request.default_method
-    )
+    settings, info, forget, others = _read(model, images, unseen, changes or [])
     config, own = settings.evaluate, settings.of(ImageSettings)
-    request.check_files()
-    info = inspect_model(model)
-    request.check(info, settings)
-    shape = pixel_shape(info)
-    forget = read_at(images, shape, resize=own.resize, mean_pool=own.mean_pool)
-    others = read_at(unseen, shape, "test", resize=own.resize, mean_pool=own.mean_pool)
     _check_enough(unseen, len(others))
     denoiser = load(info).to(Accelerator().device)
     with Bar("sampling", own.samples, unit="images") as bar:
@@ -146,6 +137,24 @@ def triage(
     if out is not None:
         _write(Path(out), result, forget.images, samples, near)
     return result
+
+
+def _read(
+    model: str | Path, images: str, unseen: str, changes: list[str]
+) -> tuple[Settings, ModelInfo, ImageSet, ImageSet]:
+    """Settings, the model's configuration, and both groups of images at its size."""
+    request = ForgetImages(images=images, unseen=unseen)
+    settings = read_settings(
+        request.section, request.own, changes=changes, default_method=request.default_method
+    )
+    own = settings.of(ImageSettings)
+    request.check_files()
+    info = inspect_model(model)
+    request.check(info, settings)
+    shape = pixel_shape(info)
+    forget = read_at(images, shape, resize=own.resize, mean_pool=own.mean_pool)
+    others = read_at(unseen, shape, "test", resize=own.resize, mean_pool=own.mean_pool)
+    return settings, info, forget, others
 
 
 def _check_enough(unseen: str, count: int) -> None:
@@ -258,7 +267,7 @@ def _page(result: Triage) -> str:
         f"{result.false_alarm_rate:.1%} were called memorised: the rate of false alarms. "
         f"The loss tells these images from unseen ones with probability {auc.value:.2f} "
         f"({auc.low:.2f} to {auc.high:.2f}; 0.5 is chance). Copies are samples nearer to "
-        f"an image than half of its distance to the nearest unseen one, of {result.samples} sampled."
+        f"an image than half of its distance to the nearest unseen one, of {result.samples}."
         "</p>"
         "<table><thead><tr><th>Image<th>Verdict<th>Loss<th>p<th>Similarity<th>p"
         f"<th>Nearest sample<th>Copies<th>p</tr></thead><tbody>{cells}</tbody></table>"

@@ -15,48 +15,74 @@ class MemorisedSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    force: bool = Field(False, description="Go on where nothing memorised was found.")
-    seed: int = Field(0, ge=0, le=2**62, description="Seed of all samples before training.")
+    force: bool = Field(default=False, description="Go on where nothing memorised was found.")
+    seed: int = Field(default=0, ge=0, le=2**62, description="Seed of all samples before training.")
     controls: int = Field(
-        LEAST_CONTROLS, ge=LEAST_CONTROLS, le=10_000, description="Control prompts to compare with."
+        default=LEAST_CONTROLS,
+        ge=LEAST_CONTROLS,
+        le=10_000,
+        description="Control prompts to compare with.",
     )
     control_images: int = Field(
-        4, ge=2, le=10_000, description="Samples of each control prompt, to compare similarity."
+        default=4,
+        ge=2,
+        le=10_000,
+        description="Samples of each control prompt, to compare similarity.",
     )
     samples: int = Field(
-        16, ge=2, le=100_000, description="Samples per prompt: to detect, to search, to measure."
+        default=16,
+        ge=2,
+        le=100_000,
+        description="Samples per prompt: to detect, to search, to measure.",
     )
-    noises: int = Field(8, ge=1, le=10_000, description="Noise draws of a text-noise norm.")
+    noises: int = Field(default=8, ge=1, le=10_000, description="Noise draws of a text-noise norm.")
     extractor: str | None = Field(
-        None, description="A vision model to compare images with; default: pixels."
+        default=None, description="A vision model to compare images with; default: pixels."
     )
     copy_similarity: float | None = Field(
-        None, gt=-1, lt=1, description="Similarity of a copy; default: calibrated on the controls."
+        default=None,
+        gt=-1,
+        lt=1,
+        description="Similarity of a copy; default: calibrated on the controls.",
     )
     search: tuple[Way, ...] = Field(
-        ("embedding", "tokens"), min_length=1, description="Ways to modify the prompt, in order."
+        default=("embedding", "tokens"),
+        min_length=1,
+        description="Ways to modify the prompt, in order.",
     )
-    tries: int = Field(24, ge=1, le=10_000, description="Prompts to sample from, per way.")
+    tries: int = Field(default=24, ge=1, le=10_000, description="Prompts to sample from, per way.")
     copy_band: tuple[float, float] = Field(
-        (0.2, 0.8), description="Shares of copies between which a prompt is partly memorised."
+        default=(0.2, 0.8),
+        description="Shares of copies between which a prompt is partly memorised.",
     )
-    edits: int = Field(4, ge=1, le=1000, description="Words to change, at most.")
-    images: int = Field(100, ge=2, le=100_000, description="Images of the synthetic set.")
+    edits: int = Field(default=4, ge=1, le=1000, description="Words to change, at most.")
+    images: int = Field(default=100, ge=2, le=100_000, description="Images of the synthetic set.")
     split: Literal["kmeans", "similarity"] = Field(
-        "similarity", description="How copies are separated from other samples."
+        default="similarity", description="How copies are separated from other samples."
     )
-    least_rows: int = Field(4, ge=1, le=10_000, description="Images on either side, at least.")
+    least_rows: int = Field(
+        default=4, ge=1, le=10_000, description="Images on either side, at least."
+    )
     undecided: float = Field(
-        0.5, ge=0, lt=1, description="Share of the other images, the most similar, to leave out."
+        default=0.5,
+        ge=0,
+        lt=1,
+        description="Share of the other images, the most similar, to leave out.",
     )
     original_share: float = Field(
-        0.5, ge=0, le=1, description="Share of pairs conditioned on the original prompt."
+        default=0.5, ge=0, le=1, description="Share of pairs conditioned on the original prompt."
     )
     control_share: float = Field(
-        0.0, ge=0, lt=1, description="Share of retain-only rows: samples of control prompts."
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="Share of retain-only rows: samples of control prompts.",
     )
     stop_images: int = Field(
-        256, ge=1, le=100_000, description="Samples per prompt without a copy for train.stop_every."
+        default=256,
+        ge=1,
+        le=100_000,
+        description="Samples per prompt without a copy for train.stop_every.",
     )
 
     @model_validator(mode="after")
