@@ -8,6 +8,7 @@ import pytest
 
 from efface.records import Evaluation, RunRecord
 from efface.reporting import judge_run, write_report
+from efface.reporting.protocols import GUARDS
 from efface.reporting.run_folder import read_run
 from tests.reporting.pages import Page, assert_safe
 from tests.reporting.prompt_runs import (
@@ -49,7 +50,7 @@ def test_a_guard_that_spoke_is_the_headline(tmp_path: Path, kind: str, guard: st
     verdict = judge_run(make(), evaluation)
     assert verdict.outcome == outcome and verdict.headline.startswith(headline)
     assert page.headline.strip() == verdict.headline
-    assert page.facts("run-1-how-change")["guards that spoke"] == guard
+    assert page.facts("run-1-how-change")["guards"] == GUARDS[guard]
     other = SAID["collapse" if guard == "no-op" else "no-op"][0]
     assert other not in page.text and other.lower() not in page.headline.lower()
 

@@ -36,7 +36,7 @@ class Chart:
     lines: tuple[Line, ...]
     svg: Markup
     logarithmic: bool
-    limited: bool = False  # whether it shows the collapse guard's limit
+    limited: bool = False  # whether it shows the guard's limit
 
 
 def loss_charts(curves: Curves) -> list[Chart]:

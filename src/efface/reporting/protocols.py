@@ -11,9 +11,11 @@ from efface.reporting.facts import Facts, flatten
 from efface.reporting.recorded_curves import name_curve, name_model
 from efface.reporting.run_folder import Run
 from efface.requests import words_of
+from efface.requests.states import COLLAPSE, NO_OP
 
 GUARD_SAMPLES, GUARD_SEED = 64, 6_000_000  # of efface.evaluation.guards, which imports torch
 SAME, UNLIKE = 0.01, 0.5
+GUARDS = {NO_OP: "no effect", COLLAPSE: "broken model"}
 CHANGES = {
     "weights": "weights changed by",
     "samples": "samples changed by, of their spread",
@@ -130,10 +132,10 @@ def _about_models(section: str, evaluation: Evaluation) -> list[tuple[str, str, 
 
 
 def _about_change(evaluation: Evaluation) -> Facts:
-    """How far the model is from the original one, which guards spoke, and how that was seen."""
+    """How far the model is from the original one, what the guards say, and how that was seen."""
     facts = [(CHANGES.get(key, key), format_change(v)) for key, v in evaluation.change.items()]
     if evaluation.guards:
-        facts.append(("guards that spoke", ", ".join(evaluation.guards)))
+        facts.append(("guards", ", ".join(GUARDS.get(name, name) for name in evaluation.guards)))
     if not evaluation.change and evaluation.guards:
         broken = "a broken model is one whose outputs at three timesteps are no finite numbers"
         return [*facts, ("seeds", str(GUARD_SEED)), ("protocol", broken)]
