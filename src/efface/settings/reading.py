@@ -113,7 +113,8 @@ def explain(error: ValidationError, section: str) -> str:
         return f"{key} is missing: give it."
     if first["type"] in BOUNDS:
         name, words = BOUNDS[first["type"]]
-        return f"{key} is {first['input']!r}: give a number of {words} {first.get('ctx', {})[name]}."
+        bound = first.get("ctx", {})[name]
+        return f"{key} is {first['input']!r}: give a number of {words} {bound}."
     return f"{key} is {first['input']!r}: {first['msg'].lower()}."
 
 

@@ -35,8 +35,8 @@ class ForgetConcept(Request):
     """Forget a concept of a text-to-image model.
 
     What is generated instead is given in one of three ways: a replacement phrase, prompt pairs or
-    keywords for a negative prompt. Every forget prompt is used under each name of the concept, and no retained prompt
-    has one.
+    keywords for a negative prompt. Every forget prompt is used under each name of the concept, and
+    no retained prompt has one.
     """
 
     kind: Literal["concept"] = "concept"
