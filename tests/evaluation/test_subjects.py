@@ -1,4 +1,4 @@
-"""Models that do not name the size of their pictures are asked for one, and keep to it."""
+"""The models of a run: at the size that was given, beside a retrained one of the same kind."""
 
 from __future__ import annotations
 
@@ -15,21 +15,16 @@ from efface.cli import app
 from efface.diffusion.loading import load, load_text, save_pipeline
 from efface.diffusion.model_folder import drawn_shape, inspect_model
 from efface.errors import ModelError, RequestError
-from efface.evaluation.subjects import check_retrained, read_subjects
-from efface.evidence.recorded import base_model
-from efface.memory.estimate import estimate
-from efface.memory.preflight import preflight
+from efface.evaluation.subjects import Compared, check_retrained, read_subjects
 from efface.records import RunRecord, read_record, write_json
-from efface.requests.base import ForgetMemorised
-from efface.requests.memorised.feed import read_memorised
 from efface.runs.forget import forget
-from efface.settings.reading import EvaluateConfig, read_settings
+from efface.settings.evaluate import EvaluateSettings
 from tests.conftest import BAG, SMALL
 from tests.diffusion.text.conftest import pipelines as pipelines
-from tests.requests.memorised.conftest import WORDS
 
 Pipelines = Callable[[str], Path]
-FIGURES = EvaluateConfig(baseline_steps=1)
+FIGURES = EvaluateSettings(baseline_steps=1)
+ALONE = Compared(guidance=1.0, same_sampler=False)
 
 
 @pytest.fixture(scope="module")
@@ -88,18 +83,18 @@ def test_a_saved_model_remembers_its_size_and_can_be_asked_for_another(
 def test_a_run_keeps_its_size_and_is_measured_with_it(run: Path) -> None:
     record = read_record(run)
     assert record.status == "finished" and record.model["size"] == 16
-    subjects = read_subjects(run, record, FIGURES)
-    for subject in (subjects.untouched, subjects.result):
+    subjects = read_subjects(run / "pipeline", record, FIGURES, ALONE)
+    for subject in (subjects.original, subjects.result):
         assert subject.denoiser.sample_shape == (4, 8, 8)
-    assert drawn_shape(base_model(record, "")) == (3, 16, 16)
 
 
 def test_samples_of_another_size_are_other_samples(run: Path) -> None:
-    """The files of the untouched model are the same, and what was kept of it is not."""
+    """The files of the original model are the same, and what was kept of it is not."""
     record = read_record(run)
     larger = record.model_copy(update={"model": record.model | {"size": 24}})
     digests = {
-        read_subjects(run, one, FIGURES).untouched.digest for one in (record, larger, record)
+        read_subjects(run / "pipeline", one, FIGURES, ALONE).original.digest
+        for one in (record, larger, record)
     }
     assert len(digests) == 2
 
@@ -122,17 +117,22 @@ def test_a_record_without_a_size_is_one_of_the_models_own(run: Path, tmp_path: P
     older: RunRecord = record.model_copy(update={"model": model})
     out = shutil.copytree(run, tmp_path / "run")
     write_json(out / "record.json", older)
-    subjects = read_subjects(out, read_record(out), FIGURES)
-    assert subjects.untouched.denoiser.sample_shape == (4, 128, 128)
+    subjects = read_subjects(out / "pipeline", read_record(out), FIGURES, ALONE)
+    assert subjects.original.denoiser.sample_shape == (4, 128, 128)
 
 
 def test_a_retrained_model_draws_the_size_of_the_run(run: Path, pipelines: Pipelines) -> None:
     other = check_retrained(pipelines("flux"), inspect_model(pipelines("flux"), size=16))
     assert drawn_shape(other) == (3, 16, 16)
-    subjects = read_subjects(run, read_record(run), FIGURES, pipelines("flux"))
+    subjects = read_subjects(
+        run / "pipeline",
+        read_record(run),
+        FIGURES,
+        Compared(guidance=1.0, same_sampler=False, retrained=pipelines("flux")),
+    )
     assert subjects.retrained is not None
     assert subjects.retrained.denoiser.sample_shape == (4, 8, 8)
-    assert subjects.retrained.digest == subjects.untouched.digest
+    assert subjects.retrained.digest == subjects.original.digest
 
 
 @pytest.mark.parametrize(
@@ -149,34 +149,6 @@ def test_a_retrained_model_of_another_family_is_refused(
     other = tiny_model if retrained is None else pipelines(retrained)
     with pytest.raises(RequestError, match=sentence):
         check_retrained(other, inspect_model(pipelines(kind)))
-
-
-def test_a_memorised_picture_has_the_size_that_was_asked_for(
-    pipelines: Pipelines, tmp_path: Path
-) -> None:
-    (tmp_path / "controls.txt").write_text("\n".join(WORDS))
-    Image.new("RGB", (24, 24), (9, 5, 5)).save(tmp_path / "picture.png")
-    request = ForgetMemorised(
-        prompt="a red bag",
-        picture=str(tmp_path / "picture.png"),
-        control_prompts=str(tmp_path / "controls.txt"),
-    )
-    info = inspect_model(pipelines("flux"), size=24)
-    picture = read_memorised(request, info, read_settings("siss")).picture
-    assert picture is not None and picture.shape == (3, 24, 24)
-
-
-def test_less_memory_is_asked_for_where_pictures_are_smaller(pipelines: Pipelines) -> None:
-    settings = read_settings("sfd", None, SMALL)
-    small, large = (
-        estimate(inspect_model(pipelines("flux"), size=size), settings).parts["activations"]
-        for size in (16, 64)
-    )
-    assert small < large
-    found = preflight(pipelines("flux"), changes=SMALL, size=16)
-    shown = dict(found.rows)["activations"]
-    told_rows = told("preflight", pipelines("flux"), *options(SMALL), "--size", 16)
-    assert shown in told_rows
 
 
 def test_every_command_takes_a_size(

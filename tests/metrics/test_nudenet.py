@@ -11,10 +11,10 @@ import torch
 from PIL import Image
 
 from efface.errors import ConfigError, DataError
-from efface.evaluation.detection import concept_labels, known_labels, load_detector
+from efface.evaluation.detection import check_detector, concept_labels, load_detector
 from efface.metrics.detector import check_labels
 from efface.metrics.nudenet import EXPOSED, LABELS, NudeNet, load_nudenet, surest
-from efface.settings.reading import EvaluateConfig
+from efface.settings.evaluate import EvaluateSettings
 
 # As the package documents its answers.
 FOUND = [
@@ -59,8 +59,8 @@ def test_a_class_of_another_version_is_refused():
 
 def test_without_the_package_one_sentence_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "nudenet", None)
-    config = EvaluateConfig(detector="nudenet")
-    for ask in (lambda: load_detector(config), lambda: known_labels(config)):
+    config = EvaluateSettings(detector="nudenet")
+    for ask in (lambda: load_detector(config), lambda: check_detector(config)):
         with pytest.raises(DataError) as error:
             ask()
         assert str(error.value) == (
@@ -69,8 +69,8 @@ def test_without_the_package_one_sentence_says_what_to_install(monkeypatch):
 
 
 def test_its_exposed_labels_are_the_choice_where_none_is_given():
-    assert concept_labels(EvaluateConfig(detector="nudenet")) == EXPOSED
-    given = EvaluateConfig(detector="nudenet", detector_labels=("FEET_EXPOSED",))
+    assert concept_labels(EvaluateSettings(detector="nudenet")) == EXPOSED
+    given = EvaluateSettings(detector="nudenet", detector_labels=("FEET_EXPOSED",))
     assert concept_labels(given) == ("FEET_EXPOSED",)
     with pytest.raises(ConfigError, match="Did you mean 'FEET_EXPOSED'"):
         check_labels(["FEET_EXPOSD"], LABELS, "evaluate.detector_labels")

@@ -1,31 +1,53 @@
-"""What can be asked for, and what is refused before anything heavy is loaded."""
+"""What can be requested, and what is refused before anything heavy is loaded."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, ValidationError
 
+import efface
+from efface import ForgetClass
 from efface.diffusion.model_folder import ModelInfo
-from efface.errors import RequestError
-from efface.requests.base import Distil, ForgetClass, Request
+from efface.errors import DataError, RequestError
+from efface.requests import is_request, kinds, read_request, sections
+from efface.requests.base import Request, has_words, same_phrase, turns
+from efface.settings.base import Settings, read_settings
+
+REQUESTS = [
+    ForgetClass(labels=(0, 4), replacement=(1,)),
+    efface.Distil(),
+    efface.ForgetImages(images="x"),
+    efface.ForgetConcept(concept="bag", replacement="coat"),
+    efface.ForgetMemorised(prompt="a red bag"),
+]
 
 
-def model(classes: int | None = 10) -> ModelInfo:
-    return ModelInfo(
-        source="some/model",
-        on_hub=False,
-        folder=Path("."),
-        component="unet",
-        network_class="UNet2DModel",
-        vae=False,
-        num_classes=classes,
-        null_label=classes,
-        default_steps=50,
-        input_scale=1.0,
-        index={},
-    )
+@pytest.fixture
+def model() -> Callable[..., ModelInfo]:
+    def info(classes: int | None = 10) -> ModelInfo:
+        return ModelInfo(
+            source="some/model",
+            on_hub=False,
+            folder=Path("."),
+            component="unet",
+            network_class="UNet2DModel",
+            vae=False,
+            num_classes=classes,
+            null_label=classes,
+            default_steps=50,
+            input_scale=1.0,
+            index={},
+        )
+
+    return info
+
+
+@pytest.fixture
+def settings() -> Settings:
+    return read_settings("class", None)
 
 
 @pytest.mark.parametrize(
@@ -35,11 +57,12 @@ def model(classes: int | None = 10) -> ModelInfo:
         ForgetClass(labels=(9,)),
         ForgetClass(labels=tuple(range(9)), replacement=(9,)),
         ForgetClass(labels=(0, 1), replacement=(3, 2)),
-        Distil(),
+        efface.Distil(),
     ],
 )
-def test_what_the_model_can_do_is_accepted(request_):
-    request_.check(model())
+def test_what_the_model_can_do_is_accepted(request_, model, settings):
+    request_.check(model(), settings)
+    assert request_.suits(model())
 
 
 @pytest.mark.parametrize(
@@ -55,45 +78,72 @@ def test_what_the_model_can_do_is_accepted(request_):
         ((1, 3), (2, 3), "label 3 was given as forgotten and as its own replacement"),
         ((2, 2), (), r"labels \[2, 2\] name one twice"),
         ((2,), (3, 3), r"labels \[3, 3\] name one twice"),
-        (tuple(range(10)), (), "all 10 labels were to be forgotten: at least one must stay"),
+        (tuple(range(10)), (), "all 10 labels were to be forgotten: at least one must"),
     ],
 )
-def test_what_cannot_be_is_refused(labels, replacement, sentence):
+def test_what_cannot_be_is_refused(labels, replacement, sentence, model, settings):
     with pytest.raises(RequestError, match=sentence):
-        ForgetClass(labels=labels, replacement=replacement).check(model())
+        ForgetClass(labels=labels, replacement=replacement).check(model(), settings)
 
 
-@pytest.mark.parametrize("request_", [ForgetClass(labels=(0,)), Distil()])
-def test_unconditional_models_have_no_label_to_forget(request_):
-    with pytest.raises(RequestError, match="some/model is not class-conditional"):
-        request_.check(model(classes=None))
+@pytest.mark.parametrize("request_", [ForgetClass(labels=(0,)), efface.Distil()])
+def test_unconditional_models_have_no_label_to_forget(request_, model, settings):
+    assert not request_.suits(model(classes=None))
+    with pytest.raises(RequestError, match="some/model"):
+        request_.check(model(classes=None), settings)
 
 
-def test_a_model_of_one_class_cannot_forget_it():
+def test_a_model_of_one_class_cannot_forget_it(model, settings):
     with pytest.raises(RequestError, match="all 1 labels"):
-        ForgetClass(labels=(0,)).check(model(classes=1))
+        ForgetClass(labels=(0,)).check(model(classes=1), settings)
 
 
-@pytest.mark.parametrize("request_", [ForgetClass(labels=(0, 4), replacement=(1,)), Distil()])
-def test_requests_come_back_from_json(request_):
-    adapter = TypeAdapter(Request)
-    assert adapter.validate_json(request_.model_dump_json()) == request_
-    assert type(request_).model_validate(request_.model_dump(mode="json")) == request_
+@pytest.mark.parametrize("request_", REQUESTS, ids=lambda request_: request_.kind)
+def test_requests_come_back_from_their_record(request_: Request):
+    assert read_request(request_.model_dump(mode="json")) == request_
+
+
+def test_every_kind_is_found_by_its_folder_and_has_its_own_section():
+    assert set(kinds()) == {request.kind for request in REQUESTS}
+    own = sections()
+    assert set(own) == {"images", "concept", "memorised", "distil"}
+    assert all(issubclass(section, BaseModel) for section in own.values())
+    for kind in kinds().values():
+        names = {
+            f"{section}.{name}" for section, one in own.items() for name in one.model_fields
+        } | {f"evaluate.{name}" for name in type(read_settings("x", None).evaluate).model_fields}
+        assert kind.measured | kind.attacked <= names
+
+
+def test_a_request_of_another_version_or_package_is_refused():
+    assert not is_request({"kind": "train"})
+    with pytest.raises(DataError, match="'magic'"):
+        read_request({"kind": "magic"})
+    with pytest.raises(DataError, match="later"):
+        read_request({"kind": "class", "labels": [0], "later": 1})
 
 
 def test_requests_are_frozen_and_take_nothing_else():
     with pytest.raises(ValidationError):
         ForgetClass(labels=(0,)).labels = (1,)
-    with pytest.raises(ValidationError):
+    with pytest.raises(RequestError, match="label"):
         ForgetClass.model_validate({"labels": [0], "label": 3})
-    with pytest.raises(ValidationError):
+    with pytest.raises(RequestError, match="labels"):
         ForgetClass.model_validate({"labels": [0.5]})
 
 
-def test_what_stays_is_everything_else():
+def test_all_labels_but_the_forgotten_are_retained():
     assert ForgetClass(labels=(0, 4)).retained(6) == [1, 2, 3, 5]
+    assert ForgetClass(labels=(0,), replacement=["random"]).replacement == ()  # pyright: ignore
 
 
 def test_a_request_is_described_in_words():
     assert ForgetClass(labels=(3,)).describe() == "label 3"
     assert ForgetClass(labels=(3, 5)).describe() == "labels 3, 5"
+    assert all(request.describe() for request in REQUESTS)
+
+
+def test_small_words():
+    assert same_phrase("A  red bag", "a red BAG") and not same_phrase("bag", "bags")
+    assert has_words("a?") and not has_words("?!")
+    assert turns([1, 2], 5) == [1, 2, 1, 2, 1] and turns([], 3) == []
