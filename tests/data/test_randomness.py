@@ -8,7 +8,7 @@ from scipy import stats
 from torch import Tensor
 from torch.testing import assert_close
 
-from efface.data.randomness import RowRandom, Shard, derive_seed
+from efface.data.randomness import RowRandom, Shard, derive_seed, random_state_kept
 
 RETAIN, FORGET = 8, 4
 
@@ -113,3 +113,13 @@ def test_stratified_rows_hold_their_share():
         [RowRandom(s, Shard(), (10, 0), "cpu").stratified(0.33) for s in range(2000)]
     )
     assert_close(often.float().mean(0), torch.full((10,), 0.33), rtol=0, atol=0.06)
+
+
+def test_the_global_random_state_is_the_callers_after_a_block():
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    with pytest.raises(KeyboardInterrupt), random_state_kept():
+        torch.manual_seed(4)
+        torch.randn(5)
+        raise KeyboardInterrupt
+    assert torch.get_rng_state().equal(before)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +15,11 @@ def derive_seed(*parts: int | str) -> int:
     """A 63-bit seed that depends on all parts and on nothing else."""
     digest = hashlib.blake2b("/".join(map(str, parts)).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
+
+
+def random_state_kept() -> AbstractContextManager[None]:
+    """A block after which torch's global random state is what it was before, on every device."""
+    return torch.random.fork_rng(devices=range(torch.cuda.device_count()))
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
+from efface.data.randomness import random_state_kept
 from efface.data.source import BatchSource
 from efface.diffusion.denoiser import Denoiser
 from efface.methods.base import Method
@@ -106,7 +107,7 @@ class Trainer:
 
         The global random state is the caller's afterwards.
         """
-        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        with random_state_kept():
             return self._run(resume, on_step)
 
     def step(self, step: int) -> dict[str, float]:
