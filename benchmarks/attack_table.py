@@ -60,8 +60,8 @@ def main() -> None:
                 print(f"{erasure.name}, seed {seed}: {' | '.join(row)}", flush=True)
             write_results(arguments.out, arguments.seed, {"table": rows, "results": results})
     print(markdown(rows))
-    void = {(r["erasure"], r["seed"], r["attack"]) for r in rows if r["void"]}
-    print(f"{len(void)} results void; written to {arguments.out}")
+    failed = {(r["erasure"], r["seed"], r["attack"]) for r in rows if r["inconclusive"]}
+    print(f"{len(failed)} results inconclusive; written to {arguments.out}")
 
 
 def parse() -> argparse.Namespace:
@@ -151,7 +151,7 @@ def rows_of(erasure: str, seed: int, found: Attacks) -> list[dict[str, Any]]:
             "recovery": recovery(result, line),
             "level": result.level,
             "floor": result.floor,
-            "void": result.void,
+            "inconclusive": result.void,
             "seconds": result.seconds,
         }
         for result in found.results
@@ -164,7 +164,7 @@ def markdown(rows: list[dict[str, Any]]) -> str:
     head = ["erasure", "seed", "attack", "model", "50 % back", "90 % back", "at the full budget"]
     lines = [head, ["---"] * len(head)]
     for row in rows:
-        attacked = f"{row['attack']} (void)" if row["void"] else row["attack"]
+        attacked = f"{row['attack']} (inconclusive)" if row["inconclusive"] else row["attack"]
         costs = ["not reached" if c is None else f"{c:.3g}" for c in row["costs"].values()]
         cells = [row["erasure"], row["seed"], attacked, row["model"], *costs]
         lines.append([*cells, row["recovery"]])

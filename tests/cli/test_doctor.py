@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from efface.cli import doctor
+from efface.cli.doctor import examine
 
 
 def doctor_with(folder: Path) -> subprocess.CompletedProcess[str]:
@@ -43,7 +43,7 @@ def test_a_torchvision_that_does_not_import_is_named(broken_torchvision):
 
 
 def test_this_installation_is_good():
-    findings = doctor.examine()
+    findings = examine()
     assert [f.text for f in findings if not f.good] == []
     text = "\n".join(f.text for f in findings)
     for name in ("torch ", "diffusers ", "accelerate ", "runs on ", "extra 'data'"):
@@ -52,6 +52,6 @@ def test_this_installation_is_good():
 
 def test_a_missing_package_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "accelerate", None)  # any import of it raises
-    bad = [f.text for f in doctor.examine() if not f.good]
+    bad = [f.text for f in examine() if not f.good]
     assert len(bad) == 1
     assert bad[0].startswith("accelerate cannot be imported")

@@ -104,6 +104,6 @@ def test_labels_seen_and_the_threshold_curve_are_counts_of_the_same_samples(run:
 def test_an_extractor_needs_real_images_and_its_own_checksum(run: Path, vit: Path):
     with pytest.raises(ConfigError, match="belong together"):
         efface.evaluate(run, changes=[f"evaluate.extractor={vit}"])
-    pinned = ["evaluate.reference=digits", "evaluate.extractor_sha256=00"]
+    pinned = ["evaluate.reference=digits", f"evaluate.extractor={vit}@sha256:00"]
     with pytest.raises(DataError, match="00"):
-        efface.evaluate(run, changes=[f"evaluate.extractor={vit}", *pinned])
+        efface.evaluate(run, changes=pinned)

@@ -13,6 +13,7 @@ from efface.errors import DataError
 
 COPY_SHARE = 0.5
 ALIKE_SHARE = 0.8  # of the same distance: what a model may have learned from the images
+NEAR_DUPLICATE = 0.05  # root mean square difference, pixels from 0 to 1
 CHUNK = 1024
 
 
@@ -58,7 +59,7 @@ class Split:
     near: int = 0  # retained images almost like one: moved to the images to forget
 
 
-def split_images(forget: ImageSet, retain: ImageSet, near: float) -> Split:
+def split_images(forget: ImageSet, retain: ImageSet, near: float = NEAR_DUPLICATE) -> Split:
     """Move duplicates of images to forget out of the retained ones.
 
     `near` is a distance as root mean square over pixels from 0 to 1. Raises DataError where

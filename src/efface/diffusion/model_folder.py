@@ -56,6 +56,10 @@ DESCRIPTIONS = (
     *("tokenizer.json", "vocab.json", "merges.txt", "vocab.txt", "spiece.model"),
     *map(index_name, (DIFFUSERS, TRANSFORMERS)),
 )
+INDEX = (
+    "a diffusers pipeline folder has one; for a LoRA or other single weights give the whole base "
+    "model"
+)
 ZOO = Path(__file__).parent.parent / "zoo"
 
 
@@ -99,17 +103,8 @@ def inspect_model(
     `model` is a folder, a hub id or `zoo:NAME`; `size` the pixels of a side of its pictures, for
     networks that do not name it (FLUX). Raises ModelError for what cannot be used.
     """
-    folder = find_folder(str(model))
-    on_hub = folder is None
-    if folder is None:
-        with without_bars():
-            folder = _download_descriptions(str(model))
-    refuse_lora(folder)
-    index = read_json(
-        folder / "model_index.json",
-        "a diffusers pipeline folder has one; for a LoRA or other single weights give the whole "
-        "base model",
-    )
+    folder, on_hub = _described(str(model))
+    index = read_json(folder / "model_index.json", INDEX)
     family = family_of(index.get("_class_name"))
     if family is not None:
         check_components(index, folder, family)
@@ -153,6 +148,17 @@ def inspect_model(
     else:
         fetch_weights(info)
     return info
+
+
+def _described(model: str) -> tuple[Path, bool]:
+    """A folder with the descriptions of a model, and whether it comes from the hub."""
+    folder = find_folder(model)
+    on_hub = folder is None
+    if folder is None:
+        with without_bars():
+            folder = _download_descriptions(model)
+    refuse_lora(folder)
+    return folder, on_hub
 
 
 def fetch_weights(info: ModelInfo) -> None:

@@ -11,6 +11,7 @@ from accelerate import PartialState
 from accelerate.utils import gather_object
 
 from efface import __version__
+from efface.data.randomness import random_state_kept
 from efface.diffusion.model_folder import inspect_model, pixel_shape
 from efface.diffusion.text.prompts import PromptEncoder
 from efface.errors import DataError, ModelError, RequestError
@@ -52,7 +53,8 @@ def evaluate(
     Raises an EffaceError, before anything is loaded where that is possible.
     """
     recorded = read_run(Path(run), changes, "evaluate")
-    return measure(recorded, read_judge(recorded.info, judge), retrained)
+    with random_state_kept():
+        return measure(recorded, read_judge(recorded.info, judge), retrained)
 
 
 def measure(

@@ -23,6 +23,7 @@ from efface.records import RunRecord, hash_weights, read_record, write_json
 from efface.training.trainer import TrainResult
 
 INCIDENTAL = ("checkpoint_every", "ignore_memory", "log_every", "tracker")  # of train
+WRITTEN = ("record.json", "environment.json")  # before anything is prepared
 PACKAGES = ("efface", "torch", "diffusers", "accelerate", "safetensors", "numpy")
 
 
@@ -135,7 +136,8 @@ def new_folder(
 ) -> Iterator[None]:
     """Make the run folder for what is prepared in it; what `check_folder` let pass is replaced.
 
-    A run that is replaced comes back if the preparation fails.
+    If the preparation fails, a run that is replaced comes back, and a new folder goes but for what
+    was prepared already.
     """
     main = accelerator.is_main_process
     replaced = out.with_name(f".{out.name}.replaced")
@@ -154,6 +156,8 @@ def new_folder(
         if aside and replaced.exists():
             shutil.rmtree(out, ignore_errors=True)
             replaced.rename(out)
+        elif main and not resume and {path.name for path in out.glob("*")} <= set(WRITTEN):
+            shutil.rmtree(out, ignore_errors=True)
         if isinstance(error, OSError):
             raise RequestError(
                 f"{out} cannot be written ({error.strerror}): give another folder."

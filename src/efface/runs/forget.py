@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 
+from efface.data.randomness import random_state_kept
 from efface.diffusion.adapters import SharedNetwork, share_network
 from efface.diffusion.denoiser import Denoiser
 from efface.diffusion.loading import load, load_network, save_lora, save_pipeline
@@ -76,22 +77,19 @@ def forget(
         check_networks(settings.evaluate)
     holds_run(out, resume, overwrite)
     record, encoded = begin_record(info, request, settings, material, start), None
-    if not check_folder(out, record, resume, overwrite):
-        encoded = carry_out(info, material, settings, record, start, out, resume, on_step)
-    if measure and not (out / "evaluation.json").exists():
-        measure_run(
-            Recorded(
+    with random_state_kept():
+        if not check_folder(out, record, resume, overwrite):
+            encoded = carry_out(info, material, settings, record, start, out, resume, on_step)
+        if measure and not (out / "evaluation.json").exists():
+            run = Recorded(
                 run=out,
                 record=read_record(out),
                 request=request,
                 info=info,
                 settings=settings,
                 material=material,
-            ),
-            classifier,
-            retrained,
-            encoded,
-        )
+            )
+            measure_run(run, classifier, retrained, encoded)
     return out
 
 
@@ -182,8 +180,8 @@ def carry_out(
     denoiser = _load(info, config, accelerator.device)
     with new_folder(out, record, resume, accelerator):
         feed = material.feed(denoiser, settings, out, accelerator)
+        networks = make_networks(method, feed.denoiser, config)
     record = record.model_copy(update={"notes": feed.notes})
-    networks = make_networks(method, feed.denoiser, config)
     if start is not None:
         start_from(networks, start, method)
     guard = make_guard(method, feed.denoiser, feed.retained, config)

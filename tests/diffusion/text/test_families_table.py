@@ -22,7 +22,7 @@ def test_no_code_asks_for_a_family_by_its_name_but_the_estimate_of_memory():
         for file in SOURCE.rglob("*.py")
         if ASKS.search(file.read_text(encoding="utf-8"))
     }
-    assert found <= {"diffusion/footprint.py"}
+    assert found <= {"memory/footprint.py"}
 
 
 def test_every_family_has_its_two_functions_and_some_have_a_third():

@@ -177,7 +177,7 @@ def read_images(
 
     split = Split(forget=read(request.images))
     if request.retain != GENERATE:
-        split = split_images(split.forget, read(request.retain), own.near_duplicate)
+        split = split_images(split.forget, read(request.retain))
     return ImageMaterial(
         split=split,
         unseen=None if request.unseen is None else read(request.unseen, "test"),

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from efface.settings.base import Settings
 
 GENERATE = "generate"
-OWN = ("resize", "mean_pool", "near_duplicate")
+OWN = ("resize", "mean_pool")
 OWN += ("samples", "unseen", "controls", "draws", "likelihood_tolerance")
 MEASURED = evaluate_names(*SHARED, *EXTRACTOR, "clip") | {f"images.{name}" for name in OWN}
 

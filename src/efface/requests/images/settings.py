@@ -16,12 +16,6 @@ class ImageSettings(BaseModel):
         le=10_000_000,
         description="Retained images to generate, where none are given.",
     )
-    near_duplicate: float = Field(
-        default=0.05,
-        ge=0,
-        le=1,
-        description="Root mean square difference of near-duplicates, pixels 0 to 1.",
-    )
     resize: bool = Field(
         default=False, description="Resize images of another size; they are refused otherwise."
     )

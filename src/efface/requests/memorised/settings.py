@@ -55,7 +55,6 @@ class MemorisedSettings(BaseModel):
         default=(0.2, 0.8),
         description="Shares of copies between which a prompt is partly memorised.",
     )
-    edits: int = Field(default=4, ge=1, le=1000, description="Words to change, at most.")
     images: int = Field(default=100, ge=2, le=100_000, description="Images of the synthetic set.")
     split: Literal["kmeans", "similarity"] = Field(
         default="similarity", description="How copies are separated from other samples."

@@ -153,7 +153,7 @@ class Preparer:
                 f"none of {len(content['tried'])} modified prompts generates the memorised image "
                 f"only sometimes (shares of copies: "
                 f"{', '.join(f'{share:.2g}' for share in shares)}): give one with "
-                "--modified-prompt, or raise memorised.tries or memorised.edits (with --overwrite)."
+                "--modified-prompt, or raise memorised.tries (with --overwrite)."
             )
         return _modified(content, tensors, self.sampler.denoiser.device)
 
@@ -179,7 +179,7 @@ class Preparer:
         for way in self.settings.search:
             prober.left = self.settings.tries
             if way == "tokens":
-                found = modify_words(prober, denoiser, self.prompt, self.settings.edits)
+                found = modify_words(prober, denoiser, self.prompt)
             else:
                 found = modify_embedding(prober, start, Descent(target=detection.control_norm))
             if found is not None:

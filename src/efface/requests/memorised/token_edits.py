@@ -10,6 +10,7 @@ from efface.diffusion.text.denoiser import TextDenoiser
 from efface.errors import RequestError
 from efface.requests.memorised.searching import Found, Prober, Tried, bisect
 
+EDITS = 4  # words to change, at most
 WORDS = ("another", "new", "old", "small", "bright", "different")  # that are put in
 SALIENT = 3  # words whose place is tried for replacements and insertions
 
@@ -31,14 +32,14 @@ def insertions(words: Sequence[str], places: Sequence[int]) -> list[tuple[str, .
     return [(*words[:i], word, *words[i:]) for i in (*places, len(words)) for word in WORDS]
 
 
-def modify_words(prober: Prober, denoiser: TextDenoiser, prompt: str, edits: int) -> Found | None:
+def modify_words(prober: Prober, denoiser: TextDenoiser, prompt: str) -> Found | None:
     """Greedy search: of all prompts one edit away, ordered by text-noise norm, bisect for the band.
 
     Where all are too strong or too mild, the next edit begins from the one with the lowest norm
     that still generates copies too often.
     """
     words = tuple(prompt.split())
-    for _ in range(edits):
+    for _ in range(EDITS):
         ranked = _ranked(prober, denoiser, words)
         before = len(prober.tried)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from efface.data.randomness import random_state_kept
 from efface.errors import ConfigError
 from efface.progress import Bar
 
@@ -24,7 +25,7 @@ def empty_folder(out: str | Path) -> Path:
 @contextlib.contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Torch's random numbers of `seed` inside; the caller's own go on afterwards."""
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+    with random_state_kept():
         torch.manual_seed(seed)
         yield
 

@@ -81,7 +81,7 @@ def held_out_scenes(settings: BuildSettings) -> Scenes:
     if settings.data.held_out is None:
         raise ConfigError("scenes are measured on held-out images: set data.held_out.")
     count = min(HELD_OUT, settings.scenes.images)
-    fresh = settings.scenes.model_copy(update={"images": count, "memorised": ()})
+    fresh = settings.scenes.model_copy(update=dict(images=count, memorised=()))
     return compose(load_images(settings.data.held_out, "test"), fresh)
 
 
