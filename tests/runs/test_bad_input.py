@@ -82,7 +82,7 @@ def test_wrong_arguments(
         ("[train\nsteps = 3", "is not readable TOML"),
         ("[trian]\nsteps = 3", "section 'trian' in"),
         ("train = 3", "is not a table: write [train]"),
-        ("[method]\nname = 'siss'", "method 'siss' does not work for label 0"),
+        ("[method]\nname = 'siss'", "for method 'siss', but 'sfd' was requested"),
     ],
 )
 def test_wrong_recipes(

@@ -28,7 +28,7 @@ def test_words_are_changed_until_the_image_is_generated_only_sometimes(
     make_prober: Callable[..., Prober], sampler: PromptSampler, prompt: str
 ) -> None:
     prober, denoiser = make_prober(), sampler.denoiser
-    found = modify_words(prober, denoiser, prompt, 3)
+    found = modify_words(prober, denoiser, prompt)
     assert found is not None
     assert prober.band.holds(found.tried)
     text = found.tried.text
@@ -37,7 +37,7 @@ def test_words_are_changed_until_the_image_is_generated_only_sometimes(
     start = float(text_noise_norms(denoiser, denoiser.encode([prompt]), range(2)).mean())
     assert found.tried.norm < start
     again = make_prober()
-    assert modify_words(again, denoiser, prompt, 3) is not None
+    assert modify_words(again, denoiser, prompt) is not None
     assert again.tried == prober.tried
 
 
@@ -45,5 +45,5 @@ def test_a_search_that_finds_nothing_ends_within_its_tries(
     make_prober: Callable[..., Prober], sampler: PromptSampler, prompt: str
 ) -> None:
     prober = make_prober(left=4, band=(0.999, 0.9999))
-    assert modify_words(prober, sampler.denoiser, prompt, 3) is None
+    assert modify_words(prober, sampler.denoiser, prompt) is None
     assert 1 <= len(prober.tried) <= 4
