@@ -11,7 +11,7 @@ from accelerate import Accelerator
 
 from efface.data.tables import HUB
 from efface.diffusion.model_folder import find_folder, inspect_model, pixel_shape
-from efface.errors import DataError, RequestError
+from efface.errors import ConfigError, DataError, RequestError
 from efface.evaluation.store import Store
 from efface.evaluation.subjects import Compared, Job, read_judge, read_subjects
 from efface.evaluation.views import JudgeView, View, read_views
@@ -63,7 +63,10 @@ def remeasure(
     original = _original(record)
     _check_files(request)
     settings, missing = networks_here(settings, given)
-    material = request.read(info, settings)
+    try:
+        material = request.read(info, settings)
+    except ConfigError as error:  # a network that is not here is missed
+        raise NotHereError(str(error)) from error
     if material.recorded() != record.material:
         raise RequestError(
             f"{request.describe()} is not what was recorded: restore the files that the request "

@@ -1,0 +1,65 @@
+"""The run folder: what may be used, and what comes back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from accelerate import Accelerator
+
+from efface.errors import RequestError
+from efface.records import read_record
+from efface.runs.folder import check_folder, holds_run, new_folder, new_record
+from efface.settings.base import read_settings
+
+
+@pytest.fixture
+def record():
+    settings = read_settings("class", None).to_json()
+    return new_record(None, {"kind": "class", "labels": [0]}, settings)
+
+
+def test_a_folder_that_is_no_run_is_never_touched(tmp_path: Path):
+    (tmp_path / "notes.txt").write_text("mine")
+    for overwrite in (False, True):
+        with pytest.raises(RequestError, match="nothing there was touched"):
+            holds_run(tmp_path, False, overwrite)
+    assert not holds_run(tmp_path / "new", False, False)
+    with pytest.raises(RequestError, match="--resume"):
+        holds_run(tmp_path / "new", True, True)
+
+
+def test_a_run_goes_on_only_as_it_was(tmp_path: Path, record):
+    out = tmp_path / "run"
+    with new_folder(out, record, False, Accelerator()):
+        assert read_record(out).request == record.request
+    assert not check_folder(out, record, True, False)  # there, and not finished
+    other = record.model_copy(update={"request": {"kind": "class", "labels": [1]}})
+    with pytest.raises(RequestError, match="another request"):
+        check_folder(out, other, True, False)
+    train = record.settings | {"train": record.settings["train"] | {"log_every": 77}}
+    assert not check_folder(out, record.model_copy(update={"settings": train}), True, False)
+
+
+def test_a_run_that_is_replaced_comes_back_where_the_new_one_cannot_begin(tmp_path: Path, record):
+    out = tmp_path / "run"
+    with new_folder(out, record, False, Accelerator()):
+        (out / "kept.txt").write_text("before")
+    with pytest.raises(ValueError, match="cannot"), new_folder(out, record, False, Accelerator()):
+        assert not (out / "kept.txt").exists()
+        raise ValueError("it cannot begin")
+    assert (out / "kept.txt").read_text() == "before"
+    with new_folder(out, record, False, Accelerator()):
+        pass
+    assert not (out / "kept.txt").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_a_new_folder_goes_unless_something_was_prepared(tmp_path: Path, record):
+    for prepared in (False, True):
+        out = tmp_path / f"run-{prepared}"
+        with pytest.raises(KeyError), new_folder(out, record, False, Accelerator()):
+            if prepared:
+                (out / "preparation").mkdir()
+            raise KeyError
+        assert out.exists() == prepared
