@@ -132,22 +132,33 @@ def choose_settings(
 
     ConfigError for what is unknown or out of range, and for a method that is not for such requests.
     """
-    settings = read_settings(
-        request.section,
-        request.own,
-        method=method,
-        recipe=recipe,
-        changes=changes,
-        default_method=request.default_method,
-        default_recipe=None if info is None else request.default_recipe(info),
-        others=sections(),
-    )
+    settings = settings_of(type(request), info, method, recipe, changes)
     if request.need not in settings.method.needs:
         raise ConfigError(
             f"method {settings.method_name!r} does not work for {request.describe()}: use one that "
             f"needs {request.need!r}, as {request.default_method}; `efface methods` lists all."
         )
     return settings
+
+
+def settings_of(
+    kind: type[Request],
+    info: ModelInfo | None,
+    method: str | None,
+    recipe: str | Path | None,
+    changes: Iterable[str],
+) -> Settings:
+    """The settings of a kind of request. ConfigError for what is unknown or out of range."""
+    return read_settings(
+        kind.section,
+        kind.own,
+        method=method,
+        recipe=recipe,
+        changes=changes,
+        default_method=kind.default_method,
+        default_recipe=None if info is None else kind.default_recipe(info),
+        others=sections(),
+    )
 
 
 def _load(info: ModelInfo, config: TrainSettings, device: torch.device) -> Denoiser:

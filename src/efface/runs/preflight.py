@@ -13,9 +13,10 @@ from efface.diffusion.model_folder import ModelInfo, inspect_model
 from efface.errors import ConfigError
 from efface.memory.estimate import estimate, readable
 from efface.memory.preflight import available_memory, find_shortage
-from efface.requests import kinds, sections
+from efface.requests import kinds
 from efface.requests.base import Request
-from efface.settings.base import Settings, read_settings
+from efface.runs.forget import settings_of
+from efface.settings.base import Settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,16 +80,7 @@ def _choose(
         if not request.suits(model):
             continue
         try:
-            settings = read_settings(
-                request.section,
-                request.own,
-                method=method,
-                recipe=recipe,
-                changes=changes,
-                default_method=request.default_method,
-                default_recipe=request.default_recipe(model),
-                others=sections(),
-            )
+            settings = settings_of(request, model, method, recipe, changes)
         except ConfigError as error:
             refused = refused or error
             continue

@@ -100,7 +100,6 @@ def test_the_output_draws_the_same_without_efface(
     model: Path,
     images: Path,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     arguments: Given,
     run: Run,
 ) -> None:

@@ -60,7 +60,7 @@ def test_pictures_that_cannot_be_used(
 
 @pytest.mark.parametrize("make", [coloured, large])
 def test_pictures_are_made_to_fit_when_asked(
-    make, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: Given, run: Run
+    make, model: Path, tmp_path: Path, arguments: Given, run: Run
 ) -> None:
     make(tmp_path / "pictures")
     out = tmp_path / "run"

@@ -1,4 +1,4 @@
-"""Pictures are forgotten from the command line: what is written, kept and counted."""
+"""Images are forgotten from the command line: what is written, kept and counted."""
 
 from __future__ import annotations
 
@@ -69,11 +69,10 @@ def test_a_run_leaves_everything_behind(
     assert other["fid"].baseline != found["fid"].baseline
 
 
-def test_other_pictures_behind_the_same_name_are_measured_anew(
+def test_other_images_behind_the_same_name_are_measured_anew(
     model: Path,
     images: Path,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     arguments: Given,
     run: Run,
 ) -> None:
@@ -106,7 +105,6 @@ def test_retained_images_can_be_drawn_by_the_model(
     model: Path,
     images: Path,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     arguments: Given,
     run: Run,
 ) -> None:
@@ -119,11 +117,10 @@ def test_retained_images_can_be_drawn_by_the_model(
     assert notes["prior"] == pytest.approx((notes["generated_copies_dropped"] + 1) / 26)
 
 
-def test_a_run_stops_at_the_likelihood_of_unseen_pictures(
+def test_a_run_stops_at_the_likelihood_of_unseen_images(
     model: Path,
     images: Path,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     arguments: Given,
     run: Run,
 ) -> None:
@@ -149,7 +146,6 @@ def test_every_method_runs_and_changes_the_weights(
     model: Path,
     images: Path,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     arguments: Given,
     run: Run,
 ) -> None:
@@ -165,7 +161,6 @@ def test_a_second_request_keeps_the_record_of_the_first(
     model: Path,
     images: Path,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     arguments: Given,
     run: Run,
 ) -> None:
@@ -184,7 +179,6 @@ def test_duplicates_among_retained_images_go_to_the_other_side(
     model: Path,
     images: Path,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     arguments: Given,
     run: Run,
 ) -> None:
@@ -192,9 +186,9 @@ def test_duplicates_among_retained_images_go_to_the_other_side(
     retain.mkdir()
     for i, image in enumerate(load_images("digits", "test").images[:20]):
         Image.fromarray(image[0].numpy()).save(retain / f"{i:02d}.png")
-    with Image.open(images / "two.png") as picture:
-        picture.save(retain / "same.png")
-        pixels = np.array(picture)
+    with Image.open(images / "two.png") as image:
+        image.save(retain / "same.png")
+        pixels = np.array(image)
     pixels[0, 0] = 9
     Image.fromarray(pixels).save(retain / "almost.png")
     out = tmp_path / "run"

@@ -19,7 +19,6 @@ def test_triage_writes_table_json_and_page(
     model: Path,
     images: Path,
     tmp_path: Path,
-    monkeypatch,
     capsys,
     run: Run,
 ) -> None:
