@@ -25,7 +25,7 @@ class Value(BaseModel):
 
 
 class Result(BaseModel):
-    """One metric of the result, with the untouched model measured by the same protocol."""
+    """One metric of the result, with the original model measured by the same protocol."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -38,23 +38,23 @@ class Result(BaseModel):
     samples: int
     seeds: list[int]  # first and last: sample i has seed first + i
     protocol: str
-    baseline: Value  # the untouched model with its multi-step sampler
-    baseline_one_step: Value | None = None  # for context: the untouched model asked for one step
+    baseline: Value  # the original model with its multi-step sampler
+    baseline_one_step: Value | None = None  # for context: the original model asked for one step
     retrained: Value | None = None  # a model that never saw what was to go
-    distilled: Value | None = None  # a one-step generator of the untouched model: forgot nothing
-    unseen: Value | None = None  # the same figure of pictures that no model here has seen
+    distilled: Value | None = None  # a one-step generator of the original model: forgot nothing
+    unseen: Value | None = None  # the same figure of images that no model here has seen
     extractor: dict[str, str] | None = None  # name and sha256 of what the figure was seen with
 
 
 class Picture(BaseModel):
-    """One forgotten picture, before and after, beside pictures that no model here has seen."""
+    """One forgotten image, before and after, beside images that no model here has seen."""
 
     model_config = ConfigDict(extra="forbid")
 
     name: str  # as the requester named it: untrusted
     sha256: str  # of its pixels
     loss: float  # denoising loss, mean over pixels, noise levels and draws
-    loss_baseline: float  # the untouched model's
+    loss_baseline: float  # the original model's
     similarity: float  # to what the model makes of it when it is noised and denoised, -1 to 1
     similarity_baseline: float
     copies: int  # samples within the copy distance
@@ -109,7 +109,7 @@ class Evaluation(BaseModel):
     pictures: list[Picture] = []  # of a request to forget images
     curves: list[Curve] = []
     labels_seen: Matrix | None = None
-    change: dict[str, float] = {}  # weights, samples: relative to the untouched model
+    change: dict[str, float] = {}  # weights, samples: relative to the original model
     guards: list[str] = []  # names of what went wrong: "no-op", "collapse"
     key: str | None = None  # digest of models, protocol and seeds that this was measured with
     retrained: str | None = None  # the model that never knew, as it was given
@@ -124,9 +124,9 @@ class Cost(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    share: float  # of what the untouched model shows, above what a model that never knew it shows
+    share: float  # of what the original model shows, above what a model that never knew it shows
     budget: float | None  # on the attack's axis; None: not reached within the whole budget
-    images: int | None = None  # pictures that were needed, where the attack takes any
+    images: int | None = None  # images that were needed, where the attack takes any
 
 
 class SelfTest(BaseModel):
@@ -134,7 +134,7 @@ class SelfTest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    subject: str  # "the untouched model", "a knowingly weak erasure"
+    subject: str  # "the original model", "a knowingly weak erasure"
     passed: bool
     text: str
 

@@ -81,7 +81,7 @@ def test_a_sample_at_the_distance_is_no_copy():
 
 
 def test_a_neighbour_that_is_a_forgotten_picture_is_refused():
-    with pytest.raises(DataError, match="a neighbour equals a forgotten picture"):
+    with pytest.raises(DataError, match="a neighbour equals a forgotten image"):
         calibrate_distance(flat(0.0, 0.5), flat(0.3, 0.5))
 
 

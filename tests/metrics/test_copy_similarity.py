@@ -162,7 +162,7 @@ def test_what_cannot_be_denoised_is_refused():
 def test_a_timestep_without_signal_is_refused():
     denoiser = denoiser_of(Oracle(picture()), rescale_betas_zero_snr=True)
     assert denoiser.schedule.alphas[-1] == 0
-    with pytest.raises(ModelError, match="nothing of a picture is left at timestep 999"):
+    with pytest.raises(ModelError, match="nothing of an image is left at timestep 999"):
         denoise_back(denoiser, picture(), 999, 1, 0)
     assert denoise_back(denoiser, picture(), 998, 1, 0).isfinite().all()
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-MOST_PIXELS = 2**20  # of pictures at once: four pictures of 512 x 512, one of 1024 x 1024
+MOST_PIXELS = 2**20  # of images at once: four images of 512 x 512, one of 1024 x 1024
 
 
 class Codec(ABC):

@@ -35,12 +35,12 @@ def read_number(index: dict[str, Any], key: str, default: float, folder: Path) -
 
 
 def read_vae(folder: Path) -> tuple[int, int]:
-    """Channels of the pictures that a pipeline's VAE makes, and pixels per latent along a side."""
+    """Channels of the images that a pipeline's VAE makes, and pixels per latent along a side."""
     path = folder / "vae" / "config.json"
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
         return int(config["out_channels"]), 2 ** (len(config["block_out_channels"]) - 1)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(
-            f"{path} does not say what pictures the VAE makes: copy or download the model again."
+            f"{path} does not say what images the VAE makes: copy or download the model again."
         ) from error

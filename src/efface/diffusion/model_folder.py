@@ -69,7 +69,7 @@ class ModelInfo:
 
     `family` is that of a text-to-image model, None for all others; `encoders` are the subfolders
     of its text encoders. `sample_size` is its latents' height where the network does not say it,
-    and `size` that of its pictures, where one was asked for that it does not draw by itself.
+    and `size` that of its images, where one was asked for that it does not draw by itself.
     """
 
     source: str  # as the user named it
@@ -100,7 +100,7 @@ def inspect_model(
 ) -> ModelInfo:
     """Read model_index.json and the network's config, and check the weight files' headers.
 
-    `model` is a folder, a hub id or `zoo:NAME`; `size` the pixels of a side of its pictures, for
+    `model` is a folder, a hub id or `zoo:NAME`; `size` the pixels of a side of its images, for
     networks that do not name it (FLUX). Raises ModelError for what cannot be used.
     """
     folder, on_hub = _described(str(model))
@@ -237,7 +237,7 @@ def pixel_shape(info: ModelInfo) -> tuple[int, int, int]:
 
 
 def drawn_shape(info: ModelInfo) -> tuple[int, int, int]:
-    """(C, H, W) of the pictures that a model draws, decoded where it has a VAE."""
+    """(C, H, W) of the images that a model draws, decoded where it has a VAE."""
     if not info.vae:
         return pixel_shape(info)
     channels, factor = read_vae(info.folder)
@@ -249,19 +249,19 @@ def drawn_shape(info: ModelInfo) -> tuple[int, int, int]:
 
 
 def _sized(info: ModelInfo, size: int) -> ModelInfo:
-    """The same model for pictures of `size` x `size` pixels; ModelError where it draws none."""
+    """The same model for images of `size` x `size` pixels; ModelError where it draws none."""
     _, height, width = drawn_shape(info)
     if (height, width) == (size, size):
         return info
     if info.family is None or info.family.default_size is None:
         raise ModelError(
-            f"pictures of {size} x {size} pixels were asked for, and {info.source} draws {height} "
+            f"images of {size} x {size} pixels were asked for, and {info.source} makes {height} "
             f"x {width}: leave the size out."
         )
     _, factor = read_vae(info.folder)
     if size < 1 or size % (2 * factor):  # the network takes latents in squares of four
         raise ModelError(
-            f"pictures of {size} x {size} pixels do not fit {info.source}: give a multiple of "
+            f"images of {size} x {size} pixels do not fit {info.source}: give a multiple of "
             f"{2 * factor}."
         )
     return replace(info, sample_size=size // factor, size=size)

@@ -1,4 +1,4 @@
-"""What a CLIP takes a picture for: one of several texts."""
+"""What a CLIP takes an image for: one of several texts."""
 
 from __future__ import annotations
 

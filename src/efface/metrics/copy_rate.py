@@ -1,4 +1,4 @@
-"""How often the model draws a forgotten picture again: samples within a distance of it.
+"""How often the model draws a forgotten image again: samples within a distance of it.
 
 Images are uint8 or floats in [0, 1], as `draw_images` gives them; distances are L2 over all pixels.
 """
@@ -16,9 +16,9 @@ from efface.metrics.intervals import Estimate, proportion
 def calibrate_distance(forgotten: Tensor, neighbours: Tensor) -> float:
     """Distance below which a sample counts as a copy of a forgotten picture.
 
-    Half of the smallest distance between any forgotten picture (K, ...) and any neighbour (M, ...):
-    real pictures that are not forgotten. By the triangle inequality a sample within it is nearer to
-    the forgotten picture than to every neighbour, so a redrawn neighbour never counts as a copy.
+    Half of the smallest distance between any forgotten image (K, ...) and any neighbour (M, ...):
+    real images that are not forgotten. By the triangle inequality a sample within it is nearer to
+    the forgotten image than to every neighbour, so a redrawn neighbour never counts as a copy.
     SISS has 10 where the nearest digit is at 11.49 (a share of 0.87). Raises DataError if a
     neighbour is a forgotten picture.
     """
@@ -27,17 +27,17 @@ def calibrate_distance(forgotten: Tensor, neighbours: Tensor) -> float:
     smallest = float(distances(neighbours, forgotten).min())
     if smallest == 0:
         raise DataError(
-            "a neighbour equals a forgotten picture, so that no distance tells copies apart: take "
+            "a neighbour equals a forgotten image, so that no distance tells copies apart: take "
             "it out of the neighbours."
         )
     return COPY_SHARE * smallest
 
 
 def count_copies(between: np.ndarray, distance: float) -> tuple[Estimate, np.ndarray]:
-    """Share of samples nearer than `distance` to any picture, and copies of each picture (K,).
+    """Share of samples nearer than `distance` to any image, and copies of each image (K,).
 
     From distances (N, K) between samples and pictures. Wilson's interval. A sample counts for its
-    nearest picture alone.
+    nearest image alone.
     """
     copies = between.min(1).astype(np.float64) < distance
     counts = np.bincount(between.argmin(1)[copies], minlength=between.shape[1])

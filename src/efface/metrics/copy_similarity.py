@@ -1,4 +1,4 @@
-"""Does the model put a forgotten picture back: noise it, denoise it, compare with the original."""
+"""Does the model put a forgotten image back: noise it, denoise it, compare with the original."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from efface.progress import Bar
 Features = Callable[[Tensor], Tensor]  # images (B, C, H, W) in [0, 1] -> (B, D)
 
 STEPS = 20
-SMALLEST_CONTROL = 0.05  # below this mean similarity of unseen pictures a ratio to it says nothing
+SMALLEST_CONTROL = 0.05  # below this mean similarity of unseen images a ratio to it says nothing
 
 
 @torch.inference_mode()
@@ -71,7 +71,7 @@ def _timesteps(denoiser: Denoiser, t: int, steps: int | None) -> list[int]:
         raise RequestError(f"{steps} steps were given: denoising needs 1 or more.")
     if t == last and denoiser.schedule.has_zero_terminal_snr:
         raise ModelError(
-            f"nothing of a picture is left at timestep {t} (zero terminal SNR): give a lower one."
+            f"nothing of an image is left at timestep {t} (zero terminal SNR): give a lower one."
         )
     count = t + 1 if steps is None else min(steps, t + 1)
     return np.linspace(t, 0, count).round().astype(int).tolist()
@@ -112,7 +112,7 @@ def copy_similarity(
 ) -> np.ndarray:
     """Similarity of each image (K, C, H, W) to what the model makes of it, mean over draws: (K,).
 
-    Falls as a picture is forgotten, but also as a model is destroyed: see `normalised_similarity`.
+    Falls as an image is forgotten, but also as a model is destroyed: see `normalised_similarity`.
     """
     back = denoise_back(denoiser, images, t, draws, seed, steps)
     return similarity_to_back(denoiser, images, back, features)
@@ -137,7 +137,7 @@ def to_pixels(denoiser: Denoiser, x0: Tensor) -> Tensor:
 
 
 def normalised_similarity(forgotten: np.ndarray, unseen: np.ndarray) -> np.ndarray:
-    """Similarity of forgotten pictures over the mean of unseen ones: (K,), (M,) -> (K,).
+    """Similarity of forgotten images over the mean of unseen ones: (K,), (M,) -> (K,).
 
     Both by the same procedure. 1 as if never seen, above 1 remembered. A destroyed model loses
     both, so that the ratio does not reward destruction. NaN where the unseen ones' mean is below

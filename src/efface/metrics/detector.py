@@ -1,4 +1,4 @@
-"""Detectors: networks that say how likely a picture shows each of their labels."""
+"""Detectors: networks that say how likely an image shows each of their labels."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ WRITTEN = 48  # characters of labels that a name holds
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Detector(ABC):
-    """A network that gives every picture a probability for each of its labels.
+    """A network that gives every image a probability for each of its labels.
 
     Where labels exclude each other, their probabilities add up to 1.
     """
@@ -54,7 +54,7 @@ class Detector(ABC):
         return self
 
     def scores(self, probabilities: np.ndarray, labels: Sequence[str]) -> np.ndarray:
-        """How likely pictures show any of `labels`: (N, K) -> (N,).
+        """How likely images show any of `labels`: (N, K) -> (N,).
 
         The sum where labels exclude each other, else the largest, which is the least that the
         probability of any can be. A label that several classes bear stands for all of them.

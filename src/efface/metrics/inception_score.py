@@ -62,7 +62,7 @@ def _content_order(probabilities: np.ndarray, groups: np.ndarray | None) -> np.n
 class InceptionScore(Metric):
     """Inception score of retained-label samples under the judge.
 
-    Copies of a forgotten picture are to be left out before, as SISS does.
+    Copies of a forgotten image are to be left out before, as SISS does.
     """
 
     name: ClassVar[str] = "inception_score"

@@ -16,12 +16,12 @@ from efface.records import Matrix
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class LabelAgreement(Metric):
-    """Share of retained-label samples in which the judge sees what it saw in the untouched model's.
+    """Share of retained-label samples in which the judge sees what it saw in the original model's.
 
     Sample by sample: same label asked for, same seed. Agreement between two classifications is
     their share of equal answers; right or wrong does not matter, which `retained_accuracy` tells.
-    The untouched model agrees with itself in all samples; chance alone, as that of another
-    sampler, lowers it: compare with the untouched model in one step, or with a retrained one.
+    The original model agrees with itself in all samples; chance alone, as that of another
+    sampler, lowers it: compare with the original model in one step, or with a retrained one.
     """
 
     name: ClassVar[str] = "label_agreement"

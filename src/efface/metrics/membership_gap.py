@@ -1,4 +1,4 @@
-"""Does the network know these pictures: its denoising loss on forgotten against unseen ones."""
+"""Does the network know these images: its denoising loss on forgotten against unseen ones."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from efface.progress import Bar
 
 @dataclass(frozen=True, kw_only=True)
 class MembershipGap:
-    """How the loss on forgotten pictures differs from that on pictures never seen.
+    """How the loss on forgotten images differs from that on images never seen.
 
     `gap` is (mean unseen loss - mean forgotten loss) / mean unseen loss: 0 as if never seen, above
     0 remembered, below 0 pushed beyond never-seen. `auc` is the probability that a forgotten
-    picture has a lower mean loss than an unseen one, ties half: 0.5 as if never seen.
+    image has a lower mean loss than an unseen one, ties half: 0.5 as if never seen.
     """
 
     gap: Estimate
@@ -54,7 +54,7 @@ def denoising_losses(
 ) -> np.ndarray:
     """Squared error of the predicted eps, mean over pixels and draws: (N, C, H, W) -> (N, T).
 
-    The noise depends on (seed, t, draw) alone: every picture and every model gets the same, so
+    The noise depends on (seed, t, draw) alone: every image and every model gets the same, so
     that differences are not those of the noise. Images are in model space.
     """
     denoiser.network.eval()
@@ -89,17 +89,17 @@ def _eps_errors(denoiser: Denoiser, images: Tensor, t: Tensor, seeds: list[int])
 def membership_gap(
     forgotten_losses: np.ndarray, unseen_losses: np.ndarray, timesteps: Sequence[int]
 ) -> MembershipGap:
-    """Compare losses (K, T) of forgotten pictures with (M, T) of unseen ones, both at `timesteps`.
+    """Compare losses (K, T) of forgotten images with (M, T) of unseen ones, both at `timesteps`.
 
     The gap's interval is Student's, by the delta method, over both sets. With a single forgotten
-    picture both intervals hold for that picture: only the unseen ones are a sample.
+    image both intervals hold for that image: only the unseen ones are a sample.
     """
     widths = {forgotten_losses.shape[1], unseen_losses.shape[1], len(timesteps)}
     if len(widths) > 1 or len(forgotten_losses) < 1 or len(unseen_losses) < 2:
         raise DataError(
             f"losses of shapes {forgotten_losses.shape} and {unseen_losses.shape} at "
             f"{len(timesteps)} timesteps cannot be compared: give at least one forgotten and two "
-            "unseen pictures, all at the same timesteps."
+            "unseen images, all at the same timesteps."
         )
     forgotten, unseen = forgotten_losses.mean(1), unseen_losses.mean(1)
     columns = zip(timesteps, forgotten_losses.mean(0), unseen_losses.mean(0), strict=True)
@@ -113,7 +113,7 @@ def membership_gap(
 def _gap(forgotten: np.ndarray, unseen: np.ndarray) -> Estimate:
     """1 - a / b of the means a and b: the half-widths of both, by the delta method, as squares.
 
-    Each has its own degrees of freedom (Zou & Donner, 2008), as few pictures need; a single one
+    Each has its own degrees of freedom (Zou & Donner, 2008), as few images need; a single one
     has no width.
     """
     a, b = mean(forgotten), mean(unseen)
@@ -135,7 +135,7 @@ def _lower_bound(auc: float, forgotten: int, unseen: int) -> float:
     """Where auc is z standard errors above the bound, with the error at the bound.
 
     Hanley & McNeil's variance (1982), made symmetric (Newcombe, 2006, method 5): inside [0, 1] and
-    of some width even if the two sets are apart. For one forgotten picture it is Wilson's bound
+    of some width even if the two sets are apart. For one forgotten image it is Wilson's bound
     for a share of the unseen ones.
     """
     z = float(stats.norm.ppf(0.975))

@@ -1,4 +1,4 @@
-"""NudeNet: exposed parts of bodies in a picture, by the package `nudenet` (extra `safety`)."""
+"""NudeNet: exposed parts of bodies in an image, by the package `nudenet` (extra `safety`)."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class NudeNet(Detector):
 
 
 def surest(found: Sequence[Sequence[Mapping[str, Any]]]) -> np.ndarray:
-    """Detections of N pictures as the package lists them -> largest score by label (N, 18).
+    """Detections of N images as the package lists them -> largest score by label (N, 18).
 
     A detection has a "class" and a "score". DataError for a class that is not known here.
     """

@@ -47,9 +47,9 @@ def threshold_curve(
 
 
 def distance_curve(nearest: Mapping[str, np.ndarray], distance: float, protocol: str) -> Curve:
-    """Share of samples within each distance of a forgotten picture, up to twice `distance`.
+    """Share of samples within each distance of a forgotten image, up to twice `distance`.
 
-    Distances (N,) of samples to the nearest picture, by model; `distance` is that of a copy, which
+    Distances (N,) of samples to the nearest image, by model; `distance` is that of a copy, which
     is the point in the middle. Wilson's intervals.
     """
     within = np.linspace(0, 2 * distance, len(THRESHOLDS) + 1)

@@ -78,7 +78,7 @@ Size = tuple[float, float]  # (H, W) in pixels
 
 
 def _tell_sdxl(network: Any, size: Size) -> Encoded:
-    """Size of the original picture, upper left corner of the crop, size that is asked for."""
+    """Size of the original image, upper left corner of the crop, size that is asked for."""
     del network
     return {"time_ids": torch.tensor([*size, 0.0, 0.0, *size])}
 

@@ -59,7 +59,7 @@ def check_latents(
     if taken is not None and made is not None and taken != made:
         raise ModelError(
             f"{source} takes {taken} channels where its VAE has {made}: give a text-to-image "
-            "model, not one that takes pictures in."
+            "model, not one that takes images in."
         )
     if vae.get("latents_mean") is not None:
         raise ModelError(
