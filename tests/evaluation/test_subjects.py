@@ -60,13 +60,13 @@ def test_pictures_that_do_not_fit_are_refused(pipelines: Pipelines, size: int) -
 @pytest.mark.parametrize("kind", ["sd", "sd3", "pixart_sigma"])
 def test_models_that_name_their_size_refuse_another(pipelines: Pipelines, kind: str) -> None:
     assert inspect_model(pipelines(kind), size=16) == inspect_model(pipelines(kind))
-    with pytest.raises(ModelError, match="32 x 32 pixels were asked for, and .* draws 16 x 16"):
+    with pytest.raises(ModelError, match="32 x 32 pixels were asked for, and .* makes 16 x 16"):
         inspect_model(pipelines(kind), size=32)
 
 
 def test_models_of_classes_refuse_another_size(tiny_model: Path, fails: Callable[..., str]) -> None:
     assert inspect_model(tiny_model, size=8) == inspect_model(tiny_model)
-    assert "and zoo:digits draws 8 x 8: leave the size out" in fails(
+    assert "and zoo:digits makes 8 x 8: leave the size out" in fails(
         "preflight", "zoo:digits", "--size", 16
     )
 

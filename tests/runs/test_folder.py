@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState, debug_launcher
 
 from efface.errors import RequestError
 from efface.records import read_record
@@ -63,3 +64,28 @@ def test_a_new_folder_goes_unless_something_was_prepared(tmp_path: Path, record)
                 (out / "preparation").mkdir()
             raise KeyError
         assert out.exists() == prepared
+
+
+def begin_in_two_processes(out: Path, overwrite: bool) -> None:
+    """The second looks at the folder late; the first must not have begun to write by then."""
+    PartialState._reset_state()  # or that of the parent, with one process, would be taken over
+    accelerator = Accelerator(cpu=True)
+    record = new_record(None, {"kind": "class"}, read_settings("class", None).to_json())
+    if not accelerator.is_main_process:
+        time.sleep(2)
+    assert not check_folder(out, record, False, overwrite)
+    with new_folder(out, record, False, accelerator):
+        if accelerator.is_main_process:
+            time.sleep(2)  # the second is ready first, and leaves what may have to come back
+            assert out.with_name(".run.replaced").exists() == overwrite
+    accelerator.wait_for_everyone()
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_every_process_has_looked_before_one_writes(tmp_path: Path, record, overwrite: bool):
+    out = tmp_path / "run"
+    if overwrite:
+        with new_folder(out, record, False, Accelerator()):
+            pass
+    debug_launcher(begin_in_two_processes, (out, overwrite), 2)
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]

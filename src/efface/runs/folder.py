@@ -141,6 +141,7 @@ def new_folder(
     """
     main = accelerator.is_main_process
     replaced = out.with_name(f".{out.name}.replaced")
+    accelerator.wait_for_everyone()  # until all have checked the folder that the main one writes
     aside = main and not resume and out.exists()
     try:
         if aside:
@@ -163,7 +164,8 @@ def new_folder(
                 f"{out} cannot be written ({error.strerror}): give another folder."
             ) from error
         raise
-    shutil.rmtree(replaced, ignore_errors=True)
+    if main:
+        shutil.rmtree(replaced, ignore_errors=True)
 
 
 def versions() -> dict[str, str]:
