@@ -44,7 +44,7 @@ SPECIAL = re.compile(r"([\\`*_{}\[\]#+|~!@$]|:(?=//)|(?<=www)\.)", re.IGNORECASE
 LICENCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]{0,63}")
 LINK = re.compile(r"https://[A-Za-z0-9._~/%-]{1,300}")
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[\w.-]{1,96}")
-DIRECTIONS: dict[bool | None, str] = {True: "higher", False: "lower", None: ""}
+DIRECTIONS = {"more": "higher", "less": "lower", "zero": "nearer to 0", None: ""}
 
 
 def write_model_card(run: str | Path, wording: str | None = None) -> Path:
@@ -136,7 +136,7 @@ def _figures(evaluation: Evaluation, verdict: Verdict, words: Words) -> str:
         for card in verdict.cards
         if card.title != "Cost"
     ]
-    rows = [_row(result, words.term(result.metric).label) for result in evaluation.results]
+    rows = [_row(result, result.spec.label) for result in evaluation.results]
     head = (
         "| figure | this model | original model | better | samples |\n| --- | --- | --- | --- | "
         "--- |"
@@ -157,7 +157,7 @@ def _row(result: Result, label: str) -> str:
         escape_markdown(label),
         cell(result.value, result.low, result.high),
         cell(baseline.value, baseline.low, baseline.high),
-        DIRECTIONS[result.higher_is_better],
+        DIRECTIONS[result.spec.better],
         format_count(result.samples),
     )
     return f"| {' | '.join(cells)} |"
