@@ -9,13 +9,13 @@ import numpy as np
 from sklearn.neighbors import NearestNeighbors
 
 from efface.metrics.base import Metric, Observations, Side
-from efface.metrics.intervals import Estimate, share_from_halves, split_in_halves
+from efface.metrics.intervals import SPLITS, Estimate, Measured, share_from_halves, split_in_halves
 from efface.metrics.precision import NEIGHBOURS, require_neighbours, squared_distances
 
 SPARE = 20  # neighbours beyond the k-th, for where half of them are left out
 
 
-def recall(drawn: np.ndarray, real: np.ndarray, k: int = NEIGHBOURS) -> Estimate:
+def recall(drawn: np.ndarray, real: np.ndarray, k: int = NEIGHBOURS) -> Measured:
     """Share of real images (M, D) in the manifold of samples (N, D) (Kynkaanniemi et al., 2019).
 
     As `inside_manifold` says, with the interval of `share_from_halves`; neighbours and distances
@@ -25,7 +25,7 @@ def recall(drawn: np.ndarray, real: np.ndarray, k: int = NEIGHBOURS) -> Estimate
     manifold = _Manifold(drawn, real, k)
     value = manifold.share()
     if len(drawn) < 2 * (k + 1):  # halves have no k-th neighbours
-        return Estimate(value, 0.0, 1.0)
+        return Measured(Estimate(value, 0.0, 1.0), np.zeros(SPLITS))
     halves = [manifold.shares_of_halves(first) for first in split_in_halves(len(drawn))]
     return share_from_halves(value, np.array(halves), len(real), narrowing=0.5)
 
@@ -97,4 +97,4 @@ class Recall(Metric):
     ) -> Estimate:
         del forgotten
         assert reference is not None
-        return recall(observed.features_by_label, reference)
+        return recall(observed.features_by_label, reference).estimate

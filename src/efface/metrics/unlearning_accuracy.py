@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
+from scipy import special
 
 from efface.metrics.base import Metric, Observations, Side
-from efface.metrics.intervals import Estimate, mean, proportion
+from efface.metrics.intervals import Estimate, bounded_mean, proportion
 
 
 class UnlearningAccuracy(Metric):
@@ -42,7 +43,7 @@ class ForgottenProbability(Metric):
         self, observed: Observations, forgotten: Sequence[int], reference: np.ndarray | None
     ) -> Estimate:
         del forgotten, reference
-        return mean(observed.probabilities[np.arange(len(observed)), observed.asked])
+        return bounded_mean(observed.probabilities[np.arange(len(observed)), observed.asked])
 
 
 class ForgottenEntropy(Metric):
@@ -58,4 +59,6 @@ class ForgottenEntropy(Metric):
     ) -> Estimate:
         del forgotten, reference
         p = observed.probabilities.astype(np.float64)
-        return mean(-(p * np.log(np.clip(p, 1e-30, None))).sum(1))
+        most = float(np.log(max(p.shape[1], 2)))
+        entropy = special.entr(p).sum(1).clip(0, most)
+        return bounded_mean(entropy, 0.0, most)
