@@ -94,8 +94,8 @@ def shares() -> Iterator[Case]:
 
 def shares_by_seed() -> Iterator[Case]:
     for seeds in (20, 200):
-        for together in (0.0, 0.3, 0.8):
-            for share in (0.5, 0.9, 0.99):
+        for together in (0.0, 0.8):
+            for share in (0.9, 0.99):
 
                 def draw(
                     rng: Generator, n: int = seeds, rho: float = together, p: float = share
@@ -227,7 +227,7 @@ def distances() -> Iterator[Case]:
             for distance in (fid, kid):
                 parts = [distance(x, reference, labels) for x in (result, original)]
                 paired = paired_statistics(*parts)
-                found += [parts[0].estimate, paired.difference]
+                found += [parts[0], paired.difference]
                 if distance is fid:
                     assert paired.ratio is not None
                     found.append(paired.ratio)
@@ -259,7 +259,7 @@ def manifolds() -> Iterator[Case]:
             found = []
             for share in (recall, coverage):
                 parts = [share(x, reference) for x in (result, original)]
-                found += [parts[0].estimate, paired_statistics(*parts).difference]
+                found += [parts[0], paired_statistics(*parts).difference]
             return found
 
         yield Case(
@@ -282,7 +282,7 @@ def scores() -> Iterator[Case]:
                 logits[rng.random(len(labels)) < share] = 0
                 odds = np.exp(logits)
                 p = odds / odds.sum(1, keepdims=True)
-                return [inception_score(p, groups=labels).estimate]
+                return [inception_score(p, groups=labels)]
 
             yield Case(
                 name=f"classifications {name}, n {count}", intervals=("inception_score",), draw=draw
@@ -291,6 +291,6 @@ def scores() -> Iterator[Case]:
 
 CASES = tuple(
     case
-    for family in (shares, shares_by_seed, pairs, means, scores, gaps, distances, manifolds)
+    for family in (shares, pairs, means, scores, gaps, shares_by_seed, distances, manifolds)
     for case in family()
 )

@@ -13,7 +13,7 @@ from efface.metrics.intervals import Estimate, proportion
 
 
 def rate_above(scores: np.ndarray, threshold: float) -> Estimate:
-    """Share of scores (N,) above a threshold, with Wilson's interval."""
+    """Share of scores (N,) above a threshold, with an exact interval."""
     return proportion(int((scores > threshold).sum()), len(scores))
 
 

@@ -36,7 +36,7 @@ def calibrate_distance(forgotten: Tensor, neighbours: Tensor) -> float:
 def count_copies(between: np.ndarray, distance: float) -> tuple[Estimate, np.ndarray]:
     """Share of samples nearer than `distance` to any image, and copies of each image (K,).
 
-    From distances (N, K) between samples and pictures. Wilson's interval. A sample counts for its
+    From distances (N, K) between samples and images. Exact interval. A sample counts for its
     nearest image alone.
     """
     copies = between.min(1).astype(np.float64) < distance

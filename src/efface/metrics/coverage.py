@@ -50,4 +50,4 @@ class Coverage(Metric):
     ) -> Estimate:
         del forgotten
         assert reference is not None
-        return coverage(observed.features_by_label, reference).estimate
+        return coverage(observed.features_by_label, reference)

@@ -87,4 +87,4 @@ class FID(Metric):
     ) -> Estimate:
         del forgotten
         assert reference is not None
-        return fid(observed.features, reference, observed.asked).estimate
+        return fid(observed.features, reference, observed.asked)

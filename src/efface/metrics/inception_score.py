@@ -76,4 +76,4 @@ class InceptionScore(Metric):
         self, observed: Observations, forgotten: Sequence[int], reference: np.ndarray | None
     ) -> Estimate:
         del forgotten, reference
-        return inception_score(observed.probabilities, groups=observed.asked).estimate
+        return inception_score(observed.probabilities, groups=observed.asked)

@@ -9,11 +9,12 @@ are of the same seeds, and of the last two kinds of statistics follow from both 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
-from scipy import optimize, special, stats
+from scipy import optimize, special
 
 from efface.errors import DataError
 
@@ -29,16 +30,15 @@ class Estimate:
     high: float
 
 
-@dataclass(frozen=True, eq=False)
-class Measured:
-    """A statistic with its interval, and the errors that pair it with another model's.
+@dataclass(frozen=True)
+class Measured(Estimate):
+    """An estimate with the errors that pair it with that of another model.
 
     `errors` (R,) move with the statistic: what each sample adds to it, or by how much two halves of
     the samples differ.
     """
 
-    estimate: Estimate
-    errors: np.ndarray
+    errors: np.ndarray = field(compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,8 @@ def _chance_above(points: np.ndarray, bound: float) -> float:
     rest = 1 - slope * apart  # pyright: ignore
     r = (2 * float(np.log(rest).sum())) ** 0.5
     u = float(slope * ((apart / rest) ** 2).sum() ** 0.5)  # pyright: ignore
-    return float(stats.norm.sf(r) + stats.norm.pdf(r) * (1 / u - 1 / r))
+    density = math.exp(-r * r / 2) / math.sqrt(2 * math.pi)
+    return float(special.ndtr(-r)) + density * (1 / u - 1 / r)
 
 
 def proportion_by_seed(found: np.ndarray) -> Estimate:
@@ -152,7 +153,7 @@ def within_groups(values: np.ndarray, groups: np.ndarray | None = None) -> tuple
 def _reach(rows: np.ndarray, freedom: int, confidence: float = 0.95) -> tuple[float, float]:
     """How far the interval of a mean reaches below and above it, from `within_groups`."""
     count, spread = len(rows), float(np.sqrt((rows**2).mean()))
-    t = float(stats.t.ppf(0.5 + confidence / 2, freedom))
+    t = float(special.stdtrit(freedom, 0.5 + confidence / 2))
     below = above = t
     if count >= SMALLEST_SKEWNESS and spread > 0:
         skewness = float(((rows / spread) ** 3).mean()) * (count * (count - 1)) ** 0.5 / (count - 2)
@@ -188,17 +189,12 @@ def linear(
     rows, freedom = within_groups(influence, groups)
     below, above = _reach(rows, freedom)
     if scale == "log":
-        return Measured(_of_log(value, below, above), rows)
+        low, high = (value * float(np.exp(by / value)) for by in (-below, above))
+        return Measured(value, low, high, rows)
     if scale == "root":
         found = _of_root(value - floor, below, above)
-        return Measured(Estimate(value, floor + found.low, floor + found.high), rows)
-    return Measured(Estimate(value, value - below, value + above), rows)
-
-
-def _of_log(value: float, below: float, above: float) -> Estimate:
-    return Estimate(
-        value, value * float(np.exp(-below / value)), value * float(np.exp(above / value))
-    )
+        return Measured(value, floor + found.low, floor + found.high, rows)
+    return Measured(value, value - below, value + above, rows)
 
 
 def _of_root(value: float, below: float, above: float) -> Estimate:
@@ -235,7 +231,8 @@ def share_from_halves(
     half, whole = (max(v * (1 - v), 0.5 / images) for v in (float(halves.mean()), value))
     variance *= (whole / half) ** (1 - narrowing) * 0.5**narrowing
     worth = images if variance == 0 else min(images, whole / variance)
-    return Measured(_share(value, worth), halves[:, 0] - halves[:, 1])
+    found = _share(value, worth)
+    return Measured(value, found.low, found.high, halves[:, 0] - halves[:, 1])
 
 
 def _share(value: float, worth: float, confidence: float = 0.95) -> Estimate:
@@ -284,8 +281,8 @@ def paired_statistics(result: Measured, original: Measured) -> Paired:
             f"statistics with errors of shapes {result.errors.shape} and {original.errors.shape} "
             "are no pair: measure both on the same seeds and labels."
         )
-    a, b = result.estimate, original.estimate
-    together = _correlation(result.errors, original.errors)
+    a, b = result, original
+    together = _correlation(a.errors, b.errors)
     difference = Estimate(
         a.value - b.value,
         a.value - b.value - _apart(a.value - a.low, b.high - b.value, together),

@@ -87,4 +87,4 @@ class KID(Metric):
     ) -> Estimate:
         del forgotten
         assert reference is not None
-        return kid(observed.features, reference, observed.asked).estimate
+        return kid(observed.features, reference, observed.asked)

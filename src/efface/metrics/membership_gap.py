@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy import optimize, stats
+from scipy import optimize, special
 from torch import Tensor
 
 from efface.data.randomness import derive_seed
@@ -127,7 +127,7 @@ def _gap(forgotten: np.ndarray, unseen: np.ndarray) -> Estimate:
     if len(forgotten) == 1:
         logs = np.log(unseen)
         centre = float(np.log(forgotten[0]) - logs.mean())
-        t = float(stats.t.ppf(0.975, len(unseen) - 1))
+        t = float(special.stdtrit(len(unseen) - 1, 0.975))
         reach = t * float(logs.std(ddof=1)) * (1 + 1 / len(unseen)) ** 0.5
         low, high = (math.exp(centre + sign * reach) for sign in (-1, 1))
     else:
@@ -171,7 +171,7 @@ def _lower_bound(auc: float, forgotten: int, unseen: int) -> float:
     Hanley & McNeil's variance (1982), made symmetric (Newcombe, 2006, method 5): inside [0, 1] and
     of some width even if the two sets are apart.
     """
-    z = float(stats.norm.ppf(0.975))
+    z = float(special.ndtri(0.975))
     others = (forgotten + unseen) / 2 - 1
 
     def excess(bound: float) -> float:

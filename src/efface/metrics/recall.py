@@ -25,7 +25,7 @@ def recall(drawn: np.ndarray, real: np.ndarray, k: int = NEIGHBOURS) -> Measured
     manifold = _Manifold(drawn, real, k)
     value = manifold.share()
     if len(drawn) < 2 * (k + 1):  # halves have no k-th neighbours
-        return Measured(Estimate(value, 0.0, 1.0), np.zeros(SPLITS))
+        return Measured(value, 0.0, 1.0, np.zeros(SPLITS))
     halves = [manifold.shares_of_halves(first) for first in split_in_halves(len(drawn))]
     return share_from_halves(value, np.array(halves), len(real), narrowing=0.5)
 
@@ -97,4 +97,4 @@ class Recall(Metric):
     ) -> Estimate:
         del forgotten
         assert reference is not None
-        return recall(observed.features_by_label, reference).estimate
+        return recall(observed.features_by_label, reference)
