@@ -28,7 +28,7 @@ SEED = 1
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--draws", type=int, default=4000)
-    parser.add_argument("--slow-draws", type=int, default=1000, help="of recall and coverage")
+    parser.add_argument("--slow-draws", type=int, default=500, help="of recall and coverage")
     parser.add_argument("--only", default="", help="cases whose names begin like this")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()

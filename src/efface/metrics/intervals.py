@@ -20,7 +20,7 @@ from efface.errors import DataError
 
 SPLITS = 50
 SMALLEST_SKEWNESS = 8  # values below which their skewness says nothing
-NEARLY_ONE = 1 - 1e-12
+STEEPEST = 25.0  # saddlepoint of a bounded mean; the bound is then 1 to 11 digits
 
 
 @dataclass(frozen=True)
@@ -84,28 +84,31 @@ def bounded_mean(
 def _upper_bound(values: np.ndarray, tail: float) -> float:
     """What the mean of values in [0, 1] and of 1, with uniform weights, exceeds by that chance."""
     points = np.append(values, 1.0)
-    middle = float(points.mean())
-    start = middle + 0.5 * float(points.std()) / (len(points) + 1) ** 0.5
-    if start > NEARLY_ONE:
+    if _tilt(points, STEEPEST)[1] >= tail:
         return 1.0
-    bound = optimize.brentq(lambda b: _chance_above(points, b) - tail, start, NEARLY_ONE, rtol=1e-6)
-    return float(bound)  # pyright: ignore
+    steepness = optimize.brentq(lambda s: _tilt(points, s)[1] - tail, 0.0, STEEPEST, xtol=1e-7)
+    return _tilt(points, float(steepness))[0]  # pyright: ignore
 
 
-def _chance_above(points: np.ndarray, bound: float) -> float:
-    """The chance that points with uniform weights have a mean above `bound`, itself above theirs.
+def _tilt(points: np.ndarray, steepness: float) -> tuple[float, float]:
+    """A mean b of points in [0, 1], and the chance that they have a higher one, weighted uniformly.
 
-    That of a positive sum of (point - bound) E with E exponential, by the saddlepoint approximation
-    of Lugannani & Rice (1980): within 4 % of it at 2.5 %, and above rather than below.
+    That of a positive sum of (point - b) E with E exponential, by the saddlepoint approximation of
+    Lugannani & Rice (1980): within 4 % of it at 2.5 %, and above rather than below. The saddlepoint
+    is given instead of b, from 0 at the points' mean to infinity at 1: with 1 - tilt the inverse of
+    the exponential of `steepness`, b has the weights 1 / (1 - tilt point).
     """
+    tilt = -math.expm1(-steepness)
+    weights = 1 / (1 - tilt * points)
+    bound = float(weights @ points) / float(weights.sum())
+    slope = tilt / (1 - tilt * bound)
     apart = points - bound
-    most = NEARLY_ONE / float(apart.max())
-    slope = optimize.brentq(lambda s: float((apart / (1 - s * apart)).sum()), 0, most, rtol=1e-6)
-    rest = 1 - slope * apart  # pyright: ignore
-    r = (2 * float(np.log(rest).sum())) ** 0.5
-    u = float(slope * ((apart / rest) ** 2).sum() ** 0.5)  # pyright: ignore
+    r = max(2 * float(np.log1p(-slope * apart).sum()), 0.0) ** 0.5
+    if r < 0.01:
+        return bound, 0.5
+    u = slope * float(((apart / (1 - slope * apart)) ** 2).sum()) ** 0.5
     density = math.exp(-r * r / 2) / math.sqrt(2 * math.pi)
-    return float(special.ndtr(-r)) + density * (1 / u - 1 / r)
+    return bound, float(special.ndtr(-r)) + density * (1 / u - 1 / r)
 
 
 def proportion_by_seed(found: np.ndarray) -> Estimate:
