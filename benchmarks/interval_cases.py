@@ -40,7 +40,7 @@ class Case:
     intervals: tuple[str, ...]
     draw: Callable[[Generator], Sequence[Estimate]]
     truth: tuple[float, ...] | None = None
-    slow: bool = False
+    draws: int = 4000
 
 
 def broken(apart: float, spread: float = 1.0) -> Sampler:
@@ -65,8 +65,6 @@ WITHOUT_ENDS: dict[str, tuple[Sampler, float]] = {
 PROBABILITIES: dict[str, tuple[Sampler, float]] = {
     "near 0": (lambda rng, n: rng.beta(0.05, 5, n), 0.05 / 5.05),
     "nearly all 0": (lambda rng, n: rng.beta(0.01, 10, n), 0.01 / 10.01),
-    "spread": (lambda rng, n: rng.beta(0.5, 0.5, n), 0.5),
-    "near 1": (lambda rng, n: rng.beta(8, 0.4, n), 8 / 8.4),
     "narrow": (lambda rng, n: rng.beta(80, 20, n), 0.8),
     "broken": (
         lambda rng, n: np.where(rng.random(n) < BROKEN, 1.0, 0.01) * rng.random(n),
@@ -75,7 +73,6 @@ PROBABILITIES: dict[str, tuple[Sampler, float]] = {
 }
 LOSSES: dict[str, Sampler] = {
     "normal 0.1": lambda rng, n: 1 + 0.1 * rng.normal(size=n),
-    "gamma 4": lambda rng, n: rng.gamma(4, 0.25, n),
     "log-normal 1": lambda rng, n: rng.lognormal(-0.5, 1, n),
     "broken 5": lambda rng, n: (1 + 0.2 * rng.normal(size=n)) * (1 + 4 * (rng.random(n) < BROKEN)),
 }
@@ -93,7 +90,7 @@ def shares() -> Iterator[Case]:
 
 
 def shares_by_seed() -> Iterator[Case]:
-    for seeds in (20, 200):
+    for seeds in (20, 100):
         for together in (0.0, 0.8):
             for share in (0.9, 0.99):
 
@@ -134,8 +131,8 @@ def means() -> Iterator[Case]:
 
 
 def pairs() -> Iterator[Case]:
-    for count in (20, 100, 1000):
-        for gained, lost in ((0, 0.002), (0.02, 0.02), (0.05, 0.01), (0.3, 0.3), (0.02, 0.95)):
+    for count in (20, 200):
+        for gained, lost in ((0, 0.002), (0.02, 0.02), (0.3, 0.3), (0.02, 0.95)):
 
             def draw(
                 rng: Generator, n: int = count, up: float = gained, down: float = lost
@@ -159,7 +156,7 @@ def gaps() -> Iterator[Case]:
         large = np.sort(sample(np.random.default_rng(0), 10**6))
         for factor in (1.0, 0.7):
             auc = 1 - float(np.searchsorted(large, factor * large).mean()) / len(large)
-            for forgotten, unseen in ((1, 60), (1, 200), (3, 60), (20, 200)):
+            for forgotten, unseen in ((1, 60), (3, 60), (20, 200)):
 
                 def draw(
                     rng: Generator,
@@ -203,8 +200,8 @@ def real_images(dimensions: int) -> np.ndarray:
 
 
 DISTANCES = (
-    (20, 4, "normal"), (60, 4, "normal"), (200, 4, "normal"), (200, 4, "t5"),
-    (200, 4, "broken 10"), (1000, 4, "broken 10"), (100, 64, "normal"), (200, 16, "broken 5"),
+    (200, 4, "broken 10"), (200, 16, "broken 5"), (20, 4, "normal"), (200, 4, "normal"),
+    (200, 4, "t5"), (100, 64, "normal"), (1000, 4, "broken 10"),
 )  # fmt: skip
 
 
@@ -236,12 +233,14 @@ def distances() -> Iterator[Case]:
             name=f"features {kind}, n {count}, {dimensions} dimensions",
             intervals=("fid", "fid difference", "fid ratio", "kid", "kid difference", "density"),
             draw=draw,
+            draws=2000,
         )
 
 
 def manifolds() -> Iterator[Case]:
     for count, dimensions, kind in (
-        (20, 4, "normal"), (60, 4, "normal"), (200, 4, "normal"), (200, 4, "t5"), (200, 4, "broken 10"),
+        (20, 4, "normal"), (60, 4, "normal"), (200, 4, "normal"), (200, 4, "t5"),
+        (200, 4, "broken 10"),
     ):  # fmt: skip
         order = np.argsort(np.arange(count) % LABELS, kind="stable")
         real, sample = real_images(dimensions), clusters(count, dimensions, kind)
@@ -264,7 +263,7 @@ def manifolds() -> Iterator[Case]:
             name=f"images reached {kind}, n {count}, {dimensions} dimensions",
             intervals=("recall", "recall difference", "coverage", "coverage difference"),
             draw=draw,
-            slow=True,
+            draws=300,
         )
 
 
@@ -289,6 +288,6 @@ def scores() -> Iterator[Case]:
 
 CASES = tuple(
     case
-    for family in (shares, pairs, means, scores, gaps, shares_by_seed, distances, manifolds)
+    for family in (shares, scores, gaps, means, pairs, shares_by_seed, distances, manifolds)
     for case in family()
 )

@@ -27,8 +27,7 @@ SEED = 1
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--draws", type=int, default=4000)
-    parser.add_argument("--slow-draws", type=int, default=500, help="of recall and coverage")
+    parser.add_argument("--scale", type=float, default=1.0, help="draws in units of a case's own")
     parser.add_argument("--only", default="", help="cases whose names begin like this")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
@@ -36,7 +35,7 @@ def main() -> None:
     commit = checked_out()
     for case in CASES:
         if case.name.startswith(arguments.only):
-            rows += measure(case, arguments.slow_draws if case.slow else arguments.draws)
+            rows += measure(case, round(arguments.scale * case.draws))
             write_results(arguments.out, [SEED], {"cases": rows}, commit)
 
 
