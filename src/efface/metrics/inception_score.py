@@ -14,6 +14,7 @@ from efface.metrics.base import Metric, Observations, Side
 from efface.metrics.intervals import Estimate, Measured, linear
 
 SPLITS = 10
+SMALLEST_PART = 10  # samples below which what pairs of them do together is most of the chance
 
 
 def score(probabilities: np.ndarray) -> float:
@@ -35,13 +36,15 @@ def inception_score(
     A sample's influence on the logarithm of its part's score is its KL(p(y|x) || p(y)). Parts are
     interleaved after sorting rows by a hash of their content: the order of the samples does not
     matter. With `groups` (N,), as the labels that samples are conditioned on, every part has its
-    share of each. `splits` 1 is the score of all samples.
+    share of each. `splits` 1 is the score of all samples; parts have `SMALLEST_PART` of them or
+    more, else there are fewer parts.
     """
     if len(probabilities) <= splits:
         raise DataError(
             f"{len(probabilities)} samples cannot be scored in {splits} splits: give more samples "
             "or fewer splits."
         )
+    splits = min(splits, max(1, len(probabilities) // SMALLEST_PART))
     part_of = np.empty(len(probabilities), dtype=np.intp)
     part_of[_content_order(probabilities, groups)] = np.arange(len(probabilities)) % splits
     influence, scores = np.empty(len(probabilities)), []
