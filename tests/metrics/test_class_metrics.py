@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 
 from efface.metrics.base import Observations
-from efface.metrics.intervals import mean, proportion
+from efface.metrics.intervals import bounded_mean, proportion
 from efface.metrics.retained_accuracy import RetainedAccuracy
 from efface.metrics.unlearning_accuracy import (
     ForgottenEntropy,
     ForgottenProbability,
     UnlearningAccuracy,
 )
+from tests.metrics.ends import ends
 
 # Ten samples asked for under label 0; the judge sees 0 in three of them.
 SEEN = [0, 1, 1, 0, 1, 2, 1, 0, 1, 1]
@@ -35,14 +36,14 @@ def test_the_judge_sees_the_most_probable_label():
 
 def test_unlearning_accuracy_is_out_of_the_samples_of_the_forgotten_label():
     estimate = UnlearningAccuracy().compute(observations([0] * 10, SEEN), [0], None)
-    assert estimate == proportion(7, 10)
+    assert ends(estimate) == ends(proportion(7, 10))
     assert estimate.value == 0.7
 
 
 def test_a_forgotten_label_drawn_as_another_forgotten_one_is_not_gone():
     asked = [0, 0, 1, 1]
     estimate = UnlearningAccuracy().compute(observations(asked, [0, 1, 1, 2]), [0, 1], None)
-    assert estimate == proportion(1, 4)
+    assert ends(estimate) == ends(proportion(1, 4))
 
 
 def test_unlearning_and_retained_accuracy_are_complements():
@@ -53,14 +54,14 @@ def test_unlearning_and_retained_accuracy_are_complements():
 
 def test_retained_accuracy_is_out_of_all_retained_samples():
     estimate = RetainedAccuracy().compute(observations([1, 2, 1, 2, 1], [1, 2, 2, 2, 0]), [0], None)
-    assert estimate == proportion(3, 5)
+    assert ends(estimate) == ends(proportion(3, 5))
 
 
 def test_probability_is_that_of_the_label_asked_for():
     estimate = ForgottenProbability().compute(observations([0] * 10, SEEN), [0], None)
-    expected = mean(np.array([0.7 if s == 0 else 0.15 for s in SEEN]))
+    expected = bounded_mean(np.array([0.7 if s == 0 else 0.15 for s in SEEN]))
     assert (estimate.value, estimate.low, estimate.high) == pytest.approx(
-        (expected.value, expected.low, expected.high), rel=1e-6
+        (expected.value, expected.low, expected.high), rel=1e-4
     )
     assert estimate.value == pytest.approx((3 * 0.7 + 7 * 0.15) / 10)
 

@@ -19,7 +19,7 @@ from efface.metrics.clip import Clip, load_clip
 from efface.metrics.clip_iqa import OPPOSITES, ClipIQA, prompt_quality
 from efface.metrics.clip_score import ClipScore, prompt_similarity
 from efface.metrics.extractors import load_extractor
-from efface.metrics.intervals import mean
+from efface.metrics.intervals import bounded_mean, mean
 from tests.metrics.clips import LENGTH, make_clip, tokenizer
 
 PROMPTS = ["a cat", "a dog", "a cat", "many birds in a tree", ""]
@@ -146,7 +146,7 @@ def test_quality_equals_the_formula_of_torchmetrics(folder, clip):
     quality = prompt_quality(clip, clip.embed_images(images()))
     np.testing.assert_allclose(quality, expected, rtol=1e-4)
     assert quality.max() - quality.min() > 0.1
-    assert ClipIQA().compute(seen(prompt_quality=quality), [], None) == mean(quality)
+    assert ClipIQA().compute(seen(prompt_quality=quality), [], None) == bounded_mean(quality)
 
 
 def test_swapped_opposites_give_the_complement(clip):

@@ -93,7 +93,7 @@ def test_the_interval_of_coverage_is_that_of_its_halves():
     )
 
 
-def test_the_interval_of_density_is_students_over_samples():
+def test_the_interval_of_density_is_that_of_a_mean_over_samples():
     drawn, real = points(0, 90, 0.5), points(1, 60)
     assert Density().compute(observed(drawn), [], real) == mean(density(drawn, real))
 

@@ -9,6 +9,7 @@ import torch
 from efface.errors import DataError
 from efface.metrics.base import Observations
 from efface.metrics.inception_score import InceptionScore, inception_score, score
+from efface.metrics.intervals import mean
 
 
 def drawn(count: int, seed: int = 0, classes: int = 5) -> np.ndarray:
@@ -23,6 +24,10 @@ def naive(p: np.ndarray) -> float:
         return -(q * np.log(q)).sum(-1)
 
     return float(np.exp(entropy(p.mean(0)) - entropy(p).mean()))
+
+
+def entropy_from(p: np.ndarray, q: np.ndarray) -> float:
+    return float((p * np.log(p / q)).sum())
 
 
 def test_sure_and_varied_samples_count_the_classes():
@@ -77,9 +82,13 @@ def test_the_splits_of_torchmetrics_have_its_score():
 def test_the_order_of_samples_does_not_matter():
     p = drawn(205)
     order = np.random.default_rng(1).permutation(205)
-    assert inception_score(p[order]) == inception_score(p)
     asked = np.arange(205) % 4
-    assert inception_score(p[order], groups=asked[order]) == inception_score(p, groups=asked)
+    for groups in (None, asked):
+        first = inception_score(p, groups=groups)
+        second = inception_score(p[order], groups=None if groups is None else groups[order])
+        assert (first.value, first.low, first.high) == pytest.approx(
+            (second.value, second.low, second.high), rel=1e-12
+        )
 
 
 def test_parts_have_their_share_of_each_group():
@@ -93,6 +102,16 @@ def test_parts_have_their_share_of_each_group():
     assert grouped.high - grouped.low < (free.high - free.low) / 3
 
 
+def test_the_interval_is_that_of_the_mean_divergence():
+    """In one part: exp of the interval of mean KL, which is all that moves it to first order."""
+    p = drawn(200)
+    divergence = [entropy_from(row, p.mean(0)) for row in p]
+    estimate, expected = inception_score(p, splits=1), mean(np.array(divergence))
+    assert (estimate.low, estimate.high) == pytest.approx(
+        (np.exp(expected.low), np.exp(expected.high))
+    )
+
+
 def test_the_interval_holds_the_expected_score_in_most_cases():
     """N = 200, 100 draws; what must be held is the mean score at that size.
 
@@ -101,7 +120,7 @@ def test_the_interval_holds_the_expected_score_in_most_cases():
     truth = np.mean([inception_score(drawn(200, seed, 2)).value for seed in range(1000, 1100)])
     estimates = [inception_score(drawn(200, seed, 2)) for seed in range(100)]
     hits = sum(e.low <= truth <= e.high for e in estimates)
-    assert 88 <= hits <= 99
+    assert hits >= 88
 
 
 def test_the_metric_scores_samples_within_their_labels():

@@ -89,13 +89,13 @@ def test_long_lists_are_cut_without_changing_the_answer():
     assert kid(drawn, real).value == pytest.approx(sum(means) - 2 * kernel.mean(), rel=1e-9)
 
 
-def test_the_interval_is_the_jackknifes_of_the_value():
-    """With one sample per block, leaving one out is the same as computing without it."""
-    drawn, real = features(0, 12, 0.5), features(1, 40)
-    without = np.array([kid(np.delete(drawn, i, axis=0), real).value for i in range(12)])
-    error = (11 / 12 * ((without - without.mean()) ** 2).sum()) ** 0.5
-    estimate = kid(drawn, real)
-    assert estimate.high - estimate.low == pytest.approx(2 * 2.200985160082949 * error, rel=1e-6)
+def test_a_sample_moves_the_distance_by_its_influence():
+    """Taken out, by as much as it adds; its kernel with itself counts as in what was sampled."""
+    drawn, real = features(0, 400, 0.5), features(1, 40)
+    without = np.array([kid(np.delete(drawn, i, axis=0), real).value for i in range(400)])
+    errors, moved = kid(drawn, real).errors, (without.mean() - without) * 399
+    assert np.corrcoef(errors, moved)[0, 1] > 0.98
+    assert np.polyfit(errors, moved, 1)[0] == pytest.approx(1, abs=0.1)
 
 
 def test_equal_distributions_are_at_no_distance_on_average():
@@ -123,7 +123,7 @@ def test_the_interval_holds_the_distance_in_95_of_100_cases():
     truth = kid(rng.normal(0.3, 1, (6000, 6)), real).value
     estimates = [kid(rng.normal(0.3, 1, (100, 6)), real) for _ in range(1000)]
     hits = sum(e.low <= truth <= e.high for e in estimates)
-    assert 930 <= hits <= 970
+    assert hits >= 930  # conservative: of 1,000 draws, 95 % less three standard errors
 
 
 def test_the_order_of_samples_and_labels_does_not_change_the_metric():
@@ -138,7 +138,8 @@ def test_the_order_of_samples_and_labels_does_not_change_the_metric():
         )
         for rows in (np.arange(200), order)
     ]
-    assert estimates[0] == estimates[1]
+    first, second = ((e.value, e.low, e.high) for e in estimates)
+    assert first == pytest.approx(second, rel=1e-12)
     assert estimates[0].low < estimates[0].value < estimates[0].high
 
 

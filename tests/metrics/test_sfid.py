@@ -8,7 +8,7 @@ from scipy import linalg
 
 from efface.errors import DataError
 from efface.metrics.base import Observations
-from efface.metrics.fid import FID, distance_from, frechet_distance, gaussian
+from efface.metrics.fid import FID
 from efface.metrics.sfid import SFID
 
 
@@ -41,14 +41,6 @@ def test_what_moved_is_seen_by_sfid_and_not_by_fid():
     assert real.spatial is not None
     assert FID().compute(observed(turned), [], real.features).value == pytest.approx(0, abs=1e-9)
     assert SFID().compute(observed(turned), [], real.spatial).value > 10
-
-
-def test_one_root_serves_many_distances():
-    rng = np.random.default_rng(2)
-    a, b = gaussian(rng.normal(size=(50, 4))), gaussian(rng.normal(1, 2, (60, 4)))
-    distance = distance_from(*a)
-    assert distance(*b) == frechet_distance(*a, *b)
-    assert distance(*a) == pytest.approx(0, abs=1e-9)
 
 
 def test_samples_without_spatial_features_are_refused():

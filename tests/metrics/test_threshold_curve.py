@@ -28,7 +28,7 @@ def test_scores_add_all_forgotten_labels():
     assert forgotten_scores(observed, [0, 2]).tolist() == [0.75, 1]
 
 
-def test_every_point_is_the_share_above_its_threshold_with_wilsons_interval():
+def test_every_point_is_the_share_above_its_threshold_with_its_interval():
     scores = np.random.default_rng(0).beta(0.4, 0.4, 150)
     curve = threshold_curve({"result": scores}, "the judge", "drawn once")
     assert [p.x for p in curve.lines["result"]] == THRESHOLDS.tolist()

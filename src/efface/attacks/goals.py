@@ -61,7 +61,7 @@ class Goal(ABC):
 
     @abstractmethod
     def measure(self, denoiser: Denoiser, sampler: Sampler, samples: int, seed: int) -> Estimate:
-        """Share of samples of a model, as it is, that show it; Wilson's interval."""
+        """Share of samples of a model, as it is, that show it; exact interval."""
 
     @abstractmethod
     def shown(self, images: Tensor) -> np.ndarray:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from efface.evaluation.views import JudgeView, View
 from efface.metrics.base import Metric, Observations
 from efface.metrics.differences import independent_difference
-from efface.metrics.intervals import Estimate
+from efface.metrics.intervals import Estimate, difference
 from efface.records import Result, Spec, Value
 
 
@@ -28,6 +28,7 @@ def make_result(
         return None if found is None else _value(found)
 
     own, original = _value(values["result"]), _value(values["baseline"])
+    paired = difference(values["result"], values["baseline"])
     return Result(
         spec=spec,
         value=own.value,
@@ -37,7 +38,7 @@ def make_result(
         seeds=seeds,
         protocol=protocol,
         baseline=original,
-        difference=independent_difference(own, original),
+        difference=independent_difference(own, original) if paired is None else _value(paired),
         baseline_one_step=value("baseline_one_step"),
         retrained=value("retrained"),
         distilled=value("distilled"),

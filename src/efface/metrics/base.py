@@ -34,7 +34,7 @@ class Observations:
 
     @property
     def features_by_label(self) -> np.ndarray:
-        """(N, D) sorted by the label asked for: what `jackknife` needs to spread the labels."""
+        """(N, D) sorted by the label asked for, as `split_in_halves` needs them."""
         return self.features[np.argsort(self.asked, kind="stable")]
 
 

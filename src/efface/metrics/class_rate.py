@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from efface.metrics.base import Metric, Observations
-from efface.metrics.intervals import Estimate, proportion
+from efface.metrics.intervals import Estimate, bounded_mean
 from efface.records import Margin, Spec
 
 
@@ -34,4 +34,4 @@ class ClassRate(Metric):
         self, observed: Observations, forgotten: Sequence[int], reference: np.ndarray | None
     ) -> Estimate:
         del reference
-        return proportion(int(np.isin(observed.seen, forgotten).sum()), len(observed))
+        return bounded_mean(np.isin(observed.seen, forgotten))

@@ -11,7 +11,7 @@ from scipy.special import softmax
 from efface.errors import DataError
 from efface.metrics.base import Metric, Observations
 from efface.metrics.clip import Clip
-from efface.metrics.intervals import Estimate, mean
+from efface.metrics.intervals import Estimate, bounded_mean
 from efface.records import Margin, Spec
 
 OPPOSITES = ("Good photo.", "Bad photo.")
@@ -50,4 +50,4 @@ class ClipIQA(Metric):
         del forgotten, reference
         if observed.prompt_quality is None:
             raise DataError("clip_iqa needs opposite prompts: observe the samples with a CLIP.")
-        return mean(observed.prompt_quality)
+        return bounded_mean(observed.prompt_quality)

@@ -9,13 +9,13 @@ from typing import ClassVar
 import numpy as np
 
 from efface.metrics.base import Metric, Observations
-from efface.metrics.intervals import Estimate, proportion
+from efface.metrics.intervals import Estimate, bounded_mean
 from efface.records import Margin, Spec
 
 
 def rate_above(scores: np.ndarray, threshold: float) -> Estimate:
-    """Share of scores (N,) above a threshold, with Wilson's interval."""
-    return proportion(int((scores > threshold).sum()), len(scores))
+    """Share of scores (N,) above a threshold, with an exact interval."""
+    return bounded_mean(scores > threshold)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from efface.data.split import COPY_SHARE, distances
 from efface.errors import DataError
-from efface.metrics.intervals import Estimate, proportion
+from efface.metrics.intervals import Estimate, bounded_mean
 
 
 def calibrate_distance(forgotten: Tensor, neighbours: Tensor) -> float:
@@ -36,12 +36,12 @@ def calibrate_distance(forgotten: Tensor, neighbours: Tensor) -> float:
 def count_copies(between: np.ndarray, distance: float) -> tuple[Estimate, np.ndarray]:
     """Share of samples nearer than `distance` to any image, and copies of each image (K,).
 
-    From distances (N, K) between samples and pictures. Wilson's interval. A sample counts for its
+    From distances (N, K) between samples and images. Exact interval. A sample counts for its
     nearest image alone.
     """
     copies = between.min(1).astype(np.float64) < distance
     counts = np.bincount(between.argmin(1)[copies], minlength=between.shape[1])
-    return proportion(int(copies.sum()), len(copies)), counts
+    return bounded_mean(copies), counts
 
 
 def _check_range(images: Tensor) -> None:

@@ -9,12 +9,12 @@ import numpy as np
 
 from efface.metrics.base import Metric, Observations
 from efface.metrics.density import NEIGHBOURS
-from efface.metrics.intervals import Estimate, share_from_halves, split_in_halves
+from efface.metrics.intervals import Estimate, Measured, share_from_halves, split_in_halves
 from efface.metrics.precision import ball_radii, squared_distances
 from efface.records import Spec
 
 
-def coverage(drawn: np.ndarray, real: np.ndarray, k: int = NEIGHBOURS) -> Estimate:
+def coverage(drawn: np.ndarray, real: np.ndarray, k: int = NEIGHBOURS) -> Measured:
     """Share of real images with a sample no further than their k-th real neighbour.
 
     Naeem et al., 2020, eq. 4, on features (N, D) and (M, D), with the interval of

@@ -11,45 +11,50 @@ from scipy.special import rel_entr
 
 from efface.errors import DataError
 from efface.metrics.base import Metric, Observations
-from efface.metrics.intervals import BLOCKS, Estimate, jackknife
+from efface.metrics.intervals import Estimate, Measured, linear
 from efface.records import Spec
 
 SPLITS = 10
+SMALLEST_PART = 10  # samples below which what pairs of them do together is most of the chance
 
 
 def score(probabilities: np.ndarray) -> float:
     """Exp of the mean KL(p(y|x) || p(y)) over all samples (N, K) (Salimans et al., 2016)."""
+    return float(np.exp(divergences(probabilities).mean()))
+
+
+def divergences(probabilities: np.ndarray) -> np.ndarray:
+    """KL (N,) of each sample's probabilities (N, K) from their mean."""
     p = probabilities.astype(np.float64)
-    return float(np.exp(rel_entr(p, p.mean(0)).sum(1).mean()))
+    return rel_entr(p, p.mean(0)).sum(1)
 
 
 def inception_score(
     probabilities: np.ndarray, splits: int = SPLITS, groups: np.ndarray | None = None
-) -> Estimate:
-    """Mean score of `splits` equal parts of the samples (N, K), with the jackknife's interval.
+) -> Measured:
+    """Mean score of `splits` equal parts of the samples (N, K), with the interval of `linear`.
 
-    Parts are interleaved after sorting rows by a hash of their content: the order of the samples
-    does not matter, and chance spreads over the parts as if they were shuffled. Sorting by the
-    values themselves would make the parts alike and the interval too narrow. With `groups` (N,),
-    as the labels that samples were asked for, every part has its share of each. `splits` 1 is the
-    score of all samples.
+    A sample's influence on the logarithm of its part's score is its KL(p(y|x) || p(y)). Parts are
+    interleaved after sorting rows by a hash of their content: the order of the samples does not
+    matter. With `groups` (N,), as the labels that samples are conditioned on, every part has its
+    share of each. `splits` 1 is the score of all samples; parts have `SMALLEST_PART` of them or
+    more, else there are fewer parts.
     """
     if len(probabilities) <= splits:
         raise DataError(
             f"{len(probabilities)} samples cannot be scored in {splits} splits: give more samples "
             "or fewer splits."
         )
-    ordered = probabilities[_content_order(probabilities, groups)]
-    rows = np.arange(len(ordered))
-    # Shifted by one with every round of the jackknife's blocks: each of them takes from all parts,
-    # and the rows that are left stay in theirs.
-    part_of = (rows + rows // BLOCKS) % splits
-
-    def statistic(kept: np.ndarray) -> float:
-        parts = [kept[part_of[kept] == part] for part in range(splits)]
-        return float(np.mean([score(ordered[part]) for part in parts if len(part)]))
-
-    return jackknife(statistic, len(ordered))
+    splits = min(splits, max(1, len(probabilities) // SMALLEST_PART))
+    part_of = np.empty(len(probabilities), dtype=np.intp)
+    part_of[_content_order(probabilities, groups)] = np.arange(len(probabilities)) % splits
+    influence, scores = np.empty(len(probabilities)), []
+    for part in range(splits):
+        rows = part_of == part
+        influence[rows] = divergences(probabilities[rows])
+        scores.append(float(np.exp(influence[rows].mean())))
+    value = float(np.mean(scores))
+    return linear(value, value * influence, groups, scale="log")
 
 
 def _content_order(probabilities: np.ndarray, groups: np.ndarray | None) -> np.ndarray:

@@ -1,19 +1,26 @@
-"""Confidence intervals, 95 % unless said otherwise."""
+"""Confidence intervals, 95 % unless said otherwise.
+
+Shares and other means of values between known ends have exact, conservative intervals. Other means
+and statistics that are linear to first order have Student's interval, widened for skewness; shares
+of real images that samples reach have one from halves of the samples. Differences of two models
+are of the same seeds, and of the last two kinds of statistics follow from both intervals.
+`benchmarks/interval_coverage.py` says how often each of them holds the truth.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
-from scipy import stats
+from scipy import optimize, special
 
 from efface.errors import DataError
 
-BLOCKS = 20
-RESAMPLES = 2000
 SPLITS = 50
-SMALLEST_BOOTSTRAP = 8  # pairs below which Student's interval is used
+SMALLEST_SKEWNESS = 8  # values below which their skewness says nothing
+STEEPEST = 25.0  # saddlepoint of a bounded mean; the bound is then 1 to 11 digits
 
 
 @dataclass(frozen=True)
@@ -23,97 +30,185 @@ class Estimate:
     high: float
 
 
+@dataclass(frozen=True)
+class Measured(Estimate):
+    """An estimate with the errors that pair it with that of another model.
+
+    `errors` (R,) move with the statistic: what each sample adds to it, or by how much two halves of
+    the samples differ. Of a share they are the samples themselves, (N,) bool.
+    """
+
+    errors: np.ndarray = field(compare=False, repr=False)
+    confidence: float = 0.95
+
+
+@dataclass(frozen=True)
+class Paired:
+    """How the result differs from the original model; no ratio where a value is not above 0."""
+
+    difference: Estimate
+    ratio: Estimate | None
+
+
 def proportion(successes: int, total: int, confidence: float = 0.95) -> Estimate:
-    """Share of successes with Wilson's score interval."""
-    interval = stats.binomtest(successes, total).proportion_ci(confidence, method="wilson")
-    return Estimate(successes / total, float(interval.low), float(interval.high))
+    """Share of successes with the interval of Clopper & Pearson (1934): exact, conservative."""
+    return _share(successes / total, total, confidence)
+
+
+def bounded_mean(
+    values: np.ndarray, low: float = 0.0, high: float = 1.0, confidence: float = 0.95
+) -> Measured:
+    """Mean of independent values (N,) between known ends; its interval is conservative.
+
+    Quantiles of the mean under uniformly random weights of the values and of one more value, which
+    lies at the lower end for the lower bound and at the upper end for the upper one (Gaffke, 2005;
+    Learned-Miller & Thomas, 2019). For zeros and ones that is `proportion`, exactly. That it holds
+    for every distribution between the ends is proven for two values, else conjectured: no case is
+    known in which it does not. Student's interval of probabilities near 0 fails.
+    """
+    if len(values) == 0 or not (values.min() >= low and values.max() <= high):
+        raise DataError(
+            f"values are missing or outside of [{low:g}, {high:g}], between which their mean lies."
+        )
+    scale = high - low
+    scaled = ((values.astype(np.float64) - low) / scale).clip(0, 1)
+    value = float(scaled.mean())
+    if np.isin(scaled, (0.0, 1.0)).all():
+        found = _share(value, len(values), confidence)
+    else:
+        tail = (1 - confidence) / 2
+        least = max(0.0, 1 - _upper_bound(1 - scaled, tail))
+        found = Estimate(value, least, _upper_bound(scaled, tail))
+    value, lower, upper = (low + scale * end for end in (found.value, found.low, found.high))
+    errors = values if values.dtype == bool else values - values.mean()
+    return Measured(value, lower, upper, errors, confidence)
+
+
+def _upper_bound(values: np.ndarray, tail: float) -> float:
+    """What the mean of values in [0, 1] and of 1, with uniform weights, exceeds by that chance."""
+    points = np.append(values, 1.0)
+    if _tilt(points, STEEPEST)[1] >= tail:
+        return 1.0
+    steepness = optimize.brentq(lambda s: _tilt(points, s)[1] - tail, 0.0, STEEPEST, xtol=1e-7)
+    return _tilt(points, float(steepness))[0]  # pyright: ignore
+
+
+def _tilt(points: np.ndarray, steepness: float) -> tuple[float, float]:
+    """A mean b of points in [0, 1], and the chance that they have a higher one, weighted uniformly.
+
+    That of a positive sum of (point - b) E with E exponential, by the saddlepoint approximation of
+    Lugannani & Rice (1980): within 4 % of it at 2.5 %, and above rather than below. The saddlepoint
+    is given instead of b, from 0 at the points' mean to infinity at 1: with 1 - tilt the inverse of
+    the exponential of `steepness`, b has the weights 1 / (1 - tilt point).
+    """
+    tilt = -math.expm1(-steepness)
+    weights = 1 / (1 - tilt * points)
+    bound = float(weights @ points) / float(weights.sum())
+    slope = tilt / (1 - tilt * bound)
+    apart = points - bound
+    r = max(2 * float(np.log1p(-slope * apart).sum()), 0.0) ** 0.5
+    if r < 0.01:
+        return bound, 0.5
+    u = slope * float(((apart / (1 - slope * apart)) ** 2).sum()) ** 0.5
+    density = math.exp(-r * r / 2) / math.sqrt(2 * math.pi)
+    return bound, float(special.ndtr(-r)) + density * (1 / u - 1 / r)
 
 
 def proportion_by_seed(found: np.ndarray) -> Estimate:
     """Share of successes among images (N, G) of N seeds, G of each that are not independent.
 
-    Wilson's score interval of as many images as the share is worth by the spread of its N means:
-    N G at most, and N where they have no spread. For one image a seed it is `proportion`. Student's
-    interval of the means is too narrow near 1, and has no width at 1.
+    `bounded_mean` of the seeds' shares, which are independent: conservative.
     """
-    value, variance = float(found.mean()), float(found.mean(1).var()) / len(found)
-    worth = len(found) if variance == 0 else min(found.size, value * (1 - value) / variance)
-    return _wilson(value, worth)
+    return bounded_mean(found.mean(1))
 
 
-def mean(values: np.ndarray, confidence: float = 0.95) -> Estimate:
-    """Mean of independent values (N,) with Student's interval."""
+def mean(values: np.ndarray, confidence: float = 0.95) -> Measured:
+    """Mean of independent values (N,) without known ends; a single one has no interval.
+
+    Student's interval, and from `SMALLEST_SKEWNESS` values on whatever of Hall's (1992), which
+    takes their skewness into account, reaches beyond it. No interval holds for every distribution
+    without ends (Bahadur & Savage, 1956): what is so rare that none of it was sampled, and so
+    large that it moves the mean, is not covered. Fewer values are taken to be nearly normal.
+    """
     centre = float(values.mean())
     if len(values) < 2:
-        return Estimate(centre, centre, centre)
-    error = float(values.std(ddof=1)) / len(values) ** 0.5
-    return _student(centre, error, len(values) - 1, confidence)
+        return Measured(centre, centre, centre, np.zeros(1))
+    rows, freedom = within_groups(values)
+    below, above = _reach(rows, freedom, confidence)
+    return Measured(centre, centre - below, centre + above, rows)
 
 
-def jackknife(
-    statistic: Callable[[np.ndarray], float],
-    count: int,
-    blocks: int = BLOCKS,
-    confidence: float = 0.95,
-) -> Estimate:
-    """A statistic of `count` samples with the grouped jackknife's interval (Shao & Tu, 1995).
+def within_groups(values: np.ndarray, groups: np.ndarray | None = None) -> tuple[np.ndarray, int]:
+    """Deviations (N,) from the means of groups (N,), and their degrees of freedom.
 
-    `statistic` gets the row numbers to use. Blocks are interleaved, so that rows sorted by label
-    (but not rows whose labels take turns) spread over all of them. The interval is for the
-    statistic at this sample size.
+    Scaled so that their mean square is the unbiased variance. The only one of its group deviates
+    from the mean of all.
     """
-    rows = np.arange(count)
-    value = statistic(rows)
-    blocks = min(blocks, count)
-    left_out = np.array([statistic(rows[rows % blocks != block]) for block in range(blocks)])
-    return from_left_out(value, left_out, confidence)
+    values = values.astype(np.float64)
+    kinds = np.zeros(len(values), dtype=np.intp)
+    if groups is not None:
+        kinds = np.unique(groups, return_inverse=True)[1]
+    counts = np.bincount(kinds)
+    single = counts[kinds] == 1
+    centres = (np.bincount(kinds, values) / counts)[kinds]
+    factors = np.sqrt(counts / np.maximum(counts - 1, 1))[kinds]
+    rows = np.where(single, values - values.mean(), (values - centres) * factors)
+    return rows, max(len(values) - len(counts), 1)
 
 
-def from_left_out(value: float, left_out: np.ndarray, confidence: float = 0.95) -> Estimate:
-    """The grouped jackknife's interval, from the values (B,) with each of B blocks left out."""
-    blocks = len(left_out)
-    variance = (blocks - 1) / blocks * ((left_out - left_out.mean()) ** 2).sum()
-    return _student(value, float(variance**0.5), blocks - 1, confidence)
+def _reach(rows: np.ndarray, freedom: int, confidence: float = 0.95) -> tuple[float, float]:
+    """How far the interval of a mean reaches below and above it, from `within_groups`."""
+    count, spread = len(rows), float(np.sqrt((rows**2).mean()))
+    t = float(special.stdtrit(freedom, 0.5 + confidence / 2))
+    below = above = t
+    if count >= SMALLEST_SKEWNESS and spread > 0:
+        skewness = float(((rows / spread) ** 3).mean()) * (count * (count - 1)) ** 0.5 / (count - 2)
+        below, above = max(t, _hall(t, skewness, count)), max(t, -_hall(-t, skewness, count))
+    error = spread / count**0.5
+    return below * error, above * error
 
 
-def distance_interval(
-    value: float, left_out: np.ndarray, pairs: np.ndarray, confidence: float = 0.95
-) -> Estimate:
-    """Interval of a distance that is 0 at least, from its values with blocks left out.
-
-    `left_out` (B,) are without each block, `pairs` (B (B - 1) / 2,) without each two, in the order
-    of `itertools.combinations`. The jackknife counts twice what two blocks do together (Efron &
-    Stein, 1981); what pairs say of that is itself too much where three do something together. A
-    quarter of it taken off, and an interval of the root, whose chance is less skewed near 0, hold
-    the truth as often as they should in simulations.
-    """
-    blocks = len(left_out)
-    variance = (blocks - 1) / blocks * float(((left_out - left_out.mean()) ** 2).sum())
-    first, second = np.triu_indices(blocks, 1)
-    together = value - left_out[first] - left_out[second] + pairs
-    excess = float(((together - together.mean()) ** 2).sum())
-    variance = max(variance - excess / 4, variance / 2)
-    return _of_root(value, variance**0.5, max(blocks - 1, 1), confidence)
+def _hall(point: float, skewness: float, count: int) -> float:
+    """Where Hall's transformation (1992) of a skewed Student's t takes the value `point`."""
+    a = skewness / (3 * count**0.5)
+    if abs(a) < 1e-9:
+        return point
+    return (float(np.cbrt(1 + 3 * a * (point - a / 2))) - 1) / a
 
 
-def distance_from_parts(
+def linear(
     value: float,
-    halves: np.ndarray,
-    quarters: np.ndarray,
-    freedom: int,
-    confidence: float = 0.95,
-) -> Estimate:
-    """Interval of a distance that is 0 at least, from its values at halves and quarters of N rows.
+    influence: np.ndarray,
+    groups: np.ndarray | None = None,
+    scale: Literal["plain", "root", "log"] = "plain",
+    floor: float = 0.0,
+) -> Measured:
+    """A statistic of N samples that to first order is the mean of what each adds to it, (N,).
 
-    `halves` (splits, 2) and `quarters` (splits, 4) are values of parts that share no row, so that
-    their spread is the variance at N / 2 and at N / 4. From both follow a and b of the variance
-    a / N + b / N^2, the second from what two rows do together, neither of them below 0. That of the
-    jackknife is a / N + 2 b / N^2 (Efron & Stein, 1981), too much where rows are few or the
-    distance near 0. `freedom` are the degrees that so many splits leave (after Satterthwaite).
+    `influence` is the statistic's influence function at the samples (Hampel, 1974), its mean any;
+    the interval is that of `mean`, for the statistic at this sample size. Samples of one of
+    `groups` (N,) share a distribution, as those of a label do: chance is within them. What is not
+    below its `floor`, as a squared distance, has the interval of its `root`, an exponential that of
+    its `log`: their chance is less skewed. Conservative where samples are so few that what pairs of
+    them do together matters, which influences count twice (Efron & Stein, 1981).
     """
-    at_half, at_quarter = (float(parts.var(1, ddof=1).mean()) for parts in (halves, quarters))
-    variance = min(max(0.75 * at_half - at_quarter / 8, at_half / 4), at_half / 2)
-    return _of_root(value, variance**0.5, freedom, confidence)
+    rows, freedom = within_groups(influence, groups)
+    below, above = _reach(rows, freedom)
+    if scale == "log":
+        low, high = (value * float(np.exp(by / value)) for by in (-below, above))
+        return Measured(value, low, high, rows)
+    if scale == "root":
+        found = _of_root(value - floor, below, above)
+        return Measured(value, floor + found.low, floor + found.high, rows)
+    return Measured(value, value - below, value + above, rows)
+
+
+def _of_root(value: float, below: float, above: float) -> Estimate:
+    root = max(value, 0.0) ** 0.5
+    if root == 0:
+        return Estimate(value, min(value, 0.0), max(value, 0.0) + above)
+    low, high = root - below / (2 * root), root + above / (2 * root)
+    return Estimate(value, max(0.0, low) ** 2, high**2)
 
 
 def split_in_halves(count: int, splits: int = SPLITS) -> np.ndarray:
@@ -127,90 +222,114 @@ def split_in_halves(count: int, splits: int = SPLITS) -> np.ndarray:
     return np.stack([first, ~first], axis=2).reshape(splits, -1)[:, :count]
 
 
-def split_in_quarters(count: int, splits: int) -> np.ndarray:
-    """Which quarter, 0 to 3, each row is in: (splits, count), for rows sorted by label.
-
-    As in `split_in_halves`: of each four rows that follow each other every quarter gets one.
-    """
-    order = np.random.default_rng(0).random((splits, -(-count // 4), 4)).argsort(2)
-    return order.reshape(splits, -1)[:, :count]
-
-
 def share_from_halves(
     value: float, halves: np.ndarray, images: int, *, narrowing: float = 0.0
-) -> Estimate:
-    """Interval of a share of `images` fixed ones that samples reach, such as recall and coverage.
+) -> Measured:
+    """A share of `images` fixed ones that samples reach, such as recall and coverage.
 
     `halves` (splits, 2) are the shares that each half of the samples reaches. The two differ by
     chance alone, so their spread is the variance at half the samples, and v (1 - v) over it the
-    number of independent images that the share is worth. Wilson's interval takes it to be worth as
-    many at all samples (`narrowing` 0), the variance to be half of that at half (1), or what lies
-    between. The jackknife does not know that a share nears its end: there it is 1.3 to 2 times too
-    wide.
+    number of independent images that the share is worth. The interval, that of `proportion` for
+    as many, takes it to be worth as many at all samples (`narrowing` 0), the variance to be half of
+    that at half (1), or what lies between. Conservative near 0 and 1.
     """
     variance = float(((halves[:, 0] - halves[:, 1]) ** 2).mean()) / 2
     half, whole = (max(v * (1 - v), 0.5 / images) for v in (float(halves.mean()), value))
     variance *= (whole / half) ** (1 - narrowing) * 0.5**narrowing
     worth = images if variance == 0 else min(images, whole / variance)
-    return _wilson(value, worth)
+    found = _share(value, worth)
+    return Measured(value, found.low, found.high, halves[:, 0] - halves[:, 1])
 
 
-def paired_difference(
-    a: np.ndarray, b: np.ndarray, seed: int = 0, confidence: float = 0.95
-) -> Estimate:
+def _share(value: float, worth: float, confidence: float = 0.95) -> Estimate:
+    """The interval of Clopper & Pearson of a share of so many images, a whole number or not."""
+    tail, hits = (1 - confidence) / 2, value * worth
+    low = 0.0 if hits <= 0 else float(special.betaincinv(hits, worth - hits + 1, tail))
+    high = 1.0 if hits >= worth else float(special.betaincinv(hits + 1, worth - hits, 1 - tail))
+    return Estimate(value, min(low, value), max(high, value))
+
+
+def paired_shares(a: np.ndarray, b: np.ndarray, confidence: float = 0.95) -> Estimate:
+    """Share of a less share of b, both (N,) bool of the same N seeds; conservative.
+
+    `bounded_mean` of the differences, each -1, 0 or 1.
+    """
+    _require_pairs(a, b)
+    return bounded_mean(a.astype(np.float64) - b.astype(np.float64), -1.0, 1.0, confidence)
+
+
+def paired_difference(a: np.ndarray, b: np.ndarray, confidence: float = 0.95) -> Estimate:
     """Mean of a - b over N pairs, as two methods from the same training seeds: (N,), (N,).
 
-    The studentised bootstrap (Efron & Tibshirani, 1993, section 12.5) over pairs: its interval
-    keeps its level for few and skewed differences, where BCa's is too narrow. With fewer than
-    `SMALLEST_BOOTSTRAP` pairs Student's interval, as a handful of values has too few resamples.
+    With the interval of `mean`, and what that says of its limits.
     """
+    _require_pairs(a, b)
+    return mean(a.astype(np.float64) - b.astype(np.float64), confidence)
+
+
+def _require_pairs(a: np.ndarray, b: np.ndarray) -> None:
     if a.shape != b.shape or a.ndim != 1 or len(a) == 0:
         raise DataError(
             f"values of shapes {a.shape} and {b.shape} are no pairs: give two lists of one length."
         )
-    differences = a.astype(np.float64) - b.astype(np.float64)
-    centre, spread = float(differences.mean()), float(differences.std())
-    if len(differences) < SMALLEST_BOOTSTRAP or spread == 0:
-        return mean(differences, confidence)
-    # Standardised, so that values of any size are resampled alike.
-    ratios = _resampled_ratios((differences - centre) / spread, np.random.default_rng(seed))
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(ratios, [tail, 1 - tail])
-    error = spread / (len(differences) - 1) ** 0.5
-    return Estimate(centre, centre - float(high) * error, centre - float(low) * error)
 
 
-def _resampled_ratios(values: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Mean over its standard error in resamples of centred values (N,); at most (RESAMPLES,)."""
-    ratios = []
-    at_once = max(1, 10**6 // len(values))  # for the memory of many pairs
-    for start in range(0, RESAMPLES, at_once):
-        size = (min(at_once, RESAMPLES - start), len(values))
-        drawn = values[rng.integers(0, len(values), size)]
-        errors = drawn.std(1) / (len(values) - 1) ** 0.5
-        some = errors > 1e-9  # a resample of equal values has no error to divide by
-        ratios.append(drawn.mean(1)[some] / errors[some])
-    return np.concatenate(ratios)
+def paired_statistics(result: Measured, original: Measured) -> Paired:
+    """Difference and ratio of a statistic of the result's samples and of the original model's.
+
+    Both against one reference, with errors of the same rows: samples of one seed and label in the
+    same row, or the same halves of them. Both intervals and the correlation of the errors make that
+    of the difference, and that of the ratio on the scale of its logarithm (Zou & Donner, 2008;
+    Zou, 2007). Conservative where one of the two intervals is.
+    """
+    if result.errors.shape != original.errors.shape:
+        raise DataError(
+            f"statistics with errors of shapes {result.errors.shape} and {original.errors.shape} "
+            "are no pair: measure both on the same seeds and labels."
+        )
+    a, b = result, original
+    together = _correlation(a.errors, b.errors)
+    difference = Estimate(
+        a.value - b.value,
+        a.value - b.value - _apart(a.value - a.low, b.high - b.value, together),
+        a.value - b.value + _apart(a.high - a.value, b.value - b.low, together),
+    )
+    return Paired(difference, ratio(a, b, together) if min(a.value, b.value) > 0 else None)
 
 
-def _student(centre: float, error: float, freedom: int, confidence: float) -> Estimate:
-    reach = float(stats.t.ppf(0.5 + confidence / 2, freedom)) * error
-    return Estimate(centre, centre - reach, centre + reach)
+def difference(result: Estimate, original: Estimate) -> Estimate | None:
+    """How the result differs from the original model, seed by seed; None where they are no pair."""
+    if not (isinstance(result, Measured) and isinstance(original, Measured)):
+        return None
+    a, b = result.errors, original.errors
+    if a.shape != b.shape:
+        return None
+    if a.dtype == bool:
+        return paired_shares(a, b, result.confidence)
+    return paired_statistics(result, original).difference
 
 
-def _wilson(value: float, worth: float) -> Estimate:
-    """Wilson's score interval of a share that is worth so many images, a whole number or not."""
-    z = float(stats.norm.ppf(0.975))
-    middle = (value + z**2 / (2 * worth)) / (1 + z**2 / worth)
-    reach = z / (1 + z**2 / worth) * (value * (1 - value) / worth + (z / worth) ** 2 / 4) ** 0.5
-    return Estimate(value, max(0.0, middle - reach), min(1.0, middle + reach))
+def ratio(a: Estimate, b: Estimate, together: float = 0.0) -> Estimate:
+    """Of two values above 0 with intervals and errors so correlated, on the scale of logarithms."""
+    with np.errstate(divide="ignore"):
+        (log_a, low_a, high_a), (log_b, low_b, high_b) = (
+            np.log(np.maximum([e.value, e.low, e.high], 0.0)) for e in (a, b)
+        )
+    below = _apart(log_a - low_a, high_b - log_b, together)
+    above = _apart(high_a - log_a, log_b - low_b, together)
+    value = a.value / b.value
+    with np.errstate(over="ignore"):
+        return Estimate(value, value * float(np.exp(-below)), value * float(np.exp(above)))
 
 
-def _of_root(value: float, error: float, freedom: int, confidence: float) -> Estimate:
-    """Student's interval of the root, squared again: its chance is less skewed near 0."""
-    reach = float(stats.t.ppf(0.5 + confidence / 2, freedom)) * error
-    root = max(value, 0.0) ** 0.5
-    if root == 0:
-        return Estimate(value, min(value, 0.0), max(value, 0.0) + reach)
-    reach /= 2 * root
-    return Estimate(value, max(0.0, root - reach) ** 2, (root + reach) ** 2)
+def _apart(a: float, b: float, together: float) -> float:
+    """The reach of a difference, from those of its parts and the correlation of their errors."""
+    if not np.isfinite(a + b):
+        return float("inf")
+    return float(max(a * a + b * b - 2 * together * a * b, 0.0) ** 0.5)
+
+
+def _correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """Of errors whose mean is 0; 0 where either has none."""
+    norm = float(((a**2).sum() * (b**2).sum()) ** 0.5)
+    return float((a * b).sum()) / norm if norm > 0 else 0.0

@@ -9,7 +9,7 @@ import numpy as np
 
 from efface.errors import DataError
 from efface.metrics.base import Metric, Observations
-from efface.metrics.intervals import BLOCKS, Estimate, from_left_out
+from efface.metrics.intervals import Estimate, Measured, linear
 from efface.records import Spec
 
 ROWS = 512  # of a kernel matrix at a time: as many stay in a core's cache
@@ -22,15 +22,15 @@ def polynomial_kernel(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return base * base * base  # numpy's power is ten times slower
 
 
-def kid(drawn: np.ndarray, real: np.ndarray) -> Estimate:
+def kid(drawn: np.ndarray, real: np.ndarray, groups: np.ndarray | None = None) -> Measured:
     """Unbiased squared MMD of features (N, D) and (M, D) with the polynomial kernel.
 
     Over all samples at once, which is what the mean over random subsets approaches, without their
     noise. It can be below 0: its mean is 0 for equal distributions if images are independent. Where
     labels take turns they are more even than that, and the value is lower by the kernel's spread
     between labels over N and over M: compare models of one protocol rather than one with 0.
-    The grouped jackknife's interval is for the samples' chance; the real images are taken as given.
-    Rows are to be sorted by label, as for `jackknife`. Raises DataError for too few images.
+    The interval, of `linear`, is for the samples' chance; the real images are taken as given.
+    `groups` (N,) are labels whose counts are fixed. Raises DataError for too few images.
     """
     if len(drawn) < 3 or len(real) < 2:
         raise DataError(
@@ -38,44 +38,40 @@ def kid(drawn: np.ndarray, real: np.ndarray) -> Estimate:
             "give three and two at least."
         )
     drawn, real = drawn.astype(np.float64), real.astype(np.float64)
-    blocks = [drawn[block::BLOCKS] for block in range(min(BLOCKS, len(drawn)))]
-    counts = np.array([len(block) for block in blocks])
-    across = np.array([_kernel_sum(block, real) for block in blocks])
-    within = np.zeros((len(blocks), len(blocks)))  # between blocks, no sample with itself
-    for i, block in enumerate(blocks):
-        within[i, i] = _sum_without_diagonal(block)
-        for j in range(i):
-            within[i, j] = within[j, i] = _kernel_sum(block, blocks[j])
-    between_real = _sum_without_diagonal(real) / (len(real) * (len(real) - 1))
-
-    def statistic(kept: np.ndarray) -> float:
-        n = counts[kept].sum()
-        own = within[np.ix_(kept, kept)].sum() / (n * (n - 1))
-        return float(own + between_real - 2 * across[kept].sum() / (n * len(real)))
-
-    every = np.arange(len(blocks))
-    left_out = np.array([statistic(every[every != block]) for block in every])
-    return from_left_out(statistic(every), left_out)
-
-
-def _kernel_sum(a: np.ndarray, b: np.ndarray) -> float:
-    """Of the kernel between all rows of (N, D) and (M, D), some at a time."""
-    return sum(
-        float(polynomial_kernel(a[i : i + ROWS], b[j : j + ROWS]).sum())
-        for i in range(0, len(a), ROWS)
-        for j in range(0, len(b), ROWS)
+    across = _kernel_sums(drawn, real)[0] / len(real)
+    (own, itself), (real_own, real_itself) = map(_within, (drawn, real))
+    distance = float(own.mean() + real_own.mean() - 2 * across.mean())
+    # A sample's kernel with itself is no part of the unbiased value, but of the squared distance of
+    # what was sampled, which is not below 0.
+    excess = sum(
+        float((alone - means).mean()) / (len(means) - 1)
+        for means, alone in ((own, itself), (real_own, real_itself))
     )
+    influence = 2 * (own - across)
+    return linear(distance - excess, influence, groups, scale="root", floor=-excess)
 
 
-def _sum_without_diagonal(features: np.ndarray) -> float:
-    """Of the symmetric kernel of rows (N, D) with each other, none with itself."""
-    total = 0.0
+def _kernel_sums(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of the kernel of rows (N, D) and (M, D), over the latter (N,) and the former (M,)."""
+    over_b, over_a = np.zeros(len(a)), np.zeros(len(b))
+    for i in range(0, len(a), ROWS):
+        for j in range(0, len(b), ROWS):
+            kernel = polynomial_kernel(a[i : i + ROWS], b[j : j + ROWS])
+            over_b[i : i + ROWS] += kernel.sum(1)
+            over_a[j : j + ROWS] += kernel.sum(0)
+    return over_b, over_a
+
+
+def _within(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The kernel of each row (N, D): its mean with all rows (N,), and that with itself (N,)."""
+    sums = np.zeros(len(features))
     for i in range(0, len(features), ROWS):
         rows = features[i : i + ROWS]
-        total += float(polynomial_kernel(rows, rows).sum())
-        total += 2 * _kernel_sum(rows, features[i + ROWS :])
-    itself = ((features**2).sum(1) / features.shape[1] + 1) ** 3
-    return total - float(itself.sum())
+        sums[i : i + ROWS] += polynomial_kernel(rows, rows).sum(1)
+        across, back = _kernel_sums(rows, features[i + ROWS :])
+        sums[i : i + ROWS] += across
+        sums[i + ROWS :] += back
+    return sums / len(features), ((features**2).sum(1) / features.shape[1] + 1) ** 3
 
 
 class KID(Metric):
@@ -96,4 +92,4 @@ class KID(Metric):
     ) -> Estimate:
         del forgotten
         assert reference is not None
-        return kid(observed.features_by_label, reference)
+        return kid(observed.features, reference, observed.asked)

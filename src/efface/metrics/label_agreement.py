@@ -10,7 +10,7 @@ import numpy as np
 
 from efface.errors import DataError
 from efface.metrics.base import Metric, Observations
-from efface.metrics.intervals import Estimate, proportion
+from efface.metrics.intervals import Estimate, bounded_mean
 from efface.records import Matrix, Spec
 
 
@@ -42,7 +42,7 @@ class LabelAgreement(Metric):
         del forgotten, reference
         if not np.array_equal(observed.asked, self.untouched.asked):
             raise DataError("samples can be compared one by one only where the same was asked for.")
-        return proportion(int((observed.seen == self.untouched.seen).sum()), len(observed))
+        return bounded_mean(observed.seen == self.untouched.seen)
 
 
 def labels_seen(observed: Mapping[str, Sequence[Observations]], protocol: str) -> Matrix:

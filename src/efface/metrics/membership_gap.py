@@ -8,14 +8,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy import optimize, stats
+from scipy import optimize, special
 from torch import Tensor
 
 from efface.data.randomness import derive_seed
 from efface.diffusion.denoiser import Denoiser
 from efface.errors import DataError, RequestError
-from efface.metrics.intervals import Estimate, mean
+from efface.metrics.intervals import Estimate, mean, proportion, ratio
 from efface.progress import Bar
+
+RESAMPLES = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,8 +93,10 @@ def membership_gap(
 ) -> MembershipGap:
     """Compare losses (K, T) of forgotten images with (M, T) of unseen ones, both at `timesteps`.
 
-    The gap's interval is Student's, by the delta method, over both sets. With a single forgotten
-    image both intervals hold for that image: only the unseen ones are a sample.
+    Both intervals are conservative. They take losses of forgotten images to be spread as those of
+    unseen ones, but for a factor, where they say more than their own spread. With a single image
+    they are prediction intervals: 0 and a half are outside where its loss would be unusual among
+    the unseen ones. Losses are above 0.
     """
     widths = {forgotten_losses.shape[1], unseen_losses.shape[1], len(timesteps)}
     if len(widths) > 1 or len(forgotten_losses) < 1 or len(unseen_losses) < 2:
@@ -103,48 +107,77 @@ def membership_gap(
         )
     forgotten, unseen = forgotten_losses.mean(1), unseen_losses.mean(1)
     columns = zip(timesteps, forgotten_losses.mean(0), unseen_losses.mean(0), strict=True)
+    gap = _gap(forgotten, unseen)
     return MembershipGap(
-        gap=_gap(forgotten, unseen),
-        auc=_auc(forgotten, unseen),
+        gap=gap,
+        auc=_auc(forgotten, unseen, gap),
         per_timestep=[(int(t), float(known), float(new)) for t, known, new in columns],
     )
 
 
 def _gap(forgotten: np.ndarray, unseen: np.ndarray) -> Estimate:
-    """1 - a / b of the means a and b: the half-widths of both, by the delta method, as squares.
+    """1 - a / b of the means a and b; what the interval of either way reaches.
 
-    Each has its own degrees of freedom (Zou & Donner, 2008), as few images need; a single one
-    has no width.
+    That of the ratio of two means with intervals of their own, each with its degrees of freedom
+    (Zou & Donner, 2008), which is too narrow for a few skewed losses; and what the mean of as many
+    unseen losses does by chance. Of a single image only the latter, on the scale of logarithms by
+    Student's prediction interval.
     """
-    a, b = mean(forgotten), mean(unseen)
-    ratio = a.value / b.value
-    reach = math.hypot(a.high - a.value, ratio * (b.high - b.value)) / b.value
-    return Estimate(1 - ratio, 1 - ratio - reach, 1 - ratio + reach)
+    value = float(forgotten.mean() / unseen.mean())
+    if len(forgotten) == 1:
+        logs = np.log(unseen)
+        centre = float(np.log(forgotten[0]) - logs.mean())
+        t = float(special.stdtrit(len(unseen) - 1, 0.975))
+        reach = t * float(logs.std(ddof=1)) * (1 + 1 / len(unseen)) ** 0.5
+        low, high = (math.exp(centre + sign * reach) for sign in (-1, 1))
+    else:
+        own = ratio(mean(forgotten), mean(unseen))
+        rng = np.random.default_rng(0)
+        chance = _resampled_means(unseen, len(forgotten), rng) / _resampled_means(
+            unseen, len(unseen), rng
+        )
+        lower, upper = np.quantile(chance, [0.025, 0.975])
+        low, high = min(own.low, value / float(upper)), max(own.high, value / float(lower))
+    return Estimate(1 - value, 1 - max(high, value), 1 - min(low, value))
 
 
-def _auc(forgotten: np.ndarray, unseen: np.ndarray) -> Estimate:
-    ordered = np.sort(unseen)
-    not_above = np.searchsorted(ordered, forgotten, "right")
-    below = np.searchsorted(ordered, forgotten, "left")
-    value = 1 - float((not_above + below).mean()) / (2 * len(unseen))
+def _resampled_means(values: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Means (RESAMPLES,) of `count` values, drawn with replacement."""
+    return values[rng.integers(0, len(values), (RESAMPLES, count))].mean(1)
+
+
+def _auc(forgotten: np.ndarray, unseen: np.ndarray, gap: Estimate) -> Estimate:
+    value = _share_above(forgotten, unseen)
+    if len(forgotten) == 1:
+        # Unseen losses by the factors that the gap leaves possible, against unseen ones.
+        low, high = (_share_above((1 - g) * unseen, unseen) for g in (gap.low, gap.high))
+        surest = proportion(len(unseen), len(unseen)).low
+        return Estimate(value, min(low, value, surest), max(high, value, 1 - surest))
     low = _lower_bound(value, len(forgotten), len(unseen))
     return Estimate(value, low, 1 - _lower_bound(1 - value, len(forgotten), len(unseen)))
+
+
+def _share_above(losses: np.ndarray, unseen: np.ndarray) -> float:
+    """Share of pairs whose unseen loss is above the other one, ties half."""
+    ordered = np.sort(unseen)
+    not_above = np.searchsorted(ordered, losses, "right")
+    below = np.searchsorted(ordered, losses, "left")
+    return 1 - float((not_above + below).mean()) / (2 * len(unseen))
 
 
 def _lower_bound(auc: float, forgotten: int, unseen: int) -> float:
     """Where auc is z standard errors above the bound, with the error at the bound.
 
     Hanley & McNeil's variance (1982), made symmetric (Newcombe, 2006, method 5): inside [0, 1] and
-    of some width even if the two sets are apart. For one forgotten image it is Wilson's bound
-    for a share of the unseen ones.
+    of some width even if the two sets are apart.
     """
-    z = float(stats.norm.ppf(0.975))
+    z = float(special.ndtri(0.975))
     others = (forgotten + unseen) / 2 - 1
 
     def excess(bound: float) -> float:
         spread = 1 + others * ((1 - bound) / (2 - bound) + bound / (1 + bound))
         pairs = forgotten * unseen
-        error = bound * (1 - bound) * (1.0 if forgotten == 1 else spread) / pairs
+        error = bound * (1 - bound) * spread / pairs
         return auc - bound - z * error**0.5
 
     return float(optimize.brentq(excess, 0, min(auc, 1 - 1e-12))) if auc > 0 else 0.0  # pyright: ignore

@@ -10,7 +10,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from efface.errors import DataError
 from efface.metrics.base import Metric, Observations
-from efface.metrics.intervals import Estimate, proportion
+from efface.metrics.intervals import Estimate, bounded_mean
 from efface.records import Margin, Spec
 
 NEIGHBOURS = 3
@@ -84,4 +84,4 @@ class Precision(Metric):
         del forgotten
         assert reference is not None
         inside = inside_manifold(observed.features.astype(np.float64), reference.astype(np.float64))
-        return proportion(int(inside.sum()), len(inside))
+        return bounded_mean(inside)

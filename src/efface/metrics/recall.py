@@ -9,14 +9,14 @@ import numpy as np
 from sklearn.neighbors import NearestNeighbors
 
 from efface.metrics.base import Metric, Observations
-from efface.metrics.intervals import Estimate, share_from_halves, split_in_halves
+from efface.metrics.intervals import SPLITS, Estimate, Measured, share_from_halves, split_in_halves
 from efface.metrics.precision import NEIGHBOURS, require_neighbours, squared_distances
 from efface.records import Margin, Spec
 
 SPARE = 20  # neighbours beyond the k-th, for where half of them are left out
 
 
-def recall(drawn: np.ndarray, real: np.ndarray, k: int = NEIGHBOURS) -> Estimate:
+def recall(drawn: np.ndarray, real: np.ndarray, k: int = NEIGHBOURS) -> Measured:
     """Share of real images (M, D) in the manifold of samples (N, D) (Kynkaanniemi et al., 2019).
 
     As `inside_manifold` says, with the interval of `share_from_halves`; neighbours and distances
@@ -26,7 +26,7 @@ def recall(drawn: np.ndarray, real: np.ndarray, k: int = NEIGHBOURS) -> Estimate
     manifold = _Manifold(drawn, real, k)
     value = manifold.share()
     if len(drawn) < 2 * (k + 1):  # halves have no k-th neighbours
-        return Estimate(value, 0.0, 1.0)
+        return Measured(value, 0.0, 1.0, np.zeros(SPLITS))
     halves = [manifold.shares_of_halves(first) for first in split_in_halves(len(drawn))]
     return share_from_halves(value, np.array(halves), len(real), narrowing=0.5)
 

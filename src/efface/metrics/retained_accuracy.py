@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from efface.metrics.base import Metric, Observations
-from efface.metrics.intervals import Estimate, proportion
+from efface.metrics.intervals import Estimate, bounded_mean
 from efface.records import Margin, Spec
 
 
@@ -30,4 +30,4 @@ class RetainedAccuracy(Metric):
         self, observed: Observations, forgotten: Sequence[int], reference: np.ndarray | None
     ) -> Estimate:
         del forgotten, reference
-        return proportion(int((observed.seen == observed.asked).sum()), len(observed))
+        return bounded_mean(observed.seen == observed.asked)

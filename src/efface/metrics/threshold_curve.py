@@ -26,7 +26,7 @@ def threshold_curve(
     name: str = "threshold_curve",
     extractor: dict[str, str] | None = None,
 ) -> Curve:
-    """Share of samples with a score above each threshold, by model, with Wilson's intervals.
+    """Share of samples with a score above each threshold, by model, with exact intervals.
 
     Scores (N,) in [0, 1] by model; intervals are for each threshold by itself. Raises DataError
     for scores outside.
@@ -50,7 +50,7 @@ def distance_curve(nearest: Mapping[str, np.ndarray], distance: float, protocol:
     """Share of samples within each distance of a forgotten image, up to twice `distance`.
 
     Distances (N,) of samples to the nearest image, by model; `distance` is that of a copy, which
-    is the point in the middle. Wilson's intervals.
+    is the point in the middle. Exact intervals.
     """
     within = np.linspace(0, 2 * distance, len(THRESHOLDS) + 1)
     return Curve(
@@ -67,7 +67,7 @@ def similarity_curve(
 ) -> Curve:
     """Share of samples whose similarity to the memorised image exceeds each of 0 to 0.99.
 
-    Cosines (N,) by model; `threshold` is that of a copy. Wilson's intervals.
+    Cosines (N,) by model; `threshold` is that of a copy. Exact intervals.
     """
     return Curve(
         name="similarity_curve",

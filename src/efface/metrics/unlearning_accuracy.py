@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
+from scipy import special
 
 from efface.metrics.base import Metric, Observations
-from efface.metrics.intervals import Estimate, mean, proportion
+from efface.metrics.intervals import Estimate, bounded_mean
 from efface.records import Spec
 
 
@@ -31,8 +32,7 @@ class UnlearningAccuracy(Metric):
         self, observed: Observations, forgotten: Sequence[int], reference: np.ndarray | None
     ) -> Estimate:
         del reference
-        gone = ~np.isin(observed.seen, forgotten)
-        return proportion(int(gone.sum()), len(observed))
+        return bounded_mean(~np.isin(observed.seen, forgotten))
 
 
 class ForgottenProbability(Metric):
@@ -51,7 +51,7 @@ class ForgottenProbability(Metric):
         self, observed: Observations, forgotten: Sequence[int], reference: np.ndarray | None
     ) -> Estimate:
         del forgotten, reference
-        return mean(observed.probabilities[np.arange(len(observed)), observed.asked])
+        return bounded_mean(observed.probabilities[np.arange(len(observed)), observed.asked])
 
 
 class ForgottenEntropy(Metric):
@@ -70,4 +70,6 @@ class ForgottenEntropy(Metric):
     ) -> Estimate:
         del forgotten, reference
         p = observed.probabilities.astype(np.float64)
-        return mean(-(p * np.log(np.clip(p, 1e-30, None))).sum(1))
+        most = float(np.log(max(p.shape[1], 2)))
+        entropy = special.entr(p).sum(1).clip(0, most)
+        return bounded_mean(entropy, 0.0, most)

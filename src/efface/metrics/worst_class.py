@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from efface.metrics.base import Metric, Observations
-from efface.metrics.intervals import Estimate, proportion
+from efface.metrics.intervals import Estimate, bounded_mean
 from efface.records import Margin, Spec
 
 
@@ -32,7 +32,7 @@ class WorstClass(Metric):
     ) -> Estimate:
         del forgotten, reference
         shown = observed.seen[observed.asked == self.label] == self.label
-        return proportion(int(shown.sum()), len(shown), 1 - 0.05 / self.classes)
+        return bounded_mean(shown, confidence=1 - 0.05 / self.classes)
 
 
 SPEC = Spec(

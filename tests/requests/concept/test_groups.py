@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 from efface.diffusion.model_folder import inspect_model
 from efface.diffusion.sampling import MultiStep, OneStep, draw_images
@@ -20,6 +20,7 @@ from efface.evaluation.store import Store
 from efface.evaluation.subjects import Subjects
 from efface.evaluation.views import ClipView, DetectorView
 from efface.metrics.clip import load_clip
+from efface.metrics.intervals import bounded_mean
 from efface.records import Evaluation
 from efface.requests.concept.evaluation import evaluate_concepts, observe_prompts
 from efface.requests.concept.prompt_groups import PromptGroup
@@ -85,15 +86,14 @@ def found(view: DetectorView, images: torch.Tensor, label: str) -> list[bool]:
     return [bool(row[column] > THRESHOLD) for row in view.detector.probabilities(images)]
 
 
-def wilson(hits: float, count: float) -> tuple[float, float]:
-    """Wilson's score interval, written out."""
-    z, share = 1.959963984540054, hits / count
-    middle = (share + z * z / (2 * count)) / (1 + z * z / count)
-    reach = z / (1 + z * z / count) * math.sqrt(share * (1 - share) / count + (z / count / 2) ** 2)
-    return middle - reach, middle + reach
+def exact(hits: int, count: int) -> tuple[float, float]:
+    """The interval of Clopper and Pearson, written out."""
+    low = stats.beta.ppf(0.025, hits, count - hits + 1) if hits else 0.0
+    high = stats.beta.ppf(0.975, hits + 1, count - hits) if hits < count else 1.0
+    return float(low), float(high)
 
 
-def test_every_rate_is_the_share_of_its_own_samples_with_wilsons_interval(
+def test_every_rate_is_the_share_of_its_own_samples_with_an_exact_interval(
     evaluation: Evaluation, subjects: Subjects, view: DetectorView
 ):
     rows = [("concept_rate", PROMPTS.forget, "bag", 1000, 10)]
@@ -106,7 +106,7 @@ def test_every_rate_is_the_share_of_its_own_samples_with_wilsons_interval(
         for subject, value in ((subjects.result, result), (subjects.original, result.baseline)):
             hits = sum(found(view, sampled_one_by_one(subject, prompts, first, count), label))
             assert value.value == hits / count
-            assert (value.low, value.high) == pytest.approx(wilson(hits, count), abs=1e-9)
+            assert (value.low, value.high) == pytest.approx(exact(hits, count), abs=1e-9)
             rates.append(value.value)
     assert len(set(rates)) > 3  # not all the same
 
@@ -142,16 +142,15 @@ def test_what_is_retained_is_the_neighbours_together(evaluation: Evaluation):
 def test_neighbours_of_one_seed_are_not_taken_for_independent_samples(
     evaluation: Evaluation, subjects: Subjects, view: DetectorView
 ):
-    """Wilson's interval of as many samples as the spread of the means over seeds says."""
+    """Their interval is that of five means over seeds, not of ten samples."""
     kept, shares = evaluation.get("retained_accuracy"), []
     for group in GROUPS[1:3]:
         images = sampled_one_by_one(subjects.result, group.prompts, 1020, 5)
         shares.append(found(view, images, group.labels[0]))
-    means = np.mean(shares, axis=0)
-    worth = means.mean() * (1 - means.mean()) / (means.var() / 5) if means.std() else 5
+    expected = bounded_mean(np.mean(shares, axis=0))
     assert kept is not None
-    hits = kept.value * min(worth, 10)
-    assert (kept.low, kept.high) == pytest.approx(wilson(hits, min(worth, 10)), abs=1e-9)
+    assert (kept.low, kept.high) == pytest.approx((expected.low, expected.high), abs=1e-9)
+    assert kept.high - kept.low > np.diff(exact(round(10 * kept.value), 10))[0]
     alone = evaluate_concepts(
         subjects, protocol(groups=GROUPS[1:2]), {"detector": view}, Store(None)
     )

@@ -20,7 +20,7 @@ from efface.evaluation.store import Arrays, Store
 from efface.evaluation.subjects import SAMPLING, Subjects
 from efface.evaluation.views import ClipView, View
 from efface.metrics.clip_iqa import prompt_quality
-from efface.metrics.intervals import Estimate, mean, proportion
+from efface.metrics.intervals import Estimate, bounded_mean, mean
 from efface.metrics.threshold_curve import similarity_curve
 from efface.records import Evaluation, Margin, Result, Spec
 from efface.requests.concept.evaluation import evaluate_concepts
@@ -67,8 +67,7 @@ class PromptSamples:
         return self.observed[SIMILARITY]["similarity"]
 
     def share(self) -> Estimate:
-        copies = int((self.similarity >= self.protocol.detector.threshold).sum())
-        return proportion(copies, len(self.similarity))
+        return bounded_mean(self.similarity >= self.protocol.detector.threshold)
 
     def reference_similarity(self) -> Estimate:
         return mean(self.similarity)
