@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from markupsafe import Markup
-
 from efface.evaluation.wording import (
     DASH,
     format_count,
@@ -16,8 +14,8 @@ from efface.evaluation.wording import (
 )
 from efface.records import Evaluation, Result, Value
 from efface.reporting.attack_figures import AttackFigure, attack_figures
+from efface.reporting.charts import Chart
 from efface.reporting.facts import FactSheet, fact_sheets
-from efface.reporting.figures import Chart, guard_chart, loss_charts
 from efface.reporting.image_table import ImageTable, StripFigure, image_table, strip_figure
 from efface.reporting.label_matrix import LabelFigure, label_figure
 from efface.reporting.protocols import (
@@ -29,8 +27,9 @@ from efface.reporting.protocols import (
 )
 from efface.reporting.recorded_curves import recorded_chart
 from efface.reporting.run_folder import Run
+from efface.reporting.training_curves import guard_chart, loss_charts
 from efface.reporting.verdict import Verdict, judge_run
-from efface.reporting.whiskers import whiskers
+from efface.reporting.whiskers import Whiskers, whiskers
 from efface.requests import words_of
 from efface.requests.glossary import GROUPS, Group, Term
 from efface.requests.states import COLLAPSE, NO_OP
@@ -65,7 +64,7 @@ class Row:
     result: Cell
     original: Cell
     others: list[Cell]  # one per column of the section
-    chart: Markup | None
+    chart: Whiskers | None
     samples: str
     how: str  # anchor of its protocol
 
