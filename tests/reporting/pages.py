@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
@@ -17,6 +18,7 @@ HOSTILE = [
     "`<b>`",
 ]
 VOID = {"meta", "img", "input", "line", "circle", "path", "polyline", "polygon", "br"}
+NUMBER = r"-?\d+\.?\d*(?:e-?\d+)?"
 URL_ATTRIBUTES = {"href", "src", "action", "xlink:href", "srcset", "data", "poster"}
 
 
@@ -90,6 +92,48 @@ def assert_safe(page: Page) -> None:
     assert "default-src 'none'" in policies[0]
 
 
-def elements(svg: str, kind: str, css: str) -> list[ElementTree.Element]:
-    root = ElementTree.fromstring(svg)
-    return [e for e in root.iter(kind) if css in e.attrib.get("class", "").split()]
+def elements(svg: str, kind: str, *styles: str) -> list[ElementTree.Element]:
+    """Those of a chart that are of a kind, as "path", and have all of these styles."""
+    found = ElementTree.fromstring(svg).iter(kind)
+    return [e for e in found if all(style in e.attrib.get("style", "") for style in styles)]
+
+
+def places(path: ElementTree.Element) -> list[tuple[float, float]]:
+    """Where the corners of a path lie, from the upper left corner of the chart."""
+    numbers = [float(n) for n in re.findall(NUMBER, path.attrib["d"])]
+    right, down = _read_place(path.get("transform", "0 0"))
+    return [(x + right, y + down) for x, y in zip(numbers[::2], numbers[1::2], strict=True)]
+
+
+def curves(svg: str, tone: str) -> list[list[tuple[float, float]]]:
+    """The lines of a tone, as the places of their points."""
+    return [places(path) for path in elements(svg, "path", "fill: none", f"stroke: var(--{tone})")]
+
+
+def bands(svg: str, tone: str) -> list[ElementTree.Element]:
+    return elements(svg, "path", f"fill: var(--{tone})", "fill-opacity")
+
+
+def dots(svg: str, tone: str) -> list[tuple[float, float]]:
+    """The centres of the markers of a tone."""
+    moved = [path.get("transform") for path in elements(svg, "path", f"stroke: var(--{tone})")]
+    return [_read_place(move) for move in moved if move]
+
+
+def _read_place(move: str) -> tuple[float, float]:
+    x, y = re.findall(NUMBER, move)
+    return float(x), float(y)
+
+
+def texts(svg: str) -> dict[str, tuple[float, float]]:
+    """What is written in a chart, and where."""
+    found = elements(svg, "text")
+    return {e.text or "": (float(e.attrib["x"]), float(e.attrib["y"])) for e in found}
+
+
+def assert_inside(svg: str) -> None:
+    """Everything that is drawn lies in the chart's frame."""
+    _, _, width, height = map(float, ElementTree.fromstring(svg).attrib["viewBox"].split())
+    corners = [place for path in elements(svg, "path") for place in places(path)]
+    for x, y in [*corners, *texts(svg).values()]:
+        assert 0 <= x <= width and 0 <= y <= height

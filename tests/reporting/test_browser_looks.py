@@ -114,6 +114,32 @@ def test_on_paper_nothing_is_cut_or_wider_than_the_page(visit_page, pages, name:
     assert set(re.findall(rb"/MediaBox \[([^]]+)\]", pdf)) == {b"0 0 595.91998 842.88"}
 
 
+def test_text_in_charts_is_legible_on_a_phone(visit_page, pages):
+    visit = visit_page(pages["several"], **LOOKS["phone"])
+    sizes = "[...document.querySelectorAll('.chart')].map(e => parseFloat("
+    sizes += (
+        "getComputedStyle(e).fontSize) * e.getBoundingClientRect().width / e.viewBox.baseVal.width)"
+    )
+    found = visit.tell(sizes)
+    assert len(found) > 8 and min(found) >= 10
+    fonts = "new Set([...document.querySelectorAll('body, .chart text')].map("
+    assert len(visit.tell(f"[...{fonts}e => getComputedStyle(e).fontFamily))]")) == 1
+
+
+def test_whiskers_lie_where_their_figures_say(visit_page, pages):
+    visit = visit_page(pages["class"])
+    bars = """[...document.querySelectorAll('.whiskers .whisker')].map(e => {
+        const box = getComputedStyle(e, '::before'), style = e.style;
+        return [e.clientWidth, parseFloat(box.left), parseFloat(box.width),
+                ...['--low', '--high'].map(name => parseFloat(style.getPropertyValue(name)))];
+    })"""
+    found = visit.tell(bars)
+    assert len(found) > 5
+    for width, left, length, low, high in found:
+        assert left == pytest.approx(width * low / 100, abs=0.5)
+        assert length == pytest.approx(max(2, width * (high - low) / 100), abs=0.5)
+
+
 def count_pages(pdf: bytes) -> int:
     return len(re.findall(rb"/Type\s*/Page\b(?!s)", pdf))
 

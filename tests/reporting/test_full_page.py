@@ -176,6 +176,14 @@ def test_the_same_input_gives_the_same_bytes(make_full_run, tmp_path: Path):
     assert write_report(runs, tmp_path / "b.html").read_bytes() == first
 
 
+def test_charts_take_little_room(make_full_run, report, tmp_path: Path):
+    report(make_full_run())
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    charts = re.findall(r'<svg class="chart".*?</svg>', text, re.DOTALL)
+    assert len(charts) >= 8 and sum(map(len, charts)) < 100_000
+    assert not re.search(r"<\?xml|<!DOCTYPE svg|xlink|<defs|<metadata", text)
+
+
 def test_numbers_that_are_none_do_not_stop_the_page(make_full_run, report):
     run = make_full_run()
     content = json.loads((run / "attacks.json").read_text(encoding="utf-8"))

@@ -43,6 +43,17 @@ def test_the_slider_is_a_labelled_range(make_run: RunMaker, report):
     assert "Slide to compare" in page.text
 
 
+def test_whiskers_and_charts_are_images_with_words(make_run: RunMaker, report):
+    page = report(make_run())
+    whiskers = [a for a in page.all("div") if a.get("class") == "whiskers"]
+    charts = [a for a in page.all("svg") if a.get("class") == "chart"]
+    assert len(whiskers) == 3 and len(charts) == 5
+    for attributes in whiskers + charts:
+        assert attributes["role"] == "img"
+        assert re.search(r"\d", attributes["aria-label"] or "")
+    assert "this model 1.0\u00a0% (0.2 to 3.0" in (whiskers[0]["aria-label"] or "")
+
+
 def test_headings_do_not_skip_a_level(make_run: RunMaker, report):
     page = report(make_run("a"), make_run("b"))
     levels = [int(tag[1]) for tag, _ in page.elements if re.fullmatch(r"h[1-6]", tag)]

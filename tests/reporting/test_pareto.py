@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -10,8 +11,10 @@ import pytest
 from efface.reporting.pareto import pareto_figures, stand_alone
 from tests.reporting.conftest import RunMaker, make_record
 from tests.reporting.full_runs import compare_folders, measured
-from tests.reporting.image_runs import make_image_evaluation, write_image_run
-from tests.reporting.pages import elements
+from tests.reporting.image_runs import make_image_evaluation, make_image_record, write_image_run
+from tests.reporting.pages import dots, elements, places, texts
+
+SVG = "{http://www.w3.org/2000/svg}"
 
 
 def test_the_front_holds_what_no_other_beats(make_run: RunMaker):
@@ -25,9 +28,30 @@ def test_the_front_holds_what_no_other_beats(make_run: RunMaker):
     assert {dot.entry.name: dot.best for dot in figure.dots} == {
         "a": True, "b": True, "c": False, "d": False,
     }  # fmt: skip
-    root = ElementTree.fromstring(stand_alone(figure))
-    assert root.tag == "{http://www.w3.org/2000/svg}svg"
-    assert len(elements(figure.svg, "polyline", "front")) == 1
+    (front,) = elements(figure.svg, "path", "stroke: var(--result)", "stroke-dasharray")
+    a, b, c, d = dots(figure.svg, "result")
+    assert sorted(places(front)) == [pytest.approx(b, abs=0.01), pytest.approx(a, abs=0.01)]
+    assert len(elements(figure.svg, "path", "fill: var(--result)")) == 2
+
+
+def test_a_figure_in_a_file_of_its_own_has_its_colours_and_the_names_of_its_points(tmp_path: Path):
+    folders = [
+        write_image_run(
+            tmp_path / f"{n} <b>",
+            make_image_record(note=str(n), settings={"method": {"name": f"{n}"}}),
+            make_image_evaluation(None, ((0.8, 0.7, 0.9), (gap, gap, gap))),
+        )
+        for n, gap in enumerate((0.1, 0.6))
+    ]
+    (figure,) = pareto_figures(compare_folders(*folders)[0])
+    content = stand_alone(figure)
+    root = ElementTree.fromstring(content)
+    assert root.tag == f"{SVG}svg"
+    texts = [e.text for e in root.iter(f"{SVG}text")]
+    assert {"1. 0 <b> (unbeaten)", "2. 1 <b>", "original"} <= {*texts}
+    used, defined = (set(re.findall(f, content)) for f in (r"var\((--\w+)\)", r"(--\w+):"))
+    assert used and used <= defined
+    assert "prefers-color-scheme: dark" in content
 
 
 def test_better_lies_to_the_right_and_above_whatever_the_metric(tmp_path: Path):
@@ -40,10 +64,7 @@ def test_better_lies_to_the_right_and_above_whatever_the_metric(tmp_path: Path):
     (base,) = compare_folders(*folders)
     (figure,) = pareto_figures(base)
     assert (figure.forget.key.spec.name, figure.retain.key.spec.name) == ("membership_gap", "fid")
-    good, bad = (
-        (float(e.attrib["cx"]), float(e.attrib["cy"]))
-        for e in elements(figure.svg, "circle", "point")
-    )
+    good, bad = dots(figure.svg, "result")
     assert good[0] > bad[0] and good[1] < bad[1]
     assert [dot.best for dot in figure.dots] == [True, False]
 
@@ -69,11 +90,8 @@ def test_numbers_of_points_do_not_cover_each_other(make_run: RunMaker):
         for n in range(6)
     ]
     (figure,) = pareto_figures(compare_folders(*folders)[0])
-    places = [
-        (float(e.attrib["x"]), float(e.attrib["y"])) for e in elements(figure.svg, "text", "number")
-    ]
-    assert len(set(places)) == 6
+    numbers = [texts(figure.svg)[str(n)] for n in range(1, 7)]
     assert all(
-        abs(a[0] - b[0]) >= 14 or abs(a[1] - b[1]) >= 14
-        for n, a in enumerate(places) for b in places[:n]
+        abs(a[0] - b[0]) >= 12 or abs(a[1] - b[1]) >= 12
+        for n, a in enumerate(numbers) for b in numbers[:n]
     )  # fmt: skip

@@ -8,7 +8,7 @@ from efface.evaluation.wording import format_count, shorten
 from efface.records import AttackResult, Cost
 from efface.reporting.attack_words import explain_attack, name_attack, tell_attack, write_budget
 from efface.reporting.cards import Mark
-from efface.reporting.figures import Chart
+from efface.reporting.charts import Chart
 from efface.reporting.protocols import attack_anchor
 from efface.reporting.recorded_curves import name_model, recorded_chart
 from efface.reporting.resistance import (
@@ -64,7 +64,7 @@ def attack_figures(section: str, found: Resistance) -> list[AttackFigure]:
 
 def _figure(section: str, number: int, finding: AttackFinding) -> AttackFigure:
     result = finding.result
-    levels = [("as before forgetting", result.level), ("as retrained without it", result.floor)]
+    levels = {"as before forgetting": result.level, "as retrained without it": result.floor}
     return AttackFigure(
         title=name_attack(result.attack),
         explanation=explain_attack(result.attack),

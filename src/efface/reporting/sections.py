@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from markupsafe import Markup
-
 from efface.evaluation.wording import (
     DASH,
     format_count,
@@ -16,8 +14,8 @@ from efface.evaluation.wording import (
 )
 from efface.records import Evaluation, Result, Side, Spec, Value
 from efface.reporting.attack_figures import AttackFigure, attack_figures
+from efface.reporting.charts import Chart
 from efface.reporting.facts import FactSheet, fact_sheets
-from efface.reporting.figures import Chart, guard_chart, loss_charts
 from efface.reporting.findings import is_unchanged
 from efface.reporting.image_table import ImageTable, StripFigure, image_table, strip_figure
 from efface.reporting.label_matrix import LabelFigure, label_figure
@@ -30,8 +28,9 @@ from efface.reporting.protocols import (
 )
 from efface.reporting.recorded_curves import recorded_chart
 from efface.reporting.run_folder import Run
+from efface.reporting.training_curves import guard_chart, loss_charts
 from efface.reporting.verdict import Verdict, judge_run
-from efface.reporting.whiskers import whiskers
+from efface.reporting.whiskers import Whiskers, whiskers
 
 DIRECTIONS: dict[str | None, tuple[str, str]] = {
     "more": ("↑", "higher is better"),
@@ -64,7 +63,7 @@ class Row:
     result: Cell
     original: Cell
     others: list[Cell]  # one per column of the section
-    chart: Markup | None
+    chart: Whiskers | None
     samples: str
     how: str  # anchor of its protocol
 
