@@ -61,8 +61,9 @@ def verify(
     """Check a pack that anybody may have written against the model folder `model`.
 
     All figures are measured again on it, or those called `metric`, or with 'none' none. `given` are
-    networks and models to do so with; default: those that the record names. The signature beside
-    the pack is checked where a `public_key` is given. What differs is among the checks; DataError is raised for an archive that is no pack, ModelError for no model.
+    networks and models to do so with; default: those that the record names. A signature beside the
+    pack is checked by the `public_key`. What differs is among the checks; DataError is raised for
+    an archive that is no pack, ModelError for no model.
     """
     archive = read_archive(Path(pack))
     folder = find_folder(str(model))
