@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import html
+import math
 import re
 from pathlib import Path
 from typing import Any
 
 import yaml
-from huggingface_hub import ModelCard, ModelCardData, hf_hub_download
+from huggingface_hub import EvalResult, ModelCard, ModelCardData, hf_hub_download
 
 from efface.diffusion.hub import hub_errors
 from efface.diffusion.model_folder import find_folder
@@ -26,6 +27,7 @@ from efface.records import (
     Evaluation,
     Result,
     RunRecord,
+    Value,
     read_attacks,
     read_evaluation,
     read_record,
@@ -85,24 +87,23 @@ def make_card(
     on_hub = folder is None and HUB_ID.fullmatch(source) is not None
     licence = _read_licence(folder, source if on_hub else None)
     words = words_of(record.request)
+    # A base model on a disk goes by its own name alone: its path is nobody's business.
+    name = source if on_hub else Path(source).name
     data = ModelCardData(
         library_name="diffusers",
         base_model=source if on_hub else None,
         pipeline_tag=words.task(record),
         tags=[TAG, "machine-unlearning"],
         forgotten=wording,
-        license=licence.get("license"),
-        license_name=licence.get("license_name"),
-        license_link=licence.get("license_link"),
+        model_name=_identifier(f"{name} {words.made}"),
+        eval_results=_index(record, evaluation, words) or None,
+        **licence,
     )
-    # A base model on a disk goes by its own name alone: its path is nobody's business.
-    name = escape_markdown(source if on_hub else Path(source).name)
-    verdict = judge_run(record, evaluation, attacks=attacks)
     sections = [
-        f"# {name} {words.made}",
+        f"# {escape_markdown(name)} {words.made}",
         _opening(record, name, wording or words.anonymous(record)),
-        _figures(evaluation, verdict, words),
-        _limits(verdict),
+        _figures(evaluation, words),
+        _limits(judge_run(record, evaluation, attacks=attacks)),
         _licence_section(licence),
         _weights(record),
     ]
@@ -121,46 +122,64 @@ def _opening(record: RunRecord, name: str, forgotten: str) -> str:
     sampled = f" It is sampled with {escape_markdown(str(sampler))}." if sampler else ""
     finished = format_date(record.finished) if record.finished else "an unknown day"
     return (
-        f"- Base model: {name}\n"
+        f"- Base model: {escape_markdown(name)}\n"
         f"- Forgotten: {escape_markdown(forgotten)}\n"
         f"- Finished: {escape_markdown(finished)}\n\n"
         f"Made from the base model with efface. {escape_markdown(describe_method(record))}{sampled}"
     )
 
 
-def _figures(evaluation: Evaluation, verdict: Verdict, words: Words) -> str:
+def _index(record: RunRecord, evaluation: Evaluation, words: Words) -> list[EvalResult]:
+    """The figures for the `model-index`, as the Hub reads it; what is no number is left out."""
+    return [
+        EvalResult(
+            task_type=words.task(record) or "image-generation",
+            dataset_type="generated",
+            dataset_name="samples of this model",
+            metric_type=_identifier(result.metric),
+            metric_name=escape_markdown(words.term(result.metric).label),
+            metric_value=result.value,
+            metric_args={
+                "low": result.low,
+                "high": result.high,
+                "original_model": result.baseline.value,
+                "samples": result.samples,
+                "unit": escape_markdown(result.unit),
+                "measured_with": _identifier((result.extractor or {}).get("name", "")) or None,
+            },
+        )
+        for result in evaluation.results
+        if math.isfinite(result.value)
+    ]
+
+
+def _identifier(text: str) -> str:
+    return re.sub(r"[^\w.]+", "-", text)
+
+
+def _figures(evaluation: Evaluation, words: Words) -> str:
     if not evaluation.results:
         return "## Figures\n\nNothing was measured."
-    cards = [
-        f"- {card.title}: {escape_markdown(card.words)}"
-        for card in verdict.cards
-        if card.title != "Cost"
-    ]
-    rows = [_row(result, words.term(result.metric).label) for result in evaluation.results]
-    head = (
-        "| figure | this model | original model | better | samples |\n| --- | --- | --- | --- | "
-        "--- |"
-    )
+    rows = ["| figure | this model | original model | better | samples |", "| --- " * 5 + "|"]
+    for result in evaluation.results:
+        cells = (
+            escape_markdown(words.term(result.metric).label),
+            _cell(result, result.unit),
+            _cell(result.baseline, result.unit),
+            DIRECTIONS[result.higher_is_better],
+            format_count(result.samples),
+        )
+        rows.append(f"| {' | '.join(cells)} |")
     note = (
         "In brackets: 95 % intervals. Both models were measured by the same protocol, which the "
         "report of the run describes."
     )
-    return "\n\n".join(["## Figures", "\n".join(cards), "\n".join([head, *rows]), note])
+    return "\n\n".join(["## Figures", "\n".join(rows), note])
 
 
-def _row(result: Result, label: str) -> str:
-    def cell(value: float, low: float, high: float) -> str:
-        return f"{format_value(value, result.unit)} ({format_interval(low, high, result.unit)})"
-
-    baseline = result.baseline
-    cells = (
-        escape_markdown(label),
-        cell(result.value, result.low, result.high),
-        cell(baseline.value, baseline.low, baseline.high),
-        DIRECTIONS[result.higher_is_better],
-        format_count(result.samples),
-    )
-    return f"| {' | '.join(cells)} |"
+def _cell(figure: Result | Value, unit: str) -> str:
+    interval = format_interval(figure.low, figure.high, unit)
+    return f"{format_value(figure.value, unit)} ({interval})"
 
 
 def _limits(verdict: Verdict) -> str:

@@ -30,7 +30,7 @@ def require_signing(pack: Path | None) -> None:
 def sign(pack: Path, key: Path) -> Path:
     """Sign a pack; returns where its signature lies. RequestError for a key that does not fit."""
     require_signing(pack)
-    from model_signing.signing import Config
+    from model_signing.signing import Config  # pyright: ignore[reportMissingImports]
 
     try:
         Config().use_elliptic_key_signer(private_key=key).sign(pack, signature_of(pack))
@@ -48,8 +48,8 @@ def check_signature(pack: Path, key: Path | None) -> Check:
     if key is None:
         return not_checked("signature", "not checked: give the public key with --public-key")
     require_signing(pack)
-    from cryptography.exceptions import InvalidSignature
-    from model_signing.verifying import Config
+    from cryptography.exceptions import InvalidSignature  # pyright: ignore[reportMissingImports]
+    from model_signing.verifying import Config  # pyright: ignore[reportMissingImports]
 
     unfit = (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError)
     try:
