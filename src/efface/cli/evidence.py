@@ -81,10 +81,16 @@ def report(
         from efface.evidence.archive import require_new
 
         require_new(pack, overwrite)
+    signer = None
     if sign_key is not None:
-        from efface.evidence.signing import require_signing
+        from efface.errors import RequestError
+        from efface.evidence.archive import require_new
+        from efface.evidence.signing import read_signer, signature_of
 
-        require_signing(pack)
+        if pack is None:
+            raise RequestError("--sign-key signs a pack: give its file with --pack.")
+        require_new(signature_of(pack), overwrite)
+        signer = read_signer(sign_key)
     if wording is not None:
         from efface.evidence.model_card import write_model_card
 
@@ -92,13 +98,14 @@ def report(
             say(f"model card written to {write_model_card(run, wording)}")
     if pack is not None:
         from efface.evidence.pack import pack as write_pack
+        from efface.evidence.signing import sign, signature_of
 
+        if overwrite:  # it was of the pack that is replaced
+            signature_of(pack).unlink(missing_ok=True)
         digest = write_pack(runs, pack, overwrite)
         say(f"evidence pack written to {pack}, SHA-256 {digest}")
-        if sign_key is not None:
-            from efface.evidence.signing import sign
-
-            say(f"signature written to {sign(pack, sign_key)}")
+        if signer is not None:
+            say(f"signature written to {sign(pack, signer)}")
     say(f"report written to {write_report(runs, page)}")
 
 
