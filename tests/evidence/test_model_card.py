@@ -14,7 +14,7 @@ from diffusers import DiffusionPipeline
 from huggingface_hub import ModelCard
 
 from efface.errors import RequestError
-from efface.evaluation.wording import format_value
+from efface.evaluation.wording import SPACE, format_value
 from efface.evidence.model_card import (
     escape_markdown,
     make_card,
@@ -75,8 +75,9 @@ def test_a_card_says_what_was_done_and_how_it_measures(run):
     assert result is not None
     (row,) = [line for line in text.splitlines() if line.startswith("| Unlearning accuracy")]
     cells = [cell.strip() for cell in row.strip("|").split("|")]
-    assert cells[1].startswith(format_value(result.value, result.unit))
-    assert cells[2].startswith(format_value(result.baseline.value, result.unit))
+    shown = [format_value(r.value, result.unit) for r in (result, result.baseline)]
+    for cell, value in zip(cells[1:3], shown, strict=True):
+        assert cell.startswith(value.replace(SPACE, " "))
     assert cells[3:] == ["higher", str(result.samples)]
     assert "Base model: tiny\n" in text
     assert "Forgotten: label 3 of 10\n" in text

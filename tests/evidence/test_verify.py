@@ -24,8 +24,7 @@ from efface.evidence.statements import (
     SUMS,
     make_statements,
     make_sums,
-    read_subjects,
-    read_version,
+    read_statements,
 )
 from efface.evidence.verify import verify
 from efface.records import AttackResult, Attacks, Curve, read_record, write_json
@@ -72,7 +71,7 @@ def rewritten(packed: Path, out: Path, honest: bool, **files: bytes | None) -> P
 
 def consistent(contents: dict[str, bytes]) -> dict[str, bytes]:
     run = files_of("run-1", contents)
-    statements = make_statements(run, read_subjects(run), read_version(run))
+    statements = make_statements(run, *read_statements(run))
     contents = contents | {f"run-1/{name}": content for name, content in statements.items()}
     return contents | {SUMS: make_sums(contents)}
 

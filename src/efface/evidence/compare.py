@@ -162,7 +162,7 @@ def _compare_part(recorded: Part, again: Part, missing: Mapping[str, str]) -> It
         model = next((part for part in path if part in missing and part in MODELS), None)
         if now is None and model is not None:
             absent.add(model)
-        elif now is None and recorded.name == "terms" and missing:
+        elif now is None and recorded.name == "terms" and missing.keys() - MODELS:
             absent.add(path[0])
         elif _agree(again, path, then, now):
             agreed += 1

@@ -10,6 +10,8 @@ from typing import Any
 
 import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData, hf_hub_download
+from jinja2 import Environment, PackageLoader
+from markupsafe import Markup
 
 from efface.diffusion.hub import hub_errors
 from efface.diffusion.model_folder import find_folder
@@ -27,12 +29,11 @@ from efface.records import (
     Evaluation,
     Result,
     RunRecord,
-    Value,
     read_attacks,
     read_evaluation,
     read_record,
 )
-from efface.reporting import Verdict, judge_run
+from efface.reporting import judge_run
 from efface.reporting.sentences import describe_method
 from efface.requests import words_of
 from efface.requests.words import Words
@@ -99,16 +100,21 @@ def make_card(
         eval_results=_index(record, evaluation, words) or None,
         **licence,
     )
-    sections = [
-        f"# {escape_markdown(name)} {words.made}",
-        _opening(record, name, wording or words.anonymous(record)),
-        _figures(evaluation, words),
-        _limits(judge_run(record, evaluation, attacks=attacks)),
-        _licence_section(licence),
-        _weights(record),
-    ]
-    text = "\n\n".join(section for section in sections if section)
-    return str(ModelCard(f"---\n{data.to_yaml()}\n---\n\n{text}\n"))
+    begun = record.model.get("weights")
+    text = TEMPLATES.get_template("model_card.md.jinja").render(
+        title=f"{name} {words.made}",
+        name=name,
+        forgotten=wording or words.anonymous(record),
+        finished=format_date(record.finished) if record.finished else "an unknown day",
+        method=describe_method(record),
+        sampler=record.sampler.get("text"),
+        rows=[_row(result, words) for result in evaluation.results],
+        caveats=judge_run(record, evaluation, attacks=attacks).caveats,
+        licence=licence,
+        before=begun if isinstance(begun, dict) else {},
+        after=record.output,
+    )
+    return str(ModelCard(f"---\n{data.to_yaml()}\n---\n\n{text}"))
 
 
 def escape_markdown(text: str) -> str:
@@ -117,16 +123,17 @@ def escape_markdown(text: str) -> str:
     return SPECIAL.sub(r"\\\1", html.escape(line, quote=False))
 
 
-def _opening(record: RunRecord, name: str, forgotten: str) -> str:
-    sampler = record.sampler.get("text")
-    sampled = f" It is sampled with {escape_markdown(str(sampler))}." if sampler else ""
-    finished = format_date(record.finished) if record.finished else "an unknown day"
-    return (
-        f"- Base model: {escape_markdown(name)}\n"
-        f"- Forgotten: {escape_markdown(forgotten)}\n"
-        f"- Finished: {escape_markdown(finished)}\n\n"
-        f"Made from the base model with efface. {escape_markdown(describe_method(record))}{sampled}"
-    )
+def _escape(value: object) -> object:
+    return value if isinstance(value, Markup) else escape_markdown(str(value))
+
+
+TEMPLATES = Environment(
+    loader=PackageLoader("efface", "evidence"),
+    finalize=_escape,  # of everything that a template fills in
+    trim_blocks=True,
+    lstrip_blocks=True,
+    keep_trailing_newline=True,
+)
 
 
 def _index(record: RunRecord, evaluation: Evaluation, words: Words) -> list[EvalResult]:
@@ -157,56 +164,15 @@ def _identifier(text: str) -> str:
     return re.sub(r"[^\w.]+", "-", text)
 
 
-def _figures(evaluation: Evaluation, words: Words) -> str:
-    if not evaluation.results:
-        return "## Figures\n\nNothing was measured."
-    rows = ["| figure | this model | original model | better | samples |", "| --- " * 5 + "|"]
-    for result in evaluation.results:
-        cells = (
-            escape_markdown(words.term(result.metric).label),
-            _cell(result, result.unit),
-            _cell(result.baseline, result.unit),
-            DIRECTIONS[result.higher_is_better],
-            format_count(result.samples),
-        )
-        rows.append(f"| {' | '.join(cells)} |")
-    note = (
-        "In brackets: 95 % intervals. Both models were measured by the same protocol, which the "
-        "report of the run describes."
-    )
-    return "\n\n".join(["## Figures", "\n".join(rows), note])
-
-
-def _cell(figure: Result | Value, unit: str) -> str:
-    interval = format_interval(figure.low, figure.high, unit)
-    return f"{format_value(figure.value, unit)} ({interval})"
-
-
-def _limits(verdict: Verdict) -> str:
-    said = [f"- {html.escape(text, quote=False)}" for text in verdict.caveats]
-    return "\n".join(["## What is not claimed\n", *said]) if said else ""
-
-
-def _licence_section(licence: dict[str, str]) -> str:
-    if not licence:
-        return (
-            "## Licence\n\nThe base model states no licence that could be read, so none is given "
-            "here: ask its owner before this model is passed on."
-        )
-    named = licence.get("license_name", licence["license"])
-    link = f" (<{licence['license_link']}>)" if "license_link" in licence else ""
-    return f"## Licence\n\nAs the base model's card says: {escape_markdown(named)}{link}."
-
-
-def _weights(record: RunRecord) -> str:
-    begun: Any = record.model.get("weights")
-    before = begun if isinstance(begun, dict) else {}
-    lines = [
-        f"- {word}: {escape_markdown(f'{name} {digest}')}"
-        for word, hashes in (("base model", before), ("this model", record.output))
-        for name, digest in hashes.items()
+def _row(result: Result, words: Words) -> tuple[str, ...]:
+    """Label, value of this model and of the original one, which way is better, samples."""
+    values = [
+        f"{format_value(figure.value, result.unit)} "
+        f"({format_interval(figure.low, figure.high, result.unit)})"
+        for figure in (result, result.baseline)
     ]
-    return "\n".join(["## Weights (SHA-256)\n", *lines]) if lines else ""
+    label, better = words.term(result.metric).label, DIRECTIONS[result.higher_is_better]
+    return label, *values, better, format_count(result.samples)
 
 
 def _checked(wording: str) -> str:

@@ -101,24 +101,18 @@ def make_statements(
     }
 
 
-def read_subjects(files: Mapping[str, bytes]) -> dict[str, str]:
-    """SHA-256 of the files of the delivered model, by name; DataError where none are named."""
-    statement = parse_json(files.get(PROVENANCE, b""), PROVENANCE)
-    try:
-        return {
-            str(entry["name"]): str(entry["digest"]["sha256"]) for entry in statement["subject"]
-        }
-    except (KeyError, TypeError) as error:
-        raise DataError(f"{PROVENANCE} names no files of a model: make it anew.") from error
+def read_statements(files: Mapping[str, bytes]) -> tuple[dict[str, str], str]:
+    """What a run's Statements rest on beside its records; DataError where they do not say it.
 
-
-def read_version(files: Mapping[str, bytes]) -> str:
-    """The version of efface that wrote a run into its pack; DataError where none is named."""
-    statement = parse_json(files.get(MEASUREMENT, b""), MEASUREMENT)
+    These are the SHA-256 of the delivered model's files, and the version of efface that packed it.
+    """
+    provenance = parse_json(files.get(PROVENANCE, b""), PROVENANCE)
+    measurement = parse_json(files.get(MEASUREMENT, b""), MEASUREMENT)
     try:
-        return str(statement["predicate"]["evaluator"]["version"]["efface"])
+        subjects = {str(f["name"]): str(f["digest"]["sha256"]) for f in provenance["subject"]}
+        return subjects, str(measurement["predicate"]["evaluator"]["version"]["efface"])
     except (KeyError, TypeError) as error:
-        raise DataError(f"{MEASUREMENT} names no version of efface: make it anew.") from error
+        raise DataError("a Statement is not what efface writes: make it anew.") from error
 
 
 def request_id(record: RunRecord) -> str:

@@ -26,9 +26,8 @@ from efface.evidence.statements import (
     hash_files,
     make_statements,
     make_sums,
-    read_subjects,
+    read_statements,
     read_sums,
-    read_version,
     weights_among,
 )
 from efface.records import Attacks, Evaluation, RunRecord
@@ -122,13 +121,14 @@ def _read_run(archive: Archive, folder: str) -> tuple[PackedRun | None, list[Che
             environment = parse_member(Environment, files, "environment.json")
         if "attacks.json" in files:
             attacks = parse_member(Attacks, files, "attacks.json")
+        subjects, version = read_statements(files)
         run = PackedRun(
             folder=folder,
             record=parse_member(RunRecord, files, "record.json"),
             evaluation=parse_member(Evaluation, files, "evaluation.json"),
             attacks=attacks,
-            subjects=read_subjects(files),
-            version=read_version(files),
+            subjects=subjects,
+            version=version,
             files=files,
         )
     except EffaceError as error:
