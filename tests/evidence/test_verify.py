@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from efface.diffusion.loading import save_pipeline
 from efface.errors import DataError, ModelError
@@ -90,8 +92,18 @@ def test_a_true_pack_and_its_model_agree(packed, model):
     content = json.loads(read_archive(packed).files["run-1/evaluation.json"])
     tables = ["threshold_curve", "judge", "labels_seen", "change", "guards", "terms"]
     expected = [result["metric"] for result in content["results"]] + tables
-    assert names[4:] == [name for name in expected if name != "guards" or content["guards"]]
-    assert all(check.looked for check in found.checks)
+    expected = [name for name in expected if name != "guards" or content["guards"]]
+    assert names[4:] == ["training", *expected, "samples/after.png", "samples/before.png"]
+    assert [check.subject for check in found.checks if not check.looked] == ["training"]
+
+
+def test_a_true_pack_of_forgotten_images_agrees_with_its_model(picture_run, tmp_path):
+    pack([picture_run], tmp_path / "a.zip")
+    found = verify(tmp_path / "a.zip", picture_run)
+    assert found.good, found.differences
+    names = {check.subject for check in found.checks}
+    assert {"copy_rate", "image ada.png", "samples/images.png", "copy_curve"} <= names
+    assert [check.subject for check in found.checks if not check.looked] == ["training"]
 
 
 def test_a_run_folder_stands_for_its_pipeline(packed, label_run):
@@ -294,6 +306,22 @@ def test_what_was_not_measured_is_not_called_right(packed, model, tmp_path):
     evaluation = changed(packed, "run-1/evaluation.json", results=[])
     out = rewritten(packed, tmp_path / "a.zip", False, **{"run-1/evaluation.json": evaluation})
     assert {"unlearning_accuracy", "fid"} <= subjects(verify(out, model))
+
+
+def test_samples_that_the_model_does_not_generate_are_named(packed, model, tmp_path):
+    name = "run-1/samples/after.png"
+    sheet = Image.open(io.BytesIO(read_archive(packed).files[name]))
+    tile = sheet.height // 10
+    sheet.paste(sheet.resize((tile, tile)), (2 * tile, 2 * tile))  # one sample of many
+    forged = io.BytesIO()
+    sheet.save(forged, "PNG")
+    out = rewritten(packed, tmp_path / "a.zip", True, **{name: forged.getvalue()})
+    assert "samples/after.png" in subjects(verify(out, model))
+    smaller = io.BytesIO()
+    sheet.crop((0, 0, tile, tile)).save(smaller, "PNG")
+    for content in (smaller.getvalue(), b"no image", forged.getvalue()[:-50]):
+        out = rewritten(packed, tmp_path / "a.zip", True, **{name: content})
+        assert "samples/after.png" in subjects(verify(out, model))
 
 
 def test_attacks_are_named_as_not_run_again(label_run, model, tmp_path):

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
+
+import numpy as np
+from PIL import Image
 
 from efface.evidence.checks import SHOWN, Check, agrees, differs, not_checked
 from efface.records import Curve, Evaluation, Result
@@ -18,6 +23,7 @@ Parts = dict[Key, "Part"]
 
 ENDS = ("value", "low", "high")
 COUNTED = ("share", "share of samples")  # units in which one sample is 1 / samples
+LEVELS, PIXELS = 8, 1e-3  # of 255, and the share of pixels that may be further off
 COUNTS = ("copies", "copies_baseline")  # of samples
 SAMPLES, VALUE, END, LEAST = 1.5, 0.02, 0.05, 1e-6
 UNMEASURED = {"schema_version", "key", "retrained"}  # what names the evaluation and its files
@@ -94,6 +100,23 @@ def compare(recorded: Evaluation, again: Again, metric: str | None = None) -> li
     if [key for key in then if key in now] != [key for key in now if key in then]:
         checks.append(differs("figures", "recorded in another order than they are measured in"))
     return checks
+
+
+def compare_images(name: str, recorded: bytes, again: Path) -> Check:
+    """A sheet of samples against the one that was generated again, pixel by pixel."""
+    if not again.exists():
+        return not_checked(name, "not generated again")
+    try:
+        sheets = [Image.open(io.BytesIO(content)) for content in (recorded, again.read_bytes())]
+        if sheets[0].size != sheets[1].size:
+            return differs(name, f"{sheets[0].size} pixels, and {sheets[1].size} generated again")
+        pixels = [np.asarray(sheet.convert("RGB"), np.int16) for sheet in sheets]
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        return differs(name, f"no sound image: {error}")
+    other = float((np.abs(pixels[0] - pixels[1]).max(-1) > LEVELS).mean())
+    if other > PIXELS:
+        return differs(name, f"{other:.1%} of the pixels are others than those generated again")
+    return agrees(name, "shows what is generated again")
 
 
 def parts_of(evaluation: Evaluation, names: Mapping[str, str] = MappingProxyType({})) -> Parts:

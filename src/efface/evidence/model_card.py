@@ -98,7 +98,9 @@ def make_card(
         forgotten=wording,
         model_name=_identifier(f"{name} {words.made}"),
         eval_results=_index(record, evaluation, words) or None,
-        **licence,
+        license=licence.get("license"),
+        license_name=licence.get("license_name"),
+        license_link=licence.get("license_link"),
     )
     begun = record.model.get("weights")
     text = TEMPLATES.get_template("model_card.md.jinja").render(

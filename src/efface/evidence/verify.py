@@ -14,7 +14,7 @@ from efface.diffusion.weight_files import PICKLE_SUFFIXES
 from efface.errors import EffaceError, ModelError
 from efface.evidence.archive import Archive, read_archive
 from efface.evidence.checks import Check, Verification, agrees, differs, not_checked
-from efface.evidence.compare import compare
+from efface.evidence.compare import compare, compare_images
 from efface.evidence.environment import Environment, differing_versions
 from efface.evidence.members import files_of, parse_member, run_folders
 from efface.evidence.networks import Given, NotHereError
@@ -211,21 +211,27 @@ def _compare_files(expected: Mapping[str, str], hashes: Mapping[str, str]) -> di
 
 
 def _check_figures(run: PackedRun, folder: Path, metric: str | None, given: Given) -> list[Check]:
-    """Recorded figures against those measured again; what is never measured again is named."""
-    unmeasured = [result.attack for result in (run.attacks.results if run.attacks else ())]
-    checks = [not_checked(f"attack {name}", "not run again") for name in unmeasured]
+    """Figures and samples against those made again; what is never made again is named."""
+    attacks = run.attacks.results if run.attacks is not None else []
+    checks = [not_checked("training", "not trained again: losses, times and hardware")]
+    checks += [not_checked(f"attack {result.attack}", "not run again") for result in attacks]
     if metric == "none":
         return [*checks, not_checked("figures", "none was measured again")]
     names = dict.fromkeys(result.metric for result in run.evaluation.results)
     if metric is not None and metric not in names:
         there = ", ".join(names) or "nothing"
         return [*checks, differs(metric, f"not measured in this run: there is {there}")]
+    sheets = {n: c for n, c in run.files.items() if n.endswith(".png")}
     try:
-        with tempfile.TemporaryDirectory() as unpacked:
-            unpack(run.files, Path(unpacked))
-            again = remeasure(run.record, run.evaluation, Path(unpacked), folder, given)
-            return [*checks, *compare(run.evaluation, again, metric)]
+        with tempfile.TemporaryDirectory() as temporary:
+            stage = Path(temporary)
+            unpack({n: c for n, c in run.files.items() if n not in sheets}, stage)
+            again = remeasure(run.record, run.evaluation, stage, folder, given)
+            checks += compare(run.evaluation, again, metric)
+            if metric is None:
+                checks += [compare_images(name, c, stage / name) for name, c in sheets.items()]
     except NotHereError as error:
-        return [*checks, not_checked("figures", f"not checked: {error}")]
+        checks.append(not_checked("figures", f"not checked: {error}"))
     except UNFIT as error:
-        return [*checks, differs("figures", f"not measured again: {error}")]
+        checks.append(differs("figures", f"not measured again: {error}"))
+    return checks
