@@ -116,7 +116,7 @@ def time_metrics(denoiser, sampler: Sampler, judge: Judge, protocol) -> dict[str
     seen = observe_labels(subject, protocol, views, Store(None))["judge"]
     reference = judge.reference_without([0])
     return {
-        metric.name: timed(lambda m=metric: m.compute(seen[m.side], [0], reference))
+        metric.spec.name: timed(lambda m=metric: m.compute(seen[m.spec.side], [0], reference))
         for metric in CLASS_METRICS
     }
 

@@ -20,6 +20,7 @@ from efface.records import (
     read_record,
     write_json,
 )
+from tests.specs import spec_of
 
 
 def record() -> RunRecord:
@@ -39,10 +40,8 @@ def record() -> RunRecord:
 def evaluation() -> Evaluation:
     value = Value(value=0.9, low=0.85, high=0.95)
     result = Result(
-        metric="unlearning_accuracy",
+        spec=spec_of("unlearning_accuracy"),
         **value.model_dump(),
-        unit="share of samples",
-        higher_is_better=True,
         samples=500,
         seeds=[1000, 1499],
         protocol="one step",

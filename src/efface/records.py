@@ -14,6 +14,7 @@ from efface.errors import DataError, RequestError
 from efface.files import whole_file
 
 M = TypeVar("M", bound=BaseModel)
+Side = Literal["forget", "retain"]  # of which samples or images a figure is
 
 
 class Value(BaseModel):
@@ -24,26 +25,63 @@ class Value(BaseModel):
     high: float
 
 
+class Margin(BaseModel):
+    """How much a figure may differ before it counts."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    value: float
+    relative: bool = False  # a share of the original model's figure, rather than in its unit
+
+
+class Spec(BaseModel):
+    """What a figure is: everything that a table, a plot or a verdict needs to know of it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    label: str  # the field's term
+    meaning: str  # one plain phrase
+    unit: str
+    side: Side
+    better: Literal["more", "less", "zero"] | None = None  # None: neither by itself
+    role: Literal["primary", "secondary", "context"] = "context"  # all but context decide verdicts
+    margin: Margin | None = None  # primary and secondary: what counts as gone, or as damage
+    event: str | None = None  # of a share, what it counts: "copies of {them} appeared in"
+    caveat: str | None = None
+
+
 class Result(BaseModel):
-    """One metric of the result, with the original model measured by the same protocol."""
+    """One figure of the result, with the original model measured by the same protocol."""
 
     model_config = ConfigDict(extra="forbid")
 
-    metric: str
+    spec: Spec
     value: float
     low: float
     high: float
-    unit: str
-    higher_is_better: bool | None
     samples: int
     seeds: list[int]  # first and last: sample i has seed first + i
     protocol: str
     baseline: Value  # the original model with its multi-step sampler
-    baseline_one_step: Value | None = None  # for context: the original model asked for one step
-    retrained: Value | None = None  # a model that never saw what was to go
+    difference: Value | None = None  # result less original model, paired by seed
+    baseline_one_step: Value | None = None  # for context: the original model in one step
+    retrained: Value | None = None  # a model that was trained without what is forgotten
     distilled: Value | None = None  # a one-step generator of the original model: forgot nothing
     unseen: Value | None = None  # the same figure of images that no model here has seen
-    extractor: dict[str, str] | None = None  # name and sha256 of what the figure was seen with
+    extractor: dict[str, str] | None = None  # name and sha256 of what it was measured with
+
+    @property
+    def metric(self) -> str:
+        return self.spec.name
+
+    @property
+    def unit(self) -> str:
+        return self.spec.unit
+
+    @property
+    def own(self) -> Value:
+        return Value(value=self.value, low=self.low, high=self.high)
 
 
 class Picture(BaseModel):
@@ -110,7 +148,7 @@ class Evaluation(BaseModel):
     curves: list[Curve] = []
     labels_seen: Matrix | None = None
     change: dict[str, float] = {}  # weights, samples: relative to the original model
-    guards: list[str] = []  # names of what went wrong: "no-op", "collapse"
+    broken: bool = False  # whether the model says what is no finite number: nothing was measured
     key: str | None = None  # digest of models, protocol and seeds that this was measured with
     retrained: str | None = None  # the model that never knew, as it was given
     terms: dict[str, str] = {}  # what two evaluations share if their figures may be compared

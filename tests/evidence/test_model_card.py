@@ -158,7 +158,10 @@ def test_hostile_names_stay_text(run, name):
             "finished": name,
         }
     )
-    results = [r.model_copy(update={"metric": name}) for r in evaluation.results]
+    spec = {"name": name, "label": name, "unit": name}
+    results = [
+        r.model_copy(update={"spec": r.spec.model_copy(update=spec)}) for r in evaluation.results
+    ]
     plain = without_index(metadata(make_card(record, evaluation, None, None)))
     text = make_card(hostile, evaluation.model_copy(update={"results": results}), None, None)
     assert without_index(metadata(text)) == plain

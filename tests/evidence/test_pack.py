@@ -141,12 +141,12 @@ def test_every_network_that_measured_or_attacked_is_a_dependency(copied, tmp_pat
     assert needed["start/unet/x.safetensors"] == "33" * 32
 
 
-def test_the_evaluation_says_what_was_measured_and_what_the_guards_found(copied, tmp_path):
+def test_the_evaluation_says_what_was_measured(copied, tmp_path):
     pack([copied], tmp_path / "a.zip")
     evaluation = read_evaluation(copied)
     predicate = statement(tmp_path / "a.zip", "evaluation")["predicate"]
     assert [Result.model_validate(r) for r in predicate["figures"]] == evaluation.results
-    assert (predicate["change"], predicate["guards"]) == (evaluation.change, evaluation.guards)
+    assert (predicate["change"], predicate["broken"]) == (evaluation.change, evaluation.broken)
     assert predicate["evaluator"]["version"] == {"efface": efface.__version__}
     assert predicate["request"] == request_id(read_record(copied))
 

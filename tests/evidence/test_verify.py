@@ -90,9 +90,8 @@ def test_a_true_pack_and_its_model_agree(packed, model):
     names = [check.subject for check in found.checks]
     assert names[:4] == ["files", "run-1", "report.html", "model"]
     content = json.loads(read_archive(packed).files["run-1/evaluation.json"])
-    tables = ["threshold_curve", "judge", "labels_seen", "change", "guards", "terms"]
-    expected = [result["metric"] for result in content["results"]] + tables
-    expected = [name for name in expected if name != "guards" or content["guards"]]
+    tables = ["threshold_curve", "judge", "labels_seen", "change", "broken", "terms"]
+    expected = [result["spec"]["name"] for result in content["results"]] + tables
     assert names[4:] == ["training", *expected, "samples/after.png", "samples/before.png"]
     assert [check.subject for check in found.checks if not check.looked] == ["training"]
 
@@ -249,7 +248,7 @@ def test_records_that_contradict_each_other_are_named_though_all_hashes_fit(
 def test_a_figure_that_was_made_up_is_found_by_measuring_again(packed, model, tmp_path):
     evaluation = json.loads(read_archive(packed).files["run-1/evaluation.json"])
     for result in evaluation["results"]:
-        if result["metric"] == "retained_accuracy":
+        if result["spec"]["name"] == "retained_accuracy":
             result |= {"value": 0.95, "low": 0.9, "high": 0.99}
     content = (json.dumps(evaluation, indent=2) + "\n").encode()
     out = rewritten(packed, tmp_path / "a.zip", True, **{"run-1/evaluation.json": content})
@@ -291,9 +290,9 @@ def test_another_classifier_and_an_original_model_that_is_not_here_are_said(
 
 
 def test_a_metric_that_is_not_there_is_named(packed, model, tmp_path):
-    assert "there is unlearning_accuracy" in verify(packed, model, "nothing").checks[-1].text
+    assert "unlearning_accuracy" in verify(packed, model, "nothing").checks[-1].text
     evaluation = json.loads(read_archive(packed).files["run-1/evaluation.json"])
-    evaluation["results"][0]["metric"] = "magic"
+    evaluation["results"][0]["spec"]["name"] = "magic"
     content = (json.dumps(evaluation, indent=2) + "\n").encode()
     out = rewritten(packed, tmp_path / "b.zip", False, **{"run-1/evaluation.json": content})
     last = verify(out, model, "magic").checks[-1]
@@ -393,15 +392,16 @@ def test_sums_that_are_none_are_named(packed, model, tmp_path, content):
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999", "1" + "0" * 400, "9" * 5000, "[]"])
 def test_numbers_that_are_none_are_differences(packed, model, tmp_path, number):
     text = read_archive(packed).files["run-1/evaluation.json"].decode()
-    place = text.index('"value": ') + len('"value": ')
+    name = json.loads(text)["results"][0]["spec"]["name"]
+    start = '\n      "value": '  # of the result itself, not of its margin
+    place = text.index(start) + len(start)
     end = text.index(",", place)
     content = f"{text[:place]}{number}{text[end:]}".encode()
     files = read_archive(packed).files | {"run-1/evaluation.json": content}
     with contextlib.suppress(DataError):
         files = consistent(files)
     (tmp_path / "a.zip").write_bytes(to_zip(files | {SUMS: make_sums(files)}))
-    found = subjects(verify(tmp_path / "a.zip", model, "unlearning_accuracy"))
-    assert found & {"unlearning_accuracy", "run-1"}
+    assert subjects(verify(tmp_path / "a.zip", model, name)) & {name, "run-1"}
 
 
 def test_no_model_is_one_sentence(packed, tmp_path, tiny_unet):

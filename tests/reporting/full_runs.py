@@ -156,14 +156,16 @@ def compare_folders(*folders: Path) -> list[Base]:
 
 
 def measured(unlearning: float, retained: float):
+    """`unlearning` is the share of samples without the forgotten class."""
+    rate = 1 - unlearning
     return make_evaluation(
-        (unlearning, unlearning - 0.01, min(1.0, unlearning + 0.01)),
+        (rate, max(0.0, rate - 0.01), rate + 0.01),
         (retained, retained - 0.01, min(1.0, retained + 0.01)),
     )
 
 
 def find_attacks(*results: AttackResult) -> Resistance:
-    return find_resistance(make_record(), make_attacks(*results), forgets=True)
+    return find_resistance(make_record(), make_attacks(*results))
 
 
 def add_line(attack: AttackResult, name: str, half: float | None) -> AttackResult:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from efface.records import Attacks, Evaluation, Result, RunRecord, write_json
+from efface.requests.concept.prompt_groups import GROUPS, PromptGroup
 from tests.reporting.conftest import (
     Triple,
     make_record,
@@ -76,7 +77,8 @@ def make_concept_evaluation(
 
     def found(metric: str, own: Triple, before: Triple) -> Result:
         protocol = f"result: one step; original model: 50 DDIM steps; measured with: {detector}"
-        return make_result(metric, own, before, "share", extractor=seen, protocol=protocol)
+        spec = group_spec(metric) if metric.count("/") else {}
+        return make_result(metric, own, before, spec=spec, extractor=seen, protocol=protocol)
 
     results = [found("concept_rate", rate, BEFORE), found("retained_accuracy", BEFORE, BEFORE)]
     for kind, name in groups:
@@ -84,6 +86,16 @@ def make_concept_evaluation(
         own = BEFORE if stays else rate
         results.append(found(f"{'kept' if stays else 'concept'}_rate/{kind}/{name}", own, BEFORE))
     return Evaluation(results=results, curves=[make_curve("threshold_curve")], **changes)
+
+
+def group_spec(metric: str) -> dict[str, Any]:
+    """What changes in a Spec that makes it that of a group of prompts."""
+    rate, kind, name = metric.split("/", 2)
+    labels = ("coat",) if rate == "kept_rate" else ()
+    if kind not in GROUPS:  # a record may hold any name
+        return {}
+    group = PromptGroup.model_construct(name=name, kind=kind, prompts=("a",), labels=labels)
+    return group.spec.model_dump()
 
 
 def make_memorised_evaluation(copies: tuple[int, int] = (14, 0), **changes: Any) -> Evaluation:
@@ -95,8 +107,8 @@ def make_memorised_evaluation(copies: tuple[int, int] = (14, 0), **changes: Any)
     before, after = map(share, copies)
     protocol = "50 DDIM steps, for all models; similarity by a CLIP"
     results = [
-        make_result("memorised_share", after, before, "share", samples=16, protocol=protocol),
-        make_result("clip_iqa", (0.8, 0.79, 0.81), (0.8, 0.79, 0.81), "mean probability"),
+        make_result("memorised_share", after, before, samples=16, protocol=protocol),
+        make_result("clip_iqa", (0.8, 0.79, 0.81), (0.8, 0.79, 0.81)),
     ]
     return Evaluation(results=results, curves=[make_curve("similarity_curve")], **changes)
 

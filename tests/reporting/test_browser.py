@@ -54,7 +54,7 @@ def _evil_run(folder: Path) -> Path:
     evaluation = make_image_evaluation(names=[EVIL, *HOSTILE])
     evaluation.curves = [make_curve(EVIL).model_copy(update={"x_label": EVIL, "y_label": EVIL})]
     evaluation.curves[0].lines[EVIL] = evaluation.curves[0].lines.pop("retrained")
-    evaluation.labels_seen, evaluation.guards = make_matrix(), [EVIL]
+    evaluation.labels_seen = make_matrix()
     for result in evaluation.results:
         result.protocol, result.extractor = EVIL, {"name": EVIL, "sha256": EVIL}
     write_image_run(folder, record, evaluation, before=EVIL, after=EVIL)

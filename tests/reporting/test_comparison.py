@@ -12,6 +12,7 @@ from efface.reporting.pareto import pareto_figures
 from tests.reporting.conftest import RunMaker, make_evaluation, make_record
 from tests.reporting.full_runs import compare_folders, measured
 from tests.reporting.image_runs import make_image_evaluation, write_image_run
+from tests.specs import spec_of
 
 Triple = tuple[float, float, float]
 
@@ -31,8 +32,8 @@ def test_seeds_become_their_mean_and_their_range(make_run: RunMaker):
     assert entry.name == "SFD, seeds 0, 1 and 2" and entry.seeds == (0, 1, 2)
     figure = base.rows[0].cells[0]
     assert figure is not None
-    assert figure.value == pytest.approx(sum(values) / 3)
-    assert (figure.low, figure.high) == (0.97, 0.995)
+    assert figure.value == pytest.approx(1 - sum(values) / 3)
+    assert (figure.low, figure.high) == pytest.approx((0.005, 0.03))
     assert figure.spread == pytest.approx(statistics.stdev(values))
 
 
@@ -52,7 +53,7 @@ def test_what_all_seeds_have_in_common_is_no_spread_of_their_difference(
 ):
     """Each result lies 2 above its own original model, whatever the seeds themselves do."""
     (base,) = compare_folders(*run_seeds(make_run, [(2.0 + 9 * n, 9.0 * n) for n in range(count)]))
-    (row,) = (row for row in base.rows if row.key.metric == "fid")
+    (row,) = (row for row in base.rows if row.key.spec.name == "fid")
     (figure,) = row.cells
     assert figure is not None and figure.spread is not None and figure.spread > 4
     assert figure.difference == Value(value=2, low=2, high=2)
@@ -61,7 +62,7 @@ def test_what_all_seeds_have_in_common_is_no_spread_of_their_difference(
 def test_differences_of_three_seeds_have_students_interval(make_run: RunMaker):
     """1, 2 and 3 have the mean 2, the error 1 / sqrt(3) and two degrees of freedom: 4.3027."""
     (base,) = compare_folders(*run_seeds(make_run, [(6.0, 5.0), (9.0, 7.0), (5.0, 2.0)]))
-    (row,) = (row for row in base.rows if row.key.metric == "fid")
+    (row,) = (row for row in base.rows if row.key.spec.name == "fid")
     (figure,) = row.cells
     assert figure is not None and figure.difference is not None
     assert figure.difference.value == pytest.approx(2)
@@ -89,7 +90,7 @@ def test_what_differs_in_more_than_its_seed_is_an_entry_of_its_own(make_run: Run
     (base,) = compare_folders(make_run("a", seeded(0)), make_run("b", record))
     assert [len(entry.runs) for entry in base.entries] == [1, 1]
     figure = base.rows[0].cells[0]
-    assert figure is not None and figure.spread is None and figure.low == 0.97
+    assert figure is not None and figure.spread is None and figure.low == 0.002
 
 
 def test_runs_on_other_weights_are_never_in_one_row(make_run: RunMaker):
@@ -107,7 +108,7 @@ def test_runs_on_other_weights_are_never_in_one_row(make_run: RunMaker):
         {"extractor": {"name": "judge", "sha256": "ab" * 32}},
         {"extractor": {"name": "judge", "sha256": "ab" * 31 + "cd"}},
         {"samples": 1000},
-        {"unit": "percent"},
+        {"spec": spec_of("fid", unit="percent")},
     ],
 )
 def test_figures_that_were_seen_otherwise_are_never_in_one_row(make_run: RunMaker, change):
@@ -117,7 +118,7 @@ def test_figures_that_were_seen_otherwise_are_never_in_one_row(make_run: RunMake
     second.results[2] = second.results[2].model_copy(update=change)
     record = make_record(settings={"method": {"name": "siss"}})
     (base,) = compare_folders(make_run("a", evaluation=first), make_run("b", record, second))
-    rows = [row for row in base.rows if row.key.metric == "fid"]
+    rows = [row for row in base.rows if row.key.spec.name == "fid"]
     assert [[cell is not None for cell in row.cells] for row in rows] == [
         [True, False], [False, True],
     ]  # fmt: skip
@@ -145,7 +146,7 @@ def test_figures_measured_on_other_terms_are_never_in_one_row(make_run: RunMaker
         make_run("c", seeded(1), on_terms(3.0, **own)),
     ]
     (base,) = compare_folders(*runs)
-    rows = [row for row in base.rows if row.key.metric == "fid"]
+    rows = [row for row in base.rows if row.key.spec.name == "fid"]
     shown = [[None if cell is None else cell.values for cell in row.cells] for row in rows]
     assert shown == [[(1.0, 3.0), None], [None, (2.0,)]]
     changed = next(iter(terms)).replace("_", " ")
@@ -171,7 +172,7 @@ def test_methods_are_compared_seed_by_seed(make_run: RunMaker):
         for n, gap in ((2, 3.0), (1, 1.0), (5, 9.0))
     ]
     (base,) = compare_folders(*runs)
-    (row,) = (row for row in base.rows if row.key.metric == "fid")
+    (row,) = (row for row in base.rows if row.key.spec.name == "fid")
     (found,) = row.differences
     assert (found.first.number, found.second.number, found.seeds) == (1, 2, (1, 2))
     assert found.value.value == pytest.approx(2.0)
@@ -188,7 +189,7 @@ def test_one_common_seed_is_no_comparison(make_run: RunMaker):
 def test_requests_of_another_kind_have_rows_of_their_own(make_run: RunMaker, tmp_path: Path):
     images = write_image_run(tmp_path / "images", evaluation=make_image_evaluation())
     (base,) = compare_folders(make_run("class"), images)
-    assert {(row.key.request, row.key.metric) for row in base.rows} >= {
+    assert {(row.key.request, row.key.spec.name) for row in base.rows} >= {
         ("class", "fid"),
         ("images", "fid"),
     }

@@ -59,7 +59,7 @@ def test_the_guard_shows_its_limit():
 
 
 def test_figures_are_described_for_those_who_cannot_see_them():
-    result = make_result("fid", (6.0, 5.5, 6.5), (5.9, 5.4, 6.4), "squared feature distance")
+    result = make_result("fid", (6.0, 5.5, 6.5), (5.9, 5.4, 6.4))
     root = ElementTree.fromstring(str(whiskers(result)))
     assert root.attrib["role"] == "img"
     assert "6.00 (5.50 to 6.50)" in root.attrib["aria-label"]

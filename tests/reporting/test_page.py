@@ -32,7 +32,7 @@ def test_a_page_holds_everything_and_loads_nothing(make_run: RunMaker, report):
     assert not re.search(r"(https?:)?//[\w.-]+\.\w", text)
     assert "@import" not in text and "url(" not in text
     assert [len(page.all(tag)) for tag in ("h1", "img", "table")] == [1, 2, 1]
-    for said in ("Class 4 is gone", "What is not claimed", "No attack was run", "98.3", "360"):
+    for said in ("Class 4 is forgotten", "What is not claimed", "No attack was run", "98.3", "360"):
         assert said in page.text
     assert "9f" * 32 in page.text and "4c" * 32 in page.text
 
@@ -63,7 +63,7 @@ def test_hostile_text_comes_out_as_text(make_run: RunMaker, report, evil: str):
         note=evil,
     )
     evaluation = make_evaluation()
-    evil_result = make_result(evil, (0.5, 0.4, 0.6), (0.5, 0.4, 0.6), unit=evil)
+    evil_result = make_result(evil, (0.5, 0.4, 0.6), (0.5, 0.4, 0.6), spec={"unit": evil})
     evil_result.protocol = evil
     evaluation.results.append(evil_result)
     run = make_run(record=record, evaluation=evaluation, names=[evil] * 10)

@@ -34,12 +34,12 @@ def test_better_lies_to_the_right_and_above_whatever_the_metric(tmp_path: Path):
     folders = []
     for name, gap, fid in (("good", 0.05, 5.0), ("bad", 0.6, 9.0)):
         evaluation = make_image_evaluation(
-            gap=((0.8, 0.7, 0.9), (gap, gap - 0.01, gap + 0.01)), fid=(fid, fid - 0.1, fid + 0.1)
+            None, ((0.8, 0.7, 0.9), (gap, gap - 0.01, gap + 0.01)), (fid, fid - 0.1, fid + 0.1)
         )
         folders.append(write_image_run(tmp_path / name, evaluation=evaluation))
     (base,) = compare_folders(*folders)
     (figure,) = pareto_figures(base)
-    assert (figure.forget.key.metric, figure.retain.key.metric) == ("membership_gap", "fid")
+    assert (figure.forget.key.spec.name, figure.retain.key.spec.name) == ("membership_gap", "fid")
     good, bad = (
         (float(e.attrib["cx"]), float(e.attrib["cy"]))
         for e in elements(figure.svg, "circle", "point")
@@ -52,7 +52,7 @@ def test_a_gap_pushed_beyond_never_seen_is_no_better_than_one_left(tmp_path: Pat
     folders = [
         write_image_run(
             tmp_path / str(n),
-            evaluation=make_image_evaluation(gap=((0.8, 0.7, 0.9), (gap, gap - 0.1, gap + 0.1))),
+            evaluation=make_image_evaluation(None, ((0.8, 0.7, 0.9), (gap, gap - 0.1, gap + 0.1))),
         )
         for n, gap in enumerate((-0.6, 0.6))
     ]

@@ -8,7 +8,6 @@ import pytest
 
 from efface.records import Evaluation, RunRecord
 from efface.reporting import judge_run, write_report
-from efface.reporting.protocols import GUARDS
 from efface.reporting.run_folder import read_run
 from tests.reporting.pages import Page, assert_safe
 from tests.reporting.prompt_runs import (
@@ -19,10 +18,6 @@ from tests.reporting.prompt_runs import (
     write_prompt_run,
 )
 
-SAID = {
-    "no-op": ("No effect: ", "no_effect"),
-    "collapse": ("The model is broken", "broken"),
-}
 CHANGE = {"weights": 0.0, "samples": 0.0, "retained_distance": 0.61}
 RUNS = {
     "concept": (make_concept_record, make_concept_evaluation),
@@ -38,28 +33,16 @@ def page_of(folder: Path, record: RunRecord, evaluation: Evaluation) -> Page:
 
 
 @pytest.mark.parametrize("kind", RUNS)
-@pytest.mark.parametrize("guard", SAID)
-@pytest.mark.parametrize("measured", [True, False])
-def test_a_guard_that_spoke_is_the_headline(tmp_path: Path, kind: str, guard: str, measured: bool):
+def test_no_effect_is_the_headline_and_leads_to_how_that_was_measured(tmp_path: Path, kind: str):
     make, measure = RUNS[kind]
-    evaluation = measure(guards=[guard], change=CHANGE)
-    if not measured:
-        evaluation = Evaluation(results=[], guards=[guard], change=CHANGE)
+    evaluation = measure(change=CHANGE)
+    evaluation.results[0] = evaluation.results[0].model_copy(
+        update=evaluation.results[0].baseline.model_dump()
+    )
     page = page_of(tmp_path / "run", make(), evaluation)
-    headline, outcome = SAID[guard]
-    verdict = judge_run(make(), evaluation)
-    assert verdict.outcome == outcome and verdict.headline.startswith(headline)
-    assert page.headline.strip() == verdict.headline
-    assert page.facts("run-1-how-change")["guards"] == GUARDS[guard]
-    other = SAID["collapse" if guard == "no-op" else "no-op"][0]
-    assert other not in page.text and other.lower() not in page.headline.lower()
-
-
-@pytest.mark.parametrize("guard", SAID)
-def test_what_a_guard_said_leads_to_its_protocol_seeds_and_hashes(tmp_path: Path, guard: str):
-    evaluation = Evaluation(results=[], guards=[guard], change=CHANGE)
-    page = page_of(tmp_path / "run", make_concept_record(), evaluation)
-    assert [a["href"] for a in page.all("a")].count("#run-1-how-change") == 2  # card and line
+    assert page.headline.startswith("No effect: ") and "broken" not in page.text
+    assert page.headline.strip() == judge_run(make(), evaluation).headline
+    assert [a["href"] for a in page.all("a")].count("#run-1-how-change") == 1
     facts = page.facts("run-1-how-change")
     assert facts["weights changed by"] == "0\u00a0%"
     assert facts["seeds"].startswith("6000000 to 6000063")
@@ -68,18 +51,17 @@ def test_what_a_guard_said_leads_to_its_protocol_seeds_and_hashes(tmp_path: Path
 
 
 def test_a_network_that_says_no_numbers_leads_to_how_that_was_seen(tmp_path: Path):
-    page = page_of(
-        tmp_path / "run", make_concept_record(), Evaluation(results=[], guards=["collapse"])
-    )
-    assert "no finite numbers" in page.facts("run-1-how-change")["protocol"]
+    page = page_of(tmp_path / "run", make_concept_record(), Evaluation(results=[], broken=True))
+    assert page.headline.startswith("The model is broken")
+    assert "not finite numbers" in page.facts("run-1-how-change")["protocol"]
     assert "#run-1-how-change" in {a["href"] for a in page.all("a")}
 
 
-def test_without_guards_a_concept_is_gone_and_no_guard_is_named(tmp_path: Path):
+def test_a_changed_model_has_no_such_line(tmp_path: Path):
     page = page_of(tmp_path / "run", make_concept_record(), make_concept_evaluation())
     assert "No effect" not in page.text and "broken" not in page.text
-    assert "is gone" in page.headline and "a leather bag" in page.headline
-    assert "A detector looked for it in the samples: things, bag above 0.5." in page.text
+    assert "is forgotten" in page.headline and "a leather bag" in page.headline
+    assert "A detector decided what the samples show: things, bag above 0.5." in page.text
     assert "#run-1-how-change" not in {a["href"] for a in page.all("a")}
 
 

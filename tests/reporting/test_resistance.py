@@ -21,10 +21,10 @@ from tests.reporting.full_runs import (
 
 
 @pytest.mark.parametrize(
-    "half, never, state",
+    "half, never, came",
     [
-        (None, 40, "resists"),
-        (None, None, "resists"),
+        (None, 40, "withstood"),
+        (None, None, "withstood"),
         (40, 45, "like_new"),
         (20, 40, "like_new"),
         (19, 40, "faster"),
@@ -32,15 +32,17 @@ from tests.reporting.full_runs import (
         (0, 40, "faster"),
     ],
 )
-def test_the_cost_is_judged_beside_a_model_that_never_knew_it(half, never, state):
-    assert find_attacks(make_attack(half=half, never=never)).state == state
+def test_the_cost_is_judged_beside_a_model_that_never_knew_it(half, never, came):
+    found = find_attacks(make_attack(half=half, never=never))
+    assert found.findings[0].came == came
+    assert found.answer == ("yes" if came in ("withstood", "like_new") else "no")
 
 
 def test_without_such_a_model_it_just_comes_back():
     attack = make_attack(half=40)
     del attack.costs["retrained"]
     found = find_attacks(attack)
-    assert found.state == "came_back"
+    assert (found.answer, found.findings[0].came) == ("no", "came_back")
     assert tell_attack(found.findings[0]) == (
         "Half of it came back after 40 training steps with 16 images."
     )
@@ -48,30 +50,32 @@ def test_without_such_a_model_it_just_comes_back():
 
 def test_the_attack_that_did_best_decides():
     found = find_attacks(make_attack("relearn", 40, 45), make_attack("latent_search", None, None))
-    assert (found.state, found.withstood, len(found.valid)) == ("like_new", 1, 2)
+    assert (found.answer, found.withstood, len(found.valid)) == ("yes", 1, 2)
     assert found.worst is not None and found.worst.result.attack == "relearn"
     said = tell_resistance(found)
-    assert said.startswith("1 of 2 attacks were withstood. Relearning: half of it came")
-    assert "about as fast as in a retrained model (45 training steps" in said
+    assert said == (
+        "It comes back no faster than in a retrained model: relearning brings half of it back in "
+        "40 training steps (retrained model: 45). 1 of 2 attacks were withstood."
+    )
 
 
 def test_a_failed_control_counts_for_nothing_and_says_why():
     found = find_attacks(make_attack(half=None, passed=False))
-    assert (found.state, found.worst, found.valid) == ("inconclusive", None, ())
+    assert (found.answer, found.worst, found.valid) == ("inconclusive", None, ())
     said = tell_attack(found.findings[0])
     assert said.startswith("Inconclusive: the attack failed its positive control on")
     assert "every attack failed" in tell_resistance(found)
     mixed = find_attacks(make_attack(half=None, passed=False), make_attack("relearn", None))
-    assert mixed.state == "resists"
+    assert mixed.answer == "yes"
     assert "One more is inconclusive and not counted." in tell_resistance(mixed)
 
 
 def test_an_attack_that_failed_its_control_and_succeeded_counts_for_nothing_either():
-    assert find_attacks(make_attack(half=1, passed=False)).state == "inconclusive"
+    assert find_attacks(make_attack(half=1, passed=False)).answer == "inconclusive"
 
 
 def test_an_attack_without_controls_counts():
-    assert find_attacks(make_attack(half=None, self_tests=[])).state == "resists"
+    assert find_attacks(make_attack(half=None, self_tests=[])).answer == "yes"
 
 
 @pytest.mark.parametrize(
@@ -96,20 +100,16 @@ def test_an_attack_without_costs_is_judged_by_how_far_it_got(level, floor, last,
 
 def test_attacks_on_other_weights_say_nothing_of_this_run():
     attacks = make_attacks(make_attack(half=None), output={"unet/model.safetensors": "00" * 32})
-    found = find_resistance(make_record(), attacks, forgets=True)
-    assert (found.state, found.findings) == ("stale", ())
+    found = find_resistance(make_record(), attacks)
+    assert (found.answer, found.stale, found.findings) == ("not_measured", True, ())
     assert "on other weights" in tell_resistance(found)
-
-
-def test_where_nothing_was_forgotten_nothing_can_come_back():
-    assert find_resistance(make_record(), None, forgets=False).state == "not_asked"
 
 
 def test_one_way_that_brings_it_back_is_enough():
     attack = add_line(make_attack(half=None, never=None), "result_multi_step", 9.43)
     del attack.costs["retrained"]
     found = find_attacks(attack)
-    assert (found.state, found.withstood) == ("came_back", 0)
+    assert (found.answer, found.withstood) == ("no", 0)
     assert tell_attack(found.findings[0]) == (
         "Half of it came back after 9.43 training steps (sampled in many steps)."
     )
@@ -117,5 +117,10 @@ def test_one_way_that_brings_it_back_is_enough():
 
 def test_a_way_is_compared_with_the_same_way_of_a_model_that_never_knew_it():
     attack = add_line(make_attack(half=None, never=None), "result_1_images_multi_step", 10)
-    assert find_attacks(add_line(attack, "retrained_1_images", 12)).state == "like_new"
-    assert find_attacks(add_line(attack, "retrained_1_images_multi_step", 30)).state == "faster"
+    assert find_attacks(add_line(attack, "retrained_1_images", 12)).answer == "yes"
+    assert find_attacks(add_line(attack, "retrained_1_images_multi_step", 30)).answer == "no"
+
+
+def test_of_attacks_that_did_as_well_the_cheapest_is_named():
+    found = find_attacks(make_attack("relearn", 9, None), make_attack("benign_finetune", 4, None))
+    assert found.worst is not None and found.worst.result.attack == "benign_finetune"

@@ -24,7 +24,7 @@ from tests.reporting.pages import elements
     ],
 )
 def test_whiskers_share_an_axis_that_holds_all_numbers(own: Triple, baseline: Triple, unit: str):
-    svg = whiskers(make_result("any", own, baseline, unit))
+    svg = whiskers(make_result("any", own, baseline, spec={"unit": unit}))
     assert svg is not None
     ends = [
         tuple(float(e.attrib[k]) for k in ("x1", "x2")) for e in elements(svg, "line", "whisker")
@@ -35,7 +35,7 @@ def test_whiskers_share_an_axis_that_holds_all_numbers(own: Triple, baseline: Tr
 
 
 def test_whiskers_show_all_that_there_is_to_compare_with():
-    result = make_result("any", (0.03, 0.02, 0.04), (0.005, 0.004, 0.006), "loss")
+    result = make_result("any", (0.03, 0.02, 0.04), (0.005, 0.004, 0.006), spec={"unit": "loss"})
     result.retrained = Value(value=0.028, low=0.02, high=0.05)
     result.unseen = Value(value=0.031, low=0.03, high=0.032)
     svg = whiskers(result)

@@ -4,12 +4,6 @@ from __future__ import annotations
 
 from efface.records import Evaluation, RunRecord
 from efface.requests import words_of
-from efface.requests.words import Judgement
-
-
-def judge(record: RunRecord, evaluation: Evaluation) -> Judgement:
-    words = words_of(record.request)
-    return words.judge(record, evaluation, words.phrases(record, {}))
 
 
 def limits(record: RunRecord, evaluation: Evaluation) -> str:

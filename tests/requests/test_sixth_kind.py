@@ -75,6 +75,16 @@ def test_it_is_forgotten(run: Path) -> None:
     assert record["output"] != record["model"]["weights"]
 
 
+def test_it_is_evaluated_reported_and_compared(efface: Callable[..., str], run: Path) -> None:
+    page = efface("evaluate", run)
+    assert page.startswith("No effect: they appeared in 24 of 24 samples")
+    (result,) = json.loads((run / "evaluation.json").read_text())["results"]
+    assert result["spec"]["label"] == "Bright rate" and result["difference"] is not None
+    html = (run / "report.html").read_text(encoding="utf-8")
+    assert "Bright rate" in html and "samples that are bright" in html
+    assert "Bright rate" in efface("compare", run, run)
+
+
 def test_it_is_attacked(efface: Callable[..., str], run: Path) -> None:
     changes = [part for change in BUDGET for part in ("--set", change)]
     page = efface("attack", run, "--attack", "relearn", *changes)

@@ -88,7 +88,7 @@ def test_what_a_run_did_not_make_is_not_measured_as_its_own(
         refused(match)
 
 
-def test_a_result_of_no_numbers_is_a_collapse_and_nothing_is_measured(
+def test_of_a_result_of_no_numbers_nothing_is_measured(
     run: Path, tmp_path: Path, fails: Callable[..., str]
 ) -> None:
     broken = tmp_path / "run"
@@ -101,8 +101,8 @@ def test_a_result_of_no_numbers_is_a_collapse_and_nothing_is_measured(
     hashes = {name: hash_weights(broken / "pipeline")[name] for name in record.output}
     write_json(broken / "record.json", record.model_copy(update={"output": hashes}))
     found = efface.evaluate(broken)
-    assert (found.results, found.guards) == ([], ["collapse"])
-    assert judge_run(read_record(broken), found).outcome == "broken"
+    assert (found.results, found.broken) == ([], True)
+    assert judge_run(read_record(broken), found).answers["retain"] == "no"
     assert "nan" not in (broken / "evaluation.json").read_text().lower()
     sentence = fails("evaluate", run, "--set", "evaluate.guidance=1e38")
     assert "evaluate.guidance is 1e+38" in sentence

@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from efface.evaluation.views import JudgeView, View
 from efface.metrics.base import Metric, Observations
+from efface.metrics.differences import independent_difference
 from efface.metrics.intervals import Estimate
-from efface.records import Result, Value
-
-
-@dataclass(frozen=True)
-class Figure:
-    """What a number is called, what it counts in, and which way is better (None: neither)."""
-
-    name: str
-    unit: str
-    higher_is_better: bool | None = None
+from efface.records import Result, Spec, Value
 
 
 def make_result(
-    figure: Figure,
+    spec: Spec,
     values: Mapping[str, Estimate],
     *,
     samples: int,
@@ -36,18 +27,17 @@ def make_result(
         found = values.get(name)
         return None if found is None else _value(found)
 
-    own = values["result"]
+    own, original = _value(values["result"]), _value(values["baseline"])
     return Result(
-        metric=figure.name,
+        spec=spec,
         value=own.value,
         low=own.low,
         high=own.high,
-        unit=figure.unit,
-        higher_is_better=figure.higher_is_better,
         samples=samples,
         seeds=seeds,
         protocol=protocol,
-        baseline=_value(values["baseline"]),
+        baseline=original,
+        difference=independent_difference(own, original),
         baseline_one_step=value("baseline_one_step"),
         retrained=value("retrained"),
         distilled=value("distilled"),
@@ -72,7 +62,7 @@ def view_result(
         kind = "of the retained labels" if len(forgotten) else "of training"
         protocol += f", features against {len(reference)} real images {kind}"
     return make_result(
-        Figure(metric.name, metric.unit, metric.higher_is_better),
+        metric.spec,
         {name: metric.compute(model, forgotten, reference) for name, model in seen.items()},
         samples=len(seeds),
         seeds=[seeds[0], seeds[-1]],

@@ -21,6 +21,7 @@ from efface.evaluation.observers import (
 from efface.evaluation.sample_sets import Observer
 from efface.evaluation.store import Arrays, Store, digest_of_array
 from efface.metrics.base import Metric, Observations
+from efface.metrics.class_rate import ClassRate
 from efface.metrics.clip import Clip, load_clip
 from efface.metrics.clip_iqa import ClipIQA, prompt_quality
 from efface.metrics.concept_rate import ConceptRate
@@ -46,6 +47,7 @@ from efface.settings.evaluate import EvaluateSettings
 
 DISTRIBUTION: tuple[Metric, ...] = (FID(), KID(), Precision(), Recall(), Density(), Coverage())
 CLASS_METRICS: tuple[Metric, ...] = (
+    ClassRate(),
     UnlearningAccuracy(),
     ForgottenProbability(),
     ForgottenEntropy(),

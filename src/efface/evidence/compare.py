@@ -69,7 +69,10 @@ def tolerance(part: Part, path: Place) -> float:
         return SAMPLES / part.samples
     if isinstance(part.samples, Mapping) and path[0] == "shares":
         return SAMPLES / part.samples[path[2]]
-    beside = [part.values.get((*path[:-1], end), 0.0) for end in ENDS if path[-1] in ENDS]
+    places = [(*path[:-1], end) for end in ENDS if path[-1] in ENDS]
+    if path[0] == "difference":  # of two figures: as far off as they are
+        places += [("value",), ("baseline", "value")]
+    beside = [part.values.get(place, 0.0) for place in places]
     scale = max(abs(v) for v in (number, *beside) if math.isfinite(v))
     return max((END if path[-1] in ENDS[1:] else VALUE) * scale, LEAST)
 
@@ -156,7 +159,7 @@ def _figures(evaluation: Evaluation) -> Iterator[tuple[Key, Part]]:
 
 
 def _tables(evaluation: Evaluation) -> Iterator[tuple[Key, Part]]:
-    """What is not a figure: images, labels seen, classifier, change, guards and terms."""
+    """What is not a figure: images, labels seen, classifier, change and terms."""
     content = evaluation.model_dump(mode="json", exclude={"results", "curves", *UNMEASURED})
     for picture in content.pop("pictures"):
         part = Part(name=f"image {picture['name']}", values=_values(picture))

@@ -47,7 +47,7 @@ SPECIAL = re.compile(r"([\\`*_{}\[\]#+|~!@$]|:(?=//)|(?<=www)\.)", re.IGNORECASE
 LICENCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]{0,63}")
 LINK = re.compile(r"https://[A-Za-z0-9._~/%-]{1,300}")
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[\w.-]{1,96}")
-DIRECTIONS: dict[bool | None, str] = {True: "higher", False: "lower", None: ""}
+DIRECTIONS = {"more": "higher", "less": "lower", "zero": "nearer to 0", None: ""}
 
 
 def write_model_card(run: str | Path, wording: str | None = None) -> Path:
@@ -110,7 +110,7 @@ def make_card(
         finished=format_date(record.finished) if record.finished else "an unknown day",
         method=describe_method(record),
         sampler=record.sampler.get("text"),
-        rows=[_row(result, words) for result in evaluation.results],
+        rows=[_row(result) for result in evaluation.results],
         caveats=judge_run(record, evaluation, attacks=attacks).caveats,
         licence=licence,
         before=begun if isinstance(begun, dict) else {},
@@ -146,7 +146,7 @@ def _index(record: RunRecord, evaluation: Evaluation, words: Words) -> list[Eval
             dataset_type="generated",
             dataset_name="samples of this model",
             metric_type=_identifier(result.metric),
-            metric_name=escape_markdown(words.term(result.metric).label),
+            metric_name=escape_markdown(result.spec.label),
             metric_value=result.value,
             metric_args={
                 "low": result.low,
@@ -166,14 +166,14 @@ def _identifier(text: str) -> str:
     return re.sub(r"[^\w.]+", "-", text)
 
 
-def _row(result: Result, words: Words) -> tuple[str, ...]:
+def _row(result: Result) -> tuple[str, ...]:
     """Label, value of this model and of the original one, which way is better, samples."""
     values = [
         f"{format_value(figure.value, result.unit)} "
         f"({format_interval(figure.low, figure.high, result.unit)})"
         for figure in (result, result.baseline)
     ]
-    label, better = words.term(result.metric).label, DIRECTIONS[result.higher_is_better]
+    label, better = result.spec.label, DIRECTIONS[result.spec.better]
     return label, *values, better, format_count(result.samples)
 
 

@@ -10,13 +10,7 @@ from accelerate import Accelerator
 from efface.data.tables import HUB
 from efface.diffusion.model_folder import ModelInfo, find_folder, inspect_model, pixel_shape
 from efface.errors import ConfigError, DataError, EffaceError, RequestError
-from efface.evaluation.guards import (
-    COLLAPSE,
-    is_broken,
-    measure_change,
-    name_guards,
-    weight_change,
-)
+from efface.evaluation.change import is_broken, measure_change, weight_change
 from efface.evaluation.store import Store
 from efface.evaluation.subjects import Compared, Job, check_retrained, read_judge, read_subjects
 from efface.evaluation.terms import common_terms
@@ -74,15 +68,13 @@ def _evaluate(job: Job, material: Material, made: ModelInfo) -> Evaluation:
     """As an evaluation of the run does, with nothing that was kept."""
     subjects, store = job.subjects, job.store
     if is_broken(subjects.result, store):
-        return Evaluation(results=[], guards=[COLLAPSE])
+        return Evaluation(results=[], broken=True)
     evaluation = material.evaluate(job)
     retained, batch_size = material.retained(job.settings), job.settings.evaluate.batch_size
     change = {"weights": weight_change(made.weights_folder, subjects.info.weights_folder)}
     change |= measure_change(subjects.result, subjects.original, retained, store, batch_size)
     terms = common_terms(subjects.original, job.views) | evaluation.terms
-    return evaluation.model_copy(
-        update={"change": change, "guards": name_guards(change), "terms": terms}
-    )
+    return evaluation.model_copy(update={"change": change, "terms": terms})
 
 
 def recorded_settings(record: RunRecord, request: Request) -> Settings:

@@ -88,7 +88,7 @@ def make_statements(
         "request": request_id(record),
         "figures": [result.model_dump(mode="json") for result in evaluation.results],
         "change": evaluation.change,
-        "guards": evaluation.guards,
+        "broken": evaluation.broken,
         "records": others,
     }
     subject = [_resource(name, digest) for name, digest in sorted(subjects.items())]

@@ -5,13 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 
 from efface.metrics.intervals import Estimate
-
-Side = Literal["retain", "forget"]
+from efface.records import Spec
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -42,10 +41,7 @@ class Observations:
 class Metric(ABC):
     """A number with an interval, computed from the observations of one side."""
 
-    name: ClassVar[str]
-    side: ClassVar[Side]
-    unit: ClassVar[str]
-    higher_is_better: ClassVar[bool | None]  # None: context, neither good nor bad
+    spec: ClassVar[Spec]
     needs_reference: ClassVar[bool] = False
     needs_spatial: ClassVar[bool] = (
         False  # of samples and reference: pass the latter's spatial ones

@@ -9,9 +9,10 @@ import numpy as np
 from scipy.special import softmax
 
 from efface.errors import DataError
-from efface.metrics.base import Metric, Observations, Side
+from efface.metrics.base import Metric, Observations
 from efface.metrics.clip import Clip
 from efface.metrics.intervals import Estimate, mean
+from efface.records import Margin, Spec
 
 OPPOSITES = ("Good photo.", "Bad photo.")
 
@@ -32,10 +33,16 @@ def prompt_quality(
 class ClipIQA(Metric):
     """Mean probability that a retained sample is a good photo rather than a bad one."""
 
-    name: ClassVar[str] = "clip_iqa"
-    side: ClassVar[Side] = "retain"
-    unit: ClassVar[str] = "mean probability"
-    higher_is_better: ClassVar[bool | None] = True
+    spec: ClassVar[Spec] = Spec(
+        name="clip_iqa",
+        label="CLIP-IQA",
+        meaning="how much samples look like good photos to a CLIP",
+        unit="mean probability",
+        side="retain",
+        better="more",
+        role="primary",
+        margin=Margin(value=0.02),
+    )
 
     def compute(
         self, observed: Observations, forgotten: Sequence[int], reference: np.ndarray | None

@@ -8,9 +8,10 @@ from typing import ClassVar
 import numpy as np
 
 from efface.errors import DataError
-from efface.metrics.base import Metric, Observations, Side
+from efface.metrics.base import Metric, Observations
 from efface.metrics.clip import Clip
 from efface.metrics.intervals import Estimate, mean
+from efface.records import Margin, Spec
 
 
 def prompt_similarity(clip: Clip, embedded: np.ndarray, prompts: Sequence[str]) -> np.ndarray:
@@ -29,10 +30,16 @@ class ClipScore(Metric):
     cut off at 0 sample by sample.
     """
 
-    name: ClassVar[str] = "clip_score"
-    side: ClassVar[Side] = "retain"
-    unit: ClassVar[str] = "100 x cosine"
-    higher_is_better: ClassVar[bool | None] = True
+    spec: ClassVar[Spec] = Spec(
+        name="clip_score",
+        label="CLIP score",
+        meaning="how well samples show what their prompts say",
+        unit="100 x cosine",
+        side="retain",
+        better="more",
+        role="secondary",
+        margin=Margin(value=0.1, relative=True),
+    )
 
     def compute(
         self, observed: Observations, forgotten: Sequence[int], reference: np.ndarray | None

@@ -8,8 +8,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from efface.metrics.base import Metric, Observations, Side
+from efface.metrics.base import Metric, Observations
 from efface.metrics.intervals import Estimate, proportion
+from efface.records import Margin, Spec
 
 
 def rate_above(scores: np.ndarray, threshold: float) -> Estimate:
@@ -24,10 +25,18 @@ class ConceptRate(Metric):
     The detector's score of the concept is the only probability (N, 1) that was observed.
     """
 
-    name: ClassVar[str] = "concept_rate"
-    side: ClassVar[Side] = "forget"
-    unit: ClassVar[str] = "share"
-    higher_is_better: ClassVar[bool | None] = False
+    spec: ClassVar[Spec] = Spec(
+        name="concept_rate",
+        label="Concept rate",
+        meaning="samples conditioned on the concept in which a detector finds it, or a CLIP "
+        "rather than its replacement",
+        unit="share",
+        side="forget",
+        better="less",
+        role="primary",
+        margin=Margin(value=0.05),
+        event="{it} was found in",
+    )
 
     threshold: float
 

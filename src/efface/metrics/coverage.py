@@ -7,10 +7,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from efface.metrics.base import Metric, Observations, Side
+from efface.metrics.base import Metric, Observations
 from efface.metrics.density import NEIGHBOURS
 from efface.metrics.intervals import Estimate, share_from_halves, split_in_halves
 from efface.metrics.precision import ball_radii, squared_distances
+from efface.records import Spec
 
 
 def coverage(drawn: np.ndarray, real: np.ndarray, k: int = NEIGHBOURS) -> Estimate:
@@ -39,10 +40,14 @@ def coverage(drawn: np.ndarray, real: np.ndarray, k: int = NEIGHBOURS) -> Estima
 class Coverage(Metric):
     """Share of the real retained images that have a retained-label sample near; k = 5."""
 
-    name: ClassVar[str] = "coverage"
-    side: ClassVar[Side] = "retain"
-    unit: ClassVar[str] = "share of real images"
-    higher_is_better: ClassVar[bool | None] = True
+    spec: ClassVar[Spec] = Spec(
+        name="coverage",
+        label="Coverage",
+        meaning="real images that have a sample near",
+        unit="share of real images",
+        side="retain",
+        better="more",
+    )
     needs_reference: ClassVar[bool] = True
 
     def compute(

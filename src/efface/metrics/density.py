@@ -7,9 +7,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from efface.metrics.base import Metric, Observations, Side
+from efface.metrics.base import Metric, Observations
 from efface.metrics.intervals import Estimate, mean
 from efface.metrics.precision import count_balls
+from efface.records import Spec
 
 NEIGHBOURS = 5
 
@@ -26,10 +27,14 @@ def density(drawn: np.ndarray, real: np.ndarray, k: int = NEIGHBOURS) -> np.ndar
 class Density(Metric):
     """Mean density of the real retained images around retained-label samples; k = 5."""
 
-    name: ClassVar[str] = "density"
-    side: ClassVar[Side] = "retain"
-    unit: ClassVar[str] = "relative to real images"
-    higher_is_better: ClassVar[bool | None] = True
+    spec: ClassVar[Spec] = Spec(
+        name="density",
+        label="Density",
+        meaning="how many real images are near a sample, relative to them",
+        unit="relative to real images",
+        side="retain",
+        better="more",
+    )
     needs_reference: ClassVar[bool] = True
 
     def compute(

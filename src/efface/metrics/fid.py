@@ -10,7 +10,7 @@ import numpy as np
 from scipy import linalg
 
 from efface.errors import DataError
-from efface.metrics.base import Metric, Observations, Side
+from efface.metrics.base import Metric, Observations
 from efface.metrics.intervals import (
     BLOCKS,
     Estimate,
@@ -19,6 +19,7 @@ from efface.metrics.intervals import (
     split_in_halves,
     split_in_quarters,
 )
+from efface.records import Margin, Spec
 
 FEW = 10  # samples a dimension below which the jackknife's interval is too wide
 PAIRED = 256  # dimensions up to which leaving out pairs of blocks is affordable
@@ -144,10 +145,16 @@ class _BlockSums:
 class FID(Metric):
     """Frechet distance of retained-label samples to real images of the retained labels."""
 
-    name: ClassVar[str] = "fid"
-    side: ClassVar[Side] = "retain"
-    unit: ClassVar[str] = "squared feature distance"
-    higher_is_better: ClassVar[bool | None] = False
+    spec: ClassVar[Spec] = Spec(
+        name="fid",
+        label="Fréchet distance",
+        meaning="between samples and real images; with features of Inception it is FID",
+        unit="squared feature distance",
+        side="retain",
+        better="less",
+        role="primary",
+        margin=Margin(value=0.1, relative=True),
+    )
     needs_reference: ClassVar[bool] = True
 
     def compute(

@@ -10,8 +10,9 @@ import numpy as np
 from scipy.special import rel_entr
 
 from efface.errors import DataError
-from efface.metrics.base import Metric, Observations, Side
+from efface.metrics.base import Metric, Observations
 from efface.metrics.intervals import BLOCKS, Estimate, jackknife
+from efface.records import Spec
 
 SPLITS = 10
 
@@ -65,10 +66,14 @@ class InceptionScore(Metric):
     Copies of a forgotten image are to be left out before, as SISS does.
     """
 
-    name: ClassVar[str] = "inception_score"
-    side: ClassVar[Side] = "retain"
-    unit: ClassVar[str] = "effective number of classes"
-    higher_is_better: ClassVar[bool | None] = True
+    spec: ClassVar[Spec] = Spec(
+        name="inception_score",
+        label="Inception score",
+        meaning="how clear and how varied samples look to a classifier",
+        unit="effective number of classes",
+        side="retain",
+        better="more",
+    )
 
     def compute(
         self, observed: Observations, forgotten: Sequence[int], reference: np.ndarray | None

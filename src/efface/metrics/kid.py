@@ -8,8 +8,9 @@ from typing import ClassVar
 import numpy as np
 
 from efface.errors import DataError
-from efface.metrics.base import Metric, Observations, Side
+from efface.metrics.base import Metric, Observations
 from efface.metrics.intervals import BLOCKS, Estimate, from_left_out
+from efface.records import Spec
 
 ROWS = 512  # of a kernel matrix at a time: as many stay in a core's cache
 
@@ -80,10 +81,14 @@ def _sum_without_diagonal(features: np.ndarray) -> float:
 class KID(Metric):
     """Kernel distance of retained-label samples to real images of the retained labels."""
 
-    name: ClassVar[str] = "kid"
-    side: ClassVar[Side] = "retain"
-    unit: ClassVar[str] = "squared kernel distance"
-    higher_is_better: ClassVar[bool | None] = False
+    spec: ClassVar[Spec] = Spec(
+        name="kid",
+        label="KID",
+        meaning="distance from real images, unbiased with few samples too",
+        unit="squared kernel distance",
+        side="retain",
+        better="less",
+    )
     needs_reference: ClassVar[bool] = True
 
     def compute(

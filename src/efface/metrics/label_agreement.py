@@ -9,9 +9,9 @@ from typing import ClassVar
 import numpy as np
 
 from efface.errors import DataError
-from efface.metrics.base import Metric, Observations, Side
+from efface.metrics.base import Metric, Observations
 from efface.metrics.intervals import Estimate, proportion
-from efface.records import Matrix
+from efface.records import Matrix, Spec
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -24,10 +24,14 @@ class LabelAgreement(Metric):
     sampler, lowers it: compare with the original model in one step, or with a retrained one.
     """
 
-    name: ClassVar[str] = "label_agreement"
-    side: ClassVar[Side] = "retain"
-    unit: ClassVar[str] = "share of samples"
-    higher_is_better: ClassVar[bool | None] = True
+    spec: ClassVar[Spec] = Spec(
+        name="label_agreement",
+        label="Label agreement",
+        meaning="samples in which the classifier sees what it saw in the original model's",
+        unit="share of samples",
+        side="retain",
+        better="more",
+    )
 
     untouched: Observations
 

@@ -9,8 +9,9 @@ import numpy as np
 from sklearn.neighbors import NearestNeighbors
 
 from efface.errors import DataError
-from efface.metrics.base import Metric, Observations, Side
+from efface.metrics.base import Metric, Observations
 from efface.metrics.intervals import Estimate, proportion
+from efface.records import Margin, Spec
 
 NEIGHBOURS = 3
 ROWS = 1024  # of a matrix of distances at a time, for its memory
@@ -65,10 +66,16 @@ def inside_manifold(points: np.ndarray, manifold: np.ndarray, k: int = NEIGHBOUR
 class Precision(Metric):
     """Share of retained-label samples that lie in the manifold of the real images."""
 
-    name: ClassVar[str] = "precision"
-    side: ClassVar[Side] = "retain"
-    unit: ClassVar[str] = "share of samples"
-    higher_is_better: ClassVar[bool | None] = True
+    spec: ClassVar[Spec] = Spec(
+        name="precision",
+        label="Precision",
+        meaning="samples that look like real images",
+        unit="share of samples",
+        side="retain",
+        better="more",
+        role="secondary",
+        margin=Margin(value=0.02),
+    )
     needs_reference: ClassVar[bool] = True
 
     def compute(

@@ -8,9 +8,10 @@ from typing import ClassVar
 import numpy as np
 from sklearn.neighbors import NearestNeighbors
 
-from efface.metrics.base import Metric, Observations, Side
+from efface.metrics.base import Metric, Observations
 from efface.metrics.intervals import Estimate, share_from_halves, split_in_halves
 from efface.metrics.precision import NEIGHBOURS, require_neighbours, squared_distances
+from efface.records import Margin, Spec
 
 SPARE = 20  # neighbours beyond the k-th, for where half of them are left out
 
@@ -86,10 +87,16 @@ class _Manifold:
 class Recall(Metric):
     """Share of the real retained images that lie in the manifold of the samples."""
 
-    name: ClassVar[str] = "recall"
-    side: ClassVar[Side] = "retain"
-    unit: ClassVar[str] = "share of real images"
-    higher_is_better: ClassVar[bool | None] = True
+    spec: ClassVar[Spec] = Spec(
+        name="recall",
+        label="Recall",
+        meaning="how much of the variety of real images is generated",
+        unit="share of real images",
+        side="retain",
+        better="more",
+        role="secondary",
+        margin=Margin(value=0.02),
+    )
     needs_reference: ClassVar[bool] = True
 
     def compute(

@@ -7,17 +7,24 @@ from typing import ClassVar
 
 import numpy as np
 
-from efface.metrics.base import Metric, Observations, Side
+from efface.metrics.base import Metric, Observations
 from efface.metrics.intervals import Estimate, proportion
+from efface.records import Margin, Spec
 
 
 class RetainedAccuracy(Metric):
     """Share of retained-label samples that the judge assigns to the label asked for."""
 
-    name: ClassVar[str] = "retained_accuracy"
-    side: ClassVar[Side] = "retain"
-    unit: ClassVar[str] = "share of samples"
-    higher_is_better: ClassVar[bool | None] = True
+    spec: ClassVar[Spec] = Spec(
+        name="retained_accuracy",
+        label="Retained accuracy",
+        meaning="samples of the other classes in which the classifier sees their class",
+        unit="share of samples",
+        side="retain",
+        better="more",
+        role="primary",
+        margin=Margin(value=0.02),
+    )
 
     def compute(
         self, observed: Observations, forgotten: Sequence[int], reference: np.ndarray | None

@@ -9,9 +9,10 @@ from typing import ClassVar
 import numpy as np
 
 from efface.errors import DataError
-from efface.metrics.base import Metric, Observations, Side
+from efface.metrics.base import Metric, Observations
 from efface.metrics.fid import FID
 from efface.metrics.intervals import Estimate
+from efface.records import Spec
 
 
 class SFID(Metric):
@@ -22,10 +23,14 @@ class SFID(Metric):
     transformer those of its last tokens. See `extractors`.
     """
 
-    name: ClassVar[str] = "sfid"
-    side: ClassVar[Side] = "retain"
-    unit: ClassVar[str] = "squared feature distance"
-    higher_is_better: ClassVar[bool | None] = False
+    spec: ClassVar[Spec] = Spec(
+        name="sfid",
+        label="sFID",
+        meaning="distance from real images in spatial structure",
+        unit="squared feature distance",
+        side="retain",
+        better="less",
+    )
     needs_reference: ClassVar[bool] = True
     needs_spatial: ClassVar[bool] = True
 

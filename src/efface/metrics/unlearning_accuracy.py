@@ -7,8 +7,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from efface.metrics.base import Metric, Observations, Side
+from efface.metrics.base import Metric, Observations
 from efface.metrics.intervals import Estimate, mean, proportion
+from efface.records import Spec
 
 
 class UnlearningAccuracy(Metric):
@@ -17,10 +18,14 @@ class UnlearningAccuracy(Metric):
     UA of SFD (arXiv 2409.11219). The denominator is the samples of the forgotten labels alone.
     """
 
-    name: ClassVar[str] = "unlearning_accuracy"
-    side: ClassVar[Side] = "forget"
-    unit: ClassVar[str] = "share of samples"
-    higher_is_better: ClassVar[bool | None] = True
+    spec: ClassVar[Spec] = Spec(
+        name="unlearning_accuracy",
+        label="Unlearning accuracy",
+        meaning="samples of the forgotten class in which the classifier does not see it",
+        unit="share of samples",
+        side="forget",
+        better="more",
+    )
 
     def compute(
         self, observed: Observations, forgotten: Sequence[int], reference: np.ndarray | None
@@ -33,10 +38,14 @@ class UnlearningAccuracy(Metric):
 class ForgottenProbability(Metric):
     """Mean probability that the judge gives to the forgotten label asked for."""
 
-    name: ClassVar[str] = "forgotten_probability"
-    side: ClassVar[Side] = "forget"
-    unit: ClassVar[str] = "mean probability"
-    higher_is_better: ClassVar[bool | None] = False
+    spec: ClassVar[Spec] = Spec(
+        name="forgotten_probability",
+        label="Forgotten probability",
+        meaning="mean probability that the classifier gives to the forgotten class",
+        unit="mean probability",
+        side="forget",
+        better="less",
+    )
 
     def compute(
         self, observed: Observations, forgotten: Sequence[int], reference: np.ndarray | None
@@ -48,10 +57,13 @@ class ForgottenProbability(Metric):
 class ForgottenEntropy(Metric):
     """Mean entropy of the judge on forgotten-label samples: low where it sees something clear."""
 
-    name: ClassVar[str] = "forgotten_entropy"
-    side: ClassVar[Side] = "forget"
-    unit: ClassVar[str] = "nats"
-    higher_is_better: ClassVar[bool | None] = None
+    spec: ClassVar[Spec] = Spec(
+        name="forgotten_entropy",
+        label="Forgotten entropy",
+        meaning="how undecided the classifier is there: low where it sees something clear",
+        unit="nats",
+        side="forget",
+    )
 
     def compute(
         self, observed: Observations, forgotten: Sequence[int], reference: np.ndarray | None

@@ -43,11 +43,6 @@ ATTACKS = {  # name -> title, what is done
         "the model's errors are compared between forgotten and unseen images",
     ),
 }
-NOT_MEASURED = {
-    "unmeasured": "no attack was run",
-    "stale": "the attacks on file were run on other weights than this run's",
-    "inconclusive": "every attack failed a positive control or measured nothing",
-}
 
 
 def name_attack(name: str) -> str:
@@ -98,8 +93,7 @@ def tell_attack(finding: AttackFinding) -> str:
 
 def _tell_return(finding: AttackFinding) -> str:
     """How it came back, beside what a retrained model takes, where that is known."""
-    way = name_way(finding.line).rpartition(", ")[2]  # images are part of the cost
-    how = f" ({way})" if way and not way.startswith("with ") else ""
+    how = _way(finding)
     if finding.half is None or not has_budget(finding.result):
         return f"at least half of what the original model shows was found{how}"
     unit = finding.result.curve.x_label
@@ -111,21 +105,47 @@ def _tell_return(finding: AttackFinding) -> str:
     return f"{back}, {like} a retrained model ({write_cost(finding.retrained, unit)})"
 
 
-def tell_resistance(found: Resistance) -> str:
-    """Whether it comes back, in a sentence or two; that it was not measured where it was not."""
-    if found.state == "not_asked":
-        return "Nothing was forgotten, so nothing could come back."
+def tell_resistance(found: Resistance, short: bool = False) -> str:
+    """Whether it comes back, in a sentence or more; `short` names the worst attack alone."""
+    if found.stale:
+        return "Whether it comes back was not measured: the attacks on file were on other weights."
+    if not found.findings:
+        return "Whether it comes back was not measured."
     if found.worst is None:
-        return f"Not measured: {NOT_MEASURED[found.state]}, so whether it comes back is not known."
-    said = [f"{found.withstood} of {len(found.valid)} attacks were withstood."]
-    if found.state != "resists":
-        title = name_attack(found.worst.result.attack)
-        said.append(f"{title}: {_tell_return(found.worst)}.")
-        others = [name_attack(f.result.attack) for f in found.returned if f is not found.worst]
-        if others:
-            said.append(f"Also back: {join_words(others)}.")
+        return "Whether it comes back is not known: every attack failed its positive control."
+    said = [_tell_worst(found, found.worst)]
+    if short:
+        return said[0]
+    others = [name_attack(f.result.attack) for f in found.returned if f is not found.worst]
+    if found.returned:
+        said.append(f"{found.withstood} of {len(found.valid)} attacks were withstood.")
+    if others:
+        said.append(f"Also back: {join_words(others)}.")
     if found.failed:
         more = upper_first(number_word(found.failed))
         are = plural(found.failed, "is", "are")
         said.append(f"{more} more {are} inconclusive and not counted.")
     return " ".join(said)
+
+
+def _tell_worst(found: Resistance, worst: AttackFinding) -> str:
+    """The cheapest attack that succeeded, beside what it takes in a retrained model."""
+    if worst.came == "withstood":
+        count = len(found.valid)
+        return f"It did not come back in {number_word(count)} {plural(count, 'attack')}."
+    title = name_attack(worst.result.attack)
+    if worst.half is None or not has_budget(worst.result):
+        return f"{title} brings at least half of it back{_way(worst)}."
+    unit = shorten(worst.result.curve.x_label)
+    took = "at once" if not worst.half.budget else f"in {write_budget(worst.half)} {unit}"
+    retrained = worst.retrained
+    beside = "" if retrained is None else f" (retrained model: {write_budget(retrained)})"
+    said = f"brings half of it back {took}{_way(worst)}{beside}"
+    if found.answer == "yes":
+        return f"It comes back no faster than in a retrained model: {title.lower()} {said}."
+    return f"{title} {said}."
+
+
+def _way(finding: AttackFinding) -> str:
+    way = name_way(finding.line).rpartition(", ")[2]  # images are part of the cost
+    return f" ({way})" if way and not way.startswith("with ") else ""

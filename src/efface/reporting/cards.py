@@ -2,46 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from efface.evaluation.wording import DASH, describe_interval, plural
 from efface.reporting.attack_words import name_attack, write_cost
-from efface.reporting.resistance import Resistance, Resists
-from efface.requests.states import Forgotten, Kept
-from efface.requests.words import Evidence, Judgement
+from efface.reporting.findings import Answer, Findings
+from efface.reporting.resistance import Resistance
+from efface.reporting.sentences import beside, describe_result, write_own
+from efface.requests.words import Phrases
 
 MarkKind = Literal["good", "warn", "bad"]
 Mark = tuple[MarkKind, str]
 
-FORGOTTEN_MARKS: dict[Forgotten, Mark] = {
-    "gone": ("good", "gone"),
-    "inconclusive": ("warn", "inconclusive"),
-    "not_gone": ("bad", "not gone"),
-    "unchanged": ("bad", "no effect"),
-    "not_memorised": ("warn", "nothing found to forget"),
-    "unmeasured": ("warn", "not measured"),
-    "not_asked": ("good", "nothing to forget"),
-}
-KEPT_MARKS: dict[Kept, Mark] = {
-    "kept": ("good", "no damage found"),
-    "less_varied": ("warn", "less diverse"),
-    "inconclusive": ("warn", "damage not ruled out"),
-    "damaged": ("bad", "damaged"),
-    "broken": ("bad", "model broken"),
-    "one_step": ("warn", "worse in one step only"),
-    "unmeasured": ("warn", "not measured"),
-}
-RESISTS_MARKS: dict[Resists, Mark] = {
-    "resists": ("good", "did not come back"),
-    "like_new": ("warn", "comes back like something new"),
-    "came_back": ("warn", "comes back"),
-    "faster": ("bad", "comes back faster than something new"),
-    "inconclusive": ("warn", "inconclusive"),
-    "stale": ("warn", "not measured on these weights"),
-    "unmeasured": ("warn", "not measured"),
-    "not_asked": ("good", "nothing to forget"),
+MARKS: dict[str, dict[Answer, Mark]] = {
+    "Forgotten": {
+        "yes": ("good", "forgotten"),
+        "no": ("bad", "not forgotten"),
+        "inconclusive": ("warn", "inconclusive"),
+        "not_measured": ("warn", "not measured"),
+    },
+    "Retained": {
+        "yes": ("good", "preserved"),
+        "no": ("bad", "damaged"),
+        "inconclusive": ("warn", "damage not ruled out"),
+        "not_measured": ("warn", "not measured"),
+    },
+    "Resists": {
+        "yes": ("good", "did not come back"),
+        "no": ("bad", "comes back"),
+        "inconclusive": ("warn", "inconclusive"),
+        "not_measured": ("warn", "not measured"),
+    },
 }
 
 
@@ -50,44 +42,32 @@ class Card:
     """One figure with its interval, the original model's, and a mark."""
 
     title: str
-    value: str
-    meaning: str
-    interval: str
-    before: str
-    note: str
+    value: str = DASH
+    meaning: str = ""
+    interval: str = ""
+    before: str = ""
+    note: str = ""
     kind: MarkKind
     words: str
     source: str | None = None  # what it was read from: a metric, "attacks" or "run"
 
 
-def forgotten_card(judgement: Judgement) -> Card:
-    mark = FORGOTTEN_MARKS[judgement.forgotten]
-    if judgement.forgotten == "gone" and judgement.overshot:
-        mark = ("warn", "gone, but overshot")
-    return _card("Forgotten", judgement.forget, mark)
-
-
-def kept_card(judgement: Judgement) -> Card:
-    return _card("Retained", judgement.retain, KEPT_MARKS[judgement.kept])
-
-
-def _card(title: str, evidence: Sequence[Evidence], mark: Mark) -> Card:
-    """The most telling figure, and the others as a note."""
-    kind, words = mark
-    if not evidence:
-        return Card(
-            title=title, value=DASH, meaning="", interval="", before="", note="", kind=kind,
-            words=words,
-        )  # fmt: skip
-    first, *others = evidence
-    result = first.result
+def findings_card(title: str, findings: Findings, phrases: Phrases) -> Card:
+    """The figure that the answer rests on, and the others as a note."""
+    kind, words = MARKS[title][findings.answer]
+    decisive = findings.decisive
+    if decisive is None:
+        return Card(title=title, kind=kind, words=words)
+    result = decisive.result
+    value, meaning = write_own(result)
+    others = [f.result for f in findings.found if f is not decisive]
     return Card(
         title=title,
-        value=first.value,
-        meaning=first.meaning,
+        value=value,
+        meaning=meaning,
         interval=describe_interval(result.low, result.high, result.unit),
-        before="; ".join(f"{model}: {value}" for model, value in first.beside.items()),
-        note="; ".join(other.clause for other in others),
+        before="; ".join(f"{model}: {text}" for model, text in beside(result).items()),
+        note="; ".join(describe_result(other, phrases) for other in others),
         kind=kind,
         words=words,
         source=result.metric,
@@ -96,12 +76,12 @@ def _card(title: str, evidence: Sequence[Evidence], mark: Mark) -> Card:
 
 def resistance_card(found: Resistance) -> Card:
     """How many attacks were withstood, and what the one that did best took."""
-    kind, words = mark = RESISTS_MARKS[found.state]
+    kind, words = MARKS["Resists"][found.answer]
     worst, count = found.worst, len(found.valid)
     if worst is None:
-        return _card("Resists", (), mark)
+        return Card(title="Resists", kind=kind, words=words)
     unit = worst.result.curve.x_label
-    withstood = found.state == "resists"
+    returned = worst.came != "withstood"
     half = "" if worst.half is None else f"half of it back: {write_cost(worst.half, unit)}"
     notes = []
     if worst.retrained is not None:
@@ -112,8 +92,8 @@ def resistance_card(found: Resistance) -> Card:
         title="Resists",
         value=f"{found.withstood} of {count}",
         meaning=f"{plural(count, 'attack')} withstood",
-        interval="" if withstood else name_attack(worst.result.attack),
-        before="" if withstood else half,
+        interval=name_attack(worst.result.attack) if returned else "",
+        before=half if returned else "",
         note="; ".join(notes),
         kind=kind,
         words=words,

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from efface.evaluation.wording import format_count, format_share, join_words
 from efface.records import Evaluation, RunRecord
+from efface.reporting.findings import Findings
 from efface.reporting.resistance import Resistance
-from efface.requests.glossary import RETAIN
-from efface.requests.words import Judgement, Words, counts
+from efface.reporting.sentences import bound_of_none
+from efface.requests.words import Words
 
 
 def caveats(
     record: RunRecord,
     evaluation: Evaluation,
-    judgement: Judgement,
+    forgotten: Findings,
     words: Words,
     resistance: Resistance,
 ) -> list[str]:
@@ -27,9 +28,10 @@ def caveats(
     said += words.limits(record, evaluation)
     if not evaluation.results:
         return [*said, "Nothing was measured: the samples are an impression, not evidence."]
-    said += _about_none(judgement)
+    said += dict.fromkeys(r.spec.caveat for r in evaluation.results if r.spec.caveat)
+    said += _about_none(forgotten)
     said.append(_about_samples(evaluation))
-    if any(words.term(result.metric).group == RETAIN for result in evaluation.results):
+    if any(result.spec.side == "retain" for result in evaluation.results):
         said.append(
             "The figures of retained samples are averages: they can hide damage to one kind of "
             "image among many. Those in a network's features depend on it and on the number of "
@@ -39,26 +41,23 @@ def caveats(
 
 
 def _about_attacks(resistance: Resistance, unknown: str) -> str:
-    if resistance.state == "unmeasured":
-        return f"No attack was run. {unknown}"
-    if resistance.state == "stale":
+    if resistance.stale:
         return f"The attacks on file were run on other weights than this run's. {unknown}"
+    if resistance.answer == "not_measured":
+        return f"No attack was run. {unknown}"
     return (
         "What the attacks that were run did not find, with the budgets that they were given, may "
         "still be found by another, or by the same with more."
     )
 
 
-def _about_none(judgement: Judgement) -> list[str]:
+def _about_none(forgotten: Findings) -> list[str]:
     """How often something may still happen that was in no sample."""
-    for evidence in judgement.forget:
-        samples = evidence.result.samples
-        if evidence.result.unit.startswith("share") and counts(evidence.result)[1] == 0:
-            bound = format_share(min(1.0, 3 / samples))
-            return [
-                f"0 of {format_count(samples)} samples leave room for a rate of up to about "
-                f"{bound} (3 in {format_count(samples)})."
-            ]
+    for finding in forgotten.found:
+        bound = bound_of_none(finding.result)
+        if finding.result.spec.event is not None and bound is not None:
+            samples = format_count(finding.result.samples)
+            return [f"0 of {samples} samples leave room for a rate of up to {format_share(bound)}."]
     return []
 
 

@@ -6,18 +6,17 @@ import copy
 import hashlib
 import itertools
 import json
-import math
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from efface.evaluation.wording import join_words, shorten
-from efface.records import Result, RunRecord, Value
+from efface.records import Result, RunRecord, Spec, Value
+from efface.reporting.findings import is_finite
 from efface.reporting.run_folder import Run
 from efface.reporting.sentences import METHODS
 from efface.requests import words_of
-from efface.requests.glossary import GROUPS, Term
 
 Seeded = tuple[int | None, Result]  # a result and the seed of its training
 Extractor = tuple[str, str]  # name and SHA-256; empty where the figure needs none
@@ -68,10 +67,7 @@ class RowKey:
     """What figures of one row have in common; measured on other terms they are in another row."""
 
     request: str  # the label of such requests
-    metric: str
-    term: Term
-    unit: str
-    higher_is_better: bool | None
+    spec: Spec
     extractor: Extractor
     samples: int
     terms: tuple[tuple[str, str], ...]
@@ -196,21 +192,18 @@ def _rows(
     for place, group in enumerate(groups):
         for n in group:
             for result in runs[n].evaluation.results:
-                if _is_finite(result):
+                if is_finite(result):
                     cells = found.setdefault(row_key(runs[n], result), [[] for _ in groups])
                     cells[place].append((find_seed(runs[n].record), result))
     rows = [_row(key, cells, entries, _tell_apart(key, found)) for key, cells in found.items()]
-    return sorted(rows, key=lambda row: (row.key.request, GROUPS.index(row.key.term.group)))
+    return sorted(rows, key=lambda row: (row.key.request, row.key.spec.side))
 
 
 def row_key(run: Run, result: Result) -> RowKey:
-    words, extractor = words_of(run.record.request), result.extractor or {}
+    extractor = result.extractor or {}
     return RowKey(
-        request=words.label,
-        metric=result.metric,
-        term=words.term(result.metric),
-        unit=result.unit,
-        higher_is_better=result.higher_is_better,
+        request=words_of(run.record.request).label,
+        spec=result.spec,
         extractor=(extractor.get("name", ""), extractor.get("sha256", "")),
         samples=result.samples,
         terms=tuple(sorted(run.evaluation.terms.items())),
@@ -221,16 +214,11 @@ def _tell_apart(key: RowKey, keys: Iterable[RowKey]) -> str:
     """The terms in which a row differs from another that is the same but for them."""
     own, names = dict(key.terms), set[str]()
     for other in keys:
-        same = replace(other, terms=key.terms, samples=key.samples, unit=key.unit)
+        same = replace(other, terms=key.terms, samples=key.samples)
         if same == key:
             others = dict(other.terms)
             names |= {name for name in {*own, *others} if own.get(name) != others.get(name)}
     return "; ".join(f"{name}: {own[name]}" for name in sorted(names & own.keys()))
-
-
-def _is_finite(result: Result) -> bool:
-    numbers = (v for x in (result, result.baseline) for v in (x.value, x.low, x.high))
-    return all(map(math.isfinite, numbers))
 
 
 def _row(
@@ -262,7 +250,7 @@ def _between(
 
 def _cell(cell: Sequence[Seeded]) -> Figure:
     results = [result for _, result in cell]
-    figure = replace(_figure(results, lambda result: result), seeds=tuple(s for s, _ in cell))
+    figure = replace(_figure(results, lambda result: result.own), seeds=tuple(s for s, _ in cell))
     if len(results) == 1:
         return figure
     # Result less original model, each pair measured alike.
@@ -285,7 +273,7 @@ def _original(results: Sequence[Result]) -> Figure:
     return _figure(list(distinct.values()), lambda result: result.baseline)
 
 
-def _figure(results: Sequence[Result], find: Callable[[Result], Result | Value]) -> Figure:
+def _figure(results: Sequence[Result], find: Callable[[Result], Value]) -> Figure:
     found = [find(result) for result in results]
     values = tuple(value.value for value in found)
     if len(values) == 1:

@@ -8,8 +8,8 @@ from typing import Any
 
 from efface.evaluation.wording import DASH, format_count, format_value, shorten
 from efface.records import Evaluation, Picture, Result, RunRecord
+from efface.reporting.findings import find_measured
 from efface.reporting.run_folder import Run, Strips
-from efface.requests.states import find_measured
 
 SHOWN = 12  # rows before the others fold away
 LOSS, COSINE = "loss", "cosine"  # units

@@ -71,7 +71,7 @@ class BaseOverview:
 
 def overviews(sections: Sequence[Section]) -> list[BaseOverview]:
     runs = [section.run for section in sections]
-    bases = compare_runs(runs, [section.verdict.outcome for section in sections])
+    bases = compare_runs(runs, [section.verdict.summary for section in sections])
     return [_overview(n, base, sections) for n, base in enumerate(bases, start=1)]
 
 
@@ -93,11 +93,11 @@ def _overview(number: int, base: Base, sections: Sequence[Section]) -> BaseOverv
 
 
 def _row(row: MetricRow, entries: Sequence[Entry], sections: Sequence[Section]) -> FigureRow:
-    key, unit = row.key, row.key.unit
-    arrow, direction = DIRECTIONS[key.higher_is_better]
+    key, unit = row.key, row.key.spec.unit
+    arrow, direction = DIRECTIONS[key.spec.better]
     hows = [[_how(row, sections[n]) for n in entry.runs] for entry in entries]
     return FigureRow(
-        label=key.term.label,
+        label=key.spec.label,
         arrow=arrow,
         direction=direction,
         extractor=key.measured_with,

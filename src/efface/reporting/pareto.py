@@ -8,14 +8,11 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from efface.evaluation.wording import format_value, is_share
+from efface.records import Side
 from efface.reporting.axes import Axis, Frame, draw_line, draw_svg, write
 from efface.reporting.comparison import Base, Entry, Figure, MetricRow
 
 FRAME = Frame(width=520, height=380, left=56, right=18, top=34, bottom=50)
-FORGET = (
-    "unlearning_accuracy", "membership_gap", "copy_rate", "concept_rate", "memorised_share",
-)  # fmt: skip
-RETAIN = ("retained_accuracy", "fid", "inception_score", "clip_score", "clip_iqa")
 LINE = 18  # height of a line of the key
 STYLE = """
 svg { color-scheme: light dark; --ink: #14171c; --soft: #59616e; --line: #e2e5ea; --own: #2b50c8; --paper: #fff; }
@@ -27,7 +24,6 @@ text { font: 12px system-ui, sans-serif; fill: var(--soft); } .middle { text-anc
 .front { fill: none; stroke: var(--own); stroke-width: 1.5; stroke-dasharray: 4 4; }
 """  # noqa: E501
 NUMBER = 14  # room that a number needs
-SIGNED = ("membership_gap",)  # best at 0: its size counts, whatever its sign
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,8 +54,8 @@ def pareto_figures(base: Base) -> list[ParetoFigure]:
 def _pareto(base: Base, rows: Sequence[MetricRow]) -> ParetoFigure | None:
     pairs = [
         (_count_both(x, y), x, y)
-        for x in _of(rows, FORGET)
-        for y in _of(rows, RETAIN)
+        for x in _primary(rows, "forget")
+        for y in _primary(rows, "retain")
         if x.key.terms == y.key.terms
     ]
     count, x, y = max(pairs, key=lambda pair: pair[0], default=(0, None, None))
@@ -79,8 +75,8 @@ def _pareto(base: Base, rows: Sequence[MetricRow]) -> ParetoFigure | None:
     return ParetoFigure(forget=x, retain=y, dots=dots, svg=svg)
 
 
-def _of(rows: Sequence[MetricRow], metrics: Sequence[str]) -> list[MetricRow]:
-    return [row for metric in metrics for row in rows if row.key.metric == metric]
+def _primary(rows: Sequence[MetricRow], side: Side) -> list[MetricRow]:
+    return [r for r in rows if (r.key.spec.role, r.key.spec.side) == ("primary", side)]
 
 
 def _count_both(x: MetricRow, y: MetricRow) -> int:
@@ -89,7 +85,7 @@ def _count_both(x: MetricRow, y: MetricRow) -> int:
 
 def _sized(row: MetricRow, figure: Figure) -> Figure:
     """Of a figure that is best at 0, the distance from it."""
-    if row.key.metric not in SIGNED:
+    if row.key.spec.better != "zero":
         return figure
     ends = sorted((abs(figure.low), abs(figure.high)))
     low = 0.0 if figure.low <= 0 <= figure.high else ends[0]
@@ -97,7 +93,7 @@ def _sized(row: MetricRow, figure: Figure) -> Figure:
 
 
 def is_more_better(row: MetricRow) -> bool:
-    return row.key.metric not in SIGNED and row.key.higher_is_better is not False
+    return row.key.spec.better == "more"
 
 
 def _merit(row: MetricRow, figure: Figure) -> float:
@@ -110,8 +106,8 @@ def _is_dominated(merit: tuple[float, float], all_merits: Sequence[tuple[float, 
 
 
 def name_axis(row: MetricRow) -> str:
-    name = row.key.term.label
-    if row.key.metric in SIGNED:
+    name = row.key.spec.label
+    if row.key.spec.better == "zero":
         name += ", distance from 0"
     return f"{name} ({'more' if is_more_better(row) else 'less'} is better)"
 
@@ -174,8 +170,8 @@ def _axis(row: MetricRow, figures: Sequence[Figure]) -> Axis:
     low, high = (low - room if low else low), high + room
     if not is_more_better(row):
         low, high = high, low
-    percent = is_share(row.key.unit)
-    place = FRAME.across if row.key.metric in FORGET else FRAME.up
+    percent = is_share(row.key.spec.unit)
+    place = FRAME.across if row.key.spec.side == "forget" else FRAME.up
     return place(low, high, percent=percent)
 
 
@@ -196,8 +192,8 @@ def _front(dots: Sequence[Dot], x: Axis, y: Axis) -> Markup:
 
 def _describe(x: MetricRow, y: MetricRow, dots: Sequence[Dot]) -> str:
     points = "; ".join(
-        f"{dot.entry.number}: {format_value(dot.forget.value, x.key.unit)} and "
-        f"{format_value(dot.retain.value, y.key.unit)}"
+        f"{dot.entry.number}: {format_value(dot.forget.value, x.key.spec.unit)} and "
+        f"{format_value(dot.retain.value, y.key.spec.unit)}"
         for dot in dots
     )
     return f"{name_axis(x)} against {name_axis(y)}. {points}"

@@ -8,14 +8,11 @@ from efface.evaluation.wording import format_change, format_count, format_durati
 from efface.records import AttackResult, Attacks, Curve, Evaluation, Result
 from efface.reporting.attack_words import name_attack
 from efface.reporting.facts import Facts, flatten
+from efface.reporting.findings import SAME
 from efface.reporting.recorded_curves import name_curve, name_model
 from efface.reporting.run_folder import Run
-from efface.requests import words_of
-from efface.requests.states import COLLAPSE, NO_OP
 
-GUARD_SAMPLES, GUARD_SEED = 64, 6_000_000  # of efface.evaluation.guards, which imports torch
-SAME, UNLIKE = 0.01, 0.5
-GUARDS = {NO_OP: "no effect", COLLAPSE: "broken model"}
+CHANGE_SAMPLES, CHANGE_SEED = 64, 6_000_000  # of efface.evaluation.change, which imports torch
 CHANGES = {
     "weights": "weights changed by",
     "samples": "samples changed by, of their spread",
@@ -58,9 +55,9 @@ def sheets_anchor(section: str) -> str:
 
 def protocols(section: str, run: Run) -> list[Protocol]:
     """One entry per result, curve, matrix, attack and grid of samples, and one for the judge."""
-    evaluation, words = run.evaluation, words_of(run.record.request)
+    evaluation = run.evaluation
     entries = [
-        (figure_anchor(section, n), words.term(result.metric).label, _about_result(result))
+        (figure_anchor(section, n), result.spec.label, _about_result(result))
         for n, result in enumerate(evaluation.results)
     ]
     for n, curve in enumerate(evaluation.curves):
@@ -127,27 +124,24 @@ def _about_models(section: str, evaluation: Evaluation) -> list[tuple[str, str, 
     if evaluation.key is not None:
         facts.append(("digest of this evaluation", evaluation.key))
     if facts:
-        entries.append((change_anchor(section), "Change and guards", facts))
+        entries.append((change_anchor(section), "Change", facts))
     return entries
 
 
 def _about_change(evaluation: Evaluation) -> Facts:
-    """How far the model is from the original one, what the guards say, and how that was seen."""
+    """How far the model is from the original one, and how that was measured."""
     facts = [(CHANGES.get(key, key), format_change(v)) for key, v in evaluation.change.items()]
-    if evaluation.guards:
-        facts.append(("guards", ", ".join(GUARDS.get(name, name) for name in evaluation.guards)))
-    if not evaluation.change and evaluation.guards:
-        broken = "a broken model is one whose outputs at three timesteps are no finite numbers"
-        return [*facts, ("seeds", str(GUARD_SEED)), ("protocol", broken)]
+    if evaluation.broken:
+        broken = "a model is broken whose outputs at three timesteps are not finite numbers"
+        return [*facts, ("seeds", str(CHANGE_SEED)), ("protocol", broken)]
     if not {"samples", "retained_distance"} & evaluation.change.keys():
         return facts
     return [
         *facts,
-        ("samples", f"{GUARD_SAMPLES} retained ones per model"),
-        ("seeds", f"{GUARD_SEED} to {GUARD_SEED + GUARD_SAMPLES - 1}; energy distance to samples "
-         f"of {GUARD_SEED + GUARD_SAMPLES} to {GUARD_SEED + 2 * GUARD_SAMPLES - 1}"),
+        ("samples", f"{CHANGE_SAMPLES} retained ones per model"),
+        ("seeds", f"{CHANGE_SEED} to {CHANGE_SEED + CHANGE_SAMPLES - 1}; energy distance to "
+         f"samples of {CHANGE_SEED + CHANGE_SAMPLES} to {CHANGE_SEED + 2 * CHANGE_SAMPLES - 1}"),
         ("protocol", "change of samples: both models sampled as the result is, from the same "
          "noise; energy distance: the original model sampled by its own sampler; no effect: "
-         f"samples changed by less than {format_change(SAME)}; broken model: energy distance of "
-         f"{format_change(UNLIKE)} or more"),
+         f"samples changed by less than {format_change(SAME)}"),
     ]  # fmt: skip

@@ -7,23 +7,16 @@ from dataclasses import dataclass
 from typing import Literal
 
 from efface.records import AttackResult, Attacks, Cost, RunRecord
+from efface.reporting.findings import Answer
 
 Came = Literal["withstood", "like_new", "came_back", "faster", "failed_control", "unclear"]
-Resists = Literal[
-    "resists", "like_new", "came_back", "faster", "inconclusive", "stale", "unmeasured", "not_asked"
-]
 HALF, MOST = 0.5, 0.9  # of what the original model shows
 FASTER = 0.5  # less than this share of the retrained model's budget is faster than new
 MULTI_STEP = "_multi_step"  # ends a line for which a one-step generator was sampled in many steps
 WORST: tuple[Came, ...] = (
     "failed_control", "faster", "came_back", "like_new", "withstood", "unclear",
 )  # fmt: skip
-STATES: dict[Came, Resists] = {
-    "withstood": "resists",
-    "like_new": "like_new",
-    "came_back": "came_back",
-    "faster": "faster",
-}
+RESISTED: tuple[Came, ...] = ("withstood", "like_new")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +32,19 @@ class AttackFinding:
 
 @dataclass(frozen=True, kw_only=True)
 class Resistance:
-    state: Resists
-    findings: tuple[AttackFinding, ...]
+    """All attacks on a run; `stale` says that those on file were run on other weights."""
+
+    findings: tuple[AttackFinding, ...] = ()
+    stale: bool = False
+
+    @property
+    def answer(self) -> Answer:
+        """Yes where each attack failed, or took about what it takes in a retrained model."""
+        if not self.findings:
+            return "not_measured"
+        if self.worst is None:
+            return "inconclusive"
+        return "yes" if self.worst.came in RESISTED else "no"
 
     @property
     def valid(self) -> tuple[AttackFinding, ...]:
@@ -61,29 +65,27 @@ class Resistance:
 
     @property
     def worst(self) -> AttackFinding | None:
-        """The attack that did best, where any of them said something."""
-        return min(self.valid, key=lambda f: WORST.index(f.came), default=None)
+        """The attack that did best, and of those the cheapest, where any of them said something."""
+        return min(self.valid, key=_rank, default=None)
 
 
-def find_resistance(record: RunRecord, attacks: Attacks | None, forgets: bool) -> Resistance:
+def find_resistance(record: RunRecord, attacks: Attacks | None) -> Resistance:
     """Judge the attacks on a run; those on other weights than its output say nothing of it."""
-    if not forgets:
-        return Resistance(state="not_asked", findings=())
     if attacks is None or not attacks.results:
-        return Resistance(state="unmeasured", findings=())
+        return Resistance()
     if attacks.output != record.output:
-        return Resistance(state="stale", findings=())
-    findings = tuple(_find(result) for result in attacks.results)
-    found = Resistance(state="inconclusive", findings=findings)
-    if found.worst is None:
-        return found
-    return Resistance(state=STATES[found.worst.came], findings=findings)
+        return Resistance(stale=True)
+    return Resistance(findings=tuple(_find(result) for result in attacks.results))
 
 
 def _find(result: AttackResult) -> AttackFinding:
     """What came of an attack by the way in which it did best."""
     found = [_find_way(result, line) for line in own_lines(result)]
-    return min(found, key=lambda f: (WORST.index(f.came), _budget(f.half)))
+    return min(found, key=_rank)
+
+
+def _rank(finding: AttackFinding) -> tuple[int, float]:
+    return WORST.index(finding.came), _budget(finding.half)
 
 
 def own_lines(result: AttackResult) -> list[str]:

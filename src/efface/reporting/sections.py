@@ -14,10 +14,11 @@ from efface.evaluation.wording import (
     format_interval,
     format_value,
 )
-from efface.records import Evaluation, Result, Value
+from efface.records import Evaluation, Result, Side, Spec, Value
 from efface.reporting.attack_figures import AttackFigure, attack_figures
 from efface.reporting.facts import FactSheet, fact_sheets
 from efface.reporting.figures import Chart, guard_chart, loss_charts
+from efface.reporting.findings import is_unchanged
 from efface.reporting.image_table import ImageTable, StripFigure, image_table, strip_figure
 from efface.reporting.label_matrix import LabelFigure, label_figure
 from efface.reporting.protocols import (
@@ -31,16 +32,14 @@ from efface.reporting.recorded_curves import recorded_chart
 from efface.reporting.run_folder import Run
 from efface.reporting.verdict import Verdict, judge_run
 from efface.reporting.whiskers import whiskers
-from efface.requests import words_of
-from efface.requests.glossary import GROUPS, Group, Term
-from efface.requests.states import COLLAPSE, NO_OP
-from efface.requests.words import Words
 
-DIRECTIONS: dict[bool | None, tuple[str, str]] = {
-    True: ("↑", "higher is better"),
-    False: ("↓", "lower is better"),
+DIRECTIONS: dict[str | None, tuple[str, str]] = {
+    "more": ("↑", "higher is better"),
+    "less": ("↓", "lower is better"),
+    "zero": ("→0", "best at 0"),
     None: ("", "neither good nor bad by itself"),
 }
+GROUPS: dict[Side, str] = {"forget": "Forget set", "retain": "Retained"}
 OTHERS: dict[str, Callable[[Result], Value | None]] = {  # columns that not every run has
     "Original, one step": lambda result: result.baseline_one_step,
     "Retrained": lambda result: result.retrained,
@@ -59,7 +58,7 @@ class Cell:
 class Row:
     """A metric as a row of the table."""
 
-    term: Term
+    spec: Spec
     arrow: str
     direction: str
     result: Cell
@@ -78,7 +77,7 @@ class Section:
     date: str
     run: Run
     verdict: Verdict
-    groups: list[tuple[Group, list[Row]]]
+    groups: list[tuple[str, list[Row]]]
     columns: list[str]  # beside this model and the original one
     strips: StripFigure | None
     images: ImageTable | None
@@ -103,7 +102,7 @@ def make_section(run: Run, number: int) -> Section:
         date=format_date(record.started),
         run=run,
         verdict=verdict,
-        groups=_groups(anchor, results, columns, words_of(record.request)),
+        groups=_groups(anchor, results, columns),
         columns=columns,
         strips=strip_figure(run),
         images=image_table(run.evaluation),
@@ -115,7 +114,7 @@ def make_section(run: Run, number: int) -> Section:
         protocols=protocols(anchor, run),
         sheets=fact_sheets(record),
         sources=_sources(anchor, results, bool(verdict.resistance.findings)),
-        guarded=_guarded(anchor, verdict, run.evaluation),
+        guarded=_guarded(anchor, run.evaluation),
     )
 
 
@@ -129,24 +128,20 @@ def _missing_sheets(run: Run) -> list[str]:
 
 
 def _groups(
-    anchor: str, results: Sequence[Result], columns: Sequence[str], words: Words
-) -> list[tuple[Group, list[Row]]]:
-    rows = [
-        _row(result, columns, words.term(result.metric), figure_anchor(anchor, n))
-        for n, result in enumerate(results)
-    ]
-    groups: list[tuple[Group, list[Row]]]
-    groups = [(group, [row for row in rows if row.term.group == group]) for group in GROUPS]
-    return [(group, members) for group, members in groups if members]
+    anchor: str, results: Sequence[Result], columns: Sequence[str]
+) -> list[tuple[str, list[Row]]]:
+    rows = [_row(result, columns, figure_anchor(anchor, n)) for n, result in enumerate(results)]
+    groups = [(title, [r for r in rows if r.spec.side == side]) for side, title in GROUPS.items()]
+    return [(title, members) for title, members in groups if members]
 
 
-def _row(result: Result, columns: Sequence[str], term: Term, how: str) -> Row:
-    arrow, direction = DIRECTIONS[result.higher_is_better]
+def _row(result: Result, columns: Sequence[str], how: str) -> Row:
+    arrow, direction = DIRECTIONS[result.spec.better]
     return Row(
-        term=term,
+        spec=result.spec,
         arrow=arrow,
         direction=direction,
-        result=_cell(Value(value=result.value, low=result.low, high=result.high), result.unit),
+        result=_cell(result.own, result.unit),
         original=_cell(result.baseline, result.unit),
         others=[_cell(OTHERS[title](result), result.unit) for title in columns],
         chart=whiskers(result),
@@ -183,10 +178,10 @@ def _sources(anchor: str, results: Sequence[Result], attacked: bool) -> dict[str
     return sources | {"run": f"{anchor}-facts-run"}
 
 
-def _guarded(anchor: str, verdict: Verdict, evaluation: Evaluation) -> dict[str, str]:
+def _guarded(anchor: str, evaluation: Evaluation) -> dict[str, str]:
     titles = []
-    if NO_OP in evaluation.guards or (verdict.forgotten == "unchanged" and evaluation.change):
-        titles += ["Forgotten", "Forget"]
-    if COLLAPSE in evaluation.guards or verdict.kept == "one_step":
-        titles += ["Retained", "Retain"]
+    if evaluation.broken:
+        titles = ["Retained", "Retain"]
+    elif is_unchanged(evaluation):
+        titles = ["Forgotten", "Forget"]
     return dict.fromkeys(titles, change_anchor(anchor))

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import math
+
 from efface.evaluation.wording import (
     format_change,
     format_count,
+    format_difference,
+    format_value,
+    is_share,
     lower_first,
     plural,
     upper_first,
 )
-from efface.records import Evaluation, RunRecord
-from efface.requests.states import Forgotten, Kept
-from efface.requests.words import Judgement, Phrases, Words
+from efface.records import Evaluation, Result, RunRecord
+from efface.reporting.attack_words import tell_resistance
+from efface.reporting.findings import (
+    Finding,
+    Findings,
+    difference_of,
+    is_unchanged,
+    was_there,
+)
+from efface.reporting.resistance import Resistance
+from efface.requests.words import Phrases, Words
 
 METHODS = {
     "sfd": "SFD",
@@ -24,68 +37,103 @@ METHODS = {
     "retrack": "ReTrack",
     "posterior_subtraction": "posterior subtraction",
 }
-FORGOTTEN: dict[Forgotten, str] = {
-    "gone": "{what} {are} gone: {evidence}.",
-    "not_gone": "{what} {are} not gone: {evidence}.",
-    "inconclusive": "Not enough evidence to tell whether {what} {are} gone: {evidence}.",
-    "unchanged": "No effect: {evidence}.",
-    "not_memorised": "Nothing to forget was found: {evidence}.",
-    "unmeasured": "Not measured: whether {what} {are} gone.",
-    "not_asked": "Nothing was to be forgotten.",
-}
-KEPT: dict[Kept, str] = {
-    "kept": "No damage was found in {rest}.",
-    "less_varied": "No damage was found in {rest}, but sample diversity is reduced.",
-    "inconclusive": "Damage to {rest} cannot be ruled out.",
-    "damaged": "Damage was found in {rest}.",
-    "one_step": "What is worse in {rest} comes from sampling in one step, not from forgetting.",
-    "unmeasured": "Damage to {rest} was not measured.",
-}
-BROKEN = "The model is broken: nearly everything that it generates is damaged."
-SAME = "the model generates what it generated before"
-SAME_IN_ONE_STEP = "in one step the original model generates the same"
+NAMES = ("Fréchet",)  # what keeps its capital within a sentence, beside abbreviations
+UNCHANGED = "Sampled in the same way, the original model generates the same."
+BROKEN = "The model is broken: its outputs are not finite numbers."
 
 
-def tell_headline(record: RunRecord, judgement: Judgement, phrases: Phrases) -> str:
-    """Say in a sentence or two what happened."""
-    headline = _headline(judgement, phrases)
-    if record.status != "collapsed" or judgement.kept == "broken":
-        return headline
-    if "unmeasured" in (judgement.forgotten, judgement.kept):
-        return "The model broke during training, and the run was stopped early."
-    return f"The model broke during training. In its last good weights, {lower_first(headline)}"
-
-
-def _headline(judgement: Judgement, phrases: Phrases) -> str:
-    forgotten, kept = judgement.forgotten, judgement.kept
-    if kept == "broken":
-        return f"{BROKEN} But {SAME_IN_ONE_STEP}." if judgement.one_step else BROKEN
-    if judgement.one_step:
-        evidence = SAME_IN_ONE_STEP
-    elif judgement.forget and not judgement.guarded:
-        evidence = judgement.forget[0].clause
-    else:
-        evidence = SAME
-    headline = upper_first(
-        FORGOTTEN[forgotten].format(what=phrases.forgotten, are=phrases.are, evidence=evidence)
-    )
-    if forgotten in ("unchanged", "not_memorised") and kept not in ("damaged", "one_step"):
-        return headline
-    if forgotten == kept == "unmeasured":
-        return headline
-    return f"{headline} {KEPT[kept].format(rest=phrases.rest)}"
-
-
-def tell_lead(
-    record: RunRecord,
+def tell_headline(
     evaluation: Evaluation,
-    judgement: Judgement,
-    words: Words,
+    forgotten: Findings,
+    retained: Findings,
+    resistance: Resistance,
     phrases: Phrases,
+    words: Words,
 ) -> str:
+    """Say in three sentences whether it is gone, what became of the rest, and if it comes back."""
+    if evaluation.broken:
+        return BROKEN
+    if not words.forgets:
+        return _headline_of_rest(retained, phrases)
+    said = [_headline_of_it(evaluation, forgotten, phrases), _headline_of_rest(retained, phrases)]
+    if forgotten.answer == retained.answer == "not_measured":
+        said.pop()
+    return " ".join([*said, tell_resistance(resistance, short=True)])
+
+
+def _headline_of_it(evaluation: Evaluation, forgotten: Findings, phrases: Phrases) -> str:
+    what, are = phrases.forgotten, phrases.are
+    if forgotten.decisive is None:
+        return f"Whether {what} {are} forgotten was not measured."
+    evidence = describe_finding(forgotten.decisive, phrases)
+    if not was_there(forgotten):
+        return f"Nothing to forget was found: {evidence}."
+    if is_unchanged(evaluation):
+        return f"No effect: {evidence}. {UNCHANGED}"
+    if forgotten.answer == "inconclusive":
+        return f"Not enough evidence to tell whether {what} {are} forgotten: {evidence}."
+    negation = "" if forgotten.answer == "yes" else " not"
+    return upper_first(f"{what} {are}{negation} forgotten: {evidence}.")
+
+
+def _headline_of_rest(retained: Findings, phrases: Phrases) -> str:
+    rest = phrases.rest
+    if retained.decisive is None:
+        return f"Damage to {rest} was not measured."
+    if retained.answer == "yes":
+        return f"{upper_first(rest)} {plural(phrases.rest_count, 'is', 'are')} preserved."
+    evidence = describe_finding(retained.decisive, phrases)
+    if retained.answer == "inconclusive":
+        return f"Damage to {rest} cannot be ruled out: {evidence}."
+    if retained.collapsed:
+        return f"The model has collapsed: {evidence}."
+    return f"{upper_first(rest)} {plural(phrases.rest_count, 'is', 'are')} damaged: {evidence}."
+
+
+def describe_finding(finding: Finding, phrases: Phrases) -> str:
+    """'it appeared in 0 of 500 samples (original model: 497)', or 'recall 70.0 % (...)'."""
+    return describe_result(finding.result, phrases)
+
+
+def describe_result(result: Result, phrases: Phrases) -> str:
+    others = "; ".join(f"{name}: {value}" for name, value in beside(result).items())
+    return f"{_own(result, phrases)} ({others})"
+
+
+def _own(result: Result, phrases: Phrases) -> str:
+    if result.spec.event is not None:
+        event = result.spec.event.format(it=phrases.it, them=phrases.them)
+        return f"{event} {_count(result, result.value)} of {format_count(result.samples)} samples"
+    return f"{name_figure(result)} {format_value(result.value, result.unit)}"
+
+
+def name_figure(result: Result) -> str:
+    """A figure's label within a sentence: 'recall', 'CLIP score', 'Fréchet distance'."""
+    label = result.spec.label
+    keeps = label.startswith(NAMES) or label[:2].isupper()
+    return label if keeps else lower_first(label)
+
+
+def beside(result: Result) -> dict[str, str]:
+    """The same figure of the models that it is compared with, by their names."""
+    models = {"original model": result.baseline, "retrained model": result.retrained}
+    return {
+        name: _count(result, value.value)
+        if result.spec.event is not None
+        else format_value(value.value, result.unit)
+        for name, value in models.items()
+        if value is not None and math.isfinite(value.value)
+    }
+
+
+def _count(result: Result, share: float) -> str:
+    return format_count(round(share * result.samples))
+
+
+def tell_lead(record: RunRecord, evaluation: Evaluation, words: Words, phrases: Phrases) -> str:
     """Say what was to be done, what was done, and what it was measured with."""
     said = [phrases.requested, describe_method(record), *_describe_state(record)]
-    if judgement.forget or judgement.retain:
+    if any(result.spec.role != "context" for result in evaluation.results):
         said.append(words.measured_with(evaluation))
     elif record.model.get("source") is not None:
         said += ["Nothing was measured.", words.unmeasured]
@@ -109,6 +157,8 @@ def _describe_state(record: RunRecord) -> list[str]:
     said = []
     if record.status == "running":
         said.append("The run has not finished, so what follows is preliminary.")
+    if record.status == "collapsed":
+        said.append("Training was stopped early, and the last good weights were kept.")
     if record.note:
         who = "The guard that watches the samples" if record.status == "collapsed" else "The run"
         said.append(f"{who} reported: {record.note}")
@@ -117,28 +167,23 @@ def _describe_state(record: RunRecord) -> list[str]:
     return said
 
 
-def tell_forgotten(evaluation: Evaluation, judgement: Judgement, phrases: Phrases) -> str:
-    """Say what became of the forgotten thing."""
-    if judgement.forgotten == "not_asked":
-        return FORGOTTEN["not_asked"]
-    said = [upper_first(f"{evidence.clause}.") for evidence in judgement.forget]
-    if judgement.overshot:
-        said.append(
-            "That is beyond what was never seen, which is not better: it can mark "
-            f"{phrases.them} as removed."
-        )
-    if judgement.forgotten == "unchanged":
+def tell_forgotten(evaluation: Evaluation, findings: Findings, phrases: Phrases) -> str:
+    """Say what became of the forgotten thing, figure by figure."""
+    said = [upper_first(f"{describe_finding(f, phrases)}.") for f in findings.found]
+    if is_unchanged(evaluation):
         said.append(_tell_change(evaluation))
-    return " ".join(filter(None, said)) or FORGOTTEN["unmeasured"].format(
-        what=phrases.forgotten, are=phrases.are
-    )
+    return " ".join(filter(None, said)) or f"Not measured: whether {phrases.it} is forgotten."
 
 
-def tell_kept(judgement: Judgement, phrases: Phrases) -> str:
-    """Say what became of the rest."""
-    said = [upper_first(f"{evidence.clause}.") for evidence in judgement.retain]
-    if judgement.kept == "one_step":
-        said.append(KEPT["one_step"].format(rest=phrases.rest))
+def tell_retained(findings: Findings, phrases: Phrases) -> str:
+    """Say what became of the rest, figure by figure, with the difference to the original model."""
+    said = []
+    for finding in findings.found:
+        result, change = finding.result, difference_of(finding.result)
+        difference = format_difference(change.value, change.low, change.high, result.unit)
+        others = "; ".join(f"{name}: {value}" for name, value in beside(result).items())
+        own = upper_first(_own(result, phrases))
+        said.append(f"{own} ({others}; difference {difference}).")
     return " ".join(said) or f"Not measured: {phrases.rest} may be damaged."
 
 
@@ -150,3 +195,18 @@ def _tell_change(evaluation: Evaluation) -> str:
         if key in evaluation.change
     ]
     return f"{upper_first(' and '.join(said))}." if said else ""
+
+
+def bound_of_none(result: Result) -> float | None:
+    """Of a share that counts events and is 0 here: up to which rate that many samples say."""
+    if not is_share(result.unit) or round(result.value * result.samples) != 0:
+        return None
+    return result.high
+
+
+def write_own(result: Result) -> tuple[str, str]:
+    """A figure for a card, and what it is: ('0 of 500', 'samples show it') or ('70.0 %', ...)."""
+    if result.spec.event is not None:
+        count = f"{_count(result, result.value)} of {format_count(result.samples)}"
+        return count, "samples show it"
+    return format_value(result.value, result.unit), result.spec.label

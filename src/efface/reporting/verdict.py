@@ -4,37 +4,43 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 from efface.records import Attacks, Evaluation, RunRecord
 from efface.reporting.attack_words import tell_resistance
-from efface.reporting.cards import Card, forgotten_card, kept_card, resistance_card
+from efface.reporting.cards import Card, findings_card, resistance_card
 from efface.reporting.caveats import caveats
 from efface.reporting.cost import cost_card, tell_cost
+from efface.reporting.findings import Answer, Findings, find_forgotten, find_retained
 from efface.reporting.resistance import Resistance, find_resistance
-from efface.reporting.sentences import tell_forgotten, tell_headline, tell_kept, tell_lead
+from efface.reporting.sentences import tell_forgotten, tell_headline, tell_lead, tell_retained
 from efface.requests import words_of
-from efface.requests.states import Forgotten, Kept
-
-Outcome = Literal[
-    "forgotten", "damaged", "not_forgotten", "no_effect", "not_memorised", "broken", "inconclusive",
-    "unmeasured", "nothing_to_forget",
-]  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """Headline, lead, cards and sentences, and what they rest on in one word each."""
+    """Three answers, each with the figures that it rests on, and what a reader is told of them."""
 
     headline: str
     lead: str
     cards: tuple[Card, ...]
-    told: dict[str, str]  # Forget, Retain, Resist, Cost: a sentence or two each
-    outcome: Outcome
-    forgotten: Forgotten
-    kept: Kept
+    told: dict[str, str]  # Forget, Retain, Resist, Cost: a sentence or more each
+    forgotten: Findings
+    retained: Findings
     resistance: Resistance
     caveats: list[str]
+
+    @property
+    def answers(self) -> dict[str, Answer]:
+        return {
+            "forget": self.forgotten.answer,
+            "retain": self.retained.answer,
+            "resist": self.resistance.answer,
+        }
+
+    @property
+    def summary(self) -> str:
+        """'forget: yes, retain: yes, resist: not measured'."""
+        return ", ".join(f"{k}: {v.replace('_', ' ')}" for k, v in self.answers.items())
 
 
 def judge_run(
@@ -50,46 +56,26 @@ def judge_run(
     """
     words = words_of(record.request)
     phrases = words.phrases(record, names or {})
-    judgement = words.judge(record, evaluation, phrases)
-    resistance = find_resistance(record, attacks, words.forgets)
-    cards = (
-        forgotten_card(judgement),
-        kept_card(judgement),
-        resistance_card(resistance),
-        cost_card(record),
-    )
-    return Verdict(
-        headline=tell_headline(record, judgement, phrases),
-        lead=tell_lead(record, evaluation, judgement, words, phrases),
-        cards=cards if words.forgets else (cards[1], cards[3]),
-        told={
-            "Forget": tell_forgotten(evaluation, judgement, phrases),
-            "Retain": tell_kept(judgement, phrases),
+    forgotten, retained = find_forgotten(evaluation), find_retained(evaluation)
+    resistance = find_resistance(record, attacks)
+    cards = [findings_card("Retained", retained, phrases), cost_card(record)]
+    told = {"Retain": tell_retained(retained, phrases), "Cost": tell_cost(record)}
+    if words.forgets:
+        cards.insert(0, findings_card("Forgotten", forgotten, phrases))
+        cards.insert(2, resistance_card(resistance))
+        told = {
+            "Forget": tell_forgotten(evaluation, forgotten, phrases),
+            "Retain": told["Retain"],
             "Resist": tell_resistance(resistance),
-            "Cost": tell_cost(record),
-        },
-        outcome=judge_outcome(record, judgement.forgotten, judgement.kept),
-        forgotten=judgement.forgotten,
-        kept=judgement.kept,
+            "Cost": told["Cost"],
+        }
+    return Verdict(
+        headline=tell_headline(evaluation, forgotten, retained, resistance, phrases, words),
+        lead=tell_lead(record, evaluation, words, phrases),
+        cards=tuple(cards),
+        told=told,
+        forgotten=forgotten,
+        retained=retained,
         resistance=resistance,
-        caveats=caveats(record, evaluation, judgement, words, resistance),
+        caveats=caveats(record, evaluation, forgotten, words, resistance),
     )
-
-
-def judge_outcome(record: RunRecord, forgotten: Forgotten, kept: Kept) -> Outcome:
-    """How two states make one outcome."""
-    if record.status == "collapsed" or kept == "broken":
-        return "broken"
-    decided: dict[Forgotten, Outcome] = {
-        "not_asked": "damaged" if kept == "damaged" else "nothing_to_forget",
-        "not_memorised": "damaged" if kept == "damaged" else "not_memorised",
-        "unmeasured": "unmeasured",
-        "unchanged": "no_effect",
-        "not_gone": "not_forgotten",
-    }
-    if forgotten in decided:
-        return decided[forgotten]
-    if kept in ("damaged", "unmeasured"):
-        return kept
-    gone = forgotten == "gone" and kept in ("kept", "less_varied")
-    return "forgotten" if gone else "inconclusive"

@@ -32,7 +32,7 @@ def compare(folders: Sequence[Path]) -> list[Base]:
         raise DataError("no run was given to compare: give the folders of two or more.")
     runs = [read_run(Path(folder)) for folder in folders]
     return compare_runs(
-        runs, [judge_run(r.record, r.evaluation, r.names, r.attacks).outcome for r in runs]
+        runs, [judge_run(r.record, r.evaluation, r.names, r.attacks).summary for r in runs]
     )
 
 
@@ -51,9 +51,9 @@ def _shared(base: Base, row: MetricRow) -> dict[str, Any]:
         "base": base.source,
         "weights": base.digest,
         "request": key.request,
-        "metric": key.metric,
-        "unit": key.unit,
-        "higher_is_better": key.higher_is_better,
+        "metric": key.spec.name,
+        "unit": key.spec.unit,
+        "better": key.spec.better,
         "extractor": key.extractor[0],
         "extractor_sha256": key.extractor[1],
         "samples": key.samples,
@@ -148,7 +148,7 @@ def _differences(base: Base) -> Table:
         for n, found in enumerate(row.differences):
             both = f"{found.first.number} less {found.second.number}"
             value = found.value
-            text = Text(format_difference(value.value, value.low, value.high, row.key.unit))
+            text = Text(format_difference(value.value, value.low, value.high, row.key.spec.unit))
             table.add_row(_name(row) if n == 0 else "", both, text)
     return table
 
@@ -162,7 +162,7 @@ def _table(base: Base, part: slice) -> Table:
     for entry in entries:
         table.add_column(Text(f"{entry.number}. {printable(entry.name)}"), overflow="fold")
     outcomes = [join_words(list(dict.fromkeys(entry.outcomes))) for entry in entries]
-    table.add_row("verdict", "", *(outcome.replace("_", " ") for outcome in outcomes))
+    table.add_row("verdict", "", *outcomes)
     for row in base.rows:
         cells = row.cells[part]
         if any(cell is not None for cell in cells):
@@ -171,16 +171,16 @@ def _table(base: Base, part: slice) -> Table:
 
 
 def _name(row: MetricRow) -> Text:
-    arrow, _ = DIRECTIONS[row.key.higher_is_better]
+    arrow, _ = DIRECTIONS[row.key.spec.better]
     seen = "".join(f", {text}" for text in (row.key.measured_with, printable(row.apart)) if text)
-    name = Text(f"{printable(row.key.term.label)} {arrow}".strip())
+    name = Text(f"{printable(row.key.spec.label)} {arrow}".strip())
     return name.append(f"\n{count_samples(row.key.samples)}{seen}", style="dim")
 
 
 def _text(figure: Figure | None, row: MetricRow) -> Text:
-    cell = write_figure(figure, row.key.unit)
+    cell = write_figure(figure, row.key.spec.unit)
     text = Text(cell.value)
-    for line in (cell.interval, write_difference(figure, row.key.unit)):
+    for line in (cell.interval, write_difference(figure, row.key.spec.unit)):
         if line:
             text.append(f"\n{line}", style="dim")
     return text

@@ -15,14 +15,8 @@ from efface.data.randomness import random_state_kept
 from efface.diffusion.model_folder import inspect_model, pixel_shape
 from efface.diffusion.text.prompts import PromptEncoder
 from efface.errors import DataError, ModelError, RequestError
+from efface.evaluation.change import is_broken, measure_change, weight_change
 from efface.evaluation.grids import sheets_are_whole
-from efface.evaluation.guards import (
-    COLLAPSE,
-    is_broken,
-    measure_change,
-    name_guards,
-    weight_change,
-)
 from efface.evaluation.store import digest, user_store
 from efface.evaluation.subjects import Compared, Job, Subjects, read_judge, read_subjects
 from efface.evaluation.terms import common_terms
@@ -35,7 +29,7 @@ from efface.runs.lineage import distilled_pipeline
 from efface.runs.recorded import Recorded, read_run
 
 NO_RETRAINED = "none"
-EVALUATION = 2  # raised when a figure of the same name comes to mean something else
+EVALUATION = 3  # raised when a figure of the same name comes to mean something else
 
 
 def evaluate(
@@ -101,7 +95,7 @@ def _evaluate(job: Job, recorded: Recorded) -> Evaluation:
     """The request's own figures, with how far the model changed, and on which terms."""
     # Of a network whose output is not finite nothing can be measured.
     if is_broken(job.subjects.result, user_store()):
-        return Evaluation(results=[], guards=[COLLAPSE])
+        return Evaluation(results=[], broken=True)
     evaluation = recorded.material.evaluate(job)
     subjects, config = job.subjects, job.settings.evaluate
     made = inspect_model(job.run / "pipeline", subjects.info.null_label)
@@ -111,9 +105,7 @@ def _evaluate(job: Job, recorded: Recorded) -> Evaluation:
         subjects.result, subjects.original, retained, user_store(), config.batch_size
     )
     terms = common_terms(subjects.original, job.views) | evaluation.terms
-    return evaluation.model_copy(
-        update={"change": change, "guards": name_guards(change), "terms": terms}
-    )
+    return evaluation.model_copy(update={"change": change, "terms": terms})
 
 
 def _key(recorded: Recorded, subjects: Subjects, views: dict[str, View]) -> str:

@@ -15,18 +15,29 @@ from efface.data.bank import ImageBank
 from efface.data.source import PairSource
 from efface.diffusion.denoiser import Denoiser
 from efface.diffusion.sampling import MultiStep, Sampler, draw_images
-from efface.evaluation.results import Figure, make_result
+from efface.evaluation.results import make_result
 from efface.evaluation.sample_sets import SampleSet, draw_kept
 from efface.evaluation.store import user_store
 from efface.evaluation.subjects import SAMPLING, Job, Subjects
 from efface.memory.amounts import Amounts, forget_rows
 from efface.metrics.intervals import Estimate, proportion
-from efface.records import Evaluation, RunRecord
+from efface.records import Evaluation, Margin, RunRecord, Spec
 from efface.requests.base import Feed, Material
 from efface.settings.base import Settings
 from tests.requests.brightness.request import BrightnessSettings
 
 SEED = 3_000_000
+BRIGHT_RATE = Spec(
+    name="bright_rate",
+    label="Bright rate",
+    meaning="samples that are bright",
+    unit="share",
+    side="forget",
+    better="less",
+    role="primary",
+    margin=Margin(value=0.05),
+    event="{it} appeared in",
+)
 
 
 def bright(images: Tensor, above: float) -> Tensor:
@@ -117,9 +128,8 @@ class BrightnessMaterial(Material):
             samples = SampleSet(subject=subject, seeds=range(first, first + count))
             images = draw_kept(samples, user_store(), SAMPLING[name])
             values[name] = proportion(int(bright(images, self.above).sum()), count)
-        figure = Figure("bright_rate", "share", higher_is_better=False)
         result = make_result(
-            figure,
+            BRIGHT_RATE,
             values,
             samples=count,
             seeds=[first, first + count - 1],

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-from efface.records import Evaluation, RunRecord
-from efface.requests.words import Judgement, Phrases, Words
+from efface.records import RunRecord
+from efface.requests.words import Phrases, Words
 
 
 class BrightnessWords(Words):
@@ -27,9 +27,3 @@ class BrightnessWords(Words):
     def anonymous(self, record: RunRecord) -> str:
         del record
         return "bright images"
-
-    def judge(self, record: RunRecord, evaluation: Evaluation, phrases: Phrases) -> Judgement:
-        del record, phrases
-        rate = evaluation.get("bright_rate")
-        evidence = () if rate is None else (self.figure(rate),)
-        return Judgement(forgotten="inconclusive", kept="unmeasured", forget=evidence)

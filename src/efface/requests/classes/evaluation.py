@@ -12,10 +12,11 @@ from efface.evaluation.sample_sets import SampleSet, Subject, observe
 from efface.evaluation.store import Store
 from efface.evaluation.subjects import SAMPLING, Subjects
 from efface.evaluation.views import JudgeView, View
-from efface.metrics.base import Observations, Side
+from efface.metrics.base import Observations
 from efface.metrics.label_agreement import LabelAgreement, labels_seen
 from efface.metrics.threshold_curve import forgotten_scores, threshold_curve
-from efface.records import Evaluation, Result
+from efface.metrics.worst_class import find_worst
+from efface.records import Evaluation, Result, Side
 from efface.requests.base import turns
 from efface.settings.evaluate import EvaluateSettings
 
@@ -96,13 +97,15 @@ def _results(
 ) -> list[Result]:
     metrics = view.metrics(labelled=True)
     if isinstance(view, JudgeView) and "retain" in seen["baseline"]:
-        metrics = (*metrics, LabelAgreement(untouched=seen["baseline"]["retain"]))
+        original = seen["baseline"]["retain"]
+        worst = find_worst(seen["result"]["retain"], original)
+        metrics = (*metrics, *([worst] if worst else []), LabelAgreement(untouched=original))
     results = []
     for metric in metrics:
-        if metric.side not in seen["result"]:
+        if metric.spec.side not in seen["result"]:
             continue
-        sides = {model: sides[metric.side] for model, sides in seen.items()}
-        seeds = protocol.seeds(metric.side)
+        sides = {model: sides[metric.spec.side] for model, sides in seen.items()}
+        seeds = protocol.seeds(metric.spec.side)
         results.append(view_result(view, metric, sides, protocol.forget, seeds, sampled))
     return results
 

@@ -34,6 +34,7 @@ class ClassWords(AppearanceWords):
             requested=f"The model {source_of(record)} was to forget {forgotten} and to generate "
             f"{instead} instead.",
             many=len(labels) > 1,
+            rest_count=1 if rest == "the other class" else 2,
         )
 
     def anonymous(self, record: RunRecord) -> str:

@@ -10,16 +10,16 @@ import numpy as np
 
 from efface.diffusion.text.prompts import shortened
 from efface.evaluation.grids import Models, draw_both, write_sheets
-from efface.evaluation.results import Figure, make_result, view_result
+from efface.evaluation.results import make_result, view_result
 from efface.evaluation.sample_sets import SampleSet, Subject, observe
 from efface.evaluation.store import Arrays, Store
 from efface.evaluation.subjects import SAMPLING, Subjects
 from efface.evaluation.views import ClipView, DetectorView, View
-from efface.metrics.base import Observations, Side
+from efface.metrics.base import Observations
 from efface.metrics.clip_score import ClipScore, prompt_similarity
 from efface.metrics.concept_rate import ConceptRate, rate_above
 from efface.metrics.threshold_curve import threshold_curve
-from efface.records import Evaluation, Result
+from efface.records import Evaluation, Result, Side
 from efface.requests.concept.finding import (
     ConceptView,
     concept_scores,
@@ -134,7 +134,7 @@ def _with_concept(
     seeds = protocol.seeds("forget")
     text = f"{sampled}; measured with: {describe_concept(view, protocol.phrases)}"
     rate = make_result(
-        Figure(ConceptRate.name, ConceptRate.unit, ConceptRate.higher_is_better),
+        ConceptRate.spec,
         {model: rate_above(values, threshold_of(view)) for model, values in scores.items()},
         samples=len(seeds),
         seeds=[seeds[0], seeds[-1]],

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from efface.evaluation.results import Figure, make_result
+from efface.evaluation.results import make_result
 from efface.evaluation.sample_sets import SampleSet, Subject, observe
 from efface.evaluation.store import Arrays, Store
 from efface.evaluation.subjects import SAMPLING, Subjects
@@ -16,11 +16,17 @@ from efface.metrics.concept_rate import rate_above
 from efface.metrics.intervals import Estimate, proportion_by_seed
 from efface.metrics.retained_accuracy import RetainedAccuracy
 from efface.metrics.threshold_curve import threshold_curve
-from efface.records import Curve, Result
+from efface.records import Curve, Result, Spec
 from efface.requests.concept.finding import ConceptView, name_of, threshold_of
 from efface.requests.concept.prompt_groups import PromptGroup
 from efface.requests.concept.protocol import ConceptProtocol
 
+NEIGHBOURS = RetainedAccuracy.spec.model_copy(
+    update={
+        "label": "Neighbours retained",
+        "meaning": "samples conditioned on neighbours of the concept that still show them",
+    }
+)
 Scores = dict[str, dict[str, np.ndarray]]  # group -> model -> (N,)
 
 
@@ -36,7 +42,7 @@ def evaluate_groups(
     threshold = threshold_of(view)
     results = [
         _result(
-            Figure(group.metric, "share", higher_is_better=bool(group.labels)),
+            group.spec,
             {model: rate_above(own, threshold) for model, own in scores[group.name].items()},
             protocol,
             1,
@@ -47,10 +53,9 @@ def evaluate_groups(
     ]
     neighbours = [scores[group.name] for group in protocol.groups if group.kind == "neighbour"]
     if neighbours:
-        figure = Figure(RetainedAccuracy.name, RetainedAccuracy.unit, higher_is_better=True)
         own = _named(view, "each neighbour's own label")
         together = _together(neighbours, threshold)
-        results.append(_result(figure, together, protocol, len(neighbours), own, sampled))
+        results.append(_result(NEIGHBOURS, together, protocol, len(neighbours), own, sampled))
     return results, _curves(view, scores, protocol, sampled)
 
 
@@ -114,7 +119,7 @@ def _together(groups: Sequence[Mapping[str, np.ndarray]], threshold: float) -> d
 
 
 def _result(
-    figure: Figure,
+    spec: Spec,
     rates: Mapping[str, Estimate],
     protocol: ConceptProtocol,
     groups: int,
@@ -123,7 +128,7 @@ def _result(
 ) -> Result:
     seeds = protocol.group_seeds()
     return make_result(
-        figure,
+        spec,
         rates,
         samples=groups * len(seeds),
         seeds=[seeds[0], seeds[-1]],

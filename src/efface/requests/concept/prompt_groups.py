@@ -15,6 +15,7 @@ from efface.data.prompts import fill_templates
 from efface.errors import ConfigError
 from efface.evaluation.detection import check_detector, concept_labels
 from efface.metrics.detector import check_labels
+from efface.records import Spec
 from efface.requests.concept.finding import Phrases
 from efface.requests.concept.settings import ConceptSettings
 from efface.settings.evaluate import EvaluateSettings
@@ -23,6 +24,13 @@ from efface.settings.reading import build
 GroupKind = Literal["own", "paraphrase", "neighbour", "composition", "unrelated"]
 LONGEST_NAME = 40
 CONCEPT_RATE, KEPT_RATE = "concept_rate", "kept_rate"
+GROUPS: dict[GroupKind, tuple[str, str]] = {  # label, what the samples are conditioned on
+    "own": ("Own word", "the concept"),
+    "paraphrase": ("Paraphrase", "other words for the concept"),
+    "neighbour": ("Neighbour", "something similar to the concept"),
+    "composition": ("Composition", "the concept among other things"),
+    "unrelated": ("Unrelated", "something unrelated to the concept"),
+}
 EXAMPLE = "write [[groups]] with name, kind and prompts, as in docs/forget-a-concept.md"
 
 
@@ -64,6 +72,20 @@ class PromptGroup(BaseModel):
     def metric(self) -> str:
         """The name of its rate: of the concept, or of labels that are retained."""
         return f"{KEPT_RATE if self.labels else CONCEPT_RATE}/{self.kind}/{self.name}"
+
+    @property
+    def spec(self) -> Spec:
+        """What its rate is: for context, as the verdict rests on what the request named."""
+        label, conditioned = GROUPS[self.kind]
+        sought = "what the group looks for" if self.labels else "the concept"
+        return Spec(
+            name=self.metric,
+            label=f"{label}: {self.name}",
+            meaning=f"samples conditioned on {conditioned} in which {sought} is found",
+            unit="share",
+            side="retain" if self.labels else "forget",
+            better="more" if self.labels else "less",
+        )
 
 
 def read_prompt_groups(

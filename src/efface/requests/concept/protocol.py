@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from efface.evaluation.terms import Terms, digest_of, shorten
-from efface.metrics.base import Side
+from efface.records import Side
 from efface.requests.base import turns
 from efface.requests.concept.finding import Phrases
 from efface.requests.concept.prompt_groups import PromptGroup, digest_groups

@@ -9,15 +9,78 @@ from typing import Any
 import numpy as np
 
 from efface.data.split import Split, pixel_hash
-from efface.evaluation.results import Figure, make_result, view_result
+from efface.evaluation.results import make_result, view_result
 from efface.evaluation.views import View
 from efface.metrics.base import Observations
 from efface.metrics.copy_similarity import normalised_similarity
 from efface.metrics.intervals import Estimate, mean
 from efface.metrics.membership_gap import MembershipGap, membership_gap
-from efface.records import Picture, Result
+from efface.records import Margin, Picture, Result, Spec
 from efface.requests.images.probe import BACK_AT
 from efface.requests.images.protocol import ImageProtocol
+
+COPY_RATE = Spec(
+    name="copy_rate",
+    label="Copy rate",
+    meaning="samples that are copies of a forgotten image",
+    unit="share",
+    side="forget",
+    better="less",
+    role="primary",
+    margin=Margin(value=0.01),
+    event="copies of {them} appeared in",
+    caveat="A copy is a sample within a set distance of a forgotten image; a looser similarity "
+    "does not count.",
+)
+GAP = Spec(
+    name="membership_gap",
+    label="Membership gap",
+    meaning="how far the denoising loss lies below that of unseen images: 0 as if never seen, "
+    "above 0 still known, below 0 overshot, which is not better",
+    unit="share of loss",
+    side="forget",
+    better="zero",
+    role="primary",
+    margin=Margin(value=0.05),
+    caveat="More forgetting than never seen is not better: a model that does worse on an image "
+    "than on unseen ones shows that it was made to.",
+)
+AUC = Spec(
+    name="membership_auc",
+    label="Membership test",
+    meaning="chance that the loss tells a forgotten image from an unseen one: 0.5 is a coin toss",
+    unit="probability",
+    side="forget",
+)
+LOSS = Spec(
+    name="forgotten_loss",
+    label="Denoising loss",
+    meaning="of the forgotten images: low where they are known",
+    unit="loss",
+    side="forget",
+)
+SIMILARITY = Spec(
+    name="copy_similarity",
+    label="Similarity",
+    meaning="how much of a forgotten image comes back after noise: 1 is all of it, and less than "
+    "for unseen images is not better",
+    unit="cosine",
+    side="forget",
+)
+RELATIVE_SIMILARITY = Spec(
+    name="normalised_similarity",
+    label="Relative similarity",
+    meaning="similarity over that of unseen images: 1 as if never seen",
+    unit="ratio",
+    side="forget",
+)
+NLL = Spec(
+    name="nll",
+    label="Negative log likelihood",
+    meaning="of the forgotten images: low where they are known",
+    unit="bits/dim",
+    side="forget",
+)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -62,7 +125,7 @@ def _copies(
     seen: dict[str, Seen], protocol: ImageProtocol, distance: float, sampler: str
 ) -> Result:
     return make_result(
-        Figure("copy_rate", "share", higher_is_better=False),
+        COPY_RATE,
         {name: model.copies for name, model in seen.items()},
         samples=len(protocol.seeds),
         seeds=[protocol.seeds[0], protocol.seeds[-1]],
@@ -88,14 +151,11 @@ def _membership(seen: dict[str, Seen], protocol: ImageProtocol) -> list[Result]:
         return []
     unseen = min(protocol.own.unseen, len(protocol.unseen or []))
     text = f"{_noise(protocol)}; against {unseen} unseen images"
-    figures = (
-        (Figure("membership_gap", "relative"), {name: gap.gap for name, gap in gaps.items()}),
-        (Figure("membership_auc", "probability"), {name: gap.auc for name, gap in gaps.items()}),
+    specs = (
+        (GAP, {name: gap.gap for name, gap in gaps.items()}),
+        (AUC, {name: gap.auc for name, gap in gaps.items()}),
     )
-    return [
-        make_result(figure, values, protocol=text, **_common(protocol))
-        for figure, values in figures
-    ]
+    return [make_result(spec, values, protocol=text, **_common(protocol)) for spec, values in specs]
 
 
 def _reconstruction(seen: dict[str, Seen], protocol: ImageProtocol) -> list[Result]:
@@ -103,14 +163,14 @@ def _reconstruction(seen: dict[str, Seen], protocol: ImageProtocol) -> list[Resu
     own, common = seen["result"], _common(protocol)
     results = [
         make_result(
-            Figure("forgotten_loss", "loss"),
+            LOSS,
             {name: mean(model.losses.mean(1)) for name, model in seen.items()},
             protocol=_noise(protocol),
             unseen=_mean(own.unseen_losses),
             **common,
         ),
         make_result(
-            Figure("copy_similarity", "cosine"),
+            SIMILARITY,
             {name: mean(model.similarity) for name, model in seen.items()},
             protocol=f"noised to {BACK_AT:.0%} of the schedule and denoised, {protocol.own.draws} "
             "draws; correlation of pixels",
@@ -125,10 +185,9 @@ def _reconstruction(seen: dict[str, Seen], protocol: ImageProtocol) -> list[Resu
     }
     if ratios and not np.isnan(ratios["result"].value):
         text = "similarity over that of unseen images, by the same procedure"
-        figure = Figure("normalised_similarity", "ratio")
-        results.append(make_result(figure, ratios, protocol=text, **common))
+        results.append(make_result(RELATIVE_SIMILARITY, ratios, protocol=text, **common))
     likelihood = make_result(
-        Figure("nll", "bits/dim"),
+        NLL,
         {name: mean(model.bits) for name, model in seen.items()},
         protocol=f"probability-flow ODE, RK45 to {protocol.own.likelihood_tolerance:g}, 1 "
         "Rademacher vector, not dequantised",

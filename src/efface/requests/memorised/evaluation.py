@@ -14,7 +14,7 @@ from efface.diffusion.denoiser import Condition
 from efface.diffusion.text.denoiser import as_text_denoiser
 from efface.diffusion.text.prompts import shortened
 from efface.evaluation.grids import Models, draw_both, write_sheets
-from efface.evaluation.results import Figure, make_result
+from efface.evaluation.results import make_result
 from efface.evaluation.sample_sets import SampleSet, Subject, digest_of_condition, observe
 from efface.evaluation.store import Arrays, Store
 from efface.evaluation.subjects import SAMPLING, Subjects
@@ -22,7 +22,7 @@ from efface.evaluation.views import ClipView, View
 from efface.metrics.clip_iqa import prompt_quality
 from efface.metrics.intervals import Estimate, mean, proportion
 from efface.metrics.threshold_curve import similarity_curve
-from efface.records import Evaluation, Result
+from efface.records import Evaluation, Margin, Result, Spec
 from efface.requests.concept.evaluation import evaluate_concepts
 from efface.requests.concept.prompts import ConceptPrompts
 from efface.requests.concept.protocol import ConceptProtocol
@@ -96,14 +96,52 @@ class PromptSamples:
         return mean(prompt_quality(view.clip, self.observed[name]["embedded"]))
 
 
-SHARE, REFERENCE, NORM, QUALITY = (
-    "memorised_share", "reference_similarity", "text_noise_norm", "prompt_clip_iqa",
-)  # fmt: skip
-OF_A_PROMPT: dict[str, Callable[[PromptSamples], Estimate]] = {
-    SHARE: PromptSamples.share,
-    REFERENCE: PromptSamples.reference_similarity,
-    NORM: PromptSamples.text_noise_norm,
-}
+SHARE = Spec(
+    name="memorised_share",
+    label="Memorised share",
+    meaning="samples of the prompt that are copies of the memorised image",
+    unit="share",
+    side="forget",
+    better="less",
+    role="primary",
+    margin=Margin(value=0.05),
+    event="copies of {them} appeared in",
+    caveat="A copy is a sample whose similarity to the memorised image exceeds a set threshold; a "
+    "looser similarity does not count.",
+)
+REFERENCE = Spec(
+    name="reference_similarity",
+    label="Similarity",
+    meaning="of the prompt's samples to the memorised image: 1 for the same",
+    unit="cosine",
+    side="forget",
+)
+NORM = Spec(
+    name="text_noise_norm",
+    label="Text-noise norm",
+    meaning="how much the prompt changes the predicted noise: large where an image is memorised",
+    unit="norm",
+    side="forget",
+)
+QUALITY = Spec(
+    name="prompt_clip_iqa",
+    label="CLIP-IQA of the prompt",
+    meaning="how good the prompt's own samples look to a CLIP",
+    unit="mean probability",
+    side="retain",
+    better="more",
+)
+
+
+def of_prompt(spec: Spec, which: str) -> Spec:
+    """The same figure of the modified prompt, under a name of its own."""
+    if which != MODIFIED:
+        return spec
+    label = f"{spec.label.removesuffix(' of the prompt')}, modified prompt"
+    meaning = "the same for the modified prompt, which generates the image only sometimes"
+    return spec.model_copy(
+        update={"name": f"{spec.name}{which}", "label": label, "meaning": meaning}
+    )
 
 
 def evaluate_memorised(
@@ -178,29 +216,25 @@ def _copy_results(
     compared = (
         f"{sampled}, conditioned on {prompt}; {detector.comparison.name} with the memorised image"
     )
-    figures = {
-        SHARE: (
-            Figure(f"{SHARE}{which}", "share", higher_is_better=False),
-            protocol.seeds,
-            f"{compared}; a copy has {detector.threshold:.3f} or more",
-        ),
-        REFERENCE: (Figure(f"{REFERENCE}{which}", "cosine"), protocol.seeds, compared),
-        NORM: (
-            Figure(f"{NORM}{which}", "norm"),
-            protocol.noises,
-            f"difference that {prompt} makes to the network's output at pure noise, at the last "
-            "timestep",
-        ),
-    }
+    copy = f"{compared}; a copy has {detector.threshold:.3f} or more"
+    effect = (
+        f"difference that {prompt} makes to the network's output at pure noise, at the last "
+        "timestep"
+    )
+    figures: list[tuple[Spec, Callable[[PromptSamples], Estimate], range, str]] = [
+        (SHARE, PromptSamples.share, protocol.seeds, copy),
+        (REFERENCE, PromptSamples.reference_similarity, protocol.seeds, compared),
+        (NORM, PromptSamples.text_noise_norm, protocol.noises, effect),
+    ]
     return [
         make_result(
-            figure,
-            {model: OF_A_PROMPT[name](samples) for model, samples in models.items()},
+            of_prompt(spec, which),
+            {model: measure(samples) for model, samples in models.items()},
             samples=len(seeds),
             seeds=[seeds[0], seeds[-1]],
             protocol=text,
         )
-        for name, (figure, seeds, text) in figures.items()
+        for spec, measure, seeds, text in figures
     ]
 
 
@@ -214,7 +248,7 @@ def _quality_results(
     """CLIP-IQA of the samples of the prompt itself, as published."""
     return [
         make_result(
-            Figure(f"{QUALITY}{which}", "mean probability", higher_is_better=True),
+            of_prompt(QUALITY, which),
             {model: samples.quality(name) for model, samples in models.items()},
             samples=len(protocol.seeds),
             seeds=[protocol.seeds[0], protocol.seeds[-1]],

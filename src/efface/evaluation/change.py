@@ -1,4 +1,4 @@
-"""What a verdict must not overlook: a model that did not change, and one that fell apart."""
+"""How far a model lies from the original one, whatever it was to forget."""
 
 from __future__ import annotations
 
@@ -19,16 +19,13 @@ from efface.evaluation.sample_sets import SampleSet, Subject, draw_kept
 from efface.evaluation.store import Store
 from efface.training.guard import energy_distance
 
-NO_OP, COLLAPSE = "no-op", "collapse"
-SAME = 0.01  # samples that moved less than this share of their spread are the same samples
-UNLIKE = 0.5  # energy distance relative to the spread; digits: 0.01 good, 0.1 untrained, 4.8 grey
 SAMPLES = 64
 SEED = 6_000_000  # away from the seeds of training, evaluation and the guard in the loop
 
 
 def measure_change(
     result: Subject,
-    untouched: Subject,
+    original: Subject,
     retained: Sequence[Any] | None,
     store: Store,
     batch_size: int = SAMPLES,
@@ -36,21 +33,21 @@ def measure_change(
     """How far a model's samples moved: "samples" and "retained_distance", each relative.
 
     Samples: mean distance between the two models' samples of the same seeds, drawn as the
-    result is drawn, over that between untouched samples of different seeds. Retained distance:
-    energy distance between the result's samples and untouched ones drawn by the untouched
-    model's own sampler, of `retained` labels or prompts in turn (None: a model without
-    conditions).
+    result is drawn, over that between the original model's samples of different seeds. Retained
+    distance: energy distance (0.01 good, 0.1 untrained, 4.8 grey for digits) between the result's
+    samples and those that the original model's own sampler draws, of `retained` labels or prompts
+    in turn (None: a model without conditions).
     """
     asked = None if retained is None else [retained[i % len(retained)] for i in range(SAMPLES)]
     seeds = range(SEED, SEED + SAMPLES)
-    as_result = replace(untouched, sampler=result.sampler)
+    as_result = replace(original, sampler=result.sampler)
 
     def draw(subject: Subject, seeds: range) -> Tensor:
         samples = SampleSet(subject=subject, seeds=seeds, asked=asked, batch_size=batch_size)
         return draw_kept(samples, store, "looking for change").flatten(1)
 
     own, same = draw(result, seeds), draw(as_result, seeds)
-    others = draw(untouched, range(SEED + SAMPLES, SEED + 2 * SAMPLES))
+    others = draw(original, range(SEED + SAMPLES, SEED + 2 * SAMPLES))
     spread = torch.cdist(same, same).sum() / (SAMPLES * (SAMPLES - 1))
     return {
         "samples": float((own - same).norm(dim=1).mean() / spread),
@@ -101,13 +98,3 @@ def _says_numbers(denoiser: Denoiser) -> np.ndarray:
     noise = torch.randn((3, *denoiser.sample_shape), generator=generator).to(denoiser.device)
     asked = denoiser.encode([0] * 3) if isinstance(denoiser, ClassDenoiser) else None
     return denoiser(noise, t, asked).output.isfinite().all().cpu().numpy()
-
-
-def name_guards(change: dict[str, float]) -> list[str]:
-    """Which guards a change calls; a change that is not a number is a collapse."""
-    found = []
-    if change["samples"] < SAME:
-        found.append(NO_OP)
-    if not change["retained_distance"] < UNLIKE:
-        found.append(COLLAPSE)
-    return found

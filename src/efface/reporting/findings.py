@@ -1,0 +1,157 @@
+"""What figures say of forgetting and of damage: a pure function of results and their Specs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from efface.metrics.differences import independent_difference
+from efface.records import Evaluation, Result, Side, Spec, Value
+
+Answer = Literal["yes", "no", "inconclusive", "not_measured"]
+SAME = 0.01  # samples that moved less than this share of their spread are the same samples
+NOTHING = Value(value=0.0, low=0.0, high=0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One figure that decides, and what it says by itself.
+
+    `excess` is by how much the figure is worse than its reference, and 1 is the margin: a forget
+    figure is compared with the retrained model, or with 0 where there is none; a retain figure
+    with the original model.
+    """
+
+    result: Result
+    excess: Value
+
+    @property
+    def answer(self) -> Answer:
+        if self.excess.high <= 1:
+            return "yes"
+        return "no" if self.excess.low > 1 else "inconclusive"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Findings:
+    """What one side comes to: the worst of its figures."""
+
+    answer: Answer
+    found: tuple[Finding, ...]  # primary figures first
+
+    @property
+    def decisive(self) -> Finding | None:
+        """The figure that the answer rests on: the first one where all agree."""
+        if self.answer == "yes":
+            return self.found[0]
+        agreeing = [finding for finding in self.found if finding.answer == self.answer]
+        ranked = agreeing or self.found
+        return max(ranked, key=lambda finding: finding.excess.low, default=None)
+
+    @property
+    def collapsed(self) -> bool:
+        """Whether every primary figure is worse than half as good as the original model's."""
+        primary = [f.result for f in self.found if f.result.spec.role == "primary"]
+        return bool(primary) and all(_has_halved(result) for result in primary)
+
+
+def find_forgotten(evaluation: Evaluation) -> Findings:
+    """Whether the forgotten thing is gone."""
+    found = _gather(evaluation, "forget", _above_reference)
+    if found.found and is_unchanged(evaluation):
+        return Findings(answer="no", found=found.found)
+    return found
+
+
+def find_retained(evaluation: Evaluation) -> Findings:
+    """Whether the rest is as it was; a model without finite outputs is damaged."""
+    found = _gather(evaluation, "retain", _below_original)
+    return Findings(answer="no", found=()) if evaluation.broken else found
+
+
+def was_there(findings: Findings) -> bool:
+    """Whether the original model shows any of what was to be forgotten."""
+    return any(_before(finding.result).high > 1 for finding in findings.found)
+
+
+def _gather(evaluation: Evaluation, side: Side, measure: Callable[[Result], Value]) -> Findings:
+    decides = [
+        result
+        for role in ("primary", "secondary")
+        for result in evaluation.results
+        if (result.spec.role, result.spec.side) == (role, side) and is_finite(result)
+    ]
+    found = tuple(
+        Finding(result=result, excess=measure(result))
+        for result in decides
+        if result.spec.margin is not None
+    )
+    return Findings(answer=_worst([finding.answer for finding in found]), found=found)
+
+
+def _worst(answers: Sequence[Answer]) -> Answer:
+    for answer in ("no", "inconclusive", "yes"):
+        if answer in answers:
+            return answer
+    return "not_measured"
+
+
+def _has_halved(result: Result) -> bool:
+    if result.spec.better == "more":
+        return result.high < 0.5 * result.baseline.low
+    return result.low > 2 * result.baseline.high
+
+
+def _above_reference(result: Result) -> Value:
+    """How much more of the forgotten thing is left than in a model trained without it."""
+    reference = NOTHING if result.retrained is None else result.retrained
+    return _in_margins(independent_difference(result.own, reference), result)
+
+
+def _before(result: Result) -> Value:
+    """The same of the original model."""
+    reference = NOTHING if result.retrained is None else result.retrained
+    return _in_margins(independent_difference(result.baseline, reference), result)
+
+
+def _below_original(result: Result) -> Value:
+    return _in_margins(difference_of(result), result)
+
+
+def difference_of(result: Result) -> Value:
+    """Result less original model: paired by seed, or from the two intervals."""
+    return result.difference or independent_difference(result.own, result.baseline)
+
+
+def _in_margins(change: Value, result: Result) -> Value:
+    """A change for the worse in units of the margin."""
+    size = margin_of(result.spec, result.baseline.value)
+    ends = (change.low / size, change.high / size)
+    if result.spec.better == "more":
+        return Value(value=-change.value / size, low=-ends[1], high=-ends[0])
+    return Value(value=change.value / size, low=ends[0], high=ends[1])
+
+
+def margin_of(spec: Spec, original: float) -> float:
+    """The margin in the figure's unit."""
+    assert spec.margin is not None  # of figures that decide
+    return spec.margin.value * (abs(original) or 1.0 if spec.margin.relative else 1.0)
+
+
+def is_finite(result: Result) -> bool:
+    """Whether all numbers are: what is not a number was not measured."""
+    numbers = (n for v in (result.own, result.baseline) for n in (v.value, v.low, v.high))
+    return all(map(math.isfinite, numbers))
+
+
+def find_measured(evaluation: Evaluation, metric: str) -> Result | None:
+    """A figure by its name, where it was measured."""
+    result = evaluation.get(metric)
+    return result if result is not None and is_finite(result) else None
+
+
+def is_unchanged(evaluation: Evaluation) -> bool:
+    """Whether the model generates what the original model generates."""
+    return evaluation.change.get("samples", math.inf) < SAME
