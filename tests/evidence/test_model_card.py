@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -11,7 +14,7 @@ from diffusers import DiffusionPipeline
 from huggingface_hub import ModelCard
 
 from efface.errors import RequestError
-from efface.evaluation.wording import format_value
+from efface.evaluation.wording import SPACE, format_value
 from efface.evidence.model_card import (
     escape_markdown,
     make_card,
@@ -45,11 +48,15 @@ def run(label_run: Path, tmp_path: Path) -> Path:
     return copy
 
 
-def metadata(text: str) -> dict[str, object]:
+def metadata(text: str) -> dict[str, Any]:
     """The block on top, read by hand: between the first two lines of three dashes."""
     lines = text.splitlines()
     assert lines[0] == "---"
     return yaml.safe_load("\n".join(lines[1 : lines.index("---", 1)]))
+
+
+def without_index(found: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in found.items() if name != "model-index"}
 
 
 def base_card(run: Path, tmp_path: Path, text: str) -> None:
@@ -68,8 +75,9 @@ def test_a_card_says_what_was_done_and_how_it_measures(run):
     assert result is not None
     (row,) = [line for line in text.splitlines() if line.startswith("| Unlearning accuracy")]
     cells = [cell.strip() for cell in row.strip("|").split("|")]
-    assert cells[1].startswith(format_value(result.value, result.unit))
-    assert cells[2].startswith(format_value(result.baseline.value, result.unit))
+    shown = [format_value(r.value, result.unit) for r in (result, result.baseline)]
+    for cell, value in zip(cells[1:3], shown, strict=True):
+        assert cell.startswith(value.replace(SPACE, " "))
     assert cells[3:] == ["higher", str(result.samples)]
     assert "Base model: tiny\n" in text
     assert "Forgotten: label 3 of 10\n" in text
@@ -80,6 +88,24 @@ def test_a_card_says_what_was_done_and_how_it_measures(run):
     assert "states no licence" in text
     for digest in hash_weights(run / "pipeline").values():
         assert digest in text
+
+
+def test_the_hub_reads_every_figure_from_the_model_index(run):
+    path, evaluation = write_model_card(run), read_evaluation(run)
+    read = ModelCard.load(path).data.eval_results or []
+    assert [(r.metric_type, r.metric_value) for r in read] == [
+        (result.metric, result.value) for result in evaluation.results
+    ]
+    for entry, result in zip(read, evaluation.results, strict=True):
+        arguments = entry.metric_args or {}
+        assert (arguments["low"], arguments["high"]) == (result.low, result.high)
+        assert arguments["original_model"] == result.baseline.value
+        assert arguments["samples"] == result.samples
+    broken = evaluation.results[0].model_copy(update={"value": math.nan})
+    results = [broken, *evaluation.results[1:]]
+    text = make_card(read_record(run), Evaluation(results=results), None, None)
+    assert ".nan" not in text
+    assert len(ModelCard(text).data.eval_results or []) == len(results) - 1
 
 
 def test_a_card_says_nothing_of_paths_names_or_prompts(run, picture_run, tmp_path):
@@ -132,11 +158,19 @@ def test_hostile_names_stay_text(run, name):
             "finished": name,
         }
     )
-    results = [r.model_copy(update={"metric": name}) for r in evaluation.results]
-    plain = metadata(make_card(record, evaluation, None, None))
+    spec = {"name": name, "label": name, "unit": name}
+    results = [
+        r.model_copy(update={"spec": r.spec.model_copy(update=spec)}) for r in evaluation.results
+    ]
+    plain = without_index(metadata(make_card(record, evaluation, None, None)))
     text = make_card(hostile, evaluation.model_copy(update={"results": results}), None, None)
-    assert metadata(text) == plain
-    assert metadata(str(ModelCard(text))) == plain
+    assert without_index(metadata(text)) == plain
+    assert metadata(str(ModelCard(text))) == metadata(text)
+    (index,) = metadata(text)["model-index"]
+    metrics = [metric for result in index["results"] for metric in result["metrics"]]
+    assert len(metrics) == len(results)
+    for identifier in (index["name"], *(metric["type"] for metric in metrics)):
+        assert re.fullmatch(r"[\w.-]*", identifier)
     assert "<script" not in text
     assert "<img" not in text
     assert "](" not in text.replace("\\](", "")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
+import subprocess
 import uuid
 import zipfile
 from pathlib import Path
@@ -14,10 +16,19 @@ from typing import Any
 
 import pytest
 
+import efface
 from efface.errors import DataError, RequestError
-from efface.evidence.manifest import Manifest, json_schema, parse_record, request_id
+from efface.evidence.members import json_schemas
 from efface.evidence.pack import pack
-from efface.records import Attacks, hash_weights, read_record, write_json
+from efface.evidence.statements import request_id
+from efface.records import (
+    Attacks,
+    Result,
+    hash_weights,
+    read_evaluation,
+    read_record,
+    write_json,
+)
 
 WEIGHTS = "pipeline/unet/diffusion_pytorch_model.safetensors"
 
@@ -39,11 +50,11 @@ def change(path: Path, **values: Any) -> None:
 def test_a_pack_holds_all_that_a_run_claims(label_run, picture_run, tmp_path):
     pack([label_run], tmp_path / "labels.zip")
     pack([picture_run], tmp_path / "images.zip")
-    common = {f"run-1/{n}.json" for n in ("record", "evaluation", "environment", "pipeline")}
-    common |= {"manifest.json", "report.html", "run-1/metrics.jsonl", "run-1/samples/grid.json"}
+    common = {f"run-1/{n}.json" for n in ("record", "evaluation", "environment")}
+    common |= {f"run-1/{n}.intoto.json" for n in ("provenance", "evaluation")}
+    common |= {"SHA256SUMS", "report.html", "run-1/metrics.jsonl", "run-1/samples/grid.json"}
     common |= {"run-1/samples/before.png", "run-1/samples/after.png"}
-    kinds = ("record", "evaluation", "attacks", "environment", "pipeline", "manifest")
-    kinds += ("grid", "metrics")
+    kinds = ("record", "evaluation", "attacks", "environment", "grid")
     common |= {f"schemas/{kind}.json" for kind in kinds}
     assert contents(tmp_path / "labels.zip").keys() == common
     extra = {"run-1/samples/images.png"}
@@ -53,26 +64,100 @@ def test_a_pack_holds_all_that_a_run_claims(label_run, picture_run, tmp_path):
         assert packed == (label_run / name).read_bytes()
 
 
-def test_the_manifest_names_hashes_times_and_the_request(label_run, tmp_path):
+def test_the_sums_are_those_that_coreutils_check(label_run, tmp_path):
     pack([label_run], tmp_path / "a.zip")
-    files, record = contents(tmp_path / "a.zip"), read_record(label_run)
-    manifest = parse_record(Manifest, files.pop("manifest.json"), "manifest.json")
-    assert {n: (e.sha256, e.bytes) for n, e in manifest.files.items()} == {
-        name: (hashlib.sha256(content).hexdigest(), len(content)) for name, content in files.items()
+    with zipfile.ZipFile(tmp_path / "a.zip") as archive:
+        archive.extractall(tmp_path / "a")
+    files = [path for path in (tmp_path / "a").rglob("*") if path.is_file()]
+    check = ["sha256sum", "--strict", "--check", "SHA256SUMS"]
+    done = subprocess.run(check, cwd=tmp_path / "a", capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count(": OK\n") == len(files) - 1  # all but itself
+    (tmp_path / "a" / "report.html").write_text("another page")
+    assert subprocess.run(check, cwd=tmp_path / "a", capture_output=True).returncode == 1
+
+
+def statement(path: Path, name: str) -> dict[str, Any]:
+    return json.loads(contents(path)[f"run-1/{name}.intoto.json"])
+
+
+def test_both_statements_are_about_the_delivered_model(label_run, tmp_path):
+    pack([label_run], tmp_path / "a.zip")
+    model = label_run / "pipeline"
+    for name, kind in (
+        ("provenance", "https://slsa.dev/provenance/v1"),
+        ("evaluation", "https://github.com/efface/efface/evaluation/v1"),
+    ):
+        found = statement(tmp_path / "a.zip", name)
+        assert found.keys() == {"_type", "subject", "predicateType", "predicate"}
+        assert found["_type"] == "https://in-toto.io/Statement/v1"
+        assert found["predicateType"] == kind
+        subject = {entry["name"]: entry["digest"]["sha256"] for entry in found["subject"]}
+        assert hash_weights(model).items() <= subject.items()
+        for file in ("scheduler/scheduler_config.json", "model_index.json"):
+            assert subject[file] == hashlib.sha256((model / file).read_bytes()).hexdigest()
+
+
+def test_provenance_says_what_was_asked_of_what_with_what_and_when(label_run, tmp_path):
+    pack([label_run], tmp_path / "a.zip")
+    record, evaluation = read_record(label_run), read_evaluation(label_run)
+    predicate = statement(tmp_path / "a.zip", "provenance")["predicate"]
+    assert predicate.keys() == {"buildDefinition", "runDetails"}
+    build, details = predicate["buildDefinition"], predicate["runDetails"]
+    asked = {"model": record.model["source"], "request": record.request}
+    assert build["externalParameters"] == asked | {"settings": record.settings}
+    needed = {r["name"]: r["digest"]["sha256"] for r in build["resolvedDependencies"]}
+    weights = record.model["weights"].items()
+    judge = evaluation.judge or {}
+    assert needed == {f"original model/{name}": digest for name, digest in weights} | {
+        f"network/{judge['name']}": judge["sha256"]
     }
-    (run,) = manifest.runs
-    assert run.input == record.model["weights"]
-    assert run.output == hash_weights(label_run / "pipeline")
-    assert (run.started, run.finished, run.seconds) == (
-        record.started, record.finished, record.seconds,
-    )  # fmt: skip
-    assert run.environment == "recorded by the run"
-    assert uuid.UUID(run.request_id).version == 5
-    pipeline = json.loads(files["run-1/pipeline.json"])["files"]
-    assert "scheduler/scheduler_config.json" in pipeline
-    assert pipeline["model_index.json"] == hashlib.sha256(
-        (label_run / "pipeline/model_index.json").read_bytes()
-    ).hexdigest()  # fmt: skip
+    assert details["builder"]["version"] == record.versions
+    assert {"efface", "torch"} <= record.versions.keys()
+    identifier = details["metadata"].pop("invocationId")
+    assert uuid.UUID(identifier).version == 5 and identifier.startswith("urn:uuid:")
+    assert details["metadata"] == {"startedOn": record.started, "finishedOn": record.finished}
+    files = contents(tmp_path / "a.zip")
+    for entry in details["byproducts"]:
+        digest = hashlib.sha256(files[f"run-1/{entry['name']}"]).hexdigest()
+        assert entry["digest"] == {"sha256": digest}
+
+
+def test_every_network_that_measured_or_attacked_is_a_dependency(copied, tmp_path):
+    evaluation = read_evaluation(copied)
+    clip = {"name": "a clip", "sha256": "11" * 32}
+    results = [evaluation.results[0], evaluation.results[0].model_copy(update={"extractor": clip})]
+    write_json(copied / "evaluation.json", evaluation.model_copy(update={"results": results}))
+    judge = {"name": "another classifier", "sha256": "22" * 32}
+    output = read_record(copied).output
+    write_json(copied / "attacks.json", Attacks(output=output, results=[], judge=judge))
+    start = {"output": {"unet/x.safetensors": "33" * 32}, "request": {}}
+    change(copied / "record.json", start=start)
+    pack([copied], tmp_path / "a.zip")
+    build = statement(tmp_path / "a.zip", "provenance")["predicate"]["buildDefinition"]
+    needed = {r["name"]: r["digest"]["sha256"] for r in build["resolvedDependencies"]}
+    assert needed["network/a clip"] == "11" * 32
+    assert needed["network/another classifier"] == "22" * 32
+    assert needed["start/unet/x.safetensors"] == "33" * 32
+
+
+def test_the_evaluation_says_what_was_measured(copied, tmp_path):
+    pack([copied], tmp_path / "a.zip")
+    evaluation = read_evaluation(copied)
+    predicate = statement(tmp_path / "a.zip", "evaluation")["predicate"]
+    assert [Result.model_validate(r) for r in predicate["figures"]] == evaluation.results
+    assert (predicate["change"], predicate["broken"]) == (evaluation.change, evaluation.broken)
+    assert predicate["evaluator"]["version"] == {"efface": efface.__version__}
+    assert predicate["request"] == request_id(read_record(copied))
+
+
+def test_statements_are_json_though_a_figure_is_no_number(copied, tmp_path):
+    evaluation = read_evaluation(copied)
+    change = evaluation.change | {"samples": math.nan, "weights": math.inf}
+    write_json(copied / "evaluation.json", evaluation.model_copy(update={"change": change}))
+    pack([copied], tmp_path / "a.zip")
+    predicate = statement(tmp_path / "a.zip", "evaluation")["predicate"]
+    assert predicate["change"] == change | {"samples": None, "weights": None}
 
 
 def test_the_same_run_gives_the_same_bytes_wherever_it_lies(label_run, tmp_path):
@@ -116,39 +201,30 @@ def test_several_runs_go_into_one_pack(label_run, picture_run, tmp_path):
     pack([label_run, picture_run], tmp_path / "a.zip")
     files = contents(tmp_path / "a.zip")
     assert files["run-2/record.json"] == (picture_run / "record.json").read_bytes()
-    manifest = parse_record(Manifest, files["manifest.json"], "manifest.json")
-    assert [run.folder for run in manifest.runs] == ["run-1", "run-2"]
+    subjects = [json.loads(files[f"run-{n}/provenance.intoto.json"])["subject"] for n in (1, 2)]
+    assert subjects[0] != subjects[1]
 
 
-def test_a_run_without_an_environment_says_so(picture_run, copied, tmp_path):
+def test_a_run_without_an_environment_is_packed_without_one(copied, tmp_path):
     (copied / "environment.json").unlink()
     pack([copied], tmp_path / "a.zip")
-    files = contents(tmp_path / "a.zip")
-    manifest = parse_record(Manifest, files["manifest.json"], "manifest.json")
-    assert manifest.runs[0].environment == "only the versions in record.json"
-    environment = json.loads(files["run-1/environment.json"])
-    assert environment["complete"] is False
-    assert environment["distributions"]["torch"] == read_record(copied).versions["torch"]
+    assert "run-1/environment.json" not in contents(tmp_path / "a.zip")
+    details = statement(tmp_path / "a.zip", "provenance")["predicate"]["runDetails"]
+    assert details["builder"]["version"]["torch"] == read_record(copied).versions["torch"]
 
 
 def test_schemas_describe_the_files_in_the_pack(label_run, tmp_path):
     pack([label_run], tmp_path / "a.zip")
     files = contents(tmp_path / "a.zip")
-    for name in ("record", "evaluation", "environment", "pipeline"):
+    for name in ("record", "evaluation", "environment"):
         schema = json.loads(files[f"schemas/{name}.json"])
         values = json.loads(files[f"run-1/{name}.json"])
         check_schema(values, schema, schema)
         with pytest.raises(AssertionError):
             check_schema(values | {"unknown": 1}, schema, schema)
-    assert json.loads(json_schema(Attacks))["required"][0] == "schema"
+    assert json.loads(json_schemas()["attacks"])["required"][0] == "schema"
     grid = json.loads(files["schemas/grid.json"])
     check_schema(json.loads(files["run-1/samples/grid.json"]), grid, grid)
-    line = json.loads(files["schemas/metrics.json"])
-    for text in files["run-1/metrics.jsonl"].decode().splitlines():
-        values = json.loads(text)
-        assert isinstance(values.pop("step"), int) and "step" in line["required"]
-        kind = line["additionalProperties"]
-        assert kind == {"type": "number"} and all(fits(v, kind, line) for v in values.values())
 
 
 def check_schema(value: Any, schema: dict[str, Any], root: dict[str, Any]) -> None:

@@ -18,9 +18,11 @@ from efface.data.images import load_images
 from efface.diffusion.model_folder import inspect_model
 from efface.diffusion.sampling import MultiStep, draw_images
 from efface.errors import EffaceError, RequestError
+from efface.evidence.checks import Check
+from efface.evidence.compare import Again, compare
 from efface.evidence.networks import Given, NotHereError
-from efface.evidence.remeasure import Again, compare, recorded_settings, remeasure
-from efface.records import Result, RunRecord, read_evaluation, read_record
+from efface.evidence.remeasure import recorded_settings, remeasure
+from efface.records import RunRecord, read_evaluation, read_record
 from efface.requests import read_request
 from tests.metrics.detectors import MULTI, make_random
 
@@ -46,12 +48,11 @@ def test_every_figure_is_measured_again_as_it_was_recorded(which, measure, reque
     run = request.getfixturevalue(which)
     recorded, again = read_evaluation(run), measure(run)
     assert len(recorded.results) >= 9 and not again.missing
-    for result in recorded.results:
-        found = again.find(result)
-        assert found is not None, result.metric
-        assert found.value == pytest.approx(result.value, rel=1e-6), result.metric
-        assert compare(result, found, {}) is None
-    assert again.evaluation.terms.items() <= recorded.terms.items()
+    checks = compare(recorded, again)
+    assert all(check.good and check.looked for check in checks), checks
+    assert {result.metric for result in recorded.results} <= {check.subject for check in checks}
+    for result, other in zip(recorded.results, again.evaluation.results, strict=True):
+        assert other.value == pytest.approx(result.value, rel=1e-6), result.metric
 
 
 def test_copies_of_images_are_counted_anew(picture_run, tmp_path):
@@ -107,32 +108,22 @@ def test_figures_of_other_networks_on_labels_are_the_recorded_values(label_run, 
     judged = (evaluation.judge or {})["sha256"]
     others = [r for r in evaluation.results if (r.extractor or {})["sha256"] != judged]
     assert {"fid", "sfid", "concept_rate"} <= {result.metric for result in others}
-    for result in others:
-        found = again.find(result)
-        assert found is not None and found.value == pytest.approx(result.value, rel=1e-4)
-    shutil.rmtree(network)
+    assert not bad(compare(evaluation, again))
+    for result, other in zip(evaluation.results, again.evaluation.results, strict=True):
+        assert other.value == pytest.approx(result.value, rel=1e-4), result.metric
+    moved = Path(shutil.move(network, tmp_path / "elsewhere"))
     without = measure(run)
     assert set(without.missing) == {"extractor", "detector"}
-    assert all(without.find(result) is None for result in others)
-    kept = [result for result in evaluation.results if result not in others]
-    assert all(without.find(result) is not None for result in kept)
+    checks = compare(evaluation, without)
+    assert not bad(checks)
+    skipped = {check.subject.partition(" ")[0] for check in checks if not check.looked}
+    assert skipped == {result.metric for result in others} | {"terms:"}
+    given = measure(run, given=Given(detector=moved))
+    assert set(given.missing) == {"extractor"} and not bad(compare(evaluation, given))
 
 
-def test_a_figure_is_held_to_its_samples_its_protocol_and_its_terms(label_run, measure):
-    result = read_evaluation(label_run).results[0]
-    found = measure(label_run).find(result)
-    assert found is not None
-
-    def wrong(**changes: object) -> str | None:
-        return compare(Result.model_validate(result.model_dump() | changes), found, {})
-
-    assert wrong() is None
-    assert "samples" in (wrong(samples=result.samples + 1) or "")
-    assert "seeds" in (wrong(seeds=[0, 1]) or "")
-    assert "protocol" in (wrong(protocol="50 steps") or "")
-    outside = found.value + 1e-3
-    assert "outside" in (wrong(value=outside, low=outside, high=outside) or "")
-    assert "noise draws" in (compare(result, found, {"noise draws": ("8", "77")}) or "")
+def bad(checks: list[Check]) -> list[Check]:
+    return [check for check in checks if not check.good]
 
 
 def test_hostile_records_are_refused_before_anything_is_sampled(label_run, measure):

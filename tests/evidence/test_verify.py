@@ -4,20 +4,32 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
-import efface
 from efface.diffusion.loading import save_pipeline
 from efface.errors import DataError, ModelError
 from efface.evidence.archive import read_archive, to_zip
-from efface.evidence.manifest import MANIFEST, Manifest, as_json, build_manifest, parse_record
+from efface.evidence.checks import Verification
+from efface.evidence.members import files_of
+from efface.evidence.networks import Given
 from efface.evidence.pack import pack
-from efface.evidence.verify import Verification, verify
+from efface.evidence.statements import (
+    MEASUREMENT,
+    PROVENANCE,
+    SUMS,
+    make_statements,
+    make_sums,
+    read_statements,
+)
+from efface.evidence.verify import verify
+from efface.records import AttackResult, Attacks, Curve, read_record, write_json
 
 WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
 CHEAP = "none"
@@ -46,18 +58,24 @@ def flipped(content: bytes, at: int = -1) -> bytes:
     return bytes(changed)
 
 
-def rewritten(packed: Path, out: Path, honest_manifest: bool, **files: bytes | None) -> Path:
-    """The pack with other files; with a manifest that fits them, if it is to be `honest`."""
+def rewritten(packed: Path, out: Path, honest: bool, **files: bytes | None) -> Path:
+    """The pack with other files; with sums and statements that fit them, if it is `honest`."""
     contents = dict(read_archive(packed).files)
     for name, content in files.items():
         contents.pop(name, None)
         if content is not None:
             contents[name] = content
-    if honest_manifest:
-        manifest = parse_record(Manifest, contents[MANIFEST], MANIFEST)
-        contents[MANIFEST] = as_json(build_manifest(contents, manifest.efface))
+    if honest:
+        contents = consistent(contents)
     out.write_bytes(to_zip(contents))
     return out
+
+
+def consistent(contents: dict[str, bytes]) -> dict[str, bytes]:
+    run = files_of("run-1", contents)
+    statements = make_statements(run, *read_statements(run))
+    contents = contents | {f"run-1/{name}": content for name, content in statements.items()}
+    return contents | {SUMS: make_sums(contents)}
 
 
 def changed(packed: Path, name: str, **values: Any) -> bytes:
@@ -72,7 +90,19 @@ def test_a_true_pack_and_its_model_agree(packed, model):
     names = [check.subject for check in found.checks]
     assert names[:4] == ["files", "run-1", "report.html", "model"]
     content = json.loads(read_archive(packed).files["run-1/evaluation.json"])
-    assert names[4:] == [result["metric"] for result in content["results"]]
+    tables = ["threshold_curve", "judge", "labels_seen", "change", "broken", "terms"]
+    expected = [result["spec"]["name"] for result in content["results"]] + tables
+    assert names[4:] == ["training", *expected, "samples/after.png", "samples/before.png"]
+    assert [check.subject for check in found.checks if not check.looked] == ["training"]
+
+
+def test_a_true_pack_of_forgotten_images_agrees_with_its_model(picture_run, tmp_path):
+    pack([picture_run], tmp_path / "a.zip")
+    found = verify(tmp_path / "a.zip", picture_run)
+    assert found.good, found.differences
+    names = {check.subject for check in found.checks}
+    assert {"copy_rate", "image ada.png", "samples/images.png", "copy_curve"} <= names
+    assert [check.subject for check in found.checks if not check.looked] == ["training"]
 
 
 def test_a_run_folder_stands_for_its_pipeline(packed, label_run):
@@ -109,7 +139,8 @@ def test_a_model_card_and_notes_beside_the_weights_are_no_difference(packed, mod
 PACKED = (
     *(f"run-1/{name}" for name in ("record.json", "evaluation.json", "environment.json")),
     *("run-1/metrics.jsonl", "run-1/samples/after.png", "report.html", "schemas/record.json"),
-    MANIFEST,
+    *(f"run-1/{PROVENANCE}", f"run-1/{MEASUREMENT}"),
+    SUMS,
 )
 
 
@@ -129,28 +160,48 @@ def test_one_flipped_byte_in_an_archive_written_anew_is_named(packed, model, tmp
     assert name in subjects(verify(path, model, CHEAP))
 
 
-def test_every_field_of_the_manifest_counts(packed, model, tmp_path):
-    manifest = json.loads(read_archive(packed).files[MANIFEST])
-    changes: list[tuple[list[Any], Any]] = [
-        (["runs", 0, "request_id"], "00000000-0000-5000-8000-000000000000"),
-        (["runs", 0, "started"], "2020-01-01T00:00:00+00:00"),
-        (["runs", 0, "finished"], None),
-        (["runs", 0, "status"], "collapsed"),
-        (["runs", 0, "input"], {}),
-        (["runs", 0, "output"], {}),
-        (["runs", 0, "environment"], "only the versions in record.json"),
-        (["runs"], []),
-    ]
-    for path, value in changes:
-        altered = json.loads(json.dumps(manifest))
-        place = altered
-        for key in path[:-1]:
-            place = place[key]
-        assert place[path[-1]] != value
-        place[path[-1]] = value
+@pytest.mark.parametrize("name", [PROVENANCE, MEASUREMENT])
+def test_every_entry_of_a_statement_counts(packed, model, tmp_path, name):
+    """But the files of the model, compared with it, and the version, whose page is not checked."""
+    statement = json.loads(read_archive(packed).files[f"run-1/{name}"])
+    places = [place for place in entries(statement) if place[0] != "subject"]
+    places = [place for place in places if place[1:2] != ["evaluator"] or place[-1] == "id"]
+    places = [place for place in places if place[1:2] != ["figures"] or place[2] == 0]
+    assert len(places) > 30
+    for place in places:
+        altered = json.loads(json.dumps(statement))
+        inner = altered
+        for key in place[:-1]:
+            inner = inner[key]
+        inner[place[-1]] = "another"
         content = (json.dumps(altered, indent=2) + "\n").encode()
-        out = rewritten(packed, tmp_path / "a.zip", False, **{MANIFEST: content})
-        assert subjects(verify(out, model, CHEAP)) == {MANIFEST}, path
+        files = read_archive(packed).files | {f"run-1/{name}": content}
+        (tmp_path / "a.zip").write_bytes(to_zip(files | {SUMS: make_sums(files)}))
+        assert f"run-1/{name}" in subjects(verify(tmp_path / "a.zip", model, CHEAP)), place
+
+
+def entries(value: Any, place: list[Any] | None = None) -> list[list[Any]]:
+    """Places of all that is neither an object nor a list."""
+    place = place or []
+    if not isinstance(value, dict | list):
+        return [place]
+    inner = value.items() if isinstance(value, dict) else enumerate(value)
+    return [found for key, part in inner for found in entries(part, [*place, key])]
+
+
+def test_a_statement_about_another_model_is_named(packed, model, tmp_path):
+    statement = json.loads(read_archive(packed).files[f"run-1/{PROVENANCE}"])
+    for entry in statement["subject"]:
+        if entry["name"] == WEIGHTS:
+            entry["digest"]["sha256"] = "00" * 32
+    content = (json.dumps(statement, indent=2) + "\n").encode()
+    out = rewritten(packed, tmp_path / "a.zip", True, **{f"run-1/{PROVENANCE}": content})
+    assert {"run-1", WEIGHTS} <= subjects(verify(out, model, CHEAP))
+    statement["subject"].append(statement["subject"][0])
+    content = (json.dumps(statement, indent=2) + "\n").encode()
+    files = read_archive(packed).files | {f"run-1/{PROVENANCE}": content}
+    (tmp_path / "b.zip").write_bytes(to_zip(files | {SUMS: make_sums(files)}))
+    assert "run-1" in subjects(verify(tmp_path / "b.zip", model, CHEAP))
 
 
 def test_files_missing_from_and_added_to_a_pack_are_named(packed, model, tmp_path):
@@ -158,15 +209,16 @@ def test_files_missing_from_and_added_to_a_pack_are_named(packed, model, tmp_pat
     assert subjects(verify(gone, model, CHEAP)) == {"run-1/metrics.jsonl"}
     more = rewritten(packed, tmp_path / "b.zip", False, **{"run-1/samples/more.png": b""})
     assert subjects(verify(more, model, CHEAP)) == {"run-1/samples/more.png"}
-    none = rewritten(packed, tmp_path / "c.zip", False, **{MANIFEST: None})
-    assert subjects(verify(none, model, CHEAP)) == {MANIFEST}
+    none = rewritten(packed, tmp_path / "c.zip", False, **{SUMS: None})
+    assert subjects(verify(none, model, CHEAP)) > {"report.html", "run-1/record.json"}
     lost = rewritten(packed, tmp_path / "d.zip", False, **{"run-1/record.json": None})
     assert {"run-1", "run-1/record.json"} <= subjects(verify(lost, model, CHEAP))
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"schema": 2}', b"[" * 10**5])
 def test_malformed_json_is_named(packed, model, tmp_path, content):
-    for name, subject in ((MANIFEST, MANIFEST), ("run-1/record.json", "run-1")):
+    members = ("record.json", "evaluation.json", "environment.json", PROVENANCE, MEASUREMENT)
+    for name, subject in (*((f"run-1/{member}", "run-1") for member in members),):
         out = rewritten(packed, tmp_path / "a.zip", False, **{name: content})
         assert subject in subjects(verify(out, model, CHEAP))
 
@@ -190,13 +242,13 @@ def test_records_that_contradict_each_other_are_named_though_all_hashes_fit(
     assert subjects(verify(out, model, CHEAP)) == {"run-1/record.json"}
     other = changed(packed, "run-1/record.json", output={WEIGHTS: "00"})
     out = rewritten(packed, tmp_path / "c.zip", True, **{"run-1/record.json": other})
-    assert subjects(verify(out, model, CHEAP)) == {"run-1/pipeline.json"}
+    assert subjects(verify(out, model, CHEAP)) == {"run-1"}
 
 
 def test_a_figure_that_was_made_up_is_found_by_measuring_again(packed, model, tmp_path):
     evaluation = json.loads(read_archive(packed).files["run-1/evaluation.json"])
     for result in evaluation["results"]:
-        if result["metric"] == "retained_accuracy":
+        if result["spec"]["name"] == "retained_accuracy":
             result |= {"value": 0.95, "low": 0.9, "high": 0.99}
     content = (json.dumps(evaluation, indent=2) + "\n").encode()
     out = rewritten(packed, tmp_path / "a.zip", True, **{"run-1/evaluation.json": content})
@@ -214,7 +266,7 @@ def test_the_run_that_made_the_model_is_found_among_several(
     pack([picture_run, label_run], tmp_path / "a.zip")
     found = verify(tmp_path / "a.zip", model, "retained_accuracy")
     assert found.good, found.differences
-    assert "run-2" in found.checks[-2].text
+    assert any("run-2" in check.text for check in found.checks if check.subject == "model")
 
 
 def test_another_classifier_and_an_original_model_that_is_not_here_are_said(
@@ -232,19 +284,19 @@ def test_another_classifier_and_an_original_model_that_is_not_here_are_said(
     strange = Path(shutil.copytree(tiny_model / "judge", tmp_path / "judge"))
     path = strange / "model.safetensors"
     path.write_bytes(flipped(path.read_bytes()))
-    last = verify(packed, model, "fid", judge=strange).checks[-1]
+    last = verify(packed, model, "fid", Given(judge=strange)).checks[-1]
     assert "--judge" in last.text and not last.looked
-    assert str(tmp_path) in verify(packed, model, judge=tmp_path).checks[-1].text
+    assert str(tmp_path) in verify(packed, model, given=Given(judge=tmp_path)).checks[-1].text
 
 
 def test_a_metric_that_is_not_there_is_named(packed, model, tmp_path):
-    assert "there is unlearning_accuracy" in verify(packed, model, "nothing").checks[-1].text
+    assert "unlearning_accuracy" in verify(packed, model, "nothing").checks[-1].text
     evaluation = json.loads(read_archive(packed).files["run-1/evaluation.json"])
-    evaluation["results"][0]["metric"] = "magic"
+    evaluation["results"][0]["spec"]["name"] = "magic"
     content = (json.dumps(evaluation, indent=2) + "\n").encode()
     out = rewritten(packed, tmp_path / "b.zip", False, **{"run-1/evaluation.json": content})
     last = verify(out, model, "magic").checks[-1]
-    assert "not a figure of such a run" in last.text and not last.looked
+    assert "not a figure of such a run" in last.text and not last.good
 
 
 def test_what_was_not_measured_is_not_called_right(packed, model, tmp_path):
@@ -252,8 +304,38 @@ def test_what_was_not_measured_is_not_called_right(packed, model, tmp_path):
     assert asked.good and not asked.checks[-1].looked
     evaluation = changed(packed, "run-1/evaluation.json", results=[])
     out = rewritten(packed, tmp_path / "a.zip", False, **{"run-1/evaluation.json": evaluation})
-    last = verify(out, model).checks[-1]
-    assert (last.subject, last.good, last.looked) == ("figures", True, False)
+    assert {"unlearning_accuracy", "fid"} <= subjects(verify(out, model))
+
+
+def test_samples_that_the_model_does_not_generate_are_named(packed, model, tmp_path):
+    name = "run-1/samples/after.png"
+    sheet = Image.open(io.BytesIO(read_archive(packed).files[name]))
+    tile = sheet.height // 10
+    sheet.paste(sheet.resize((tile, tile)), (2 * tile, 2 * tile))  # one sample of many
+    forged = io.BytesIO()
+    sheet.save(forged, "PNG")
+    out = rewritten(packed, tmp_path / "a.zip", True, **{name: forged.getvalue()})
+    assert "samples/after.png" in subjects(verify(out, model))
+    smaller = io.BytesIO()
+    sheet.crop((0, 0, tile, tile)).save(smaller, "PNG")
+    for content in (smaller.getvalue(), b"no image", forged.getvalue()[:-50]):
+        out = rewritten(packed, tmp_path / "a.zip", True, **{name: content})
+        assert "samples/after.png" in subjects(verify(out, model))
+
+
+def test_attacks_are_named_as_not_run_again(label_run, model, tmp_path):
+    run = Path(shutil.copytree(label_run, tmp_path / "run"))
+    curve = Curve(name="relearn", x_label="steps", y_label="share", lines={}, protocol="")
+    attack = AttackResult(
+        attack="relearn", curve=curve, level=1.0, floor=0.0, costs={}, self_tests=[], settings={},
+        seeds=[], seconds=1.0,
+    )  # fmt: skip
+    attacks = Attacks(output=read_record(run).output, results=[attack])
+    write_json(run / "attacks.json", attacks)
+    pack([run], tmp_path / "a.zip")
+    found = verify(tmp_path / "a.zip", model, CHEAP)
+    (check,) = [check for check in found.checks if check.subject == "attack relearn"]
+    assert found.good and not check.looked
 
 
 def test_a_method_named_in_a_pack_is_never_imported(packed, model, tmp_path, monkeypatch):
@@ -268,10 +350,9 @@ def test_a_method_named_in_a_pack_is_never_imported(packed, model, tmp_path, mon
 
 
 def test_names_in_a_pack_cannot_steer_a_terminal(packed, model, tmp_path):
-    manifest = json.loads(read_archive(packed).files[MANIFEST])
-    manifest["files"]["\x1b[2J\n\u202eok  files" + "x" * 10**6] = {"sha256": "00", "bytes": 1}
-    files = read_archive(packed).files | {MANIFEST: json.dumps(manifest).encode()}
-    (tmp_path / "a.zip").write_bytes(to_zip(files))
+    files = read_archive(packed).files
+    more = "00" * 32 + "  \x1b[2J\u202eok  files" + "x" * 10**6 + "\n"
+    (tmp_path / "a.zip").write_bytes(to_zip(files | {SUMS: files[SUMS] + more.encode()}))
     (found,) = verify(tmp_path / "a.zip", model, CHEAP).differences
     assert "missing" in found.text
     assert found.subject.isprintable()
@@ -291,11 +372,36 @@ def test_strange_values_in_a_record_end_as_findings(packed, model, tmp_path, val
         inner = altered if len(place) == 1 else altered[place[0]]
         inner[place[-1]] = value
         files["run-1/record.json"] = (json.dumps(altered, indent=2) + "\n").encode()
-        with contextlib.suppress(DataError):  # then the manifest does not fit either
-            files[MANIFEST] = as_json(build_manifest(files, efface.__version__))
+        with contextlib.suppress(DataError):  # then the sums do not fit either
+            files = consistent(files)
         (tmp_path / "a.zip").write_bytes(to_zip(files))
         found = {check.subject for check in verify(tmp_path / "a.zip", model).differences}
         assert "report.html" in found or found & {"run-1", "run-1/record.json"}, place
+
+
+@pytest.mark.parametrize("content", [b"x", b"\xff" * 70, b"00  a\n", b"\n"])
+def test_sums_that_are_none_are_named(packed, model, tmp_path, content):
+    out = rewritten(packed, tmp_path / "a.zip", False, **{SUMS: content})
+    assert SUMS in subjects(verify(out, model, CHEAP))
+    sums = read_archive(packed).files[SUMS]
+    for changed_sums in (sums * 2, sums + content, sums.replace(b"  ", b" *")):
+        out = rewritten(packed, tmp_path / "a.zip", False, **{SUMS: changed_sums})
+        assert SUMS in subjects(verify(out, model, CHEAP))
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999", "1" + "0" * 400, "9" * 5000, "[]"])
+def test_numbers_that_are_none_are_differences(packed, model, tmp_path, number):
+    text = read_archive(packed).files["run-1/evaluation.json"].decode()
+    name = json.loads(text)["results"][0]["spec"]["name"]
+    start = '\n      "value": '  # of the result itself, not of its margin
+    place = text.index(start) + len(start)
+    end = text.index(",", place)
+    content = f"{text[:place]}{number}{text[end:]}".encode()
+    files = read_archive(packed).files | {"run-1/evaluation.json": content}
+    with contextlib.suppress(DataError):
+        files = consistent(files)
+    (tmp_path / "a.zip").write_bytes(to_zip(files | {SUMS: make_sums(files)}))
+    assert subjects(verify(tmp_path / "a.zip", model, name)) & {name, "run-1"}
 
 
 def test_no_model_is_one_sentence(packed, tmp_path, tiny_unet):

@@ -64,6 +64,10 @@ def report(
         str | None,
         typer.Option(help="What was forgotten, in your words, for the model cards of the runs."),
     ] = None,
+    sign_key: Annotated[
+        Path | None,
+        typer.Option(help="Also sign the pack, by this private key (PEM, elliptic curve)."),
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the pack that is there.")
     ] = False,
@@ -77,6 +81,16 @@ def report(
         from efface.evidence.archive import require_new
 
         require_new(pack, overwrite)
+    signer = None
+    if sign_key is not None:
+        from efface.errors import RequestError
+        from efface.evidence.archive import require_new
+        from efface.evidence.signing import read_signer, signature_of
+
+        if pack is None:
+            raise RequestError("--sign-key signs a pack: give its file with --pack.")
+        require_new(signature_of(pack), overwrite)
+        signer = read_signer(sign_key)
     if wording is not None:
         from efface.evidence.model_card import write_model_card
 
@@ -84,9 +98,14 @@ def report(
             say(f"model card written to {write_model_card(run, wording)}")
     if pack is not None:
         from efface.evidence.pack import pack as write_pack
+        from efface.evidence.signing import sign, signature_of
 
+        if overwrite:  # it was of the pack that is replaced
+            signature_of(pack).unlink(missing_ok=True)
         digest = write_pack(runs, pack, overwrite)
         say(f"evidence pack written to {pack}, SHA-256 {digest}")
+        if signer is not None:
+            say(f"signature written to {sign(pack, signer)}")
     say(f"report written to {write_report(runs, page)}")
 
 
@@ -129,11 +148,21 @@ def verify(
     clip: Annotated[
         str | None, typer.Option(help="The CLIP of the run; default: where its record says.")
     ] = None,
+    retrained: Annotated[
+        str | None,
+        typer.Option(help="The retrained model of the run; default: where its record says."),
+    ] = None,
+    public_key: Annotated[
+        Path | None,
+        typer.Option(help="Check the signature beside the pack by this public key (PEM)."),
+    ] = None,
 ) -> None:
     """Check an evidence pack against itself and a model, and measure its figures again."""
+    from efface.evidence.networks import Given
     from efface.evidence.verify import verify as verify_pack
 
-    found = verify_pack(pack, model, metric, judge, detector, clip)
+    given = Given(judge=judge, detector=detector, clip=clip, retrained=retrained)
+    found = verify_pack(pack, model, metric, given, public_key)
     for check in found.checks:
         mark = "BAD " if not check.good else "ok  " if check.looked else "--  "
         say(f"{mark} {check.subject}: {check.text}")

@@ -23,8 +23,9 @@ MODE = stat.S_IFREG | 0o644
 UNIX = 3
 PICTURE = re.compile(r"[A-Za-z0-9_-]{1,64}\.png")
 ALLOWED = re.compile(
-    r"manifest\.json|report\.html|schemas/[a-z]{1,32}\.json"
-    r"|run-[1-9][0-9]{0,3}/(?:(?:record|evaluation|attacks|environment|pipeline)\.json"
+    r"SHA256SUMS|report\.html|schemas/[a-z]{1,32}\.json"
+    r"|run-[1-9][0-9]{0,3}/(?:(?:record|evaluation|attacks|environment)\.json"
+    r"|(?:provenance|evaluation)\.intoto\.json"
     r"|preparation/[a-z]{1,32}\.(?:json|safetensors)"
     rf"|metrics\.jsonl|samples/(?:grid\.json|{PICTURE.pattern}))"
 )

@@ -19,11 +19,10 @@ class Environment(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     schema_version: Literal[1] = 1
-    complete: bool = True  # False: only the few versions that the record names
-    python: str | None
-    implementation: str | None = None
-    system: str | None = None
-    machine: str | None = None
+    python: str
+    implementation: str
+    system: str
+    machine: str
     libc: str | None = None
     distributions: dict[str, str]  # by normalised name (PEP 503), in order
 
@@ -46,16 +45,6 @@ def current_environment() -> Environment:
     )
 
 
-def recorded_environment(record: RunRecord) -> Environment:
-    """The little that a record says, for a run that wrote no environment."""
-    names = sorted(name for name in record.versions if name != "python")
-    return Environment(
-        complete=False,
-        python=record.versions.get("python"),
-        distributions={_normalised(name): record.versions[name] for name in names},
-    )
-
-
 def write_environment(run: Path) -> None:
     """Write `environment.json` into a run folder."""
     write_json(run / "environment.json", current_environment())
@@ -63,8 +52,8 @@ def write_environment(run: Path) -> None:
 
 def differing_versions(environment: Environment, record: RunRecord) -> list[str]:
     """Names whose versions in the record are others than in the environment."""
-    known = environment.distributions | {"python": environment.python}
-    return [n for n, version in record.versions.items() if known.get(_normalised(n)) != version]
+    installed = environment.distributions | {"python": environment.python}
+    return [n for n, version in record.versions.items() if installed.get(_normalised(n)) != version]
 
 
 def _normalised(name: str) -> str:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import html
+import math
 import re
 from pathlib import Path
 from typing import Any
 
 import yaml
-from huggingface_hub import ModelCard, ModelCardData, hf_hub_download
+from huggingface_hub import EvalResult, ModelCard, ModelCardData, hf_hub_download
+from jinja2 import Environment, PackageLoader
+from markupsafe import Markup
 
 from efface.diffusion.hub import hub_errors
 from efface.diffusion.model_folder import find_folder
@@ -30,7 +33,7 @@ from efface.records import (
     read_evaluation,
     read_record,
 )
-from efface.reporting import Verdict, judge_run
+from efface.reporting import judge_run
 from efface.reporting.sentences import describe_method
 from efface.requests import words_of
 from efface.requests.words import Words
@@ -85,29 +88,35 @@ def make_card(
     on_hub = folder is None and HUB_ID.fullmatch(source) is not None
     licence = _read_licence(folder, source if on_hub else None)
     words = words_of(record.request)
+    # A base model on a disk goes by its own name alone: its path is nobody's business.
+    name = source if on_hub else Path(source).name
     data = ModelCardData(
         library_name="diffusers",
         base_model=source if on_hub else None,
         pipeline_tag=words.task(record),
         tags=[TAG, "machine-unlearning"],
         forgotten=wording,
+        model_name=_identifier(f"{name} {words.made}"),
+        eval_results=_index(record, evaluation, words) or None,
         license=licence.get("license"),
         license_name=licence.get("license_name"),
         license_link=licence.get("license_link"),
     )
-    # A base model on a disk goes by its own name alone: its path is nobody's business.
-    name = escape_markdown(source if on_hub else Path(source).name)
-    verdict = judge_run(record, evaluation, attacks=attacks)
-    sections = [
-        f"# {name} {words.made}",
-        _opening(record, name, wording or words.anonymous(record)),
-        _figures(evaluation, verdict, words),
-        _limits(verdict),
-        _licence_section(licence),
-        _weights(record),
-    ]
-    text = "\n\n".join(section for section in sections if section)
-    return str(ModelCard(f"---\n{data.to_yaml()}\n---\n\n{text}\n"))
+    begun = record.model.get("weights")
+    text = TEMPLATES.get_template("model_card.md.jinja").render(
+        title=f"{name} {words.made}",
+        name=name,
+        forgotten=wording or words.anonymous(record),
+        finished=format_date(record.finished) if record.finished else "an unknown day",
+        method=describe_method(record),
+        sampler=record.sampler.get("text"),
+        rows=[_row(result) for result in evaluation.results],
+        caveats=judge_run(record, evaluation, attacks=attacks).caveats,
+        licence=licence,
+        before=begun if isinstance(begun, dict) else {},
+        after=record.output,
+    )
+    return str(ModelCard(f"---\n{data.to_yaml()}\n---\n\n{text}"))
 
 
 def escape_markdown(text: str) -> str:
@@ -116,78 +125,56 @@ def escape_markdown(text: str) -> str:
     return SPECIAL.sub(r"\\\1", html.escape(line, quote=False))
 
 
-def _opening(record: RunRecord, name: str, forgotten: str) -> str:
-    sampler = record.sampler.get("text")
-    sampled = f" It is sampled with {escape_markdown(str(sampler))}." if sampler else ""
-    finished = format_date(record.finished) if record.finished else "an unknown day"
-    return (
-        f"- Base model: {name}\n"
-        f"- Forgotten: {escape_markdown(forgotten)}\n"
-        f"- Finished: {escape_markdown(finished)}\n\n"
-        f"Made from the base model with efface. {escape_markdown(describe_method(record))}{sampled}"
-    )
+def _escape(value: object) -> object:
+    return value if isinstance(value, Markup) else escape_markdown(str(value))
 
 
-def _figures(evaluation: Evaluation, verdict: Verdict, words: Words) -> str:
-    if not evaluation.results:
-        return "## Figures\n\nNothing was measured."
-    cards = [
-        f"- {card.title}: {escape_markdown(card.words)}"
-        for card in verdict.cards
-        if card.title != "Cost"
-    ]
-    rows = [_row(result, result.spec.label) for result in evaluation.results]
-    head = (
-        "| figure | this model | original model | better | samples |\n| --- | --- | --- | --- | "
-        "--- |"
-    )
-    note = (
-        "In brackets: 95 % intervals. Both models were measured by the same protocol, which the "
-        "report of the run describes."
-    )
-    return "\n\n".join(["## Figures", "\n".join(cards), "\n".join([head, *rows]), note])
+TEMPLATES = Environment(
+    loader=PackageLoader("efface", "evidence"),
+    finalize=_escape,  # of everything that a template fills in
+    trim_blocks=True,
+    lstrip_blocks=True,
+    keep_trailing_newline=True,
+)
 
 
-def _row(result: Result, label: str) -> str:
-    def cell(value: float, low: float, high: float) -> str:
-        return f"{format_value(value, result.unit)} ({format_interval(low, high, result.unit)})"
-
-    baseline = result.baseline
-    cells = (
-        escape_markdown(label),
-        cell(result.value, result.low, result.high),
-        cell(baseline.value, baseline.low, baseline.high),
-        DIRECTIONS[result.spec.better],
-        format_count(result.samples),
-    )
-    return f"| {' | '.join(cells)} |"
-
-
-def _limits(verdict: Verdict) -> str:
-    said = [f"- {html.escape(text, quote=False)}" for text in verdict.caveats]
-    return "\n".join(["## What is not claimed\n", *said]) if said else ""
-
-
-def _licence_section(licence: dict[str, str]) -> str:
-    if not licence:
-        return (
-            "## Licence\n\nThe base model states no licence that could be read, so none is given "
-            "here: ask its owner before this model is passed on."
+def _index(record: RunRecord, evaluation: Evaluation, words: Words) -> list[EvalResult]:
+    """The figures for the `model-index`, as the Hub reads it; what is no number is left out."""
+    return [
+        EvalResult(
+            task_type=words.task(record) or "image-generation",
+            dataset_type="generated",
+            dataset_name="samples of this model",
+            metric_type=_identifier(result.metric),
+            metric_name=escape_markdown(result.spec.label),
+            metric_value=result.value,
+            metric_args={
+                "low": result.low,
+                "high": result.high,
+                "original_model": result.baseline.value,
+                "samples": result.samples,
+                "unit": escape_markdown(result.unit),
+                "measured_with": _identifier((result.extractor or {}).get("name", "")) or None,
+            },
         )
-    named = licence.get("license_name", licence["license"])
-    link = f" (<{licence['license_link']}>)" if "license_link" in licence else ""
-    return f"## Licence\n\nAs the base model's card says: {escape_markdown(named)}{link}."
-
-
-def _weights(record: RunRecord) -> str:
-    begun: Any = record.model.get("weights")
-    before = begun if isinstance(begun, dict) else {}
-    lines = [
-        f"- {word}: {escape_markdown(f'{name} {digest}')}"
-        for word, hashes in (("base model", before), ("this model", record.output))
-        for name, digest in hashes.items()
+        for result in evaluation.results
+        if math.isfinite(result.value)
     ]
-    return "\n".join(["## Weights (SHA-256)\n", *lines]) if lines else ""
+
+
+def _identifier(text: str) -> str:
+    return re.sub(r"[^\w.]+", "-", text)
+
+
+def _row(result: Result) -> tuple[str, ...]:
+    """Label, value of this model and of the original one, which way is better, samples."""
+    values = [
+        f"{format_value(figure.value, result.unit)} "
+        f"({format_interval(figure.low, figure.high, result.unit)})"
+        for figure in (result, result.baseline)
+    ]
+    label, better = result.spec.label, DIRECTIONS[result.spec.better]
+    return label, *values, better, format_count(result.samples)
 
 
 def _checked(wording: str) -> str:

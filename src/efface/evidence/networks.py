@@ -26,11 +26,12 @@ class NotHereError(RequestError):
 
 @dataclass(frozen=True, kw_only=True)
 class Given:
-    """Networks that whoever verifies gave; without one, the recorded one is looked for."""
+    """What whoever verifies gave; without one, the recorded one is looked for."""
 
     judge: str | Path | None = None
     detector: str | Path | None = None
     clip: str | Path | None = None
+    retrained: str | Path | None = None
 
 
 def networks_here(settings: Settings, given: Given) -> tuple[Settings, dict[str, str]]:

@@ -10,23 +10,21 @@ from pathlib import Path, PurePosixPath
 
 from efface.errors import RequestError
 from efface.evidence.archive import PICTURE, write_archive
-from efface.evidence.environment import Environment, recorded_environment
-from efface.evidence.manifest import (
-    MANIFEST,
-    REPORT,
-    PipelineFiles,
-    as_json,
-    build_manifest,
+from efface.evidence.environment import Environment
+from efface.evidence.members import json_schemas, parse_record, run_folders
+from efface.evidence.statements import (
+    SUMS,
     hash_files,
     input_weights,
-    json_schemas,
-    parse_record,
-    run_folders,
+    make_statements,
+    make_sums,
+    weights_among,
 )
 from efface.records import Attacks, Evaluation, RunRecord, require_finished
 from efface.reporting import write_report
 from efface.requests import is_request, read_request
 
+REPORT = "report.html"
 REQUIRED = ("record.json", "evaluation.json")
 OPTIONAL = ("metrics.jsonl", "attacks.json", "environment.json", "samples/grid.json")
 
@@ -39,26 +37,33 @@ def pack(runs: Sequence[str | Path], out: str | Path, overwrite: bool = False) -
     """
     if not runs:
         raise RequestError("no run was given to pack: give the folder of at least one.")
+    version = importlib.metadata.version("efface")
     files: dict[str, bytes] = {}
     for number, run in enumerate(runs, start=1):
-        files |= {f"run-{number}/{name}": c for name, c in collect_run(Path(run)).items()}
+        members = collect_run(Path(run))
+        members |= make_statements(members, hash_files(Path(run) / "pipeline"), version)
+        files |= {f"run-{number}/{name}": content for name, content in members.items()}
     files |= {f"schemas/{name}.json": schema for name, schema in json_schemas().items()}
     files[REPORT] = render_report(files)
-    files[MANIFEST] = as_json(build_manifest(files, importlib.metadata.version("efface")))
+    files[SUMS] = make_sums(files)
     return write_archive(files, Path(out), overwrite)
 
 
 def render_report(files: Mapping[str, bytes]) -> bytes:
     """The page about the runs of a pack, made of nothing but its files; DataError if it cannot."""
+    folders = run_folders(files)
     with tempfile.TemporaryDirectory() as temporary:
         stage = Path(temporary)
-        folders = run_folders(files)
-        for name, content in files.items():
-            if name.partition("/")[0] in folders:
-                (stage / name).parent.mkdir(parents=True, exist_ok=True)
-                (stage / name).write_bytes(content)
+        unpack({n: c for n, c in files.items() if n.partition("/")[0] in folders}, stage)
         # A run is called by its folder: run-1, not what the owner called it.
         return write_report([stage / folder for folder in folders], stage / REPORT).read_bytes()
+
+
+def unpack(files: Mapping[str, bytes], folder: Path) -> None:
+    """Write files of an archive whose names were checked into a folder of our own."""
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
 
 
 def collect_run(run: Path) -> dict[str, bytes]:
@@ -80,20 +85,12 @@ def collect_run(run: Path) -> dict[str, bytes]:
             )
     if "environment.json" in files:
         parse_record(Environment, files["environment.json"], str(run / "environment.json"))
-    else:
-        files["environment.json"] = as_json(recorded_environment(record))
-    files |= _collect_own(run, record)
-    files["pipeline.json"] = as_json(_hash_pipeline(run, record))
+    _check_pipeline(run, record)
+    if is_request(record.request):
+        for path in sorted((run / "preparation").glob("*.*")):
+            _require_plain(run, f"preparation/{path.name}")
+        files |= read_request(record.request).packed(run)
     return files
-
-
-def _collect_own(run: Path, record: RunRecord) -> dict[str, bytes]:
-    """What an evaluation of such a run reads beside its models."""
-    if not is_request(record.request):
-        return {}
-    for path in sorted((run / "preparation").glob("*.*")):
-        _require_plain(run, f"preparation/{path.name}")
-    return read_request(record.request).packed(run)
 
 
 def _exists(path: Path) -> bool:
@@ -125,8 +122,8 @@ def _require_plain(run: Path, name: str) -> None:
         )
 
 
-def _hash_pipeline(run: Path, record: RunRecord) -> PipelineFiles:
-    """Hash the result as it lies there; RequestError unless it is what the run wrote."""
+def _check_pipeline(run: Path, record: RunRecord) -> None:
+    """RequestError unless the model is what the run wrote, and lies in its folder."""
     require_finished(run, record)
     for name in (*record.output, *input_weights(record)):
         if ".." in name.split("/") or name.startswith("/") or "\\" in name:
@@ -140,11 +137,10 @@ def _hash_pipeline(run: Path, record: RunRecord) -> PipelineFiles:
         raise RequestError(
             f"{links[0]} is a link, and may lead out of the run folder: put the file itself there."
         )
-    pipeline = PipelineFiles(files=hash_files(folder))
-    for name in sorted({*record.output, *pipeline.weights}):
-        if record.output.get(name) != pipeline.weights.get(name):
+    weights = weights_among(hash_files(folder))
+    for name in sorted({*record.output, *weights}):
+        if record.output.get(name) != weights.get(name):
             raise RequestError(
                 f"{folder / name} is not what this run wrote, by its SHA-256: restore it, or run "
                 "again."
             )
-    return pipeline

@@ -2,55 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
 
 from efface.data.tables import HUB
-from efface.diffusion.model_folder import find_folder, inspect_model, pixel_shape
-from efface.errors import ConfigError, DataError, RequestError
+from efface.diffusion.model_folder import ModelInfo, find_folder, inspect_model, pixel_shape
+from efface.errors import ConfigError, DataError, EffaceError, RequestError
+from efface.evaluation.change import is_broken, measure_change, weight_change
 from efface.evaluation.store import Store
-from efface.evaluation.subjects import Compared, Job, read_judge, read_subjects
-from efface.evaluation.views import JudgeView, View, read_views
+from efface.evaluation.subjects import Compared, Job, check_retrained, read_judge, read_subjects
+from efface.evaluation.terms import common_terms
+from efface.evaluation.views import read_views
+from efface.evidence.compare import Again
 from efface.evidence.networks import Given, NotHereError, networks_here
-from efface.records import Evaluation, Result, RunRecord, hash_weights
-from efface.requests import read_request
-from efface.requests.base import Request
+from efface.metrics.judge import Judge
+from efface.records import Evaluation, RunRecord, hash_weights
+from efface.requests import is_request, read_request
+from efface.requests.base import Material, Request
 from efface.settings.base import Settings, from_json
 
 AT_ONCE = 250  # samples of a batch, at most: what a pack says is not to be trusted
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Again:
-    """What was measured again, and which networks were not here to do so."""
-
-    evaluation: Evaluation
-    missing: Mapping[str, str]  # reasons by the name of the network
-
-    def find(self, recorded: Result) -> Result | None:
-        """The figure of the same name, measured with a network of the same content."""
-        for result in self.evaluation.results:
-            same = _content(result) == _content(recorded)
-            if result.metric == recorded.metric and same:
-                return result
-        return None
-
-
-def _content(result: Result) -> tuple[str | None, str | None]:
-    """The network's checksum, and of a detector what it looked for: a copy has another name."""
-    extractor = result.extractor or {}
-    sought = extractor.get("name", "").partition(", ")[2] or None
-    return extractor.get("sha256"), sought if extractor.get("kind") == "detector" else None
-
-
 def remeasure(
     record: RunRecord, evaluation: Evaluation, run: Path, model: Path, given: Given
 ) -> Again:
-    """Sample from the model at hand and from the original one, and compute all figures again.
+    """Sample from the model at hand and from those beside it, and compute all figures again.
 
     `run` is a folder with what the evaluation of such a run reads beside its models. Nothing kept
     by an earlier evaluation is read and nothing is downloaded. NotHereError where something that a
@@ -63,40 +42,39 @@ def remeasure(
     original = _original(record)
     _check_files(request)
     settings, missing = networks_here(settings, given)
-    try:
-        material = request.read(info, settings)
-    except ConfigError as error:  # a network that is not here is missed
-        raise NotHereError(str(error)) from error
-    if material.recorded() != record.material:
-        raise RequestError(
-            f"{request.describe()} is not what was recorded: restore the files that the request "
-            "names."
-        )
+    material = _read_material(record, request, info, settings)
     config = settings.evaluate
     compared = Compared(
-        guidance=config.guidance if request.guided else 1.0, same_sampler=request.same_sampler
+        guidance=config.guidance if request.guided else 1.0,
+        same_sampler=request.same_sampler,
+        retrained=_retrained(evaluation, original, given, missing),
+        distilled=_distilled(record, missing),
     )
     subjects = read_subjects(model, record, config, compared)
-    judge = None
-    if evaluation.judge is not None:
-        judge = read_judge(original, given.judge)
-        if judge is None or judge.reported() != evaluation.judge:
-            missing["judge"] = (
-                "the classifier of the run is not beside the original model: give it with --judge."
-            )
-            judge = None
+    judge = _judge(evaluation, original, given, missing)
     shape = None if info.vae else pixel_shape(info)
-    views: dict[str, View] = read_views(judge, config, shape, Accelerator().device, Store(None))
-    views = {name: view for name, view in views.items() if _is_recorded(view, evaluation)}
     job = Job(
         run=run,
         record=record,
         settings=settings,
         subjects=subjects,
-        views=views,
+        views=read_views(judge, config, shape, Accelerator().device, Store(None)),
         store=Store(None),
     )
-    return Again(evaluation=material.evaluate(job), missing=missing)
+    return Again(evaluation=_evaluate(job, material, info), missing=missing)
+
+
+def _evaluate(job: Job, material: Material, made: ModelInfo) -> Evaluation:
+    """As an evaluation of the run does, with nothing that was kept."""
+    subjects, store = job.subjects, job.store
+    if is_broken(subjects.result, store):
+        return Evaluation(results=[], broken=True)
+    evaluation = material.evaluate(job)
+    retained, batch_size = material.retained(job.settings), job.settings.evaluate.batch_size
+    change = {"weights": weight_change(made.weights_folder, subjects.info.weights_folder)}
+    change |= measure_change(subjects.result, subjects.original, retained, store, batch_size)
+    terms = common_terms(subjects.original, job.views) | evaluation.terms
+    return evaluation.model_copy(update={"change": change, "terms": terms})
 
 
 def recorded_settings(record: RunRecord, request: Request) -> Settings:
@@ -110,7 +88,7 @@ def recorded_settings(record: RunRecord, request: Request) -> Settings:
     return settings.changed({"evaluate.batch_size": batch_size})
 
 
-def _original(record: RunRecord) -> Any:
+def _original(record: RunRecord) -> ModelInfo:
     """The model that the run began with; NotHereError where it is not on this machine."""
     source = record.model.get("source")
     if not isinstance(source, str) or find_folder(source) is None:
@@ -132,27 +110,63 @@ def _check_files(request: Request) -> None:
         raise NotHereError(str(error)) from error
 
 
-def _is_recorded(view: View, evaluation: Evaluation) -> bool:
-    """Whether a recorded figure was measured with this network."""
-    if isinstance(view, JudgeView):
-        return True
-    sums = {(result.extractor or {}).get("sha256") for result in evaluation.results}
-    return view.extractor["sha256"] in sums
-
-
-def compare(recorded: Result, again: Result, terms: Mapping[str, tuple[str, str]]) -> str | None:
-    """What speaks against a figure; None where it holds. `terms` are recorded and found ones."""
-    differing = [name for name, (then, now) in terms.items() if then != now]
-    if differing:
-        return f"measured with other {' and '.join(differing)} than are here"
-    if (recorded.samples, recorded.seeds) != (again.samples, again.seeds):
-        return (
-            f"recorded with {recorded.samples} samples of the seeds {recorded.seeds[:4]}, and the "
-            f"settings of the run give {again.samples} of {again.seeds}"
+def _read_material(
+    record: RunRecord, request: Request, info: ModelInfo, settings: Settings
+) -> Material:
+    try:
+        material = request.read(info, settings)
+    except ConfigError as error:  # a network that is not here is missed
+        raise NotHereError(str(error)) from error
+    if material.recorded() != record.material:
+        raise RequestError(
+            f"{request.describe()} is not what was recorded: restore the files that the request "
+            "names."
         )
-    if recorded.protocol != again.protocol:
-        return "not measured by the protocol that the settings of the run give"
-    if not recorded.low <= again.value <= recorded.high:
-        interval = f"{recorded.low:.6g} to {recorded.high:.6g}"
-        return f"{again.value:.6g} measured again, outside the recorded interval {interval}"
+    return material
+
+
+def _judge(
+    evaluation: Evaluation, original: ModelInfo, given: Given, missing: dict[str, str]
+) -> Judge | None:
+    """The classifier, if it is the recorded one by its content."""
+    judge = read_judge(original, given.judge)
+    if evaluation.judge is None or (
+        judge is not None and judge.digest == evaluation.judge.get("sha256")
+    ):
+        return judge
+    missing["judge"] = (
+        "the classifier of the run is not beside the original model: give it with --judge."
+    )
+    return None
+
+
+def _retrained(
+    evaluation: Evaluation, original: ModelInfo, given: Given, missing: dict[str, str]
+) -> str | Path | None:
+    """The retrained model, where it can stand beside the run."""
+    source = given.retrained or evaluation.retrained
+    if evaluation.retrained is None or source is None:
+        return None
+    try:
+        if find_folder(str(source)) is not None:
+            check_retrained(source, original)
+            return source
+        reason = "it is not on this machine."
+    except EffaceError as error:
+        reason = str(error)
+    missing["retrained"] = f"the retrained model {source}: {reason} Give it with --retrained."
+    return None
+
+
+def _distilled(record: RunRecord, missing: dict[str, str]) -> Path | None:
+    """The pipeline of a run that this one began from and that forgot nothing, as was recorded."""
+    start = record.start or {}
+    if "source" not in start or not is_request(start["request"]):
+        return None
+    if read_request(start["request"]).forgets:
+        return None
+    pipeline = Path(start["source"]) / "pipeline"
+    if pipeline.is_dir() and hash_weights(pipeline) == start["output"]:
+        return pipeline
+    missing["distilled"] = f"the distilled model of {start['source']} is not on this machine."
     return None

@@ -6,61 +6,35 @@ import hashlib
 import importlib.metadata
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from efface.diffusion.model_folder import find_folder
 from efface.diffusion.weight_files import PICKLE_SUFFIXES
 from efface.errors import EffaceError, ModelError
-from efface.evaluation.wording import printable
 from efface.evidence.archive import Archive, read_archive
+from efface.evidence.checks import Check, Verification, agrees, differs, not_checked
+from efface.evidence.compare import compare, compare_images
 from efface.evidence.environment import Environment, differing_versions
-from efface.evidence.manifest import (
-    MANIFEST,
-    REPORT,
-    Manifest,
-    PipelineFiles,
-    as_json,
-    build_manifest,
-    hash_files,
-    parse_member,
-    run_folders,
-)
+from efface.evidence.members import files_of, parse_member, run_folders
 from efface.evidence.networks import Given, NotHereError
-from efface.evidence.pack import render_report
-from efface.evidence.remeasure import Again, compare, remeasure
-from efface.records import Attacks, Evaluation, Result, RunRecord
+from efface.evidence.pack import REPORT, render_report, unpack
+from efface.evidence.remeasure import remeasure
+from efface.evidence.signing import check_signature, signature_of
+from efface.evidence.statements import (
+    SUMS,
+    hash_files,
+    make_statements,
+    make_sums,
+    read_statements,
+    read_sums,
+    weights_among,
+)
+from efface.records import Attacks, Evaluation, RunRecord
 
-SHOWN = 100  # characters of a name
 # What values of a strange kind cause where a record may hold any JSON.
 UNFIT = (EffaceError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, OSError)
 LOADED = (".safetensors", ".json", ".py", *PICKLE_SUFFIXES)  # what diffusers may read of a model
-
-
-@dataclass(frozen=True, kw_only=True)
-class Check:
-    """One thing that was looked at, and what was found."""
-
-    subject: str
-    good: bool
-    text: str
-    looked: bool = True  # False: it could not be, and nothing is said of it
-
-
-@dataclass(frozen=True, kw_only=True)
-class Verification:
-    """All that was found; `sha256` is that of the pack itself."""
-
-    sha256: str
-    checks: tuple[Check, ...]
-
-    @property
-    def good(self) -> bool:
-        return all(check.good for check in self.checks)
-
-    @property
-    def differences(self) -> tuple[Check, ...]:
-        return tuple(check for check in self.checks if not check.good)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,147 +44,157 @@ class PackedRun:
     folder: str
     record: RunRecord
     evaluation: Evaluation
-    pipeline: PipelineFiles
-    files: Mapping[str, bytes]  # of the run, by name
+    attacks: Attacks | None
+    subjects: Mapping[str, str]  # SHA-256 of the files of the delivered model
+    version: str  # of efface that packed it
+    files: Mapping[str, bytes]  # by name in its folder
 
 
 def verify(
     pack: str | Path,
     model: str | Path,
     metric: str | None = None,
-    judge: str | Path | None = None,
-    detector: str | Path | None = None,
-    clip: str | Path | None = None,
+    given: Given | None = None,
+    public_key: Path | None = None,
 ) -> Verification:
     """Check a pack that anybody may have written against the model folder `model`.
 
-    All figures are measured again on it, or those called `metric`, or with 'none' none. `judge`,
-    `detector` and `clip` are folders; default: the classifier beside the original model, and what
-    the record names. What differs is among the checks; DataError is raised for an archive that is
-    no pack, ModelError for no model.
+    All figures are measured again on it, or those called `metric`, or with 'none' none. `given` are
+    networks and models to do so with; default: those that the record names. A signature beside the
+    pack is checked by the `public_key`. What differs is among the checks; DataError is raised for
+    an archive that is no pack, ModelError for no model.
     """
     archive = read_archive(Path(pack))
     folder = find_folder(str(model))
     if folder is None:
         raise ModelError(f"no model at {model}: give the folder of the model that was delivered.")
-    checks = _check_files(archive)
-    runs = []
+    checks = _check_sums(archive)
+    if public_key is not None or signature_of(Path(pack)).exists():
+        checks.append(check_signature(Path(pack), public_key))
+    runs: list[PackedRun] = []
     for name in run_folders(archive.files):
-        run, found = _check_run(archive, name)
+        run, differences = _read_run(archive, name)
         runs += [] if run is None else [run]
-        checks += found
+        checks += differences
     if all(check.good for check in checks):
-        checks += _check_whole(archive)
+        checks += _check_whole(archive, runs)
     if runs:
         run, differences = _check_model(runs, folder)
         checks += differences
         if all(check.good for check in differences):
-            given = Given(judge=judge, detector=detector, clip=clip)
-            checks += _check_figures(run, folder, metric, given)
+            checks += _check_figures(run, folder, metric, given or Given())
         else:
-            checks.append(_bad("figures", "not measured again: this is another model"))
+            checks.append(differs("figures", "not measured again: this is another model"))
     return Verification(sha256=archive.sha256, checks=tuple(checks))
 
 
-def _check_files(archive: Archive) -> list[Check]:
-    """Every file against its hash in the manifest."""
-    found = [_bad(name, "damaged: its content is not what was packed") for name in archive.damaged]
-    if MANIFEST in archive.damaged:
-        return found
+def _check_sums(archive: Archive) -> list[Check]:
+    """Every file against SHA256SUMS."""
+    checks = [differs(n, "damaged: its content is not what was packed") for n in archive.damaged]
+    if SUMS in archive.damaged:
+        return checks
     try:
-        manifest = parse_member(Manifest, archive.files, MANIFEST)
+        sums = read_sums(archive.files.get(SUMS, b""))
     except EffaceError as error:
-        return [*found, _bad(MANIFEST, str(error))]
-    listed, present = manifest.files, archive.files.keys() - {MANIFEST}
-    found += [_bad(n, "not in the manifest") for n in sorted(present - listed.keys())]
-    missing = sorted(listed.keys() - present - set(archive.damaged))
-    found += [_bad(name, "missing: the manifest lists it") for name in missing]
-    for name in sorted(present & listed.keys()):
+        return [*checks, differs(SUMS, str(error))]
+    present = archive.files.keys() - {SUMS}
+    checks += [differs(n, f"not in {SUMS}") for n in sorted(present - sums.keys())]
+    missing = sorted(sums.keys() - present - set(archive.damaged))
+    checks += [differs(name, f"missing: {SUMS} lists it") for name in missing]
+    for name in sorted(present & sums.keys()):
         digest = hashlib.sha256(archive.files[name]).hexdigest()
-        if digest != listed[name].sha256 or len(archive.files[name]) != listed[name].bytes:
-            text = f"its SHA-256 is {digest}, {MANIFEST} says {listed[name].sha256[:64]}"
-            found.append(_bad(name, text))
+        if digest != sums[name]:
+            checks.append(differs(name, f"its SHA-256 is {digest}, {SUMS} says {sums[name]}"))
     if not run_folders(archive.files):
-        found.append(_bad("runs", "the pack holds no run"))
-    return found or [_good("files", f"all {len(listed)} have the hashes of the manifest")]
+        checks.append(differs("runs", "the pack holds no run"))
+    return checks or [agrees("files", f"all {len(sums)} have the hashes of {SUMS}")]
 
 
-def _check_run(archive: Archive, folder: str) -> tuple[PackedRun | None, list[Check]]:
+def _read_run(archive: Archive, folder: str) -> tuple[PackedRun | None, list[Check]]:
     """The records of one run, alone and against each other; damaged ones were named before."""
-    files = archive.files
-    own = [name for name in archive.damaged if name.startswith(f"{folder}/")]
-    if any(name.endswith((".json", ".safetensors")) for name in own):
-        return None, [_bad(folder, "not looked at: a record of it is damaged")]
+    if any(name.startswith(f"{folder}/") for name in archive.damaged):
+        return None, [differs(folder, "not looked at: a file of it is damaged")]
+    files = files_of(folder, archive.files)
+    environment = attacks = None
     try:
+        if "environment.json" in files:
+            environment = parse_member(Environment, files, "environment.json")
+        if "attacks.json" in files:
+            attacks = parse_member(Attacks, files, "attacks.json")
+        subjects, version = read_statements(files)
         run = PackedRun(
             folder=folder,
-            record=parse_member(RunRecord, files, f"{folder}/record.json"),
-            evaluation=parse_member(Evaluation, files, f"{folder}/evaluation.json"),
-            pipeline=parse_member(PipelineFiles, files, f"{folder}/pipeline.json"),
-            files={n.partition("/")[2]: c for n, c in files.items() if n.startswith(f"{folder}/")},
+            record=parse_member(RunRecord, files, "record.json"),
+            evaluation=parse_member(Evaluation, files, "evaluation.json"),
+            attacks=attacks,
+            subjects=subjects,
+            version=version,
+            files=files,
         )
-        environment = parse_member(Environment, files, f"{folder}/environment.json")
-        attacks = None
-        if f"{folder}/attacks.json" in files:
-            attacks = parse_member(Attacks, files, f"{folder}/attacks.json")
     except EffaceError as error:
-        return None, [_bad(folder, str(error))]
-    found = []
+        return None, [differs(folder, str(error))]
+    checks = []
     if run.record.status == "running":
-        found.append(_bad(f"{folder}/record.json", "the run had not finished"))
-    if run.pipeline.weights != run.record.output:
-        found.append(_bad(f"{folder}/pipeline.json", "other weights than record.json names"))
+        checks.append(differs(f"{folder}/record.json", "the run had not finished"))
+    if weights_among(run.subjects) != run.record.output:
+        text = "the delivered model has other weights than record.json names"
+        checks.append(differs(folder, text))
     if attacks is not None and attacks.output != run.record.output:
-        found.append(_bad(f"{folder}/attacks.json", "about other weights than record.json names"))
-    differing = differing_versions(environment, run.record)
-    if differing:
-        text = f"other versions than in record.json, of {', '.join(differing)[:200]}"
-        found.append(_bad(f"{folder}/environment.json", text))
-    return run, found or [_good(folder, "its records are whole and agree with each other")]
+        text = "about other weights than record.json names"
+        checks.append(differs(f"{folder}/attacks.json", text))
+    other = [] if environment is None else differing_versions(environment, run.record)
+    if other:
+        text = f"other versions than in record.json, of {', '.join(other)[:200]}"
+        checks.append(differs(f"{folder}/environment.json", text))
+    return run, checks or [agrees(folder, "its records are whole and agree with each other")]
 
 
-def _check_whole(archive: Archive) -> list[Check]:
-    """The manifest, the report and the archive against what efface makes of the records."""
-    manifest = parse_member(Manifest, archive.files, MANIFEST)
-    try:
-        expected = build_manifest(archive.files, manifest.efface)
-    except EffaceError as error:
-        return [_bad(MANIFEST, str(error))]
-    if as_json(expected) != archive.files[MANIFEST]:
-        text = "does not say of the runs what their records say"
-        return [_bad(MANIFEST, text if expected != manifest else "not written by efface")]
-    found = [_check_report(archive.files, manifest.efface)]
+def _check_whole(archive: Archive, runs: list[PackedRun]) -> list[Check]:
+    """Statements, sums, the report and the archive against what efface makes of the records."""
+    checks = []
+    for run in runs:
+        try:
+            statements = make_statements(run.files, run.subjects, run.version)
+        except UNFIT as error:
+            return [differs(run.folder, f"the records make no statement: {str(error)[:200]}")]
+        for name, content in statements.items():
+            if content != run.files[name]:
+                text = "does not say of the run what its records say"
+                checks.append(differs(f"{run.folder}/{name}", text))
+    if make_sums(archive.files) != archive.files[SUMS]:
+        checks.append(differs(SUMS, "not written by efface"))
+    checks.append(_check_report(archive.files, {run.version for run in runs}))
     if not archive.canonical:
-        found.append(_bad("archive", "the same contents, but not the very bytes efface writes"))
-    return found
+        checks.append(differs("archive", "the same contents, but not the bytes efface writes"))
+    return checks
 
 
-def _check_report(files: Mapping[str, bytes], version: str) -> Check:
+def _check_report(files: Mapping[str, bytes], versions: set[str]) -> Check:
     own = importlib.metadata.version("efface")
-    if version != own:
+    if versions != {own}:
         text = (
-            f"not checked against the records: it is of efface {version[:40]!r}, this is {own}, "
-            "and that version alone can tell whether the page says what they do"
+            f"not checked against the records: it is of efface {', '.join(versions)[:40]!r}, this "
+            f"is {own}, and that version alone can tell whether the page says what they do"
         )
-        return _passed_over(REPORT, text)
+        return not_checked(REPORT, text)
     try:
         same = render_report(files) == files.get(REPORT)
     except UNFIT as error:
-        return _bad(REPORT, f"the records make no report: {str(error)[:200]}")
+        return differs(REPORT, f"the records make no report: {str(error)[:200]}")
     if same:
-        return _good(REPORT, "says what efface makes of the records")
-    return _bad(REPORT, f"not the page that efface {own} makes of the records")
+        return agrees(REPORT, "says what efface makes of the records")
+    return differs(REPORT, f"not the page that efface {own} makes of the records")
 
 
 def _check_model(runs: list[PackedRun], folder: Path) -> tuple[PackedRun, list[Check]]:
     """The model's files against those of the run that it is nearest to."""
     hashes = hash_files(folder)
-    compared = [(run, _compare_files(run.pipeline.files, hashes)) for run in runs]
+    compared = [(run, _compare_files(run.subjects, hashes)) for run in runs]
     run, differing = min(compared, key=lambda pair: len(pair[1]))
     if differing:
-        return run, [_bad(name, f"{text} of {run.folder}") for name, text in differing.items()]
-    count = len(run.pipeline.files)
-    return run, [_good("model", f"all {count} files are those that {run.folder} wrote")]
+        return run, [differs(name, f"{text} of {run.folder}") for name, text in differing.items()]
+    text = f"all {len(run.subjects)} files are those that {run.folder} wrote"
+    return run, [agrees("model", text)]
 
 
 def _compare_files(expected: Mapping[str, str], hashes: Mapping[str, str]) -> dict[str, str]:
@@ -227,60 +211,27 @@ def _compare_files(expected: Mapping[str, str], hashes: Mapping[str, str]) -> di
 
 
 def _check_figures(run: PackedRun, folder: Path, metric: str | None, given: Given) -> list[Check]:
-    """Recorded figures measured again: each value against the recorded interval."""
+    """Figures and samples against those made again; what is never made again is named."""
+    attacks = run.attacks.results if run.attacks is not None else []
+    checks = [not_checked("training", "not trained again: losses, times and hardware")]
+    checks += [not_checked(f"attack {result.attack}", "not run again") for result in attacks]
     if metric == "none":
-        return [_passed_over("figures", "none was measured again")]
-    recorded = [r for r in run.evaluation.results if metric in (None, r.metric)]
-    if not recorded:
-        there = ", ".join(dict.fromkeys(r.metric for r in run.evaluation.results)) or "nothing"
-        text = f"not measured in this run: there is {there}"
-        return [_bad(metric, text) if metric else _passed_over("figures", "there are none")]
+        return [*checks, not_checked("figures", "none was measured again")]
+    names = dict.fromkeys(result.metric for result in run.evaluation.results)
+    if metric is not None and metric not in names:
+        there = ", ".join(names) or "nothing"
+        return [*checks, differs(metric, f"not measured in this run: there is {there}")]
+    sheets = {n: c for n, c in run.files.items() if n.endswith(".png")}
     try:
-        with tempfile.TemporaryDirectory() as unpacked:
-            for name, content in run.files.items():
-                (Path(unpacked) / name).parent.mkdir(parents=True, exist_ok=True)
-                (Path(unpacked) / name).write_bytes(content)
-            again = remeasure(run.record, run.evaluation, Path(unpacked), folder, given)
+        with tempfile.TemporaryDirectory() as temporary:
+            stage = Path(temporary)
+            unpack({n: c for n, c in run.files.items() if n not in sheets}, stage)
+            again = remeasure(run.record, run.evaluation, stage, folder, given)
+            checks += compare(run.evaluation, again, metric)
+            if metric is None:
+                checks += [compare_images(name, c, stage / name) for name, c in sheets.items()]
     except NotHereError as error:
-        return [_passed_over("figures", f"not checked: {error}")]
+        checks.append(not_checked("figures", f"not checked: {error}"))
     except UNFIT as error:
-        return [_bad("figures", f"not measured again: {error}")]
-    there = run.evaluation.terms
-    terms = {name: (there.get(name, now), now) for name, now in again.evaluation.terms.items()}
-    return [_check_figure(run, result, again, terms) for result in recorded]
-
-
-def _check_figure(
-    run: PackedRun, result: Result, again: Again, terms: Mapping[str, tuple[str, str]]
-) -> Check:
-    """One figure; of several of one name, the network that it was measured with is named."""
-    subject = result.metric
-    if sum(other.metric == subject for other in run.evaluation.results) > 1:
-        subject = f"{subject} ({(result.extractor or {}).get('name')})"
-    found = again.find(result)
-    if found is None:
-        reasons = " ".join(again.missing.values()) or "it is not a figure of such a run."
-        return _passed_over(subject, f"not checked: {reasons}")
-    wrong = compare(result, found, terms)
-    if wrong is not None:
-        return _bad(subject, wrong)
-    interval = f"{result.low:.6g} to {result.high:.6g}"
-    text = f"{found.value:.6g} measured again, inside the recorded interval {interval}"
-    return _good(subject, text)
-
-
-def _good(subject: str, text: str) -> Check:
-    return _check(subject, True, text)
-
-
-def _bad(subject: str, text: str) -> Check:
-    return _check(subject, False, text)
-
-
-def _passed_over(subject: str, text: str) -> Check:
-    return replace(_good(subject, text), looked=False)
-
-
-def _check(subject: str, good: bool, text: str) -> Check:
-    """Names come from the pack: nothing in them may steer a terminal or flood it."""
-    return Check(subject=printable(subject[:SHOWN]), good=good, text=printable(text[: 10 * SHOWN]))
+        checks.append(differs("figures", f"not measured again: {error}"))
+    return checks
