@@ -12,6 +12,7 @@ before and a store to write to. Its metrics are timed apart as well.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 import shutil
 import statistics
@@ -116,7 +117,11 @@ def time_metrics(denoiser, sampler: Sampler, judge: Judge, protocol) -> dict[str
     seen = observe_labels(subject, protocol, views, Store(None))["judge"]
     reference = judge.reference_without([0])
     return {
-        metric.spec.name: timed(lambda m=metric: m.compute(seen[m.spec.side], [0], reference))
+        metric.spec.name: timed(
+            lambda m=metric: m.compute(
+                dataclasses.replace(seen[m.spec.side], forgotten=[0], real=reference)
+            )
+        )
         for metric in CLASS_METRICS
     }
 

@@ -6,7 +6,6 @@ import importlib
 import pkgutil
 
 import efface.metrics
-from efface.metrics import worst_class
 from efface.metrics.base import Metric
 from efface.records import Spec
 from efface.requests.images import results as images
@@ -15,11 +14,13 @@ from efface.requests.memorised import evaluation as memorised
 
 def all_specs() -> dict[str, Spec]:
     """Of all metrics, and of what requests about images measure beside them."""
-    for module in pkgutil.iter_modules(efface.metrics.__path__):
+    modules = [
         importlib.import_module(f"efface.metrics.{module.name}")
-    found = [m.spec for m in Metric.__subclasses__() if isinstance(m.spec, Spec)]
-    for module in (images, memorised, worst_class):
-        found += [value for value in vars(module).values() if isinstance(value, Spec)]
+        for module in pkgutil.iter_modules(efface.metrics.__path__)
+    ]
+    values = [value for module in (*modules, images, memorised) for value in vars(module).values()]
+    found = [value.spec for value in values if isinstance(value, Metric)]
+    found += [value for value in values if isinstance(value, Spec)]
     found += [memorised.of_prompt(memorised.SHARE, memorised.MODIFIED)]
     found += [memorised.of_prompt(memorised.QUALITY, memorised.MODIFIED)]
     return {spec.name: spec for spec in found}

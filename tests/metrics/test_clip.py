@@ -16,11 +16,12 @@ from torch import Tensor
 from efface.errors import DataError
 from efface.metrics.base import Observations
 from efface.metrics.clip import Clip, load_clip
-from efface.metrics.clip_iqa import OPPOSITES, ClipIQA, prompt_quality
-from efface.metrics.clip_score import ClipScore, prompt_similarity
+from efface.metrics.clip_iqa import CLIP_IQA, OPPOSITES, prompt_quality
+from efface.metrics.clip_score import CLIP_SCORE, prompt_similarity
 from efface.metrics.extractors import load_extractor
 from efface.metrics.intervals import bounded_mean, mean
 from tests.metrics.clips import LENGTH, make_clip, tokenizer
+from tests.metrics.ends import measure
 
 PROMPTS = ["a cat", "a dog", "a cat", "many birds in a tree", ""]
 
@@ -65,7 +66,11 @@ def by_torchmetrics(folder: Path, batch: Tensor, prompts: list[str]) -> float:
 
     metric = module.CLIPScore(model_name_or_path=load)
     metric.update([image.mul(255).byte() for image in batch], prompts)
-    return float(metric.compute())
+    return float(
+        measure(
+            metric,
+        )
+    )
 
 
 def seen(**found: np.ndarray) -> Observations:
@@ -86,7 +91,7 @@ def test_clip_score_equals_torchmetrics(folder, clip):
     above = np.flatnonzero(cosines > 0)
     assert len(above) > 5
     expected = by_torchmetrics(folder, batch[above], [prompts[i] for i in above])
-    estimate = ClipScore().compute(seen(prompt_similarity=cosines[above]), [], None)
+    estimate = measure(CLIP_SCORE, seen(prompt_similarity=cosines[above]), [], None)
     assert estimate.value == pytest.approx(expected, rel=1e-4)
 
 
@@ -123,7 +128,7 @@ def test_prompts_that_are_too_long_are_cut_off(clip):
 
 def test_cosines_below_zero_count_as_zero_one_by_one():
     cosines = np.array([0.5, -0.5, 0.25])
-    assert ClipScore().compute(seen(prompt_similarity=cosines), [], None) == mean(
+    assert measure(CLIP_SCORE, seen(prompt_similarity=cosines), [], None) == mean(
         np.array([50.0, 0.0, 25.0])
     )
 
@@ -146,7 +151,7 @@ def test_quality_equals_the_formula_of_torchmetrics(folder, clip):
     quality = prompt_quality(clip, clip.embed_images(images()))
     np.testing.assert_allclose(quality, expected, rtol=1e-4)
     assert quality.max() - quality.min() > 0.1
-    assert ClipIQA().compute(seen(prompt_quality=quality), [], None) == bounded_mean(quality)
+    assert measure(CLIP_IQA, seen(prompt_quality=quality), [], None) == bounded_mean(quality)
 
 
 def test_swapped_opposites_give_the_complement(clip):
@@ -197,8 +202,8 @@ def test_what_is_no_clip_is_refused(folder, tmp_path):
 def test_what_was_not_observed_is_named(clip):
     plain = replace(seen(prompt_quality=np.ones(3)), prompt_quality=None)
     with pytest.raises(DataError, match="clip_score needs prompts"):
-        ClipScore().compute(plain, [], None)
+        measure(CLIP_SCORE, plain, [], None)
     with pytest.raises(DataError, match="clip_iqa needs opposite prompts"):
-        ClipIQA().compute(plain, [], None)
+        measure(CLIP_IQA, plain, [], None)
     with pytest.raises(DataError, match="5 images have 2 prompts"):
         prompt_similarity(clip, clip.embed_images(images()), ["a", "b"])

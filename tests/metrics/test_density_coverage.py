@@ -8,10 +8,11 @@ from sklearn.neighbors import KernelDensity, NearestNeighbors
 
 from efface.errors import DataError
 from efface.metrics.base import Observations
-from efface.metrics.coverage import Coverage, coverage
-from efface.metrics.density import Density, density
+from efface.metrics.coverage import COVERAGE, coverage
+from efface.metrics.density import DENSITY, density
 from efface.metrics.intervals import mean, share_from_halves, split_in_halves
 from efface.metrics.precision import inside_manifold
+from tests.metrics.ends import measure
 
 
 def points(seed: int, count: int, shift: float = 0.0, width: int = 3) -> np.ndarray:
@@ -60,7 +61,7 @@ def test_real_images_have_density_about_one_and_are_covered():
     Naeem et al., 2020, lemmas 1 and 2; N = M = 2000 gives 0.969 for k = 5.
     """
     drawn, real = points(0, 2000), points(1, 2000)
-    estimate = Density().compute(observed(drawn), [], real)
+    estimate = measure(DENSITY, observed(drawn), [], real)
     assert estimate.value == pytest.approx(1, abs=0.05)
     assert coverage(drawn, real).value == pytest.approx(1 - 2**-5, abs=0.015)
 
@@ -95,10 +96,10 @@ def test_the_interval_of_coverage_is_that_of_its_halves():
 
 def test_the_interval_of_density_is_that_of_a_mean_over_samples():
     drawn, real = points(0, 90, 0.5), points(1, 60)
-    assert Density().compute(observed(drawn), [], real) == mean(density(drawn, real))
+    assert measure(DENSITY, observed(drawn), [], real) == mean(density(drawn, real))
 
 
-@pytest.mark.parametrize("metric", [Density(), Coverage()], ids=["density", "coverage"])
+@pytest.mark.parametrize("metric", [DENSITY, COVERAGE], ids=["density", "coverage"])
 def test_the_interval_holds_the_expected_value_in_most_cases(metric):
     """N = M = 100, 150 draws; what must be held is the mean at that size to these real images.
 
@@ -106,7 +107,7 @@ def test_the_interval_holds_the_expected_value_in_most_cases(metric):
     """
     real = points(1, 100)
     estimates = [
-        metric.compute(observed(points(seed, 100, 0.4)), [], real) for seed in range(2, 152)
+        measure(metric, observed(points(seed, 100, 0.4)), [], real) for seed in range(2, 152)
     ]
     values = np.array([e.value for e in estimates])
     truth = values.mean()
@@ -115,13 +116,13 @@ def test_the_interval_holds_the_expected_value_in_most_cases(metric):
     assert 0.75 < reach / (1.96 * values.std()) < 1.5
 
 
-@pytest.mark.parametrize("metric", [Density(), Coverage()], ids=["density", "coverage"])
+@pytest.mark.parametrize("metric", [DENSITY, COVERAGE], ids=["density", "coverage"])
 def test_the_order_of_labels_does_not_change_the_interval(metric):
     asked = np.arange(200) % 10
     drawn, real = points(0, 200) + 5 * asked[:, None], points(1, 100) + 20
     order = np.argsort(asked, kind="stable")
-    first = metric.compute(observed(drawn, asked), [], real)
-    second = metric.compute(observed(drawn[order], asked[order]), [], real)
+    first = measure(metric, observed(drawn, asked), [], real)
+    second = measure(metric, observed(drawn[order], asked[order]), [], real)
     assert (first.value, first.low, first.high) == pytest.approx(
         (second.value, second.low, second.high), abs=1e-12
     )

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from efface.errors import DataError
 from efface.metrics.base import Observations
 from efface.metrics.fid import FID, fid, frechet_distance, gaussian
+from tests.metrics.ends import measure
 
 
 def features(seed: int, count: int = 300, width: int = 5) -> np.ndarray:
@@ -54,7 +55,7 @@ def test_distance_is_symmetric_and_vanishes_for_the_same_moments():
 
 def test_identical_sets_have_no_distance():
     drawn = features(0)
-    assert FID().compute(observed(drawn), [], drawn).value == pytest.approx(0, abs=1e-9)
+    assert measure(FID, observed(drawn), [], drawn).value == pytest.approx(0, abs=1e-9)
 
 
 class Pixels(nn.Module):
@@ -74,7 +75,7 @@ def test_value_equals_torchmetrics():
     reference = published.FrechetInceptionDistance(feature=Pixels())
     reference.update(real, real=True)
     reference.update(fake, real=False)
-    own = FID().compute(observed(Pixels()(fake).numpy()), [], Pixels()(real).numpy())
+    own = measure(FID, observed(Pixels()(fake).numpy()), [], Pixels()(real).numpy())
     assert own.value == pytest.approx(float(reference.compute()), rel=1e-4)
 
 
@@ -85,7 +86,7 @@ def test_spread_between_labels_is_not_taken_for_chance():
     asked = np.arange(400) % 10
     drawn = centres[asked] + rng.normal(size=(400, 4))
     real = centres[asked] + rng.normal(size=(400, 4))
-    estimate = FID().compute(observed(drawn, asked), [], real)
+    estimate = measure(FID, observed(drawn, asked), [], real)
     values = []
     for _ in range(200):
         again = centres[asked] + rng.normal(size=(400, 4))
@@ -94,7 +95,7 @@ def test_spread_between_labels_is_not_taken_for_chance():
     assert 0.4 < reach / spread < 2.5
     # However the samples are ordered, it is the same interval.
     order = np.argsort(asked, kind="stable")
-    ordered = FID().compute(observed(drawn[order], asked[order]), [], real)
+    ordered = measure(FID, observed(drawn[order], asked[order]), [], real)
     assert (ordered.low, ordered.high) == pytest.approx((estimate.low, estimate.high))
 
 
@@ -150,7 +151,7 @@ def test_the_interval_holds_the_expected_distance_in_most_cases():
         return rng.normal(size=(200, 4)) @ mixing + 0.2
 
     truth = np.mean([frechet_distance(*gaussian(real), *gaussian(draw())) for _ in range(1000)])
-    estimates = [FID().compute(observed(draw()), [], real) for _ in range(300)]
+    estimates = [measure(FID, observed(draw()), [], real) for _ in range(300)]
     hits = sum(e.low <= truth <= e.high for e in estimates)
     assert 273 <= hits <= 298  # 91 to 99.3 %: conservative for few samples
 

@@ -8,8 +8,9 @@ import torch
 
 from efface.errors import DataError
 from efface.metrics.base import Observations
-from efface.metrics.inception_score import InceptionScore, inception_score, score
+from efface.metrics.inception_score import INCEPTION_SCORE, inception_score, score
 from efface.metrics.intervals import mean
+from tests.metrics.ends import measure
 
 
 def drawn(count: int, seed: int = 0, classes: int = 5) -> np.ndarray:
@@ -126,9 +127,9 @@ def test_the_interval_holds_the_expected_score_in_most_cases():
 def test_the_metric_scores_samples_within_their_labels():
     p, asked = drawn(120), np.arange(120) % 3
     observed = Observations(asked=asked, probabilities=p, features=np.zeros((120, 2)))
-    metric = InceptionScore()
-    assert metric.compute(observed, [0], None) == inception_score(p, groups=asked)
-    assert (metric.name, metric.side) == ("inception_score", "retain")
+    metric = INCEPTION_SCORE
+    assert measure(metric, observed, [0], None) == inception_score(p, groups=asked)
+    assert (metric.spec.name, metric.spec.side) == ("inception_score", "retain")
     assert metric.higher_is_better and not metric.needs_reference
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from efface.errors import DataError
 from efface.metrics.base import Observations
 from efface.metrics.kid import KID, kid
+from tests.metrics.ends import measure
 
 
 def features(seed: int, count: int, shift: float = 0.0, width: int = 6) -> np.ndarray:
@@ -131,7 +132,8 @@ def test_the_order_of_samples_and_labels_does_not_change_the_metric():
     drawn, real = features(0, 200) + 3 * asked[:, None], features(1, 100) + 13
     order = np.argsort(asked, kind="stable")
     estimates = [
-        KID().compute(
+        measure(
+            KID,
             Observations(asked=asked[rows], probabilities=np.ones((200, 1)), features=drawn[rows]),
             [],
             real,

@@ -8,9 +8,9 @@ import pytest
 from efface.errors import DataError
 from efface.metrics.base import Observations
 from efface.metrics.intervals import proportion
-from efface.metrics.label_agreement import LabelAgreement, labels_seen
-from efface.metrics.retained_accuracy import RetainedAccuracy
-from tests.metrics.ends import ends
+from efface.metrics.label_agreement import label_agreement, labels_seen
+from efface.metrics.retained_accuracy import RETAINED_ACCURACY
+from tests.metrics.ends import ends, measure
 
 
 def seen(asked: list[int], labels: list[int], classes: int = 4) -> Observations:
@@ -27,17 +27,17 @@ FORGOTTEN_BEFORE, FORGOTTEN_AFTER = seen([0, 0, 0], [0, 0, 0]), seen([0, 0, 0], 
 
 
 def test_agreement_counts_samples_seen_alike_right_or_wrong():
-    metric = LabelAgreement(untouched=BEFORE)
-    assert ends(metric.compute(AFTER, [0], None)) == ends(proportion(4, 6))
-    assert ends(RetainedAccuracy().compute(AFTER, [0], None)) == ends(proportion(3, 6))
-    assert metric.compute(BEFORE, [0], None).value == 1
+    metric = label_agreement(BEFORE)
+    assert ends(measure(metric, AFTER, [0], None)) == ends(proportion(4, 6))
+    assert ends(measure(RETAINED_ACCURACY, AFTER, [0], None)) == ends(proportion(3, 6))
+    assert measure(metric, BEFORE, [0], None).value == 1
 
 
 def test_other_requests_are_refused():
-    metric = LabelAgreement(untouched=BEFORE)
+    metric = label_agreement(BEFORE)
     for asked in ([1, 2, 3, 1, 2, 2], [1, 2, 3]):
         with pytest.raises(DataError, match="only where the same was asked for"):
-            metric.compute(seen(asked, asked), [0], None)
+            measure(metric, seen(asked, asked), [0], None)
 
 
 def test_the_matrix_has_the_shares_of_each_label_asked_for():
@@ -65,7 +65,7 @@ def test_rows_of_the_matrix_sum_to_one_and_its_diagonal_to_the_retained_accuracy
     shares = np.array(matrix.shares["result"])
     np.testing.assert_allclose(shares.sum(1), 1)
     diagonal = [shares[row, label] for row, label in enumerate(matrix.labels)]
-    accuracy = RetainedAccuracy().compute(drawn, [0], None).value
+    accuracy = measure(RETAINED_ACCURACY, drawn, [0], None).value
     assert np.average(diagonal, weights=matrix.samples) == pytest.approx(accuracy)
 
 

@@ -8,9 +8,9 @@ import pytest
 from efface.errors import DataError
 from efface.metrics.base import Observations
 from efface.metrics.intervals import proportion, share_from_halves, split_in_halves
-from efface.metrics.precision import Precision, inside_manifold
-from efface.metrics.recall import Recall, recall
-from tests.metrics.ends import ends
+from efface.metrics.precision import PRECISION, inside_manifold
+from efface.metrics.recall import RECALL, recall
+from tests.metrics.ends import ends, measure
 
 
 def observed(drawn: np.ndarray) -> Observations:
@@ -49,8 +49,8 @@ def test_long_lists_are_cut_without_changing_the_answer():
 
 def test_identical_sets_are_precise_and_complete():
     drawn = np.random.default_rng(0).normal(size=(80, 6)).astype(np.float32)
-    assert Precision().compute(observed(drawn), [], drawn).value == 1
-    assert Recall().compute(observed(drawn), [], drawn).value == 1
+    assert measure(PRECISION, observed(drawn), [], drawn).value == 1
+    assert measure(RECALL, observed(drawn), [], drawn).value == 1
 
 
 def test_half_of_the_modes_are_precise_but_incomplete():
@@ -58,9 +58,9 @@ def test_half_of_the_modes_are_precise_but_incomplete():
     left, right = rng.normal(size=(100, 2)), rng.normal(size=(100, 2)) + 100
     real = np.concatenate([left, right])
     drawn = rng.normal(size=(60, 2)).astype(np.float32)
-    precision = Precision().compute(observed(drawn), [], real)
+    precision = measure(PRECISION, observed(drawn), [], real)
     assert precision.value == np.mean(brute_force(drawn, real, 3)) > 0.9
-    recall = Recall().compute(observed(drawn), [], real)
+    recall = measure(RECALL, observed(drawn), [], real)
     assert recall.value <= 0.5
     assert recall.value == np.mean(brute_force(real, drawn, 3))
     assert recall.low <= recall.value <= recall.high
@@ -70,7 +70,7 @@ def test_samples_far_from_everything_real_are_not_precise():
     rng = np.random.default_rng(2)
     real = rng.normal(size=(50, 2))
     drawn = np.concatenate([real[:30], rng.normal(size=(10, 2)) + 50])
-    estimate = Precision().compute(observed(drawn), [], real)
+    estimate = measure(PRECISION, observed(drawn), [], real)
     assert ends(estimate) == ends(proportion(30, 40))
 
 
@@ -81,7 +81,8 @@ def test_order_of_labels_does_not_change_the_interval_of_recall():
     real = rng.normal(size=(100, 2)) + 10 * (np.arange(100) % 10)[:, None]
     order = np.argsort(asked, kind="stable")
     estimates = [
-        Recall().compute(
+        measure(
+            RECALL,
             Observations(asked=asked[rows], probabilities=np.ones((200, 1)), features=drawn[rows]),
             [],
             real,
@@ -133,6 +134,6 @@ def test_samples_too_few_to_be_split_leave_recall_open():
 
 def test_too_few_images_have_no_manifold():
     few, many = np.random.default_rng(0).normal(size=(2, 30, 2))
-    for metric, drawn, real in ((Precision(), many, few[:3]), (Recall(), many[:3], few)):
+    for metric, drawn, real in ((PRECISION, many, few[:3]), (RECALL, many[:3], few)):
         with pytest.raises(DataError, match="3 images have no 3-th neighbours"):
-            metric.compute(observed(drawn), [], real)
+            measure(metric, observed(drawn), [], real)

@@ -10,6 +10,7 @@ from efface.errors import DataError
 from efface.metrics.base import Observations
 from efface.metrics.fid import FID
 from efface.metrics.sfid import SFID
+from tests.metrics.ends import measure
 
 
 def observed(maps: np.ndarray) -> Observations:
@@ -31,7 +32,7 @@ def test_value_is_the_closed_form_of_gaussians():
     )
     root = np.real(linalg.sqrtm(cov_a @ cov_b))
     expected = ((mean_a - mean_b) ** 2).sum() + np.trace(cov_a + cov_b - 2 * root)
-    assert SFID().compute(observed(drawn), [], real).value == pytest.approx(expected, rel=1e-9)
+    assert measure(SFID, observed(drawn), [], real).value == pytest.approx(expected, rel=1e-9)
 
 
 def test_what_moved_is_seen_by_sfid_and_not_by_fid():
@@ -39,8 +40,8 @@ def test_what_moved_is_seen_by_sfid_and_not_by_fid():
     turned = maps[:, :, ::-1]
     real = observed(maps)
     assert real.spatial is not None
-    assert FID().compute(observed(turned), [], real.features).value == pytest.approx(0, abs=1e-9)
-    assert SFID().compute(observed(turned), [], real.spatial).value > 10
+    assert measure(FID, observed(turned), [], real.features).value == pytest.approx(0, abs=1e-9)
+    assert measure(SFID, observed(turned), [], real.spatial).value > 10
 
 
 def test_samples_without_spatial_features_are_refused():
@@ -48,5 +49,5 @@ def test_samples_without_spatial_features_are_refused():
         asked=np.zeros(3), probabilities=np.ones((3, 1)), features=np.zeros((3, 2))
     )
     with pytest.raises(DataError, match="sfid needs spatial features"):
-        SFID().compute(plain, [], np.zeros((3, 2)))
+        measure(SFID, plain, [], np.zeros((3, 2)))
     assert SFID.needs_spatial and not FID.needs_spatial

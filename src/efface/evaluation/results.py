@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from efface.evaluation.views import JudgeView, View
 from efface.metrics.base import Metric, Observations
@@ -57,6 +58,7 @@ def view_result(
 ) -> Result:
     """One metric of every model as a network sees their samples of `seeds`."""
     reference = view.reference(metric, forgotten)
+    seen = {n: replace(own, forgotten=forgotten, real=reference) for n, own in seen.items()}
     protocol = f"{sampled}; {_called(view)}: {view.extractor['name']}"
     if metric.needs_reference:
         assert reference is not None
@@ -64,8 +66,8 @@ def view_result(
         protocol += f", features against {len(reference)} real images {kind}"
     return make_result(
         metric.spec,
-        {name: metric.compute(model, forgotten, reference) for name, model in seen.items()},
-        samples=len(seeds),
+        {name: metric.compute(model) for name, model in seen.items()},
+        samples=metric.samples(seen["result"]),
         seeds=[seeds[0], seeds[-1]],
         protocol=protocol,
         extractor=view.extractor,

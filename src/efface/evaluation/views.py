@@ -21,42 +21,42 @@ from efface.evaluation.observers import (
 from efface.evaluation.sample_sets import Observer
 from efface.evaluation.store import Arrays, Store, digest_of_array
 from efface.metrics.base import Metric, Observations
-from efface.metrics.class_rate import ClassRate
+from efface.metrics.class_rate import CLASS_RATE
 from efface.metrics.clip import Clip, load_clip
-from efface.metrics.clip_iqa import ClipIQA, prompt_quality
-from efface.metrics.concept_rate import ConceptRate
-from efface.metrics.coverage import Coverage
-from efface.metrics.density import Density
+from efface.metrics.clip_iqa import CLIP_IQA, prompt_quality
+from efface.metrics.concept_rate import concept_rate
+from efface.metrics.coverage import COVERAGE
+from efface.metrics.density import DENSITY
 from efface.metrics.detector import Detector, name_labels
 from efface.metrics.extractors import Extractor, extract, load_extractor
 from efface.metrics.fid import FID
-from efface.metrics.inception_score import InceptionScore
+from efface.metrics.inception_score import INCEPTION_SCORE
 from efface.metrics.judge import Judge
 from efface.metrics.kid import KID
-from efface.metrics.precision import Precision
+from efface.metrics.precision import PRECISION
 from efface.metrics.pretrained import split_pin
-from efface.metrics.recall import Recall
-from efface.metrics.retained_accuracy import RetainedAccuracy
+from efface.metrics.recall import RECALL
+from efface.metrics.retained_accuracy import RETAINED_ACCURACY
 from efface.metrics.sfid import SFID
 from efface.metrics.unlearning_accuracy import (
-    ForgottenEntropy,
-    ForgottenProbability,
-    UnlearningAccuracy,
+    FORGOTTEN_ENTROPY,
+    FORGOTTEN_PROBABILITY,
+    UNLEARNING_ACCURACY,
 )
 from efface.settings.evaluate import EvaluateSettings
 
-DISTRIBUTION: tuple[Metric, ...] = (FID(), KID(), Precision(), Recall(), Density(), Coverage())
+DISTRIBUTION: tuple[Metric, ...] = (FID, KID, PRECISION, RECALL, DENSITY, COVERAGE)
 CLASS_METRICS: tuple[Metric, ...] = (
-    ClassRate(),
-    UnlearningAccuracy(),
-    ForgottenProbability(),
-    ForgottenEntropy(),
-    RetainedAccuracy(),
+    CLASS_RATE,
+    UNLEARNING_ACCURACY,
+    FORGOTTEN_PROBABILITY,
+    FORGOTTEN_ENTROPY,
+    RETAINED_ACCURACY,
     *DISTRIBUTION,
-    InceptionScore(),
+    INCEPTION_SCORE,
 )
 PREFERRED = 0.5  # a CLIP prefers the more probable of two texts
-IMAGE_METRICS: tuple[Metric, ...] = (InceptionScore(), *DISTRIBUTION)
+IMAGE_METRICS: tuple[Metric, ...] = (INCEPTION_SCORE, *DISTRIBUTION)
 
 
 class View(ABC):
@@ -139,7 +139,7 @@ class ExtractorView(View):
 
     def metrics(self, labelled: bool) -> tuple[Metric, ...]:
         del labelled
-        return (*DISTRIBUTION, SFID())
+        return (*DISTRIBUTION, SFID)
 
     def observations(self, arrays: Arrays, asked: np.ndarray) -> Observations:
         nothing = np.zeros((len(asked), 0))
@@ -169,7 +169,7 @@ class ClipView(View):
 
     def metrics(self, labelled: bool) -> tuple[Metric, ...]:
         del labelled
-        return (ClipIQA(),)
+        return (CLIP_IQA,)
 
     def observations(self, arrays: Arrays, asked: np.ndarray) -> Observations:
         nothing = np.zeros((len(asked), 0))
@@ -210,7 +210,7 @@ class DetectorView(View):
         return self.detector.scores(arrays["probabilities"], labels)
 
     def metrics(self, labelled: bool) -> tuple[Metric, ...]:
-        return (ConceptRate(threshold=self.threshold),) if labelled else ()
+        return (concept_rate(self.threshold),) if labelled else ()
 
     def observations(self, arrays: Arrays, asked: np.ndarray) -> Observations:
         """With the concept's score as the only probability."""

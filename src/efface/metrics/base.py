@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
+from efface.errors import DataError
 from efface.metrics.intervals import Estimate
 from efface.records import Spec
 
@@ -23,6 +22,15 @@ class Observations:
     spatial: np.ndarray | None = None  # (N, D') of the same extractor
     prompt_similarity: np.ndarray | None = None  # (N,) cosine of each sample with its prompt
     prompt_quality: np.ndarray | None = None  # (N,) in [0, 1], from opposite prompts
+    forgotten: Sequence[int] = ()  # labels
+    real: np.ndarray | None = None  # (M, D) features of real retained images, or (M, D') spatial
+
+    @property
+    def reference(self) -> np.ndarray:
+        """Features of real images by the same extractor; DataError where there are none."""
+        if self.real is None:
+            raise DataError("this metric compares samples with real images: give a reference.")
+        return self.real
 
     def __len__(self) -> int:
         return len(self.asked)
@@ -38,21 +46,12 @@ class Observations:
         return self.features[np.argsort(self.asked, kind="stable")]
 
 
-class Metric(ABC):
-    """A number with an interval, computed from the observations of one side."""
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Metric:
+    """A figure with an interval, computed from the observations of one side."""
 
-    spec: ClassVar[Spec]
-    needs_reference: ClassVar[bool] = False
-    needs_spatial: ClassVar[bool] = (
-        False  # of samples and reference: pass the latter's spatial ones
-    )
-
-    @abstractmethod
-    def compute(
-        self, observed: Observations, forgotten: Sequence[int], reference: np.ndarray | None
-    ) -> Estimate:
-        """The metric of N samples; `reference` are features (M, D) of real retained images.
-
-        Samples and reference must have been seen by one extractor. Raises DataError if something
-        that the metric reads was not observed.
-        """
+    spec: Spec
+    compute: Callable[[Observations], Estimate]
+    needs_reference: bool = False
+    needs_spatial: bool = False  # of samples and reference
+    samples: Callable[[Observations], int] = len  # how many the figure is of

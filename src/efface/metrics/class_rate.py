@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import ClassVar
-
 import numpy as np
 
 from efface.metrics.base import Metric, Observations
@@ -12,13 +9,17 @@ from efface.metrics.intervals import Estimate, bounded_mean
 from efface.records import Margin, Spec
 
 
-class ClassRate(Metric):
+def _class_rate(seen: Observations) -> Estimate:
     """Share of forgotten-label samples in which the judge sees any of the forgotten labels.
 
     One less unlearning accuracy, the UA of SFD (arXiv 2409.11219).
     """
+    return bounded_mean(np.isin(seen.seen, seen.forgotten))
 
-    spec: ClassVar[Spec] = Spec(
+
+CLASS_RATE = Metric(
+    compute=_class_rate,
+    spec=Spec(
         name="class_rate",
         label="Class rate",
         meaning="samples of the forgotten class in which the classifier sees it",
@@ -28,10 +29,5 @@ class ClassRate(Metric):
         role="primary",
         margin=Margin(value=0.05),
         event="{it} appeared in",
-    )
-
-    def compute(
-        self, observed: Observations, forgotten: Sequence[int], reference: np.ndarray | None
-    ) -> Estimate:
-        del reference
-        return bounded_mean(np.isin(observed.seen, forgotten))
+    ),
+)

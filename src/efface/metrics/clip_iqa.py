@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import ClassVar
-
 import numpy as np
 from scipy.special import softmax
 
@@ -30,10 +27,16 @@ def prompt_quality(
     return softmax(clip.temperature * cosines, axis=1)[:, 0]
 
 
-class ClipIQA(Metric):
+def _clip_iqa(seen: Observations) -> Estimate:
     """Mean probability that a retained sample is a good photo rather than a bad one."""
+    if seen.prompt_quality is None:
+        raise DataError("clip_iqa needs opposite prompts: observe the samples with a CLIP.")
+    return bounded_mean(seen.prompt_quality)
 
-    spec: ClassVar[Spec] = Spec(
+
+CLIP_IQA = Metric(
+    compute=_clip_iqa,
+    spec=Spec(
         name="clip_iqa",
         label="CLIP-IQA",
         meaning="how much samples look like good photos to a CLIP",
@@ -42,12 +45,5 @@ class ClipIQA(Metric):
         better="more",
         role="primary",
         margin=Margin(value=0.02),
-    )
-
-    def compute(
-        self, observed: Observations, forgotten: Sequence[int], reference: np.ndarray | None
-    ) -> Estimate:
-        del forgotten, reference
-        if observed.prompt_quality is None:
-            raise DataError("clip_iqa needs opposite prompts: observe the samples with a CLIP.")
-        return bounded_mean(observed.prompt_quality)
+    ),
+)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
 
 import numpy as np
 
@@ -23,14 +22,20 @@ def prompt_similarity(clip: Clip, embedded: np.ndarray, prompts: Sequence[str]) 
     return (embedded.astype(np.float64) * clip.embed_prompts(different)[rows]).sum(1)
 
 
-class ClipScore(Metric):
+def _clip_score(seen: Observations) -> Estimate:
     """Mean over retained samples of 100 max(cosine, 0) between sample and prompt.
 
     CLIPScore (Hessel et al., 2021, eq. 1) with the weight 100 that is now usual instead of 2.5;
     cut off at 0 sample by sample.
     """
+    if seen.prompt_similarity is None:
+        raise DataError("clip_score needs prompts: observe the samples with a CLIP.")
+    return mean(100 * seen.prompt_similarity.clip(0))
 
-    spec: ClassVar[Spec] = Spec(
+
+CLIP_SCORE = Metric(
+    compute=_clip_score,
+    spec=Spec(
         name="clip_score",
         label="CLIP score",
         meaning="how well samples show what their prompts say",
@@ -39,12 +44,5 @@ class ClipScore(Metric):
         better="more",
         role="secondary",
         margin=Margin(value=0.1, relative=True),
-    )
-
-    def compute(
-        self, observed: Observations, forgotten: Sequence[int], reference: np.ndarray | None
-    ) -> Estimate:
-        del forgotten, reference
-        if observed.prompt_similarity is None:
-            raise DataError("clip_score needs prompts: observe the samples with a CLIP.")
-        return mean(100 * observed.prompt_similarity.clip(0))
+    ),
+)

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar
-
 import numpy as np
 
-from efface.metrics.base import Metric, Observations
+from efface.metrics.base import Metric
 from efface.metrics.intervals import Estimate, bounded_mean
 from efface.records import Margin, Spec
 
@@ -18,30 +14,23 @@ def rate_above(scores: np.ndarray, threshold: float) -> Estimate:
     return bounded_mean(scores > threshold)
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class ConceptRate(Metric):
-    """Share of samples asked for under forgotten labels in which a detector finds the concept.
+SPEC = Spec(
+    name="concept_rate",
+    label="Concept rate",
+    meaning="samples conditioned on the concept in which a detector finds it, or a CLIP rather "
+    "than its replacement",
+    unit="share",
+    side="forget",
+    better="less",
+    role="primary",
+    margin=Margin(value=0.05),
+    event="{it} was found in",
+)
+
+
+def concept_rate(threshold: float) -> Metric:
+    """Share of samples conditioned on forgotten labels in which a detector finds the concept.
 
     The detector's score of the concept is the only probability (N, 1) that was observed.
     """
-
-    spec: ClassVar[Spec] = Spec(
-        name="concept_rate",
-        label="Concept rate",
-        meaning="samples conditioned on the concept in which a detector finds it, or a CLIP "
-        "rather than its replacement",
-        unit="share",
-        side="forget",
-        better="less",
-        role="primary",
-        margin=Margin(value=0.05),
-        event="{it} was found in",
-    )
-
-    threshold: float
-
-    def compute(
-        self, observed: Observations, forgotten: Sequence[int], reference: np.ndarray | None
-    ) -> Estimate:
-        del forgotten, reference
-        return rate_above(observed.probabilities[:, 0], self.threshold)
+    return Metric(spec=SPEC, compute=lambda seen: rate_above(seen.probabilities[:, 0], threshold))

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import ClassVar
-
 import numpy as np
 
 from efface.metrics.base import Metric, Observations
@@ -37,22 +34,20 @@ def coverage(drawn: np.ndarray, real: np.ndarray, k: int = NEIGHBOURS) -> Measur
     return share_from_halves(value, np.array(halves), len(real))
 
 
-class Coverage(Metric):
+def _coverage(seen: Observations) -> Estimate:
     """Share of the real retained images that have a retained-label sample near; k = 5."""
+    return coverage(seen.features_by_label, seen.reference)
 
-    spec: ClassVar[Spec] = Spec(
+
+COVERAGE = Metric(
+    compute=_coverage,
+    spec=Spec(
         name="coverage",
         label="Coverage",
         meaning="real images that have a sample near",
         unit="share of real images",
         side="retain",
         better="more",
-    )
-    needs_reference: ClassVar[bool] = True
-
-    def compute(
-        self, observed: Observations, forgotten: Sequence[int], reference: np.ndarray | None
-    ) -> Estimate:
-        del forgotten
-        assert reference is not None
-        return coverage(observed.features_by_label, reference)
+    ),
+    needs_reference=True,
+)

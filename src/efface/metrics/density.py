@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import ClassVar
-
 import numpy as np
 
 from efface.metrics.base import Metric, Observations
@@ -24,22 +21,20 @@ def density(drawn: np.ndarray, real: np.ndarray, k: int = NEIGHBOURS) -> np.ndar
     return count_balls(drawn.astype(np.float64), real.astype(np.float64), k) / k
 
 
-class Density(Metric):
+def _density(seen: Observations) -> Estimate:
     """Mean density of the real retained images around retained-label samples; k = 5."""
+    return mean(density(seen.features, seen.reference))
 
-    spec: ClassVar[Spec] = Spec(
+
+DENSITY = Metric(
+    compute=_density,
+    spec=Spec(
         name="density",
         label="Density",
         meaning="how many real images are near a sample, relative to them",
         unit="relative to real images",
         side="retain",
         better="more",
-    )
-    needs_reference: ClassVar[bool] = True
-
-    def compute(
-        self, observed: Observations, forgotten: Sequence[int], reference: np.ndarray | None
-    ) -> Estimate:
-        del forgotten
-        assert reference is not None
-        return mean(density(observed.features, reference))
+    ),
+    needs_reference=True,
+)

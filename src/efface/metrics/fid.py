@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import ClassVar
-
 import numpy as np
 from scipy import linalg
 
@@ -74,10 +71,14 @@ def _transported(scaled: np.ndarray, freedom: int) -> np.ndarray:
     return (scaled @ vectors[:, some]) ** 2 @ (1 / lengths[some]) * freedom**0.5
 
 
-class FID(Metric):
+def _fid(seen: Observations) -> Estimate:
     """Frechet distance of retained-label samples to real images of the retained labels."""
+    return fid(seen.features, seen.reference, seen.asked)
 
-    spec: ClassVar[Spec] = Spec(
+
+FID = Metric(
+    compute=_fid,
+    spec=Spec(
         name="fid",
         label="Fréchet distance",
         meaning="between samples and real images; with features of Inception it is FID",
@@ -86,12 +87,6 @@ class FID(Metric):
         better="less",
         role="primary",
         margin=Margin(value=0.1, relative=True),
-    )
-    needs_reference: ClassVar[bool] = True
-
-    def compute(
-        self, observed: Observations, forgotten: Sequence[int], reference: np.ndarray | None
-    ) -> Estimate:
-        del forgotten
-        assert reference is not None
-        return fid(observed.features, reference, observed.asked)
+    ),
+    needs_reference=True,
+)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from typing import ClassVar
 
 import numpy as np
 from scipy.special import rel_entr
@@ -65,23 +63,22 @@ def _content_order(probabilities: np.ndarray, groups: np.ndarray | None) -> np.n
     return np.lexsort((keys, np.zeros(len(rows)) if groups is None else groups))
 
 
-class InceptionScore(Metric):
+def _inception_score(seen: Observations) -> Estimate:
     """Inception score of retained-label samples under the judge.
 
     Copies of a forgotten image are to be left out before, as SISS does.
     """
+    return inception_score(seen.probabilities, groups=seen.asked)
 
-    spec: ClassVar[Spec] = Spec(
+
+INCEPTION_SCORE = Metric(
+    compute=_inception_score,
+    spec=Spec(
         name="inception_score",
         label="Inception score",
         meaning="how clear and how varied samples look to a classifier",
         unit="effective number of classes",
         side="retain",
         better="more",
-    )
-
-    def compute(
-        self, observed: Observations, forgotten: Sequence[int], reference: np.ndarray | None
-    ) -> Estimate:
-        del forgotten, reference
-        return inception_score(observed.probabilities, groups=observed.asked)
+    ),
+)

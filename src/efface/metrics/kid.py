@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import ClassVar
-
 import numpy as np
 
 from efface.errors import DataError
@@ -74,22 +71,20 @@ def _within(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return sums / len(features), ((features**2).sum(1) / features.shape[1] + 1) ** 3
 
 
-class KID(Metric):
+def _kid(seen: Observations) -> Estimate:
     """Kernel distance of retained-label samples to real images of the retained labels."""
+    return kid(seen.features, seen.reference, seen.asked)
 
-    spec: ClassVar[Spec] = Spec(
+
+KID = Metric(
+    compute=_kid,
+    spec=Spec(
         name="kid",
         label="KID",
         meaning="distance from real images, unbiased with few samples too",
         unit="squared kernel distance",
         side="retain",
         better="less",
-    )
-    needs_reference: ClassVar[bool] = True
-
-    def compute(
-        self, observed: Observations, forgotten: Sequence[int], reference: np.ndarray | None
-    ) -> Estimate:
-        del forgotten
-        assert reference is not None
-        return kid(observed.features, reference, observed.asked)
+    ),
+    needs_reference=True,
+)

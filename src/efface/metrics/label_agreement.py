@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
@@ -13,36 +11,32 @@ from efface.metrics.base import Metric, Observations
 from efface.metrics.intervals import Estimate, bounded_mean
 from efface.records import Matrix, Spec
 
+SPEC = Spec(
+    name="label_agreement",
+    label="Label agreement",
+    meaning="samples in which the classifier sees what it saw in the original model's",
+    unit="share of samples",
+    side="retain",
+    better="more",
+)
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class LabelAgreement(Metric):
+
+def label_agreement(original: Observations) -> Metric:
     """Share of retained-label samples in which the judge sees what it saw in the original model's.
 
-    Sample by sample: same label asked for, same seed. Agreement between two classifications is
-    their share of equal answers; right or wrong does not matter, which `retained_accuracy` tells.
-    The original model agrees with itself in all samples; chance alone, as that of another
-    sampler, lowers it: compare with the original model in one step, or with a retrained one.
+    Sample by sample: same label, same seed. Agreement between two classifications is their share
+    of equal answers; right or wrong does not matter, which `retained_accuracy` tells. The original
+    model agrees with itself in all samples; chance alone, as that of another sampler, lowers it:
+    compare with the original model in one step, or with a retrained one. Computing it raises
+    DataError for samples that are not of the same labels.
     """
 
-    spec: ClassVar[Spec] = Spec(
-        name="label_agreement",
-        label="Label agreement",
-        meaning="samples in which the classifier sees what it saw in the original model's",
-        unit="share of samples",
-        side="retain",
-        better="more",
-    )
-
-    untouched: Observations
-
-    def compute(
-        self, observed: Observations, forgotten: Sequence[int], reference: np.ndarray | None
-    ) -> Estimate:
-        """As `Metric.compute`; raises DataError for samples that are not the same requests."""
-        del forgotten, reference
-        if not np.array_equal(observed.asked, self.untouched.asked):
+    def compute(seen: Observations) -> Estimate:
+        if not np.array_equal(seen.asked, original.asked):
             raise DataError("samples can be compared one by one only where the same was asked for.")
-        return bounded_mean(observed.seen == self.untouched.seen)
+        return bounded_mean(seen.seen == original.seen)
+
+    return Metric(spec=SPEC, compute=compute)
 
 
 def labels_seen(observed: Mapping[str, Sequence[Observations]], protocol: str) -> Matrix:

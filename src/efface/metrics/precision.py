@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import ClassVar
+from collections.abc import Iterator
 
 import numpy as np
 from sklearn.neighbors import NearestNeighbors
@@ -63,10 +62,15 @@ def inside_manifold(points: np.ndarray, manifold: np.ndarray, k: int = NEIGHBOUR
     return count_balls(points, manifold, k) > 0
 
 
-class Precision(Metric):
+def _precision(seen: Observations) -> Estimate:
     """Share of retained-label samples that lie in the manifold of the real images."""
+    inside = inside_manifold(seen.features.astype(np.float64), seen.reference.astype(np.float64))
+    return bounded_mean(inside)
 
-    spec: ClassVar[Spec] = Spec(
+
+PRECISION = Metric(
+    compute=_precision,
+    spec=Spec(
         name="precision",
         label="Precision",
         meaning="samples that look like real images",
@@ -75,13 +79,6 @@ class Precision(Metric):
         better="more",
         role="secondary",
         margin=Margin(value=0.02),
-    )
-    needs_reference: ClassVar[bool] = True
-
-    def compute(
-        self, observed: Observations, forgotten: Sequence[int], reference: np.ndarray | None
-    ) -> Estimate:
-        del forgotten
-        assert reference is not None
-        inside = inside_manifold(observed.features.astype(np.float64), reference.astype(np.float64))
-        return bounded_mean(inside)
+    ),
+    needs_reference=True,
+)

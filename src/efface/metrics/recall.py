@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import ClassVar
-
 import numpy as np
 from sklearn.neighbors import NearestNeighbors
 
@@ -84,10 +81,14 @@ class _Manifold:
         return ((self._real - centre) ** 2).sum(1) <= apart[self._k]
 
 
-class Recall(Metric):
+def _recall(seen: Observations) -> Estimate:
     """Share of the real retained images that lie in the manifold of the samples."""
+    return recall(seen.features_by_label, seen.reference)
 
-    spec: ClassVar[Spec] = Spec(
+
+RECALL = Metric(
+    compute=_recall,
+    spec=Spec(
         name="recall",
         label="Recall",
         meaning="how much of the variety of real images is generated",
@@ -96,12 +97,6 @@ class Recall(Metric):
         better="more",
         role="secondary",
         margin=Margin(value=0.02),
-    )
-    needs_reference: ClassVar[bool] = True
-
-    def compute(
-        self, observed: Observations, forgotten: Sequence[int], reference: np.ndarray | None
-    ) -> Estimate:
-        del forgotten
-        assert reference is not None
-        return recall(observed.features_by_label, reference)
+    ),
+    needs_reference=True,
+)

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import ClassVar
-
-import numpy as np
-
 from efface.metrics.base import Metric, Observations
 from efface.metrics.intervals import Estimate, bounded_mean
 from efface.records import Margin, Spec
 
 
-class RetainedAccuracy(Metric):
+def _retained_accuracy(seen: Observations) -> Estimate:
     """Share of retained-label samples that the judge assigns to the label asked for."""
+    return bounded_mean(seen.seen == seen.asked)
 
-    spec: ClassVar[Spec] = Spec(
+
+RETAINED_ACCURACY = Metric(
+    compute=_retained_accuracy,
+    spec=Spec(
         name="retained_accuracy",
         label="Retained accuracy",
         meaning="samples of the other classes in which the classifier sees their class",
@@ -24,10 +23,5 @@ class RetainedAccuracy(Metric):
         better="more",
         role="primary",
         margin=Margin(value=0.02),
-    )
-
-    def compute(
-        self, observed: Observations, forgotten: Sequence[int], reference: np.ndarray | None
-    ) -> Estimate:
-        del forgotten, reference
-        return bounded_mean(observed.seen == observed.asked)
+    ),
+)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import ClassVar
-
 import numpy as np
 from scipy import special
 
@@ -13,63 +10,60 @@ from efface.metrics.intervals import Estimate, bounded_mean
 from efface.records import Spec
 
 
-class UnlearningAccuracy(Metric):
+def _unlearning_accuracy(seen: Observations) -> Estimate:
     """Share of forgotten-label samples in which the judge sees none of the forgotten labels.
 
     UA of SFD (arXiv 2409.11219). The denominator is the samples of the forgotten labels alone.
     """
+    return bounded_mean(~np.isin(seen.seen, seen.forgotten))
 
-    spec: ClassVar[Spec] = Spec(
+
+UNLEARNING_ACCURACY = Metric(
+    compute=_unlearning_accuracy,
+    spec=Spec(
         name="unlearning_accuracy",
         label="Unlearning accuracy",
         meaning="samples of the forgotten class in which the classifier does not see it",
         unit="share of samples",
         side="forget",
         better="more",
-    )
-
-    def compute(
-        self, observed: Observations, forgotten: Sequence[int], reference: np.ndarray | None
-    ) -> Estimate:
-        del reference
-        return bounded_mean(~np.isin(observed.seen, forgotten))
+    ),
+)
 
 
-class ForgottenProbability(Metric):
+def _forgotten_probability(seen: Observations) -> Estimate:
     """Mean probability that the judge gives to the forgotten label asked for."""
+    return bounded_mean(seen.probabilities[np.arange(len(seen)), seen.asked])
 
-    spec: ClassVar[Spec] = Spec(
+
+FORGOTTEN_PROBABILITY = Metric(
+    compute=_forgotten_probability,
+    spec=Spec(
         name="forgotten_probability",
         label="Forgotten probability",
         meaning="mean probability that the classifier gives to the forgotten class",
         unit="mean probability",
         side="forget",
         better="less",
-    )
-
-    def compute(
-        self, observed: Observations, forgotten: Sequence[int], reference: np.ndarray | None
-    ) -> Estimate:
-        del forgotten, reference
-        return bounded_mean(observed.probabilities[np.arange(len(observed)), observed.asked])
+    ),
+)
 
 
-class ForgottenEntropy(Metric):
+def _forgotten_entropy(seen: Observations) -> Estimate:
     """Mean entropy of the judge on forgotten-label samples: low where it sees something clear."""
+    p = seen.probabilities.astype(np.float64)
+    most = float(np.log(max(p.shape[1], 2)))
+    entropy = special.entr(p).sum(1).clip(0, most)
+    return bounded_mean(entropy, 0.0, most)
 
-    spec: ClassVar[Spec] = Spec(
+
+FORGOTTEN_ENTROPY = Metric(
+    compute=_forgotten_entropy,
+    spec=Spec(
         name="forgotten_entropy",
         label="Forgotten entropy",
         meaning="how undecided the classifier is there: low where it sees something clear",
         unit="nats",
         side="forget",
-    )
-
-    def compute(
-        self, observed: Observations, forgotten: Sequence[int], reference: np.ndarray | None
-    ) -> Estimate:
-        del forgotten, reference
-        p = observed.probabilities.astype(np.float64)
-        most = float(np.log(max(p.shape[1], 2)))
-        entropy = special.entr(p).sum(1).clip(0, most)
-        return bounded_mean(entropy, 0.0, most)
+    ),
+)

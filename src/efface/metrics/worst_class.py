@@ -2,38 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
 import numpy as np
 
 from efface.metrics.base import Metric, Observations
-from efface.metrics.intervals import Estimate, bounded_mean
+from efface.metrics.intervals import bounded_mean
 from efface.records import Margin, Spec
-
-
-@dataclass(frozen=True, eq=False)
-class WorstClass(Metric):
-    """Accuracy of the one label that fell furthest, of `classes` that it was chosen among.
-
-    Its interval is Bonferroni's, at 1 - 0.05 / classes, as the worst of many is chosen for being
-    low.
-    """
-
-    label: int
-    classes: int
-
-    @property
-    def spec(self) -> Spec:  # type: ignore[override]  # one per label
-        return SPEC.model_copy(update={"label": f"Worst class ({self.label})"})
-
-    def compute(
-        self, observed: Observations, forgotten: Sequence[int], reference: np.ndarray | None
-    ) -> Estimate:
-        del forgotten, reference
-        shown = observed.seen[observed.asked == self.label] == self.label
-        return bounded_mean(shown, confidence=1 - 0.05 / self.classes)
-
 
 SPEC = Spec(
     name="worst_class",
@@ -47,14 +20,24 @@ SPEC = Spec(
 )
 
 
-def find_worst(result: Observations, original: Observations) -> WorstClass | None:
-    """The label whose accuracy fell furthest; None for samples of fewer than two labels."""
-    labels = np.unique(original.asked)
+def worst_class(result: Observations, original: Observations) -> Metric | None:
+    """Accuracy of the one retained label that fell furthest; None for samples of one label.
+
+    Its interval is Bonferroni's, at 1 - 0.05 / labels, as the worst of many is chosen for being
+    low.
+    """
+    labels = np.unique(original.asked).tolist()
     if len(labels) < 2:
         return None
-    fell = [_accuracy(original, label) - _accuracy(result, label) for label in labels]
-    return WorstClass(int(labels[int(np.argmax(fell))]), len(labels))
+    fell = [shown(original, label).mean() - shown(result, label).mean() for label in labels]
+    label = labels[int(np.argmax(fell))]
+    return Metric(
+        spec=SPEC.model_copy(update={"label": f"Worst class ({label})"}),
+        compute=lambda seen: bounded_mean(shown(seen, label), confidence=1 - 0.05 / len(labels)),
+        samples=lambda seen: len(shown(seen, label)),
+    )
 
 
-def _accuracy(observed: Observations, label: int) -> float:
-    return float((observed.seen[observed.asked == label] == label).mean())
+def shown(observed: Observations, label: int) -> np.ndarray:
+    """Which samples of a label the judge assigns to it: (n,) bool."""
+    return observed.seen[observed.asked == label] == label

@@ -13,9 +13,9 @@ from efface.evaluation.store import Store
 from efface.evaluation.subjects import SAMPLING, Subjects
 from efface.evaluation.views import JudgeView, View
 from efface.metrics.base import Observations
-from efface.metrics.label_agreement import LabelAgreement, labels_seen
+from efface.metrics.label_agreement import label_agreement, labels_seen
 from efface.metrics.threshold_curve import forgotten_scores, threshold_curve
-from efface.metrics.worst_class import find_worst
+from efface.metrics.worst_class import worst_class
 from efface.records import Evaluation, Result, Side
 from efface.requests.base import turns
 from efface.settings.evaluate import EvaluateSettings
@@ -98,8 +98,8 @@ def _results(
     metrics = view.metrics(labelled=True)
     if isinstance(view, JudgeView) and "retain" in seen["baseline"]:
         original = seen["baseline"]["retain"]
-        worst = find_worst(seen["result"]["retain"], original)
-        metrics = (*metrics, *([worst] if worst else []), LabelAgreement(untouched=original))
+        worst = worst_class(seen["result"]["retain"], original)
+        metrics = (*metrics, *([worst] if worst else []), label_agreement(original))
     results = []
     for metric in metrics:
         if metric.spec.side not in seen["result"]:

@@ -16,8 +16,9 @@ from efface.evaluation.store import Arrays, Store
 from efface.evaluation.subjects import SAMPLING, Subjects
 from efface.evaluation.views import ClipView, DetectorView, View
 from efface.metrics.base import Observations
-from efface.metrics.clip_score import ClipScore, prompt_similarity
-from efface.metrics.concept_rate import ConceptRate, rate_above
+from efface.metrics.clip_score import CLIP_SCORE, prompt_similarity
+from efface.metrics.concept_rate import SPEC as CONCEPT_RATE
+from efface.metrics.concept_rate import rate_above
 from efface.metrics.threshold_curve import threshold_curve
 from efface.records import Evaluation, Result, Side
 from efface.requests.concept.finding import (
@@ -116,7 +117,7 @@ def _about_retained(
     }
     metrics = view.metrics(labelled=False)
     if isinstance(view, ClipView):
-        metrics = (ClipScore(), *metrics)
+        metrics = (CLIP_SCORE, *metrics)
     seeds = protocol.seeds("retain")
     return [view_result(view, metric, seen, (), seeds, sampled) for metric in metrics]
 
@@ -134,7 +135,7 @@ def _with_concept(
     seeds = protocol.seeds("forget")
     text = f"{sampled}; measured with: {describe_concept(view, protocol.phrases)}"
     rate = make_result(
-        ConceptRate.spec,
+        CONCEPT_RATE,
         {model: rate_above(values, threshold_of(view)) for model, values in scores.items()},
         samples=len(seeds),
         seeds=[seeds[0], seeds[-1]],

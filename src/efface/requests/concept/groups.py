@@ -14,14 +14,14 @@ from efface.evaluation.views import DetectorView
 from efface.metrics.clip_contrast import detector_scores
 from efface.metrics.concept_rate import rate_above
 from efface.metrics.intervals import Estimate, proportion_by_seed
-from efface.metrics.retained_accuracy import RetainedAccuracy
+from efface.metrics.retained_accuracy import RETAINED_ACCURACY
 from efface.metrics.threshold_curve import threshold_curve
 from efface.records import Curve, Result, Spec
 from efface.requests.concept.finding import ConceptView, name_of, threshold_of
 from efface.requests.concept.prompt_groups import PromptGroup
 from efface.requests.concept.protocol import ConceptProtocol
 
-NEIGHBOURS = RetainedAccuracy.spec.model_copy(
+NEIGHBOURS = RETAINED_ACCURACY.spec.model_copy(
     update={
         "label": "Neighbours retained",
         "meaning": "samples conditioned on neighbours of the concept that still show them",
