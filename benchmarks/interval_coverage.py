@@ -34,12 +34,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     chosen = [case for case in CASES if case.name.startswith(arguments.only)]
-    others = {case.name for case in CASES} - {case.name for case in chosen}
-    rows = [row for row in read_rows(arguments.out) if row["case"] in others]
+    rows = read_rows(arguments.out)
     commit = checked_out()
     order = [case.name for case in CASES]
     for case in chosen:
         draws = round(arguments.scale * case.draws)
+        rows = [row for row in rows if row["case"] != case.name]
         rows += [row | {"commit": commit} for row in measure(case, draws)]
         rows.sort(key=lambda row: order.index(row["case"]))
         write_results(arguments.out, [SEED], {"cases": rows}, commit)
