@@ -6,12 +6,14 @@ A case is an interval, a distribution and a number of samples. The truth of a sh
 that of the distribution, that of a distance or a share of real images its mean over all draws: its
 expected value at that number of samples against those real images. "Below" and "above" are the
 shares of draws whose interval lies wholly on that side of the truth; width is the median. Broken
-samples are 2 % of all, so many standard deviations away.
+samples are 2 % of all, so many standard deviations away. Rows of cases that --only leaves out are
+kept.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
 from collections.abc import Iterator
@@ -31,12 +33,21 @@ def main() -> None:
     parser.add_argument("--only", default="", help="cases whose names begin like this")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
-    rows: list[dict[str, Any]] = []
+    chosen = [case for case in CASES if case.name.startswith(arguments.only)]
+    rows = read_rows(arguments.out)
     commit = checked_out()
-    for case in CASES:
-        if case.name.startswith(arguments.only):
-            rows += measure(case, round(arguments.scale * case.draws))
-            write_results(arguments.out, [SEED], {"cases": rows}, commit)
+    order = [case.name for case in CASES]
+    for case in chosen:
+        draws = round(arguments.scale * case.draws)
+        rows = [row for row in rows if row["case"] != case.name]
+        rows += [row | {"commit": commit} for row in measure(case, draws)]
+        rows.sort(key=lambda row: order.index(row["case"]))
+        write_results(arguments.out, [SEED], {"cases": rows}, commit)
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """What was measured before; each row carries its commit."""
+    return json.loads(path.read_text(encoding="utf-8"))["cases"] if path.exists() else []
 
 
 def measure(case: Case, draws: int) -> Iterator[dict[str, Any]]:

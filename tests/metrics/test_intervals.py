@@ -247,6 +247,9 @@ def test_chance_is_within_groups():
     weighted = sum((groups == g).sum() * noise[groups == g].var(ddof=1) for g in range(20)) / 50
     assert (found.errors**2).mean() == pytest.approx(weighted)
     assert weighted == pytest.approx(variance, rel=0.2)
+    values = rng.normal(size=30)
+    apart = linear(float(values.mean()), values, np.arange(30))  # as if there were no groups
+    assert apart.high - apart.low == pytest.approx(mean(values).high - mean(values).low, rel=0.02)
     alone = linear(0.0, np.array([0.0, 2.0, 7.0]), np.array([0, 0, 1]))
     assert alone.errors.tolist() == pytest.approx([-(2**0.5), 2**0.5, 4])
 

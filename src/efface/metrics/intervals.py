@@ -153,7 +153,8 @@ def within_groups(values: np.ndarray, groups: np.ndarray | None = None) -> tuple
     centres = (np.bincount(kinds, values) / counts)[kinds]
     factors = np.sqrt(counts / np.maximum(counts - 1, 1))[kinds]
     rows = np.where(single, values - values.mean(), (values - centres) * factors)
-    return rows, max(len(values) - len(counts), 1)
+    means = int((counts > 1).sum()) + bool(single.any())
+    return rows, max(len(values) - means, 1)
 
 
 def _reach(rows: np.ndarray, freedom: int, confidence: float = 0.95) -> tuple[float, float]:
