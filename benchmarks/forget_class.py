@@ -86,8 +86,8 @@ def figures(result: Result) -> dict[str, Any]:
 
 
 def protocol(evaluation: Evaluation) -> str:
-    fid = evaluation.get("fid")
-    return fid.protocol if fid else ""
+    fd = evaluation.get("fd")
+    return fd.protocol if fd else ""
 
 
 def check(run: dict[str, Any], expected: dict[str, dict[str, Any]]) -> dict[str, bool]:
@@ -131,7 +131,7 @@ def describe(run: dict[str, Any]) -> str:
     results = run["results"]
     numbers = "  ".join(
         f"{name} {results[name]['value']:.4g} ({results[name]['baseline']['value']:.4g})"
-        for name in ("unlearning_accuracy", "retained_accuracy", "fid", "recall")
+        for name in ("unlearning_accuracy", "retained_accuracy", "fd", "recall")
     )
     missed = [bar for bar, met in run["bars"].items() if not met]
     return (

@@ -32,7 +32,7 @@ DISTIL = (
     "train.guard_every=90",
 )
 GONE = ("own", "paraphrase", "composition")  # groups of prompts that must not show the concept
-BARS = {*GONE, "neighbour_below_distilled", "fid_over_baseline"}
+BARS = {*GONE, "neighbour_below_distilled", "fd_over_baseline"}
 
 
 def main() -> None:
@@ -158,9 +158,9 @@ def check(run: dict[str, Any], expected: dict[str, float]) -> dict[str, bool]:
             least = found["distilled"]["value"] - expected["neighbour_below_distilled"]
             bars[metric] = value >= least
             met.add("neighbour_below_distilled")
-        elif metric == "fid":
-            bars[metric] = value <= expected["fid_over_baseline"] * found["baseline"]["value"]
-            met.add("fid_over_baseline")
+        elif metric == "fd":
+            bars[metric] = value <= expected["fd_over_baseline"] * found["baseline"]["value"]
+            met.add("fd_over_baseline")
     if met != BARS:
         raise ValueError(f"nothing was measured about {sorted(BARS - met)}")
     return bars

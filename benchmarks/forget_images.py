@@ -148,7 +148,7 @@ def check(run: dict[str, Any], expected: dict[str, dict[str, Any]]) -> dict[str,
 
 def describe(run: dict[str, Any]) -> str:
     shown = numbers(run)
-    names = ("copies", "loss_over_unseen", "membership_auc", "fid", "inception_score", "nll")
+    names = ("copies", "loss_over_unseen", "membership_auc", "fd", "inception_score", "nll")
     parts = [f"{n} {shown[n][0]:.4g} ({shown[n][1]:.4g})" for n in names if n in shown]
     missed = [bar for bar, met in run["bars"].items() if not met]
     text = f"{run['variant']} seed {run['seed']}: {'  '.join(parts)}  {run['steps']} steps  "

@@ -176,14 +176,14 @@ def check(run: dict[str, Any], expected: dict[str, float]) -> dict[str, bool]:
     if "results" not in run:
         return bars | {"forgotten": False}
     results = run["results"]
-    share, fid = results["memorised_share"], results["fid"]
+    share, fd = results["memorised_share"], results["fd"]
     bars["finished"] = run["status"] == "finished"
     bars["memorised before"] = share["baseline"]["value"] >= expected["memorised_before"]
     for name in ("memorised_share", "memorised_share_modified"):
         if name in results:
             bars[name] = results[name]["value"]["value"] <= expected["memorised_share"]
-    most = expected["fid_over_baseline"] * fid["baseline"]["value"]
-    bars["fid"] = fid["value"]["value"] <= most
+    most = expected["fd_over_baseline"] * fd["baseline"]["value"]
+    bars["fd"] = fd["value"]["value"] <= most
     return bars
 
 

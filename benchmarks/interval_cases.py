@@ -10,7 +10,7 @@ from scipy import stats
 
 from efface.metrics.coverage import coverage
 from efface.metrics.density import density
-from efface.metrics.fid import fid
+from efface.metrics.fd import fd
 from efface.metrics.inception_score import inception_score
 from efface.metrics.intervals import (
     Estimate,
@@ -220,18 +220,18 @@ def distances() -> Iterator[Case]:
             original = of[1](rng, 1.1)
             result = 0.6 * of[0](rng, 1.3) + 0.4 * original
             found = []
-            for distance in (fid, kid):
+            for distance in (fd, kid):
                 parts = [distance(x, reference, labels) for x in (result, original)]
                 paired = paired_statistics(*parts)
                 found += [parts[0], paired.difference]
-                if distance is fid:
+                if distance is fd:
                     assert paired.ratio is not None
                     found.append(paired.ratio)
             return [*found, mean(density(result, reference))]
 
         yield Case(
             name=f"features {kind}, n {count}, {dimensions} dimensions",
-            intervals=("fid", "fid difference", "fid ratio", "kid", "kid difference", "density"),
+            intervals=("fd", "fd difference", "fd ratio", "kid", "kid difference", "density"),
             draw=draw,
             draws=2000,
         )

@@ -13,7 +13,7 @@ from typing import Any
 METRICS = {
     "unlearning_accuracy": ("unlearning accuracy", "{:.3f}"),
     "retained_accuracy": ("retained accuracy", "{:.3f}"),
-    "fid": ("FID", "{:.2f}"),
+    "fd": ("Fréchet distance", "{:.2f}"),
     "precision": ("precision", "{:.2f}"),
     "recall": ("recall", "{:.2f}"),
 }

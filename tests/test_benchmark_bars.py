@@ -42,7 +42,7 @@ CONCEPT: Run = {
         "concept_rate/unrelated/unrelated": figure(0.2, 0.2),
         "kept_rate/neighbour/dress": figure(0.75, 0.5, 0.79),
         "retained_accuracy": figure(0.9, 0.8, 0.9),
-        "fid": figure(11.0, 10.0, 9.0),
+        "fd": figure(11.0, 10.0, 9.0),
     },
 }
 
@@ -68,7 +68,7 @@ def test_a_concept_that_meets_its_bars_does() -> None:
             to("concept_rate/composition/with another", 0.031),
         ),
         ("kept_rate/neighbour/dress", to("kept_rate/neighbour/dress", 0.73)),
-        ("fid", to("fid", 11.1)),
+        ("fd", to("fd", 11.1)),
     ],
 )
 def test_every_bar_of_a_concept_can_be_missed(missed: str, change: Change) -> None:
@@ -85,7 +85,7 @@ def test_every_bar_of_a_concept_can_be_missed(missed: str, change: Change) -> No
         "concept_rate/paraphrase/tote",
         "concept_rate/composition/with another",
         "kept_rate/neighbour/dress",
-        "fid",
+        "fd",
     ],
 )
 def test_what_was_not_measured_is_not_met(metric: str) -> None:
@@ -114,7 +114,7 @@ MEMORISED: Run = {
     "results": {
         "memorised_share": figure(0.0, 1.0),
         "memorised_share_modified": figure(0.0, 0.5),
-        "fid": figure(10.5, 10.0),
+        "fd": figure(10.5, 10.0),
     },
 }
 
@@ -135,7 +135,7 @@ def test_a_memorised_image_that_is_gone_meets_its_bars() -> None:
         ),
         ("memorised_share", to("memorised_share", 1 / 16)),
         ("memorised_share_modified", to("memorised_share_modified", 1 / 16)),
-        ("fid", to("fid", 10.51)),
+        ("fd", to("fd", 10.51)),
     ],
 )
 def test_every_bar_of_a_memorised_image_can_be_missed(missed: str, change: Change) -> None:

@@ -63,7 +63,7 @@ def test_script_stops_resumes_and_writes_its_results(tmp_path: Path):
     assert done.returncode == 0, done.stderr
     content = json.loads((tmp_path / "work" / "cifar10-sfd.json").read_text())
     assert {"command", "commit", "date", "machine", "seeds", "expected", "bars"} <= set(content)
-    assert {"unlearning_accuracy", "retained_accuracy", "fid"} <= set(content["results"])
+    assert {"unlearning_accuracy", "retained_accuracy", "fd"} <= set(content["results"])
     for result in content["results"].values():
         assert {"value", "low", "high", "baseline", "seeds"} <= set(result)
     assert len(content["bars"]) == 3

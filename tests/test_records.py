@@ -60,7 +60,7 @@ def test_an_evaluation_comes_back_as_written(tmp_path):
     read = read_evaluation(tmp_path)
     assert read == evaluation()
     assert read.get("unlearning_accuracy") == read.results[0]
-    assert read.get("fid") is None
+    assert read.get("fd") is None
 
 
 @pytest.mark.parametrize(("name", "make"), [("record", record), ("evaluation", evaluation)])

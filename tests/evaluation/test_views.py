@@ -13,7 +13,7 @@ from efface.diffusion.loading import load
 from efface.diffusion.sampling import MultiStep, draw_images
 from efface.errors import ConfigError, DataError
 from efface.metrics.extractors import extract, load_extractor
-from efface.metrics.fid import FID
+from efface.metrics.fd import FD
 from efface.records import Evaluation, read_evaluation
 from tests.metrics.test_clip import folder  # noqa: F401  (a tiny CLIP with its tokenizer)
 from tests.metrics.test_extractors import make
@@ -44,7 +44,7 @@ def seen(run: Path, vit: Path, folder: Path) -> Evaluation:  # noqa: F811
 def test_each_network_has_rows_of_its_own(seen: Evaluation):
     rows = [(r.metric, (r.extractor or {}).get("sha256")) for r in seen.results]
     assert len(set(rows)) == len(rows)
-    assert len({sha256 for name, sha256 in rows if name == "fid"}) == 2
+    assert len({sha256 for name, sha256 in rows if name == "fd"}) == 2
     assert None not in {sha256 for _, sha256 in rows}
     assert {name for name, _ in rows} >= {"sfid", "clip_iqa", "kid", "density", "label_agreement"}
     for result in seen.results:
@@ -60,7 +60,7 @@ def test_the_judges_figures_come_first_and_do_not_change(run: Path, seen: Evalua
 def test_an_extractors_fid_is_that_of_its_features(
     run: Path, seen: Evaluation, tiny_model: Path, vit: Path
 ):
-    (result,) = [r for r in seen.results if r.metric == "fid" and r.extractor != judge_of(seen)]
+    (result,) = [r for r in seen.results if r.metric == "fd" and r.extractor != judge_of(seen)]
     network, digits = load_extractor(vit), load_images("digits", "train")
     assert digits.labels is not None
     real, _ = extract(network, (digits.select(digits.labels != 0).images.float() / 255).split(100))
@@ -76,7 +76,7 @@ def test_an_extractors_fid_is_that_of_its_features(
     traces = np.trace(np.cov(features, rowvar=False)) + np.trace(np.cov(real, rowvar=False))
     expected = gap @ gap + traces - 2 * np.sqrt(roots).real.sum()
     assert result.baseline.value == pytest.approx(expected, rel=1e-3, abs=1e-6)
-    assert FID.name == result.metric
+    assert FD.name == result.metric
 
 
 def judge_of(evaluation: Evaluation) -> dict[str, str] | None:

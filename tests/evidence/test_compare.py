@@ -97,7 +97,7 @@ def test_what_was_recorded_here_agrees_with_what_is_measured_here(recorded, agai
     assert not bad(checks), checks
     assert all(check.looked for check in checks)
     names = [check.subject for check in checks]
-    assert {"unlearning_accuracy", "fid", "labels_seen", "change", "judge", "terms"} <= set(names)
+    assert {"unlearning_accuracy", "fd", "labels_seen", "change", "judge", "terms"} <= set(names)
 
 
 def named(place: tuple[str, ...], part: Part, checks: list[Check]) -> bool:
@@ -234,15 +234,15 @@ def test_every_forged_entry_of_a_forgotten_image_is_noticed(picture_run, tmp_pat
 
 
 def test_nothing_in_a_pack_widens_a_tolerance(recorded, again):
-    fid = next(i for i, r in enumerate(recorded.results) if r.metric == "fid")
-    result = recorded.results[fid]
+    fd = next(i for i, r in enumerate(recorded.results) if r.metric == "fd")
+    result = recorded.results[fd]
     changes: dict[Place, Any] = {
-        ("results", fid, "value"): result.value * 2,
-        ("results", fid, "high"): result.high * 1e6,
-        ("results", fid, "samples"): 1,
+        ("results", fd, "value"): result.value * 2,
+        ("results", fd, "high"): result.high * 1e6,
+        ("results", fd, "samples"): 1,
     }
     checks = compare(forged(recorded, changes), again)
-    ((_, part),) = parts_at(again.evaluation, [("results", fid, "value")]).values()
+    ((_, part),) = parts_at(again.evaluation, [("results", fd, "value")]).values()
     assert all(named((name,), part, checks) for name in ("value", "high", "samples"))
 
 

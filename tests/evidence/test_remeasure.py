@@ -107,7 +107,7 @@ def test_figures_of_other_networks_on_labels_are_the_recorded_values(label_run, 
     again = measure(run)
     judged = (evaluation.judge or {})["sha256"]
     others = [r for r in evaluation.results if (r.extractor or {})["sha256"] != judged]
-    assert {"fid", "sfid", "concept_rate"} <= {result.metric for result in others}
+    assert {"fd", "sfid", "concept_rate"} <= {result.metric for result in others}
     assert not bad(compare(evaluation, again))
     for result, other in zip(evaluation.results, again.evaluation.results, strict=True):
         assert other.value == pytest.approx(result.value, rel=1e-4), result.metric

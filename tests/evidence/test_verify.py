@@ -284,7 +284,7 @@ def test_another_classifier_and_an_original_model_that_is_not_here_are_said(
     strange = Path(shutil.copytree(tiny_model / "judge", tmp_path / "judge"))
     path = strange / "model.safetensors"
     path.write_bytes(flipped(path.read_bytes()))
-    last = verify(packed, model, "fid", Given(judge=strange)).checks[-1]
+    last = verify(packed, model, "fd", Given(judge=strange)).checks[-1]
     assert "--judge" in last.text and not last.looked
     assert str(tmp_path) in verify(packed, model, given=Given(judge=tmp_path)).checks[-1].text
 
@@ -304,7 +304,7 @@ def test_what_was_not_measured_is_not_called_right(packed, model, tmp_path):
     assert asked.good and not asked.checks[-1].looked
     evaluation = changed(packed, "run-1/evaluation.json", results=[])
     out = rewritten(packed, tmp_path / "a.zip", False, **{"run-1/evaluation.json": evaluation})
-    assert {"unlearning_accuracy", "fid"} <= subjects(verify(out, model))
+    assert {"unlearning_accuracy", "fd"} <= subjects(verify(out, model))
 
 
 def test_samples_that_the_model_does_not_generate_are_named(packed, model, tmp_path):

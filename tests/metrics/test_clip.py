@@ -66,11 +66,7 @@ def by_torchmetrics(folder: Path, batch: Tensor, prompts: list[str]) -> float:
 
     metric = module.CLIPScore(model_name_or_path=load)
     metric.update([image.mul(255).byte() for image in batch], prompts)
-    return float(
-        measure(
-            metric,
-        )
-    )
+    return float(metric.compute())
 
 
 def seen(**found: np.ndarray) -> Observations:

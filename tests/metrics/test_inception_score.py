@@ -130,7 +130,7 @@ def test_the_metric_scores_samples_within_their_labels():
     metric = INCEPTION_SCORE
     assert measure(metric, observed, [0], None) == inception_score(p, groups=asked)
     assert (metric.spec.name, metric.spec.side) == ("inception_score", "retain")
-    assert metric.higher_is_better and not metric.needs_reference
+    assert metric.spec.better == "more" and not metric.needs_reference
 
 
 def test_too_few_samples_for_the_splits_are_refused():

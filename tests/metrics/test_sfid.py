@@ -8,7 +8,7 @@ from scipy import linalg
 
 from efface.errors import DataError
 from efface.metrics.base import Observations
-from efface.metrics.fid import FID
+from efface.metrics.fd import FD
 from efface.metrics.sfid import SFID
 from tests.metrics.ends import measure
 
@@ -40,7 +40,7 @@ def test_what_moved_is_seen_by_sfid_and_not_by_fid():
     turned = maps[:, :, ::-1]
     real = observed(maps)
     assert real.spatial is not None
-    assert measure(FID, observed(turned), [], real.features).value == pytest.approx(0, abs=1e-9)
+    assert measure(FD, observed(turned), [], real.features).value == pytest.approx(0, abs=1e-9)
     assert measure(SFID, observed(turned), [], real.spatial).value > 10
 
 
@@ -50,4 +50,4 @@ def test_samples_without_spatial_features_are_refused():
     )
     with pytest.raises(DataError, match="sfid needs spatial features"):
         measure(SFID, plain, [], np.zeros((3, 2)))
-    assert SFID.needs_spatial and not FID.needs_spatial
+    assert SFID.needs_spatial and not FD.needs_spatial

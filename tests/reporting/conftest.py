@@ -71,7 +71,7 @@ def make_result(metric: str, own: Triple, baseline: Triple, **changes: Any) -> R
 def make_evaluation(
     rate: Triple | None = (0.01, 0.002, 0.03),
     retained: Triple | None = (0.98, 0.97, 0.99),
-    fid: Triple | None = (6.0, 5.8, 6.2),
+    fd: Triple | None = (6.0, 5.8, 6.2),
     recall: Triple | None = None,
 ) -> Evaluation:
     """The original model shows the forgotten class in 99.4 % and the others in 98 %, FID 5.9."""
@@ -82,8 +82,8 @@ def make_evaluation(
         results.append(make_result("class_rate", rate, before, baseline_one_step=one_step))
     if retained is not None:
         results.append(make_result("retained_accuracy", retained, (0.98, 0.97, 0.99)))
-    if fid is not None:
-        results.append(make_result("fid", fid, (5.9, 5.7, 6.1)))
+    if fd is not None:
+        results.append(make_result("fd", fd, (5.9, 5.7, 6.1)))
     if recall is not None:
         results.append(make_result("recall", recall, (0.9, 0.87, 0.93)))
     judge = {"name": "digits judge", "held_out_accuracy": 0.983, "held_out_images": 360}

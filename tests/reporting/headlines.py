@@ -75,7 +75,7 @@ def fewer(metric: str, before: int, after: int, samples: int) -> Case:
 
 
 def worse_distance() -> Case:
-    results = [FORGET["yes"], RETAIN["yes"], make_result("fid", about(11.8, 0.2), about(10.0, 0.2))]
+    results = [FORGET["yes"], RETAIN["yes"], make_result("fd", about(11.8, 0.2), about(10.0, 0.2))]
     return make_record(), Evaluation(results=results), None
 
 
@@ -92,7 +92,7 @@ def weak_original() -> Case:
     results = [
         share("class_rate", 58, 58, 60),
         make_result("retained_accuracy", about(0.71, 0.04), about(0.2, 0.04)),
-        make_result("fid", about(4.6, 0.3), about(34.0, 1.0)),
+        make_result("fd", about(4.6, 0.3), about(34.0, 1.0)),
         make_result("recall", about(0.8, 0.04), about(0.5, 0.04)),
     ]
     change = {"weights": 0.4, "samples": 1.1, "retained_distance": 0.9}
@@ -105,8 +105,8 @@ def worse_in_pixels() -> Case:
     results = [
         FORGET["yes"],
         RETAIN["yes"],
-        make_result("fid", about(0.64, 0.03), about(1.0, 0.04)),
-        make_result("fid", about(2.3, 0.1), about(1.0, 0.05), extractor=pixels),
+        make_result("fd", about(0.64, 0.03), about(1.0, 0.04)),
+        make_result("fd", about(2.3, 0.1), about(1.0, 0.05), extractor=pixels),
         make_result("recall", about(0.5, 0.03), about(0.89, 0.02), extractor=pixels),
     ]
     return make_record(), Evaluation(results=results), None

@@ -91,7 +91,7 @@ def make_pictures(names: list[str]) -> list[Picture]:
 def make_image_evaluation(
     copies: tuple[int, int] | None = (61, 0),
     gap: tuple[Triple, Triple] | None = ((0.82, 0.78, 0.86), (0.01, -0.03, 0.045)),
-    fid: Triple | None = (6.0, 5.8, 6.2),
+    fd: Triple | None = (6.0, 5.8, 6.2),
     inception: Triple | None = (9.1, 8.9, 9.3),
     names: list[str] | None = None,
     **more: Any,
@@ -135,8 +135,8 @@ def make_image_evaluation(
                 "nll", (3.91, 3.84, 3.98), (1.42, 1.37, 1.47), unseen=(3.88, 3.85, 3.91)
             ),
         ]  # fmt: skip
-    if fid is not None:
-        results.append(make_image_result("fid", fid, (5.9, 5.7, 6.1)))
+    if fd is not None:
+        results.append(make_image_result("fd", fd, (5.9, 5.7, 6.1)))
     if inception is not None:
         results.append(make_image_result("inception_score", inception, (9.2, 9.0, 9.4)))
     for metric in ("precision", "recall"):

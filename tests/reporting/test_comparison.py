@@ -41,7 +41,7 @@ def run_seeds(make_run: RunMaker, pairs: list[tuple[float, float]]) -> list[Path
     """A run per seed with the FIDs of its result and of the original model beside it."""
     folders = []
     for n, (own, original) in enumerate(pairs):
-        evaluation = make_evaluation(fid=(own, own, own))
+        evaluation = make_evaluation(fd=(own, own, own))
         evaluation.results[2].baseline = Value(value=original, low=original, high=original)
         folders.append(make_run(f"s{n}", seeded(n), evaluation))
     return folders
@@ -53,7 +53,7 @@ def test_what_all_seeds_have_in_common_is_no_spread_of_their_difference(
 ):
     """Each result lies 2 above its own original model, whatever the seeds themselves do."""
     (base,) = compare_folders(*run_seeds(make_run, [(2.0 + 9 * n, 9.0 * n) for n in range(count)]))
-    (row,) = (row for row in base.rows if row.key.spec.name == "fid")
+    (row,) = (row for row in base.rows if row.key.spec.name == "fd")
     (figure,) = row.cells
     assert figure is not None and figure.spread is not None and figure.spread > 4
     assert figure.difference == Value(value=2, low=2, high=2)
@@ -62,7 +62,7 @@ def test_what_all_seeds_have_in_common_is_no_spread_of_their_difference(
 def test_differences_of_three_seeds_have_students_interval(make_run: RunMaker):
     """1, 2 and 3 have the mean 2, the error 1 / sqrt(3) and two degrees of freedom: 4.3027."""
     (base,) = compare_folders(*run_seeds(make_run, [(6.0, 5.0), (9.0, 7.0), (5.0, 2.0)]))
-    (row,) = (row for row in base.rows if row.key.spec.name == "fid")
+    (row,) = (row for row in base.rows if row.key.spec.name == "fd")
     (figure,) = row.cells
     assert figure is not None and figure.difference is not None
     assert figure.difference.value == pytest.approx(2)
@@ -108,7 +108,7 @@ def test_runs_on_other_weights_are_never_in_one_row(make_run: RunMaker):
         {"extractor": {"name": "judge", "sha256": "ab" * 32}},
         {"extractor": {"name": "judge", "sha256": "ab" * 31 + "cd"}},
         {"samples": 1000},
-        {"spec": spec_of("fid", unit="percent")},
+        {"spec": spec_of("fd", unit="percent")},
     ],
 )
 def test_figures_that_were_seen_otherwise_are_never_in_one_row(make_run: RunMaker, change):
@@ -118,14 +118,14 @@ def test_figures_that_were_seen_otherwise_are_never_in_one_row(make_run: RunMake
     second.results[2] = second.results[2].model_copy(update=change)
     record = make_record(settings={"method": {"name": "siss"}})
     (base,) = compare_folders(make_run("a", evaluation=first), make_run("b", record, second))
-    rows = [row for row in base.rows if row.key.spec.name == "fid"]
+    rows = [row for row in base.rows if row.key.spec.name == "fd"]
     assert [[cell is not None for cell in row.cells] for row in rows] == [
         [True, False], [False, True],
     ]  # fmt: skip
 
 
-def on_terms(fid: float, **terms: str):
-    evaluation = make_evaluation(fid=(fid, fid, fid))
+def on_terms(fd: float, **terms: str):
+    evaluation = make_evaluation(fd=(fd, fd, fd))
     evaluation.terms = {name.replace("_", " "): value for name, value in terms.items()}
     return evaluation
 
@@ -146,7 +146,7 @@ def test_figures_measured_on_other_terms_are_never_in_one_row(make_run: RunMaker
         make_run("c", seeded(1), on_terms(3.0, **own)),
     ]
     (base,) = compare_folders(*runs)
-    rows = [row for row in base.rows if row.key.spec.name == "fid"]
+    rows = [row for row in base.rows if row.key.spec.name == "fd"]
     shown = [[None if cell is None else cell.values for cell in row.cells] for row in rows]
     assert shown == [[(1.0, 3.0), None], [None, (2.0,)]]
     changed = next(iter(terms)).replace("_", " ")
@@ -172,7 +172,7 @@ def test_methods_are_compared_seed_by_seed(make_run: RunMaker):
         for n, gap in ((2, 3.0), (1, 1.0), (5, 9.0))
     ]
     (base,) = compare_folders(*runs)
-    (row,) = (row for row in base.rows if row.key.spec.name == "fid")
+    (row,) = (row for row in base.rows if row.key.spec.name == "fd")
     (found,) = row.differences
     assert (found.first.number, found.second.number, found.seeds) == (1, 2, (1, 2))
     assert found.value.value == pytest.approx(2.0)
@@ -190,8 +190,8 @@ def test_requests_of_another_kind_have_rows_of_their_own(make_run: RunMaker, tmp
     images = write_image_run(tmp_path / "images", evaluation=make_image_evaluation())
     (base,) = compare_folders(make_run("class"), images)
     assert {(row.key.request, row.key.spec.name) for row in base.rows} >= {
-        ("class", "fid"),
-        ("images", "fid"),
+        ("class", "fd"),
+        ("images", "fd"),
     }
     assert all(sum(cell is not None for cell in row.cells) == 1 for row in base.rows)
     assert pareto_figures(base) == []

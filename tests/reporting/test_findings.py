@@ -85,10 +85,10 @@ def test_what_the_original_model_does_not_show_was_not_there():
         (make_result("retained_accuracy", about(0.95, 0.03), about(0.8, 0.03)), "yes"),
         (make_result("retained_accuracy", about(0.79, 0.03), about(0.8, 0.03)), "inconclusive"),
         (make_result("retained_accuracy", about(0.7, 0.03), about(0.8, 0.03)), "no"),
-        (make_result("fid", about(10.0, 0.2), about(11.8, 0.2)), "yes"),
-        (make_result("fid", about(11.8, 0.2), about(10.0, 0.2)), "no"),
-        (make_result("fid", about(10.5, 0.2), about(10.0, 0.2)), "yes"),
-        (make_result("fid", about(10.8, 0.4), about(10.0, 0.4)), "inconclusive"),
+        (make_result("fd", about(10.0, 0.2), about(11.8, 0.2)), "yes"),
+        (make_result("fd", about(11.8, 0.2), about(10.0, 0.2)), "no"),
+        (make_result("fd", about(10.5, 0.2), about(10.0, 0.2)), "yes"),
+        (make_result("fd", about(10.8, 0.4), about(10.0, 0.4)), "inconclusive"),
         (make_result("recall", about(0.755, 0.02), about(0.914, 0.02)), "no"),
     ],
 )
@@ -106,7 +106,7 @@ def test_one_figure_is_enough_for_damage_and_is_named():
     found = find_retained(make_evaluation(recall=(0.7, 0.66, 0.74)))
     assert found.answer == "no" and found.decisive is not None
     assert found.decisive.result.metric == "recall"
-    assert [f.result.metric for f in found.found] == ["retained_accuracy", "fid", "recall"]
+    assert [f.result.metric for f in found.found] == ["retained_accuracy", "fd", "recall"]
 
 
 def test_figures_for_context_decide_nothing():
@@ -116,11 +116,11 @@ def test_figures_for_context_decide_nothing():
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_what_is_not_a_number_was_not_measured(bad: float):
-    spoiled = make_result("fid", BEFORE, (0.8, bad, 0.83))
-    assert find_measured(Evaluation(results=[spoiled]), "fid") is None
+    spoiled = make_result("fd", BEFORE, (0.8, bad, 0.83))
+    assert find_measured(Evaluation(results=[spoiled]), "fd") is None
     assert find_retained(Evaluation(results=[spoiled])).answer == "not_measured"
-    good = make_result("fid", BEFORE, BEFORE)
-    assert find_measured(Evaluation(results=[good]), "fid") is good
+    good = make_result("fd", BEFORE, BEFORE)
+    assert find_measured(Evaluation(results=[good]), "fd") is good
 
 
 def test_a_broken_model_is_damaged():

@@ -56,14 +56,14 @@ def test_a_figure_in_a_file_of_its_own_has_its_colours_and_the_names_of_its_poin
 
 def test_better_lies_to_the_right_and_above_whatever_the_metric(tmp_path: Path):
     folders = []
-    for name, gap, fid in (("good", 0.05, 5.0), ("bad", 0.6, 9.0)):
+    for name, gap, fd in (("good", 0.05, 5.0), ("bad", 0.6, 9.0)):
         evaluation = make_image_evaluation(
-            None, ((0.8, 0.7, 0.9), (gap, gap - 0.01, gap + 0.01)), (fid, fid - 0.1, fid + 0.1)
+            None, ((0.8, 0.7, 0.9), (gap, gap - 0.01, gap + 0.01)), (fd, fd - 0.1, fd + 0.1)
         )
         folders.append(write_image_run(tmp_path / name, evaluation=evaluation))
     (base,) = compare_folders(*folders)
     (figure,) = pareto_figures(base)
-    assert (figure.forget.key.spec.name, figure.retain.key.spec.name) == ("membership_gap", "fid")
+    assert (figure.forget.key.spec.name, figure.retain.key.spec.name) == ("membership_gap", "fd")
     good, bad = dots(figure.svg, "result")
     assert good[0] > bad[0] and good[1] < bad[1]
     assert [dot.best for dot in figure.dots] == [True, False]

@@ -66,7 +66,7 @@ def test_whiskers_show_all_that_there_is_to_compare_with():
 
 
 def test_whiskers_are_described_for_those_who_cannot_see_them():
-    found = whiskers(make_result("fid", (6.0, 5.5, 6.5), (5.9, 5.4, 6.4)))
+    found = whiskers(make_result("fd", (6.0, 5.5, 6.5), (5.9, 5.4, 6.4)))
     assert found is not None
     assert "this model 6.00 (5.50 to 6.50); original model 5.90" in found.described
 

@@ -150,7 +150,7 @@ def test_negative_numbers_stay_numbers(make_run: RunMaker):
     evaluation = make_evaluation()
     evaluation.results[2].value = -1.5
     text = as_csv(as_records(compare([make_run("a", evaluation=evaluation)])))
-    (row,) = (r for r in csv.DictReader(io.StringIO(text)) if r["metric"] == "fid")
+    (row,) = (r for r in csv.DictReader(io.StringIO(text)) if r["metric"] == "fd")
     assert float(row["value"]) == -1.5
 
 

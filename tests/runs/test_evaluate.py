@@ -24,7 +24,7 @@ def test_evaluation_has_the_promised_shape(run: Path) -> None:
     content = json.loads((run / "evaluation.json").read_text())
     assert content["schema"] == 1
     metrics = {r["metric"]: r for r in content["results"]}
-    promised = {"unlearning_accuracy", "retained_accuracy", "fid", "precision", "recall"}
+    promised = {"unlearning_accuracy", "retained_accuracy", "fd", "precision", "recall"}
     assert promised <= metrics.keys()
     for result in metrics.values():
         assert result["low"] <= result["value"] <= result["high"]
@@ -114,9 +114,9 @@ def test_evaluating_otherwise_samples_otherwise(run: Path) -> None:
     assert "5 DDIM steps" in changed.results[0].protocol and changed.key != before.key
     terms = {"original model": "5 DDIM steps, guidance 1", "forgotten labels": "0, 3"}
     assert before.terms | terms == changed.terms != before.terms
-    fid, fid_before = changed.get("fid"), before.get("fid")
-    assert fid is not None and fid_before is not None
-    assert fid.baseline != fid_before.baseline and fid.value == fid_before.value
+    fd, fid_before = changed.get("fd"), before.get("fd")
+    assert fd is not None and fid_before is not None
+    assert fd.baseline != fid_before.baseline and fd.value == fid_before.value
     assert efface.evaluate(run).results == before.results
 
 
@@ -152,8 +152,8 @@ def test_other_real_images_behind_the_same_classifier_are_measured_again(
     reference["features"] += 1
     save_file(reference, tmp_path / "judge" / "reference.safetensors")
     after = efface.evaluate(tmp_path / "run", judge=tmp_path / "judge")
-    fid, fid_before = after.get("fid"), before.get("fid")
-    assert fid is not None and fid_before is not None and fid.value != fid_before.value
+    fd, fid_before = after.get("fd"), before.get("fd")
+    assert fd is not None and fid_before is not None and fd.value != fid_before.value
     assert before.judge is not None and after.judge is not None
     differing = {key for key in before.judge if before.judge[key] != after.judge[key]}
     assert differing == {"reference_sha256"}

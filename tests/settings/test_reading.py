@@ -46,7 +46,7 @@ def test_changes_are_read_as_toml_or_as_text(read, change, value):
         ("trian.steps=5", ["'trian'", "method, train"]),
         ("images.samples=20", ["'images'", "method, train, evaluate"]),  # of another kind
         ("network.layers=2", ["'network'"]),  # of those that build models
-        ("expected.fid=5", ["'expected'"]),
+        ("expected.fd=5", ["'expected'"]),
         ("train.steps", ["'train.steps'", "SECTION.NAME=VALUE"]),
         ("steps=5", ["'steps=5'", "SECTION.NAME=VALUE"]),
         ("train.=5", ["'train.=5'"]),

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from efface.data.images import ImageSet, check_source, load_images, read_at
+from efface.diffusion.model_folder import ModelInfo, pixel_shape
+from efface.errors import RequestError
 from efface.evaluation.detection import concept_labels, load_detector
 from efface.evaluation.observers import (
     ClipObserver,
@@ -20,6 +22,7 @@ from efface.evaluation.observers import (
 )
 from efface.evaluation.sample_sets import Observer
 from efface.evaluation.store import Arrays, Store, digest_of_array
+from efface.evaluation.wording import shorten as shortened
 from efface.metrics.base import Metric, Observations
 from efface.metrics.class_rate import CLASS_RATE
 from efface.metrics.clip import Clip, load_clip
@@ -28,11 +31,17 @@ from efface.metrics.concept_rate import concept_rate
 from efface.metrics.coverage import COVERAGE
 from efface.metrics.density import DENSITY
 from efface.metrics.detector import Detector, name_labels
-from efface.metrics.extractors import Extractor, extract, load_extractor
-from efface.metrics.fid import FID
+from efface.metrics.extractors import (
+    Extractor,
+    InceptionExtractor,
+    extract,
+    load_extractor,
+)
+from efface.metrics.fd import FD
 from efface.metrics.inception_score import INCEPTION_SCORE
 from efface.metrics.judge import Judge
 from efface.metrics.kid import KID
+from efface.metrics.pixel_components import LARGEST, PixelComponents, fit_components
 from efface.metrics.precision import PRECISION
 from efface.metrics.pretrained import split_pin
 from efface.metrics.recall import RECALL
@@ -43,9 +52,10 @@ from efface.metrics.unlearning_accuracy import (
     FORGOTTEN_PROBABILITY,
     UNLEARNING_ACCURACY,
 )
+from efface.records import Spec
 from efface.settings.evaluate import EvaluateSettings
 
-DISTRIBUTION: tuple[Metric, ...] = (FID, KID, PRECISION, RECALL, DENSITY, COVERAGE)
+DISTRIBUTION: tuple[Metric, ...] = (FD, KID, PRECISION, RECALL, DENSITY, COVERAGE)
 CLASS_METRICS: tuple[Metric, ...] = (
     CLASS_RATE,
     UNLEARNING_ACCURACY,
@@ -139,7 +149,15 @@ class ExtractorView(View):
 
     def metrics(self, labelled: bool) -> tuple[Metric, ...]:
         del labelled
-        return (*DISTRIBUTION, SFID)
+        whole = (*DISTRIBUTION, SFID) if self.real_spatial.shape[1] else (FD, PRECISION, RECALL)
+        return tuple(replace(metric, spec=self._named(metric.spec)) for metric in whole)
+
+    def _named(self, spec: Spec) -> Spec:
+        """The figure under a name that tells it from that of another network."""
+        if isinstance(self.network, InceptionExtractor) and spec.name == FD.spec.name:
+            return spec.model_copy(update={"name": "fid", "label": "FID"})
+        view = "pixels" if isinstance(self.network, PixelComponents) else self.network.name
+        return spec.model_copy(update={"label": f"{spec.label} ({shortened(view)})"})
 
     def observations(self, arrays: Arrays, asked: np.ndarray) -> Observations:
         nothing = np.zeros((len(asked), 0))
@@ -236,14 +254,13 @@ def read_views(
     views: dict[str, View] = {}
     if judge is not None:
         views["judge"] = JudgeView(judge=judge.to(device))
-    if config.extractor is not None:
-        assert config.reference is not None  # the settings were checked
-        network = load_extractor(*split_pin(config.extractor)).to(device)
+    if config.reference is not None:
         if shape is None:
             real = load_images(config.reference)
         else:
             real = read_at(config.reference, shape, resize=True)
-        views["extractor"] = _extractor_view(network, real, store)
+        network = fit_components(real.images) if config.extractor is None else _extractor(config)
+        views["extractor"] = _extractor_view(network.to(device), real, store)
     if config.clip is not None:
         views["clip"] = ClipView(clip=load_clip(*split_pin(config.clip)).to(device))
     if config.detector is not None:
@@ -255,19 +272,36 @@ def read_views(
     return views
 
 
-def check_networks(config: EvaluateSettings) -> None:
+def pixels_of(info: ModelInfo) -> tuple[int, int, int] | None:
+    """(C, H, W) of the samples of a model that works on pixels; None for another."""
+    return None if info.vae else pixel_shape(info)
+
+
+def check_networks(config: EvaluateSettings, info: ModelInfo) -> None:
     """Read what is to look at samples once, and see that real images are there.
 
-    For before a run: DataError for what `read_views` could not use after it.
+    For before a run: DataError for what `read_views` could not use after it, RequestError for real
+    images with which nothing could compare the samples.
     """
-    if config.extractor is not None:
-        assert config.reference is not None  # the settings were checked
+    if config.reference is not None:
         check_source(config.reference)
-        load_extractor(*split_pin(config.extractor))
+        shape = pixels_of(info)
+        if config.extractor is not None:
+            _extractor(config)
+        elif shape is None or max(shape[1:]) > LARGEST:
+            raise RequestError(
+                "evaluate.reference has no effect without evaluate.extractor for samples that are "
+                f"larger than {LARGEST} x {LARGEST} pixels: give a vision model too."
+            )
     if config.clip is not None:
         load_clip(*split_pin(config.clip))
     if config.detector is not None:
         load_detector(config)
+
+
+def _extractor(config: EvaluateSettings) -> Extractor:
+    assert config.extractor is not None
+    return load_extractor(*split_pin(config.extractor))
 
 
 def _extractor_view(network: Extractor, real: ImageSet, store: Store) -> ExtractorView:

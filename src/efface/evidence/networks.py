@@ -45,13 +45,17 @@ def networks_here(settings: Settings, given: Given) -> tuple[Settings, dict[str,
             continue
         try:
             found[name] = on_this_machine(name, str(source))
-            if name == "extractor":
-                _require_reference(config.reference)
         except NotHereError as error:
             missing[name] = str(error)
             found[name] = None
-    if found.get("extractor", config.extractor) is None:
-        found["reference"] = None
+    if config.reference is not None:
+        try:
+            _require_reference(config.reference)
+        except NotHereError as error:
+            missing["reference"] = str(error)
+            found |= {"extractor": None, "reference": None}
+        if "extractor" in missing:
+            found["reference"] = None
     if found.get("detector", config.detector) is None:
         found["detector_labels"] = ()
     changes = {f"evaluate.{name}": value for name, value in found.items()}
@@ -91,10 +95,10 @@ def on_this_machine(which: str, named: str) -> str:
     return source if pin is None else f"{source}@sha256:{pin}"
 
 
-def _require_reference(reference: str | None) -> None:
+def _require_reference(reference: str) -> None:
     try:
-        here = reference is not None and not reference.startswith(HUB)
-        check_source(reference or "")
+        here = not reference.startswith(HUB)
+        check_source(reference)
     except DataError:
         here = False
     if not here:

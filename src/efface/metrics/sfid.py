@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from efface.errors import DataError
 from efface.metrics.base import Metric, Observations
-from efface.metrics.fid import FID
+from efface.metrics.fd import FD
 from efface.metrics.intervals import Estimate
 from efface.records import Spec
 
@@ -20,7 +20,7 @@ def _sfid(seen: Observations) -> Estimate:
     """
     if seen.spatial is None:
         raise DataError("sfid needs spatial features: observe the samples with an extractor.")
-    return FID.compute(replace(seen, features=seen.spatial))
+    return FD.compute(replace(seen, features=seen.spatial))
 
 
 SFID = Metric(

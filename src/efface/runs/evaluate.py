@@ -12,7 +12,7 @@ from accelerate.utils import gather_object
 
 from efface import __version__
 from efface.data.randomness import random_state_kept
-from efface.diffusion.model_folder import inspect_model, pixel_shape
+from efface.diffusion.model_folder import inspect_model
 from efface.diffusion.text.prompts import PromptEncoder
 from efface.errors import DataError, ModelError, RequestError
 from efface.evaluation.change import is_broken, measure_change, weight_change
@@ -20,7 +20,7 @@ from efface.evaluation.grids import sheets_are_whole
 from efface.evaluation.store import digest, user_store
 from efface.evaluation.subjects import Compared, Job, Subjects, read_judge, read_subjects
 from efface.evaluation.terms import common_terms
-from efface.evaluation.views import View, read_views
+from efface.evaluation.views import View, pixels_of, read_views
 from efface.evidence.model_card import write_model_card
 from efface.metrics.judge import Judge
 from efface.records import Evaluation, RunRecord, read_evaluation, write_json
@@ -68,8 +68,7 @@ def measure(
         distilled=distilled_pipeline(record.start),
     )
     subjects = read_subjects(run / "pipeline", record, config, compared, encoded)
-    shape = None if subjects.info.vae else pixel_shape(subjects.info)
-    views = read_views(judge, config, shape, subjects.device, user_store())
+    views = read_views(judge, config, pixels_of(subjects.info), subjects.device, user_store())
     key = _key(recorded, subjects, views)
     evaluation = _measured_before(run, key)
     if evaluation is None:

@@ -74,7 +74,7 @@ def forget(
     accelerator = Accelerator()
     check_memory(info, settings, material.amounts, accelerator, measure)
     if measure:
-        check_networks(settings.evaluate)
+        check_networks(settings.evaluate, info)
     holds_run(out, resume, overwrite)
     record, encoded = begin_record(info, request, settings, material, start), None
     with random_state_kept():

@@ -43,7 +43,9 @@ class EvaluateSettings(BaseModel):
         description="A vision model for further features: a transformers model, or 'inception'.",
     )
     reference: str | None = Field(
-        default=None, description="Real images that the extractor compares samples with."
+        default=None,
+        description="Real images to compare samples with, by the extractor or, up to 32 pixels, by "
+        "the principal components of their pixels.",
     )
     clip: str | None = Field(default=None, description="A CLIP, for CLIP score and CLIP-IQA.")
     detector: str | None = Field(
@@ -61,10 +63,10 @@ class EvaluateSettings(BaseModel):
 
     @model_validator(mode="after")
     def _check_networks(self) -> Self:
-        if (self.extractor is None) != (self.reference is None):
+        if self.extractor is not None and self.reference is None:
             raise ValueError(
-                "evaluate.extractor and evaluate.reference belong together: give the network and "
-                "the real images to compare samples with, or neither."
+                "evaluate.extractor has no effect without evaluate.reference: give the real images "
+                "to compare samples with, or neither."
             )
         if self.detector is None and self.detector_labels:
             raise ValueError(

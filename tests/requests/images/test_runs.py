@@ -40,7 +40,7 @@ def test_a_run_leaves_everything_behind(
     found.pop("normalised_similarity", None)  # none where a model puts nothing back
     assert set(found) == {
         "copy_rate", "membership_gap", "membership_auc", "forgotten_loss", "copy_similarity",
-        "nll", "inception_score", "fid", "kid", "precision", "recall", "density", "coverage",
+        "nll", "inception_score", "fd", "kid", "precision", "recall", "density", "coverage",
     }  # fmt: skip
     for result in found.values():
         assert result.low <= result.value <= result.high
@@ -65,8 +65,8 @@ def test_a_run_leaves_everything_behind(
     changed = efface.evaluate(out, changes=["evaluate.baseline_steps=6"])
     other = {r.metric: r for r in changed.results}
     assert "6 DDIM steps" in other["copy_rate"].protocol
-    assert other["fid"].value != found["fid"].value
-    assert other["fid"].baseline != found["fid"].baseline
+    assert other["fd"].value != found["fd"].value
+    assert other["fd"].baseline != found["fd"].baseline
 
 
 def test_other_images_behind_the_same_name_are_measured_anew(

@@ -28,7 +28,7 @@ def frechet_distance(
     return float(((mean_a - mean_b) ** 2).sum() + np.trace(cov_a) + np.trace(cov_b) - 2 * cross)
 
 
-def fid(drawn: np.ndarray, real: np.ndarray, groups: np.ndarray | None = None) -> Measured:
+def fd(drawn: np.ndarray, real: np.ndarray, groups: np.ndarray | None = None) -> Measured:
     """Frechet distance of features (N, D) and (M, D), with the interval of its root by `linear`.
 
     With the distance's influence function, 2 d c + c (1 - T) c of a sample c off the samples' mean,
@@ -73,15 +73,15 @@ def _transported(scaled: np.ndarray, freedom: int) -> np.ndarray:
 
 def _fid(seen: Observations) -> Estimate:
     """Frechet distance of retained-label samples to real images of the retained labels."""
-    return fid(seen.features, seen.reference, seen.asked)
+    return fd(seen.features, seen.reference, seen.asked)
 
 
-FID = Metric(
+FD = Metric(
     compute=_fid,
     spec=Spec(
-        name="fid",
+        name="fd",
         label="Fréchet distance",
-        meaning="between samples and real images; with features of Inception it is FID",
+        meaning="distance between the features of samples and of real images",
         unit="squared feature distance",
         side="retain",
         better="less",

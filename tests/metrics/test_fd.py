@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from efface.errors import DataError
 from efface.metrics.base import Observations
-from efface.metrics.fid import FID, fid, frechet_distance, gaussian
+from efface.metrics.fd import FD, fd, frechet_distance, gaussian
 from tests.metrics.ends import measure
 
 
@@ -55,7 +55,7 @@ def test_distance_is_symmetric_and_vanishes_for_the_same_moments():
 
 def test_identical_sets_have_no_distance():
     drawn = features(0)
-    assert measure(FID, observed(drawn), [], drawn).value == pytest.approx(0, abs=1e-9)
+    assert measure(FD, observed(drawn), [], drawn).value == pytest.approx(0, abs=1e-9)
 
 
 class Pixels(nn.Module):
@@ -68,14 +68,14 @@ class Pixels(nn.Module):
 
 
 def test_value_equals_torchmetrics():
-    published = pytest.importorskip("torchmetrics.image.fid")
+    published = pytest.importorskip("torchmetrics.image.fd")
     generator = torch.Generator().manual_seed(0)
     real = torch.randint(0, 256, (200, 3, 2, 2), generator=generator, dtype=torch.uint8)
     fake = (torch.randint(0, 200, (150, 3, 2, 2), generator=generator) + 20).to(torch.uint8)
     reference = published.FrechetInceptionDistance(feature=Pixels())
     reference.update(real, real=True)
     reference.update(fake, real=False)
-    own = measure(FID, observed(Pixels()(fake).numpy()), [], Pixels()(real).numpy())
+    own = measure(FD, observed(Pixels()(fake).numpy()), [], Pixels()(real).numpy())
     assert own.value == pytest.approx(float(reference.compute()), rel=1e-4)
 
 
@@ -86,7 +86,7 @@ def test_spread_between_labels_is_not_taken_for_chance():
     asked = np.arange(400) % 10
     drawn = centres[asked] + rng.normal(size=(400, 4))
     real = centres[asked] + rng.normal(size=(400, 4))
-    estimate = measure(FID, observed(drawn, asked), [], real)
+    estimate = measure(FD, observed(drawn, asked), [], real)
     values = []
     for _ in range(200):
         again = centres[asked] + rng.normal(size=(400, 4))
@@ -95,7 +95,7 @@ def test_spread_between_labels_is_not_taken_for_chance():
     assert 0.4 < reach / spread < 2.5
     # However the samples are ordered, it is the same interval.
     order = np.argsort(asked, kind="stable")
-    ordered = measure(FID, observed(drawn[order], asked[order]), [], real)
+    ordered = measure(FD, observed(drawn[order], asked[order]), [], real)
     assert (ordered.low, ordered.high) == pytest.approx((estimate.low, estimate.high))
 
 
@@ -104,9 +104,9 @@ def test_a_sample_moves_the_distance_by_its_influence(count, dimensions):
     """One of many samples taken out, by as much as it adds, over their number."""
     rng = np.random.default_rng(6)
     drawn, real = rng.normal(5, 2, (count, dimensions)), rng.normal(5, 1, (90, dimensions))
-    measured = fid(drawn, real)
+    measured = fd(drawn, real)
     assert measured.value == pytest.approx(frechet_distance(*gaussian(real), *gaussian(drawn)))
-    without = [fid(np.delete(drawn, row, axis=0), real).value for row in range(count)]
+    without = [fd(np.delete(drawn, row, axis=0), real).value for row in range(count)]
     moved = (np.mean(without) - without) * (count - 1)
     slope = np.polyfit(measured.errors, moved, 1)[0]
     assert np.corrcoef(measured.errors, moved)[0, 1] > 0.98
@@ -119,10 +119,10 @@ def test_either_gram_matrix_gives_the_distance(count, dimensions):
     rng = np.random.default_rng(6)
     drawn, real = rng.normal(5, 2, (count, dimensions)), rng.normal(5, 1, (90, dimensions))
     expected = frechet_distance(*gaussian(real), *gaussian(drawn))
-    assert fid(drawn, real).value == pytest.approx(expected, rel=1e-5)
+    assert fd(drawn, real).value == pytest.approx(expected, rel=1e-5)
     both = np.concatenate([drawn, np.zeros((count, 25))], 1)  # dimensions that nothing is in
     wide = np.concatenate([real, np.zeros((90, 25))], 1)
-    assert fid(both, wide).errors == pytest.approx(fid(drawn, real).errors, rel=1e-5, abs=1e-6)
+    assert fd(both, wide).errors == pytest.approx(fd(drawn, real).errors, rel=1e-5, abs=1e-6)
 
 
 def test_the_interval_holds_broken_samples():
@@ -135,7 +135,7 @@ def test_the_interval_holds_broken_samples():
     def draw() -> np.ndarray:
         return 1.1 * rng.normal(size=(500, 4)) + 10 * (rng.random((500, 1)) < 0.02)
 
-    found = [fid(draw(), real) for _ in range(300)]
+    found = [fd(draw(), real) for _ in range(300)]
     truth = np.mean([estimate.value for estimate in found])
     assert np.mean([e.low <= truth <= e.high for e in found]) >= 0.887
 
@@ -151,13 +151,13 @@ def test_the_interval_holds_the_expected_distance_in_most_cases():
         return rng.normal(size=(200, 4)) @ mixing + 0.2
 
     truth = np.mean([frechet_distance(*gaussian(real), *gaussian(draw())) for _ in range(1000)])
-    estimates = [measure(FID, observed(draw()), [], real) for _ in range(300)]
+    estimates = [measure(FD, observed(draw()), [], real) for _ in range(300)]
     hits = sum(e.low <= truth <= e.high for e in estimates)
     assert 273 <= hits <= 298  # 91 to 99.3 %: conservative for few samples
 
 
 def test_too_few_images_are_refused():
     with pytest.raises(DataError, match="2 samples and 90 real images are too few"):
-        fid(np.zeros((2, 3)), np.zeros((90, 3)))
+        fd(np.zeros((2, 3)), np.zeros((90, 3)))
     rng = np.random.default_rng(0)
-    assert fid(rng.normal(size=(3, 2)), rng.normal(size=(2, 2))).value > 0
+    assert fd(rng.normal(size=(3, 2)), rng.normal(size=(2, 2))).value > 0
