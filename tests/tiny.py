@@ -21,6 +21,7 @@ SMALL = [
     "train.checkpoint_every=1",
     "train.mixed_precision=no",
     "train.gradient_checkpointing=false",
+    "train.ignore_memory=true",  # tests/memory estimates every family
     "method.forget_share=0.5",
     *(f"method.{which}=1.5" for which in GUIDANCES),
     "method.fake_score_condition_dropout=0.25",

@@ -25,7 +25,9 @@ BUDGET += ("relearn.sampling_steps=2", "relearn.batch_size=4")
 COMMANDS = """
 import json, sys
 from typer.testing import CliRunner
+from efface.attacks import weak
 from efface.cli import app
+weak.SAMPLES, weak.STEPS, weak.ROWS, weak.RATES = 4, 2, 4, (2e-3,)
 pages = {}
 for name, arguments in json.loads(sys.argv[1]).items():
     done = CliRunner().invoke(app, arguments, catch_exceptions=False)

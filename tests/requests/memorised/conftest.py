@@ -37,6 +37,7 @@ SMALL = (
     # In place of what the recipe that ships has for Stable Diffusion 1.x and whole batches.
     "train.accumulation=1",
     "train.gradient_checkpointing=false",
+    "train.ignore_memory=true",  # tests/memory estimates every family
     "method.rule_name=relative_norm",
     "memorised.split=similarity",
     "memorised.original_share=0.5",
