@@ -22,7 +22,7 @@ SMALL = (
     "train.log_every=1",
     "images.samples=20",
     "evaluate.baseline_steps=4",
-    "images.likelihood_tolerance=0.1",
+    "images.likelihood_tolerance=1.0",
     "images.unseen=10",
     "images.controls=2",
     "images.draws=1",
@@ -30,7 +30,7 @@ SMALL = (
 )
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def model(tmp_path_factory: pytest.TempPathFactory, tiny_unet) -> Path:
     """An unconditional model with a classifier beside its weights."""
     folder = tmp_path_factory.mktemp("models") / "unconditional"
@@ -41,7 +41,7 @@ def model(tmp_path_factory: pytest.TempPathFactory, tiny_unet) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of two images, one with a hostile name."""
     folder = tmp_path_factory.mktemp("images")

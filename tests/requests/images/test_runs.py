@@ -14,17 +14,14 @@ import efface
 from efface.data.images import load_images
 from efface.methods import names, resolve
 from efface.records import read_evaluation, read_record
-from tests.counting import assert_drawn_once
+from tests.counting import assert_drawn_once, without_store
 
 WEIGHTS = "pipeline/unet/diffusion_pytorch_model.safetensors"
 Forget = Callable[..., Path]
 
 
 def test_a_run_leaves_everything_behind(
-    model: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    command: Callable[..., None],
-    forget: Forget,
+    model: Path, command: Callable[..., None], forget: Forget
 ) -> None:
     out = forget("--retain", "digits", "--unseen", "digits", "--retrained", str(model))
     record, evaluation = read_record(out), read_evaluation(out)
@@ -54,8 +51,8 @@ def test_a_run_leaves_everything_behind(
     # What is measured again from nothing is the same to the last digit.
     before = (out / "evaluation.json").read_bytes()
     (out / "evaluation.json").unlink()
-    monkeypatch.setenv("EFFACE_CACHE", "off")
-    command("evaluate", str(out), "--retrained", str(model))
+    with without_store():
+        command("evaluate", str(out), "--retrained", str(model))
     assert (out / "evaluation.json").read_bytes() == before
     changed = efface.evaluate(out, changes=["evaluate.baseline_steps=6"])
     other = {r.metric: r for r in changed.results}

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import efface
+from efface.requests.images import triage
 
 
 def test_triage_writes_table_json_and_page(
@@ -17,8 +18,10 @@ def test_triage_writes_table_json_and_page(
     images: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
     command: Callable[..., None],
 ) -> None:
+    monkeypatch.setattr(triage, "UNSEEN", 200)
     out = tmp_path / "triage"
     given = ["triage", str(model), "--images", str(images), "--unseen", "digits"]
     given += ["--out", str(out)]
