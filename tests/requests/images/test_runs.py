@@ -100,7 +100,7 @@ def test_a_run_stops_at_the_likelihood_of_unseen_images(forget: Forget) -> None:
     """Ascent alone drives the images' bits per dimension past those of the digits."""
     more = ("--method", "neggrad", "--retain", "digits", "--unseen", "digits#0-3", "--no-evaluate")
     changes = ("train.learning_rate=1e-2", "train.ema_decay=0", "train.steps=40")
-    changes += ("train.stop_every=10", "train.stop_by=likelihood")
+    changes += ("train.stop_every=15", "train.stop_by=likelihood")
     sets = [part for change in changes for part in ("--set", change)]
     record = read_record(forget(*more, *sets))
     assert record.status == "finished"
