@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,22 +17,33 @@ import efface
 from efface.diffusion.denoiser import Denoiser
 from efface.diffusion.loading import save_pipeline
 from efface.errors import RequestError
-from efface.records import hash_weights, read_evaluation, read_record, write_json
+from efface.metrics.base import Metric
+from efface.metrics.intervals import mean
+from efface.records import (
+    Margin,
+    Spec,
+    hash_weights,
+    read_evaluation,
+    read_record,
+    write_json,
+)
 from efface.reporting import judge_run
+from efface.runs.compare import compare
 from tests.counting import assert_drawn_once, counting_passes, without_store
 
 
 def test_evaluation_has_the_promised_shape(run: Path) -> None:
     content = json.loads((run / "evaluation.json").read_text())
     assert content["schema"] == 1
-    metrics = {r["metric"]: r for r in content["results"]}
+    metrics = {r["spec"]["name"]: r for r in content["results"]}
     promised = {"unlearning_accuracy", "retained_accuracy", "fd", "precision", "recall"}
     assert promised <= metrics.keys()
-    for result in metrics.values():
+    for name, result in metrics.items():
         assert result["low"] <= result["value"] <= result["high"]
         baseline = result["baseline"]
         assert baseline["low"] <= baseline["value"] <= baseline["high"]
-        assert result["samples"] == result["seeds"][1] - result["seeds"][0] + 1
+        drawn = result["seeds"][1] - result["seeds"][0] + 1
+        assert result["samples"] == (5 if name == "worst_class" else drawn)
         assert "2 DDIM steps" in result["protocol"]
     assert metrics["unlearning_accuracy"]["samples"] == 12
     assert metrics["retained_accuracy"]["samples"] == 36
@@ -157,3 +170,46 @@ def test_other_real_images_behind_the_same_classifier_are_measured_again(
     assert before.judge is not None and after.judge is not None
     differing = {key for key in before.judge if before.judge[key] != after.judge[key]}
     assert differing == {"reference_sha256"}
+
+
+class Entry:
+    """An entry point of another package."""
+
+    def load(self) -> Metric:
+        return Metric(
+            spec=Spec(
+                name="first_feature",
+                label="First feature",
+                meaning="mean of the classifier's first feature",
+                unit="level",
+                side="retain",
+                better="more",
+                role="primary",
+                margin=Margin(value=0.1, relative=True),
+            ),
+            compute=lambda seen: mean(seen.features[:, 0]),
+        )
+
+
+def test_a_metric_of_another_package_needs_no_other_change(
+    run: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Row, card, verdict, axis and model card come from its Spec."""
+    whole = shutil.copytree(run, tmp_path / "run")
+    entry_points = importlib.metadata.entry_points
+
+    def with_ours(**group: str) -> Any:
+        return [Entry()] if group == {"group": "efface.metrics"} else entry_points(**group)
+
+    monkeypatch.setattr(importlib.metadata, "entry_points", with_ours)
+    evaluation = efface.evaluate(whole, changes=["evaluate.seed=77"])
+    found = evaluation.get("first_feature")
+    assert found is not None and found.difference is not None
+    verdict = judge_run(read_record(whole), evaluation)
+    assert found in [finding.result for finding in verdict.retained.found]
+    told = [verdict.told["Retain"], *(card.note + card.meaning for card in verdict.cards)]
+    assert "first feature" in " ".join(told).lower()
+    for file in (whole / "report.html", whole / "pipeline" / "README.md"):
+        assert "First feature" in file.read_text(encoding="utf-8"), file
+    (base,) = compare([whole, run])
+    assert "first_feature" in {row.key.spec.name for row in base.rows}

@@ -23,7 +23,7 @@ from efface.evaluation.observers import (
 from efface.evaluation.sample_sets import Observer
 from efface.evaluation.store import Arrays, Store, digest_of_array
 from efface.evaluation.wording import shorten as shortened
-from efface.metrics.base import Metric, Observations
+from efface.metrics.base import Metric, Observations, added_metrics
 from efface.metrics.class_rate import CLASS_RATE
 from efface.metrics.clip import Clip, load_clip
 from efface.metrics.clip_iqa import CLIP_IQA, prompt_quality
@@ -117,7 +117,10 @@ class JudgeView(View):
         return JudgeObserver(judge=self.judge)
 
     def metrics(self, labelled: bool) -> tuple[Metric, ...]:
-        return CLASS_METRICS if labelled else IMAGE_METRICS
+        added = added_metrics("judge")
+        if labelled:
+            return (*CLASS_METRICS, *added)
+        return (*IMAGE_METRICS, *(metric for metric in added if metric.spec.side == "retain"))
 
     def observations(self, arrays: Arrays, asked: np.ndarray) -> Observations:
         return observations(arrays, asked)
@@ -150,6 +153,7 @@ class ExtractorView(View):
     def metrics(self, labelled: bool) -> tuple[Metric, ...]:
         del labelled
         whole = (*DISTRIBUTION, SFID) if self.real_spatial.shape[1] else (FD, PRECISION, RECALL)
+        whole = (*whole, *added_metrics("extractor"))
         return tuple(replace(metric, spec=self._named(metric.spec)) for metric in whole)
 
     def _named(self, spec: Spec) -> Spec:
@@ -187,7 +191,7 @@ class ClipView(View):
 
     def metrics(self, labelled: bool) -> tuple[Metric, ...]:
         del labelled
-        return (CLIP_IQA,)
+        return (CLIP_IQA, *added_metrics("clip"))
 
     def observations(self, arrays: Arrays, asked: np.ndarray) -> Observations:
         nothing = np.zeros((len(asked), 0))

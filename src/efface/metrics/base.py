@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from efface.errors import DataError
 from efface.metrics.intervals import Estimate
 from efface.records import Spec
+
+ENTRY_POINTS = "efface.metrics"  # where other packages register metrics of their own
+SeenBy = Literal["judge", "extractor", "clip"]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -55,3 +60,10 @@ class Metric:
     needs_reference: bool = False
     needs_spatial: bool = False  # of samples and reference
     samples: Callable[[Observations], int] = len  # how many the figure is of
+    seen_by: SeenBy = "judge"  # whose observations it reads
+
+
+def added_metrics(seen_by: SeenBy) -> tuple[Metric, ...]:
+    """Metrics that other packages register as entry points."""
+    found = [entry.load() for entry in importlib.metadata.entry_points(group=ENTRY_POINTS)]
+    return tuple(metric for metric in found if metric.seen_by == seen_by)
