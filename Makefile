@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 export OMP_WAIT_POLICY := PASSIVE
+# Bytecode is kept: every process of the tests would compile all sources again.
+export PYTHONDONTWRITEBYTECODE :=
 export TOKENIZERS_PARALLELISM := false
 # uv reads its own variable for local package files; empty elsewhere, which is fine.
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)

@@ -28,8 +28,8 @@ from typer.testing import CliRunner
 import efface
 from efface.cli import app
 from efface.methods import names, resolve
-from tests.diffusion.text.conftest import BUILD
 from tests.metrics.detectors import MULTI, make_random
+from tests.text_pipelines import BUILD
 
 STEPS = ["train.steps=3", "train.batch_size=8", "train.guard_every=0", "train.checkpoint_every=2"]
 SAMPLES = [

@@ -30,8 +30,6 @@ from efface.requests.concept.goal import ConceptGoal, concept_goal
 from efface.requests.memorised.goal import MemorisedGoal
 from efface.requests.memorised.similarity import PIXELS, CopyDetector
 from efface.settings.reading import build
-from tests.diffusion.text.conftest import pipelines as pipelines
-from tests.diffusion.text.conftest import text_model as text_model
 from tests.metrics.detectors import MULTI, make_random
 
 ZOO = Path(weak.__file__).parents[1] / "zoo"

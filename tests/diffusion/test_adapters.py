@@ -22,8 +22,6 @@ from efface.methods.sfd import SFD
 from efface.training.averaging import MovingAverage
 from efface.training.networks import make_networks
 from efface.training.settings import TrainSettings
-from tests.diffusion.text.conftest import pipelines as pipelines
-from tests.diffusion.text.conftest import text_model as text_model
 
 Make = Callable[..., TextDenoiser]
 ROWS = 3

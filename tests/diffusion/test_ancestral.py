@@ -16,8 +16,6 @@ from efface.diffusion.denoiser import Denoiser
 from efface.diffusion.schedule import NoiseSchedule
 from efface.diffusion.text.denoiser import TextDenoiser
 from efface.metrics.copy_similarity import denoise_back
-from tests.diffusion.text.conftest import pipelines as pipelines
-from tests.diffusion.text.conftest import text_model as text_model
 
 Make = Callable[..., Denoiser]
 MEAN, STD = 2.0, 0.5

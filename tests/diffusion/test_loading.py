@@ -17,8 +17,8 @@ from efface.diffusion import loading
 from efface.diffusion.denoiser import ClassDenoiser, Denoiser, UnconditionalDenoiser
 from efface.diffusion.loading import build_denoiser, load, save_pipeline
 from efface.diffusion.model_folder import inspect_model
-from efface.diffusion.one_step import default_sampler, is_one_step, one_step_scheduler
-from efface.diffusion.sampling import MultiStep, OneStep, draw_images
+from efface.diffusion.one_step import default_sampler, is_one_step
+from efface.diffusion.sampling import OneStep, draw_images
 from efface.errors import ModelError, RunError
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -126,25 +126,6 @@ def test_the_one_step_sampler_travels_with_latent_models_too(tiny_dit, tmp_path,
     before = draw_images(denoiser, sampler, denoiser.encode([1, 2]), [0, 1])
     after = draw_images(loaded, default_sampler(info, loaded), loaded.encode([1, 2]), [0, 1])
     assert_close(after, before, rtol=0, atol=1e-6)
-
-
-def test_multi_step_models_are_not_taken_for_one_step_generators(tiny_unet, tmp_path):
-    denoiser = tiny_unet()
-    assert not is_one_step(denoiser)
-    save_pipeline(denoiser, tmp_path / "model", MultiStep(50))
-    info = inspect_model(tmp_path / "model")
-    assert default_sampler(info, load(info), guidance=3.0) == MultiStep(50, guidance=3.0)
-    own_betas = diffusers.DDIMScheduler(trained_betas=denoiser.scheduler.betas.tolist())
-    assert not is_one_step(build_denoiser(denoiser.network, own_betas, 10, 10))
-
-
-@pytest.mark.parametrize("schedule", ["linear", "scaled_linear", "squaredcos_cap_v2"])
-def test_the_cut_schedule_is_the_beginning_of_the_whole_one(tiny_unet, schedule):
-    denoiser = tiny_unet(schedule=schedule)
-    cut = one_step_scheduler(denoiser, 440)
-    assert_close(cut.alphas_cumprod, denoiser.scheduler.alphas_cumprod[:441], rtol=0, atol=0)
-    cut.set_timesteps(1)
-    assert cut.timesteps.tolist() == [440]
 
 
 def test_averaged_weights_are_preferred(folder):

@@ -21,12 +21,12 @@ from efface.evaluation.sample_sets import Subject
 from efface.evaluation.store import Store
 from efface.records import Evaluation, read_record
 from efface.reporting import judge_run, protocols
-from tests.conftest import make_tiny_unet
+from tests.tiny import make_tiny_unet
 
 SMALL = ("evaluate.baseline_steps=10",)
 CLASSES = (*SMALL, "evaluate.forget_samples=20", "evaluate.retain_samples=36")
 IMAGES = (*SMALL, "images.samples=32", "images.unseen=4", "images.controls=2", "images.draws=1")
-IMAGES += ("images.likelihood_tolerance=0.1",)
+IMAGES += ("images.likelihood_tolerance=1.0",)
 
 
 def digits() -> Subject:

@@ -18,9 +18,7 @@ from efface.diffusion.sampling import MultiStep, OneStep, draw_images
 from efface.diffusion.text.denoiser import TextDenoiser
 from efface.evaluation.sample_sets import SampleSet, Subject, draw_kept, observe
 from efface.evaluation.store import Arrays, Store
-from tests.conftest import make_tiny_unet
-from tests.diffusion.text.conftest import pipelines as pipelines
-from tests.diffusion.text.conftest import text_model as text_model
+from tests.tiny import make_tiny_unet
 
 LABELS = [3, 1, 4, 1, 5, 9, 2]
 
@@ -148,7 +146,7 @@ def prompt_set(denoiser: TextDenoiser, batch_size: int = 2) -> SampleSet:
 
 
 def test_prompts_are_kept_by_their_digest_and_sampled_once(
-    text_model: Callable[..., TextDenoiser],  # noqa: F811
+    text_model: Callable[..., TextDenoiser],
     tmp_path: Path,
 ):
     store, first, second = Store(tmp_path), Pixels(), Pixels()
@@ -177,8 +175,8 @@ def sample_prompts_in_one_of_two_processes(folder: str) -> None:
 
 
 def test_two_processes_share_the_prompts_and_see_the_same(
-    pipelines: Callable[[str], Path],  # noqa: F811
-    text_model: Callable[..., TextDenoiser],  # noqa: F811
+    pipelines: Callable[[str], Path],
+    text_model: Callable[..., TextDenoiser],
     tmp_path: Path,
 ):
     (tmp_path / "model").symlink_to(pipelines("sd"))

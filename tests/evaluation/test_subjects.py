@@ -19,8 +19,7 @@ from efface.evaluation.subjects import Compared, check_retrained, read_subjects
 from efface.records import RunRecord, read_record, write_json
 from efface.runs.forget import forget
 from efface.settings.evaluate import EvaluateSettings
-from tests.conftest import BAG, SMALL
-from tests.diffusion.text.conftest import pipelines as pipelines
+from tests.tiny import BAG, SMALL
 
 Pipelines = Callable[[str], Path]
 FIGURES = EvaluateSettings(baseline_steps=1)

@@ -21,7 +21,6 @@ from efface.data.source import BatchSource, ConditionSource, PairSource
 from efface.diffusion.denoiser import ClassDenoiser, Denoiser, UnconditionalDenoiser
 from efface.diffusion.schedule import NoiseSchedule
 from efface.methods.base import Method, StepContext
-from tests.diffusion.text.conftest import text_model as text_model
 
 Make = Callable[..., Denoiser]
 RETAIN, FORGET = 6, 4

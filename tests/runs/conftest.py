@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -26,8 +27,15 @@ def small() -> list[str]:
     return list(SMALL)
 
 
-@pytest.fixture(scope="module")
-def run(tiny_model: Path, small: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="session")
+def first_run(tiny_model: Path, small: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Not to be changed."""
     request = efface.ForgetClass(labels=(0, 3), replacement=(1, 2))
     out = tmp_path_factory.mktemp("runs") / "run"
     return efface.forget(tiny_model, request, out, changes=small)
+
+
+@pytest.fixture(scope="module")
+def run(first_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy for the tests of a module."""
+    return shutil.copytree(first_run, tmp_path_factory.mktemp("copies") / "run")

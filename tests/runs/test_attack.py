@@ -44,9 +44,9 @@ def test_settings_reach_their_attack():
     ("chosen", "change", "complaint"),
     [
         (["relaern"], "", "attack 'relaern' is unknown: there is benign_finetune"),
-        (["relearn"], "relearn", "write ATTACK.NAME=VALUE"),
-        (["relearn"], "relearn=3", "write ATTACK.NAME=VALUE"),
-        (["relearn"], "train.steps=3", "attack 'train'"),
+        (["relearn"], "relearn", "write SECTION.NAME=VALUE"),
+        (["relearn"], "relearn=3", "write SECTION.NAME=VALUE"),
+        (["relearn"], "train.steps=3", "section 'train' with --set is unknown: there is benign_"),
         (["relearn"], "membership.draws=3", "add --attack membership, or leave it out"),
         (["relearn"], "relearn.step=[3]", "Did you mean relearn.steps?"),
         (["relearn"], "relearn.steps=many", "relearn.steps is 'many'"),

@@ -245,11 +245,11 @@ def test_a_name_too_long_for_the_disk_is_one_sentence(fails: Run, tmp_path: Path
 
 def test_the_command_itself_prints_one_line(tmp_path: Path) -> None:
     result = subprocess.run(
-        [sys.executable, "-m", "efface", *map(str, forget("zoo:digits", tmp_path, "--label", 10))],
+        [sys.executable, "-m", "efface", "report", str(tmp_path)],
         capture_output=True,
         text=True,
         check=False,
     )
     assert result.returncode == 1
     assert result.stderr.strip().count("\n") == 0
-    assert result.stderr.startswith("efface: label 10 cannot be forgotten: zoo:digits has labels 0")
+    assert result.stderr.startswith(f"efface: {tmp_path / 'record.json'} is missing")

@@ -17,7 +17,7 @@ from efface.diffusion.loading import save_pipeline
 from efface.errors import RequestError
 from efface.records import hash_weights, read_evaluation, read_record, write_json
 from efface.reporting import judge_run
-from tests.conftest import assert_drawn_once, counting_passes, without_store
+from tests.counting import assert_drawn_once, counting_passes, without_store
 
 
 def test_evaluation_has_the_promised_shape(run: Path) -> None:

@@ -21,8 +21,8 @@ from efface.records import read_record
 from efface.runs.lineage import check_start, describe_start
 from efface.settings.base import read_settings
 from efface.training.checkpoint import Checkpoints, read_tensors
-from tests.conftest import BAG, SMALL
 from tests.hubs import hub, serving
+from tests.tiny import BAG, SMALL
 
 
 @pytest.mark.parametrize("kind", ["sd", "sd3"])

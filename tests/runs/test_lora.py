@@ -27,8 +27,7 @@ from efface.runs.forget import forget
 from efface.training.networks import make_networks
 from efface.training.settings import TrainSettings
 from efface.training.trainer import Trainer
-from tests.conftest import BAG, SMALL
-from tests.diffusion.text.conftest import pipelines as pipelines
+from tests.tiny import BAG, SMALL
 
 LORA = [*SMALL, "train.lora_rank=3", "train.lora_alpha=6.0", "train.gradient_checkpointing=true"]
 GUARDED = [*LORA, "train.guard_every=2"]

@@ -11,7 +11,6 @@ from typer.testing import CliRunner
 from efface.cli import app
 from efface.errors import RequestError
 from efface.runs.sample import sample
-from tests.diffusion.text.conftest import pipelines as pipelines
 
 Pipelines = Callable[[str], Path]
 

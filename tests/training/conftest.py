@@ -17,7 +17,6 @@ from efface.methods.base import Method
 from efface.methods.sfd import SFD
 from efface.training.settings import TrainSettings
 from efface.training.trainer import Trainer
-from tests.diffusion.text.conftest import text_model as text_model
 
 SETTINGS: dict[str, Any] = {"steps": 3, "batch_size": 8, "learning_rate": 1e-3, "log_every": 1}
 

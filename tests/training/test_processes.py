@@ -6,19 +6,27 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 from torch.testing import assert_close
+from typer.testing import CliRunner
+
+from efface.cli import app
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-ARGUMENTS = [
-    *("--label", "0", "--replace", "1", "--no-evaluate"),
-    *("--set", "train.steps=4", "--set", "train.batch_size=8", "--set", "train.log_every=1"),
-    *("--set", "train.learning_rate=1e-4", "--set", "method.forget_share=0.5"),
-    *("--set", "method.student_forget_weight=1.0", "--set", "train.guard_every=2"),
-]
+SETTINGS = (
+    "train.steps=4",
+    "train.batch_size=8",
+    "train.log_every=1",
+    "train.learning_rate=1e-4",
+    "train.guard_every=2",
+    "method.forget_share=0.5",
+    "method.student_forget_weight=1.0",
+)
 LOSSES = (
     "fake_score_retain_loss",
     "fake_score_forget_loss",
@@ -27,26 +35,36 @@ LOSSES = (
 )
 
 
-def forget(launcher: list[str], model: Path, out: Path, *more: str) -> list[dict[str, float]]:
-    environment = os.environ | {"ACCELERATE_USE_CPU": "1", "OMP_NUM_THREADS": "1"}
-    arguments = ["forget", "class", str(model), "--out", str(out), *ARGUMENTS, *more]
-    result = subprocess.run(
-        [*launcher, "-m", "efface", *arguments],
-        capture_output=True,
-        text=True,
-        env=environment,
-        timeout=250,
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr[-3000:]
+@pytest.fixture
+def on_cpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """As where there is no GPU, in this process and in those that it starts."""
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "1")
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+def arguments(model: Path, out: Path, *changes: str) -> list[str]:
+    """Of `efface`, to forget a class with tiny settings."""
+    given = [part for change in (*SETTINGS, *changes) for part in ("--set", change)]
+    where = [str(model), "--label", "0", "--replace", "1", "--out", str(out)]
+    return ["forget", "class", *where, "--no-evaluate", *given]
+
+
+def log(out: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.usefixtures("on_cpu")
 @pytest.mark.parametrize("shared", [pytest.param("true", marks=pytest.mark.slow), "false"])
 def test_two_processes_equal_one(shared: str, tiny_model: Path, tmp_path: Path) -> None:
-    more = ("--set", f"method.share_student_pass={shared}")
-    one = forget([sys.executable], tiny_model, tmp_path / "one", *more)
-    two = forget(TORCHRUN, tiny_model, tmp_path / "two", *more)
+    change = f"method.share_student_pass={shared}"
+    alone = CliRunner().invoke(app, arguments(tiny_model, tmp_path / "one", change))
+    assert alone.exit_code == 0, alone.output
+    both = [*TORCHRUN, "-m", "efface", *arguments(tiny_model, tmp_path / "two", change)]
+    done = subprocess.run(both, capture_output=True, text=True, timeout=250, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    one, two = log(tmp_path / "one"), log(tmp_path / "two")
     assert len(one) == len(two) == 4
     for a, b in zip(one, two, strict=True):
         # After the first step the weights differ in their last digits, and the student's loss adds
@@ -73,7 +91,7 @@ from efface.methods.sfd import SFD
 from efface.training.guard import Check
 from efface.training.settings import TrainSettings
 from efface.training.trainer import Trainer
-from tests.conftest import make_tiny_unet
+from tests.tiny import make_tiny_unet
 
 out, end = Path(sys.argv[1]), sys.argv[2]
 accelerator = Accelerator()

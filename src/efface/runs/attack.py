@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from efface.metrics.judge import Judge
 from efface.records import AttackResult, Attacks, Cost, read_attacks, write_json
 from efface.requests.base import Material
 from efface.runs.recorded import Recorded, read_run
-from efface.settings.reading import build
+from efface.settings.reading import build, read_changes
 
 
 def attack(
@@ -60,28 +59,14 @@ def attack(
 
 def choose(chosen: Sequence[str], changes: Iterable[str]) -> list[Attack]:
     """The chosen attacks, or all, with their settings; ConfigError for what is not understood."""
-    wanted = list(dict.fromkeys(chosen)) or names()
-    kinds = {name: resolve(name) for name in wanted}
-    given: dict[str, dict[str, Any]] = {name: {} for name in wanted}
-    for change in changes:
-        key, equals, text = change.partition("=")
-        name, dot, setting = key.strip().partition(".")
-        if not (equals and dot and setting):
-            raise ConfigError(
-                f"--set {change!r} is not understood: write ATTACK.NAME=VALUE, as "
-                "relearn.images=[1,8]."
-            )
-        resolve(name)
-        if name not in given:
-            raise ConfigError(
-                f"--set {change!r} is for an attack that is not run: add --attack {name}, or "
-                "leave it out."
-            )
-        try:
-            given[name][setting] = tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
-            given[name][setting] = text
-    return [build(kind, given[name], name) for name, kind in kinds.items()]
+    kinds = {name: resolve(name) for name in dict.fromkeys(chosen or names())}
+    given = read_changes(changes, {name: resolve(name) for name in names()})
+    for name in given.keys() - kinds.keys():
+        raise ConfigError(
+            f"--set {name}.{next(iter(given[name]))} is for an attack that is not run: add "
+            f"--attack {name}, or leave it out."
+        )
+    return [build(kind, given.get(name, {}), name) for name, kind in kinds.items()]
 
 
 def fitting(attacks: Sequence[Attack], material: Material, strict: bool) -> list[Attack]:

@@ -13,7 +13,7 @@ from efface.records import RunRecord, read_record
 from efface.requests import is_request, read_request
 from efface.requests.base import Material, Request
 from efface.settings.base import Settings, from_json, sections_of
-from efface.settings.reading import build, read_changes
+from efface.settings.reading import read_changes
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -66,16 +66,11 @@ def changed_settings(
     given = read_changes(changes, known)
     read = request.measured if what == "evaluate" else request.attacked
     flat = {f"{name}.{key}": value for name, own in given.items() for key, value in own.items()}
-    for section, values in given.items():
-        build(known[section], getattr_of(settings, section) | values, section)
+    changed = settings.changed(flat)
     for name in flat:
         if name not in read:
             raise ConfigError(
                 f"--set {name} has no effect: to {what} a run about {request.subject} reads "
                 f"{', '.join(sorted(read)) or 'no settings'}."
             )
-    return settings.changed(flat)
-
-
-def getattr_of(settings: Settings, section: str) -> dict[str, object]:
-    return {k: v for k, v in settings.to_json()[section].items() if k != "name"}
+    return changed

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 import transformers
 
-from tests.diffusion.text.conftest import clip_tokenizer, t5_tokenizer
+from tests.text_pipelines import clip_tokenizer, t5_tokenizer
 
 ENCODERS = (
     transformers.CLIPTextModel,

@@ -15,12 +15,9 @@ from efface.requests.distil.request import Distil
 from efface.runs.evaluate import evaluate
 from efface.runs.forget import forget
 from efface.settings.base import Settings, read_settings
-from tests.conftest import SMALL
-from tests.diffusion.text.conftest import pipelines as pipelines
-from tests.diffusion.text.conftest import sized_pipelines as sized_pipelines
-from tests.diffusion.text.conftest import text_model as text_model
 from tests.metrics.clips import make_clip
 from tests.metrics.detectors import MULTI, make_brightness, make_random
+from tests.tiny import SMALL
 
 Pipelines = Callable[[str], Path]
 GROUPS = """

@@ -17,7 +17,7 @@ from efface.metrics.detector import load_classifier
 from efface.records import Evaluation, read_evaluation
 from efface.reporting import write_report
 from efface.runs.evaluate import evaluate
-from tests.conftest import assert_drawn_once
+from tests.counting import assert_drawn_once
 from tests.metrics.detectors import LABELS
 from tests.reporting.pages import HOSTILE, Page, assert_safe
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,7 +18,7 @@ from efface.requests.concept.goal import ConceptGoal
 from efface.runs.attack import attack
 from efface.runs.forget import forget
 from tests.attacks.shortening import check_attacks, shorten_attacks
-from tests.conftest import BAG, SMALL
+from tests.tiny import BAG, SMALL
 
 pytestmark = pytest.mark.slow
 
@@ -29,8 +27,6 @@ KINDS += ("pixart_alpha", "pixart_sigma")
 PROMPTS = ["a bag", "a cat"]
 Folders = Callable[[str], Path]
 GENERATING = """
-import sys
-sys.modules["efface"] = None
 import torch
 from diffusers import DiffusionPipeline
 shapes, folders, prompts, out = {given!r}
@@ -74,7 +70,9 @@ def test_a_concept_is_forgotten_from_request_to_report(runs: Folders, kind: str)
     assert (out / "report.html").exists() and (out / "samples" / "after.png").exists()
 
 
-def test_stock_diffusers_generates_what_was_measured(runs: Folders, tmp_path: Path) -> None:
+def test_stock_diffusers_generates_what_was_measured(
+    runs: Folders, without_efface: Callable[..., None], tmp_path: Path
+) -> None:
     """In a process where importing efface fails: one step, the same noise."""
     own, shapes = {}, {}
     for kind in KINDS:
@@ -87,9 +85,7 @@ def test_stock_diffusers_generates_what_was_measured(runs: Folders, tmp_path: Pa
             own[kind] = denoiser.codec.decode(x0).clamp(-1, 1).add(1).div(2)
     folders = {kind: str(runs(kind) / "pipeline") for kind in KINDS}
     file = tmp_path / "stock.pt"
-    script = GENERATING.format(given=(shapes, folders, PROMPTS, str(file)))
-    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr[-2000:]
+    without_efface(GENERATING.format(given=(shapes, folders, PROMPTS, str(file))))
     for kind, stock in torch.load(file, weights_only=True).items():
         assert_close(stock, own[kind], rtol=0, atol=1e-5)
 

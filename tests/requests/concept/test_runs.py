@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -31,8 +29,9 @@ from efface.requests.concept.request import ForgetConcept
 from efface.runs.evaluate import evaluate
 from efface.runs.forget import forget
 from efface.settings.evaluate import EvaluateSettings
-from tests.conftest import BAG, GUARDED, GUIDANCES, SMALL, Pipelines
 from tests.diffusion.text.reading import COUNTS, assert_read_once, reading
+from tests.fixtures import Pipelines
+from tests.tiny import BAG, GUARDED, GUIDANCES, SMALL
 
 UNHEARD = ("qzxjwk", "vqzkxj")  # keywords that nothing else holds, in all bytes of a run
 
@@ -66,7 +65,7 @@ def test_every_prompt_is_encoded_once_in_a_whole_run_that_is_guarded_and_measure
 
 @pytest.mark.slow
 def test_stock_diffusers_generates_the_same_without_efface(
-    concept_runs: Callable[[str], Path], tmp_path: Path
+    concept_runs: Callable[[str], Path], without_efface: Callable[..., None], tmp_path: Path
 ) -> None:
     """In a process where importing efface fails; eps, v and flow matching."""
     own, kinds = {}, ("sd", "sd_v", "sd3")
@@ -79,8 +78,6 @@ def test_stock_diffusers_generates_the_same_without_efface(
             own[kind] = denoiser.codec.decode(x0).clamp(-1, 1).add(1).div(2)
     folders = {kind: str(concept_runs(kind) / "pipeline") for kind in kinds}
     script = f"""
-import sys
-sys.modules["efface"] = None
 import torch
 from diffusers import DiffusionPipeline
 noise = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(5))
@@ -92,8 +89,7 @@ for kind, folder in {folders!r}.items():
                        guidance_scale=1.0, output_type="pt").images
 torch.save(drawn, {str(tmp_path / "stock.pt")!r})
 """
-    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr[-2000:]
+    without_efface(script)
     stock = torch.load(tmp_path / "stock.pt", weights_only=True)
     for kind in kinds:
         assert_close(stock[kind], own[kind], rtol=0, atol=1e-5)

@@ -22,7 +22,7 @@ SMALL = (
     "train.log_every=1",
     "images.samples=20",
     "evaluate.baseline_steps=4",
-    "images.likelihood_tolerance=0.1",
+    "images.likelihood_tolerance=1.0",
     "images.unseen=10",
     "images.controls=2",
     "images.draws=1",
@@ -30,7 +30,7 @@ SMALL = (
 )
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def model(tmp_path_factory: pytest.TempPathFactory, tiny_unet) -> Path:
     """An unconditional model with a classifier beside its weights."""
     folder = tmp_path_factory.mktemp("models") / "unconditional"
@@ -41,7 +41,7 @@ def model(tmp_path_factory: pytest.TempPathFactory, tiny_unet) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of two images, one with a hostile name."""
     folder = tmp_path_factory.mktemp("images")
@@ -52,27 +52,56 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
-def arguments() -> Callable[..., list[str]]:
-    """Of `efface forget images`, with tiny settings."""
+@pytest.fixture
+def arguments(model: Path, images: Path, tmp_path: Path) -> Callable[..., list[str]]:
+    """Of `efface forget images`, with tiny settings; the run folder is `run`, or another name."""
 
-    def given(model: Path, images: Path, out: Path, *more: str) -> list[str]:
+    def given(
+        *more: str, out: str = "run", base: Path = model, forgotten: Path = images
+    ) -> list[str]:
         changes = [part for setting in SMALL for part in ("--set", setting)]
-        where = [str(model), "--images", str(images), "--out", str(out)]
+        where = [str(base), "--images", str(forgotten), "--out", str(tmp_path / out)]
         return ["forget", "images", *where, *changes, *more]
 
     return given
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+def command(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """The command line in this process, which must succeed."""
 
-    def efface_(*given: str) -> None:
+    def run(*given: str) -> None:
         monkeypatch.setattr(sys, "argv", ["efface", *given])
         try:
             efface.cli.main()
         except SystemExit as stopped:
             assert stopped.code in (0, None)
 
-    return efface_
+    return run
+
+
+@pytest.fixture
+def forget(
+    command: Callable[..., None], arguments: Callable[..., list[str]], tmp_path: Path
+) -> Callable[..., Path]:
+    """Forget the images on the command line, as `arguments` has it; returns the run folder."""
+
+    def run(*more: str, out: str = "run", **other: Path) -> Path:
+        command(*arguments(*more, out=out, **other))
+        return tmp_path / out
+
+    return run
+
+
+@pytest.fixture
+def refusal(
+    fails: Callable[..., str], arguments: Callable[..., list[str]], tmp_path: Path
+) -> Callable[..., str]:
+    """The sentence with which a request is refused before anything is written."""
+
+    def run(*more: str, **other: Path) -> str:
+        sentence = fails(*arguments(*more, **other))
+        assert not (tmp_path / "run").exists()
+        return sentence
+
+    return run

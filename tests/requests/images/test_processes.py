@@ -22,7 +22,6 @@ from efface.diffusion.sampling import MultiStep, draw_images
 
 WEIGHTS = "pipeline/unet/diffusion_pytorch_model.safetensors"
 Given = Callable[..., list[str]]
-Run = Callable[..., None]
 
 
 def launch(launcher: list[str], given: list[str]) -> subprocess.Popen[str]:
@@ -37,14 +36,12 @@ def launch(launcher: list[str], given: list[str]) -> subprocess.Popen[str]:
 
 
 @pytest.mark.slow
-def test_killed_and_resumed_is_bit_identical(
-    model: Path, images: Path, tmp_path: Path, arguments: Given
-) -> None:
+def test_killed_and_resumed_is_bit_identical(tmp_path: Path, arguments: Given) -> None:
     more = ("--retain", "digits", "--no-evaluate", "--set", "train.checkpoint_every=3")
     more = (*more, "--set", "train.steps=12", "--set", "method.rule_name=dual")
-    whole = launch([sys.executable], arguments(model, images, tmp_path / "whole", *more))
+    whole = launch([sys.executable], arguments(*more, out="whole"))
     assert whole.wait(200) == 0
-    given = arguments(model, images, tmp_path / "killed", *more)
+    given = arguments(*more, out="killed")
     killed = launch([sys.executable], given)
     seen = random.Random(0).choice([3, 6])
     while killed.poll() is None and not list(
@@ -61,14 +58,12 @@ def test_killed_and_resumed_is_bit_identical(
 
 
 @pytest.mark.slow  # tests/training/test_processes.py has two processes in the fast suite
-def test_two_processes_equal_one(
-    model: Path, images: Path, tmp_path: Path, arguments: Given
-) -> None:
+def test_two_processes_equal_one(tmp_path: Path, arguments: Given) -> None:
     more = ("--retain", "digits", "--no-evaluate", "--set", "method.ratio=0.3")
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     logs = []
     for name, launcher in (("one", [sys.executable]), ("two", torchrun)):
-        process = launch(launcher, arguments(model, images, tmp_path / name, *more))
+        process = launch(launcher, arguments(*more, out=name))
         _, error = process.communicate(timeout=250)
         assert process.returncode == 0, error[-2000:]
         lines = (tmp_path / name / "metrics.jsonl").read_text().splitlines()
@@ -85,7 +80,6 @@ def test_two_processes_equal_one(
 
 STOCK = """
 import sys
-sys.modules["efface"] = None
 import torch
 from diffusers import DDIMPipeline
 pipe = DDIMPipeline.from_pretrained(sys.argv[1])
@@ -97,19 +91,10 @@ torch.save(torch.from_numpy(images), sys.argv[2])
 
 
 def test_the_output_draws_the_same_without_efface(
-    model: Path,
-    images: Path,
-    tmp_path: Path,
-    arguments: Given,
-    run: Run,
+    forget: Callable[..., Path], without_efface: Callable[..., None], tmp_path: Path
 ) -> None:
-    out = tmp_path / "run"
-    run(*arguments(model, images, out, "--retain", "digits", "--no-evaluate"))
-    file = tmp_path / "images.pt"
-    subprocess.run(
-        [sys.executable, "-c", STOCK, str(out / "pipeline"), str(file)],
-        check=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+    out, file = forget("--retain", "digits", "--no-evaluate"), tmp_path / "images.pt"
+    without_efface(STOCK, out / "pipeline", file)
     own = draw_images(efface.load(out), MultiStep(10), None, [5, 6])
     stock = torch.load(file, weights_only=True).permute(0, 3, 1, 2)
     assert_close(own, stock, rtol=0, atol=1e-6)

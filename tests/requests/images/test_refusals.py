@@ -1,4 +1,4 @@
-"""Requests about pictures that cannot be: one sentence each, before anything is written."""
+"""Requests about images that cannot be: one sentence each, before anything is written."""
 
 from __future__ import annotations
 
@@ -9,9 +9,6 @@ import pytest
 from PIL import Image
 
 from efface.records import read_record
-
-Given = Callable[..., list[str]]
-Run = Callable[..., None]
 
 
 def empty(folder: Path) -> None:
@@ -48,24 +45,20 @@ def large(folder: Path) -> None:
         (large, "images.resize=true"),
     ],
 )
-def test_pictures_that_cannot_be_used(
-    make, sentence: str, fails: Callable[..., str], model: Path, tmp_path: Path, arguments: Given
+def test_images_that_cannot_be_used(
+    make: Callable[[Path], None], sentence: str, refusal: Callable[..., str], tmp_path: Path
 ) -> None:
-    make(tmp_path / "pictures")
-    out = tmp_path / "run"
-    error = fails(*arguments(model, tmp_path / "pictures", out))
-    assert sentence in error
-    assert not out.exists()
+    make(tmp_path / "images")
+    assert sentence in refusal(forgotten=tmp_path / "images")
 
 
 @pytest.mark.parametrize("make", [coloured, large])
-def test_pictures_are_made_to_fit_when_asked(
-    make, model: Path, tmp_path: Path, arguments: Given, run: Run
+def test_images_are_made_to_fit_when_asked(
+    make: Callable[[Path], None], forget: Callable[..., Path], tmp_path: Path
 ) -> None:
-    make(tmp_path / "pictures")
-    out = tmp_path / "run"
+    make(tmp_path / "images")
     more = ("--retain", "digits", "--no-evaluate", "--set", "images.resize=true")
-    run(*arguments(model, tmp_path / "pictures", out, *more))
+    out = forget(*more, forgotten=tmp_path / "images")
     assert read_record(out).settings["images"]["resize"] is True
 
 
@@ -82,29 +75,15 @@ def test_pictures_are_made_to_fit_when_asked(
     ],
 )
 def test_requests_that_cannot_be(
-    more: tuple[str, ...],
-    sentence: str,
-    fails: Callable[..., str],
-    model: Path,
-    images: Path,
-    tmp_path: Path,
-    arguments: Given,
+    more: tuple[str, ...], sentence: str, refusal: Callable[..., str]
 ) -> None:
-    out = tmp_path / "run"
-    assert sentence in fails(*arguments(model, images, out, *more))
-    assert not out.exists()
+    assert sentence in refusal(*more)
 
 
-def test_a_conditional_model_is_refused(
-    fails: Callable[..., str], tiny_model: Path, images: Path, tmp_path: Path, arguments: Given
-) -> None:
-    error = fails(*arguments(tiny_model, images, tmp_path / "run"))
-    assert "is class-conditional" in error
+def test_a_conditional_model_is_refused(refusal: Callable[..., str], tiny_model: Path) -> None:
+    assert "is class-conditional" in refusal(base=tiny_model)
 
 
-def test_sets_that_overlap_entirely_are_refused(
-    fails: Callable[..., str], model: Path, images: Path, tmp_path: Path, arguments: Given
-) -> None:
-    more = ("--retain", str(images))
-    error = fails(*arguments(model, images, tmp_path / "run", *more))
+def test_sets_that_overlap_entirely_are_refused(refusal: Callable[..., str], images: Path) -> None:
+    error = refusal("--retain", str(images))
     assert "all retained images are images to forget" in error

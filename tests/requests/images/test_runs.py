@@ -14,24 +14,16 @@ import efface
 from efface.data.images import load_images
 from efface.methods import names, resolve
 from efface.records import read_evaluation, read_record
-from tests.conftest import assert_drawn_once
+from tests.counting import assert_drawn_once, without_store
 
 WEIGHTS = "pipeline/unet/diffusion_pytorch_model.safetensors"
-Given = Callable[..., list[str]]
-Run = Callable[..., None]
+Forget = Callable[..., Path]
 
 
 def test_a_run_leaves_everything_behind(
-    model: Path,
-    images: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    arguments: Given,
-    run: Run,
+    model: Path, command: Callable[..., None], forget: Forget
 ) -> None:
-    out = tmp_path / "run"
-    more = ("--retain", "digits", "--unseen", "digits", "--retrained", str(model))
-    run(*arguments(model, images, out, *more))
+    out = forget("--retain", "digits", "--unseen", "digits", "--retrained", str(model))
     record, evaluation = read_record(out), read_evaluation(out)
     assert record.status == "finished"
     assert record.settings["method"]["name"] == "siss"
@@ -59,8 +51,8 @@ def test_a_run_leaves_everything_behind(
     # What is measured again from nothing is the same to the last digit.
     before = (out / "evaluation.json").read_bytes()
     (out / "evaluation.json").unlink()
-    monkeypatch.setenv("EFFACE_CACHE", "off")
-    run("evaluate", str(out), "--retrained", str(model))
+    with without_store():
+        command("evaluate", str(out), "--retrained", str(model))
     assert (out / "evaluation.json").read_bytes() == before
     changed = efface.evaluate(out, changes=["evaluate.baseline_steps=6"])
     other = {r.metric: r for r in changed.results}
@@ -70,11 +62,7 @@ def test_a_run_leaves_everything_behind(
 
 
 def test_other_images_behind_the_same_name_are_measured_anew(
-    model: Path,
-    images: Path,
-    tmp_path: Path,
-    arguments: Given,
-    run: Run,
+    forget: Forget, tmp_path: Path
 ) -> None:
     unseen, digits = tmp_path / "unseen", load_images("digits", "test").images
     unseen.mkdir()
@@ -84,8 +72,7 @@ def test_other_images_behind_the_same_name_are_measured_anew(
             Image.fromarray(digits[row][0].numpy()).save(unseen / f"{i}.png")
 
     write(range(12))
-    out = tmp_path / "run"
-    run(*arguments(model, images, out, "--retain", "digits", "--unseen", str(unseen)))
+    out = forget("--retain", "digits", "--unseen", str(unseen))
     before = read_evaluation(out)
     assert efface.evaluate(out).key == before.key
     write(range(20, 32))
@@ -101,37 +88,21 @@ def tell_apart(own: dict[str, str], others: dict[str, str]) -> set[str]:
     return {name for name in own if own[name] != others[name]}
 
 
-def test_retained_images_can_be_drawn_by_the_model(
-    model: Path,
-    images: Path,
-    tmp_path: Path,
-    arguments: Given,
-    run: Run,
-) -> None:
-    out = tmp_path / "run"
-    more = ("--method", "posterior_subtraction", "--no-evaluate")
-    run(*arguments(model, images, out, *more))
+def test_retained_images_can_be_drawn_by_the_model(forget: Forget) -> None:
+    out = forget("--method", "posterior_subtraction", "--no-evaluate")
     notes = read_record(out).notes
     dropped = notes["generated_copies_dropped"] + notes["generated_alike_dropped"]
     assert notes["generated"] + dropped == 24
     assert notes["prior"] == pytest.approx((notes["generated_copies_dropped"] + 1) / 26)
 
 
-def test_a_run_stops_at_the_likelihood_of_unseen_images(
-    model: Path,
-    images: Path,
-    tmp_path: Path,
-    arguments: Given,
-    run: Run,
-) -> None:
+def test_a_run_stops_at_the_likelihood_of_unseen_images(forget: Forget) -> None:
     """Ascent alone drives the images' bits per dimension past those of the digits."""
-    out = tmp_path / "run"
     more = ("--method", "neggrad", "--retain", "digits", "--unseen", "digits#0-3", "--no-evaluate")
     changes = ("train.learning_rate=1e-2", "train.ema_decay=0", "train.steps=40")
-    changes += ("train.stop_every=10", "train.stop_by=likelihood")
+    changes += ("train.stop_every=15", "train.stop_by=likelihood")
     sets = [part for change in changes for part in ("--set", change)]
-    run(*arguments(model, images, out, *more, *sets))
-    record = read_record(out)
+    record = read_record(forget(*more, *sets))
     assert record.status == "finished"
     assert 0 < record.steps < 40
     assert record.stopped is not None
@@ -141,33 +112,18 @@ def test_a_run_stops_at_the_likelihood_of_unseen_images(
 
 
 @pytest.mark.parametrize("name", [n for n in names() if "forget_images" in resolve(n).needs])
-def test_every_method_runs_and_changes_the_weights(
-    name: str,
-    model: Path,
-    images: Path,
-    tmp_path: Path,
-    arguments: Given,
-    run: Run,
-) -> None:
-    out = tmp_path / "run"
+def test_every_method_runs_and_changes_the_weights(name: str, model: Path, forget: Forget) -> None:
     more = ("--method", name, "--retain", "digits", "--no-evaluate")
-    run(*arguments(model, images, out, *more, "--set", "train.learning_rate=1e-3"))
+    out = forget(*more, "--set", "train.learning_rate=1e-3")
     before = load_file(model / "unet" / "diffusion_pytorch_model.safetensors")
     after = load_file(out / WEIGHTS)
     assert any(not after[k].equal(v) for k, v in before.items())
 
 
-def test_a_second_request_keeps_the_record_of_the_first(
-    model: Path,
-    images: Path,
-    tmp_path: Path,
-    arguments: Given,
-    run: Run,
-) -> None:
-    first, second = tmp_path / "first", tmp_path / "second"
+def test_a_second_request_keeps_the_record_of_the_first(forget: Forget) -> None:
     more = ("--retain", "digits", "--no-evaluate")
-    run(*arguments(model, images, first, *more))
-    run(*arguments(first, images, second, *more))
+    first = forget(*more)
+    second = forget(*more, base=first, out="second")
     earlier = read_record(second).start
     assert earlier is not None
     assert earlier["request"] == read_record(first).request
@@ -176,11 +132,7 @@ def test_a_second_request_keeps_the_record_of_the_first(
 
 
 def test_duplicates_among_retained_images_go_to_the_other_side(
-    model: Path,
-    images: Path,
-    tmp_path: Path,
-    arguments: Given,
-    run: Run,
+    images: Path, forget: Forget, tmp_path: Path
 ) -> None:
     retain = tmp_path / "retain"
     retain.mkdir()
@@ -191,9 +143,7 @@ def test_duplicates_among_retained_images_go_to_the_other_side(
         pixels = np.array(image)
     pixels[0, 0] = 9
     Image.fromarray(pixels).save(retain / "almost.png")
-    out = tmp_path / "run"
-    run(*arguments(model, images, out, "--retain", str(retain), "--no-evaluate"))
-    record = read_record(out)
+    record = read_record(forget("--retain", str(retain), "--no-evaluate"))
     assert record.notes["exact_duplicates"] == 1
     assert record.notes["near_duplicates"] == 1
     assert len(record.material["hashes"]) == 3

@@ -9,9 +9,7 @@ from pathlib import Path
 import pytest
 
 import efface
-
-Given = Callable[..., list[str]]
-Run = Callable[..., None]
+from efface.requests.images import triage
 
 
 def test_triage_writes_table_json_and_page(
@@ -19,22 +17,16 @@ def test_triage_writes_table_json_and_page(
     model: Path,
     images: Path,
     tmp_path: Path,
-    capsys,
-    run: Run,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    command: Callable[..., None],
 ) -> None:
+    monkeypatch.setattr(triage, "UNSEEN", 200)
     out = tmp_path / "triage"
-    given = [
-        "triage",
-        str(model),
-        "--images",
-        str(images),
-        "--unseen",
-        "digits",
-        "--out",
-        str(out),
-    ]
+    given = ["triage", str(model), "--images", str(images), "--unseen", "digits"]
+    given += ["--out", str(out)]
     changes = ["--set", "images.samples=10", "--set", "evaluate.baseline_steps=2"]
-    run(*given, *changes)
+    command(*given, *changes)
     content = json.loads((out / "triage.json").read_text())
     assert len(content["findings"]) == 2
     # No unseen picture differs from the others to a model that was never trained.

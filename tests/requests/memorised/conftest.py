@@ -19,9 +19,8 @@ from efface.requests.memorised.searching import Band, Prober
 from efface.requests.memorised.settings import MemorisedSettings
 from efface.requests.memorised.similarity import PIXELS, CopyDetector
 from efface.settings.base import Settings, read_settings
-from tests.diffusion.text.conftest import BUILD
-from tests.diffusion.text.conftest import text_model as text_model
 from tests.metrics.clips import make_clip
+from tests.text_pipelines import BUILD
 
 PROMPT = "red bag on tv"
 WORDS = [
@@ -38,6 +37,7 @@ SMALL = (
     # In place of what the recipe that ships has for Stable Diffusion 1.x and whole batches.
     "train.accumulation=1",
     "train.gradient_checkpointing=false",
+    "train.ignore_memory=true",  # tests/memory estimates every family
     "method.rule_name=relative_norm",
     "memorised.split=similarity",
     "memorised.original_share=0.5",
@@ -100,7 +100,7 @@ def words() -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def memorising(text_model: Callable[..., TextDenoiser]) -> TextDenoiser:  # noqa: F811
+def memorising(text_model: Callable[..., TextDenoiser]) -> TextDenoiser:
     denoiser = text_model("sd", fresh=True)
     generator = torch.Generator().manual_seed(0)
     latents = torch.randn(1 + OTHERS, *denoiser.sample_shape, generator=generator)

@@ -16,7 +16,7 @@ from efface.requests.memorised.sampling import PromptSampler, memorised_sampler,
 from efface.requests.memorised.stages import read_prepared
 from efface.runs.evaluate import evaluate
 from efface.settings.base import Settings
-from tests.conftest import assert_drawn_once
+from tests.counting import assert_drawn_once
 
 
 def test_both_prompts_are_measured_for_the_result_and_the_original_model(run: Path) -> None:

@@ -15,7 +15,6 @@ from efface.requests.memorised.settings import LEAST_CONTROLS
 from efface.runs.attack import attack
 from efface.runs.forget import forget
 from tests.attacks.shortening import check_attacks, shorten_attacks
-from tests.diffusion.text.conftest import sized_pipelines as sized_pipelines
 from tests.diffusion.text.reading import assert_read_once, reading
 
 pytestmark = pytest.mark.slow
@@ -28,7 +27,7 @@ Forget = Callable[..., Path]
 
 @pytest.fixture
 def run_of(
-    sized_pipelines: Callable[[str], Path],  # noqa: F811
+    sized_pipelines: Callable[[str], Path],
     request_: ForgetMemorised,
     small: Sequence[str],
     tmp_path: Path,

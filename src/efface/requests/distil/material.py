@@ -8,8 +8,7 @@ from efface.evaluation.detection import check_detector
 from efface.requests.concept.material import PromptMaterial
 from efface.requests.concept.prompts import ConceptPrompts, prompts_to_retain
 from efface.requests.concept.settings import ConceptSettings
-from efface.requests.distil.request import Distil
-from efface.requests.distil.settings import DistilSettings
+from efface.requests.distil.request import Distil, DistilSettings
 from efface.settings.base import Settings
 
 

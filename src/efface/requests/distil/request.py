@@ -4,18 +4,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from efface.diffusion.model_folder import ModelInfo
 from efface.errors import RequestError
 from efface.requests.base import Material, Request, require_classes, require_text
 from efface.requests.classes.request import MEASURED
-from efface.requests.distil.settings import DistilSettings
 
 if TYPE_CHECKING:
     from efface.memory.amounts import Amounts
     from efface.requests.distil.words import DistilWords
     from efface.settings.base import Settings
+
+
+class DistilSettings(BaseModel):
+    """Prompts of a text-to-image model to distil, addressed as `distil.NAME`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    retain: int = Field(default=500, ge=1, le=1_000_000, description="Prompts, at most.")
 
 
 class Distil(Request):

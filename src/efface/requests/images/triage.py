@@ -31,13 +31,13 @@ from efface.metrics.membership_gap import (
     membership_gap,
 )
 from efface.progress import Bar
+from efface.requests.images.probe import BACK_AT
 from efface.requests.images.request import ForgetImages
 from efface.requests.images.settings import ImageSettings
 from efface.settings.base import Settings, read_settings
 
 FALSE_ALARMS = 0.05  # share of unseen images that may be called memorised
 UNSEEN = 400  # images at most
-BACK_AT = 0.25
 DRAWS = 4
 LEAST_UNSEEN = 59  # fewer cannot show a p-value of FALSE_ALARMS / 3
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
+import torch
+
 import efface
+from efface.diffusion.text.denoiser import TextDenoiser
 from efface.diffusion.text.encoding import ENCODE, TELL
 from efface.diffusion.text.families import FAMILIES
 from efface.diffusion.text.networks import CALL
@@ -28,3 +32,21 @@ def test_no_code_asks_for_a_family_by_its_name_but_the_estimate_of_memory():
 def test_every_family_has_its_two_functions_and_some_have_a_third():
     assert set(FAMILIES) == set(ENCODE) == set(CALL)
     assert set(TELL) == {"sdxl", "flux", "pixart_alpha"}
+
+
+def test_the_named_attention_layers_are_those_of_the_network(
+    text_model: Callable[..., TextDenoiser], kind: str
+) -> None:
+    denoiser = text_model(kind)
+    linear = [
+        name
+        for name, module in denoiser.network.named_modules()
+        if isinstance(module, torch.nn.Linear)
+    ]
+    for target in denoiser.family.attention:
+        assert any(name.endswith(f".{target}") for name in linear), target
+    # Every projection of a query is in an attention that the table knows.
+    queries = {name for name in linear if name.rsplit(".", 1)[-1].endswith(("to_q", "q_proj"))}
+    known = tuple(f".{target}" for target in denoiser.family.attention)
+    assert queries
+    assert all(name.endswith(known) for name in queries)

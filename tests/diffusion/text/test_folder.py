@@ -16,7 +16,6 @@ from torch.testing import assert_close
 
 from efface.diffusion.loading import load, load_text
 from efface.diffusion.model_folder import inspect_model
-from efface.diffusion.sampling import MultiStep, draw_images
 from efface.diffusion.text.denoiser import TextDenoiser
 from efface.errors import ModelError
 
@@ -48,17 +47,6 @@ def test_sd3_may_lack_its_third_encoder(pipelines: Folders) -> None:
     assert info.encoders == ("text_encoder", "text_encoder_2")
 
 
-def test_the_size_of_flux_is_what_one_says_or_that_of_the_stock_pipeline(
-    pipelines: Folders,
-) -> None:
-    assert load_text(pipelines("flux")).sample_shape == (4, 128, 128)
-    assert load_text(pipelines("flux"), size=12).sample_shape == (4, 12, 12)
-    with pytest.raises(ModelError, match="latents of size 7 do not fit: give an even number"):
-        load_text(pipelines("flux"), size=7)
-    with pytest.raises(ModelError, match="size 12 were asked for, and .*sd draws 8 x 8"):
-        load_text(pipelines("sd"), size=12)
-
-
 def test_latents_are_scaled_and_shifted_as_the_family_does(text_model, kind: str) -> None:
     codec = text_model(kind).codec
     x0 = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -68,30 +56,6 @@ def test_latents_are_scaled_and_shifted_as_the_family_does(text_model, kind: str
     mean = codec.vae.encode(pixels).latent_dist.sample(torch.Generator().manual_seed(1))
     encoded = codec.encode(pixels, torch.Generator().manual_seed(1))
     assert_close(encoded, (mean - shift) * 0.5)
-
-
-@pytest.mark.parametrize(
-    "scheduler",
-    [
-        pytest.param(diffusers.DDIMScheduler(), id="clips and has no offset"),
-        pytest.param(diffusers.DPMSolverMultistepScheduler(), id="says nothing of clipping"),
-    ],
-)
-def test_samples_are_stock_whatever_the_scheduler_says_of_clipping_and_offsets(
-    folder: Path, scheduler: Any
-) -> None:
-    scheduler.save_pretrained(folder / "scheduler")
-    edit(folder / "model_index.json", scheduler=["diffusers", type(scheduler).__name__])
-    denoiser = load_text(folder)
-    pipe = diffusers.StableDiffusionPipeline.from_pretrained(folder)
-    pipe.scheduler = diffusers.DDIMScheduler.from_config(pipe.scheduler.config, clip_sample=False)
-    pipe.set_progress_bar_config(disable=True)
-    noise = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
-    stock = pipe(
-        "a cat", latents=noise, num_inference_steps=3, guidance_scale=1.0, output_type="pt"
-    ).images
-    images = draw_images(denoiser, MultiStep(3), denoiser.encode(["a cat"]), [0])
-    assert_close(images, stock, rtol=0, atol=1e-4)
 
 
 def test_weights_under_the_names_of_older_releases_load_the_same(

@@ -1,0 +1,43 @@
+"""The command of a kind of request is made from its fields."""
+
+from __future__ import annotations
+
+import click
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from efface.cli import app
+from efface.cli.forgetting import ALWAYS, SOMETIMES, request_command
+from efface.requests import kinds
+from efface.requests.base import Request
+
+
+def command_of(kind: type[Request]) -> click.Command:
+    own = typer.Typer(add_completion=False)
+    own.command()(request_command(kind))
+    return typer.main.get_command(own)
+
+
+@pytest.mark.parametrize("name", kinds())
+def test_a_command_takes_the_fields_of_its_kind_and_what_the_kind_allows(name: str) -> None:
+    kind = kinds()[name]
+    parameters = {parameter.name: parameter for parameter in command_of(kind).params}
+    fields = set(kind.model_fields) - {"kind"}
+    allowed = set(SOMETIMES) & kind.options
+    assert set(parameters) == {"model", "out"} | fields | allowed | set(ALWAYS)
+    for field in fields:
+        assert parameters[field].required is kind.model_fields[field].is_required()
+    required = [parameter.required for parameter in parameters.values()]
+    assert required == sorted(required, reverse=True)  # the help begins with what must be given
+
+
+def test_a_field_of_several_values_is_an_option_that_can_be_repeated() -> None:
+    given = {parameter.name: parameter for parameter in command_of(kinds()["class"]).params}
+    assert given["labels"].multiple and given["labels"].opts == ["--label"]
+    assert not given["recipe"].multiple
+
+
+def test_what_must_be_given_is_asked_for() -> None:
+    done = CliRunner().invoke(app, ["forget", "class", "zoo:digits", "--out", "run"])
+    assert done.exit_code == 2 and "--label" in done.output

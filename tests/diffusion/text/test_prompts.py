@@ -1,0 +1,79 @@
+"""Prompts are encoded once, whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from torch.testing import assert_close
+
+from efface.diffusion.text.denoiser import TextDenoiser
+from efface.errors import RequestError
+
+Make = Callable[..., TextDenoiser]
+# Characters are tokens: CLIP's mark the beginning and the end, T5's the end, with a space first.
+LONGEST = {"sd": 14, "sdxl": 14, "sd3": 14, "flux": 14, "pixart_alpha": 118, "pixart_sigma": 298}
+
+
+def count_encoded(denoiser: TextDenoiser) -> list[int]:
+    """Rows of every pass of the first text encoder from now on."""
+    rows: list[int] = []
+    encoder = denoiser.prompts._pipeline.text_encoder
+    encoder.register_forward_pre_hook(
+        lambda _module, args, kwargs: rows.append(len(args[0] if args else kwargs["input_ids"])),
+        with_kwargs=True,
+    )
+    return rows
+
+
+def test_every_prompt_is_encoded_once_for_all_copies(text_model: Make, kind: str) -> None:
+    denoiser = text_model(kind, fresh=True)
+    rows = count_encoded(denoiser)
+    student, teacher = denoiser.clone(), denoiser.frozen()
+    first = denoiser.encode(["a cat", "two bags", "a cat"])
+    student.encode(["two bags"])
+    teacher.encode(["a coat", "a cat"])
+    for copy in (denoiser, student, teacher):
+        copy.null(first)
+    assert sum(rows) == denoiser.prompts.encoded == 4  # cat, bags, coat and the empty prompt
+    assert len(first) == 3
+    for tensor in first.tensors.values():
+        assert_close(tensor[0], tensor[2], rtol=0, atol=0)
+
+
+def test_rows_do_not_depend_on_what_is_encoded_beside_them(text_model: Make, kind: str) -> None:
+    denoiser = text_model(kind, fresh=True)
+    together = denoiser.encode(["a cat", "a much longer"])
+    alone = text_model(kind, fresh=True).encode(["a cat"])
+    for name, tensor in together.tensors.items():
+        assert_close(tensor[:1], alone.tensors[name])
+
+
+@pytest.mark.parametrize("family", LONGEST)
+def test_a_prompt_that_an_encoder_would_cut_is_refused(text_model: Make, family: str) -> None:
+    denoiser, longest = text_model(family), LONGEST[family]
+    denoiser.prompts.check(["a" * longest])
+    limit = longest + 2
+    sentence = rf"the prompt 'a+(\.\.\.)?' has {limit + 1} tokens, and the text_encoder of this "
+    with pytest.raises(RequestError, match=sentence + f"model reads at most {limit},"):
+        denoiser.encode(["a cat", "a" * (longest + 1)])
+    assert "a" * (longest + 1) not in denoiser.prompts._rows
+
+
+def test_prompts_are_text(text_model: Make) -> None:
+    with pytest.raises(RequestError, match="3 is no prompt"):
+        text_model("sd").encode([3])
+
+
+def test_the_encoders_can_be_given_up_once_all_prompts_are_known(
+    text_model: Make, kind: str
+) -> None:
+    denoiser = text_model(kind, fresh=True)
+    copy = denoiser.clone()
+    known = denoiser.encode(["a cat"])
+    denoiser.without_encoders()
+    for name, tensor in copy.encode(["a cat"]).tensors.items():
+        assert_close(tensor, known.tensors[name], rtol=0, atol=0)
+    copy.null(known)
+    with pytest.raises(RequestError, match="'a dog' was not encoded before the text encoders"):
+        copy.encode(["a dog"])

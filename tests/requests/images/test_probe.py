@@ -1,0 +1,64 @@
+"""What a model makes of images is computed once, and is what the metrics say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose
+
+from efface.data.images import load_images, to_model
+from efface.data.split import Split
+from efface.diffusion.sampling import MultiStep
+from efface.evaluation.sample_sets import Subject
+from efface.evaluation.store import Store
+from efface.metrics.membership_gap import denoising_losses, loss_timesteps
+from efface.requests.images.probe import Probe
+from efface.requests.images.protocol import ImageProtocol
+from efface.requests.images.settings import ImageSettings
+from efface.settings.evaluate import EvaluateSettings
+from tests.counting import counting_passes
+
+IMAGES = to_model(load_images("digits", "test").images[:3])
+
+
+@pytest.fixture
+def probe(tiny_unet, tmp_path: Path) -> Probe:
+    own = ImageSettings(draws=2, likelihood_tolerance=0.5)
+    split = Split(forget=load_images("digits", "test").select(torch.arange(3)))
+    protocol = ImageProtocol(split=split, unseen=None, config=EvaluateSettings(seed=5), own=own)
+    subject = Subject(denoiser=tiny_unet(conditional=False), sampler=MultiStep(2), digest="model")
+    return Probe(subject=subject, protocol=protocol, store=Store(tmp_path))
+
+
+def test_losses_are_those_of_the_metric(probe: Probe) -> None:
+    found = probe.losses(IMAGES)
+    denoiser = probe.subject.denoiser
+    at = loss_timesteps(denoiser.schedule.num_timesteps)
+    assert found.shape == (3, 10)
+    assert_allclose(found, denoising_losses(denoiser, IMAGES, at, 2, 5), rtol=1e-6)
+
+
+def test_images_come_back_as_pixels_with_a_similarity_each(probe: Probe) -> None:
+    similarity, back = probe.put_back(IMAGES)
+    assert similarity.shape == (3,) and np.all(np.abs(similarity) <= 1)
+    assert back.shape == IMAGES.shape and 0 <= back.min() <= back.max() <= 1
+    assert torch.equal(back, back.mul(255).round() / 255)
+
+
+def test_what_was_measured_is_not_computed_again(probe: Probe) -> None:
+    def measure() -> list[np.ndarray]:
+        similarity, back = probe.put_back(IMAGES[:1])
+        return [probe.losses(IMAGES[:1]), similarity, back.numpy(), probe.bits(IMAGES[:1])]
+
+    first = measure()
+    with counting_passes() as passes:
+        second = measure()
+    assert passes == []
+    for one, other in zip(first, second, strict=True):
+        assert_allclose(one, other, rtol=0, atol=0)
+    with counting_passes() as passes:
+        probe.losses(IMAGES[1:2])
+    assert passes

@@ -1,0 +1,24 @@
+"""Settings of requests to forget images are bounded where they are read."""
+
+from __future__ import annotations
+
+import pytest
+
+from efface.errors import ConfigError
+from efface.requests.images.request import ForgetImages
+from efface.requests.images.settings import ImageSettings
+from efface.settings.base import read_settings
+
+
+@pytest.mark.parametrize("name", ImageSettings.model_fields)
+def test_every_setting_has_a_meaning_and_a_bound(name: str) -> None:
+    field = ImageSettings.model_fields[name]
+    assert field.description and (field.metadata or field.annotation is bool)
+
+
+@pytest.mark.parametrize(
+    "change", ["samples=9", "draws=0", "likelihood_tolerance=0", "mean_pool=65"]
+)
+def test_a_value_out_of_bounds_is_refused_by_name(change: str) -> None:
+    with pytest.raises(ConfigError, match=f"images.{change.partition('=')[0]}"):
+        read_settings("images", ForgetImages.own, method="siss", changes=[f"images.{change}"])
