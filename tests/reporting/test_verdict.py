@@ -100,7 +100,7 @@ def test_what_became_of_it_is_told_in_four_lines():
     assert told["Retain"].startswith(
         "Retained accuracy 98.0\u00a0% (original model: 98.0\u00a0%; difference +0.0\u00a0points "
     )
-    assert "Fréchet distance 6.00 (original model: 5.90; difference +0.100" in told["Retain"]
+    assert told["Retain"].endswith("Within their margins: Fréchet distance.")
     assert told["Resist"] == "Whether it comes back was not measured."
     assert told["Cost"] == (
         "Training took 3\u00a0min 24\u00a0s (2 CPU cores). Sampling takes 1 network pass per image "
@@ -119,3 +119,10 @@ def test_methods_are_named(method: str):
     assert {"neggrad": "NegGrad", "posterior_subtraction": "posterior subtraction"}.get(
         method, method
     ) in lead
+
+
+def test_every_figure_that_says_damage_is_named():
+    verdict = judge_run(make_record(), make_evaluation(GONE, DAMAGED, recall=(0.7, 0.66, 0.74)))
+    assert verdict.told["Retain"].startswith("Retained accuracy 70.0\u00a0%")
+    assert "Also worse: recall. Within their margins: Fréchet distance." in verdict.told["Retain"]
+    assert verdict.cards[1].note == "also worse: recall"

@@ -9,8 +9,7 @@ from efface.evaluation.wording import DASH, describe_interval, plural
 from efface.reporting.attack_words import name_attack, write_cost
 from efface.reporting.findings import Answer, Findings
 from efface.reporting.resistance import Resistance
-from efface.reporting.sentences import beside, describe_result, write_own
-from efface.requests.words import Phrases
+from efface.reporting.sentences import beside, name_figure, write_own
 
 MarkKind = Literal["good", "warn", "bad"]
 Mark = tuple[MarkKind, str]
@@ -52,22 +51,22 @@ class Card:
     source: str | None = None  # what it was read from: a metric, "attacks" or "run"
 
 
-def findings_card(title: str, findings: Findings, phrases: Phrases) -> Card:
-    """The figure that the answer rests on, and the others as a note."""
+def findings_card(title: str, findings: Findings) -> Card:
+    """The figure that the answer rests on, and which others say so too."""
     kind, words = MARKS[title][findings.answer]
     decisive = findings.decisive
     if decisive is None:
         return Card(title=title, kind=kind, words=words)
     result = decisive.result
     value, meaning = write_own(result)
-    others = [f.result for f in findings.found if f is not decisive]
+    alike = [f.result for f in findings.found if f is not decisive and f.answer == "no"]
     return Card(
         title=title,
         value=value,
         meaning=meaning,
         interval=describe_interval(result.low, result.high, result.unit),
         before="; ".join(f"{model}: {text}" for model, text in beside(result).items()),
-        note="; ".join(describe_result(other, phrases) for other in others),
+        note=f"also worse: {', '.join(map(name_figure, alike))}" if alike else "",
         kind=kind,
         words=words,
         source=result.metric,

@@ -176,15 +176,27 @@ def tell_forgotten(evaluation: Evaluation, findings: Findings, phrases: Phrases)
 
 
 def tell_retained(findings: Findings, phrases: Phrases) -> str:
-    """Say what became of the rest, figure by figure, with the difference to the original model."""
+    """Say what became of the rest: the figure that decides, and what the others say."""
+    if findings.decisive is None:
+        return f"Not measured: {phrases.rest} may be damaged."
+    result = findings.decisive.result
+    change = difference_of(result)
+    difference = format_difference(change.value, change.low, change.high, result.unit)
+    others = "; ".join(f"{name}: {value}" for name, value in beside(result).items())
+    own = upper_first(_own(result, phrases))
+    said = [f"{own} ({others}; difference {difference})."]
+    return " ".join([*said, *_tell_others(findings)])
+
+
+def _tell_others(findings: Findings) -> list[str]:
+    """The other figures by name, by what they say."""
+    words = {"no": "Also worse", "inconclusive": "Undecided", "yes": "Within their margins"}
     said = []
-    for finding in findings.found:
-        result, change = finding.result, difference_of(finding.result)
-        difference = format_difference(change.value, change.low, change.high, result.unit)
-        others = "; ".join(f"{name}: {value}" for name, value in beside(result).items())
-        own = upper_first(_own(result, phrases))
-        said.append(f"{own} ({others}; difference {difference}).")
-    return " ".join(said) or f"Not measured: {phrases.rest} may be damaged."
+    for answer, title in words.items():
+        others = [f for f in findings.found if f.answer == answer and f is not findings.decisive]
+        if others:
+            said.append(f"{title}: {', '.join(name_figure(f.result) for f in others)}.")
+    return said
 
 
 def _tell_change(evaluation: Evaluation) -> str:
