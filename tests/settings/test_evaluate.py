@@ -13,7 +13,6 @@ from efface.settings.reading import build
     ("values", "named"),
     [
         ({"extractor": "x"}, "evaluate.reference"),
-        ({"reference": "x"}, "evaluate.extractor"),
         ({"detector_labels": ["cat"]}, "evaluate.detector"),
         ({"detector": "owner/classifier"}, "evaluate.detector_labels"),
         ({"detector": "owner/classifier@sha256:00"}, "evaluate.detector_labels"),

@@ -71,13 +71,13 @@ def _transported(scaled: np.ndarray, freedom: int) -> np.ndarray:
     return (scaled @ vectors[:, some]) ** 2 @ (1 / lengths[some]) * freedom**0.5
 
 
-def _fid(seen: Observations) -> Estimate:
+def _fd(seen: Observations) -> Estimate:
     """Frechet distance of retained-label samples to real images of the retained labels."""
     return fd(seen.features, seen.reference, seen.asked)
 
 
 FD = Metric(
-    compute=_fid,
+    compute=_fd,
     spec=Spec(
         name="fd",
         label="Fréchet distance",

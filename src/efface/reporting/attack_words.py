@@ -118,7 +118,9 @@ def tell_resistance(found: Resistance, short: bool = False) -> str:
         return said[0]
     others = [name_attack(f.result.attack) for f in found.returned if f is not found.worst]
     if found.returned:
-        said.append(f"{found.withstood} of {len(found.valid)} attacks were withstood.")
+        count = len(found.valid)
+        were = plural(count, "attack was", "attacks were")
+        said.append(f"{found.withstood} of {count} {were} withstood.")
     if others:
         said.append(f"Also back: {join_words(others)}.")
     if found.failed:
