@@ -13,7 +13,6 @@ from efface.diffusion.loading import load
 from efface.diffusion.sampling import MultiStep, draw_images
 from efface.errors import ConfigError, DataError
 from efface.metrics.extractors import extract, load_extractor
-from efface.metrics.fd import FD
 from efface.records import Evaluation, read_evaluation
 from tests.metrics.test_clip import folder  # noqa: F401  (a tiny CLIP with its tokenizer)
 from tests.metrics.test_extractors import make
@@ -76,7 +75,7 @@ def test_an_extractors_fid_is_that_of_its_features(
     traces = np.trace(np.cov(features, rowvar=False)) + np.trace(np.cov(real, rowvar=False))
     expected = gap @ gap + traces - 2 * np.sqrt(roots).real.sum()
     assert result.baseline.value == pytest.approx(expected, rel=1e-3, abs=1e-6)
-    assert FD.name == result.metric
+    assert result.spec.label == f"Fréchet distance ({vit.name})"
 
 
 def judge_of(evaluation: Evaluation) -> dict[str, str] | None:
@@ -102,7 +101,7 @@ def test_labels_seen_and_the_threshold_curve_are_counts_of_the_same_samples(run:
 
 
 def test_an_extractor_needs_real_images_and_its_own_checksum(run: Path, vit: Path):
-    with pytest.raises(ConfigError, match="belong together"):
+    with pytest.raises(ConfigError, match="evaluate.reference"):
         efface.evaluate(run, changes=[f"evaluate.extractor={vit}"])
     pinned = ["evaluate.reference=digits", f"evaluate.extractor={vit}@sha256:00"]
     with pytest.raises(DataError, match="00"):

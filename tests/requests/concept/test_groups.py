@@ -121,8 +121,8 @@ def test_each_group_has_a_row_of_its_own_in_the_right_direction(evaluation: Eval
         "concept_rate/composition/both",
         "retained_accuracy",
     ]
-    better = [result.higher_is_better for result in evaluation.results]
-    assert better == [False, False, True, True, False, True]
+    better = [result.spec.better for result in evaluation.results]
+    assert better == ["less", "less", "more", "more", "less", "more"]
     seen_with = {metric: (r.extractor or {})["name"].split(", ")[1] for metric, r in rows.items()}
     assert seen_with["concept_rate"] == "bag above 0.4"
     assert seen_with["kept_rate/neighbour/boot"] == "boot above 0.4"

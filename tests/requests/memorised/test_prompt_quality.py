@@ -97,4 +97,4 @@ def test_it_says_which_prompt_and_which_clip(evaluation: Evaluation, clip_folder
         assert found.extractor["name"] == clip_folder.name
         assert found.extractor == other.extractor
         assert prompt in found.protocol
-        assert found.higher_is_better is True and found.unit == "mean probability"
+        assert found.spec.better == "more" and found.unit == "mean probability"
