@@ -19,10 +19,10 @@ from results_file import write_results
 from variants import seed_changes
 
 import efface
-from efface.attacks.base import Attack
+from efface.attacks.base import Attack, described, estimate
 from efface.diffusion.model_folder import inspect_model
-from efface.records import Attacks
-from efface.runs.attack import attack, choose, fitting, recovery, summarise
+from efface.records import AttackResult, Attacks
+from efface.runs.attack import attack, choose, fitting
 from efface.runs.forget import choose_settings
 from efface.zoo.build.train import train
 
@@ -56,8 +56,7 @@ def main() -> None:
             found = attack_run(arguments, erasure, run, seed)
             rows += rows_of(erasure.name, seed, found)
             results.append({"erasure": erasure.name, "seed": seed} | found.model_dump(mode="json"))
-            for row in summarise(found):
-                print(f"{erasure.name}, seed {seed}: {' | '.join(row)}", flush=True)
+            print(f"{erasure.name}, seed {seed}: attacked", flush=True)
             write_results(arguments.out, arguments.seed, {"table": rows, "results": results})
     print(markdown(rows))
     failed = {(r["erasure"], r["seed"], r["attack"]) for r in rows if r["inconclusive"]}
@@ -157,6 +156,14 @@ def rows_of(erasure: str, seed: int, found: Attacks) -> list[dict[str, Any]]:
         for result in found.results
         for line, points in result.curve.lines.items()
     ]
+
+
+def recovery(result: AttackResult, line: str) -> str:
+    """What a model shows at the full budget; without one a note says what the curve amounts to."""
+    notes = [note for note in result.notes if note.startswith(f"{line}: ")]
+    if notes:
+        return notes[0].removeprefix(f"{line}: ")
+    return described(estimate(result.curve.lines[line][-1]))
 
 
 def markdown(rows: list[dict[str, Any]]) -> str:

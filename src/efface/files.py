@@ -7,6 +7,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from efface.errors import RequestError
+
 
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
@@ -22,3 +24,16 @@ def whole_file(path: Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):  # there may be no folder to clean
             part.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, content: bytes, what: str) -> None:
+    """Write a file, and the folder for it; RequestError where it cannot be written."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(path) as part:
+            part.write_bytes(content)
+    except OSError as error:
+        raise RequestError(
+            f"the {what} cannot be written to {path} ({error.strerror}): make it writable, or give "
+            "another place."
+        ) from error

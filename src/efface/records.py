@@ -222,7 +222,8 @@ class RunRecord(BaseModel):
     settings: dict[str, Any]
     start: dict[str, Any] | None = None  # an earlier run whose networks this one began from
     sampler: dict[str, Any] = {}
-    versions: dict[str, str]
+    versions: dict[str, str]  # of what a run rests on
+    environment: dict[str, str] = {}  # the system, and versions of all that was installed
     hardware: dict[str, Any]
     started: str
     finished: str | None = None

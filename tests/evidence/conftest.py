@@ -13,7 +13,6 @@ import efface
 from efface.data.images import load_images
 from efface.diffusion.denoiser import Denoiser
 from efface.diffusion.loading import save_pipeline
-from efface.evidence.environment import write_environment
 from efface.requests.base import Request
 from efface.zoo.build.classifier import train_classifier
 from efface.zoo.build.settings import ClassifierSettings
@@ -44,7 +43,6 @@ IMAGES = [
 def label_run(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("label-runs") / "a-name-of-the-owner"
     forget(tiny_model, efface.ForgetClass(labels=(3,), replacement=(1, 2)), out, LABELS)
-    write_environment(out)
     return out
 
 

@@ -89,7 +89,8 @@ def test_what_cannot_be_written_is_one_sentence(tmp_path):
         "../evil", "run-1/../../evil", "/etc/passwd", "C:\\evil", "run-1\\record.json", "run-1/",
         "run-0/record.json", "run-1/samples/../x.png", "run-1/samples/a/b.png", "evil.py",
         "run-1/record.json\x00.png", "run-1/samples/é.png", "./SHA256SUMS", "sha256sums",
-        "manifest.json", "run-1/pipeline.json", "run-1/x.intoto.json",
+        "manifest.json", "schemas/record.json", "run-1/environment.json",
+        "run-1/pipeline.json", "run-1/x.intoto.json",
     ],
 )  # fmt: skip
 def test_names_that_no_pack_has_are_refused(tmp_path, name):

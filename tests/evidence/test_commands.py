@@ -39,7 +39,7 @@ def test_a_file_that_is_no_report_is_not_replaced(run: Path, tmp_path: Path, fai
     notes.write_text("my notes")
     assert "is no report of efface" in fails("report", run, "--out", notes)
     assert notes.read_text() == "my notes"
-    with pytest.raises(DataError, match="cannot be written"):
+    with pytest.raises(RequestError, match="cannot be written"):
         write_report([run], tmp_path)
     page = write_report([run], tmp_path / "page.html")
     assert write_report([run], page) == page  # a report may be

@@ -78,7 +78,7 @@ def test_a_card_says_what_was_done_and_how_it_measures(run):
     shown = [format_value(r.value, result.unit) for r in (result, result.baseline)]
     for cell, value in zip(cells[1:3], shown, strict=True):
         assert cell.startswith(value.replace(SPACE, " "))
-    assert cells[3:] == ["higher", str(result.samples)]
+    assert cells[3:] == ["higher is better", str(result.samples)]
     assert "Base model: tiny\n" in text
     assert "Forgotten: label 3 of 10\n" in text
     assert "method, SFD, took 2 steps." in text

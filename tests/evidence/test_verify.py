@@ -17,7 +17,7 @@ from efface.diffusion.loading import save_pipeline
 from efface.errors import DataError, ModelError
 from efface.evidence.archive import read_archive, to_zip
 from efface.evidence.checks import Verification
-from efface.evidence.members import files_of
+from efface.evidence.members import files_of, read_packed
 from efface.evidence.networks import Given
 from efface.evidence.pack import pack
 from efface.evidence.statements import (
@@ -73,7 +73,7 @@ def rewritten(packed: Path, out: Path, honest: bool, **files: bytes | None) -> P
 
 def consistent(contents: dict[str, bytes]) -> dict[str, bytes]:
     run = files_of("run-1", contents)
-    statements = make_statements(run, *read_statements(run))
+    statements = make_statements(read_packed("run-1", run, *read_statements(run)))
     contents = contents | {f"run-1/{name}": content for name, content in statements.items()}
     return contents | {SUMS: make_sums(contents)}
 
@@ -137,8 +137,8 @@ def test_a_model_card_and_notes_beside_the_weights_are_no_difference(packed, mod
 
 
 PACKED = (
-    *(f"run-1/{name}" for name in ("record.json", "evaluation.json", "environment.json")),
-    *("run-1/metrics.jsonl", "run-1/samples/after.png", "report.html", "schemas/record.json"),
+    *(f"run-1/{name}" for name in ("record.json", "evaluation.json", "metrics.jsonl")),
+    *("run-1/samples/after.png", "report.html"),
     *(f"run-1/{PROVENANCE}", f"run-1/{MEASUREMENT}"),
     SUMS,
 )
@@ -217,7 +217,7 @@ def test_files_missing_from_and_added_to_a_pack_are_named(packed, model, tmp_pat
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"schema": 2}', b"[" * 10**5])
 def test_malformed_json_is_named(packed, model, tmp_path, content):
-    members = ("record.json", "evaluation.json", "environment.json", PROVENANCE, MEASUREMENT)
+    members = ("record.json", "evaluation.json", PROVENANCE, MEASUREMENT)
     for name, subject in (*((f"run-1/{member}", "run-1") for member in members),):
         out = rewritten(packed, tmp_path / "a.zip", False, **{name: content})
         assert subject in subjects(verify(out, model, CHEAP))
@@ -234,9 +234,6 @@ def test_a_report_that_says_something_else_is_named_though_all_hashes_fit(packed
 def test_records_that_contradict_each_other_are_named_though_all_hashes_fit(
     packed, model, tmp_path
 ):
-    versions = changed(packed, "run-1/environment.json", python="2.7")
-    out = rewritten(packed, tmp_path / "a.zip", True, **{"run-1/environment.json": versions})
-    assert subjects(verify(out, model, CHEAP)) == {"run-1/environment.json"}
     running = changed(packed, "run-1/record.json", status="running")
     out = rewritten(packed, tmp_path / "b.zip", True, **{"run-1/record.json": running})
     assert subjects(verify(out, model, CHEAP)) == {"run-1/record.json"}

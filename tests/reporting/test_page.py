@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from efface.errors import DataError
+from efface.errors import DataError, RequestError
 from efface.records import Evaluation
 from efface.reporting import write_report
 from tests.reporting.conftest import RunMaker, make_evaluation, make_record, make_result
@@ -151,7 +151,7 @@ def test_a_page_that_cannot_be_written_says_so(make_run: RunMaker, tmp_path: Pat
     (tmp_path / "file").write_text("mine")
     run = make_run()
     for out in (tmp_path / "folder", tmp_path / "file" / "page.html"):
-        with pytest.raises(DataError, match="cannot be written"):
+        with pytest.raises(RequestError, match="cannot be written"):
             write_report([run], out)
     assert not list(tmp_path.glob("*.part"))
     assert (tmp_path / "file").read_text() == "mine"

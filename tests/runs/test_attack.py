@@ -8,16 +8,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 import efface
 from efface.attacks import names, resolve, weak
-from efface.attacks.base import Findings, costs_of
+from efface.cli import app
 from efface.errors import ConfigError, EffaceError, RequestError
-from efface.metrics.intervals import Estimate
-from efface.records import AttackResult, Attacks, Curve, Point, SelfTest, read_attacks
+from efface.records import read_attacks, read_record
 from efface.reporting import write_report
+from efface.reporting.attack_words import tell_attack
+from efface.reporting.resistance import find_resistance
 from efface.requests.classes.material import ClassMaterial
-from efface.runs.attack import attack, choose, fitting, summarise
+from efface.runs.attack import attack, choose, fitting
 from tests.metrics.detectors import MULTI, make_random
 
 TINY = ["neighbour_leak.samples=4", "neighbour_leak.sampling_steps=2"]
@@ -143,44 +145,15 @@ def test_a_concept_is_attacked_with_the_detector_that_is_given(
         attack(run, ["membership"])
     folder = make_random(tmp_path / "detector", MULTI)
     looks = [f"evaluate.detector={str(folder)!r}", 'evaluate.detector_labels=["bag"]']
-    found = attack(run, ["neighbour_leak"], changes=[*looks, *TINY])
+    settings = [argument for change in (*looks, *TINY) for argument in ("--set", change)]
+    done = CliRunner().invoke(app, ["attack", str(run), "--attack", "neighbour_leak", *settings])
+    found = read_attacks(run)
+    assert done.exit_code == 0 and found is not None, done.output
+    (finding,) = find_resistance(read_record(run), found).findings
+    assert f"neighbour_leak: {tell_attack(finding)}" in done.output
     assert found.judge is not None and "bag above 0.5" in found.judge["name"]
     (result,) = found.results
     assert result.curve.x_label == "retained prompt"
     assert [p.x for p in result.curve.lines["result"]] == [1, 2, 3]
-    assert read_attacks(run) == found
     page = write_report([run], run / "report.html").read_text()
     assert "neighbour" in page.lower()
-
-
-def test_the_table_says_cost_recovery_and_void():
-    points = [Point(x=x, value=y, low=y, high=y) for x, y in ((0, 0.0), (10, 0.8))]
-    one = Estimate(1.0, 1.0, 1.0)
-    findings = Findings(
-        x_label="steps", lines={}, level=one, floor=Estimate(0, 0, 0), protocol="", images={}
-    )
-    result = AttackResult(
-        attack="relearn",
-        curve=Curve(
-            name="relearn",
-            x_label="steps",
-            y_label="",
-            lines={"result": points, "result_multi_step": points, "baseline": points},
-            protocol="",
-        ),
-        level=1,
-        floor=0,
-        costs={name: costs_of(points, findings, 4) for name in ("result", "result_multi_step")},
-        self_tests=[SelfTest(subject="a knowingly weak erasure", passed=False, text="")],
-        settings={},
-        seeds=[0],
-        seconds=1,
-    )
-    rows = summarise(Attacks(output={}, results=[result]))
-    assert [row[0] for row in rows] == ["relearn", "relearn (multi step)"]
-    assert rows[0][1:4] == (
-        "6.25 steps, 4 images",
-        "not within the budget",
-        "80.0% (80.0% to 80.0%)",
-    )
-    assert rows[0][4] == "inconclusive: fails on a knowingly weak erasure"

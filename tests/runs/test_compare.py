@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import pytest
 from rich.console import Console
 
-from efface.errors import DataError
+from efface.errors import DataError, RequestError
 from efface.reporting import write_report
 from efface.runs.compare import (
     as_csv,
@@ -173,5 +173,5 @@ def test_bad_input_is_one_sentence(tmp_path: Path, folders: list[Path]):
     with pytest.raises(DataError, match="missing"):
         compare([tmp_path / "none"])
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match="cannot be written"):
+    with pytest.raises(RequestError, match="cannot be written"):
         write_comparison(compare(folders), tmp_path / "file")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+import socket
 import time
 from pathlib import Path
 
@@ -10,7 +12,7 @@ from accelerate import Accelerator, PartialState, debug_launcher
 
 from efface.errors import RequestError
 from efface.records import read_record
-from efface.runs.folder import check_folder, holds_run, new_folder, new_record
+from efface.runs.folder import check_folder, environment, holds_run, new_folder, new_record
 from efface.settings.base import read_settings
 
 
@@ -64,6 +66,21 @@ def test_a_new_folder_goes_unless_something_was_prepared(tmp_path: Path, record)
                 (out / "preparation").mkdir()
             raise KeyError
         assert out.exists() == prepared
+
+
+def test_the_environment_is_all_that_is_installed(record):
+    for name in ("torch", "diffusers", "safetensors", "huggingface-hub"):
+        assert record.environment[name] == importlib.metadata.version(name)
+    installed = list(record.environment)[3:]
+    assert installed == sorted(installed)
+    assert record.environment == environment()
+
+
+def test_a_record_holds_no_path_and_no_host(record):
+    text = record.model_dump_json(include={"environment", "versions", "hardware"})
+    assert "/" not in text
+    assert str(Path.home()) not in text
+    assert f'"{socket.gethostname()}"' not in text
 
 
 def begin_in_two_processes(out: Path, overwrite: bool) -> None:

@@ -21,17 +21,17 @@ PAIRS = ["train.batch_size=4", "evaluate.batch_size=8", "memorised.images=8"]
 
 
 def test_the_table_ends_in_what_there_is(tiny_model: Path) -> None:
-    taken = preflight(tiny_model, changes=SMALL)
-    names = [name for name, _ in taken.rows]
+    rows, shortage = preflight(tiny_model, changes=SMALL)
+    names = [name for name, _ in rows]
     assert {"pretrained network", "student", "optimizer", "activations"} <= set(names)
     assert names[-2:] == ["at most", "free on cpu"]
-    assert all(size.endswith("B") for _, size in taken.rows)
-    assert taken.shortage is None
+    assert all(size.endswith("B") for _, size in rows)
+    assert shortage is None
     assert not {"VAE", "text encoders, until all prompts are encoded"} & set(names)  # it has none
 
 
 def test_a_text_model_is_to_forget_a_concept_by_its_recipe(pipelines: Pipelines) -> None:
-    taken = preflight(pipelines("sd3"), changes=SMALL)
+    rows, _ = preflight(pipelines("sd3"), changes=SMALL)
     settings = read_settings(
         "concept",
         ConceptSettings,
@@ -41,34 +41,35 @@ def test_a_text_model_is_to_forget_a_concept_by_its_recipe(pipelines: Pipelines)
     )
     info = inspect_model(pipelines("sd3"))
     expected = estimate(info, settings, kinds()["concept"].expected_amounts(info, settings))
-    assert dict(taken.rows)["at most"] == readable(expected.peak(evaluated=True))
+    assert dict(rows)["at most"] == readable(expected.peak(evaluated=True))
 
 
 def test_a_method_on_images_is_for_a_memorised_one(pipelines: Pipelines) -> None:
     """Or the kind is named; samples and norms before training count."""
-    taken = preflight(pipelines("sd"), method="siss", changes=PAIRS)
-    more = preflight(pipelines("sd"), method="siss", changes=[*PAIRS, "memorised.samples=2000"])
-    rows, before = dict(taken.rows), dict(more.rows)["before it trains"]
-    assert rows["before it trains"] != before == dict(more.rows)["at most"]
-    assert preflight(pipelines("sd"), kind="memorised", changes=PAIRS).rows[:-1] == taken.rows[:-1]
+    rows, _ = preflight(pipelines("sd"), method="siss", changes=PAIRS)
+    more, _ = preflight(pipelines("sd"), method="siss", changes=[*PAIRS, "memorised.samples=2000"])
+    before = dict(more)["before it trains"]
+    assert dict(rows)["before it trains"] != before == dict(more)["at most"]
+    memorised, _ = preflight(pipelines("sd"), kind="memorised", changes=PAIRS)
+    assert memorised[:-1] == rows[:-1]
 
 
 def test_a_recipe_says_what_is_forgotten(pipelines: Pipelines) -> None:
-    taken = preflight(pipelines("sd"), recipe="memorised-siss", changes=PAIRS)
-    memorised = preflight(pipelines("sd"), kind="memorised", changes=PAIRS)
-    assert taken.rows[:-1] == memorised.rows[:-1]
+    rows, _ = preflight(pipelines("sd"), recipe="memorised-siss", changes=PAIRS)
+    memorised, _ = preflight(pipelines("sd"), kind="memorised", changes=PAIRS)
+    assert rows[:-1] == memorised[:-1]
 
 
 def test_a_kind_that_forgets_nothing_is_named(tiny_model: Path) -> None:
     """Distilling has no forget rows, so that its passes are smaller."""
-    rows = [dict(preflight(tiny_model, kind=k, changes=SMALL).rows) for k in ("distil", "class")]
+    rows = [dict(preflight(tiny_model, kind=k, changes=SMALL)[0]) for k in ("distil", "class")]
     assert rows[0]["student"] == rows[1]["student"]
     assert rows[0]["activations"] != rows[1]["activations"]
 
 
 def test_a_method_with_fewer_networks_takes_less(pipelines: Pipelines) -> None:
     networks = {
-        method: dict(preflight(pipelines("sd"), method=method, changes=["train.batch_size=4"]).rows)
+        method: dict(preflight(pipelines("sd"), method=method, changes=["train.batch_size=4"])[0])
         for method in ("sfd", "siss")
     }
     assert "fake_score" in networks["sfd"] and "fake_score" not in networks["siss"]
@@ -76,13 +77,13 @@ def test_a_method_with_fewer_networks_takes_less(pipelines: Pipelines) -> None:
 
 def test_a_shortage_says_what_to_change(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("efface.memory.preflight.available_memory", lambda *_: 1000)
-    shortage = preflight(tiny_model, changes=SMALL).shortage
+    shortage = preflight(tiny_model, changes=SMALL)[1]
     assert shortage is not None and "smaller model" in shortage
 
 
 def test_another_size_takes_more(pipelines: Pipelines) -> None:
     sizes = [
-        dict(preflight(pipelines("flux"), size=size, changes=SMALL).rows)["activations"]
+        dict(preflight(pipelines("flux"), size=size, changes=SMALL)[0])["activations"]
         for size in (16, 32)
     ]
     assert sizes[0] != sizes[1]

@@ -6,6 +6,9 @@ import importlib
 import importlib.util
 from dataclasses import dataclass
 
+NEEDED = ("torch", "diffusers", "transformers", "accelerate", "safetensors", "sklearn")
+EXTRAS = {"data": "datasets", "metrics": "torchmetrics", "track": "tensorboard"}
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -15,20 +18,14 @@ class Finding:
 
 def examine() -> list[Finding]:
     """What is installed and whether it works; torchvision first, since it breaks the others."""
-    findings = [_torchvision()]
-    for name in ("torch", "diffusers", "transformers", "accelerate", "safetensors", "sklearn"):
-        findings.append(_importable(name))
+    findings = [_torchvision(), *map(_importable, NEEDED)]
     if findings[1].good:
         import torch
 
         devices = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
         where = ", ".join(devices) or f"CPU with {torch.get_num_threads()} threads"
         findings.append(Finding(True, f"runs on {where}"))
-    for extra, module in (
-        ("data", "datasets"),
-        ("metrics", "torchmetrics"),
-        ("track", "tensorboard"),
-    ):
+    for extra, module in EXTRAS.items():
         present = importlib.util.find_spec(module) is not None
         state = "present" if present else f"absent: pip install 'efface[{extra}]' if you need it"
         findings.append(Finding(True, f"extra '{extra}': {state}"))

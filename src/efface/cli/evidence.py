@@ -7,9 +7,8 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.text import Text
 
-from efface.cli.options import AttackSet, JudgeFolder, Retrained, Set
+from efface.cli.options import JudgeFolder, Retrained, Set
 from efface.cli.output import say, tell
 
 
@@ -34,19 +33,17 @@ def attack(
     ] = None,
     judge: JudgeFolder = None,
     retrained: Retrained = None,
-    changes: AttackSet = None,
+    changes: Set = None,
 ) -> None:
     """Try to bring back what a run forgot; writes attacks.json and the report anew."""
-    from rich.table import Table
-
+    from efface.records import read_record
+    from efface.reporting.attack_words import tell_attack
+    from efface.reporting.resistance import find_resistance
     from efface.runs.attack import attack as attack_run
-    from efface.runs.attack import summarise
 
     found = attack_run(run, chosen or [], judge=judge, retrained=retrained, changes=changes or [])
-    table = Table("attack", "50 % back", "90 % back", "at full budget", "self-tests", box=None)
-    for row in summarise(found):
-        table.add_row(*map(Text, row))
-    Console().print(table)
+    for finding in find_resistance(read_record(run), found).findings:
+        say(f"{finding.result.attack}: {tell_attack(finding)}")
     if (run / "evaluation.json").exists():
         from efface.reporting import write_report
 
@@ -73,33 +70,27 @@ def report(
     ] = False,
 ) -> None:
     """Write one self-contained HTML page about runs; with --pack, all evidence in one archive."""
+    from efface.errors import RequestError
+    from efface.evidence.archive import require_new
+    from efface.evidence.pack import pack as write_pack
+    from efface.evidence.signing import read_signer, sign, signature_of
     from efface.reporting import require_replaceable, write_report
 
     page = out or runs[0] / "report.html"
     require_replaceable(page, runs)
+    if sign_key is not None and pack is None:
+        raise RequestError("--sign-key signs a pack: give its file with --pack.")
     if pack is not None:
-        from efface.evidence.archive import require_new
-
         require_new(pack, overwrite)
-    signer = None
-    if sign_key is not None:
-        from efface.errors import RequestError
-        from efface.evidence.archive import require_new
-        from efface.evidence.signing import read_signer, signature_of
-
-        if pack is None:
-            raise RequestError("--sign-key signs a pack: give its file with --pack.")
-        require_new(signature_of(pack), overwrite)
-        signer = read_signer(sign_key)
+        if sign_key is not None:
+            require_new(signature_of(pack), overwrite)
+    signer = None if sign_key is None else read_signer(sign_key)
     if wording is not None:
         from efface.evidence.model_card import write_model_card
 
         for run in runs:
             say(f"model card written to {write_model_card(run, wording)}")
     if pack is not None:
-        from efface.evidence.pack import pack as write_pack
-        from efface.evidence.signing import sign, signature_of
-
         if overwrite:  # it was of the pack that is replaced
             signature_of(pack).unlink(missing_ok=True)
         digest = write_pack(runs, pack, overwrite)
@@ -138,20 +129,14 @@ def verify(
             "default: all."
         ),
     ] = None,
-    judge: Annotated[
-        Path | None,
-        typer.Option(help="The classifier of the run; default: the one beside the original model."),
-    ] = None,
+    judge: JudgeFolder = None,
     detector: Annotated[
         str | None, typer.Option(help="The detector of the run; default: where its record says.")
     ] = None,
     clip: Annotated[
         str | None, typer.Option(help="The CLIP of the run; default: where its record says.")
     ] = None,
-    retrained: Annotated[
-        str | None,
-        typer.Option(help="The retrained model of the run; default: where its record says."),
-    ] = None,
+    retrained: Retrained = None,
     public_key: Annotated[
         Path | None,
         typer.Option(help="Check the signature beside the pack by this public key (PEM)."),

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from efface.cli.options import Method, Model, NullLabel, Recipe, Set, Size
-from efface.cli.output import say
+from efface.cli.output import say, show
 
 
 def triage(
@@ -23,17 +23,15 @@ def triage(
     changes: Set = None,
 ) -> None:
     """Has the model memorised these images at all?"""
-    from rich.table import Table
-
     from efface.requests.images.triage import triage as examine
 
     found = examine(model, images, unseen, out, changes)
-    table = Table("image", "verdict", "loss", "p", "similarity", "p", "copies", "p", box=None)
+    rows = []
     for f in found.findings:
         row = (f"{f.loss:.4f}", f"{f.loss_p:.3f}", f"{f.similarity:.3f}", f"{f.similarity_p:.3f}")
         copies = f"{f.copies} of {found.samples}"
-        table.add_row(Text(f.name), f.verdict, *row, copies, f"{f.copies_p:.3f}")
-    Console().print(table)
+        rows.append((f.name, f.verdict, *row, copies, f"{f.copies_p:.3f}"))
+    show(("image", "verdict", "loss", "p", "similarity", "p", "copies", "p"), rows)
     auc = found.membership.auc
     say(
         f"false alarms: {found.false_alarm_rate:.1%} of {found.false_alarm_images} unseen "
@@ -135,17 +133,12 @@ def preflight(
 
     Where that is more than is free it ends in what to change, and exits with 1.
     """
-    from rich.table import Table
-
     from efface.runs.preflight import preflight as estimated
 
-    found = estimated(
+    rows, shortage = estimated(
         model, kind=kind, method=method, recipe=recipe, changes=changes or (), size=size
     )
-    table = Table("part", "bytes", box=None)
-    for name, taken in found.rows:
-        table.add_row(name, taken)
-    Console().print(table)
-    if found.shortage is not None:
-        say(found.shortage)
+    show(("part", "bytes"), rows)
+    if shortage is not None:
+        say(shortage)
         raise typer.Exit(1)

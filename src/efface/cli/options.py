@@ -28,11 +28,7 @@ Recipe = Annotated[
 ]
 Set = Annotated[
     list[str] | None,
-    typer.Option("--set", help="A setting, as train.steps=500 or method.alpha=1.0. Repeatable."),
-]
-AttackSet = Annotated[
-    list[str] | None,
-    typer.Option("--set", help="A setting, as relearn.images=[1,8]. Repeatable."),
+    typer.Option("--set", help="A setting, as train.steps=500 or relearn.images=[1]. Repeatable."),
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in OUT.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run in OUT.")]
@@ -47,7 +43,7 @@ Size = Annotated[
 ]
 JudgeFolder = Annotated[
     Path | None,
-    typer.Option(help="A classifier made by `efface judge`; default: the one beside MODEL."),
+    typer.Option(help="A classifier of `efface judge`; default: one beside the original model."),
 ]
 Retrained = Annotated[
     str | None,

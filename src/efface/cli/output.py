@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from rich.console import Console
+from rich.text import Text
 
 
 def tell(run: Path) -> None:
@@ -17,6 +19,16 @@ def tell(run: Path) -> None:
         say(verdict.headline)
         say(f"report: {run / 'report.html'}")
     say(f"model: {run / 'pipeline'}")
+
+
+def show(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
+    """Print a table of plain text."""
+    from rich.table import Table
+
+    table = Table(*columns, box=None)
+    for row in rows:
+        table.add_row(*map(Text, row))
+    Console().print(table)
 
 
 def say(text: str) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from efface.errors import DataError, RequestError
-from efface.files import whole_file
+from efface.files import write_whole
 
 MAX_BYTES = 2**29
 MAX_FILES = 10_000
@@ -23,8 +23,8 @@ MODE = stat.S_IFREG | 0o644
 UNIX = 3
 PICTURE = re.compile(r"[A-Za-z0-9_-]{1,64}\.png")
 ALLOWED = re.compile(
-    r"SHA256SUMS|report\.html|schemas/[a-z]{1,32}\.json"
-    r"|run-[1-9][0-9]{0,3}/(?:(?:record|evaluation|attacks|environment)\.json"
+    r"SHA256SUMS|report\.html"
+    r"|run-[1-9][0-9]{0,3}/(?:(?:record|evaluation|attacks)\.json"
     r"|(?:provenance|evaluation)\.intoto\.json"
     r"|preparation/[a-z]{1,32}\.(?:json|safetensors)"
     rf"|metrics\.jsonl|samples/(?:grid\.json|{PICTURE.pattern}))"
@@ -74,14 +74,7 @@ def write_archive(files: Mapping[str, bytes], out: Path, overwrite: bool) -> str
     """Write a pack atomically; returns its SHA-256. RequestError if `out` must not be written."""
     require_new(out, overwrite)
     content = to_zip(files)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(out) as part:
-            part.write_bytes(content)
-    except OSError as error:
-        raise RequestError(
-            f"the pack cannot be written to {out} ({error.strerror}): give another file."
-        ) from error
+    write_whole(out, content, "pack")
     return hashlib.sha256(content).hexdigest()
 
 
@@ -145,12 +138,13 @@ def _check_entries(entries: list[zipfile.ZipInfo], size: int, path: Path) -> Non
             raise DataError(
                 f"{path} holds {name[:80]!r}, which no pack of efface has: do not unpack it."
             )
-        if entry.external_attr >> 16 != MODE:
-            raise DataError(f"{path} holds {name!r} as something else than a plain file.")
-        if entry.compress_type != zipfile.ZIP_STORED or entry.compress_size != entry.file_size:
-            raise DataError(f"{path} holds {name!r} compressed, and efface compresses nothing.")
-        if entry.flag_bits & 1:
-            raise DataError(f"{path} holds {name!r} encrypted, and efface encrypts nothing.")
+        stored = entry.compress_type == zipfile.ZIP_STORED
+        stored = stored and entry.compress_size == entry.file_size
+        if entry.external_attr >> 16 != MODE or not stored or entry.flag_bits & 1:
+            raise DataError(
+                f"{path} holds {name!r} as something else than a plain file (a link, or what is "
+                "compressed or encrypted), and efface writes nothing else."
+            )
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise DataError(f"{path} holds {twice!r} twice, so that two readers may see two things.")

@@ -1,28 +1,33 @@
-"""Records of a pack: read out of bytes that anybody may have written, and their JSON Schemas."""
+"""Records of a pack: read out of bytes that anybody may have written."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
 from efface.errors import DataError
-from efface.evidence.environment import Environment
 from efface.records import Attacks, Evaluation, RunRecord
-from efface.reporting.run_folder import GRID
 
 M = TypeVar("M", bound=BaseModel)
 
 MAX_RECORD_BYTES = 2**26
-SCHEMA = "https://json-schema.org/draft/2020-12/schema"
-RECORDS: dict[str, type[BaseModel]] = {
-    "record": RunRecord,
-    "evaluation": Evaluation,
-    "attacks": Attacks,
-    "environment": Environment,
-}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackedRun:
+    """One run in a pack: its files and the records among them."""
+
+    folder: str
+    files: Mapping[str, bytes]  # by name in its folder
+    record: RunRecord
+    evaluation: Evaluation
+    attacks: Attacks | None
+    subjects: Mapping[str, str]  # SHA-256 of the files of the delivered model
+    version: str  # of efface that packs it
 
 
 def run_folders(names: Iterable[str]) -> list[str]:
@@ -37,25 +42,38 @@ def files_of(folder: str, files: Mapping[str, bytes]) -> dict[str, bytes]:
     return {name.removeprefix(start): c for name, c in files.items() if name.startswith(start)}
 
 
-def parse_member(kind: type[M], files: Mapping[str, bytes], name: str) -> M:
-    """One record of a pack; DataError if it is missing or is none."""
-    if name not in files:
-        raise DataError(f"{name} is missing.")
-    return parse_record(kind, files[name], name)
+def read_packed(
+    folder: str, files: Mapping[str, bytes], subjects: Mapping[str, str], version: str
+) -> PackedRun:
+    """A run out of its files; DataError for a record that is missing or is none."""
+    attacks = None
+    if "attacks.json" in files:
+        attacks = _parse_record(Attacks, folder, files, "attacks.json")
+    return PackedRun(
+        folder=folder,
+        files=files,
+        record=_parse_record(RunRecord, folder, files, "record.json"),
+        evaluation=_parse_record(Evaluation, folder, files, "evaluation.json"),
+        attacks=attacks,
+        subjects=subjects,
+        version=version,
+    )
 
 
-def parse_record(kind: type[M], content: bytes, name: str) -> M:
+def _parse_record(kind: type[M], folder: str, files: Mapping[str, bytes], name: str) -> M:
     """A record out of bytes that anybody may have written; DataError with the reason."""
-    values = parse_json(content, name)
+    if name not in files:
+        raise DataError(f"{folder}/{name} is missing.")
+    values = parse_json(files[name], f"{folder}/{name}")
     try:
         version = values.pop("schema")
         if version == 1:
             return kind.model_validate(values | {"schema_version": 1})
     except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{name} is not what efface writes: make it anew.") from error
+        raise DataError(f"{folder}/{name} is not what efface writes: make it anew.") from error
     raise DataError(
-        f"{name} was written by another version of efface (its schema is {str(version)[:20]!r} "
-        "and this one reads 1): use that version."
+        f"{folder}/{name} was written by another version of efface (its schema is "
+        f"{str(version)[:20]!r} and this one reads 1): use that version."
     )
 
 
@@ -78,17 +96,3 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(values) < len(pairs):
         raise ValueError("a key stands twice")
     return values
-
-
-def json_schemas() -> dict[str, bytes]:
-    """The JSON Schemas of the records of a pack as they stand in their files, by name."""
-    schemas = {"grid": GRID.json_schema()}
-    for name, kind in RECORDS.items():
-        schemas[name] = schema = kind.model_json_schema()
-        properties = schema["properties"]
-        schema["properties"] = {"schema": properties.pop("schema_version")} | properties
-        schema["required"] = ["schema", *schema.get("required", [])]
-    return {
-        name: (json.dumps({"$schema": SCHEMA} | schema, indent=2) + "\n").encode()
-        for name, schema in schemas.items()
-    }

@@ -16,24 +16,18 @@ from markupsafe import Markup
 from efface.diffusion.hub import hub_errors
 from efface.diffusion.model_folder import find_folder
 from efface.errors import EffaceError, RequestError
-from efface.evaluation.wording import (
-    format_count,
-    format_date,
-    format_interval,
-    format_value,
-    printable,
-)
-from efface.files import whole_file
+from efface.evaluation.wording import format_date, printable
+from efface.files import write_whole
 from efface.records import (
     Attacks,
     Evaluation,
-    Result,
     RunRecord,
     read_attacks,
     read_evaluation,
     read_record,
 )
 from efface.reporting import judge_run
+from efface.reporting.sections import figure_row
 from efface.reporting.sentences import describe_method
 from efface.requests import words_of
 from efface.requests.words import Words
@@ -47,7 +41,6 @@ SPECIAL = re.compile(r"([\\`*_{}\[\]#+|~!@$]|:(?=//)|(?<=www)\.)", re.IGNORECASE
 LICENCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]{0,63}")
 LINK = re.compile(r"https://[A-Za-z0-9._~/%-]{1,300}")
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[\w.-]{1,96}")
-DIRECTIONS = {"more": "higher", "less": "lower", "zero": "nearer to 0", None: ""}
 
 
 def write_model_card(run: str | Path, wording: str | None = None) -> Path:
@@ -69,13 +62,7 @@ def write_model_card(run: str | Path, wording: str | None = None) -> Path:
     earlier = _earlier_wording(path)
     wording = earlier if wording is None else _checked(wording)
     content = make_card(record, evaluation, read_attacks(run), wording)
-    try:
-        with whole_file(path) as part:
-            part.write_bytes(content.encode("utf-8", "replace"))
-    except OSError as error:
-        raise RequestError(
-            f"the model card cannot be written to {path} ({error.strerror}): make it writable."
-        ) from error
+    write_whole(path, content.encode("utf-8", "replace"), "model card")
     return path
 
 
@@ -110,7 +97,7 @@ def make_card(
         finished=format_date(record.finished) if record.finished else "an unknown day",
         method=describe_method(record),
         sampler=record.sampler.get("text"),
-        rows=[_row(result) for result in evaluation.results],
+        rows=[figure_row(result) for result in evaluation.results],
         caveats=judge_run(record, evaluation, attacks=attacks).caveats,
         licence=licence,
         before=begun if isinstance(begun, dict) else {},
@@ -164,17 +151,6 @@ def _index(record: RunRecord, evaluation: Evaluation, words: Words) -> list[Eval
 
 def _identifier(text: str) -> str:
     return re.sub(r"[^\w.]+", "-", text)
-
-
-def _row(result: Result) -> tuple[str, ...]:
-    """Label, value of this model and of the original one, which way is better, samples."""
-    values = [
-        f"{format_value(figure.value, result.unit)} "
-        f"({format_interval(figure.low, figure.high, result.unit)})"
-        for figure in (result, result.baseline)
-    ]
-    label, better = result.spec.label, DIRECTIONS[result.spec.better]
-    return label, *values, better, format_count(result.samples)
 
 
 def _checked(wording: str) -> str:

@@ -49,29 +49,22 @@ def networks_here(settings: Settings, given: Given) -> tuple[Settings, dict[str,
             missing[name] = str(error)
             found[name] = None
     if config.reference is not None:
-        try:
-            _require_reference(config.reference)
-        except NotHereError as error:
-            missing["reference"] = str(error)
+        if not _has_images(config.reference):
+            missing["reference"] = f"the real images {config.reference} are not on this machine."
             found |= {"extractor": None, "reference": None}
         if "extractor" in missing:
             found["reference"] = None
     if found.get("detector", config.detector) is None:
         found["detector_labels"] = ()
     changes = {f"evaluate.{name}": value for name, value in found.items()}
-    own_extractor = ({} if settings.own is None else settings.own.model_dump()).get("extractor")
-    if own_extractor is not None:  # nothing of such a run is measured without it
+    of_request = {} if settings.own is None else settings.own.model_dump()
+    if of_request.get("extractor") is not None:  # nothing of such a run is measured without it
         key = f"{settings.section}.extractor"
-        changes[key] = on_this_machine("extractor", own_extractor)
-    if not (found.get("detector") or found.get("clip")):
-        changes |= _without_groups(settings)
+        changes[key] = on_this_machine("extractor", of_request["extractor"])
+    # Groups of prompts are told apart by a detector or a CLIP alone.
+    if "prompt_groups" in of_request and not (found.get("detector") or found.get("clip")):
+        changes[f"{settings.section}.prompt_groups"] = None
     return settings.changed(changes), missing
-
-
-def _without_groups(settings: Settings) -> dict[str, Any]:
-    """Groups of prompts are told apart by a detector or a CLIP alone."""
-    own = {} if settings.own is None else settings.own.model_dump()
-    return {f"{settings.section}.prompt_groups": None} if "prompt_groups" in own else {}
 
 
 def on_this_machine(which: str, named: str) -> str:
@@ -95,11 +88,9 @@ def on_this_machine(which: str, named: str) -> str:
     return source if pin is None else f"{source}@sha256:{pin}"
 
 
-def _require_reference(reference: str) -> None:
+def _has_images(reference: str) -> bool:
     try:
-        here = not reference.startswith(HUB)
         check_source(reference)
     except DataError:
-        here = False
-    if not here:
-        raise NotHereError(f"the real images {reference} are not on this machine.")
+        return False
+    return not reference.startswith(HUB)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import stat
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from efface.errors import RequestError
 from efface.evidence.archive import PICTURE, write_archive
-from efface.evidence.environment import Environment
-from efface.evidence.members import json_schemas, parse_record, run_folders
+from efface.evidence.members import PackedRun, read_packed, run_folders
 from efface.evidence.statements import (
     SUMS,
     hash_files,
@@ -20,13 +21,13 @@ from efface.evidence.statements import (
     make_sums,
     weights_among,
 )
-from efface.records import Attacks, Evaluation, RunRecord, require_finished
+from efface.records import require_finished
 from efface.reporting import write_report
 from efface.requests import is_request, read_request
 
 REPORT = "report.html"
 REQUIRED = ("record.json", "evaluation.json")
-OPTIONAL = ("metrics.jsonl", "attacks.json", "environment.json", "samples/grid.json")
+OPTIONAL = ("metrics.jsonl", "attacks.json", "samples/grid.json")
 
 
 def pack(runs: Sequence[str | Path], out: str | Path, overwrite: bool = False) -> str:
@@ -40,10 +41,9 @@ def pack(runs: Sequence[str | Path], out: str | Path, overwrite: bool = False) -
     version = importlib.metadata.version("efface")
     files: dict[str, bytes] = {}
     for number, run in enumerate(runs, start=1):
-        members = collect_run(Path(run))
-        members |= make_statements(members, hash_files(Path(run) / "pipeline"), version)
+        packed = collect_run(Path(run), version)
+        members = {**packed.files, **make_statements(packed)}
         files |= {f"run-{number}/{name}": content for name, content in members.items()}
-    files |= {f"schemas/{name}.json": schema for name, schema in json_schemas().items()}
     files[REPORT] = render_report(files)
     files[SUMS] = make_sums(files)
     return write_archive(files, Path(out), overwrite)
@@ -66,35 +66,28 @@ def unpack(files: Mapping[str, bytes], folder: Path) -> None:
         (folder / name).write_bytes(content)
 
 
-def collect_run(run: Path) -> dict[str, bytes]:
-    """The files of one run for a pack, by name; checked against each other and the weights."""
+def collect_run(run: Path, version: str) -> PackedRun:
+    """One run for a pack; its files are checked against each other and the weights."""
     if not (run / "record.json").exists():
         raise RequestError(f"{run} is no run of efface: give the folder of a finished run.")
     if not (run / "evaluation.json").exists():
         raise RequestError(f"{run} was not measured: do so with `efface evaluate` first.")
-    names = [*REQUIRED, *(name for name in OPTIONAL if _exists(run / name))]
+    # A broken link is refused, not passed over.
+    names = [*REQUIRED, *(name for name in OPTIONAL if os.path.lexists(run / name))]
     names += [f"samples/{path.name}" for path in sorted((run / "samples").glob("*.png"))]
     files = {name: _read_plain(run, name) for name in names}
-    record = parse_record(RunRecord, files["record.json"], str(run / "record.json"))
-    parse_record(Evaluation, files["evaluation.json"], str(run / "evaluation.json"))
-    if "attacks.json" in files:
-        attacks = parse_record(Attacks, files["attacks.json"], str(run / "attacks.json"))
-        if attacks.output != record.output:
-            raise RequestError(
-                f"{run}/attacks.json is about other weights than this run wrote: attack it anew."
-            )
-    if "environment.json" in files:
-        parse_record(Environment, files["environment.json"], str(run / "environment.json"))
-    _check_pipeline(run, record)
-    if is_request(record.request):
-        for path in sorted((run / "preparation").glob("*.*")):
-            _require_plain(run, f"preparation/{path.name}")
-        files |= read_request(record.request).packed(run)
-    return files
-
-
-def _exists(path: Path) -> bool:
-    return path.exists() or path.is_symlink()  # a broken link is refused, not passed over
+    for path in (*(run / "pipeline").rglob("*"), *(run / "preparation").rglob("*")):
+        if path.is_symlink() or not path.is_dir():
+            _require_plain(run, path.relative_to(run).as_posix())
+    packed = read_packed(str(run), files, hash_files(run / "pipeline"), version)
+    if packed.attacks is not None and packed.attacks.output != packed.record.output:
+        raise RequestError(
+            f"{run}/attacks.json is about other weights than this run wrote: attack it anew."
+        )
+    _check_pipeline(run, packed)
+    if not is_request(packed.record.request):
+        return packed
+    return replace(packed, files=files | read_request(packed.record.request).packed(run))
 
 
 def _read_plain(run: Path, name: str) -> bytes:
@@ -122,8 +115,9 @@ def _require_plain(run: Path, name: str) -> None:
         )
 
 
-def _check_pipeline(run: Path, record: RunRecord) -> None:
+def _check_pipeline(run: Path, packed: PackedRun) -> None:
     """RequestError unless the model is what the run wrote, and lies in its folder."""
+    record = packed.record
     require_finished(run, record)
     for name in (*record.output, *input_weights(record)):
         if ".." in name.split("/") or name.startswith("/") or "\\" in name:
@@ -131,16 +125,10 @@ def _check_pipeline(run: Path, record: RunRecord) -> None:
                 f"{run}/record.json names the weight file {name!r}, a path that leaves the folder: "
                 "nothing was packed."
             )
-    folder = run / "pipeline"
-    links = [path for path in (folder, *sorted(folder.rglob("*"))) if path.is_symlink()]
-    if links:
-        raise RequestError(
-            f"{links[0]} is a link, and may lead out of the run folder: put the file itself there."
-        )
-    weights = weights_among(hash_files(folder))
+    weights = weights_among(packed.subjects)
     for name in sorted({*record.output, *weights}):
         if record.output.get(name) != weights.get(name):
             raise RequestError(
-                f"{folder / name} is not what this run wrote, by its SHA-256: restore it, or run "
-                "again."
+                f"{run}/pipeline/{name} is not what this run wrote, by its SHA-256: restore it, or "
+                "run again."
             )

@@ -8,18 +8,17 @@ from typing import Any
 from accelerate import Accelerator
 
 from efface.data.tables import HUB
-from efface.diffusion.model_folder import ModelInfo, find_folder, inspect_model, pixel_shape
+from efface.diffusion.model_folder import ModelInfo, find_folder, inspect_model
 from efface.errors import ConfigError, DataError, EffaceError, RequestError
-from efface.evaluation.change import is_broken, measure_change, weight_change
+from efface.evaluation.change import evaluate_change
 from efface.evaluation.store import Store
 from efface.evaluation.subjects import Compared, Job, check_retrained, read_judge, read_subjects
-from efface.evaluation.terms import common_terms
-from efface.evaluation.views import read_views
+from efface.evaluation.views import pixels_of, read_views
 from efface.evidence.compare import Again
 from efface.evidence.networks import Given, NotHereError, networks_here
 from efface.metrics.judge import Judge
 from efface.records import Evaluation, RunRecord, hash_weights
-from efface.requests import is_request, read_request
+from efface.requests import distilled_pipeline, read_request
 from efface.requests.base import Material, Request
 from efface.settings.base import Settings, from_json
 
@@ -52,29 +51,16 @@ def remeasure(
     )
     subjects = read_subjects(model, record, config, compared)
     judge = _judge(evaluation, original, given, missing)
-    shape = None if info.vae else pixel_shape(info)
     job = Job(
         run=run,
         record=record,
         settings=settings,
         subjects=subjects,
-        views=read_views(judge, config, shape, Accelerator().device, Store(None)),
+        views=read_views(judge, config, pixels_of(info), Accelerator().device, Store(None)),
         store=Store(None),
     )
-    return Again(evaluation=_evaluate(job, material, info), missing=missing)
-
-
-def _evaluate(job: Job, material: Material, made: ModelInfo) -> Evaluation:
-    """As an evaluation of the run does, with nothing that was kept."""
-    subjects, store = job.subjects, job.store
-    if is_broken(subjects.result, store):
-        return Evaluation(results=[], broken=True)
-    evaluation = material.evaluate(job)
-    retained, batch_size = material.retained(job.settings), job.settings.evaluate.batch_size
-    change = {"weights": weight_change(made.weights_folder, subjects.info.weights_folder)}
-    change |= measure_change(subjects.result, subjects.original, retained, store, batch_size)
-    terms = common_terms(subjects.original, job.views) | evaluation.terms
-    return evaluation.model_copy(update={"change": change, "terms": terms})
+    again = evaluate_change(job, info, material.retained(settings), material.evaluate)
+    return Again(evaluation=again, missing=missing)
 
 
 def recorded_settings(record: RunRecord, request: Request) -> Settings:
@@ -161,12 +147,8 @@ def _retrained(
 def _distilled(record: RunRecord, missing: dict[str, str]) -> Path | None:
     """The pipeline of a run that this one began from and that forgot nothing, as was recorded."""
     start = record.start or {}
-    if "source" not in start or not is_request(start["request"]):
-        return None
-    if read_request(start["request"]).forgets:
-        return None
-    pipeline = Path(start["source"]) / "pipeline"
-    if pipeline.is_dir() and hash_weights(pipeline) == start["output"]:
+    pipeline = distilled_pipeline(start)
+    if pipeline is None or (pipeline.is_dir() and hash_weights(pipeline) == start["output"]):
         return pipeline
     missing["distilled"] = f"the distilled model of {start['source']} is not on this machine."
     return None

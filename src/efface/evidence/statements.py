@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import re
 import uuid
 from collections.abc import Iterator, Mapping
@@ -16,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from efface.errors import DataError
-from efface.evidence.members import parse_json, parse_member
-from efface.records import Attacks, Evaluation, RunRecord
+from efface.evidence.members import PackedRun, parse_json
+from efface.records import RunRecord
 
 SUMS = "SHA256SUMS"
 PROVENANCE, MEASUREMENT = "provenance.intoto.json", "evaluation.intoto.json"
@@ -45,21 +44,12 @@ def read_sums(content: bytes) -> dict[str, str]:
     return sums
 
 
-def make_statements(
-    files: Mapping[str, bytes], subjects: Mapping[str, str], version: str
-) -> dict[str, bytes]:
-    """Both Statements of a run, by file name; `files` are those of its folder.
-
-    `subjects` are the files of the delivered model. DataError for a record that cannot be read.
-    """
-    record = parse_member(RunRecord, files, "record.json")
-    evaluation = parse_member(Evaluation, files, "evaluation.json")
-    attacks = None
-    if "attacks.json" in files:
-        attacks = parse_member(Attacks, files, "attacks.json")
+def make_statements(run: PackedRun) -> dict[str, bytes]:
+    """Both Statements of a run, by file name."""
+    record, evaluation = run.record, run.evaluation
     others = [
         _resource(name, _sha256(content))
-        for name, content in sorted(files.items())
+        for name, content in sorted(run.files.items())
         if name not in (PROVENANCE, MEASUREMENT)
     ]
     provenance = {
@@ -70,8 +60,11 @@ def make_statements(
                 "request": record.request,
                 "settings": record.settings,
             },
-            "internalParameters": {"material": record.material},
-            "resolvedDependencies": list(_dependencies(record, evaluation, attacks)),
+            "internalParameters": {
+                "material": record.material,
+                "environment": record.environment,
+            },
+            "resolvedDependencies": list(_dependencies(run)),
         },
         "runDetails": {
             "builder": {"id": HOME, "version": record.versions},
@@ -84,14 +77,14 @@ def make_statements(
         },
     }
     measurement = {
-        "evaluator": {"id": HOME, "version": {"efface": version}},
+        "evaluator": {"id": HOME, "version": {"efface": run.version}},
         "request": request_id(record),
         "figures": [result.model_dump(mode="json") for result in evaluation.results],
         "change": evaluation.change,
         "broken": evaluation.broken,
         "records": others,
     }
-    subject = [_resource(name, digest) for name, digest in sorted(subjects.items())]
+    subject = [_resource(name, digest) for name, digest in sorted(run.subjects.items())]
     predicates = {PROVENANCE: (SLSA, provenance), MEASUREMENT: (EVALUATION, measurement)}
     return {
         name: _as_json(
@@ -148,15 +141,14 @@ def hash_files(folder: Path) -> dict[str, str]:
     return hashes
 
 
-def _dependencies(
-    record: RunRecord, evaluation: Evaluation, attacks: Attacks | None
-) -> Iterator[dict[str, Any]]:
+def _dependencies(run: PackedRun) -> Iterator[dict[str, Any]]:
     """The original model, the run that this one started from, and the networks that measured."""
-    for name, digest in input_weights(record).items():
+    for name, digest in input_weights(run.record).items():
         yield _resource(f"original model/{name}", digest)
-    start = (record.start or {}).get("output") or {}
+    start = (run.record.start or {}).get("output") or {}
     for name, digest in start.items():
         yield _resource(f"start/{name}", digest)
+    evaluation, attacks = run.evaluation, run.attacks
     networks = [evaluation.judge, None if attacks is None else attacks.judge]
     networks += [part.extractor for part in (*evaluation.results, *evaluation.curves)]
     named = {str(n.get("sha256")): str(n.get("name")) for n in reversed(networks) if n}
@@ -174,13 +166,6 @@ def _sha256(content: bytes) -> str:
 
 
 def _as_json(content: dict[str, Any]) -> bytes:
-    return (json.dumps(_finite(content), indent=2, allow_nan=False) + "\n").encode()
-
-
-def _finite(value: Any) -> Any:
     """With null for what is no finite number: JSON has no other way to say so."""
-    if isinstance(value, dict):
-        return {name: _finite(part) for name, part in value.items()}
-    if isinstance(value, list):
-        return [_finite(part) for part in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    finite = json.loads(json.dumps(content), parse_constant=lambda _: None)
+    return (json.dumps(finite, indent=2) + "\n").encode()

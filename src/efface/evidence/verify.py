@@ -6,7 +6,6 @@ import hashlib
 import importlib.metadata
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from efface.diffusion.model_folder import find_folder
@@ -15,8 +14,7 @@ from efface.errors import EffaceError, ModelError
 from efface.evidence.archive import Archive, read_archive
 from efface.evidence.checks import Check, Verification, agrees, differs, not_checked
 from efface.evidence.compare import compare, compare_images
-from efface.evidence.environment import Environment, differing_versions
-from efface.evidence.members import files_of, parse_member, run_folders
+from efface.evidence.members import PackedRun, files_of, read_packed, run_folders
 from efface.evidence.networks import Given, NotHereError
 from efface.evidence.pack import REPORT, render_report, unpack
 from efface.evidence.remeasure import remeasure
@@ -30,24 +28,10 @@ from efface.evidence.statements import (
     read_sums,
     weights_among,
 )
-from efface.records import Attacks, Evaluation, RunRecord
 
 # What values of a strange kind cause where a record may hold any JSON.
 UNFIT = (EffaceError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, OSError)
 LOADED = (".safetensors", ".json", ".py", *PICKLE_SUFFIXES)  # what diffusers may read of a model
-
-
-@dataclass(frozen=True, kw_only=True)
-class PackedRun:
-    """The records of one run in a pack."""
-
-    folder: str
-    record: RunRecord
-    evaluation: Evaluation
-    attacks: Attacks | None
-    subjects: Mapping[str, str]  # SHA-256 of the files of the delivered model
-    version: str  # of efface that packed it
-    files: Mapping[str, bytes]  # by name in its folder
 
 
 def verify(
@@ -115,22 +99,8 @@ def _read_run(archive: Archive, folder: str) -> tuple[PackedRun | None, list[Che
     if any(name.startswith(f"{folder}/") for name in archive.damaged):
         return None, [differs(folder, "not looked at: a file of it is damaged")]
     files = files_of(folder, archive.files)
-    environment = attacks = None
     try:
-        if "environment.json" in files:
-            environment = parse_member(Environment, files, "environment.json")
-        if "attacks.json" in files:
-            attacks = parse_member(Attacks, files, "attacks.json")
-        subjects, version = read_statements(files)
-        run = PackedRun(
-            folder=folder,
-            record=parse_member(RunRecord, files, "record.json"),
-            evaluation=parse_member(Evaluation, files, "evaluation.json"),
-            attacks=attacks,
-            subjects=subjects,
-            version=version,
-            files=files,
-        )
+        run = read_packed(folder, files, *read_statements(files))
     except EffaceError as error:
         return None, [differs(folder, str(error))]
     checks = []
@@ -139,13 +109,9 @@ def _read_run(archive: Archive, folder: str) -> tuple[PackedRun | None, list[Che
     if weights_among(run.subjects) != run.record.output:
         text = "the delivered model has other weights than record.json names"
         checks.append(differs(folder, text))
-    if attacks is not None and attacks.output != run.record.output:
+    if run.attacks is not None and run.attacks.output != run.record.output:
         text = "about other weights than record.json names"
         checks.append(differs(f"{folder}/attacks.json", text))
-    other = [] if environment is None else differing_versions(environment, run.record)
-    if other:
-        text = f"other versions than in record.json, of {', '.join(other)[:200]}"
-        checks.append(differs(f"{folder}/environment.json", text))
     return run, checks or [agrees(folder, "its records are whole and agree with each other")]
 
 
@@ -154,7 +120,7 @@ def _check_whole(archive: Archive, runs: list[PackedRun]) -> list[Check]:
     checks = []
     for run in runs:
         try:
-            statements = make_statements(run.files, run.subjects, run.version)
+            statements = make_statements(run)
         except UNFIT as error:
             return [differs(run.folder, f"the records make no statement: {str(error)[:200]}")]
         for name, content in statements.items():

@@ -14,7 +14,7 @@ import jinja2
 from markupsafe import Markup
 
 from efface.errors import DataError
-from efface.files import whole_file
+from efface.files import write_whole
 from efface.reporting.overview import BaseOverview, overviews
 from efface.reporting.run_folder import read_run
 from efface.reporting.sections import Section, make_section
@@ -27,8 +27,8 @@ STYLES = ("report.css", "figures.css", "print.css")
 def write_report(runs: Sequence[Path], out: Path) -> Path:
     """Write the page about these run folders to `out`, atomically; returns it.
 
-    Raises DataError for a folder that is no run, a file at `out` that is no report, or a page that
-    cannot be written.
+    Raises DataError for a folder that is no run or a file at `out` that is no report, RequestError
+    for a page that cannot be written.
     """
     if not runs:
         raise DataError("no run was given to report on: give the folder of at least one.")
@@ -36,15 +36,8 @@ def write_report(runs: Sequence[Path], out: Path) -> Path:
     sections = [make_section(read_run(Path(run)), n) for n, run in enumerate(runs, start=1)]
     page = render_page(sections)
     out = Path(out)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(out) as part:
-            # Names may hold halves of surrogate pairs, which UTF-8 cannot write.
-            part.write_bytes(page.encode("utf-8", "replace"))
-    except OSError as error:
-        raise DataError(
-            f"the report cannot be written to {out} ({error.strerror}): give another file."
-        ) from error
+    # Names may hold halves of surrogate pairs, which UTF-8 cannot write.
+    write_whole(out, page.encode("utf-8", "replace"), "report")
     return out
 
 

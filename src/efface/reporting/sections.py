@@ -129,12 +129,14 @@ def _missing_sheets(run: Run) -> list[str]:
 def _groups(
     anchor: str, results: Sequence[Result], columns: Sequence[str]
 ) -> list[tuple[str, list[Row]]]:
-    rows = [_row(result, columns, figure_anchor(anchor, n)) for n, result in enumerate(results)]
+    rows = [
+        figure_row(result, columns, figure_anchor(anchor, n)) for n, result in enumerate(results)
+    ]
     groups = [(title, [r for r in rows if r.spec.side == side]) for side, title in GROUPS.items()]
     return [(title, members) for title, members in groups if members]
 
 
-def _row(result: Result, columns: Sequence[str], how: str) -> Row:
+def figure_row(result: Result, columns: Sequence[str] = (), how: str = "") -> Row:
     arrow, direction = DIRECTIONS[result.spec.better]
     return Row(
         spec=result.spec,

@@ -7,6 +7,7 @@ import importlib
 import importlib.metadata
 import pkgutil
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from efface.errors import DataError, RequestError
@@ -62,6 +63,17 @@ def read_request(content: Mapping[str, Any]) -> Request:
             f"the request in record.json is not what this version of efface writes ({error}): use "
             "the version that made the run, or run again."
         ) from error
+
+
+def distilled_pipeline(start: Mapping[str, Any] | None) -> Path | None:
+    """Where the pipeline of the run that another began from lies, if that one forgot nothing.
+
+    It is measured beside the result: what forgetting cost, apart from what distilling did.
+    """
+    if start is None or "source" not in start or not is_request(start["request"]):
+        return None
+    forgets = read_request(start["request"]).forgets
+    return None if forgets else Path(start["source"]) / "pipeline"
 
 
 def words_of(content: Mapping[str, Any]) -> Words:

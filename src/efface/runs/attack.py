@@ -9,12 +9,12 @@ from typing import Any
 import torch
 
 from efface.attacks import names, resolve
-from efface.attacks.base import Attack, Case, Subject, described, estimate
+from efface.attacks.base import Attack, Case, Subject
 from efface.errors import ConfigError, RequestError
 from efface.evaluation.subjects import Compared, check_retrained, read_subjects
 from efface.evaluation.views import View
 from efface.metrics.judge import Judge
-from efface.records import AttackResult, Attacks, Cost, read_attacks, write_json
+from efface.records import Attacks, read_attacks, write_json
 from efface.requests.base import Material
 from efface.runs.recorded import Recorded, read_run
 from efface.settings.reading import build, read_changes
@@ -116,39 +116,6 @@ def read_case(
             recorded.run, recorded.record, models, recorded.settings, finder
         ),
     )
-
-
-def summarise(attacks: Attacks) -> list[tuple[str, str, str, str, str]]:
-    """Rows for a table: attack, back after 50 %, 90 %, at the full budget, self-tests."""
-    rows = []
-    for result in attacks.results:
-        failed = [test.subject for test in result.self_tests if not test.passed]
-        tests = f"inconclusive: fails on {' and '.join(failed)}" if failed else "passed"
-        for line in result.curve.lines:
-            if line != "result" and not line.startswith("result_"):
-                continue
-            way = line.removeprefix("result").strip("_").replace("_", " ")
-            name = f"{result.attack} ({way})" if way else result.attack
-            half, most = (_cost(cost, result.curve.x_label) for cost in result.costs[line])
-            rows.append((name, half, most, recovery(result, line), tests))
-    return rows
-
-
-def recovery(result: AttackResult, line: str) -> str:
-    """What a model shows at the full budget; without one a note says what the curve amounts to."""
-    notes = [note for note in result.notes if note.startswith(f"{line}: ")]
-    if notes:
-        return notes[0].removeprefix(f"{line}: ")
-    return described(estimate(result.curve.lines[line][-1]))
-
-
-def _cost(cost: Cost, unit: str) -> str:
-    if cost.budget is None:
-        return "not within the budget"
-    if cost.budget == 0:
-        return "at once"
-    images = "" if cost.images is None else f", {cost.images} images"
-    return f"{cost.budget:.3g} {unit}{images}"
 
 
 def _earlier(run: Path, output: dict[str, str], finder: Judge | View | None) -> Attacks:

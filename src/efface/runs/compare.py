@@ -14,7 +14,7 @@ from rich.text import Text
 
 from efface.errors import DataError
 from efface.evaluation.wording import format_difference, join_words, printable
-from efface.files import whole_file
+from efface.files import write_whole
 from efface.reporting.comparison import SHORT, Base, Entry, Figure, MetricRow, compare_runs
 from efface.reporting.overview import count_samples, write_difference, write_figure
 from efface.reporting.pareto import pareto_figures, stand_alone
@@ -189,7 +189,7 @@ def _text(figure: Figure | None, row: MetricRow) -> Text:
 def write_comparison(bases: Sequence[Base], out: Path) -> list[Path]:
     """`comparison.csv`, `comparison.json` and a `pareto-N.svg` per plot; returns what was written.
 
-    Also `differences.csv`, where two entries have seeds in common. Raises DataError for a folder
+    Also `differences.csv`, where two entries have seeds in common. RequestError for a folder
     that cannot be written.
     """
     plots = [figure for base in bases for figure in pareto_figures(base)]
@@ -198,13 +198,6 @@ def write_comparison(bases: Sequence[Base], out: Path) -> list[Path]:
     if differences:
         contents["differences.csv"] = as_csv(differences)
     contents |= {f"pareto-{n}.svg": stand_alone(plot) for n, plot in enumerate(plots, start=1)}
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        for name, text in contents.items():
-            with whole_file(out / name) as part:
-                part.write_bytes(text.encode("utf-8", "replace"))
-    except OSError as error:
-        raise DataError(
-            f"the comparison cannot be written to {out} ({error.strerror}): give another folder."
-        ) from error
+    for name, text in contents.items():
+        write_whole(out / name, text.encode("utf-8", "replace"), "comparison")
     return [out / name for name in contents]

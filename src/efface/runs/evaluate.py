@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from accelerate import PartialState
 from accelerate.utils import gather_object
@@ -15,17 +13,16 @@ from efface.data.randomness import random_state_kept
 from efface.diffusion.model_folder import inspect_model
 from efface.diffusion.text.prompts import PromptEncoder
 from efface.errors import DataError, ModelError, RequestError
-from efface.evaluation.change import is_broken, measure_change, weight_change
+from efface.evaluation.change import evaluate_change
 from efface.evaluation.grids import sheets_are_whole
 from efface.evaluation.store import digest, user_store
 from efface.evaluation.subjects import Compared, Job, Subjects, read_judge, read_subjects
-from efface.evaluation.terms import common_terms
 from efface.evaluation.views import View, pixels_of, read_views
 from efface.evidence.model_card import write_model_card
 from efface.metrics.judge import Judge
 from efface.records import Evaluation, RunRecord, read_evaluation, write_json
 from efface.reporting import write_report
-from efface.runs.lineage import distilled_pipeline
+from efface.requests import distilled_pipeline
 from efface.runs.recorded import Recorded, read_run
 
 NO_RETRAINED = "none"
@@ -60,18 +57,21 @@ def measure(
     """Measure a run whose request has been read; `encoded` holds its prompts, where it has any."""
     run, record, request = recorded.run, recorded.record, recorded.request
     config = recorded.settings.evaluate
-    retrained = _choose_retrained(run, record, retrained)
+    evaluation = _measured_before(run)
+    retrained = _choose_retrained(evaluation, record, retrained)
+    distilled = distilled_pipeline(record.start)
     compared = Compared(
         guidance=config.guidance if request.guided else 1.0,
         same_sampler=request.same_sampler,
         retrained=retrained,
-        distilled=distilled_pipeline(record.start),
+        distilled=distilled if distilled is not None and distilled.is_dir() else None,
     )
     subjects = read_subjects(run / "pipeline", record, config, compared, encoded)
     views = read_views(judge, config, pixels_of(subjects.info), subjects.device, user_store())
     key = _key(recorded, subjects, views)
-    evaluation = _measured_before(run, key)
-    if evaluation is None:
+    same = evaluation is not None and evaluation.key == key
+    found = gather_object([same and sheets_are_whole(run / "samples")])
+    if evaluation is None or not all(found):  # decided alike by all processes
         job = Job(
             run=run,
             record=record,
@@ -80,31 +80,16 @@ def measure(
             views=views,
             store=user_store(),
         )
-        evaluation = _evaluate(job, recorded).model_copy(
-            update={"key": key, "retrained": None if retrained is None else str(retrained)}
-        )
+        made = inspect_model(run / "pipeline", subjects.info.null_label)
+        retained = recorded.material.retained(recorded.settings)
+        evaluation = evaluate_change(job, made, retained, recorded.material.evaluate)
+        beside = None if retrained is None else str(retrained)
+        evaluation = evaluation.model_copy(update={"key": key, "retrained": beside})
     if PartialState().is_main_process:
         write_json(run / "evaluation.json", evaluation)
         write_report([run], run / "report.html")
         write_model_card(run)
     return evaluation
-
-
-def _evaluate(job: Job, recorded: Recorded) -> Evaluation:
-    """The request's own figures, with how far the model changed, and on which terms."""
-    # Of a network whose output is not finite nothing can be measured.
-    if is_broken(job.subjects.result, user_store()):
-        return Evaluation(results=[], broken=True)
-    evaluation = recorded.material.evaluate(job)
-    subjects, config = job.subjects, job.settings.evaluate
-    made = inspect_model(job.run / "pipeline", subjects.info.null_label)
-    retained = recorded.material.retained(job.settings)
-    change = {"weights": weight_change(made.weights_folder, subjects.info.weights_folder)}
-    change |= measure_change(
-        subjects.result, subjects.original, retained, user_store(), config.batch_size
-    )
-    terms = common_terms(subjects.original, job.views) | evaluation.terms
-    return evaluation.model_copy(update={"change": change, "terms": terms})
 
 
 def _key(recorded: Recorded, subjects: Subjects, views: dict[str, View]) -> str:
@@ -122,33 +107,30 @@ def _key(recorded: Recorded, subjects: Subjects, views: dict[str, View]) -> str:
     )
 
 
-def _measured_before(run: Path, key: str) -> Evaluation | None:
-    """An evaluation of this very key with its images; seen alike by all processes."""
-    found = None
-    if (run / "evaluation.json").exists() and sheets_are_whole(run / "samples"):
-        with contextlib.suppress(DataError):  # an unreadable one is replaced
-            found = read_evaluation(run)
-    everywhere = gather_object([found is not None and found.key == key])
-    return found if all(everywhere) else None
+def _measured_before(run: Path) -> Evaluation | None:
+    """The evaluation that is there; one that cannot be read is replaced."""
+    try:
+        return read_evaluation(run)
+    except DataError:
+        return None
 
 
-def _choose_retrained(run: Path, record: RunRecord, given: str | Path | None) -> Any:
+def _choose_retrained(
+    before: Evaluation | None, record: RunRecord, given: str | Path | None
+) -> str | Path | None:
     """The model that was given, or beside which the run was measured last; "none" is neither.
 
     RequestError where the latter is not there any more.
     """
     if given is not None:
         return None if str(given) == NO_RETRAINED else given
-    before = None
-    if (run / "evaluation.json").exists():
-        with contextlib.suppress(DataError):  # an unreadable one is replaced
-            before = read_evaluation(run).retrained
-    if before is not None:
-        try:
-            inspect_model(before, record.model["null_label"])
-        except ModelError as error:
-            raise RequestError(
-                f"{before} stood beside this run as the retrained model and cannot be used any "
-                f"more: restore it, give another, or {NO_RETRAINED!r} to measure without one."
-            ) from error
-    return before
+    if before is None or before.retrained is None:
+        return None
+    try:
+        inspect_model(before.retrained, record.model["null_label"])
+    except ModelError as error:
+        raise RequestError(
+            f"{before.retrained} stood beside this run as the retrained model and cannot be used "
+            f"any more: restore it, give another, or {NO_RETRAINED!r} to measure without one."
+        ) from error
+    return before.retrained

@@ -7,6 +7,7 @@ import datetime
 import importlib.metadata
 import os
 import platform
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,12 +19,10 @@ from accelerate import Accelerator
 from efface.diffusion.model_folder import ModelInfo
 from efface.diffusion.sampling import Sampler
 from efface.errors import RequestError
-from efface.evidence.environment import write_environment
 from efface.records import RunRecord, hash_weights, read_record, write_json
 from efface.training.trainer import TrainResult
 
 INCIDENTAL = ("checkpoint_every", "ignore_memory", "log_every", "tracker")  # of train
-WRITTEN = ("record.json", "environment.json")  # before anything is prepared
 PACKAGES = ("efface", "torch", "diffusers", "accelerate", "safetensors", "numpy")
 
 
@@ -55,6 +54,7 @@ def new_record(
         settings=settings,
         start=start,
         versions=versions(),
+        environment=environment(),
         hardware=hardware(),
         started=_now(),
     )
@@ -150,14 +150,13 @@ def new_folder(
         if main:
             out.mkdir(parents=True, exist_ok=True)
             write_json(out / "record.json", record)
-            write_environment(out)
         accelerator.wait_for_everyone()
         yield
     except BaseException as error:
         if aside and replaced.exists():
             shutil.rmtree(out, ignore_errors=True)
             replaced.rename(out)
-        elif main and not resume and {path.name for path in out.glob("*")} <= set(WRITTEN):
+        elif main and not resume and {path.name for path in out.glob("*")} <= {"record.json"}:
             shutil.rmtree(out, ignore_errors=True)
         if isinstance(error, OSError):
             raise RequestError(
@@ -171,6 +170,22 @@ def new_folder(
 def versions() -> dict[str, str]:
     return {name: importlib.metadata.version(name) for name in PACKAGES} | {
         "python": platform.python_version()
+    }
+
+
+def environment() -> dict[str, str]:
+    """The kind of system, and every installed distribution by its normalised name (PEP 503)."""
+    installed: dict[str, str] = {}
+    for found in importlib.metadata.distributions():
+        name, version = found.metadata["Name"], found.metadata["Version"]
+        if name and version:  # an interrupted installation leaves folders without either
+            # The first on the path is the one that is imported.
+            installed.setdefault(re.sub(r"[-_.]+", "-", name).lower(), version)
+    return {
+        "operating system": platform.system(),
+        "C library": " ".join(platform.libc_ver()),
+        "Python implementation": platform.python_implementation(),
+        **dict(sorted(installed.items())),
     }
 
 

@@ -69,7 +69,10 @@ def forget(
     settings = choose_settings(request, info, method, recipe, changes)
     request.check(info, settings)
     classifier = read_judge(info, judge)
-    check_beside(info, settings, start, retrained)
+    if retrained is not None:
+        check_retrained(retrained, info)
+    if start is not None:
+        check_start(start, info, settings)
     material = request.read(info, settings)
     accelerator = Accelerator()
     check_memory(info, settings, material.amounts, accelerator, measure)
@@ -91,16 +94,6 @@ def forget(
             )
             measure_run(run, classifier, retrained, encoded)
     return out
-
-
-def check_beside(
-    info: ModelInfo, settings: Settings, start: str | Path | None, retrained: str | Path | None
-) -> None:
-    """Raise an EffaceError for a run to begin from, or a retrained model, of another kind."""
-    if retrained is not None:
-        check_retrained(retrained, info)
-    if start is not None:
-        check_start(start, info, settings)
 
 
 def begin_record(

@@ -16,7 +16,7 @@ from efface.diffusion.model_folder import ModelInfo, fetch_weights, inspect_mode
 from efface.errors import RequestError
 from efface.methods.base import Method
 from efface.records import hash_weights, read_record
-from efface.requests import is_request, read_request
+from efface.requests import is_request
 from efface.settings.base import Settings
 from efface.training.checkpoint import Checkpoints, read_tensors
 
@@ -44,33 +44,24 @@ def check_start(start: str | Path, info: ModelInfo, settings: Settings) -> None:
     earlier = read_record(start)
     if Checkpoints(start / "checkpoints").latest() is None or earlier.status != "finished":
         raise RequestError(f"{start} is not finished: complete it with --resume first.")
-    size = earlier.model.get("size")
-    if size != info.size:
+    method, train = earlier.settings["method"], earlier.settings["train"]
+    if method["name"] != settings.method_name:
         raise RequestError(
-            f"{start} was made with --size {size or 'left out'}, and this run is asked for with "
-            f"{info.size or 'it left out'}: give both the same."
-        )
-    theirs = earlier.settings["method"]
-    if theirs["name"] != settings.method_name:
-        raise RequestError(
-            f"{start} is a run of the method {theirs['name']!r}, and this one of "
+            f"{start} is a run of the method {method['name']!r}, and this one of "
             f"{settings.method_name!r}: start from a run of the same method, as of `efface distil`."
         )
+    shared = {"--size": (earlier.model.get("size"), info.size)}
     for name in settings.method.inherited:
         now = getattr(settings.method, name)
-        if theirs.get(name, now) != now:
+        shared[f"method.{name}"] = (method.get(name, now), now)
+    for name in ("lora_rank", "lora_alpha"):
+        shared[f"train.{name}"] = (train.get(name), getattr(settings.train, name))
+    for name, (before, now) in shared.items():
+        if before != now:
             raise RequestError(
-                f"{start} was trained with method.{name} {theirs[name]!r}, and this run is set to "
-                f"{now!r}: give both the same."
+                f"{start} was made with {name} {before!r}, and this run is set to {now!r}: give "
+                "both the same."
             )
-    own, train = settings.train, earlier.settings["train"]
-    theirs = train.get("lora_rank"), train.get("lora_alpha")
-    if theirs != (own.lora_rank, own.lora_alpha):
-        raise RequestError(
-            f"{start} was trained with train.lora_rank {theirs[0]} and train.lora_alpha "
-            f"{theirs[1]}, and this run is set to {own.lora_rank} and {own.lora_alpha}: give both "
-            "the same."
-        )
 
 
 def _check_generator(start: Path, info: ModelInfo, settings: Settings) -> None:
@@ -106,18 +97,6 @@ def describe_start(start: str | Path, info: ModelInfo) -> dict[str, Any]:
             "very model."
         )
     return {"request": earlier.request, "output": earlier.output, "source": str(start)}
-
-
-def distilled_pipeline(start: Mapping[str, Any] | None) -> Path | None:
-    """The pipeline of the run that another began from, if that forgot nothing and is still there.
-
-    It is measured beside the result: what forgetting cost, apart from what distilling did.
-    """
-    if start is None or "source" not in start or not is_request(start["request"]):
-        return None
-    pipeline = Path(start["source"]) / "pipeline"
-    forgets = read_request(start["request"]).forgets
-    return pipeline if not forgets and pipeline.is_dir() else None
 
 
 def _network_config(info: ModelInfo) -> dict[str, Any]:

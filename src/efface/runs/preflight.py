@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -19,17 +18,6 @@ from efface.runs.forget import settings_of
 from efface.settings.base import Settings
 
 
-@dataclass(frozen=True, kw_only=True)
-class Preflight:
-    """`rows` of a table: what each part of a run takes, and what there is.
-
-    `shortage` says what to change, None where the run is expected to fit.
-    """
-
-    rows: list[tuple[str, str]]
-    shortage: str | None
-
-
 def preflight(
     model: str | Path,
     *,
@@ -38,10 +26,12 @@ def preflight(
     recipe: str | Path | None = None,
     changes: Iterable[str] = (),
     size: int | None = None,
-) -> Preflight:
+) -> tuple[list[tuple[str, str]], str | None]:
     """What a run of a kind of request would take, by default of the first that is possible.
 
-    What only its words say, as the number of prompts, is not counted. Raises an EffaceError.
+    Returns rows of a table (what each part takes, and what there is) and what to change, None where
+    the run is expected to fit. What only its words say, as the number of prompts, is not counted.
+    Raises an EffaceError.
     """
     info = inspect_model(model, size=size)
     request, settings = _choose(info, kind, method, recipe, list(changes))
@@ -58,10 +48,8 @@ def preflight(
         "at most": taken.peak(evaluated=True),
         f"free on {device}": available_memory(device, accelerator.num_processes),
     }
-    return Preflight(
-        rows=[(name, readable(size)) for name, size in sizes.items() if size],
-        shortage=find_shortage(info, settings, amounts_of, accelerator, evaluated=True),
-    )
+    rows = [(name, readable(size)) for name, size in sizes.items() if size]
+    return rows, find_shortage(info, settings, amounts_of, accelerator, evaluated=True)
 
 
 def _choose(

@@ -41,7 +41,17 @@ def read_run(run: Path, changes: Sequence[str], what: str) -> Recorded:
             f"is nothing to {what}: give a run of `efface forget` or `efface distil`."
         )
     request = read_request(record.request)
-    settings = changed_settings(record, request, changes, what)
+    settings = from_json(record.settings, request.section, request.own)
+    given = read_changes(changes, sections_of(request.section, request.own, settings.method_name))
+    flat = {f"{name}.{key}": value for name, own in given.items() for key, value in own.items()}
+    settings = settings.changed(flat)
+    read = request.measured if what == "evaluate" else request.attacked
+    without_effect = [name for name in flat if name not in read]
+    if without_effect:
+        raise ConfigError(
+            f"--set {without_effect[0]} has no effect: to {what} a run about {request.subject} "
+            f"reads {', '.join(sorted(read)) or 'no settings'}."
+        )
     check_measurable(run, record)
     info = inspect_model(
         record.model["source"], record.model["null_label"], record.model.get("size")
@@ -55,22 +65,3 @@ def read_run(run: Path, changes: Sequence[str], what: str) -> Recorded:
     return Recorded(
         run=run, record=record, request=request, info=info, settings=settings, material=material
     )
-
-
-def changed_settings(
-    record: RunRecord, request: Request, changes: Sequence[str], what: str
-) -> Settings:
-    """The settings of a run, with changes to those that are read to evaluate or attack it."""
-    settings = from_json(record.settings, request.section, request.own)
-    known = sections_of(request.section, request.own, settings.method_name)
-    given = read_changes(changes, known)
-    read = request.measured if what == "evaluate" else request.attacked
-    flat = {f"{name}.{key}": value for name, own in given.items() for key, value in own.items()}
-    changed = settings.changed(flat)
-    for name in flat:
-        if name not in read:
-            raise ConfigError(
-                f"--set {name} has no effect: to {what} a run about {request.subject} reads "
-                f"{', '.join(sorted(read)) or 'no settings'}."
-            )
-    return changed

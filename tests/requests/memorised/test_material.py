@@ -224,7 +224,7 @@ def test_the_command_line_takes_the_words_of_a_request(
     }
     assert (record.status, record.steps) == ("finished", 2)
     assert {path.name for path in out.iterdir()} == {
-        *("record.json", "environment.json", "metrics.jsonl", "evaluation.json", "report.html"),
+        *("record.json", "metrics.jsonl", "evaluation.json", "report.html"),
         *("preparation", "checkpoints", "pipeline", "samples"),
     }
     assert (out / "pipeline" / "README.md").exists()
