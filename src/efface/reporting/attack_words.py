@@ -12,8 +12,8 @@ from efface.evaluation.wording import (
     shorten,
     upper_first,
 )
-from efface.records import Cost
-from efface.reporting.recorded_curves import name_way
+from efface.records import AttackResult, Cost
+from efface.reporting.recorded_curves import name_model, name_way
 from efface.reporting.resistance import AttackFinding, Resistance, has_budget
 
 ATTACKS = {  # name -> title, what is done
@@ -51,6 +51,12 @@ def name_attack(name: str) -> str:
 
 def explain_attack(name: str) -> str:
     return ATTACKS.get(name, ("", ""))[1]
+
+
+def read_note(result: AttackResult, note: str) -> str:
+    """A note that begins with a line of the curve begins with what that line is."""
+    line, colon, rest = note.partition(": ")
+    return f"{name_model(line)}: {rest}" if colon and line in result.curve.lines else note
 
 
 def write_budget(cost: Cost | None) -> str:

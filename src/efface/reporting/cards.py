@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from efface.evaluation.wording import DASH, describe_interval, plural
+from efface.records import Result
 from efface.reporting.attack_words import name_attack, write_cost
 from efface.reporting.findings import Answer, Findings
-from efface.reporting.resistance import Resistance
+from efface.reporting.resistance import Came, Resistance
 from efface.reporting.sentences import beside, describe_result, write_own
 from efface.requests.words import Phrases
 
@@ -35,6 +37,14 @@ MARKS: dict[str, dict[Answer, Mark]] = {
         "not_measured": ("warn", "not measured"),
     },
 }
+ATTACK_MARKS: dict[Came, Mark] = {
+    "withstood": ("good", "did not come back"),
+    "like_new": ("warn", "comes back like something new"),
+    "came_back": ("warn", "comes back"),
+    "faster": ("bad", "comes back faster than something new"),
+    "failed_control": ("warn", "inconclusive"),
+    "unclear": ("warn", "not measured"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,10 +59,12 @@ class Card:
     note: str = ""
     kind: MarkKind
     words: str
-    source: str | None = None  # what it was read from: a metric, "attacks" or "run"
+    source: str = ""  # what it was read from, as it ends that part's anchor
 
 
-def findings_card(title: str, findings: Findings, phrases: Phrases) -> Card:
+def findings_card(
+    title: str, findings: Findings, phrases: Phrases, results: Sequence[Result]
+) -> Card:
     """The figure that the answer rests on, and the others as a note."""
     kind, words = MARKS[title][findings.answer]
     decisive = findings.decisive
@@ -70,7 +82,7 @@ def findings_card(title: str, findings: Findings, phrases: Phrases) -> Card:
         note="; ".join(describe_result(other, phrases) for other in others),
         kind=kind,
         words=words,
-        source=result.metric,
+        source=f"how-{results.index(result)}",
     )
 
 

@@ -41,7 +41,7 @@ def cost_card(record: RunRecord) -> Card:
         note="" if record.steps is None else f"{format_count(record.steps)} steps",
         kind=kind,
         words=words,
-        source="run",
+        source="facts-run",
     )
 
 

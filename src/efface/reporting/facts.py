@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from efface.evaluation.wording import format_count, format_duration, format_number, printable
 from efface.records import RunRecord
+
+N = TypeVar("N", int, float)
 
 Facts = list[tuple[str, str]]
 COMPACT = 60  # characters of a name and its value
@@ -15,7 +18,7 @@ COMPACT = 60  # characters of a name and its value
 
 @dataclass(frozen=True, kw_only=True)
 class FactSheet:
-    """A titled list of names and values, as text; `key` ends its anchor."""
+    """A titled list of names and values, as text; its anchor is the run's with `key`."""
 
     key: str
     title: str
@@ -31,16 +34,21 @@ def fact_sheets(record: RunRecord) -> list[FactSheet]:
     """What was run, settings, weights, versions; empty ones are left out."""
     model = {k: v for k, v in record.model.items() if k != "weights"}
     sheets = [
-        ("run", "What was run", [*_course(record), *_request(record)]),
-        ("hashes", "Images to forget (SHA-256 of their pixels)", _hashes(record)),
-        ("model", "Model and sampler",
+        ("facts-run", "What was run", [*_course(record), *_request(record)]),
+        ("facts-hashes", "Images to forget (SHA-256 of their pixels)", _hashes(record)),
+        ("facts-model", "Model and sampler",
          [*flatten(model, "model"), *flatten(record.sampler, "sampler")]),
-        ("settings", "All settings", flatten(record.settings)),
-        ("weights", "Weights before and after (SHA-256)", _weights(record)),
-        ("versions", "Versions and hardware",
+        ("facts-settings", "All settings", flatten(record.settings)),
+        ("facts-weights", "Weights before and after (SHA-256)", _weights(record)),
+        ("facts-versions", "Versions and hardware",
          [*flatten(record.versions), *flatten(record.hardware)]),
     ]  # fmt: skip
-    return [FactSheet(key=key, title=title, facts=facts) for key, title, facts in sheets if facts]
+    return make_sheets(sheets)
+
+
+def make_sheets(entries: Iterable[tuple[str, str, Facts]]) -> list[FactSheet]:
+    """Of keys, titles and facts; without facts there is no sheet."""
+    return [FactSheet(key=key, title=title, facts=facts) for key, title, facts in entries if facts]
 
 
 def flatten(content: Any, name: str = "") -> Facts:
@@ -82,19 +90,22 @@ def _texts(given: Any) -> list[str]:
 
 
 def _course(record: RunRecord) -> Facts:
-    facts = [("status", record.status), ("started", record.started)]
-    facts.append(("finished", _text(record.finished)))
-    if record.seconds is not None:
-        facts.append(("training took", format_duration(record.seconds)))
-    if record.steps is not None:
-        facts.append(("steps", format_count(record.steps)))
-    if record.images_per_second is not None:
-        facts.append(("images per second", format_number(record.images_per_second)))
-    if record.note:
-        facts.append(("note", record.note))
-    if record.stopped:
-        facts.append(("stopped early", record.stopped))
-    return [*facts, *flatten(record.notes, "found")]
+    facts = [
+        ("status", record.status),
+        ("started", record.started),
+        ("finished", _text(record.finished)),
+        ("training took", _write(record.seconds, format_duration)),
+        ("steps", _write(record.steps, format_count)),
+        ("images per second", _write(record.images_per_second, format_number)),
+        ("note", record.note),
+        ("stopped early", record.stopped),
+        *flatten(record.notes, "found"),
+    ]
+    return [(name, text) for name, text in facts if text]
+
+
+def _write(number: N | None, write: Callable[[N], str]) -> str:
+    return "" if number is None else write(number)
 
 
 def _weights(record: RunRecord) -> Facts:

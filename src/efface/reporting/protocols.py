@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from efface.evaluation.wording import format_change, format_count, format_duration
 from efface.records import AttackResult, Attacks, Curve, Evaluation, Result
 from efface.reporting.attack_words import name_attack
-from efface.reporting.facts import Facts, flatten
+from efface.reporting.facts import Facts, FactSheet, flatten, make_sheets
 from efface.reporting.findings import SAME
 from efface.reporting.recorded_curves import name_curve, name_model
 from efface.reporting.run_folder import Run
@@ -20,64 +18,31 @@ CHANGES = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class Protocol:
-    """One figure's protocol, with the anchor that leads to it."""
-
-    anchor: str
-    title: str
-    facts: Facts
-
-
-def figure_anchor(section: str, number: int) -> str:
-    return f"{section}-how-{number}"
-
-
-def curve_anchor(section: str, number: int) -> str:
-    return f"{section}-how-curve-{number}"
-
-
-def attack_anchor(section: str, number: int) -> str:
-    return f"{section}-how-attack-{number}"
-
-
-def change_anchor(section: str) -> str:
-    return f"{section}-how-change"
-
-
-def labels_anchor(section: str) -> str:
-    return f"{section}-how-labels"
-
-
-def sheets_anchor(section: str) -> str:
-    return f"{section}-how-samples"
-
-
-def protocols(section: str, run: Run) -> list[Protocol]:
-    """One entry per result, curve, matrix, attack and grid of samples, and one for the judge."""
+def protocols(run: Run) -> list[FactSheet]:
+    """One sheet per result, curve, matrix, attack and grid of samples, and one for the judge."""
     evaluation = run.evaluation
     entries = [
-        (figure_anchor(section, n), result.spec.label, _about_result(result))
+        (f"how-{n}", result.spec.label, _about_result(result))
         for n, result in enumerate(evaluation.results)
     ]
     for n, curve in enumerate(evaluation.curves):
-        entries.append((curve_anchor(section, n), name_curve(curve.name), _about_curve(curve)))
+        entries.append((f"how-curve-{n}", name_curve(curve.name), _about_curve(curve)))
     if evaluation.labels_seen is not None:
         matrix = evaluation.labels_seen
         samples = f"{format_count(sum(matrix.samples))} over all labels"
         facts = [("samples", samples), ("protocol", matrix.protocol)]
-        entries.append((labels_anchor(section), "What was seen under each label", facts))
+        entries.append(("how-labels", "What was seen under each label", facts))
     if run.attacks is not None:
         for n, result in enumerate(run.attacks.results):
             title = f"Attack: {name_attack(result.attack)}"
-            facts = _about_attack(result, run.attacks)
-            entries.append((attack_anchor(section, n), title, facts))
+            entries.append((f"how-attack-{n}", title, _about_attack(result, run.attacks)))
     if run.sheets is not None:
         grid = run.sheets.grid
         facts = [("before", grid.before), ("after", grid.after), ("noise", "the same for both")]
-        entries.append((sheets_anchor(section), "Samples before and after", facts))
-    entries += _about_models(section, evaluation)
-    return [Protocol(anchor=a, title=title, facts=facts) for a, title, facts in entries]
+        entries.append(("how-samples", "Samples before and after", facts))
+    entries.append(("how-judge", "The classifier", flatten(evaluation.judge or {})))
+    entries.append(("how-change", "Change", _about_change(evaluation)))
+    return make_sheets(entries)
 
 
 def _about_result(result: Result) -> Facts:
@@ -115,33 +80,22 @@ def _about_attack(result: AttackResult, attacks: Attacks) -> Facts:
     ]
 
 
-def _about_models(section: str, evaluation: Evaluation) -> list[tuple[str, str, Facts]]:
-    """The judge, how far the model is from the original one, and what was measured with."""
-    entries = []
-    if evaluation.judge:
-        entries.append((f"{section}-how-judge", "The classifier", flatten(evaluation.judge)))
-    facts = _about_change(evaluation)
-    if evaluation.key is not None:
-        facts.append(("digest of this evaluation", evaluation.key))
-    if facts:
-        entries.append((change_anchor(section), "Change", facts))
-    return entries
-
-
 def _about_change(evaluation: Evaluation) -> Facts:
     """How far the model is from the original one, and how that was measured."""
     facts = [(CHANGES.get(key, key), format_change(v)) for key, v in evaluation.change.items()]
     if evaluation.broken:
         broken = "a model is broken whose outputs at three timesteps are not finite numbers"
-        return [*facts, ("seeds", str(CHANGE_SEED)), ("protocol", broken)]
-    if not {"samples", "retained_distance"} & evaluation.change.keys():
-        return facts
-    return [
-        *facts,
-        ("samples", f"{CHANGE_SAMPLES} retained ones per model"),
-        ("seeds", f"{CHANGE_SEED} to {CHANGE_SEED + CHANGE_SAMPLES - 1}; energy distance to "
-         f"samples of {CHANGE_SEED + CHANGE_SAMPLES} to {CHANGE_SEED + 2 * CHANGE_SAMPLES - 1}"),
-        ("protocol", "change of samples: both models sampled as the result is, from the same "
-         "noise; energy distance: the original model sampled by its own sampler; no effect: "
-         f"samples changed by less than {format_change(SAME)}"),
-    ]  # fmt: skip
+        facts += [("seeds", str(CHANGE_SEED)), ("protocol", broken)]
+    elif {"samples", "retained_distance"} & evaluation.change.keys():
+        seeds = [CHANGE_SEED + n * CHANGE_SAMPLES for n in (1, 2)]
+        facts += [
+            ("samples", f"{CHANGE_SAMPLES} retained ones per model"),
+            ("seeds", f"{CHANGE_SEED} to {seeds[0] - 1}; energy distance to "
+             f"samples of {seeds[0]} to {seeds[1] - 1}"),
+            ("protocol", "change of samples: both models sampled as the result is, from the same "
+             "noise; energy distance: the original model sampled by its own sampler; no effect: "
+             f"samples changed by less than {format_change(SAME)}"),
+        ]  # fmt: skip
+    if evaluation.key is not None:
+        facts.append(("digest of this evaluation", evaluation.key))
+    return facts

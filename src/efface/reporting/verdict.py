@@ -58,10 +58,11 @@ def judge_run(
     phrases = words.phrases(record, names or {})
     forgotten, retained = find_forgotten(evaluation), find_retained(evaluation)
     resistance = find_resistance(record, attacks)
-    cards = [findings_card("Retained", retained, phrases), cost_card(record)]
+    results = evaluation.results
+    cards = [findings_card("Retained", retained, phrases, results), cost_card(record)]
     told = {"Retain": tell_retained(retained, phrases), "Cost": tell_cost(record)}
     if words.forgets:
-        cards.insert(0, findings_card("Forgotten", forgotten, phrases))
+        cards.insert(0, findings_card("Forgotten", forgotten, phrases, results))
         cards.insert(2, resistance_card(resistance))
         told = {
             "Forget": tell_forgotten(evaluation, forgotten, phrases),
