@@ -161,6 +161,8 @@ def test_the_table_says_cost_recovery_and_void():
     )
     result = AttackResult(
         attack="relearn",
+        title="Relearning",
+        summary="what is done",
         curve=Curve(
             name="relearn",
             x_label="steps",

@@ -25,7 +25,7 @@ from efface.evaluation.wording import (
 from efface.records import Result, RunRecord, Spec, Value
 from efface.reporting.findings import is_finite
 from efface.reporting.run_folder import Run
-from efface.reporting.sentences import METHODS
+from efface.reporting.sentences import name_method
 from efface.requests import words_of
 
 Place = tuple[int, int]  # of a run in what was given, and of a result in its evaluation
@@ -193,10 +193,8 @@ def _entry(number: int, group: list[int], runs: Sequence[Run], outcomes: Sequenc
     seeds = tuple(find_seed(runs[n].record) for n in group)
     name = shorten(runs[group[0]].name)
     if len(group) > 1:
-        method = runs[group[0]].record.settings.get("method")
-        method = str(method.get("name")) if isinstance(method, dict) else "run"
-        method = METHODS.get(method, shorten(method))
-        name = f"{method}, seeds {join_words([str(s) for s in seeds])}"
+        method = shorten(name_method(runs[group[0]].record))
+        name = f"{method}, seeds {join_words([str(seed) for seed in seeds])}"
     return Entry(
         number=number,
         name=name,

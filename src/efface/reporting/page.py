@@ -22,11 +22,10 @@ from efface.records import Picture, Result, Value
 from efface.reporting import attack_words, comparison, resistance
 from efface.reporting.cards import ATTACK_MARKS
 from efface.reporting.charts import Chart
-from efface.reporting.facts import FactSheet, fact_sheets
+from efface.reporting.facts import FactSheet, fact_sheets, protocols
 from efface.reporting.findings import find_measured, is_unchanged
 from efface.reporting.label_matrix import LabelFigure, label_figure
 from efface.reporting.pareto import pareto_figures
-from efface.reporting.protocols import protocols
 from efface.reporting.recorded_curves import name_model, recorded_chart
 from efface.reporting.run_folder import Run, read_run
 from efface.reporting.training_curves import guard_chart, loss_charts
@@ -45,8 +44,7 @@ OTHERS: dict[str, Callable[[Result], Value | None]] = {  # columns that not ever
 WRITERS = (  # what templates call
     *(wording.format_count, wording.format_date, wording.format_interval, wording.format_share),
     *(wording.format_value, wording.number_word, wording.upper_first),
-    *(attack_words.explain_attack, attack_words.name_attack, attack_words.read_note),
-    *(attack_words.tell_attack, attack_words.write_budget),
+    *(attack_words.read_note, attack_words.tell_attack, attack_words.write_budget),
     *(resistance.find_cost, resistance.has_budget, resistance.own_lines),
     *(comparison.count_samples, comparison.write_difference, comparison.write_figure),
     *(find_measured, is_unchanged, name_model, pareto_figures, recorded_chart, whiskers),

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 from efface.records import Attacks, Evaluation, RunRecord
 from efface.reporting.attack_words import tell_resistance
-from efface.reporting.cards import Card, findings_card, resistance_card
+from efface.reporting.cards import Card, cost_card, findings_card, resistance_card, tell_cost
 from efface.reporting.caveats import caveats
-from efface.reporting.cost import cost_card, tell_cost
 from efface.reporting.findings import Answer, Findings, find_forgotten, find_retained
 from efface.reporting.resistance import Resistance, find_resistance
 from efface.reporting.sentences import tell_forgotten, tell_headline, tell_lead, tell_retained
