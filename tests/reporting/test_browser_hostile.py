@@ -110,7 +110,7 @@ def test_every_hostile_text_is_shown_as_it_is(visit_page, pages, kind: str):
     assert visit.page.locator(".shot.before img").get_attribute("alt").count(prompt) == 1
     if kind == "concept":
         assert f"The concept “{concept}”" in visit.page.inner_text("h1")
-        assert f"A detector looked for it in the samples: {detector}." in lead
+        assert f"A detector decided what the samples show: {detector}." in lead
         names = visit.page.locator("table.metrics .name").all_inner_texts()
         assert any(f"Paraphrase: {group}" in name for name in names)
         assert any(f"Neighbour: {group}" in name for name in names)

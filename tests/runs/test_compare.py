@@ -53,8 +53,8 @@ def test_csv_and_json_hold_the_same_figures(folders: list[Path]):
         assert float(row["value"]) == figure["value"] and row["metric"] == figure["metric"]
         assert row["weights"] == figure["weights"]
     first = figures[0]
-    assert (first["value"], first["low"], first["high"]) == (0.99, 0.97, 0.998)
-    assert (first["bounds"], first["seeds"], first["original"]) == ("95 % interval", [0], 0.006)
+    assert (first["value"], first["low"], first["high"]) == (0.01, 0.002, 0.03)
+    assert (first["bounds"], first["seeds"], first["original"]) == ("95 % interval", [0], 0.994)
 
 
 def test_tables_keep_base_models_apart(folders: list[Path]):
@@ -63,7 +63,7 @@ def test_tables_keep_base_models_apart(folders: list[Path]):
     text = printed(bases)
     first, second = text.split("on zoo:other")
     assert "1. a" in first and "2. b" in first and "3. c" not in first
-    assert "3. c" in second and "Unlearning accuracy ↑" in second
+    assert "3. c" in second and "Class rate ↓" in second
 
 
 def test_many_runs_are_several_tables(make_run: RunMaker):
@@ -96,9 +96,9 @@ def test_hostile_names_are_text_everywhere(make_run: RunMaker, tmp_path: Path, e
 
 
 def test_differences_over_seeds_stand_in_every_form(make_run: RunMaker):
-    """Unlearning accuracy is 0.98 and 0.99 where the original model has 0.006 with both seeds."""
+    """The class rate is 0.02 and 0.01 where the original model has 0.994 with both seeds."""
     runs = []
-    for seed, value in enumerate((0.98, 0.99)):
+    for seed, value in enumerate((0.02, 0.01)):
         settings = make_record().settings
         settings["train"] |= {"seed": seed}
         evaluation = make_evaluation((value, value, value))
@@ -106,16 +106,16 @@ def test_differences_over_seeds_stand_in_every_form(make_run: RunMaker):
     bases = compare(runs)
     figure = json.loads(as_json(bases))["figures"][0]
     reach = 12.7062 * 0.005  # Student's of one degree of freedom, times the error
-    assert figure["difference"] == pytest.approx(0.979)
-    assert figure["difference_low"] == pytest.approx(0.979 - reach, abs=1e-5)
-    assert figure["difference_high"] == pytest.approx(0.979 + reach, abs=1e-5)
+    assert figure["difference"] == pytest.approx(-0.979)
+    assert figure["difference_low"] == pytest.approx(-0.979 - reach, abs=1e-5)
+    assert figure["difference_high"] == pytest.approx(-0.979 + reach, abs=1e-5)
     (row,) = (r for r in csv.DictReader(io.StringIO(as_csv(as_records(bases)))) if r["entry"] == "1"
-              and r["metric"] == "unlearning_accuracy")  # fmt: skip
+              and r["metric"] == "class_rate")  # fmt: skip
     assert float(row["difference"]) == figure["difference"]
     text = " ".join(printed(bases).split())
-    assert "from the original model: +97.9 points (+91.5 to +104.3)" in text
+    assert "from the original model: -97.9 points (-104.3 to -91.5)" in text
     page = write_report(runs, runs[0] / "page.html").read_text(encoding="utf-8")
-    assert "from the original model: +97.9\N{NO-BREAK SPACE}points (+91.5 to +104.3)" in page
+    assert "from the original model: -97.9\N{NO-BREAK SPACE}points (-104.3 to -91.5)" in page
 
 
 def test_methods_against_each_other_stand_in_every_form(make_run: RunMaker, tmp_path: Path):
@@ -158,7 +158,7 @@ def test_what_was_not_measured_is_left_out(make_run: RunMaker, tmp_path: Path):
     assert [p.name for p in write_comparison(bases, tmp_path)] == [
         "comparison.csv", "comparison.json",
     ]  # fmt: skip
-    assert "unmeasured" in printed(bases)
+    assert "forget: not measured" in " ".join(printed(bases).split())
 
 
 def test_the_same_runs_give_the_same_bytes(folders: list[Path], tmp_path: Path):
