@@ -183,6 +183,8 @@ class AttackResult(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     attack: str
+    title: str
+    summary: str  # what was done, in a phrase
     curve: Curve  # recovery against budget; lines "result", "baseline", "weak", "retrained"
     level: float  # what counts as fully back, on the curve's y axis
     floor: float  # what a model that never knew it shows: the curve's zero

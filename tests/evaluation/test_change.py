@@ -20,7 +20,7 @@ from efface.evaluation.change import measure_change, weight_change
 from efface.evaluation.sample_sets import Subject
 from efface.evaluation.store import Store
 from efface.records import Evaluation, read_record
-from efface.reporting import judge_run, protocols
+from efface.reporting import facts, judge_run
 from tests.tiny import make_tiny_unet
 
 SMALL = ("evaluate.baseline_steps=10",)
@@ -68,7 +68,7 @@ def test_a_network_of_noise_is_far_away():
 
 
 def test_the_page_says_how_it_was_measured():
-    assert (protocols.CHANGE_SAMPLES, protocols.CHANGE_SEED) == (change.SAMPLES, change.SEED)
+    assert (facts.CHANGE_SAMPLES, facts.CHANGE_SEED) == (change.SAMPLES, change.SEED)
 
 
 def run_of(method: str, out: Path, *changes: str) -> Evaluation:

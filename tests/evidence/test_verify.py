@@ -324,8 +324,8 @@ def test_attacks_are_named_as_not_run_again(label_run, model, tmp_path):
     run = Path(shutil.copytree(label_run, tmp_path / "run"))
     curve = Curve(name="relearn", x_label="steps", y_label="share", lines={}, protocol="")
     attack = AttackResult(
-        attack="relearn", curve=curve, level=1.0, floor=0.0, costs={}, self_tests=[], settings={},
-        seeds=[], seconds=1.0,
+        attack="relearn", title="Relearning", summary="what is done", curve=curve, level=1.0,
+        floor=0.0, costs={}, self_tests=[], settings={}, seeds=[], seconds=1.0,
     )  # fmt: skip
     attacks = Attacks(output=read_record(run).output, results=[attack])
     write_json(run / "attacks.json", attacks)

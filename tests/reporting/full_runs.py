@@ -22,6 +22,12 @@ from efface.reporting.run_folder import read_run
 from tests.reporting.conftest import make_evaluation, make_record
 from tests.reporting.image_runs import write_image_run
 
+TITLES = {
+    "relearn": "Relearning",
+    "benign_finetune": "Benign fine-tuning",
+    "latent_search": "Noise search",
+    "membership": "Membership inference",
+}
 STEPS = (0, 1, 2, 5, 10, 20, 50, 100, 200)
 OUTPUT = {"unet/model.safetensors": "4c" * 32}  # of tests.reporting.conftest.make_record
 
@@ -63,6 +69,8 @@ def make_attack(
     }
     fields: dict[str, Any] = {
         "attack": attack,
+        "title": TITLES.get(attack, attack),
+        "summary": "the model is fine-tuned on a few of the forgotten images",
         "curve": Curve(
             name=f"{attack} recovery",
             x_label="training steps",

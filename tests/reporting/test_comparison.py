@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from efface.records import Value
+from efface.reporting.comparison import Figure, count_samples, write_difference, write_figure
 from efface.reporting.pareto import pareto_figures
 from tests.reporting.conftest import RunMaker, make_evaluation, make_record
 from tests.reporting.full_runs import compare_folders, measured
@@ -195,3 +196,13 @@ def test_requests_of_another_kind_have_rows_of_their_own(make_run: RunMaker, tmp
     }
     assert all(sum(cell is not None for cell in row.cells) == 1 for row in base.rows)
     assert pareto_figures(base) == []
+
+
+def test_one_run_has_its_interval_and_several_seeds_their_range():
+    one = Figure(value=0.5, low=0.4, high=0.6, values=(0.5,))
+    assert write_figure(one, "share") == ("50.0\u00a0%", "40.0 to 60.0\u00a0%")
+    seeds = Figure(value=2.0, low=1.0, high=3.0, values=(1.0, 3.0))
+    assert write_figure(seeds, "x") == ("2.00", "1.00 to 3.00, s.d. 1.41 over 2 seeds")
+    assert write_difference(Value(value=1, low=0, high=2), "x") == "+1.00 (0 to +2.00)"
+    assert write_figure(None, "x") == ("–", "")
+    assert count_samples(1) == "1 sample"

@@ -16,11 +16,11 @@ def test_nested_json_becomes_dotted_names():
 
 def test_images_to_forget_have_a_sheet_of_their_own():
     sheets = {sheet.key: dict(sheet.facts) for sheet in fact_sheets(make_image_record(["a", "b"]))}
-    assert sheets["hashes"] == {"1. a": "00" * 32, "2. b": "01" * 32}
-    assert sheets["run"]["images to forget"] == "2"
-    assert sheets["run"]["request.images"] == "takedown/2026-03"
+    assert sheets["facts-hashes"] == {"1. a": "00" * 32, "2. b": "01" * 32}
+    assert sheets["facts-run"]["images to forget"] == "2"
+    assert sheets["facts-run"]["request.images"] == "takedown/2026-03"
 
 
 def test_empty_sheets_are_left_out():
     keys = [sheet.key for sheet in fact_sheets(make_record(settings={}, versions={}, hardware={}))]
-    assert keys == ["run", "model", "weights"]
+    assert keys == ["facts-run", "facts-model", "facts-weights"]

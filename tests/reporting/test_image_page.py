@@ -10,6 +10,7 @@ import pytest
 
 from efface.records import Evaluation
 from efface.reporting import write_report
+from efface.reporting.page import known_best_first
 from tests.reporting.conftest import RunMaker
 from tests.reporting.image_runs import (
     make_image_evaluation,
@@ -141,3 +142,20 @@ def test_the_same_input_gives_the_same_bytes(tmp_path: Path):
     run = write_image_run(tmp_path / "run", rows=4)
     first = write_report([run], tmp_path / "a.html").read_bytes()
     assert write_report([run], tmp_path / "b.html").read_bytes() == first
+
+
+def test_images_that_are_known_best_come_first_and_many_fold_away(tmp_path: Path, report):
+    evaluation = make_image_evaluation(names=[f"{n}.png" for n in range(30)])
+    evaluation.pictures[29].copies = 2
+    evaluation.pictures[28].loss = 0.001
+    evaluation.pictures[27].loss = float("nan")
+    assert [n for n, _ in known_best_first(evaluation.pictures)][:3] == [30, 29, 1]
+    assert known_best_first(evaluation.pictures)[-1][0] == 28
+    report(write_image_run(tmp_path / "run", evaluation=evaluation))
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    shown, folded = (
+        re.findall(r'<th scope="row">(\d+)\.', table)
+        for table in re.findall(r'<table class="image-table">.*?</table>', page, re.DOTALL)
+    )
+    assert (len(shown), len(folded)) == (12, 18) and shown[:3] == ["30", "29", "1"]
+    assert folded[-1] == "28" and "<summary>The other 18</summary>" in page

@@ -96,7 +96,10 @@ def test_several_runs_are_compared_first(make_run: RunMaker, report):
     links = [a["href"] for a in page.all("a")]
     assert links[:2] == ["#run-1", "#run-2"]
     assert [a["id"] for a in page.all("article")] == ["run-1", "run-2"]
-    assert "2 runs side by side" in page.text
+    assert page.headline == "Two runs"
+    told = [text for text in page.text.split("Two runs")[1].splitlines() if "Class 4 is" in text]
+    assert "preserved" in told[0] and "damaged" in told[1]
+    assert page.text.index("damaged") < page.text.index("On the model")
     ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
     assert len(ids) == len(set(ids))
 

@@ -29,7 +29,7 @@ def test_the_headline_tells_all_three_answers(name: str, case):
     record, evaluation, attacks = case
     verdict = judge_run(record, evaluation, attacks=attacks)
     assert " ".join(verdict.answers.values()) == name
-    cards = {card.title: card.kind for card in verdict.cards}
+    cards = {card.title: card.mark[0] for card in verdict.cards}
     marks = {"yes": "good", "no": "bad"}
     assert list(cards.values())[:3] == [marks.get(answer, "warn") for answer in name.split()]
 
@@ -38,7 +38,7 @@ def test_forgotten_without_an_effect_on_the_rest():
     verdict = judge_run(make_record(), make_evaluation(GONE))
     assert verdict.summary == "forget: yes, retain: yes, resist: not measured"
     assert "to generate class 9 instead" in verdict.lead
-    assert [card.kind for card in verdict.cards] == ["good", "good", "warn", "good"]
+    assert [card.mark[0] for card in verdict.cards] == ["good", "good", "warn", "good"]
 
 
 def test_what_the_original_model_does_not_show_cannot_be_forgotten():
@@ -75,7 +75,7 @@ def test_unmeasured_says_so_and_how_to_measure():
     verdict = judge_run(make_record(), Evaluation(results=[]))
     assert verdict.headline.startswith("Whether class 4 is forgotten was not measured.")
     assert "`efface evaluate`" in verdict.lead
-    assert [card.kind for card in verdict.cards] == ["warn", "warn", "warn", "good"]
+    assert [card.mark[0] for card in verdict.cards] == ["warn", "warn", "warn", "good"]
 
 
 @pytest.mark.parametrize("retained, told", [(None, "was not"), (DAMAGED, "are damaged")])

@@ -96,7 +96,8 @@ class Attack(BaseModel, ABC):
     )
     seed: int = Field(default=0, ge=0, le=MOST, description="Seed of samples and training.")
 
-    summary: ClassVar[str]  # one line, for the documentation
+    title: ClassVar[str]
+    summary: ClassVar[str]  # what is done, in a phrase for every reader
     goals: ClassVar[tuple[type[Goal], ...]]  # that it can pursue
     needs_unseen: ClassVar[bool] = False
 
@@ -147,6 +148,8 @@ class Attack(BaseModel, ABC):
         }
         return AttackResult(
             attack=self.name,
+            title=self.title,
+            summary=self.summary,
             curve=Curve(
                 name=self.name,
                 x_label=findings.x_label,

@@ -23,7 +23,8 @@ class BenignFinetune(FineTuningAttack):
         default=(5, 20, 50, 100), description="Steps of fine-tuning after which a model is sampled."
     )
 
-    summary: ClassVar[str] = "fine-tune on retained data alone"
+    title: ClassVar[str] = "Benign fine-tuning"
+    summary: ClassVar[str] = "the model is fine-tuned on retained images, as any owner might do"
     goals: ClassVar[tuple[type[Goal], ...]] = (Goal,)
 
     def measure(self, case: Case) -> Findings:

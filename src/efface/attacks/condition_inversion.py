@@ -48,7 +48,10 @@ class ConditionInversion(SamplingAttack):
         description="Learning rate as a share of an embedding's typical entry.",
     )
 
-    summary: ClassVar[str] = "learn a condition that recalls it, the network frozen"
+    title: ClassVar[str] = "Concept inversion"
+    summary: ClassVar[str] = (
+        "the model is not changed; a condition that recalls what was forgotten is searched for"
+    )
     goals: ClassVar[tuple[type[Goal], ...]] = (ConditionGoal,)
 
     def measure(self, case: Case) -> Findings:

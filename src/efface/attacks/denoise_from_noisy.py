@@ -48,7 +48,10 @@ class DenoiseFromNoisy(SamplingAttack):
         description="Examples of a label or prompt that are noised, at most.",
     )
 
-    summary: ClassVar[str] = "start from a noised forgotten image and denoise"
+    title: ClassVar[str] = "Partial denoising"
+    summary: ClassVar[str] = (
+        "a forgotten image is partly hidden under noise, and the model denoises it"
+    )
     goals: ClassVar[tuple[type[Goal], ...]] = (ConditionGoal, ImageGoal)
 
     def measure(self, case: Case) -> Findings:

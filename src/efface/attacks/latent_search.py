@@ -53,7 +53,10 @@ class LatentSearch(SamplingAttack):
     )
     samples: int = Field(default=48, ge=1, le=MOST, description="Searches.")
 
-    summary: ClassVar[str] = "search the input noise for what still generates it"
+    title: ClassVar[str] = "Noise search"
+    summary: ClassVar[str] = (
+        "the model is not changed; noise that it turns into what was forgotten is searched for"
+    )
     goals: ClassVar[tuple[type[Goal], ...]] = (Goal,)
 
     def measure(self, case: Case) -> Findings:

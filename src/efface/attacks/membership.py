@@ -32,7 +32,8 @@ class Membership(Attack):
     samples: int = Field(default=200, ge=2, le=MOST, description="Unseen images, at most.")
     draws: int = Field(default=8, ge=1, le=MOST, description="Noise draws per image and timestep.")
 
-    summary: ClassVar[str] = "tell forgotten images from unseen ones by their loss"
+    title: ClassVar[str] = "Membership inference"
+    summary: ClassVar[str] = "the model's errors are compared between forgotten and unseen images"
     goals: ClassVar[tuple[type[Goal], ...]] = (ImageGoal,)
     needs_unseen: ClassVar[bool] = True
 

@@ -36,7 +36,8 @@ class NeighbourLeak(SamplingAttack):
 
     samples: int = Field(default=60, ge=1, le=MOST, description="Samples of each label or prompt.")
 
-    summary: ClassVar[str] = "look for it in samples of retained labels or prompts"
+    title: ClassVar[str] = "Neighbouring conditions"
+    summary: ClassVar[str] = "what was forgotten is looked for in samples of other conditions"
     goals: ClassVar[tuple[type[Goal], ...]] = (ConditionGoal,)
 
     def measure(self, case: Case) -> Findings:

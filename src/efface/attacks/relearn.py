@@ -23,7 +23,8 @@ class Relearn(FineTuningAttack):
 
     images: Counts = Field(default=(1, 4, 16), description="Numbers of examples, k.")
 
-    summary: ClassVar[str] = "fine-tune on a few forgotten images or samples"
+    title: ClassVar[str] = "Relearning"
+    summary: ClassVar[str] = "the model is fine-tuned on a few of the forgotten images"
     goals: ClassVar[tuple[type[Goal], ...]] = (Goal,)
 
     def measure(self, case: Case) -> Findings:

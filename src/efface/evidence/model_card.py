@@ -16,18 +16,25 @@ from markupsafe import Markup
 from efface.diffusion.hub import hub_errors
 from efface.diffusion.model_folder import find_folder
 from efface.errors import EffaceError, RequestError
-from efface.evaluation.wording import format_date, printable
+from efface.evaluation.wording import (
+    format_count,
+    format_date,
+    format_interval,
+    format_value,
+    printable,
+)
 from efface.files import write_whole
 from efface.records import (
     Attacks,
     Evaluation,
+    Result,
     RunRecord,
     read_attacks,
     read_evaluation,
     read_record,
 )
 from efface.reporting import judge_run
-from efface.reporting.sections import figure_row
+from efface.reporting.comparison import DIRECTIONS
 from efface.reporting.sentences import describe_method
 from efface.requests import words_of
 from efface.requests.words import Words
@@ -97,13 +104,23 @@ def make_card(
         finished=format_date(record.finished) if record.finished else "an unknown day",
         method=describe_method(record),
         sampler=record.sampler.get("text"),
-        rows=[figure_row(result) for result in evaluation.results],
+        rows=[_row(result) for result in evaluation.results],
         caveats=judge_run(record, evaluation, attacks=attacks).caveats,
         licence=licence,
         before=begun if isinstance(begun, dict) else {},
         after=record.output,
     )
     return str(ModelCard(f"---\n{data.to_yaml()}\n---\n\n{text}"))
+
+
+def _row(result: Result) -> list[str]:
+    """A figure as a line of the card's table."""
+    cells = [
+        f"{format_value(v.value, result.unit)} ({format_interval(v.low, v.high, result.unit)})"
+        for v in (result.own, result.baseline)
+    ]
+    _, direction = DIRECTIONS[result.spec.better]
+    return [result.spec.label, *cells, direction, format_count(result.samples)]
 
 
 def escape_markdown(text: str) -> str:

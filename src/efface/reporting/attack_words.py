@@ -1,4 +1,4 @@
-"""What the attacks are called, and what came of them, in words for every reader."""
+"""What came of attacks, in words for every reader."""
 
 from __future__ import annotations
 
@@ -12,45 +12,15 @@ from efface.evaluation.wording import (
     shorten,
     upper_first,
 )
-from efface.records import Cost
-from efface.reporting.recorded_curves import name_way
+from efface.records import AttackResult, Cost
+from efface.reporting.recorded_curves import name_model, name_way
 from efface.reporting.resistance import AttackFinding, Resistance, has_budget
 
-ATTACKS = {  # name -> title, what is done
-    "relearn": ("Relearning", "the model is fine-tuned on a few of the forgotten images"),
-    "benign_finetune": (
-        "Benign fine-tuning",
-        "the model is fine-tuned on retained images, as any owner might do",
-    ),
-    "condition_inversion": (
-        "Concept inversion",
-        "the model is not changed; a condition that recalls what was forgotten is searched for",
-    ),
-    "latent_search": (
-        "Noise search",
-        "the model is not changed; noise that it turns into what was forgotten is searched for",
-    ),
-    "denoise_from_noisy": (
-        "Partial denoising",
-        "a forgotten image is partly hidden under noise, and the model denoises it",
-    ),
-    "neighbour_leak": (
-        "Neighbouring conditions",
-        "what was forgotten is looked for in samples of other conditions",
-    ),
-    "membership": (
-        "Membership inference",
-        "the model's errors are compared between forgotten and unseen images",
-    ),
-}
 
-
-def name_attack(name: str) -> str:
-    return ATTACKS.get(name, (shorten(name.replace("_", " ")), ""))[0]
-
-
-def explain_attack(name: str) -> str:
-    return ATTACKS.get(name, ("", ""))[1]
+def read_note(result: AttackResult, note: str) -> str:
+    """A note that begins with a line of the curve begins with what that line is."""
+    line, colon, rest = note.partition(": ")
+    return f"{name_model(line)}: {rest}" if colon and line in result.curve.lines else note
 
 
 def write_budget(cost: Cost | None) -> str:
@@ -116,7 +86,7 @@ def tell_resistance(found: Resistance, short: bool = False) -> str:
     said = [_tell_worst(found, found.worst)]
     if short:
         return said[0]
-    others = [name_attack(f.result.attack) for f in found.returned if f is not found.worst]
+    others = [shorten(f.result.title) for f in found.returned if f is not found.worst]
     if found.returned:
         count = len(found.valid)
         were = plural(count, "attack was", "attacks were")
@@ -135,7 +105,7 @@ def _tell_worst(found: Resistance, worst: AttackFinding) -> str:
     if worst.came == "withstood":
         count = len(found.valid)
         return f"It did not come back in {number_word(count)} {plural(count, 'attack')}."
-    title = name_attack(worst.result.attack)
+    title = shorten(worst.result.title)
     if worst.half is None or not has_budget(worst.result):
         return f"{title} brings at least half of it back{_way(worst)}."
     unit = shorten(worst.result.curve.x_label)

@@ -7,20 +7,36 @@ import hashlib
 import itertools
 import json
 import statistics
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from efface.evaluation.wording import join_words, shorten
+from efface.evaluation.wording import (
+    DASH,
+    format_count,
+    format_difference,
+    format_interval,
+    format_range,
+    format_value,
+    join_words,
+    plural,
+    shorten,
+)
 from efface.records import Result, RunRecord, Spec, Value
 from efface.reporting.findings import is_finite
 from efface.reporting.run_folder import Run
-from efface.reporting.sentences import METHODS
+from efface.reporting.sentences import name_method
 from efface.requests import words_of
 
-Seeded = tuple[int | None, Result]  # a result and the seed of its training
+Place = tuple[int, int]  # of a run in what was given, and of a result in its evaluation
 Extractor = tuple[str, str]  # name and SHA-256; empty where the figure needs none
 SHORT = 8  # digits of a hash that a reader compares
+DIRECTIONS: dict[str | None, tuple[str, str]] = {
+    "more": ("↑", "higher is better"),
+    "less": ("↓", "lower is better"),
+    "zero": ("→0", "best at 0"),
+    None: ("", "neither good nor bad by itself"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +48,7 @@ class Figure:
     high: float
     values: tuple[float, ...]  # one per seed
     seeds: tuple[int | None, ...] = ()  # of training, in the order of the values
+    places: tuple[Place, ...] = ()  # of the results that the values are of
     difference: Value | None = None  # from the original model, over several seeds
 
     @property
@@ -103,6 +120,11 @@ class Base:
     entries: tuple[Entry, ...]
     rows: tuple[MetricRow, ...]
 
+    @property
+    def runs(self) -> list[int]:
+        """Positions of the runs in what was given."""
+        return sorted(n for entry in self.entries for n in entry.runs)
+
 
 def compare_runs(runs: Sequence[Run], outcomes: Sequence[str]) -> list[Base]:
     """Group runs by base model, seeds by what they repeat, figures by how they were measured."""
@@ -171,10 +193,8 @@ def _entry(number: int, group: list[int], runs: Sequence[Run], outcomes: Sequenc
     seeds = tuple(find_seed(runs[n].record) for n in group)
     name = shorten(runs[group[0]].name)
     if len(group) > 1:
-        method = runs[group[0]].record.settings.get("method")
-        method = str(method.get("name")) if isinstance(method, dict) else "run"
-        method = METHODS.get(method, shorten(method))
-        name = f"{method}, seeds {join_words([str(s) for s in seeds])}"
+        method = shorten(name_method(runs[group[0]].record))
+        name = f"{method}, seeds {join_words([str(seed) for seed in seeds])}"
     return Entry(
         number=number,
         name=name,
@@ -188,18 +208,18 @@ def _entry(number: int, group: list[int], runs: Sequence[Run], outcomes: Sequenc
 def _rows(
     groups: Sequence[list[int]], entries: Sequence[Entry], runs: Sequence[Run]
 ) -> list[MetricRow]:
-    found: dict[RowKey, list[list[Seeded]]] = {}
-    for place, group in enumerate(groups):
+    found: dict[RowKey, list[list[Place]]] = {}
+    for cell, group in enumerate(groups):
         for n in group:
-            for result in runs[n].evaluation.results:
+            for i, result in enumerate(runs[n].evaluation.results):
                 if is_finite(result):
-                    cells = found.setdefault(row_key(runs[n], result), [[] for _ in groups])
-                    cells[place].append((find_seed(runs[n].record), result))
-    rows = [_row(key, cells, entries, _tell_apart(key, found)) for key, cells in found.items()]
+                    cells = found.setdefault(_row_key(runs[n], result), [[] for _ in groups])
+                    cells[cell].append((n, i))
+    rows = [_row(key, found, entries, runs) for key in found]
     return sorted(rows, key=lambda row: (row.key.request, row.key.spec.side))
 
 
-def row_key(run: Run, result: Result) -> RowKey:
+def _row_key(run: Run, result: Result) -> RowKey:
     extractor = result.extractor or {}
     return RowKey(
         request=words_of(run.record.request).label,
@@ -222,14 +242,18 @@ def _tell_apart(key: RowKey, keys: Iterable[RowKey]) -> str:
 
 
 def _row(
-    key: RowKey, cells: Sequence[Sequence[Seeded]], entries: Sequence[Entry], apart: str
+    key: RowKey,
+    found: Mapping[RowKey, Sequence[Sequence[Place]]],
+    entries: Sequence[Entry],
+    runs: Sequence[Run],
 ) -> MetricRow:
-    figures = tuple(_cell(cell) if cell else None for cell in cells)
+    cells = found[key]
+    figures = tuple(_cell(cell, runs) if cell else None for cell in cells)
     return MetricRow(
         key=key,
-        original=_original([result for cell in cells for _, result in cell]),
+        original=_original([runs[n].evaluation.results[i] for cell in cells for n, i in cell]),
         cells=figures,
-        apart=apart,
+        apart=_tell_apart(key, found),
         differences=tuple(_between(entries, figures)),
     )
 
@@ -248,13 +272,16 @@ def _between(
             yield MethodDifference(first=first, second=second, seeds=tuple(seeds), value=value)
 
 
-def _cell(cell: Sequence[Seeded]) -> Figure:
-    results = [result for _, result in cell]
-    figure = replace(_figure(results, lambda result: result.own), seeds=tuple(s for s, _ in cell))
-    if len(results) == 1:
-        return figure
+def _cell(cell: Sequence[Place], runs: Sequence[Run]) -> Figure:
+    results = [runs[n].evaluation.results[i] for n, i in cell]
     # Result less original model, each pair measured alike.
-    return replace(figure, difference=_paired([(r.value, r.baseline.value) for r in results]))
+    pairs = [(result.value, result.baseline.value) for result in results]
+    return replace(
+        _figure([result.own for result in results]),
+        seeds=tuple(find_seed(runs[n].record) for n, _ in cell),
+        places=tuple(cell),
+        difference=_paired(pairs) if len(pairs) > 1 else None,
+    )
 
 
 def _paired(pairs: Sequence[tuple[float, float]]) -> Value:
@@ -270,12 +297,30 @@ def _paired(pairs: Sequence[tuple[float, float]]) -> Value:
 def _original(results: Sequence[Result]) -> Figure:
     """The original model: its interval where every run saw the same of it, or the range."""
     distinct = {(r.baseline.value, r.baseline.low, r.baseline.high): r for r in results}
-    return _figure(list(distinct.values()), lambda result: result.baseline)
+    return _figure([result.baseline for result in distinct.values()])
 
 
-def _figure(results: Sequence[Result], find: Callable[[Result], Value]) -> Figure:
-    found = [find(result) for result in results]
+def _figure(found: Sequence[Value]) -> Figure:
     values = tuple(value.value for value in found)
     if len(values) == 1:
         return Figure(value=values[0], low=found[0].low, high=found[0].high, values=values)
     return Figure(value=statistics.fmean(values), low=min(values), high=max(values), values=values)
+
+
+def count_samples(count: int) -> str:
+    return f"{format_count(count)} {plural(count, 'sample')}"
+
+
+def write_figure(figure: Figure | None, unit: str) -> tuple[str, str]:
+    """Value and interval, or the mean over seeds with its range and standard deviation."""
+    if figure is None:
+        return DASH, ""
+    interval = format_interval(figure.low, figure.high, unit)
+    if figure.spread is not None:
+        interval = format_range(figure.low, figure.high, unit)
+        interval += f", s.d. {format_value(figure.spread, unit)} over {len(figure.values)} seeds"
+    return format_value(figure.value, unit), interval
+
+
+def write_difference(value: Value, unit: str) -> str:
+    return format_difference(value.value, value.low, value.high, unit)

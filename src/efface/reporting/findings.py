@@ -59,7 +59,7 @@ class Findings:
 
 def find_forgotten(evaluation: Evaluation) -> Findings:
     """Whether the forgotten thing is gone."""
-    found = _gather(evaluation, "forget", _above_reference)
+    found = _gather(evaluation, "forget", lambda result: _above_reference(result, result.own))
     if found.found and is_unchanged(evaluation):
         return Findings(answer="no", found=found.found)
     return found
@@ -73,7 +73,7 @@ def find_retained(evaluation: Evaluation) -> Findings:
 
 def was_there(findings: Findings) -> bool:
     """Whether the original model shows any of what was to be forgotten."""
-    return any(_before(finding.result).high > 1 for finding in findings.found)
+    return any(_above_reference(f.result, f.result.baseline).high > 1 for f in findings.found)
 
 
 def _gather(evaluation: Evaluation, side: Side, measure: Callable[[Result], Value]) -> Findings:
@@ -104,16 +104,10 @@ def _has_halved(result: Result) -> bool:
     return result.low > 2 * result.baseline.high
 
 
-def _above_reference(result: Result) -> Value:
-    """How much more of the forgotten thing is left than in a model trained without it."""
+def _above_reference(result: Result, own: Value) -> Value:
+    """How much more of the forgotten thing there is than in a model trained without it."""
     reference = NOTHING if result.retrained is None else result.retrained
-    return _in_margins(independent_difference(result.own, reference), result)
-
-
-def _before(result: Result) -> Value:
-    """The same of the original model."""
-    reference = NOTHING if result.retrained is None else result.retrained
-    return _in_margins(independent_difference(result.baseline, reference), result)
+    return _in_margins(independent_difference(own, reference), result)
 
 
 def _below_original(result: Result) -> Value:

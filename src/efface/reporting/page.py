@@ -6,22 +6,65 @@ import base64
 import contextlib
 import functools
 import hashlib
+import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import jinja2
 from markupsafe import Markup
 
 from efface.errors import DataError
+from efface.evaluation import wording
 from efface.files import write_whole
-from efface.reporting.overview import BaseOverview, overviews
-from efface.reporting.run_folder import read_run
-from efface.reporting.sections import Section, make_section
+from efface.records import Picture, Result, Value
+from efface.reporting import attack_words, comparison, resistance
+from efface.reporting.cards import ATTACK_MARKS
+from efface.reporting.charts import Chart
+from efface.reporting.facts import FactSheet, fact_sheets, protocols
+from efface.reporting.findings import find_measured, is_unchanged
+from efface.reporting.label_matrix import LabelFigure, label_figure
+from efface.reporting.pareto import pareto_figures
+from efface.reporting.recorded_curves import name_model, recorded_chart
+from efface.reporting.run_folder import Run, read_run
+from efface.reporting.training_curves import guard_chart, loss_charts
+from efface.reporting.verdict import Verdict, judge_run
+from efface.reporting.whiskers import whiskers
 
 HERE = Path(__file__).parent
 GENERATOR, HEAD = b'<meta name="generator" content="efface">', 1000  # what a report begins with
 STYLES = ("report.css", "figures.css", "print.css")
+OTHERS: dict[str, Callable[[Result], Value | None]] = {  # columns that not every run has
+    "Original, one step": lambda result: result.baseline_one_step,
+    "Retrained": lambda result: result.retrained,
+    "Distilled": lambda result: result.distilled,
+    "Unseen images": lambda result: result.unseen,
+}
+WRITERS = (  # what templates call
+    *(wording.format_count, wording.format_date, wording.format_interval, wording.format_share),
+    *(wording.format_value, wording.number_word, wording.upper_first),
+    *(attack_words.read_note, attack_words.tell_attack, attack_words.write_budget),
+    *(resistance.find_cost, resistance.has_budget, resistance.own_lines),
+    *(comparison.count_samples, comparison.write_difference, comparison.write_figure),
+    *(find_measured, is_unchanged, name_model, pareto_figures, recorded_chart, whiskers),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """A run, and what is made of it once and shown in several places."""
+
+    anchor: str
+    run: Run
+    verdict: Verdict
+    columns: dict[str, Callable[[Result], Value | None]]  # beside this model and the original one
+    pictures: list[tuple[int, Picture]]
+    labels: LabelFigure | None
+    curves: list[Chart | None]
+    charts: list[Chart]
+    protocols: list[FactSheet]
+    sheets: list[FactSheet]
 
 
 def write_report(runs: Sequence[Path], out: Path) -> Path:
@@ -33,7 +76,7 @@ def write_report(runs: Sequence[Path], out: Path) -> Path:
     if not runs:
         raise DataError("no run was given to report on: give the folder of at least one.")
     require_replaceable(out, runs)
-    sections = [make_section(read_run(Path(run)), n) for n, run in enumerate(runs, start=1)]
+    sections = [_section(read_run(Path(run)), n) for n, run in enumerate(runs, start=1)]
     page = render_page(sections)
     out = Path(out)
     # Names may hold halves of surrogate pairs, which UTF-8 cannot write.
@@ -58,17 +101,52 @@ def require_replaceable(out: Path, runs: Sequence[Path]) -> None:
     )
 
 
+def _section(run: Run, number: int) -> Section:
+    record, evaluation = run.record, run.evaluation
+    train = record.settings.get("train")
+    guard = guard_chart(
+        record.guard, train.get("guard_tolerance") if isinstance(train, dict) else None
+    )
+    return Section(
+        anchor=f"run-{number}",
+        run=run,
+        verdict=judge_run(record, evaluation, run.names, run.attacks),
+        columns={
+            title: find
+            for title, find in OTHERS.items()
+            if any(find(result) for result in evaluation.results)
+        },
+        pictures=known_best_first(evaluation.pictures),
+        labels=label_figure(evaluation.labels_seen, run.forgotten),
+        curves=[recorded_chart(curve) for curve in evaluation.curves],
+        charts=[*loss_charts(run.curves), *([] if guard is None else [guard])],
+        protocols=protocols(run),
+        sheets=fact_sheets(record),
+    )
+
+
+def known_best_first(pictures: Sequence[Picture]) -> list[tuple[int, Picture]]:
+    """Forgotten images with their numbers: those still copied, then those of the lowest loss."""
+
+    def what_is_left(numbered: tuple[int, Picture]) -> tuple[int, float]:
+        _, picture = numbered
+        return -picture.copies, picture.loss if math.isfinite(picture.loss) else math.inf
+
+    return sorted(enumerate(pictures, start=1), key=what_is_left)
+
+
 def render_page(sections: Sequence[Section]) -> str:
     """Write the page as text: a pure function of the sections."""
     script = (HERE / "report.js").read_text(encoding="utf-8")
-    bases: list[BaseOverview] = overviews(sections) if len(sections) > 1 else []
+    runs = [section.run for section in sections]
+    outcomes = [section.verdict.summary for section in sections]
     return (
         _environment()
         .get_template("report.html.jinja")
         .render(
             sections=sections,
             single=len(sections) == 1,
-            bases=bases,
+            bases=comparison.compare_runs(runs, outcomes) if len(sections) > 1 else [],
             policy=content_policy(script),
             script=Markup(script),  # ours, as is: its hash is in the policy
             style=Markup("".join((HERE / name).read_text(encoding="utf-8") for name in STYLES)),
@@ -86,7 +164,14 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.globals["icons"] = {"good": "✓", "warn": "!", "bad": "✕"}
+    environment.globals |= {
+        "icons": {"good": "✓", "warn": "!", "bad": "✕"},
+        "directions": comparison.DIRECTIONS,
+        "attack_marks": ATTACK_MARKS,
+        "DASH": wording.DASH,
+        **{write.__name__: write for write in WRITERS},
+    }
+    environment.filters |= {"shorten": wording.shorten, "format_count": wording.format_count}
     return environment
 
 

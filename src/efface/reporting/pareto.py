@@ -29,7 +29,10 @@ class ParetoFigure:
     forget: MetricRow
     retain: MetricRow
     dots: tuple[Dot, ...]
-    svg: Markup
+
+    @property
+    def svg(self) -> Markup:
+        return _draw(self)
 
 
 def pareto_figures(base: Base) -> list[ParetoFigure]:
@@ -42,34 +45,33 @@ def pareto_figures(base: Base) -> list[ParetoFigure]:
 
 
 def _pareto(base: Base, rows: Sequence[MetricRow]) -> ParetoFigure | None:
-    pairs = [
-        (_count_both(x, y), x, y)
+    """Of all pairs of primary metrics the one that most entries have; None for fewer than two."""
+    figures = [
+        ParetoFigure(forget=x, retain=y, dots=_dots(base, x, y))
         for x in _primary(rows, "forget")
         for y in _primary(rows, "retain")
         if x.key.terms == y.key.terms
     ]
-    count, x, y = max(pairs, key=lambda pair: pair[0], default=(0, None, None))
-    if count < 2 or x is None or y is None:
-        return None
-    found = [
-        (entry, _sized(x, own), rest)
-        for entry, own, rest in zip(base.entries, x.cells, y.cells, strict=True)
-        if own is not None and rest is not None
-    ]
-    merits = [(_merit(x, own), _merit(y, rest)) for _, own, rest in found]
-    dots = tuple(
-        Dot(entry=entry, forget=own, retain=rest, best=not _is_dominated(merit, merits))
-        for (entry, own, rest), merit in zip(found, merits, strict=True)
-    )
-    return ParetoFigure(forget=x, retain=y, dots=dots, svg=_draw(x, y, dots))
+    fullest = max(figures, key=lambda figure: len(figure.dots), default=None)
+    return None if fullest is None or len(fullest.dots) < 2 else fullest
 
 
 def _primary(rows: Sequence[MetricRow], side: Side) -> list[MetricRow]:
     return [r for r in rows if (r.key.spec.role, r.key.spec.side) == ("primary", side)]
 
 
-def _count_both(x: MetricRow, y: MetricRow) -> int:
-    return sum(a is not None and b is not None for a, b in zip(x.cells, y.cells, strict=True))
+def _dots(base: Base, x: MetricRow, y: MetricRow) -> tuple[Dot, ...]:
+    """The entries that have both."""
+    found = [
+        (entry, _sized(x, own), rest)
+        for entry, own, rest in zip(base.entries, x.cells, y.cells, strict=True)
+        if own is not None and rest is not None
+    ]
+    merits = [(_merit(x, own), _merit(y, rest)) for _, own, rest in found]
+    return tuple(
+        Dot(entry=entry, forget=own, retain=rest, best=not _is_dominated(merit, merits))
+        for (entry, own, rest), merit in zip(found, merits, strict=True)
+    )
 
 
 def _sized(row: MetricRow, figure: Figure) -> Figure:
@@ -102,18 +104,16 @@ def stand_alone(figure: ParetoFigure) -> str:
     ]
     page = Path(__file__).with_name("report.css").read_text(encoding="utf-8")
     colours, _, _ = page.partition("*")
-    svg = str(_draw(figure.forget, figure.retain, figure.dots, names))
+    svg = str(_draw(figure, names))
     svg = svg.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
     return svg.replace("<title>", f"<style>{colours}{ALONE}</style><title>", 1) + "\n"
 
 
-def _draw(x: MetricRow, y: MetricRow, dots: Sequence[Dot], below: Sequence[str] = ()) -> Markup:
+def _draw(figure: ParetoFigure, below: Sequence[str] = ()) -> Markup:
     """Bars are intervals, or ranges over seeds."""
-    original = _sized(x, x.original), y.original
-    spots = [_spot("original", "original", original, best=False)]
-    spots += [
-        _spot(str(dot.entry.number), "result", (dot.forget, dot.retain), dot.best) for dot in dots
-    ]
+    x, y, dots = figure.forget, figure.retain, figure.dots
+    spots = [_spot("original", "original", (_sized(x, x.original), y.original), best=False)]
+    spots += [_spot(str(d.entry.number), "result", (d.forget, d.retain), d.best) for d in dots]
     points = "; ".join(
         f"{dot.entry.number}: {format_value(dot.forget.value, x.key.spec.unit)} and "
         f"{format_value(dot.retain.value, y.key.spec.unit)}"

@@ -8,7 +8,7 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from PIL import Image
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError, model_validator
@@ -76,31 +76,21 @@ STRIP_TILES = 3  # of a forgotten image: itself, and what the two models make of
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sheets:
-    """Samples before and after as data URIs, of equal size in pixels."""
+class Sheet:
+    """A PNG image as a data URI, and its size in pixels."""
 
-    grid: ImageGrid | ClassGrid
-    before: str
-    after: str
+    source: str
     width: int
     height: int
 
 
 @dataclass(frozen=True, kw_only=True)
-class Strips:
-    """`samples/images.png` as a data URI: a row of STRIP_TILES tiles per forgotten image."""
+class Sheets:
+    """Samples before and after, of equal size."""
 
-    source: str
-    rows: int
-    tile: int
-
-    @property
-    def width(self) -> int:
-        return STRIP_TILES * self.tile
-
-    @property
-    def height(self) -> int:
-        return self.rows * self.tile
+    grid: ImageGrid | ClassGrid
+    before: Sheet
+    after: Sheet
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +102,7 @@ class Run:
     evaluation: Evaluation
     curves: Curves
     sheets: Sheets | None
-    strips: Strips | None
+    strips: Sheet | None  # `samples/images.png`: a row of STRIP_TILES tiles per forgotten image
     attacks: Attacks | None
 
     @property
@@ -126,8 +116,18 @@ class Run:
     @property
     def forgotten(self) -> list[int]:
         """The labels that were forgotten, where samples are shown by label."""
-        given = self.record.request.get("labels")
-        return list(given) if isinstance(given, (list, tuple)) else []
+        return _listed(self.record.request.get("labels"))
+
+    @property
+    def image_names(self) -> list[str]:
+        """What the forgotten images are called, in the order of the strips."""
+        if self.evaluation.pictures:
+            return [picture.name for picture in self.evaluation.pictures]
+        return [str(name) for name in _listed(self.record.material.get("names"))]
+
+
+def _listed(given: Any) -> list[Any]:
+    return list(given) if isinstance(given, (list, tuple)) else []
 
 
 def read_run(folder: Path) -> Run:
@@ -173,39 +173,50 @@ def read_sheets(folder: Path) -> Sheets | None:
     paths = [folder / name for name in ("grid.json", "before.png", "after.png")]
     if not all(path.exists() for path in paths):
         return None
-    description, before, after = (_read_bytes(path) for path in paths)
     try:
-        grid = GRID.validate_json(description)
+        grid = GRID.validate_json(_read_bytes(paths[0]))
     except ValidationError as error:
         raise DataError(
             f"{paths[0]} does not describe the images beside it: write them again with "
             "`efface evaluate`."
         ) from error
-    sizes = [_png_size(content, path) for content, path in ((before, paths[1]), (after, paths[2]))]
+    before, after = (read_sheet(path) for path in paths[1:])
+    sizes = [(sheet.width, sheet.height) for sheet in (before, after)]
     if sizes[0] != sizes[1]:
         raise DataError(
             f"before.png and after.png in {folder} differ in size ({sizes[0]} and {sizes[1]}): "
             "write them again with `efface evaluate`."
         )
-    width, height = sizes[0]
-    return Sheets(
-        grid=grid, before=_data_uri(before), after=_data_uri(after), width=width, height=height
-    )
+    return Sheets(grid=grid, before=before, after=after)
 
 
-def read_strips(path: Path) -> Strips | None:
+def read_strips(path: Path) -> Sheet | None:
     """Read what the models make of the forgotten images; None where it is missing."""
     if not path.exists():
         return None
-    content = _read_bytes(path)
-    width, height = _png_size(content, path)
-    tile = width // STRIP_TILES
-    if width % STRIP_TILES or height % tile:
+    sheet = read_sheet(path)
+    tile, rest = divmod(sheet.width, STRIP_TILES)
+    if rest or sheet.height % tile:
         raise DataError(
-            f"{path} is not {STRIP_TILES} square images wide ({width} by {height} pixels): "
-            "write it again with `efface evaluate`."
+            f"{path} is not {STRIP_TILES} square images wide ({sheet.width} by {sheet.height} "
+            "pixels): write it again with `efface evaluate`."
         )
-    return Strips(source=_data_uri(content), rows=height // tile, tile=tile)
+    return sheet
+
+
+def read_sheet(path: Path) -> Sheet:
+    """Read what Pillow verifies to be a PNG."""
+    content = _read_bytes(path)
+    try:
+        with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
+            width, height = image.size
+            image.verify()
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DataError(
+            f"{path} is no sound PNG image: write it again with `efface evaluate`."
+        ) from error
+    source = f"data:image/png;base64,{base64.b64encode(content).decode('ascii')}"
+    return Sheet(source=source, width=width, height=height)
 
 
 def _read_bytes(path: Path) -> bytes:
@@ -213,20 +224,3 @@ def _read_bytes(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror}): mend or remove it.") from error
-
-
-def _png_size(content: bytes, path: Path) -> tuple[int, int]:
-    """Width and height of what Pillow verifies to be a PNG."""
-    try:
-        with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
-            size = image.size
-            image.verify()
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(
-            f"{path} is no sound PNG image: write it again with `efface evaluate`."
-        ) from error
-    return size
-
-
-def _data_uri(content: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(content).decode('ascii')}"

@@ -141,11 +141,15 @@ def tell_lead(record: RunRecord, evaluation: Evaluation, words: Words, phrases: 
     return " ".join(sentence for sentence in said if sentence)
 
 
-def describe_method(record: RunRecord) -> str:
-    """Name the method and its steps in a sentence."""
+def name_method(record: RunRecord) -> str:
     method = record.settings.get("method")
     name = str(method.get("name")) if isinstance(method, dict) else "not recorded"
-    name = METHODS.get(name, name)
+    return METHODS.get(name, name)
+
+
+def describe_method(record: RunRecord) -> str:
+    """Name the method and its steps in a sentence."""
+    name = name_method(record)
     if record.steps is None:
         return f"The method is {name}."
     steps = f"{format_count(record.steps)} {plural(record.steps, 'step')}"

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 from efface.records import Attacks, Evaluation, RunRecord
 from efface.reporting.attack_words import tell_resistance
-from efface.reporting.cards import Card, findings_card, resistance_card
+from efface.reporting.cards import Card, cost_card, findings_card, resistance_card, tell_cost
 from efface.reporting.caveats import caveats
-from efface.reporting.cost import cost_card, tell_cost
 from efface.reporting.findings import Answer, Findings, find_forgotten, find_retained
 from efface.reporting.resistance import Resistance, find_resistance
 from efface.reporting.sentences import tell_forgotten, tell_headline, tell_lead, tell_retained
@@ -58,10 +57,11 @@ def judge_run(
     phrases = words.phrases(record, names or {})
     forgotten, retained = find_forgotten(evaluation), find_retained(evaluation)
     resistance = find_resistance(record, attacks)
-    cards = [findings_card("Retained", retained), cost_card(record)]
+    results = evaluation.results
+    cards = [findings_card("Retained", retained, results), cost_card(record)]
     told = {"Retain": tell_retained(retained, phrases), "Cost": tell_cost(record)}
     if words.forgets:
-        cards.insert(0, findings_card("Forgotten", forgotten))
+        cards.insert(0, findings_card("Forgotten", forgotten, results))
         cards.insert(2, resistance_card(resistance))
         told = {
             "Forget": tell_forgotten(evaluation, forgotten, phrases),

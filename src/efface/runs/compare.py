@@ -13,13 +13,22 @@ from rich.table import Table
 from rich.text import Text
 
 from efface.errors import DataError
-from efface.evaluation.wording import format_difference, join_words, printable
+from efface.evaluation.wording import join_words, printable
 from efface.files import write_whole
-from efface.reporting.comparison import SHORT, Base, Entry, Figure, MetricRow, compare_runs
-from efface.reporting.overview import count_samples, write_difference, write_figure
+from efface.reporting.comparison import (
+    DIRECTIONS,
+    SHORT,
+    Base,
+    Entry,
+    Figure,
+    MetricRow,
+    compare_runs,
+    count_samples,
+    write_difference,
+    write_figure,
+)
 from efface.reporting.pareto import pareto_figures, stand_alone
 from efface.reporting.run_folder import read_run
-from efface.reporting.sections import DIRECTIONS
 from efface.reporting.verdict import judge_run
 
 ABREAST = 4  # entries in one table of the terminal
@@ -147,8 +156,7 @@ def _differences(base: Base) -> Table:
     for row in base.rows:
         for n, found in enumerate(row.differences):
             both = f"{found.first.number} less {found.second.number}"
-            value = found.value
-            text = Text(format_difference(value.value, value.low, value.high, row.key.spec.unit))
+            text = Text(write_difference(found.value, row.key.spec.unit))
             table.add_row(_name(row) if n == 0 else "", both, text)
     return table
 
@@ -178,11 +186,13 @@ def _name(row: MetricRow) -> Text:
 
 
 def _text(figure: Figure | None, row: MetricRow) -> Text:
-    cell = write_figure(figure, row.key.spec.unit)
-    text = Text(cell.value)
-    for line in (cell.interval, write_difference(figure, row.key.spec.unit)):
-        if line:
-            text.append(f"\n{line}", style="dim")
+    value, interval = write_figure(figure, row.key.spec.unit)
+    text = Text(value)
+    if interval:
+        text.append(f"\n{interval}", style="dim")
+    if figure is not None and figure.difference is not None:
+        difference = write_difference(figure.difference, row.key.spec.unit)
+        text.append(f"\nfrom the original model: {difference}", style="dim")
     return text
 
 
