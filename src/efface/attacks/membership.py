@@ -59,7 +59,6 @@ class Membership(Attack):
         )
 
     def y_label(self, case: Case) -> str:
-        del case
         return "probability that a forgotten image has the lower loss"
 
     def cost_curves(self, findings: Findings) -> dict[str, list[Point]]:
@@ -67,7 +66,6 @@ class Membership(Attack):
 
     def self_tests(self, case: Case, findings: Findings) -> list[SelfTest]:
         """Both must stand out from a model without it: its AUC, or a half, below their interval."""
-        del case
         assert findings.weak is not None  # `measure` made one
         return [
             SelfTest(

@@ -55,7 +55,6 @@ def remeasure(
     shape = None if info.vae else pixel_shape(info)
     job = Job(
         run=run,
-        record=record,
         settings=settings,
         subjects=subjects,
         views=read_views(judge, config, shape, Accelerator().device, Store(None)),

@@ -50,7 +50,6 @@ class Detector(ABC):
         """Images (B, C, H, W) in [0, 1] -> (B, K) in [0, 1]."""
 
     def to(self, device: torch.device | str) -> Self:
-        del device
         return self
 
     def scores(self, probabilities: np.ndarray, labels: Sequence[str]) -> np.ndarray:

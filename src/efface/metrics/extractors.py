@@ -45,15 +45,14 @@ class Extractor(ABC):
 
     @abstractmethod
     def look(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Features (B, D) and spatial features (B, D') from one pass."""
+        """Features (B, D) and spatial features (B, D') from one pass.
+
+        The latter are the first `SPATIAL_CHANNELS` channels at every place.
+        """
 
     def features(self, images: Tensor) -> Tensor:
         """(B, C, H, W) in [0, 1] -> (B, D)."""
         return self.look(images)[0]
-
-    def spatial(self, images: Tensor) -> Tensor:
-        """The first `SPATIAL_CHANNELS` channels at every place: (B, C, H, W) -> (B, D')."""
-        return self.look(images)[1]
 
     def to(self, device: torch.device | str) -> Self:
         return replace(self, network=self.network.to(device))

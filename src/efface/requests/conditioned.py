@@ -30,7 +30,6 @@ class ConditionedWords(Words):
         )
 
     def limits(self, record: RunRecord, evaluation: Evaluation) -> list[str]:
-        del record
         if not evaluation.results:
             return []
         if find_detector(evaluation) is not None:
@@ -53,12 +52,10 @@ class PlainWords(ConditionedWords):
     forgets: ClassVar[bool] = False
 
     def phrases(self, record: RunRecord, names: Mapping[int, str]) -> Phrases:
-        del record, names
         requested = "A model was trained from scratch, with nothing to forget."
         return Phrases(forgotten="nothing", rest="the samples of the model", requested=requested)
 
     def anonymous(self, record: RunRecord) -> str:
-        del record
         return "nothing"
 
 

@@ -53,17 +53,14 @@ class Words(ABC):
 
     def task(self, record: RunRecord) -> str | None:
         """The pipeline tag of a model card."""
-        del record
         return None
 
     def measured_with(self, evaluation: Evaluation) -> str:
         """A sentence on the network that decides."""
-        del evaluation
         return ""
 
     def limits(self, record: RunRecord, evaluation: Evaluation) -> list[str]:
         """Sentences on what such a report does not claim, beside the caveats of its figures."""
-        del record, evaluation
         return []
 
 

@@ -74,7 +74,6 @@ def measure(
     if evaluation is None:
         job = Job(
             run=run,
-            record=record,
             settings=recorded.settings,
             subjects=subjects,
             views=views,

@@ -32,7 +32,7 @@ def test_a_detector_is_preferred_to_a_clip(view: DetectorView, clip_folder: Path
 def test_a_clip_chooses_between_two_texts(clip_folder: Path) -> None:
     """Against a softmax over two logits computed one image at a time."""
     view = ClipView(clip=load_clip(clip_folder))
-    arrays = view.observer(images(3))
+    arrays = view(images(3))
     contrasts = [("a bag", "a coat"), ("a coat", "a bag"), ("red bag", "a coat")]
     scores = concept_scores(view, arrays, contrasts)
     for image, pair, score in zip(arrays["embedded"], contrasts, scores, strict=True):
@@ -42,7 +42,7 @@ def test_a_clip_chooses_between_two_texts(clip_folder: Path) -> None:
 
 
 def test_a_detector_needs_no_texts(view: DetectorView) -> None:
-    arrays = view.observer(images(4))
+    arrays = view(images(4))
     assert (concept_scores(view, arrays, []) == arrays["probabilities"][:, 0]).all()
 
 

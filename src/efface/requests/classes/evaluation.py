@@ -58,7 +58,6 @@ def observe_labels(
 ) -> dict[str, Seen]:
     """Sample both sides once for all networks: view -> side -> what it saw."""
     seen: dict[str, Seen] = {name: {} for name in views}
-    observers = {name: view.observer for name, view in views.items()}
     for side in SIDES:
         labels = protocol.labels(side)
         if len(labels) == 0:
@@ -69,7 +68,7 @@ def observe_labels(
             asked=labels.tolist(),
             batch_size=protocol.config.batch_size,
         )
-        for name, arrays in observe(samples, observers, store, what).items():
+        for name, arrays in observe(samples, views, store, what).items():
             seen[name][side] = views[name].observations(arrays, labels)
     return seen
 

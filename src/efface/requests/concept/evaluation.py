@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 
-from efface.diffusion.text.prompts import shortened
-from efface.evaluation.grids import Models, draw_both, write_sheets
 from efface.evaluation.results import make_result, view_result
 from efface.evaluation.sample_sets import SampleSet, Subject, observe
 from efface.evaluation.store import Arrays, Store
@@ -30,13 +27,9 @@ from efface.requests.concept.finding import (
     threshold_of,
 )
 from efface.requests.concept.groups import evaluate_groups
-from efface.requests.concept.prompts import ConceptPrompts
 from efface.requests.concept.protocol import ConceptProtocol
-from efface.settings.evaluate import EvaluateSettings
 
 SIDES: tuple[Side, ...] = ("forget", "retain")
-COLUMNS, ROWS = 6, 10
-FORGOTTEN_ROWS = 5
 Seen = dict[Side, Arrays]
 
 
@@ -76,7 +69,7 @@ def observe_prompts(
     """Generate the samples of both sides once for all networks: view -> side -> its arrays."""
     seen: dict[str, Seen] = {name: {} for name in views}
     for side in SIDES:
-        observers = {name: view.observer for name, view in views.items() if _observes(view, side)}
+        observers = {name: view for name, view in views.items() if _observes(view, side)}
         prompts = protocol.sampled(side)
         if not prompts or not observers:
             continue
@@ -132,13 +125,11 @@ def _with_concept(
     """How often the concept is found in samples of forget prompts, also by threshold."""
     contrasts = protocol.contrasts()
     scores = {m: concept_scores(view, arrays, contrasts) for m, arrays in forget.items()}
-    seeds = protocol.seeds("forget")
     text = f"{sampled}; measured with: {describe_concept(view, protocol.phrases)}"
     rate = make_result(
         CONCEPT_RATE,
         {model: rate_above(values, threshold_of(view)) for model, values in scores.items()},
-        samples=len(seeds),
-        seeds=[seeds[0], seeds[-1]],
+        protocol.seeds("forget"),
         protocol=text,
         extractor=view.extractor,
     )
@@ -149,24 +140,3 @@ def _with_concept(
             "curves": [*evaluation.curves, curve],
         }
     )
-
-
-def write_prompt_sheets(
-    folder: Path, models: Models, prompts: ConceptPrompts, config: EvaluateSettings, store: Store
-) -> None:
-    """`samples/before.png`, `after.png` and `grid.json`: one row per prompt, the same noise.
-
-    Prompts with keywords of a negative prompt are neither sampled nor written.
-    """
-    shown = prompts.forget[:FORGOTTEN_ROWS] if prompts.negative_prompt is None else ()
-    rows = [*shown, *prompts.retain][:ROWS]
-    sheets = draw_both(models, [prompt for prompt in rows for _ in range(COLUMNS)], config, store)
-    grid = {
-        "labels": list(range(len(rows))),
-        "names": [shortened(prompt) for prompt in rows],
-        "columns": COLUMNS,
-        "asked": "prompt",
-        "forgotten": list(range(len(shown))),
-        "tile": sheets["before"].shape[-1],
-    }
-    write_sheets(folder, sheets, grid, models)

@@ -73,7 +73,7 @@ def concept_goal(
 
     def find(images: Tensor) -> np.ndarray:
         contrasts = [] if phrases is None else [phrases] * len(images)
-        return concept_scores(view, view.observer(images), contrasts)
+        return concept_scores(view, view(images), contrasts)
 
     forget, retain = list(dict.fromkeys(forget)), list(dict.fromkeys(retain))
     return ConceptGoal(

@@ -73,7 +73,7 @@ def _observe(
                 batch_size=protocol.config.batch_size,
             )
             bar = f"{what}: {group.name}"
-            seen[group.prompts] = observe(samples, {"view": view.observer}, store, bar)["view"]
+            seen[group.prompts] = observe(samples, {"view": view}, store, bar)["view"]
     return {group.name: seen[group.prompts] for group in protocol.groups}
 
 
@@ -130,8 +130,8 @@ def _result(
     return make_result(
         spec,
         rates,
+        seeds,
         samples=groups * len(seeds),
-        seeds=[seeds[0], seeds[-1]],
         protocol=_text(sampled, extractor),
         extractor=extractor,
     )

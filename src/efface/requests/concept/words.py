@@ -22,7 +22,6 @@ class ConceptWords(AppearanceWords):
         self.request = request
 
     def phrases(self, record: RunRecord, names: Mapping[int, str]) -> Phrases:
-        del names
         replacement = self.request.replacement
         instead = "something else" if replacement is None else f"“{shorten(replacement)}”"
         forgotten = f"the concept “{shorten(self.request.concept)}”"
@@ -34,9 +33,7 @@ class ConceptWords(AppearanceWords):
         )
 
     def anonymous(self, record: RunRecord) -> str:
-        del record
         return "a concept chosen by the owner"
 
     def task(self, record: RunRecord) -> str:
-        del record
         return "text-to-image"

@@ -65,7 +65,6 @@ class Distil(Request):
     def expected_amounts(cls, model: ModelInfo, settings: Settings) -> Amounts:
         from efface.memory.amounts import Amounts
 
-        del model, settings
         return Amounts(forget_rows=0)
 
     def check_files(self) -> None:
@@ -76,7 +75,6 @@ class Distil(Request):
 
     def check(self, model: ModelInfo, settings: Settings) -> None:
         """Raise RequestError for a model without labels and prompts."""
-        del settings
         if self.retain_prompts is not None:
             require_text(model)
         elif not self.suits(model):

@@ -7,7 +7,6 @@ import html
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -70,11 +69,6 @@ class Triage:
     false_alarm_images: int
     membership: MembershipGap
 
-    def to_json(self) -> dict[str, Any]:
-        content = asdict(self)
-        content["findings"] = [asdict(f) for f in self.findings]
-        return {"schema": 1} | content
-
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Scores:
@@ -102,7 +96,11 @@ def triage(
         raise RequestError(f"{out} exists: nothing there was touched. Give another folder.")
     settings, info, forget, others = _read(model, images, unseen, changes or [])
     config, own = settings.evaluate, settings.of(ImageSettings)
-    _check_enough(unseen, len(others))
+    if len(others) < 2 * LEAST_UNSEEN:
+        raise DataError(
+            f"{unseen} holds {len(others)} images: verdicts with a false-alarm rate of "
+            f"{FALSE_ALARMS:.0%} need at least {2 * LEAST_UNSEEN} that the model has never seen."
+        )
     denoiser = load(info).to(Accelerator().device)
     with Bar("sampling", own.samples, unit="images") as bar:
         seeds = range(config.seed, config.seed + own.samples)
@@ -155,14 +153,6 @@ def _read(
     forget = read_at(images, shape, resize=own.resize, mean_pool=own.mean_pool)
     others = read_at(unseen, shape, "test", resize=own.resize, mean_pool=own.mean_pool)
     return settings, info, forget, others
-
-
-def _check_enough(unseen: str, count: int) -> None:
-    if count < 2 * LEAST_UNSEEN:
-        raise DataError(
-            f"{unseen} holds {count} images: verdicts with a false-alarm rate of "
-            f"{FALSE_ALARMS:.0%} need at least {2 * LEAST_UNSEEN} that the model has never seen."
-        )
 
 
 def _reach(images: Tensor, unseen: Tensor) -> Tensor:
@@ -228,7 +218,7 @@ def _write(out: Path, result: Triage, images: Tensor, samples: Tensor, near: Ten
     """triage.json, triage.csv, and a page with each image beside its nearest samples."""
     try:
         out.mkdir(parents=True, exist_ok=True)
-        content = json.dumps(result.to_json(), indent=2) + "\n"
+        content = json.dumps({"schema": 1} | asdict(result), indent=2) + "\n"
         (out / "triage.json").write_text(content, encoding="utf-8")
         with (out / "triage.csv").open("w", newline="", encoding="utf-8") as file:
             table = csv.DictWriter(file, list(asdict(result.findings[0])))

@@ -26,7 +26,6 @@ class ImageWords(Words):
         self.request = request
 
     def phrases(self, record: RunRecord, names: Mapping[int, str]) -> Phrases:
-        del names
         count = count_images(record)
         number = f"{number_word(count)} " if count > 1 else ""
         forgotten = "the image" if count == 1 else f"the {number}images"
@@ -43,7 +42,6 @@ class ImageWords(Words):
         return f"{format_count(count)} {plural(count, 'image')}"
 
     def task(self, record: RunRecord) -> str:
-        del record
         return "unconditional-image-generation"
 
     def limits(self, record: RunRecord, evaluation: Evaluation) -> list[str]:

@@ -24,7 +24,7 @@ from efface.evaluation.subjects import Job, Subjects
 from efface.evaluation.views import View
 from efface.memory.amounts import Amounts
 from efface.metrics.judge import Judge
-from efface.records import Evaluation, RunRecord
+from efface.records import Evaluation
 from efface.requests.base import Feed, Material, same_phrase
 from efface.requests.memorised.amounts import expected_amounts
 from efface.requests.memorised.evaluation import evaluate_memorised, write_memorised_sheets
@@ -170,15 +170,9 @@ class MemorisedMaterial(Material):
         return evaluate_memorised(subjects, protocol, job.views, store)
 
     def goal(
-        self,
-        run: Path,
-        record: RunRecord,
-        models: Subjects,
-        settings: Settings,
-        finder: Judge | View | None,
+        self, run: Path, models: Subjects, settings: Settings, finder: Judge | View | None
     ) -> Goal:
         """The memorised image and the threshold are those of preparation."""
-        del record, finder
         detected, _ = read_prepared(run)
         detector = detector_of(detected, self.comparison.to(models.device))
         return MemorisedGoal(

@@ -28,7 +28,6 @@ class MemorisedWords(Words):
         self.request = request
 
     def phrases(self, record: RunRecord, names: Mapping[int, str]) -> Phrases:
-        del names
         asked = (
             f"The model {source_of(record)} was to forget the image memorised for "
             f"“{shorten(self.request.prompt)}”."
@@ -40,15 +39,12 @@ class MemorisedWords(Words):
         )
 
     def anonymous(self, record: RunRecord) -> str:
-        del record
         return "an image memorised for one prompt"
 
     def task(self, record: RunRecord) -> str:
-        del record
         return "text-to-image"
 
     def limits(self, record: RunRecord, evaluation: Evaluation) -> list[str]:
-        del record, evaluation
         return [
             "The model was trained on its own samples: what it generates badly was taught once "
             "more.",

@@ -292,13 +292,11 @@ def read_build_settings(recipe: str | Path | None, changes: Iterable[str] = ()) 
             "recipe with [network], or forget with this one."
         )
     train = dict(Denoising.train_defaults) | given.pop("train", {})
+    sections: dict[str, Any] = {
+        name: build(kind, given.get(name, {}), name) for name, kind in SECTIONS.items()
+    }
     return BuildSettings(
         method=build(Denoising, method, METHOD),
         train=build(TrainSettings, train, "train"),
-        data=build(DataSettings, given.get("data", {}), "data"),
-        network=build(NetworkSettings, given.get("network", {}), "network"),
-        judge=build(ClassifierSettings, given.get("judge", {}), "judge"),
-        scenes=build(SceneSettings, given.get("scenes", {}), "scenes"),
-        autoencoder=build(AutoencoderSettings, given.get("autoencoder", {}), "autoencoder"),
-        detector=build(DetectorSettings, given.get("detector", {}), "detector"),
+        **sections,
     )
