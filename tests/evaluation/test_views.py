@@ -76,7 +76,7 @@ def test_an_extractors_fid_is_that_of_its_features(
     traces = np.trace(np.cov(features, rowvar=False)) + np.trace(np.cov(real, rowvar=False))
     expected = gap @ gap + traces - 2 * np.sqrt(roots).real.sum()
     assert result.baseline.value == pytest.approx(expected, rel=1e-3, abs=1e-6)
-    assert FD.name == result.metric
+    assert FD.spec.name == result.metric
 
 
 def judge_of(evaluation: Evaluation) -> dict[str, str] | None:

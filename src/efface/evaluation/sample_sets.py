@@ -18,7 +18,7 @@ from efface.data.split import distances
 from efface.diffusion.denoiser import Condition, Denoiser
 from efface.diffusion.sampling import Sampler, draw_images
 from efface.errors import DataError
-from efface.evaluation.store import Arrays, Store, digest_of_array
+from efface.evaluation.store import Arrays, Store, digest_of_array, digest_of_json
 from efface.progress import Bar
 
 
@@ -130,7 +130,7 @@ def _name_asked(asked: Asked | None) -> list[int] | str | None:
     if isinstance(asked, Condition):
         return digest_of_condition(asked)
     if any(isinstance(one, str) for one in asked):
-        return hashlib.sha256(json.dumps(list(asked)).encode()).hexdigest()
+        return digest_of_json(list(asked))
     return [int(label) for label in asked]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -58,7 +59,6 @@ CLASS_METRICS: tuple[Metric, ...] = (
     *DISTRIBUTION,
     INCEPTION_SCORE,
 )
-PREFERRED = 0.5  # a CLIP prefers the more probable of two texts
 IMAGE_METRICS: tuple[Metric, ...] = (INCEPTION_SCORE, *DISTRIBUTION)
 
 
@@ -184,6 +184,7 @@ class ExtractorView(View):
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ClipView(View):
     clip: Clip
+    threshold: ClassVar[float] = 0.5  # a CLIP prefers the more probable of two texts
 
     @property
     def extractor(self) -> dict[str, str]:

@@ -222,8 +222,3 @@ def same_phrase(phrase: str, other: str) -> bool:
 
 def has_words(text: str) -> bool:
     return any(map(str.isalnum, text))
-
-
-def turns(given: Sequence[Any], count: int) -> list[Any]:
-    """One after the other for `count` samples; none where none is given."""
-    return [given[i % len(given)] for i in range(count)] if given else []

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from efface.evaluation.wording import format_count, format_share, shorten
 from efface.records import Evaluation, RunRecord
-from efface.requests.words import Phrases, Words
+from efface.requests.words import Phrases, R, Words
 
 
-class ConditionedWords(Words):
+class ConditionedWords(Words[R]):
     """The figures of retained labels or prompts, and the network that decides."""
 
     def measured_with(self, evaluation: Evaluation) -> str:
@@ -45,7 +45,7 @@ class ConditionedWords(Words):
         return ["The classifier was trained on real images, not on generated ones."]
 
 
-class PlainWords(ConditionedWords):
+class PlainWords(ConditionedWords[Any]):
     """A run that forgets nothing: a model that was trained from scratch."""
 
     label: ClassVar[str] = "training"
@@ -59,7 +59,7 @@ class PlainWords(ConditionedWords):
         return "nothing"
 
 
-class AppearanceWords(ConditionedWords):
+class AppearanceWords(ConditionedWords[R]):
     """What is forgotten is looked for in samples that are conditioned on it."""
 
     unknown: ClassVar[str] = (

@@ -14,7 +14,6 @@ from efface.requests.concept.finding import (
     concept_scores,
     describe_concept,
     find_finder,
-    threshold_of,
 )
 
 
@@ -26,7 +25,7 @@ def test_a_detector_is_preferred_to_a_clip(view: DetectorView, clip_folder: Path
     clip = ClipView(clip=load_clip(clip_folder))
     assert find_finder({"clip": clip, "detector": view}) is view
     assert find_finder({"clip": clip}) is clip and find_finder({}) is None
-    assert (threshold_of(view), threshold_of(clip)) == (0.4, 0.5)
+    assert (view.threshold, clip.threshold) == (0.4, 0.5)
 
 
 def test_a_clip_chooses_between_two_texts(clip_folder: Path) -> None:

@@ -24,7 +24,6 @@ from efface.requests.concept.finding import (
     describe_concept,
     find_finder,
     name_of,
-    threshold_of,
 )
 from efface.requests.concept.groups import evaluate_groups
 from efface.requests.concept.protocol import ConceptProtocol
@@ -128,7 +127,7 @@ def _with_concept(
     text = f"{sampled}; measured with: {describe_concept(view, protocol.phrases)}"
     rate = make_result(
         CONCEPT_RATE,
-        {model: rate_above(values, threshold_of(view)) for model, values in scores.items()},
+        {model: rate_above(values, view.threshold) for model, values in scores.items()},
         protocol.seeds("forget"),
         protocol=text,
         extractor=view.extractor,

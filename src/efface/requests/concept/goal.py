@@ -17,7 +17,6 @@ from efface.requests.concept.finding import (
     Phrases,
     concept_scores,
     describe_concept,
-    threshold_of,
 )
 
 NEIGHBOURS = 12  # prompts that are measured one by one
@@ -82,6 +81,6 @@ def concept_goal(
         others=retain,
         guidance=guidance,
         finder=find,
-        threshold=threshold_of(view),
+        threshold=view.threshold,
         called=describe_concept(view, phrases),
     )

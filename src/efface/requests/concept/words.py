@@ -12,14 +12,11 @@ from efface.requests.conditioned import AppearanceWords
 from efface.requests.words import Phrases, source_of
 
 
-class ConceptWords(AppearanceWords):
+class ConceptWords(AppearanceWords[ForgetConcept]):
     """Words of a request to forget a concept."""
 
     label: ClassVar[str] = "concept"
     unmeasured: ClassVar[str] = "That takes evaluate.detector or evaluate.clip."
-
-    def __init__(self, request: ForgetConcept) -> None:
-        self.request = request
 
     def phrases(self, record: RunRecord, names: Mapping[int, str]) -> Phrases:
         replacement = self.request.replacement

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,7 +17,7 @@ from efface.attacks.image_goal import ImageGoal
 from efface.data.images import ImageSet, read_at, to_model
 from efface.data.split import Split, distances, pixel_hash, split_images
 from efface.diffusion.denoiser import Denoiser
-from efface.evaluation.store import digest_of_array
+from efface.evaluation.store import digest_of_array, digest_of_json
 from efface.evaluation.subjects import Job, Subjects
 from efface.evaluation.views import View
 from efface.metrics.judge import Judge
@@ -70,7 +69,7 @@ class ImageMaterial(Material):
 
     @cached_property
     def digest(self) -> str:
-        return hashlib.sha256(json.dumps(self.hashes).encode()).hexdigest()
+        return digest_of_json(self.hashes)
 
     def recorded(self) -> dict[str, Any]:
         names = list(self.split.forget.names)

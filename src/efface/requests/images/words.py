@@ -13,7 +13,7 @@ from efface.requests.words import Phrases, Words, source_of
 FEW = 30  # images: a mean over fewer depends on which they are
 
 
-class ImageWords(Words):
+class ImageWords(Words[ForgetImages]):
     """Words of a request to forget images."""
 
     label: ClassVar[str] = "images"
@@ -21,9 +21,6 @@ class ImageWords(Words):
         "Another way to extract an image, such as a search for the noise that leads to it, further "
         "training or another sampler, may still find it."
     )
-
-    def __init__(self, request: ForgetImages) -> None:
-        self.request = request
 
     def phrases(self, record: RunRecord, names: Mapping[int, str]) -> Phrases:
         count = count_images(record)

@@ -18,14 +18,11 @@ WAYS = {
 }
 
 
-class MemorisedWords(Words):
+class MemorisedWords(Words[ForgetMemorised]):
     """Words of a request to forget the image memorised for a prompt."""
 
     label: ClassVar[str] = "memorised image"
     unknown: ClassVar[str] = "Whether another prompt still finds it is not known."
-
-    def __init__(self, request: ForgetMemorised) -> None:
-        self.request = request
 
     def phrases(self, record: RunRecord, names: Mapping[int, str]) -> Phrases:
         asked = (
