@@ -12,7 +12,6 @@ from efface.evaluation.sample_sets import SampleSet, Subject, observe
 from efface.evaluation.store import Arrays, Store
 from efface.evaluation.subjects import SAMPLING, Subjects
 from efface.evaluation.views import ClipView, DetectorView, View
-from efface.metrics.base import Observations
 from efface.metrics.clip_score import CLIP_SCORE, prompt_similarity
 from efface.metrics.concept_rate import SPEC as CONCEPT_RATE
 from efface.metrics.concept_rate import rate_above
@@ -90,26 +89,18 @@ def _observes(view: View, side: Side) -> bool:
     return not isinstance(view, DetectorView)
 
 
-def retained_observations(view: View, arrays: Arrays, protocol: ConceptProtocol) -> Observations:
-    """Samples of retained prompts as a network sees them, with a CLIP's similarity to prompts."""
-    seen = view.observations(arrays, np.array(protocol.rows("retain")))
-    if isinstance(view, ClipView):
-        prompts = protocol.sampled("retain")
-        similar = prompt_similarity(view.clip, arrays["embedded"], prompts)
-        seen = dataclasses.replace(seen, prompt_similarity=similar)
-    return seen
-
-
 def _about_retained(
     view: View, retain: Mapping[str, Arrays], protocol: ConceptProtocol, sampled: str
 ) -> list[Result]:
     """How good retained samples are, and how well they show their prompts."""
-    seen = {
-        model: retained_observations(view, arrays, protocol) for model, arrays in retain.items()
-    }
+    rows, prompts = np.array(protocol.rows("retain")), protocol.sampled("retain")
+    seen = {model: view.observations(arrays, rows) for model, arrays in retain.items()}
     metrics = view.metrics(labelled=False)
     if isinstance(view, ClipView):
         metrics = (CLIP_SCORE, *metrics)
+        for model, arrays in retain.items():
+            similar = prompt_similarity(view.clip, arrays["embedded"], prompts)
+            seen[model] = dataclasses.replace(seen[model], prompt_similarity=similar)
     seeds = protocol.seeds("retain")
     return [view_result(view, metric, seen, (), seeds, sampled) for metric in metrics]
 

@@ -173,13 +173,24 @@ def _measure(denoiser: Denoiser, images: Tensor, copies: np.ndarray, seed: int) 
 
 
 def _judge(scores: Scores, unseen: Scores) -> list[tuple[float, float, float, str]]:
-    """p-values of loss, similarity and copies against unseen images, and the verdict."""
-    loss = _p_value(scores.losses.mean(1), unseen.losses.mean(1)).tolist()
-    similarity = _p_value(-scores.similarity, -unseen.similarity).tolist()
-    copies = _p_value(-scores.copies, -unseen.copies).tolist()
+    """p-values of loss, similarity and copies against unseen images, and the verdict.
+
+    Memorised where one of the three is low enough (Bonferroni).
+    """
+    p_values = (
+        _p_value(scores.losses.mean(1), unseen.losses.mean(1)),
+        _p_value(-scores.similarity, -unseen.similarity),
+        _p_value(-scores.copies, -unseen.copies),
+    )
     return [
-        (a, b, c, _verdict(min(a, b, c))) for a, b, c in zip(loss, similarity, copies, strict=True)
+        (*p, "memorised" if 3 * min(p) <= FALSE_ALARMS else "not distinguishable from unseen")
+        for p in zip(*(values.tolist() for values in p_values), strict=True)
     ]
+
+
+def _p_value(scores: np.ndarray, unseen: np.ndarray) -> np.ndarray:
+    """Share of unseen scores that are as low, the scored one counted in: (N,)."""
+    return ((unseen[None] <= scores[:, None]).sum(1) + 1) / (len(unseen) + 1)
 
 
 def _findings(
@@ -202,16 +213,6 @@ def _findings(
             zip(forget.names, judged, strict=True)
         )
     ]
-
-
-def _p_value(scores: np.ndarray, unseen: np.ndarray) -> np.ndarray:
-    """Share of unseen scores that are as low, the scored one counted in: (N,)."""
-    return ((unseen[None] <= scores[:, None]).sum(1) + 1) / (len(unseen) + 1)
-
-
-def _verdict(smallest_p: float) -> str:
-    """Of three p-values (Bonferroni)."""
-    return "memorised" if 3 * smallest_p <= FALSE_ALARMS else "not distinguishable from unseen"
 
 
 def _write(out: Path, result: Triage, images: Tensor, samples: Tensor, near: Tensor) -> None:
