@@ -11,6 +11,7 @@ controls. Nothing is trained.
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ def main() -> None:
             condition = denoiser.encode([prompt])
             detection = detect(sampler, condition, others, None, comparison, own).detection
             called = {"prompt": prompt, "kind": kind, "called_memorised": detection.is_memorised}
-            rows.append(called | detection.to_json())
+            rows.append(called | asdict(detection))
             print(called, flush=True)
             content = {"summary": summarise(rows), "prompts": rows}
             write_results(arguments.out, [own.seed], content)

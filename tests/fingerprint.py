@@ -212,7 +212,9 @@ def fingerprint(run: Path) -> dict[str, Any]:
         content = json.loads((run / "evaluation.json").read_text())
         for result in content["results"]:
             own = [result[name] for name in ("value", "low", "high")]
-            figures[result["spec"]["name"]] = [*own, *result["baseline"].values()]
+            network = (result["extractor"] or {}).get("name", "no network")
+            name = f"{result['spec']['name']} ({network})"
+            figures[name] = [*own, *result["baseline"].values()]
     return {"weights": weights.hexdigest(), "figures": figures}
 
 

@@ -61,3 +61,4 @@ def test_a_protocol_says_what_samples_are_conditioned_on(zero, tiny_unet):
 def test_entries_come_in_turn():
     assert in_turn([1, 2, 3], 5) == [1, 2, 3, 1, 2]
     assert in_turn([1, 2, 3], 2) == [1, 2]
+    assert in_turn([], 3) == []

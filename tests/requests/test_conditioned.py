@@ -22,7 +22,7 @@ def test_a_verdict_rests_on_a_detector_only_where_there_is_no_classifier():
 
 
 def test_the_network_that_decides_is_named_with_its_limits():
-    words = PlainWords()
+    words = PlainWords(None)
     assert "98.3\u00a0% of 360 held-out images" in words.measured_with(make_evaluation())
     assert "trained on real images" in words.limits(make_record(), make_evaluation())[0]
     found = make_concept_evaluation()

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from efface.attacks.goals import Goal
 from efface.attacks.weak import WeakErasure, one_ascent_step
@@ -17,6 +17,7 @@ from efface.diffusion.denoiser import Denoiser
 from efface.diffusion.sampling import MultiStep, OneStep, Sampler
 from efface.metrics.intervals import Estimate
 from efface.records import AttackResult, Cost, Curve, Point, SelfTest
+from efface.settings.reading import Section
 
 SHARES = (0.5, 0.9)  # of what the original model shows: what a cost is given for
 SAMPLE_SEED = 7_000_000  # away from the seeds of training and evaluation
@@ -83,13 +84,11 @@ class Findings:
     notes: Sequence[str] = ()
 
 
-class Attack(BaseModel, ABC):
+class Attack(Section, ABC):
     """Base of all attacks: the fields of a subclass are its budget and settings.
 
     They are addressed as `ATTACK.NAME`.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     samples: int = Field(
         default=100, ge=1, le=MOST, description="Samples at every point of a curve."

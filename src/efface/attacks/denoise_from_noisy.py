@@ -81,7 +81,6 @@ class DenoiseFromNoisy(SamplingAttack):
         )
 
     def y_label(self, case: Case) -> str:
-        del case
         return "share of trials that recover it"
 
     def _line(self, goal: Goal, denoiser: Denoiser, examples: Examples) -> list[Point]:

@@ -180,5 +180,5 @@ class ConditionGoal(Goal):
 
 
 def in_turn(given: Sequence[Any], count: int) -> list[Any]:
-    """`count` entries, one after the other, and again from the first."""
-    return [given[i % len(given)] for i in range(count)]
+    """`count` entries, one after the other, and again from the first; of none, none."""
+    return [given[i % len(given)] for i in range(count)] if given else []

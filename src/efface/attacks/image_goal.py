@@ -48,11 +48,10 @@ class ImageGoal(Goal):
 
     def unconditioned(self, denoiser: Denoiser) -> ImageGoal:
         """Itself: such models have no conditions."""
-        del denoiser
         return self
 
     def condition(self, denoiser: Denoiser, count: int) -> None:
-        del denoiser, count
+        """None: such models have no conditions."""
 
     def measure(self, denoiser: Denoiser, sampler: Sampler, samples: int, seed: int) -> Estimate:
         return self.measure_at(denoiser, self.timestep, sampler.passes, samples, seed)
@@ -81,11 +80,9 @@ class ImageGoal(Goal):
         return None if self.unseen is None else replace(self, images=self.unseen)
 
     def forgotten(self, original: Denoiser, count: int, seed: int) -> Examples:
-        del original
         return _some(self.images, count, seed)
 
     def retained(self, original: Denoiser, count: int, seed: int) -> Examples:
-        del original
         return _some(self.retained_images, count, seed)
 
     def with_best_timestep(

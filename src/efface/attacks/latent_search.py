@@ -86,11 +86,9 @@ class LatentSearch(SamplingAttack):
 
     def multi_step(self, case: Case) -> MultiStep:
         """Without guidance: there is no condition to be guided to."""
-        del case
         return MultiStep(self.sampling_steps)
 
     def y_label(self, case: Case) -> str:
-        del case
         return "share of searches that found it"
 
     def _line(self, goal: Goal, subject: Subject, sampler: Sampler) -> list[Point]:

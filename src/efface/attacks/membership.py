@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import ClassVar
 
-import numpy as np
 from pydantic import Field
 from torch import Tensor
 
@@ -60,7 +58,6 @@ class Membership(Attack):
         )
 
     def y_label(self, case: Case) -> str:
-        del case
         return "probability that a forgotten image has the lower loss"
 
     def cost_curves(self, findings: Findings) -> dict[str, list[Point]]:
@@ -68,7 +65,6 @@ class Membership(Attack):
 
     def self_tests(self, case: Case, findings: Findings) -> list[SelfTest]:
         """Both must stand out from a model without it: its AUC, or a half, below their interval."""
-        del case
         assert findings.weak is not None  # `measure` made one
         return [
             SelfTest(
@@ -84,16 +80,15 @@ class Membership(Attack):
 
     def _line(self, goal: ImageGoal, denoiser: Denoiser) -> tuple[list[Point], Estimate]:
         timesteps = loss_timesteps(denoiser.schedule.num_timesteps)
-        forgotten = self._losses(goal.images, denoiser, timesteps)
-        unseen = self._losses(self._unseen(goal), denoiser, timesteps)
+        forgotten, unseen = (
+            denoising_losses(denoiser, images, timesteps, self.draws, self.first_seed)
+            for images in (goal.images, self._unseen(goal))
+        )
         points = [
             point(t, membership_gap(forgotten[:, [i]], unseen[:, [i]], [t]).auc)
             for i, t in enumerate(timesteps)
         ]
         return points, membership_gap(forgotten, unseen, timesteps).auc
-
-    def _losses(self, images: Tensor, denoiser: Denoiser, timesteps: Sequence[int]) -> np.ndarray:
-        return denoising_losses(denoiser, images, timesteps, self.draws, self.first_seed)
 
     def _unseen(self, goal: ImageGoal) -> Tensor:
         assert goal.unseen is not None  # `needs_unseen`

@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from efface.diffusion.denoiser import as_class_denoiser
+from efface.diffusion.text.prompts import shortened
 from efface.evaluation.sample_sets import Asked, SampleSet, Subject, draw_kept
 from efface.evaluation.store import Store
 from efface.files import whole_file
@@ -28,18 +29,38 @@ def write_grids(
     folder: Path, models: Models, forgotten: Sequence[int], config: EvaluateSettings, store: Store
 ) -> None:
     """`samples/before.png`, `after.png` and `grid.json`: one row per label, the same noise."""
-    before = models[0]
-    labels = _grid_labels(as_class_denoiser(before.denoiser).num_classes, forgotten)
+    labels = _grid_labels(as_class_denoiser(models[0].denoiser).num_classes, forgotten)
     asked = [label for label in labels for _ in range(GRID_COLUMNS)]
-    sheets = draw_both(models, asked, config, store)
     grid = {
         "labels": labels,
         "names": [str(label) for label in labels],
         "columns": GRID_COLUMNS,
         "forgotten": sorted(forgotten),
-        "tile": before.denoiser.sample_shape[-1],
     }
-    write_sheets(folder, sheets, grid, models)
+    write_sheets(folder, draw_both(models, asked, config, store), grid, models)
+
+
+def write_prompt_grids(
+    folder: Path,
+    models: Models,
+    names: Sequence[str],
+    asked: Asked,
+    forgotten: int,
+    config: EvaluateSettings,
+    store: Store,
+) -> None:
+    """The same with one row per prompt, the first of them `forgotten`.
+
+    `names` are those of the rows, and `asked` what each of their samples is conditioned on.
+    """
+    grid = {
+        "labels": list(range(len(names))),
+        "names": [shortened(text) for text in names],
+        "columns": len(asked) // len(names),
+        "asked": "prompt",
+        "forgotten": list(range(forgotten)),
+    }
+    write_sheets(folder, draw_both(models, asked, config, store), grid, models)
 
 
 def draw_both(
@@ -73,8 +94,9 @@ def write_sheets(
     for name, images in sheets.items():
         save_grid(images, facts["columns"], folder / f"{name}.png")
     samplers = {name: m.sampler.describe() for name, m in zip(SHEETS, models, strict=True)}
+    whole = {**facts, "tile": sheets[SHEETS[0]].shape[-1], **samplers}
     with whole_file(folder / "grid.json") as part:
-        part.write_text(json.dumps({**facts, **samplers}, indent=2) + "\n", encoding="utf-8")
+        part.write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
 
 
 def sheets_are_whole(folder: Path) -> bool:

@@ -15,14 +15,17 @@ from efface.records import Result, Spec, Value
 def make_result(
     spec: Spec,
     values: Mapping[str, Estimate],
+    seeds: range,
     *,
-    samples: int,
-    seeds: list[int],
     protocol: str,
+    samples: int | None = None,
     unseen: Estimate | None = None,
     extractor: dict[str, str] | None = None,
 ) -> Result:
-    """`values` by model: "result" and "baseline", and what else was measured beside them."""
+    """`values` by model: "result" and "baseline", and what else was measured beside them.
+
+    Of as many `samples` as there are seeds, unless said otherwise.
+    """
 
     def value(name: str) -> Value | None:
         found = values.get(name)
@@ -35,8 +38,8 @@ def make_result(
         value=own.value,
         low=own.low,
         high=own.high,
-        samples=samples,
-        seeds=seeds,
+        samples=len(seeds) if samples is None else samples,
+        seeds=[seeds[0], seeds[-1]],
         protocol=protocol,
         baseline=original,
         difference=independent_difference(own, original) if paired is None else _value(paired),
@@ -59,7 +62,8 @@ def view_result(
     """One metric of every model as a network sees their samples of `seeds`."""
     reference = view.reference(metric, forgotten)
     seen = {n: replace(own, forgotten=forgotten, real=reference) for n, own in seen.items()}
-    protocol = f"{sampled}; {_called(view)}: {view.extractor['name']}"
+    called = "judge" if isinstance(view, JudgeView) else "seen by"
+    protocol = f"{sampled}; {called}: {view.extractor['name']}"
     if metric.needs_reference:
         assert reference is not None
         kind = "of the retained labels" if len(forgotten) else "of training"
@@ -67,15 +71,11 @@ def view_result(
     return make_result(
         metric.spec,
         {name: metric.compute(model) for name, model in seen.items()},
+        seeds,
         samples=metric.samples(seen["result"]),
-        seeds=[seeds[0], seeds[-1]],
         protocol=protocol,
         extractor=view.extractor,
     )
-
-
-def _called(view: View) -> str:
-    return "judge" if isinstance(view, JudgeView) else "seen by"
 
 
 def _value(estimate: Estimate) -> Value:

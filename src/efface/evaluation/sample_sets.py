@@ -14,10 +14,11 @@ from accelerate import PartialState
 from accelerate.utils import gather_object
 from torch import Tensor
 
+from efface.data.split import distances
 from efface.diffusion.denoiser import Condition, Denoiser
 from efface.diffusion.sampling import Sampler, draw_images
 from efface.errors import DataError
-from efface.evaluation.store import Arrays, Store, digest_of_array
+from efface.evaluation.store import Arrays, Store, digest_of_array, digest_of_json
 from efface.progress import Bar
 
 
@@ -50,6 +51,20 @@ class PixelObserver:
 
     def __call__(self, images: Tensor) -> Arrays:
         return {"pixels": images.mul(255).round().byte().numpy()}
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class DistanceObserver:
+    """Distances (B, K) to given images (K, C, H, W): L2 over pixels from 0 to 1."""
+
+    images: Tensor
+
+    @property
+    def digest(self) -> str:
+        return f"distances {digest_of_array(self.images.cpu().numpy())}"
+
+    def __call__(self, images: Tensor) -> Arrays:
+        return {"distances": distances(images, self.images).cpu().numpy()}
 
 
 Asked = Sequence[int] | Sequence[str] | Condition  # labels, prompts, or what they were turned into
@@ -115,7 +130,7 @@ def _name_asked(asked: Asked | None) -> list[int] | str | None:
     if isinstance(asked, Condition):
         return digest_of_condition(asked)
     if any(isinstance(one, str) for one in asked):
-        return hashlib.sha256(json.dumps(list(asked)).encode()).hexdigest()
+        return digest_of_json(list(asked))
     return [int(label) for label in asked]
 
 

@@ -35,6 +35,10 @@ def digest(key: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps([key, versions], sort_keys=True).encode()).hexdigest()
 
 
+def digest_of_json(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
 def digest_of_array(values: np.ndarray) -> str:
     header = f"{values.dtype}{values.shape}".encode()
     return hashlib.sha256(header + np.ascontiguousarray(values).tobytes()).hexdigest()

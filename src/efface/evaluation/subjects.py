@@ -206,7 +206,6 @@ class Job:
     """What an evaluation measures, and with what."""
 
     run: Path
-    record: RunRecord
     settings: Settings
     subjects: Subjects
     views: Mapping[str, View]

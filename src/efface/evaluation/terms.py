@@ -5,12 +5,11 @@ Not among them are what a figure itself names (its extractor, its number of samp
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from efface.evaluation.sample_sets import Subject
+from efface.evaluation.store import digest_of_json
 from efface.evaluation.views import View
 
 Terms = dict[str, str]
@@ -25,7 +24,7 @@ def common_terms(original: Subject, views: Mapping[str, View]) -> Terms:
 
 def digest_of(content: Any) -> str:
     """The first digits of the SHA-256 of anything that is JSON."""
-    return shorten(hashlib.sha256(json.dumps(content).encode()).hexdigest())
+    return shorten(digest_of_json(content))
 
 
 def shorten(digest: str) -> str:

@@ -5,22 +5,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from efface.data.images import ImageSet, check_source, load_images, read_at
 from efface.diffusion.model_folder import ModelInfo, pixel_shape
 from efface.errors import RequestError
 from efface.evaluation.detection import concept_labels, load_detector
-from efface.evaluation.observers import (
-    ClipObserver,
-    DetectorObserver,
-    ExtractorObserver,
-    JudgeObserver,
-    observations,
-)
-from efface.evaluation.sample_sets import Observer
 from efface.evaluation.store import Arrays, Store, digest_of_array
 from efface.evaluation.wording import shorten as shortened
 from efface.metrics.base import Metric, Observations, added_metrics
@@ -39,7 +33,7 @@ from efface.metrics.extractors import (
 )
 from efface.metrics.fd import FD
 from efface.metrics.inception_score import INCEPTION_SCORE
-from efface.metrics.judge import Judge
+from efface.metrics.judge import Judge, classify
 from efface.metrics.kid import KID
 from efface.metrics.pixel_components import LARGEST, PixelComponents, fit_components
 from efface.metrics.precision import PRECISION
@@ -65,12 +59,14 @@ CLASS_METRICS: tuple[Metric, ...] = (
     *DISTRIBUTION,
     INCEPTION_SCORE,
 )
-PREFERRED = 0.5  # a CLIP prefers the more probable of two texts
 IMAGE_METRICS: tuple[Metric, ...] = (INCEPTION_SCORE, *DISTRIBUTION)
 
 
 class View(ABC):
-    """One network's figures; those of different networks never share a row."""
+    """One network as an observer of samples, and its figures.
+
+    Those of different networks never share a row.
+    """
 
     @property
     @abstractmethod
@@ -84,7 +80,12 @@ class View(ABC):
 
     @property
     @abstractmethod
-    def observer(self) -> Observer: ...
+    def digest(self) -> str:
+        """Changes whenever the network would see something else in the same images."""
+
+    @abstractmethod
+    def __call__(self, images: Tensor) -> Arrays:
+        """Arrays of B rows from images (B, C, H, W) in [0, 1]."""
 
     @abstractmethod
     def metrics(self, labelled: bool) -> tuple[Metric, ...]:
@@ -92,11 +93,10 @@ class View(ABC):
 
     @abstractmethod
     def observations(self, arrays: Arrays, asked: np.ndarray) -> Observations:
-        """What the observer's arrays say of samples asked for under labels (N,)."""
+        """What arrays of all samples say of them, asked for under labels (N,)."""
 
     def reference(self, metric: Metric, forgotten: Sequence[int]) -> np.ndarray | None:
         """Real images (M, D) of what stays, as `metric` reads them."""
-        del metric, forgotten
         return None
 
 
@@ -113,8 +113,12 @@ class JudgeView(View):
         return self.judge.reference_digest
 
     @property
-    def observer(self) -> JudgeObserver:
-        return JudgeObserver(judge=self.judge)
+    def digest(self) -> str:
+        return f"judge {self.judge.digest}"
+
+    def __call__(self, images: Tensor) -> Arrays:
+        features, probabilities = classify(self.judge.classifier, images)
+        return {"features": features, "probabilities": probabilities}
 
     def metrics(self, labelled: bool) -> tuple[Metric, ...]:
         added = added_metrics("judge")
@@ -123,7 +127,9 @@ class JudgeView(View):
         return (*IMAGE_METRICS, *(metric for metric in added if metric.spec.side == "retain"))
 
     def observations(self, arrays: Arrays, asked: np.ndarray) -> Observations:
-        return observations(arrays, asked)
+        return Observations(
+            asked=asked, features=arrays["features"], probabilities=arrays["probabilities"]
+        )
 
     def reference(self, metric: Metric, forgotten: Sequence[int]) -> np.ndarray | None:
         return self.judge.reference_without(forgotten) if metric.needs_reference else None
@@ -147,11 +153,14 @@ class ExtractorView(View):
         return digest_of_array(self.real) + digest_of_array(self.real_spatial)
 
     @property
-    def observer(self) -> ExtractorObserver:
-        return ExtractorObserver(extractor=self.network)
+    def digest(self) -> str:
+        return f"extractor {self.network.sha256}"
+
+    def __call__(self, images: Tensor) -> Arrays:
+        features, spatial = extract(self.network, [images])
+        return {"features": features, "spatial": spatial}
 
     def metrics(self, labelled: bool) -> tuple[Metric, ...]:
-        del labelled
         whole = (*DISTRIBUTION, SFID) if self.real_spatial.shape[1] else (FD, PRECISION, RECALL)
         whole = (*whole, *added_metrics("extractor"))
         return tuple(replace(metric, spec=self._named(metric.spec)) for metric in whole)
@@ -164,10 +173,9 @@ class ExtractorView(View):
         return spec.model_copy(update={"label": f"{spec.label} ({shortened(view)})"})
 
     def observations(self, arrays: Arrays, asked: np.ndarray) -> Observations:
-        nothing = np.zeros((len(asked), 0))
         return Observations(
             asked=asked,
-            probabilities=nothing,
+            probabilities=np.zeros((len(asked), 0)),
             features=arrays["features"],
             spatial=arrays["spatial"],
         )
@@ -180,17 +188,21 @@ class ExtractorView(View):
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ClipView(View):
     clip: Clip
+    threshold: ClassVar[float] = 0.5  # a CLIP prefers the more probable of two texts
 
     @property
     def extractor(self) -> dict[str, str]:
         return self.clip.described()
 
     @property
-    def observer(self) -> ClipObserver:
-        return ClipObserver(clip=self.clip)
+    def digest(self) -> str:
+        return f"clip {self.clip.sha256}"
+
+    def __call__(self, images: Tensor) -> Arrays:
+        """Embeddings; prompts are compared with them afterwards."""
+        return {"embedded": self.clip.embed_images(images)}
 
     def metrics(self, labelled: bool) -> tuple[Metric, ...]:
-        del labelled
         return (CLIP_IQA, *added_metrics("clip"))
 
     def observations(self, arrays: Arrays, asked: np.ndarray) -> Observations:
@@ -216,8 +228,12 @@ class DetectorView(View):
         return self.described(self.labels)
 
     @property
-    def observer(self) -> DetectorObserver:
-        return DetectorObserver(detector=self.detector)
+    def digest(self) -> str:
+        return f"detector {self.detector.name} {self.detector.sha256}"
+
+    def __call__(self, images: Tensor) -> Arrays:
+        """Probabilities of all labels; which of them count is decided afterwards."""
+        return {"probabilities": self.detector.probabilities(images)}
 
     def described(self, labels: Sequence[str]) -> dict[str, str]:
         return self.described_as(name_labels(labels))

@@ -135,11 +135,6 @@ def format_date(moment: str) -> str:
     return f"{date.day} {MONTHS[date.month - 1]} {date.year}"
 
 
-def count_word(count: int) -> str:
-    """'once' or '6 times'."""
-    return "once" if count == 1 else f"{format_count(count)} times"
-
-
 def number_word(count: int) -> str:
     return SMALL_NUMBERS[count] if 0 <= count < len(SMALL_NUMBERS) else format_count(count)
 

@@ -53,7 +53,6 @@ def remeasure(
     judge = _judge(evaluation, original, given, missing)
     job = Job(
         run=run,
-        record=record,
         settings=settings,
         subjects=subjects,
         views=read_views(judge, config, pixels_of(info), Accelerator().device, Store(None)),

@@ -96,7 +96,6 @@ class Method(ABC):
 
     def guided(self, network: str) -> bool:
         """Whether passes of `network` are guided, so that they have twice the rows."""
-        del network
         return False
 
     def networks(self, pretrained: Denoiser) -> dict[str, Denoiser]:
@@ -109,12 +108,10 @@ class Method(ABC):
 
     def learning_rate_ratio(self, phase: str) -> float:
         """Learning rate of `phase` as a multiple of the run's."""
-        del phase
         return 1.0
 
     def rule(self, phase: str) -> GradientRule:
         """How the gradients of the two terms become one."""
-        del phase
         return PlainSum()
 
     def passes(self, phase: str, network: str, retain: int, forget: int) -> tuple[int, ...]:
@@ -123,7 +120,6 @@ class Method(ABC):
         Of a batch with `retain` and `forget` rows. The estimate of memory counts what such passes
         keep; one without gradient keeps nothing.
         """
-        del phase, network
         return (retain + forget,)
 
     def prepare(self, contexts: Iterator[StepContext]) -> dict[str, Tensor]:
@@ -133,7 +129,6 @@ class Method(ABC):
         part of a batch, and every process sees all parts; all trained networks take gradient and
         are in evaluation mode. The result is kept in checkpoints and is `ctx.prepared` in losses.
         """
-        del contexts
         return {}
 
     def update_mask(self, phase: str, prepared: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
@@ -142,7 +137,6 @@ class Method(ABC):
         It is the update that is masked, not the gradient: momentum and weight decay move nothing
         there either. Parameters that are not named are updated in full.
         """
-        del phase, prepared
         return {}
 
     def inner(self, phase: str) -> InnerSteps | None:
@@ -151,7 +145,6 @@ class Method(ABC):
         They move the weights of the phase's network; `loss` and its gradient are evaluated there.
         Then the weights are what they were, bit for bit, and the update is applied to them.
         """
-        del phase
         return None
 
     def inner_loss(self, phase: str, ctx: StepContext) -> Tensor:
@@ -163,5 +156,4 @@ class Method(ABC):
 
     def sampler(self, pretrained: Denoiser) -> Sampler:
         """How the result is to be sampled."""
-        del pretrained
         return MultiStep()

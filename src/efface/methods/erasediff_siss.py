@@ -30,7 +30,6 @@ class EraseDiffSISS(ImageMethod):
     summary: ClassVar[str] = "EraseDiff of SISS's tables: images to forget become uniform noise"
 
     def rule(self, phase: str) -> GradientRule:
-        del phase
         return Projection(eta=self.eta)
 
     def loss(self, phase: str, ctx: StepContext) -> LossTerms:

@@ -60,7 +60,6 @@ class PlainSum(GradientRule):
     separate = False
 
     def scale(self, products: Products, logs: Mapping[str, float]) -> float:
-        del products, logs
         return 1.0
 
 
@@ -79,7 +78,6 @@ class RelativeNorm(GradientRule):
     starts_at_rest: bool = False
 
     def scale(self, products: Products, logs: Mapping[str, float]) -> Tensor:
-        del logs
         if self.starts_at_rest and float(products.retain) == 0:
             raise RunError(
                 "the student equals its teacher, so the retain gradient is 0; relative_norm scales "
@@ -97,7 +95,6 @@ class FixedNorm(GradientRule):
     value: float
 
     def scale(self, products: Products, logs: Mapping[str, float]) -> Tensor:
-        del logs
         return self.value / products.forget.sqrt()
 
 
@@ -111,7 +108,6 @@ class Projection(GradientRule):
     eta: float = 1e-3
 
     def scale(self, products: Products, logs: Mapping[str, float]) -> Tensor:
-        del logs
         return (self.eta - products.cross / products.forget).clamp_min(0.0)
 
 
@@ -127,7 +123,6 @@ class DualVariable(GradientRule):
         self.value = 0.0
 
     def scale(self, products: Products, logs: Mapping[str, float]) -> float:
-        del products
         current = self.value
         gap = (self.level - logs["forgotten_loss"]) / self.level
         self.value = min(max(current + self.rate * gap, 0.0), self.maximum)

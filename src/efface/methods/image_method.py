@@ -184,7 +184,6 @@ class SubtractingMethod(ImageMethod):
     )
 
     def rule(self, phase: str) -> GradientRule:
-        del phase
         if self.rule_name == "relative_norm":
             return RelativeNorm(
                 ratio=self.ratio,

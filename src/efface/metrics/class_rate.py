@@ -1,24 +1,18 @@
-"""Is it gone: samples conditioned on the forgotten label that still show it."""
+"""Is it gone: samples conditioned on the forgotten label that still show it.
+
+One less unlearning accuracy, the UA of SFD (arXiv 2409.11219).
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
-from efface.metrics.base import Metric, Observations
-from efface.metrics.intervals import Estimate, bounded_mean
+from efface.metrics.base import Metric
+from efface.metrics.intervals import bounded_mean
 from efface.records import Margin, Spec
 
-
-def _class_rate(seen: Observations) -> Estimate:
-    """Share of forgotten-label samples in which the judge sees any of the forgotten labels.
-
-    One less unlearning accuracy, the UA of SFD (arXiv 2409.11219).
-    """
-    return bounded_mean(np.isin(seen.seen, seen.forgotten))
-
-
 CLASS_RATE = Metric(
-    compute=_class_rate,
+    compute=lambda seen: bounded_mean(np.isin(seen.seen, seen.forgotten)),
     spec=Spec(
         name="class_rate",
         label="Class rate",

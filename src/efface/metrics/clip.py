@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from efface.metrics.pretrained import (
+    Pinned,
     find_files,
     load_network,
     load_processor,
@@ -21,21 +22,11 @@ from efface.metrics.pretrained import (
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Clip:
-    """A CLIP with its image processor and tokenizer, named and pinned by checksum."""
+class Clip(Pinned):
+    """A `CLIPModel` with its image processor and tokenizer."""
 
-    network: Any  # CLIPModel
     processor: Any
     tokenizer: Any
-    name: str
-    sha256: str
-
-    def to(self, device: torch.device | str) -> Clip:
-        return replace(self, network=self.network.to(device))
-
-    def described(self) -> dict[str, str]:
-        """What a result says of its extractor."""
-        return {"name": self.name, "sha256": self.sha256}
 
     @property
     def temperature(self) -> float:
@@ -73,11 +64,8 @@ def load_clip(source: str | Path, sha256: str | None = None) -> Clip:
 
     files = find_files(source, sha256)
     with refusing(source):
-        network, missing = load_network(CLIPModel, files)
-        if missing:
-            raise ValueError(f"weights lack: {sorted(missing)[0]}")
         clip = Clip(
-            network=network,
+            network=load_network(CLIPModel, files),
             processor=load_processor(files),
             tokenizer=CLIPTokenizer.from_pretrained(files.folder),
             name=files.name,

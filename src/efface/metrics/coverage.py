@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from efface.metrics.base import Metric, Observations
+from efface.metrics.base import Metric
 from efface.metrics.density import NEIGHBOURS
-from efface.metrics.intervals import Estimate, Measured, share_from_halves, split_in_halves
+from efface.metrics.intervals import Measured, share_from_halves, split_in_halves
 from efface.metrics.precision import ball_radii, squared_distances
 from efface.records import Spec
 
@@ -34,13 +34,8 @@ def coverage(drawn: np.ndarray, real: np.ndarray, k: int = NEIGHBOURS) -> Measur
     return share_from_halves(value, np.array(halves), len(real))
 
 
-def _coverage(seen: Observations) -> Estimate:
-    """Share of the real retained images that have a retained-label sample near; k = 5."""
-    return coverage(seen.features_by_label, seen.reference)
-
-
 COVERAGE = Metric(
-    compute=_coverage,
+    compute=lambda seen: coverage(seen.features_by_label, seen.reference),
     spec=Spec(
         name="coverage",
         label="Coverage",

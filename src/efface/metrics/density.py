@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from efface.metrics.base import Metric, Observations
-from efface.metrics.intervals import Estimate, mean
+from efface.metrics.base import Metric
+from efface.metrics.intervals import mean
 from efface.metrics.precision import count_balls
 from efface.records import Spec
 
@@ -21,13 +21,8 @@ def density(drawn: np.ndarray, real: np.ndarray, k: int = NEIGHBOURS) -> np.ndar
     return count_balls(drawn.astype(np.float64), real.astype(np.float64), k) / k
 
 
-def _density(seen: Observations) -> Estimate:
-    """Mean density of the real retained images around retained-label samples; k = 5."""
-    return mean(density(seen.features, seen.reference))
-
-
 DENSITY = Metric(
-    compute=_density,
+    compute=lambda seen: mean(density(seen.features, seen.reference)),
     spec=Spec(
         name="density",
         label="Density",

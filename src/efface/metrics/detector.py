@@ -6,9 +6,9 @@ import difflib
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from efface.errors import ConfigError
 from efface.metrics.pretrained import (
-    ModelFiles,
+    Pinned,
     find_files,
     load_network,
     load_processor,
@@ -34,24 +34,18 @@ WRITTEN = 48  # characters of labels that a name holds
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Detector(ABC):
+class Detector(Pinned, ABC):
     """A network that gives every image a probability for each of its labels.
 
     Where labels exclude each other, their probabilities add up to 1.
     """
 
-    name: str
-    sha256: str
     labels: tuple[str, ...]  # (K,)
     exclusive: bool
 
     @abstractmethod
     def probabilities(self, images: Tensor) -> np.ndarray:
         """Images (B, C, H, W) in [0, 1] -> (B, K) in [0, 1]."""
-
-    def to(self, device: torch.device | str) -> Self:
-        del device
-        return self
 
     def scores(self, probabilities: np.ndarray, labels: Sequence[str]) -> np.ndarray:
         """How likely images show any of `labels`: (N, K) -> (N,).
@@ -68,7 +62,6 @@ class Detector(ABC):
 class ClassifierDetector(Detector):
     """An image classifier of `transformers`: softmax over its labels, or a sigmoid for each."""
 
-    network: Any
     processor: Any
 
     @torch.inference_mode()
@@ -76,9 +69,6 @@ class ClassifierDetector(Detector):
         pixels = pixel_values(self.processor, images).to(self.network.device)
         logits = self.network(pixel_values=pixels).logits.float()
         return (logits.softmax(1) if self.exclusive else logits.sigmoid()).cpu().numpy()
-
-    def to(self, device: torch.device | str) -> Self:
-        return replace(self, network=self.network.to(device))
 
 
 def load_classifier(source: str | Path, sha256: str | None = None) -> ClassifierDetector:
@@ -91,9 +81,7 @@ def load_classifier(source: str | Path, sha256: str | None = None) -> Classifier
 
     files = find_files(source, sha256)
     with refusing(source, CLASSIFIER):
-        network, missing = load_network(AutoModelForImageClassification, files)
-        if missing:
-            raise ValueError(f"weights lack: {sorted(missing)[0]}")
+        network = load_network(AutoModelForImageClassification, files)
         detector = ClassifierDetector(
             name=files.name,
             sha256=files.sha256,
@@ -110,15 +98,11 @@ def load_classifier(source: str | Path, sha256: str | None = None) -> Classifier
 
 def read_labels(source: str | Path, sha256: str | None = None) -> tuple[str, ...]:
     """The labels of a classifier from its configuration alone, before it is loaded; DataError."""
-    files = find_files(source, sha256)
-    with refusing(source, CLASSIFIER):
-        return _labels(_read_config(files))
-
-
-def _read_config(files: ModelFiles) -> Any:
     from transformers import AutoConfig
 
-    return AutoConfig.from_pretrained(files.folder, trust_remote_code=False)
+    files = find_files(source, sha256)
+    with refusing(source, CLASSIFIER):
+        return _labels(AutoConfig.from_pretrained(files.folder, trust_remote_code=False))
 
 
 def _labels(config: Any) -> tuple[str, ...]:

@@ -7,19 +7,20 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from efface.errors import DataError
 from efface.metrics.inception_network import InceptionV3
 from efface.metrics.inception_weights import inception_weights
 from efface.metrics.pretrained import (
+    Pinned,
     check_digest,
     digest_file,
     find_files,
@@ -36,31 +37,19 @@ PUBLISHED = "inception"  # asks for that network with the weights that FID was p
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Extractor(ABC):
+class Extractor(Pinned, ABC):
     """A network that turns images (B, C, H, W) in [0, 1] into features."""
-
-    name: str
-    sha256: str  # of weights and of what prepares the images
-    network: nn.Module
 
     @abstractmethod
     def look(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Features (B, D) and spatial features (B, D') from one pass."""
+        """Features (B, D) and spatial features (B, D') from one pass.
+
+        The latter are the first `SPATIAL_CHANNELS` channels at every place.
+        """
 
     def features(self, images: Tensor) -> Tensor:
         """(B, C, H, W) in [0, 1] -> (B, D)."""
         return self.look(images)[0]
-
-    def spatial(self, images: Tensor) -> Tensor:
-        """The first `SPATIAL_CHANNELS` channels at every place: (B, C, H, W) -> (B, D')."""
-        return self.look(images)[1]
-
-    def to(self, device: torch.device | str) -> Self:
-        return replace(self, network=self.network.to(device))
-
-    def described(self) -> dict[str, str]:
-        """What a result says of its extractor."""
-        return {"name": self.name, "sha256": self.sha256}
 
     @property
     def device(self) -> torch.device:
@@ -76,7 +65,6 @@ class VisionExtractor(Extractor):
     among them, or of the last map.
     """
 
-    network: Any  # PreTrainedModel
     processor: Any
 
     def look(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -138,22 +126,16 @@ def load_inception(path: Path, sha256: str | None = None) -> InceptionExtractor:
 def load_vision(source: str | Path, sha256: str | None = None) -> VisionExtractor:
     """A vision model of `transformers` (CLIP, DINOv2, ViT and others) by folder or hub id.
 
-    A pooling layer that the weights do not have is left out, as it would be random; other weights
-    that lack are refused.
+    A pooling layer that the weights do not have is left out; other weights that lack are refused.
     """
     from transformers import AutoModel
 
     files = find_files(source, sha256)
     with refusing(source):
-        network, missing = load_network(AutoModel, files)
-        if any(not name.startswith("pooler.") for name in missing):
-            raise ValueError(f"weights lack: {sorted(missing)[0]}")
-        if missing:
-            network.pooler = None
         extractor = VisionExtractor(
             name=files.name,
             sha256=files.sha256,
-            network=network,
+            network=load_network(AutoModel, files, spare="pooler"),
             processor=load_processor(files),
         )
         with torch.inference_mode():

@@ -6,32 +6,16 @@ import numpy as np
 from scipy import linalg
 
 from efface.errors import DataError
-from efface.metrics.base import Metric, Observations
-from efface.metrics.intervals import Estimate, Measured, linear
+from efface.metrics.base import Metric
+from efface.metrics.intervals import Measured, linear
 from efface.records import Margin, Spec
-
-
-def gaussian(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean (D,) and unbiased covariance (D, D) of features (N, D), in float64."""
-    features = features.astype(np.float64)
-    return features.mean(0), np.cov(features, rowvar=False)
-
-
-def frechet_distance(
-    mean_a: np.ndarray, cov_a: np.ndarray, mean_b: np.ndarray, cov_b: np.ndarray
-) -> float:
-    """|m_a - m_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^(1/2)) (Heusel et al., 2017, eq. 6)."""
-    values, vectors = linalg.eigh(cov_a)
-    root = (vectors * np.sqrt(np.clip(values, 0, None))) @ vectors.T
-    # tr (C_a C_b)^(1/2) through the symmetric C_a^(1/2) C_b C_a^(1/2): the same eigenvalues.
-    cross = np.sqrt(np.clip(linalg.eigvalsh(root @ cov_b @ root), 0, None)).sum()
-    return float(((mean_a - mean_b) ** 2).sum() + np.trace(cov_a) + np.trace(cov_b) - 2 * cross)
 
 
 def fd(drawn: np.ndarray, real: np.ndarray, groups: np.ndarray | None = None) -> Measured:
     """Frechet distance of features (N, D) and (M, D), with the interval of its root by `linear`.
 
-    With the distance's influence function, 2 d c + c (1 - T) c of a sample c off the samples' mean,
+    |m_a - m_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^(1/2)) (Heusel et al., 2017, eq. 6). With the
+    distance's influence function, 2 d c + c (1 - T) c of a sample c off the samples' mean,
     d that mean off the real one's, T the optimal transport of their Gaussian to that of the real
     images. `groups` (N,) are labels whose counts are fixed. The interval is for the value at N
     samples; conservative with fewer than about ten samples a dimension. Raises DataError for too
@@ -42,8 +26,9 @@ def fd(drawn: np.ndarray, real: np.ndarray, groups: np.ndarray | None = None) ->
             f"{len(drawn)} samples and {len(real)} real images are too few for a Frechet distance: "
             "give three and two at least."
         )
-    mean, covariance = gaussian(real)
-    values, vectors = linalg.eigh(covariance)
+    real = real.astype(np.float64)
+    mean = real.mean(0)
+    values, vectors = linalg.eigh(np.cov(real, rowvar=False))
     values = np.clip(values, 0, None)
     rows = drawn - mean
     offset = rows.mean(0)
@@ -71,13 +56,8 @@ def _transported(scaled: np.ndarray, freedom: int) -> np.ndarray:
     return (scaled @ vectors[:, some]) ** 2 @ (1 / lengths[some]) * freedom**0.5
 
 
-def _fd(seen: Observations) -> Estimate:
-    """Frechet distance of retained-label samples to real images of the retained labels."""
-    return fd(seen.features, seen.reference, seen.asked)
-
-
 FD = Metric(
-    compute=_fd,
+    compute=lambda seen: fd(seen.features, seen.reference, seen.asked),
     spec=Spec(
         name="fd",
         label="Fréchet distance",

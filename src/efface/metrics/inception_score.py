@@ -1,4 +1,7 @@
-"""How sure the judge is of single samples, and how varied it finds them together."""
+"""How sure the judge is of single samples, and how varied it finds them together.
+
+Copies of a forgotten image are to be left out before, as SISS does.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,8 @@ import numpy as np
 from scipy.special import rel_entr
 
 from efface.errors import DataError
-from efface.metrics.base import Metric, Observations
-from efface.metrics.intervals import Estimate, Measured, linear
+from efface.metrics.base import Metric
+from efface.metrics.intervals import Measured, linear
 from efface.records import Spec
 
 SPLITS = 10
@@ -63,16 +66,8 @@ def _content_order(probabilities: np.ndarray, groups: np.ndarray | None) -> np.n
     return np.lexsort((keys, np.zeros(len(rows)) if groups is None else groups))
 
 
-def _inception_score(seen: Observations) -> Estimate:
-    """Inception score of retained-label samples under the judge.
-
-    Copies of a forgotten image are to be left out before, as SISS does.
-    """
-    return inception_score(seen.probabilities, groups=seen.asked)
-
-
 INCEPTION_SCORE = Metric(
-    compute=_inception_score,
+    compute=lambda seen: inception_score(seen.probabilities, groups=seen.asked),
     spec=Spec(
         name="inception_score",
         label="Inception score",

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from efface.errors import DataError
-from efface.metrics.base import Metric, Observations
-from efface.metrics.intervals import Estimate, Measured, linear
+from efface.metrics.base import Metric
+from efface.metrics.intervals import Measured, linear
 from efface.records import Spec
 
 ROWS = 512  # of a kernel matrix at a time: as many stay in a core's cache
@@ -71,13 +71,8 @@ def _within(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return sums / len(features), ((features**2).sum(1) / features.shape[1] + 1) ** 3
 
 
-def _kid(seen: Observations) -> Estimate:
-    """Kernel distance of retained-label samples to real images of the retained labels."""
-    return kid(seen.features, seen.reference, seen.asked)
-
-
 KID = Metric(
-    compute=_kid,
+    compute=lambda seen: kid(seen.features, seen.reference, seen.asked),
     spec=Spec(
         name="kid",
         label="KID",

@@ -53,22 +53,6 @@ class LikelihoodSettings:
     dequantise: bool = False  # add uniform noise of one 8-bit level, centred
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Likelihood:
-    """Bits per dimension (N,) of 8-bit images, and how they were computed.
-
-    If dequantised, on average an upper bound of the bits of the 8-bit image; else the density at
-    the image, which no bound holds for: a memorised image can come out below 0.
-    """
-
-    bits_per_dim: np.ndarray
-    evaluations: int  # network passes per image; of the slowest batch
-    solver: str
-    rtol: float | None  # None: fixed steps
-    atol: float | None
-    dequantised: bool
-
-
 def nll(
     denoiser: Denoiser,
     images: Tensor,
@@ -76,15 +60,17 @@ def nll(
     seed: int = 0,
     batch_size: int = 64,
     quiet: bool = False,
-) -> Likelihood:
-    """Likelihood of images (N, C, H, W) in [-1, 1] under an unconditional pixel model.
+) -> np.ndarray:
+    """Bits per dimension (N,) of images (N, C, H, W) in [-1, 1] under an unconditional pixel model.
 
-    Random numbers depend on (seed, row): other models see the same. Timestep 0 stands for the data.
+    If dequantised, on average an upper bound of the bits of the 8-bit images; else the density at
+    the images, which no bound holds for: a memorised image can come out below 0. Random numbers
+    depend on (seed, row): other models see the same. Timestep 0 stands for the data.
     """
     if not isinstance(denoiser.codec, IdentityCodec):
         raise ModelError("bits per dimension are those of pixels: this model works on latents.")
     denoiser.network.eval()
-    bits, evaluations = [], 0
+    bits = []
     with Bar("likelihood", len(images), unit="images", hidden=quiet) as bar:
         for start in range(0, len(images), batch_size):
             x = images[start : start + batch_size].to(denoiser.device, torch.float32).clone()
@@ -100,17 +86,8 @@ def nll(
             solve = _heun if settings.solver == "heun" else _rk45
             log_density = solve(flow, x, settings)
             bits.append(-log_density / (math.log(2) * x[0].numel()) + LEVEL_BITS)
-            evaluations = max(evaluations, flow.evaluations)
             bar.advance(len(x))
-    adaptive = settings.solver == "rk45"
-    return Likelihood(
-        bits_per_dim=np.concatenate(bits),
-        evaluations=evaluations,
-        solver="RK45" if adaptive else f"Heun, {evaluations // 2} steps",
-        rtol=settings.rtol if adaptive else None,
-        atol=settings.atol if adaptive else None,
-        dequantised=settings.dequantise,
-    )
+    return np.concatenate(bits)
 
 
 class _Flow:
@@ -127,7 +104,6 @@ class _Flow:
         self._fractional = settings.fractional
         self._exact = settings.exact
         self._vectors = self._make_vectors(x, generators, settings)
-        self.evaluations = 0
         ratio = denoiser.schedule.noise_to_signal.cpu().numpy()
         ratio = ratio[np.isfinite(ratio)]
         self.u = np.arcsinh(ratio)
@@ -161,7 +137,6 @@ class _Flow:
 
     def __call__(self, x: Tensor, u: float, timestep: float) -> tuple[Tensor, np.ndarray]:
         """dx/du (B, C, H, W) and its divergence (B,) in float64."""
-        self.evaluations += 1
         alpha, sigma = torch.tensor([1 / math.cosh(u), math.tanh(u)], device=x.device)
         with torch.enable_grad():
             x = x.detach().requires_grad_(True)

@@ -7,9 +7,10 @@ import importlib.metadata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from efface.errors import DataError
@@ -40,7 +41,8 @@ class NudeNet(Detector):
     The package reports no box below 0.25, so that a threshold curve is flat down there.
     """
 
-    network: Any  # nudenet.NudeDetector
+    def to(self, device: torch.device | str) -> Self:
+        return self  # the package chooses the device
 
     def probabilities(self, images: Tensor) -> np.ndarray:
         # An array is taken as OpenCV reads files: rows, columns, blue before green before red.

@@ -6,9 +6,9 @@ import hashlib
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from safetensors import SafetensorError
@@ -35,6 +35,22 @@ class ModelFiles:
     folder: Path
     name: str
     sha256: str
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Pinned:
+    """A frozen network, named and pinned by checksum."""
+
+    name: str
+    sha256: str  # of weights and of what prepares the images
+    network: Any
+
+    def to(self, device: torch.device | str) -> Self:
+        return replace(self, network=self.network.to(device))
+
+    def described(self) -> dict[str, str]:
+        """What a result says of its extractor."""
+        return {"name": self.name, "sha256": self.sha256}
 
 
 @contextmanager
@@ -117,8 +133,12 @@ def find_cached(source: str) -> Path | None:
     return Path(found)
 
 
-def load_network(kind: Any, files: ModelFiles) -> tuple[Any, set[str]]:
-    """A frozen model of an auto or model class in float32, and names of weights that lack."""
+def load_network(kind: Any, files: ModelFiles, spare: str = "") -> Any:
+    """A frozen model of an auto or model class in float32.
+
+    ValueError for weights of other shapes, or that lack. The part `spare` may lack, and is left out
+    then, as it would be random.
+    """
     with quiet():
         network, found = kind.from_pretrained(
             files.folder,
@@ -130,7 +150,12 @@ def load_network(kind: Any, files: ModelFiles) -> tuple[Any, set[str]]:
     wrong = [name for name, *_ in found["mismatched_keys"]]
     if wrong:
         raise ValueError(f"weights of other shapes: {wrong[0]}")
-    return network.eval().requires_grad_(False), set(found["missing_keys"])
+    missing = set(found["missing_keys"])
+    if spare and missing and all(name.startswith(f"{spare}.") for name in missing):
+        setattr(network, spare, None)
+    elif missing:
+        raise ValueError(f"weights lack: {sorted(missing)[0]}")
+    return network.eval().requires_grad_(False)
 
 
 def load_processor(files: ModelFiles) -> Any:

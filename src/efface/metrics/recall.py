@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from sklearn.neighbors import NearestNeighbors
 
-from efface.metrics.base import Metric, Observations
-from efface.metrics.intervals import SPLITS, Estimate, Measured, share_from_halves, split_in_halves
+from efface.metrics.base import Metric
+from efface.metrics.intervals import SPLITS, Measured, share_from_halves, split_in_halves
 from efface.metrics.precision import NEIGHBOURS, require_neighbours, squared_distances
 from efface.records import Margin, Spec
 
@@ -81,13 +81,8 @@ class _Manifold:
         return ((self._real - centre) ** 2).sum(1) <= apart[self._k]
 
 
-def _recall(seen: Observations) -> Estimate:
-    """Share of the real retained images that lie in the manifold of the samples."""
-    return recall(seen.features_by_label, seen.reference)
-
-
 RECALL = Metric(
-    compute=_recall,
+    compute=lambda seen: recall(seen.features_by_label, seen.reference),
     spec=Spec(
         name="recall",
         label="Recall",

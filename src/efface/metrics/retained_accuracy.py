@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from efface.metrics.base import Metric, Observations
-from efface.metrics.intervals import Estimate, bounded_mean
+from efface.metrics.base import Metric
+from efface.metrics.intervals import bounded_mean
 from efface.records import Margin, Spec
 
-
-def _retained_accuracy(seen: Observations) -> Estimate:
-    """Share of retained-label samples that the judge assigns to the label asked for."""
-    return bounded_mean(seen.seen == seen.asked)
-
-
 RETAINED_ACCURACY = Metric(
-    compute=_retained_accuracy,
+    compute=lambda seen: bounded_mean(seen.seen == seen.asked),
     spec=Spec(
         name="retained_accuracy",
         label="Retained accuracy",

@@ -1,4 +1,7 @@
-"""Is it gone: samples asked for under the forgotten label that are not of it."""
+"""Is it gone: samples asked for under the forgotten label that are not of it.
+
+UA of SFD (arXiv 2409.11219). The denominator is the samples of the forgotten labels alone.
+"""
 
 from __future__ import annotations
 
@@ -9,17 +12,8 @@ from efface.metrics.base import Metric, Observations
 from efface.metrics.intervals import Estimate, bounded_mean
 from efface.records import Spec
 
-
-def _unlearning_accuracy(seen: Observations) -> Estimate:
-    """Share of forgotten-label samples in which the judge sees none of the forgotten labels.
-
-    UA of SFD (arXiv 2409.11219). The denominator is the samples of the forgotten labels alone.
-    """
-    return bounded_mean(~np.isin(seen.seen, seen.forgotten))
-
-
 UNLEARNING_ACCURACY = Metric(
-    compute=_unlearning_accuracy,
+    compute=lambda seen: bounded_mean(~np.isin(seen.seen, seen.forgotten)),
     spec=Spec(
         name="unlearning_accuracy",
         label="Unlearning accuracy",
@@ -30,14 +24,8 @@ UNLEARNING_ACCURACY = Metric(
     ),
 )
 
-
-def _forgotten_probability(seen: Observations) -> Estimate:
-    """Mean probability that the judge gives to the forgotten label asked for."""
-    return bounded_mean(seen.probabilities[np.arange(len(seen)), seen.asked])
-
-
 FORGOTTEN_PROBABILITY = Metric(
-    compute=_forgotten_probability,
+    compute=lambda seen: bounded_mean(seen.probabilities[np.arange(len(seen)), seen.asked]),
     spec=Spec(
         name="forgotten_probability",
         label="Forgotten probability",

@@ -82,4 +82,4 @@ def words_of(content: Mapping[str, Any]) -> Words:
         return read_request(content).words
     from efface.requests.conditioned import PlainWords
 
-    return PlainWords()
+    return PlainWords(content)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from efface.evaluation.views import View
     from efface.memory.amounts import Amounts
     from efface.metrics.judge import Judge
-    from efface.records import Evaluation, RunRecord
+    from efface.records import Evaluation
     from efface.requests.words import Words
     from efface.settings.base import Settings
     from efface.training.stopping import Stopper
@@ -89,7 +89,6 @@ class Request(BaseModel, ABC):
     @classmethod
     def default_recipe(cls, model: ModelInfo) -> str | None:
         """A recipe that ships, for a run that is given none."""
-        del model
         return None
 
     @classmethod
@@ -97,7 +96,6 @@ class Request(BaseModel, ABC):
         """What a run has much of, as far as that is known without the words of the request."""
         from efface.memory.amounts import Amounts, forget_rows
 
-        del model
         return Amounts(forget_rows=forget_rows(settings))
 
     @property
@@ -111,7 +109,6 @@ class Request(BaseModel, ABC):
 
     def packed(self, run: Path) -> dict[str, bytes]:
         """Files of a run, beside those of every run, that an evaluation of it reads."""
-        del run
         return {}
 
     def check_files(self) -> None:
@@ -147,9 +144,9 @@ class Material(ABC):
     has_unseen: bool = False  # whether there are images that no model was trained on
 
     @property
-    @abstractmethod
     def digest(self) -> str:
         """SHA-256 of what is forgotten, by content; "" where the words say everything."""
+        return ""
 
     def recorded(self) -> dict[str, Any]:
         """What a record says of it: its digest, and nothing that the request names."""
@@ -159,9 +156,11 @@ class Material(ABC):
         """SHA-256 of what else an evaluation depends on: files may have come to hold others."""
         return ""
 
-    @abstractmethod
     def amounts(self, settings: Settings) -> Amounts:
         """What a run has much of, for the estimate of memory."""
+        from efface.memory.amounts import Amounts, forget_rows
+
+        return Amounts(forget_rows=forget_rows(settings))
 
     @abstractmethod
     def feed(
@@ -175,7 +174,6 @@ class Material(ABC):
 
     def retained(self, settings: Settings) -> Sequence[Any] | None:
         """Labels or prompts that are retained, to see whether a model changed; None: neither."""
-        del settings
         return None
 
     def finder(
@@ -185,7 +183,6 @@ class Material(ABC):
 
         `judge` is the folder of a classifier, where one was given.
         """
-        del settings
         if judge is not None:
             raise RequestError(
                 f"a classifier tells labels apart, and this run on {model.source} did not forget "
@@ -195,12 +192,7 @@ class Material(ABC):
 
     @abstractmethod
     def goal(
-        self,
-        run: Path,
-        record: RunRecord,
-        models: Subjects,
-        settings: Settings,
-        finder: Judge | View | None,
+        self, run: Path, models: Subjects, settings: Settings, finder: Judge | View | None
     ) -> Goal:
         """What an attack tries to bring back."""
 
@@ -230,8 +222,3 @@ def same_phrase(phrase: str, other: str) -> bool:
 
 def has_words(text: str) -> bool:
     return any(map(str.isalnum, text))
-
-
-def turns(given: Sequence[Any], count: int) -> list[Any]:
-    """One after the other for `count` samples; none where none is given."""
-    return [given[i % len(given)] for i in range(count)] if given else []

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from efface.evaluation.wording import format_count, format_share, shorten
 from efface.records import Evaluation, RunRecord
-from efface.requests.words import Phrases, Words
+from efface.requests.words import Phrases, R, Words
 
 
-class ConditionedWords(Words):
+class ConditionedWords(Words[R]):
     """The figures of retained labels or prompts, and the network that decides."""
 
     def measured_with(self, evaluation: Evaluation) -> str:
@@ -30,7 +30,6 @@ class ConditionedWords(Words):
         )
 
     def limits(self, record: RunRecord, evaluation: Evaluation) -> list[str]:
-        del record
         if not evaluation.results:
             return []
         if find_detector(evaluation) is not None:
@@ -46,23 +45,21 @@ class ConditionedWords(Words):
         return ["The classifier was trained on real images, not on generated ones."]
 
 
-class PlainWords(ConditionedWords):
+class PlainWords(ConditionedWords[Any]):
     """A run that forgets nothing: a model that was trained from scratch."""
 
     label: ClassVar[str] = "training"
     forgets: ClassVar[bool] = False
 
     def phrases(self, record: RunRecord, names: Mapping[int, str]) -> Phrases:
-        del record, names
         requested = "A model was trained from scratch, with nothing to forget."
         return Phrases(forgotten="nothing", rest="the samples of the model", requested=requested)
 
     def anonymous(self, record: RunRecord) -> str:
-        del record
         return "nothing"
 
 
-class AppearanceWords(ConditionedWords):
+class AppearanceWords(ConditionedWords[R]):
     """What is forgotten is looked for in samples that are conditioned on it."""
 
     unknown: ClassVar[str] = (

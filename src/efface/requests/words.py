@@ -5,10 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Generic, TypeVar
 
 from efface.evaluation.wording import shorten
 from efface.records import Evaluation, RunRecord
+
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +36,7 @@ class Phrases:
         return "them" if self.many else "it"
 
 
-class Words(ABC):
+class Words(ABC, Generic[R]):
     """What a report says of a kind of request: a function of JSON alone."""
 
     label: ClassVar[str]  # of such runs in a comparison
@@ -42,6 +44,9 @@ class Words(ABC):
     made: ClassVar[str] = "after forgetting"  # what became of a model, in the title of its card
     unmeasured: ClassVar[str] = ""  # what it takes to measure such a run
     unknown: ClassVar[str] = ""  # what is not known without attacks
+
+    def __init__(self, request: R) -> None:
+        self.request = request
 
     @abstractmethod
     def phrases(self, record: RunRecord, names: Mapping[int, str]) -> Phrases:
@@ -53,17 +58,14 @@ class Words(ABC):
 
     def task(self, record: RunRecord) -> str | None:
         """The pipeline tag of a model card."""
-        del record
         return None
 
     def measured_with(self, evaluation: Evaluation) -> str:
         """A sentence on the network that decides."""
-        del evaluation
         return ""
 
     def limits(self, record: RunRecord, evaluation: Evaluation) -> list[str]:
         """Sentences on what such a report does not claim, beside the caveats of its figures."""
-        del record, evaluation
         return []
 
 

@@ -112,9 +112,7 @@ def read_case(
         ),
         original=Subject(denoiser=original, sampler=models.original.sampler),
         retrained=beside,
-        goal=recorded.material.goal(
-            recorded.run, recorded.record, models, recorded.settings, finder
-        ),
+        goal=recorded.material.goal(recorded.run, models, recorded.settings, finder),
     )
 
 

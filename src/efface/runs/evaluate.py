@@ -74,7 +74,6 @@ def measure(
     if evaluation is None or not all(found):  # decided alike by all processes
         job = Job(
             run=run,
-            record=record,
             settings=recorded.settings,
             subjects=subjects,
             views=views,

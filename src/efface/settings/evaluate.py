@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from efface.settings.reading import Section
 
 LARGEST_SEED = 2**62  # sample i has this seed plus i
 
 
-class EvaluateSettings(BaseModel):
+class EvaluateSettings(Section):
     """How results are measured, addressed as `evaluate.NAME`.
 
     Networks are named by a folder or a hub id, and pinned to a file by `@sha256:DIGEST` behind it.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     forget_samples: int = Field(
         default=500, ge=10, le=1_000_000, description="Samples of all that is forgotten."

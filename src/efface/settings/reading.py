@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from efface.errors import ConfigError
@@ -24,6 +24,12 @@ BOUNDS = {
     "less_than": ("lt", "below"),
     "less_than_equal": ("le", "at most"),
 }
+
+
+class Section(BaseModel):
+    """Settings that belong together: frozen, and none that is not declared."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 def shipped_recipes() -> list[str]:

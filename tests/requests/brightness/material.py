@@ -19,9 +19,8 @@ from efface.evaluation.results import make_result
 from efface.evaluation.sample_sets import SampleSet, draw_kept
 from efface.evaluation.store import user_store
 from efface.evaluation.subjects import SAMPLING, Job, Subjects
-from efface.memory.amounts import Amounts, forget_rows
 from efface.metrics.intervals import Estimate, proportion
-from efface.records import Evaluation, Margin, RunRecord, Spec
+from efface.records import Evaluation, Margin, Spec
 from efface.requests.base import Feed, Material
 from efface.settings.base import Settings
 from tests.requests.brightness.request import BrightnessSettings
@@ -98,13 +97,6 @@ class BrightnessMaterial(Material):
     above: float
     goal_class: ClassVar[type[Goal]] = BrightnessGoal
 
-    @property
-    def digest(self) -> str:
-        return ""
-
-    def amounts(self, settings: Settings) -> Amounts:
-        return Amounts(forget_rows=forget_rows(settings))
-
     def feed(
         self, denoiser: Denoiser, settings: Settings, run: Path, accelerator: Accelerator
     ) -> Feed:
@@ -131,19 +123,11 @@ class BrightnessMaterial(Material):
         result = make_result(
             BRIGHT_RATE,
             values,
-            samples=count,
-            seeds=[first, first + count - 1],
+            range(first, first + count),
             protocol=job.subjects.sampled(),
         )
         return Evaluation(results=[result], terms={"brightness": f"{self.above:g}"})
 
-    def goal(
-        self,
-        run: Path,
-        record: RunRecord,
-        models: Subjects,
-        settings: Settings,
-        finder: Any,
-    ) -> Goal:
-        del run, record, models, settings, finder
+    def goal(self, run: Path, models: Subjects, settings: Settings, finder: Any) -> Goal:
+        del run, models, settings, finder
         return BrightnessGoal(above=self.above)

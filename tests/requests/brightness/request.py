@@ -62,4 +62,4 @@ class ForgetBrightness(Request):
     def words(self) -> Words:
         from tests.requests.brightness.words import BrightnessWords
 
-        return BrightnessWords()
+        return BrightnessWords(self)

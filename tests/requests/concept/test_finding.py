@@ -14,7 +14,6 @@ from efface.requests.concept.finding import (
     concept_scores,
     describe_concept,
     find_finder,
-    threshold_of,
 )
 
 
@@ -26,13 +25,13 @@ def test_a_detector_is_preferred_to_a_clip(view: DetectorView, clip_folder: Path
     clip = ClipView(clip=load_clip(clip_folder))
     assert find_finder({"clip": clip, "detector": view}) is view
     assert find_finder({"clip": clip}) is clip and find_finder({}) is None
-    assert (threshold_of(view), threshold_of(clip)) == (0.4, 0.5)
+    assert (view.threshold, clip.threshold) == (0.4, 0.5)
 
 
 def test_a_clip_chooses_between_two_texts(clip_folder: Path) -> None:
     """Against a softmax over two logits computed one image at a time."""
     view = ClipView(clip=load_clip(clip_folder))
-    arrays = view.observer(images(3))
+    arrays = view(images(3))
     contrasts = [("a bag", "a coat"), ("a coat", "a bag"), ("red bag", "a coat")]
     scores = concept_scores(view, arrays, contrasts)
     for image, pair, score in zip(arrays["embedded"], contrasts, scores, strict=True):
@@ -42,7 +41,7 @@ def test_a_clip_chooses_between_two_texts(clip_folder: Path) -> None:
 
 
 def test_a_detector_needs_no_texts(view: DetectorView) -> None:
-    arrays = view.observer(images(4))
+    arrays = view(images(4))
     assert (concept_scores(view, arrays, []) == arrays["probabilities"][:, 0]).all()
 
 

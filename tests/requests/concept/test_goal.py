@@ -21,7 +21,7 @@ def test_images_are_scored_as_the_evaluation_scores_them(
     clip = ClipView(clip=load_clip(clip_folder))
     for finder, threshold in ((view, 0.4), (clip, 0.5)):
         goal = concept_goal(finder, ["a bag"], RETAIN, ("bag", "coat"), 1.0)
-        arrays = finder.observer(IMAGES)
+        arrays = finder(IMAGES)
         scores = concept_scores(finder, arrays, [("bag", "coat")] * len(IMAGES))
         assert abs(goal.score(IMAGES) - scores).max() < 1e-5
         assert (goal.shown(IMAGES) == (goal.score(IMAGES) > threshold)).all()

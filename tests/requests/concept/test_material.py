@@ -229,7 +229,7 @@ def test_a_goal_has_the_prompts_of_the_run(
     read: Callable[..., PromptMaterial], view: DetectorView, concept_settings: Make
 ) -> None:
     settings: Any = concept_settings("evaluate.guidance=3.0")
-    goal = read(BAG).goal(Path("run"), Any, Any, settings, view)  # type: ignore[arg-type]
+    goal = read(BAG).goal(Path("run"), Any, settings, view)  # type: ignore[arg-type]
     assert list(goal.sought) == ["a bag"] and goal.guidance == 3
     assert list(goal.others) == ["a cat", "a dog", "a coat"]
 

@@ -15,7 +15,7 @@ from efface.diffusion.sampling import MultiStep
 from efface.diffusion.text.denoiser import TextDenoiser
 from efface.requests.memorised.request import ForgetMemorised
 from efface.requests.memorised.sampling import PromptSampler
-from efface.requests.memorised.searching import Band, Prober
+from efface.requests.memorised.searching import Prober
 from efface.requests.memorised.settings import MemorisedSettings
 from efface.requests.memorised.similarity import PIXELS, CopyDetector
 from efface.settings.base import Settings, read_settings
@@ -131,7 +131,8 @@ def make_prober(sampler: PromptSampler, detector: CopyDetector) -> Callable[...,
         return Prober(
             sampler=sampler,
             detector=detector,
-            band=Band(low=band[0], high=band[1]),
+            low=band[0],
+            high=band[1],
             seeds=range(16),
             norm_seeds=range(2),
             left=left,

@@ -12,7 +12,7 @@ from efface.diffusion.model_folder import inspect_model
 from efface.diffusion.sampling import MultiStep
 from efface.memory.live import Live, tensors_of
 from efface.requests.memorised.amounts import expected_amounts
-from efface.requests.memorised.embedding_descent import Descent, descend
+from efface.requests.memorised.embedding_descent import descend
 from efface.requests.memorised.sampling import PromptSampler
 from efface.requests.memorised.text_noise import text_noise_norms
 from efface.settings.base import Settings
@@ -33,7 +33,7 @@ def test_what_preparation_takes_is_estimated(
     with Live(sum(map(tensors_of, modules), [])) as live:
         sampler.sample_one(condition, range(118), "samples")
         text_noise_norms(denoiser, denoiser.encode(["a bag", "a cat"] * 4), range(8))
-        descend(denoiser, condition, range(8), Descent(steps=1, rate=0.1, target=0.0))
+        descend(denoiser, condition, range(8), 0.0, steps=1)
     amounts = expected_amounts(inspect_model(pipelines(kind)), make_settings(CHANGES), True)
     assert amounts.preparation == pytest.approx(live.peak - live.given, rel=0.2)
 

@@ -46,7 +46,7 @@ def test_a_goal_knows_copies_from_other_images(run: Path) -> None:
     settings = recorded.settings
     compared = Compared(guidance=settings.evaluate.guidance, same_sampler=True)
     models = read_subjects(run, record, settings.evaluate, compared)
-    goal = recorded.material.goal(run, record, models, settings, None)
+    goal = recorded.material.goal(run, models, settings, None)
     assert isinstance(goal, recorded.material.goal_class)
     detected, _ = read_prepared(run)
     assert isinstance(goal, MemorisedGoal) and list(goal.conditions) == ["a red bag"]

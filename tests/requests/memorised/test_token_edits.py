@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from efface.requests.memorised.embedding_descent import EMBEDDED
 from efface.requests.memorised.sampling import PromptSampler
 from efface.requests.memorised.searching import Prober
 from efface.requests.memorised.text_noise import text_noise_norms
@@ -30,12 +31,14 @@ def test_words_are_changed_until_the_image_is_generated_only_sometimes(
     prober, denoiser = make_prober(), sampler.denoiser
     found = modify_words(prober, denoiser, prompt)
     assert found is not None
-    assert prober.band.holds(found.tried)
-    text = found.tried.text
+    tried = prober.tried[-1]
+    assert prober.holds(tried)
+    text = tried.text
     assert text is not None and text != prompt
+    assert found.tensors[EMBEDDED].equal(denoiser.encode([text]).tensors[EMBEDDED])
     assert set(text.split()) <= {*prompt.split(), *WORDS}
     start = float(text_noise_norms(denoiser, denoiser.encode([prompt]), range(2)).mean())
-    assert found.tried.norm < start
+    assert tried.norm < start
     again = make_prober()
     assert modify_words(again, denoiser, prompt) is not None
     assert again.tried == prober.tried

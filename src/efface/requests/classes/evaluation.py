@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from efface.attacks.goals import in_turn
 from efface.evaluation.results import view_result
 from efface.evaluation.sample_sets import SampleSet, Subject, observe
 from efface.evaluation.store import Store
@@ -17,7 +18,6 @@ from efface.metrics.label_agreement import label_agreement, labels_seen
 from efface.metrics.threshold_curve import forgotten_scores, threshold_curve
 from efface.metrics.worst_class import worst_class
 from efface.records import Evaluation, Result, Side
-from efface.requests.base import turns
 from efface.settings.evaluate import EvaluateSettings
 
 SIDES: tuple[Side, ...] = ("forget", "retain")
@@ -35,9 +35,9 @@ class ClassProtocol:
     def labels(self, side: Side) -> np.ndarray:
         """The label of each sample: (N,), or (0,) where a side has none."""
         if side == "forget":
-            found = turns(self.forget, self.config.forget_samples)
+            found = in_turn(self.forget, self.config.forget_samples)
         else:
-            found = turns(self.retain, self.config.retain_samples)
+            found = in_turn(self.retain, self.config.retain_samples)
         return np.array(found, dtype=np.int64)
 
     def seeds(self, side: Side) -> range:
@@ -58,7 +58,6 @@ def observe_labels(
 ) -> dict[str, Seen]:
     """Sample both sides once for all networks: view -> side -> what it saw."""
     seen: dict[str, Seen] = {name: {} for name in views}
-    observers = {name: view.observer for name, view in views.items()}
     for side in SIDES:
         labels = protocol.labels(side)
         if len(labels) == 0:
@@ -69,7 +68,7 @@ def observe_labels(
             asked=labels.tolist(),
             batch_size=protocol.config.batch_size,
         )
-        for name, arrays in observe(samples, observers, store, what).items():
+        for name, arrays in observe(samples, views, store, what).items():
             seen[name][side] = views[name].observations(arrays, labels)
     return seen
 

@@ -19,7 +19,7 @@ from efface.evaluation.subjects import Job, Subjects, read_judge
 from efface.evaluation.views import View
 from efface.memory.amounts import Amounts, forget_rows
 from efface.metrics.judge import Judge
-from efface.records import Evaluation, RunRecord
+from efface.records import Evaluation
 from efface.requests.base import Feed, Material
 from efface.requests.classes.evaluation import ClassProtocol, evaluate_labels
 from efface.requests.classes.goal import ClassGoal
@@ -39,17 +39,12 @@ class ClassMaterial(Material):
 
     goal_class: ClassVar[type[Goal]] = ClassGoal
 
-    @property
-    def digest(self) -> str:
-        return ""
-
     def amounts(self, settings: Settings) -> Amounts:
         return Amounts(forget_rows=forget_rows(settings) if self.forget else 0)
 
     def feed(
         self, denoiser: Denoiser, settings: Settings, run: Path, accelerator: Accelerator
     ) -> Feed:
-        del run
         denoiser = denoiser.to(accelerator.device)
         table = as_class_denoiser(denoiser).encode(range(len(self.forget) + len(self.retain)))
         source = ConditionSource(
@@ -77,12 +72,10 @@ class ClassMaterial(Material):
         return evaluate_labels(subjects, protocol, job.views, store)
 
     def retained(self, settings: Settings) -> Sequence[Any]:
-        del settings
         return self.retain
 
     def finder(self, model: ModelInfo, settings: Settings, judge: str | Path | None) -> Judge:
         """The classifier; RequestError where none was given and none lies beside the model."""
-        del settings
         found = read_judge(model, judge)
         if found is None:
             raise RequestError(
@@ -92,14 +85,8 @@ class ClassMaterial(Material):
         return found
 
     def goal(
-        self,
-        run: Path,
-        record: RunRecord,
-        models: Subjects,
-        settings: Settings,
-        finder: Judge | View | None,
+        self, run: Path, models: Subjects, settings: Settings, finder: Judge | View | None
     ) -> Goal:
-        del run, record
         assert isinstance(finder, Judge)  # `finder` found it
         return ClassGoal(
             judge=finder.to(models.device),

@@ -85,7 +85,6 @@ class ForgetClass(Request):
 
     def check(self, model: ModelInfo, settings: Settings) -> None:
         """Raise RequestError unless the model has these labels and at least one is retained."""
-        del settings
         classes = require_classes(model)
         for word, labels in (("forgotten", self.labels), ("a replacement", self.replacement)):
             for label in labels:
@@ -102,7 +101,6 @@ class ForgetClass(Request):
     def read(self, model: ModelInfo, settings: Settings) -> ClassMaterial:
         from efface.requests.classes.material import ClassMaterial
 
-        del settings
         return ClassMaterial(
             forget=self.labels,
             retain=tuple(self.retained(require_classes(model))),

@@ -12,16 +12,13 @@ from efface.requests.conditioned import AppearanceWords
 from efface.requests.words import Phrases, source_of
 
 
-class ClassWords(AppearanceWords):
+class ClassWords(AppearanceWords[ForgetClass]):
     """Words of a request to forget labels."""
 
     label: ClassVar[str] = "class"
     unmeasured: ClassVar[str] = (
         "That takes a classifier that recognises the classes: make one with `efface judge`."
     )
-
-    def __init__(self, request: ForgetClass) -> None:
-        self.request = request
 
     def phrases(self, record: RunRecord, names: Mapping[int, str]) -> Phrases:
         labels, replacement = self.request.labels, self.request.replacement

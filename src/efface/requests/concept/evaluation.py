@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 
-from efface.diffusion.text.prompts import shortened
-from efface.evaluation.grids import Models, draw_both, write_sheets
 from efface.evaluation.results import make_result, view_result
 from efface.evaluation.sample_sets import SampleSet, Subject, observe
 from efface.evaluation.store import Arrays, Store
 from efface.evaluation.subjects import SAMPLING, Subjects
 from efface.evaluation.views import ClipView, DetectorView, View
-from efface.metrics.base import Observations
 from efface.metrics.clip_score import CLIP_SCORE, prompt_similarity
 from efface.metrics.concept_rate import SPEC as CONCEPT_RATE
 from efface.metrics.concept_rate import rate_above
@@ -27,16 +23,11 @@ from efface.requests.concept.finding import (
     describe_concept,
     find_finder,
     name_of,
-    threshold_of,
 )
 from efface.requests.concept.groups import evaluate_groups
-from efface.requests.concept.prompts import ConceptPrompts
 from efface.requests.concept.protocol import ConceptProtocol
-from efface.settings.evaluate import EvaluateSettings
 
 SIDES: tuple[Side, ...] = ("forget", "retain")
-COLUMNS, ROWS = 6, 10
-FORGOTTEN_ROWS = 5
 Seen = dict[Side, Arrays]
 
 
@@ -76,7 +67,7 @@ def observe_prompts(
     """Generate the samples of both sides once for all networks: view -> side -> its arrays."""
     seen: dict[str, Seen] = {name: {} for name in views}
     for side in SIDES:
-        observers = {name: view.observer for name, view in views.items() if _observes(view, side)}
+        observers = {name: view for name, view in views.items() if _observes(view, side)}
         prompts = protocol.sampled(side)
         if not prompts or not observers:
             continue
@@ -98,26 +89,18 @@ def _observes(view: View, side: Side) -> bool:
     return not isinstance(view, DetectorView)
 
 
-def retained_observations(view: View, arrays: Arrays, protocol: ConceptProtocol) -> Observations:
-    """Samples of retained prompts as a network sees them, with a CLIP's similarity to prompts."""
-    seen = view.observations(arrays, np.array(protocol.rows("retain")))
-    if isinstance(view, ClipView):
-        prompts = protocol.sampled("retain")
-        similar = prompt_similarity(view.clip, arrays["embedded"], prompts)
-        seen = dataclasses.replace(seen, prompt_similarity=similar)
-    return seen
-
-
 def _about_retained(
     view: View, retain: Mapping[str, Arrays], protocol: ConceptProtocol, sampled: str
 ) -> list[Result]:
     """How good retained samples are, and how well they show their prompts."""
-    seen = {
-        model: retained_observations(view, arrays, protocol) for model, arrays in retain.items()
-    }
+    rows, prompts = np.array(protocol.rows("retain")), protocol.sampled("retain")
+    seen = {model: view.observations(arrays, rows) for model, arrays in retain.items()}
     metrics = view.metrics(labelled=False)
     if isinstance(view, ClipView):
         metrics = (CLIP_SCORE, *metrics)
+        for model, arrays in retain.items():
+            similar = prompt_similarity(view.clip, arrays["embedded"], prompts)
+            seen[model] = dataclasses.replace(seen[model], prompt_similarity=similar)
     seeds = protocol.seeds("retain")
     return [view_result(view, metric, seen, (), seeds, sampled) for metric in metrics]
 
@@ -132,13 +115,11 @@ def _with_concept(
     """How often the concept is found in samples of forget prompts, also by threshold."""
     contrasts = protocol.contrasts()
     scores = {m: concept_scores(view, arrays, contrasts) for m, arrays in forget.items()}
-    seeds = protocol.seeds("forget")
     text = f"{sampled}; measured with: {describe_concept(view, protocol.phrases)}"
     rate = make_result(
         CONCEPT_RATE,
-        {model: rate_above(values, threshold_of(view)) for model, values in scores.items()},
-        samples=len(seeds),
-        seeds=[seeds[0], seeds[-1]],
+        {model: rate_above(values, view.threshold) for model, values in scores.items()},
+        protocol.seeds("forget"),
         protocol=text,
         extractor=view.extractor,
     )
@@ -149,24 +130,3 @@ def _with_concept(
             "curves": [*evaluation.curves, curve],
         }
     )
-
-
-def write_prompt_sheets(
-    folder: Path, models: Models, prompts: ConceptPrompts, config: EvaluateSettings, store: Store
-) -> None:
-    """`samples/before.png`, `after.png` and `grid.json`: one row per prompt, the same noise.
-
-    Prompts with keywords of a negative prompt are neither sampled nor written.
-    """
-    shown = prompts.forget[:FORGOTTEN_ROWS] if prompts.negative_prompt is None else ()
-    rows = [*shown, *prompts.retain][:ROWS]
-    sheets = draw_both(models, [prompt for prompt in rows for _ in range(COLUMNS)], config, store)
-    grid = {
-        "labels": list(range(len(rows))),
-        "names": [shortened(prompt) for prompt in rows],
-        "columns": COLUMNS,
-        "asked": "prompt",
-        "forgotten": list(range(len(shown))),
-        "tile": sheets["before"].shape[-1],
-    }
-    write_sheets(folder, sheets, grid, models)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from efface.evaluation.store import Arrays
-from efface.evaluation.views import PREFERRED, ClipView, DetectorView, View
+from efface.evaluation.views import ClipView, DetectorView, View
 from efface.metrics.clip_contrast import detector_scores
 
 ConceptView = DetectorView | ClipView
@@ -21,10 +21,6 @@ def find_finder(views: Mapping[str, View]) -> ConceptView | None:
             if isinstance(view, kind):
                 return view
     return None
-
-
-def threshold_of(view: ConceptView) -> float:
-    return view.threshold if isinstance(view, DetectorView) else PREFERRED
 
 
 def name_of(view: ConceptView) -> str:

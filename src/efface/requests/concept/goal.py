@@ -17,7 +17,6 @@ from efface.requests.concept.finding import (
     Phrases,
     concept_scores,
     describe_concept,
-    threshold_of,
 )
 
 NEIGHBOURS = 12  # prompts that are measured one by one
@@ -73,7 +72,7 @@ def concept_goal(
 
     def find(images: Tensor) -> np.ndarray:
         contrasts = [] if phrases is None else [phrases] * len(images)
-        return concept_scores(view, view.observer(images), contrasts)
+        return concept_scores(view, view(images), contrasts)
 
     forget, retain = list(dict.fromkeys(forget)), list(dict.fromkeys(retain))
     return ConceptGoal(
@@ -82,6 +81,6 @@ def concept_goal(
         others=retain,
         guidance=guidance,
         finder=find,
-        threshold=threshold_of(view),
+        threshold=view.threshold,
         called=describe_concept(view, phrases),
     )

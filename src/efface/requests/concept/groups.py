@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from efface.metrics.intervals import Estimate, proportion_by_seed
 from efface.metrics.retained_accuracy import RETAINED_ACCURACY
 from efface.metrics.threshold_curve import threshold_curve
 from efface.records import Curve, Result, Spec
-from efface.requests.concept.finding import ConceptView, name_of, threshold_of
+from efface.requests.concept.finding import ConceptView, name_of
 from efface.requests.concept.prompt_groups import PromptGroup
 from efface.requests.concept.protocol import ConceptProtocol
 
@@ -39,23 +39,24 @@ def evaluate_groups(
         seen = _observe(subject, protocol, view, store, SAMPLING[model])
         for group in protocol.groups:
             scores[group.name][model] = score_group(view, group, seen[group.name], protocol)
-    threshold = threshold_of(view)
-    results = [
-        _result(
-            group.spec,
-            {model: rate_above(own, threshold) for model, own in scores[group.name].items()},
-            protocol,
-            1,
-            describe_group(view, group, protocol),
-            sampled,
-        )
-        for group in protocol.groups
-    ]
+    results = []
+    for group in protocol.groups:
+        rates = {
+            model: rate_above(own, view.threshold) for model, own in scores[group.name].items()
+        }
+        extractor = describe_group(view, group, protocol)
+        results.append(_result(group.spec, rates, protocol, extractor, sampled))
     neighbours = [scores[group.name] for group in protocol.groups if group.kind == "neighbour"]
     if neighbours:
-        own = _named(view, "each neighbour's own label")
-        together = _together(neighbours, threshold)
-        results.append(_result(NEIGHBOURS, together, protocol, len(neighbours), own, sampled))
+        # Each seed stands for one sample of every group.
+        together = {
+            model: proportion_by_seed(
+                np.stack([own[model] for own in neighbours], 1) > view.threshold
+            )
+            for model in neighbours[0]
+        }
+        extractor = _named(view, "each neighbour's own label")
+        results.append(_result(NEIGHBOURS, together, protocol, extractor, sampled, len(neighbours)))
     return results, _curves(view, scores, protocol, sampled)
 
 
@@ -73,7 +74,7 @@ def _observe(
                 batch_size=protocol.config.batch_size,
             )
             bar = f"{what}: {group.name}"
-            seen[group.prompts] = observe(samples, {"view": view.observer}, store, bar)["view"]
+            seen[group.prompts] = observe(samples, {"view": view}, store, bar)["view"]
     return {group.name: seen[group.prompts] for group in protocol.groups}
 
 
@@ -110,28 +111,20 @@ def _named(view: ConceptView, sought: str) -> dict[str, str]:
     return view.extractor | {"name": f"{view.clip.name}, {sought}"}
 
 
-def _together(groups: Sequence[Mapping[str, np.ndarray]], threshold: float) -> dict[str, Estimate]:
-    """The rate of all groups, by model; each seed stands for one sample of every group."""
-    return {
-        model: proportion_by_seed(np.stack([scores[model] for scores in groups], 1) > threshold)
-        for model in groups[0]
-    }
-
-
 def _result(
     spec: Spec,
     rates: Mapping[str, Estimate],
     protocol: ConceptProtocol,
-    groups: int,
     extractor: dict[str, str],
     sampled: str,
+    groups: int = 1,
 ) -> Result:
     seeds = protocol.group_seeds()
     return make_result(
         spec,
         rates,
+        seeds,
         samples=groups * len(seeds),
-        seeds=[seeds[0], seeds[-1]],
         protocol=_text(sampled, extractor),
         extractor=extractor,
     )

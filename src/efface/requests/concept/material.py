@@ -16,14 +16,15 @@ from efface.diffusion.model_folder import ModelInfo
 from efface.diffusion.text.denoiser import TextDenoiser, as_text_denoiser
 from efface.diffusion.text.lengths import check_lengths
 from efface.errors import RequestError
+from efface.evaluation.grids import write_prompt_grids
 from efface.evaluation.store import Store
 from efface.evaluation.subjects import Job, Subjects
 from efface.evaluation.views import View, read_views
 from efface.memory.amounts import Amounts, forget_rows
 from efface.metrics.judge import Judge
-from efface.records import Evaluation, RunRecord
+from efface.records import Evaluation
 from efface.requests.base import Feed, Material
-from efface.requests.concept.evaluation import evaluate_concepts, write_prompt_sheets
+from efface.requests.concept.evaluation import evaluate_concepts
 from efface.requests.concept.finding import ConceptView, Phrases, find_finder
 from efface.requests.concept.goal import ConceptGoal, concept_goal
 from efface.requests.concept.prompt_groups import PromptGroup, digest_groups, read_prompt_groups
@@ -32,6 +33,8 @@ from efface.requests.concept.protocol import ConceptProtocol
 from efface.requests.concept.request import ForgetConcept
 from efface.requests.concept.settings import ConceptSettings
 from efface.settings.base import Settings
+
+COLUMNS, ROWS, FORGOTTEN_ROWS = 6, 10, 5  # of the sheets of samples
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -73,7 +76,6 @@ class PromptMaterial(Material):
     def feed(
         self, denoiser: Denoiser, settings: Settings, run: Path, accelerator: Accelerator
     ) -> Feed:
-        del run
         model = self.encode(as_text_denoiser(denoiser).to(accelerator.device))
         source = self.source(model, settings, accelerator.device)
         retained = source.table[torch.tensor(source.retain)]
@@ -123,11 +125,17 @@ class PromptMaterial(Material):
             group_samples=self.config.group_samples,
         )
         models = (subjects.original, subjects.result)
-        write_prompt_sheets(job.run / "samples", models, self.prompts, protocol.config, store)
+        # Prompts with keywords of a negative prompt are neither sampled nor written.
+        shown = (
+            () if self.prompts.negative_prompt is not None else self.prompts.forget[:FORGOTTEN_ROWS]
+        )
+        rows = [*shown, *self.prompts.retain][:ROWS]
+        asked = [prompt for prompt in rows for _ in range(COLUMNS)]
+        folder, config = job.run / "samples", protocol.config
+        write_prompt_grids(folder, models, rows, asked, len(shown), config, store)
         return evaluate_concepts(subjects, protocol, job.views, store)
 
     def retained(self, settings: Settings) -> Sequence[str]:
-        del settings
         return self.prompts.retain
 
     def finder(self, model: ModelInfo, settings: Settings, judge: str | Path | None) -> View:
@@ -144,14 +152,8 @@ class PromptMaterial(Material):
         return found
 
     def goal(
-        self,
-        run: Path,
-        record: RunRecord,
-        models: Subjects,
-        settings: Settings,
-        finder: Judge | View | None,
+        self, run: Path, models: Subjects, settings: Settings, finder: Judge | View | None
     ) -> ConceptGoal:
-        del run, record, models
         assert isinstance(finder, ConceptView)  # `finder` found it
         prompts, guidance = self.prompts, settings.evaluate.guidance
         return concept_goal(finder, prompts.forget, prompts.retain, self.phrases, guidance)

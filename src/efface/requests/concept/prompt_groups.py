@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import model_validator
 
 from efface.data.prompts import fill_templates
 from efface.errors import ConfigError
 from efface.evaluation.detection import check_detector, concept_labels
+from efface.evaluation.store import digest_of_json
 from efface.metrics.detector import check_labels
 from efface.records import Spec
 from efface.requests.concept.finding import Phrases
 from efface.requests.concept.settings import ConceptSettings
 from efface.settings.evaluate import EvaluateSettings
-from efface.settings.reading import build
+from efface.settings.reading import Section, build
 
 GroupKind = Literal["own", "paraphrase", "neighbour", "composition", "unrelated"]
 LONGEST_NAME = 40
@@ -34,14 +34,12 @@ GROUPS: dict[GroupKind, tuple[str, str]] = {  # label, what the samples are cond
 EXAMPLE = "write [[groups]] with name, kind and prompts, as in docs/forget-a-concept.md"
 
 
-class PromptGroup(BaseModel):
+class PromptGroup(Section):
     """Prompts that take turns, and the labels that a detector is to find.
 
     `words` are put into the templates of the run and follow `prompts`. Without labels it is the
     concept that is sought. For a CLIP a label is a text.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     kind: GroupKind
@@ -172,5 +170,4 @@ def _checked(
 
 def digest_groups(groups: Sequence[PromptGroup]) -> str:
     """SHA-256 of all groups: an evaluation is made again where they changed."""
-    content = json.dumps([group.model_dump() for group in groups])
-    return hashlib.sha256(content.encode()).hexdigest()
+    return digest_of_json([group.model_dump() for group in groups])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +17,7 @@ from efface.data.prompts import (
 )
 from efface.diffusion.text.prompts import shortened
 from efface.errors import RequestError
+from efface.evaluation.store import digest_of_json
 from efface.requests.concept.request import ForgetConcept
 from efface.requests.concept.settings import ConceptSettings
 
@@ -54,7 +53,7 @@ class ConceptPrompts:
     def digest(self) -> str:
         content = [self.forget, self.targets, self.retain, self.gibberish]
         content += [self.negative_prompt, self.row_negative_prompt]
-        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+        return digest_of_json(content)
 
     def notes(self) -> dict[str, Any]:
         """How many prompts there are, for the record."""

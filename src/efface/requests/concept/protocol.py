@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from efface.attacks.goals import in_turn
 from efface.evaluation.terms import Terms, digest_of, shorten
 from efface.records import Side
-from efface.requests.base import turns
 from efface.requests.concept.finding import Phrases
 from efface.requests.concept.prompt_groups import PromptGroup, digest_groups
 from efface.requests.concept.prompts import ConceptPrompts
@@ -32,8 +32,8 @@ class ConceptProtocol:
     def rows(self, side: Side) -> list[int]:
         """The number of each sample's prompt."""
         if side == "forget":
-            return turns(range(len(self.prompts.forget)), self.config.forget_samples)
-        return turns(range(len(self.prompts.retain)), self.config.retain_samples)
+            return in_turn(range(len(self.prompts.forget)), self.config.forget_samples)
+        return in_turn(range(len(self.prompts.retain)), self.config.retain_samples)
 
     def sampled(self, side: Side) -> list[str]:
         """The prompt of each sample."""
@@ -46,7 +46,7 @@ class ConceptProtocol:
 
     def sampled_group(self, group: PromptGroup) -> list[str]:
         """The prompt of each sample of a group."""
-        return turns(group.prompts, self.group_samples)
+        return in_turn(group.prompts, self.group_samples)
 
     def group_seeds(self) -> range:
         first = self.config.seed + self.config.forget_samples + self.config.retain_samples

@@ -124,7 +124,6 @@ class ForgetConcept(Request):
 
     @classmethod
     def default_recipe(cls, model: ModelInfo) -> str:
-        del model
         return "concept-sfd"
 
     def check_files(self) -> None:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from efface.data.prompts import PEOPLE, SLOT, SUBJECTS, TEMPLATES
+from efface.settings.reading import Section
 
 MOST_MADE = 200_000  # prompts of templates: records of others are not to be trusted
 
 
-class ConceptSettings(BaseModel):
+class ConceptSettings(Section):
     """Prompts that are made rather than given, addressed as `concept.NAME`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     retain: int = Field(default=500, ge=1, le=1_000_000, description="Retained prompts, at most.")
     templates: tuple[str, ...] = Field(

@@ -12,17 +12,13 @@ from efface.requests.conditioned import AppearanceWords
 from efface.requests.words import Phrases, source_of
 
 
-class ConceptWords(AppearanceWords):
+class ConceptWords(AppearanceWords[ForgetConcept]):
     """Words of a request to forget a concept."""
 
     label: ClassVar[str] = "concept"
     unmeasured: ClassVar[str] = "That takes evaluate.detector or evaluate.clip."
 
-    def __init__(self, request: ForgetConcept) -> None:
-        self.request = request
-
     def phrases(self, record: RunRecord, names: Mapping[int, str]) -> Phrases:
-        del names
         replacement = self.request.replacement
         instead = "something else" if replacement is None else f"“{shorten(replacement)}”"
         forgotten = f"the concept “{shorten(self.request.concept)}”"
@@ -34,9 +30,7 @@ class ConceptWords(AppearanceWords):
         )
 
     def anonymous(self, record: RunRecord) -> str:
-        del record
         return "a concept chosen by the owner"
 
     def task(self, record: RunRecord) -> str:
-        del record
         return "text-to-image"

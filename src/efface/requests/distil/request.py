@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from efface.diffusion.model_folder import ModelInfo
 from efface.errors import RequestError
 from efface.requests.base import Material, Request, require_classes, require_text
 from efface.requests.classes.request import MEASURED
+from efface.settings.reading import Section
 
 if TYPE_CHECKING:
     from efface.memory.amounts import Amounts
@@ -17,10 +18,8 @@ if TYPE_CHECKING:
     from efface.settings.base import Settings
 
 
-class DistilSettings(BaseModel):
+class DistilSettings(Section):
     """Prompts of a text-to-image model to distil, addressed as `distil.NAME`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     retain: int = Field(default=500, ge=1, le=1_000_000, description="Prompts, at most.")
 
@@ -48,7 +47,7 @@ class Distil(Request):
     def words(self) -> DistilWords:
         from efface.requests.distil.words import DistilWords
 
-        return DistilWords()
+        return DistilWords(self)
 
     def describe(self) -> str:
         return "nothing"
@@ -65,7 +64,6 @@ class Distil(Request):
     def expected_amounts(cls, model: ModelInfo, settings: Settings) -> Amounts:
         from efface.memory.amounts import Amounts
 
-        del model, settings
         return Amounts(forget_rows=0)
 
     def check_files(self) -> None:
@@ -76,7 +74,6 @@ class Distil(Request):
 
     def check(self, model: ModelInfo, settings: Settings) -> None:
         """Raise RequestError for a model without labels and prompts."""
-        del settings
         if self.retain_prompts is not None:
             require_text(model)
         elif not self.suits(model):

@@ -17,7 +17,6 @@ class DistilWords(PlainWords):
     made: ClassVar[str] = "in one step"
 
     def phrases(self, record: RunRecord, names: Mapping[int, str]) -> Phrases:
-        del names
         requested = (
             f"The model {source_of(record)} was distilled to sample in one step, with nothing to "
             "forget."
@@ -25,7 +24,6 @@ class DistilWords(PlainWords):
         return Phrases(forgotten="nothing", rest="the samples of the model", requested=requested)
 
     def anonymous(self, record: RunRecord) -> str:
-        del record
         return "nothing yet"
 
     def task(self, record: RunRecord) -> str | None:

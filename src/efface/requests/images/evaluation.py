@@ -13,8 +13,8 @@ from torch import Tensor
 from efface.data.images import to_model
 from efface.data.split import Split, copy_distance
 from efface.evaluation.grids import SHEETS
-from efface.evaluation.observers import DistanceObserver
 from efface.evaluation.sample_sets import (
+    DistanceObserver,
     Observer,
     PixelObserver,
     SampleSet,
@@ -107,8 +107,7 @@ def _sample(
 ) -> Sampled:
     seeds, forget = protocol.seeds, protocol.split.forget.images
     samples = SampleSet(subject=subject, seeds=seeds, batch_size=protocol.config.batch_size)
-    observers: dict[str, Observer] = {n: view.observer for n, view in views.items()}
-    observers[NEAR] = DistanceObserver(images=forget)
+    observers: dict[str, Observer] = {**views, NEAR: DistanceObserver(images=forget)}
     if len(seeds) * forget[0].numel() <= MOST_KEPT:
         observers[PIXELS] = PixelObserver()
     seen = observe(samples, observers, store, "sampling")

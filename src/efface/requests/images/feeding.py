@@ -95,7 +95,7 @@ def _mean_loss(student: Denoiser, images: Tensor) -> float:
 
 def _mean_bits(student: Denoiser, images: Tensor) -> float:
     """Mean bits per dimension of images in model space, the same noise at every check."""
-    return float(nll(student, images, STOP_LIKELIHOOD, STOP_SEED, quiet=True).bits_per_dim.mean())
+    return float(nll(student, images, STOP_LIKELIHOOD, STOP_SEED, quiet=True).mean())
 
 
 STOP_MEASURES = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,12 +17,11 @@ from efface.attacks.image_goal import ImageGoal
 from efface.data.images import ImageSet, read_at, to_model
 from efface.data.split import Split, distances, pixel_hash, split_images
 from efface.diffusion.denoiser import Denoiser
-from efface.evaluation.store import digest_of_array
+from efface.evaluation.store import digest_of_array, digest_of_json
 from efface.evaluation.subjects import Job, Subjects
 from efface.evaluation.views import View
-from efface.memory.amounts import Amounts, forget_rows
 from efface.metrics.judge import Judge
-from efface.records import Evaluation, RunRecord
+from efface.records import Evaluation
 from efface.requests.base import Feed, Material
 from efface.requests.images.evaluation import (
     evaluate_images,
@@ -71,7 +69,7 @@ class ImageMaterial(Material):
 
     @cached_property
     def digest(self) -> str:
-        return hashlib.sha256(json.dumps(self.hashes).encode()).hexdigest()
+        return digest_of_json(self.hashes)
 
     def recorded(self) -> dict[str, Any]:
         names = list(self.split.forget.names)
@@ -90,13 +88,9 @@ class ImageMaterial(Material):
     def compared_digest(self) -> str:
         return json.dumps(self.sets)
 
-    def amounts(self, settings: Settings) -> Amounts:
-        return Amounts(forget_rows=forget_rows(settings))
-
     def feed(
         self, denoiser: Denoiser, settings: Settings, run: Path, accelerator: Accelerator
     ) -> Feed:
-        del run
         denoiser = denoiser.to(accelerator.device)
         source, notes = pair_source(denoiser, self.split, self.prior, settings)
         stopper = None
@@ -133,14 +127,8 @@ class ImageMaterial(Material):
         }
 
     def goal(
-        self,
-        run: Path,
-        record: RunRecord,
-        models: Subjects,
-        settings: Settings,
-        finder: Judge | View | None,
+        self, run: Path, models: Subjects, settings: Settings, finder: Judge | View | None
     ) -> Goal:
-        del run, record, finder
         original, own = models.original.denoiser, settings.of(ImageSettings)
         forget = self.split.forget.images
         if self.split.retain is not None:

@@ -12,12 +12,7 @@ from torch import Tensor
 
 from efface.evaluation.sample_sets import Subject
 from efface.evaluation.store import Arrays, Store, digest_of_array
-from efface.metrics.copy_similarity import (
-    denoise_back,
-    pixels,
-    similarity_to_back,
-    to_pixels,
-)
+from efface.metrics.copy_similarity import denoise_back, pixels, similarity_to_back, to_pixels
 from efface.metrics.membership_gap import denoising_losses, loss_timesteps
 from efface.metrics.nll import LikelihoodSettings, nll
 from efface.requests.images.protocol import ImageProtocol
@@ -36,14 +31,12 @@ class Probe:
     def losses(self, images: Tensor) -> np.ndarray:
         """(N, T) denoising losses."""
         denoiser, draws = self.subject.denoiser, self.protocol.own.draws
-        seed = self.protocol.config.seed
         timesteps = loss_timesteps(denoiser.schedule.num_timesteps)
 
         def compute() -> Arrays:
-            found = denoising_losses(denoiser, images, timesteps, draws, seed)
-            return {"losses": found}
+            return {"losses": denoising_losses(denoiser, images, timesteps, draws, self.seed)}
 
-        return self._kept("losses", images, {"draws": draws}, compute)["losses"]
+        return self._kept("losses", images, compute, draws=draws)["losses"]
 
     def put_back(self, images: Tensor) -> tuple[np.ndarray, Tensor]:
         """What the model makes of images that are noised and denoised.
@@ -51,37 +44,33 @@ class Probe:
         (N,) correlation with it, mean over the draws, and (N, C, H, W) in [0, 1], the first draw.
         """
         denoiser, draws = self.subject.denoiser, self.protocol.own.draws
-        seed = self.protocol.config.seed
         at = int(BACK_AT * denoiser.schedule.num_timesteps)
 
         def compute() -> Arrays:
-            back = denoise_back(denoiser, images, at, draws, seed)
+            back = denoise_back(denoiser, images, at, draws, self.seed)
             first = to_pixels(denoiser, back[:, 0]).mul(255).round().byte().cpu()
-            return {
-                "similarities": similarity_to_back(denoiser, images, back, pixels),
-                "first": first.numpy(),
-            }
+            similarities = similarity_to_back(denoiser, images, back, pixels)
+            return {"similarities": similarities, "first": first.numpy()}
 
-        found = self._kept("put back", images, {"draws": draws, "at": at}, compute)
+        found = self._kept("put back", images, compute, draws=draws, at=at)
         return found["similarities"], torch.from_numpy(found["first"]).float() / 255
 
     def bits(self, images: Tensor) -> np.ndarray:
         """(N,) negative log-likelihood in bits per dimension."""
         tolerance = self.protocol.own.likelihood_tolerance
-        seed = self.protocol.config.seed
         settings = LikelihoodSettings(solver="rk45", rtol=tolerance, atol=tolerance)
 
         def compute() -> Arrays:
-            return {"bits": nll(self.subject.denoiser, images, settings, seed).bits_per_dim}
+            return {"bits": nll(self.subject.denoiser, images, settings, self.seed)}
 
-        return self._kept("bits", images, {"settings": repr(settings)}, compute)["bits"]
+        return self._kept("bits", images, compute, settings=repr(settings))["bits"]
+
+    @property
+    def seed(self) -> int:
+        return self.protocol.config.seed
 
     def _kept(
-        self,
-        what: str,
-        images: Tensor,
-        protocol: dict[str, Any],
-        compute: Callable[[], Arrays],
+        self, what: str, images: Tensor, compute: Callable[[], Arrays], **protocol: Any
     ) -> Arrays:
         key = None
         if self.subject.digest is not None:
@@ -89,6 +78,6 @@ class Probe:
                 "model": self.subject.digest,
                 "measured": what,
                 "images": digest_of_array(images.cpu().numpy()),
-                "seed": self.protocol.config.seed,
+                "seed": self.seed,
             }
         return self.store.measured(key, compute)

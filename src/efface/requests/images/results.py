@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -113,35 +112,41 @@ def image_results(
     sampler: str,
 ) -> list[Result]:
     """All figures; `sampler` says how samples of every model were generated."""
+    sampled = f"{sampler}, for all models"
+    copies = make_result(
+        COPY_RATE,
+        {name: model.copies for name, model in seen.items()},
+        protocol.seeds,
+        protocol=f"{sampled}; a copy lies within {distance:.3g} (L2, pixels from 0 to 1)",
+    )
     return [
-        _copies(seen, protocol, distance, sampler),
+        copies,
         *_membership(seen, protocol),
         *_reconstruction(seen, protocol),
-        *_quality(seen, protocol, views, f"{sampler}, for all models"),
+        *_quality(seen, protocol, views, sampled),
     ]
 
 
-def _copies(
-    seen: dict[str, Seen], protocol: ImageProtocol, distance: float, sampler: str
+def _figure(
+    spec: Spec,
+    values: Mapping[str, Estimate],
+    protocol: ImageProtocol,
+    text: str,
+    unseen: np.ndarray | None = None,
 ) -> Result:
+    """A figure of the given images, beside its mean over unseen ones where they were measured."""
     return make_result(
-        COPY_RATE,
-        {name: model.copies for name, model in seen.items()},
-        samples=len(protocol.seeds),
-        seeds=[protocol.seeds[0], protocol.seeds[-1]],
-        protocol=f"{sampler}, for all models; a copy lies within {distance:.3g} (L2, pixels from 0 "
-        "to 1)",
+        spec,
+        values,
+        range(protocol.config.seed, protocol.config.seed + 1),
+        samples=len(protocol.split.forget),
+        protocol=text,
+        unseen=None if unseen is None else mean(unseen),
     )
 
 
 def _noise(protocol: ImageProtocol) -> str:
     return f"10 noise levels, {protocol.own.draws} draws, the same noise for all images and models"
-
-
-def _common(protocol: ImageProtocol) -> dict[str, Any]:
-    """Samples and seeds of figures of the given images."""
-    seed = protocol.config.seed
-    return {"samples": len(protocol.split.forget), "seeds": [seed, seed]}
 
 
 def _membership(seen: dict[str, Seen], protocol: ImageProtocol) -> list[Result]:
@@ -151,33 +156,23 @@ def _membership(seen: dict[str, Seen], protocol: ImageProtocol) -> list[Result]:
         return []
     unseen = min(protocol.own.unseen, len(protocol.unseen or []))
     text = f"{_noise(protocol)}; against {unseen} unseen images"
-    specs = (
-        (GAP, {name: gap.gap for name, gap in gaps.items()}),
-        (AUC, {name: gap.auc for name, gap in gaps.items()}),
-    )
-    return [make_result(spec, values, protocol=text, **_common(protocol)) for spec, values in specs]
+    return [
+        _figure(GAP, {name: gap.gap for name, gap in gaps.items()}, protocol, text),
+        _figure(AUC, {name: gap.auc for name, gap in gaps.items()}, protocol, text),
+    ]
 
 
 def _reconstruction(seen: dict[str, Seen], protocol: ImageProtocol) -> list[Result]:
     """Loss, similarity to the denoised image, and likelihood of the images to forget."""
-    own, common = seen["result"], _common(protocol)
-    results = [
-        make_result(
-            LOSS,
-            {name: mean(model.losses.mean(1)) for name, model in seen.items()},
-            protocol=_noise(protocol),
-            unseen=_mean(own.unseen_losses),
-            **common,
-        ),
-        make_result(
-            SIMILARITY,
-            {name: mean(model.similarity) for name, model in seen.items()},
-            protocol=f"noised to {BACK_AT:.0%} of the schedule and denoised, {protocol.own.draws} "
-            "draws; correlation of pixels",
-            unseen=_mean(own.unseen_similarity),
-            **common,
-        ),
-    ]
+    own, losses = seen["result"], {name: mean(m.losses.mean(1)) for name, m in seen.items()}
+    unseen = None if own.unseen_losses is None else own.unseen_losses.mean(1)
+    results = [_figure(LOSS, losses, protocol, _noise(protocol), unseen)]
+    similarity = {name: mean(model.similarity) for name, model in seen.items()}
+    text = (
+        f"noised to {BACK_AT:.0%} of the schedule and denoised, {protocol.own.draws} draws; "
+        "correlation of pixels"
+    )
+    results.append(_figure(SIMILARITY, similarity, protocol, text, own.unseen_similarity))
     ratios = {
         name: mean(normalised_similarity(model.similarity, model.unseen_similarity))
         for name, model in seen.items()
@@ -185,16 +180,13 @@ def _reconstruction(seen: dict[str, Seen], protocol: ImageProtocol) -> list[Resu
     }
     if ratios and not np.isnan(ratios["result"].value):
         text = "similarity over that of unseen images, by the same procedure"
-        results.append(make_result(RELATIVE_SIMILARITY, ratios, protocol=text, **common))
-    likelihood = make_result(
-        NLL,
-        {name: mean(model.bits) for name, model in seen.items()},
-        protocol=f"probability-flow ODE, RK45 to {protocol.own.likelihood_tolerance:g}, 1 "
-        "Rademacher vector, not dequantised",
-        unseen=_mean(own.unseen_bits),
-        **common,
+        results.append(_figure(RELATIVE_SIMILARITY, ratios, protocol, text))
+    text = (
+        f"probability-flow ODE, RK45 to {protocol.own.likelihood_tolerance:g}, 1 Rademacher "
+        "vector, not dequantised"
     )
-    return [*results, likelihood]
+    bits = {name: mean(model.bits) for name, model in seen.items()}
+    return [*results, _figure(NLL, bits, protocol, text, own.unseen_bits)]
 
 
 def _quality(
@@ -213,12 +205,6 @@ def _quality(
         for name, view in views.items()
         for metric in view.metrics(labelled=False)
     ]
-
-
-def _mean(values: np.ndarray | None) -> Estimate | None:
-    if values is None:
-        return None
-    return mean(values.mean(1) if values.ndim == 2 else values)
 
 
 def image_rows(seen: dict[str, Seen], split: Split) -> list[Picture]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from efface.settings.reading import Section
 
 
-class ImageSettings(BaseModel):
+class ImageSettings(Section):
     """How images are prepared and measured, addressed as `images.NAME`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     generate: int = Field(
         default=2048,

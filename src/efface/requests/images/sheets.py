@@ -43,7 +43,6 @@ def write_comparison(
         "labels": [],
         "names": [],
         "forgotten": [],
-        "tile": models[0].denoiser.sample_shape[-1],
         "copies_before": [n for n, i in enumerate(order) if copies[0][i]],
         "copies_after": [n for n, i in enumerate(order) if copies[1][i]],
     }

@@ -7,7 +7,6 @@ import html
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -70,11 +69,6 @@ class Triage:
     false_alarm_images: int
     membership: MembershipGap
 
-    def to_json(self) -> dict[str, Any]:
-        content = asdict(self)
-        content["findings"] = [asdict(f) for f in self.findings]
-        return {"schema": 1} | content
-
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Scores:
@@ -102,7 +96,11 @@ def triage(
         raise RequestError(f"{out} exists: nothing there was touched. Give another folder.")
     settings, info, forget, others = _read(model, images, unseen, changes or [])
     config, own = settings.evaluate, settings.of(ImageSettings)
-    _check_enough(unseen, len(others))
+    if len(others) < 2 * LEAST_UNSEEN:
+        raise DataError(
+            f"{unseen} holds {len(others)} images: verdicts with a false-alarm rate of "
+            f"{FALSE_ALARMS:.0%} need at least {2 * LEAST_UNSEEN} that the model has never seen."
+        )
     denoiser = load(info).to(Accelerator().device)
     with Bar("sampling", own.samples, unit="images") as bar:
         seeds = range(config.seed, config.seed + own.samples)
@@ -157,14 +155,6 @@ def _read(
     return settings, info, forget, others
 
 
-def _check_enough(unseen: str, count: int) -> None:
-    if count < 2 * LEAST_UNSEEN:
-        raise DataError(
-            f"{unseen} holds {count} images: verdicts with a false-alarm rate of "
-            f"{FALSE_ALARMS:.0%} need at least {2 * LEAST_UNSEEN} that the model has never seen."
-        )
-
-
 def _reach(images: Tensor, unseen: Tensor) -> Tensor:
     """How near a copy of each image is, (K,): half of its distance to the nearest other one."""
     between = distances(unseen, images)
@@ -183,13 +173,24 @@ def _measure(denoiser: Denoiser, images: Tensor, copies: np.ndarray, seed: int) 
 
 
 def _judge(scores: Scores, unseen: Scores) -> list[tuple[float, float, float, str]]:
-    """p-values of loss, similarity and copies against unseen images, and the verdict."""
-    loss = _p_value(scores.losses.mean(1), unseen.losses.mean(1)).tolist()
-    similarity = _p_value(-scores.similarity, -unseen.similarity).tolist()
-    copies = _p_value(-scores.copies, -unseen.copies).tolist()
+    """p-values of loss, similarity and copies against unseen images, and the verdict.
+
+    Memorised where one of the three is low enough (Bonferroni).
+    """
+    p_values = (
+        _p_value(scores.losses.mean(1), unseen.losses.mean(1)),
+        _p_value(-scores.similarity, -unseen.similarity),
+        _p_value(-scores.copies, -unseen.copies),
+    )
     return [
-        (a, b, c, _verdict(min(a, b, c))) for a, b, c in zip(loss, similarity, copies, strict=True)
+        (*p, "memorised" if 3 * min(p) <= FALSE_ALARMS else "not distinguishable from unseen")
+        for p in zip(*(values.tolist() for values in p_values), strict=True)
     ]
+
+
+def _p_value(scores: np.ndarray, unseen: np.ndarray) -> np.ndarray:
+    """Share of unseen scores that are as low, the scored one counted in: (N,)."""
+    return ((unseen[None] <= scores[:, None]).sum(1) + 1) / (len(unseen) + 1)
 
 
 def _findings(
@@ -214,21 +215,11 @@ def _findings(
     ]
 
 
-def _p_value(scores: np.ndarray, unseen: np.ndarray) -> np.ndarray:
-    """Share of unseen scores that are as low, the scored one counted in: (N,)."""
-    return ((unseen[None] <= scores[:, None]).sum(1) + 1) / (len(unseen) + 1)
-
-
-def _verdict(smallest_p: float) -> str:
-    """Of three p-values (Bonferroni)."""
-    return "memorised" if 3 * smallest_p <= FALSE_ALARMS else "not distinguishable from unseen"
-
-
 def _write(out: Path, result: Triage, images: Tensor, samples: Tensor, near: Tensor) -> None:
     """triage.json, triage.csv, and a page with each image beside its nearest samples."""
     try:
         out.mkdir(parents=True, exist_ok=True)
-        content = json.dumps(result.to_json(), indent=2) + "\n"
+        content = json.dumps({"schema": 1} | asdict(result), indent=2) + "\n"
         (out / "triage.json").write_text(content, encoding="utf-8")
         with (out / "triage.csv").open("w", newline="", encoding="utf-8") as file:
             table = csv.DictWriter(file, list(asdict(result.findings[0])))

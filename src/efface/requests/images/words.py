@@ -13,7 +13,7 @@ from efface.requests.words import Phrases, Words, source_of
 FEW = 30  # images: a mean over fewer depends on which they are
 
 
-class ImageWords(Words):
+class ImageWords(Words[ForgetImages]):
     """Words of a request to forget images."""
 
     label: ClassVar[str] = "images"
@@ -22,11 +22,7 @@ class ImageWords(Words):
         "training or another sampler, may still find it."
     )
 
-    def __init__(self, request: ForgetImages) -> None:
-        self.request = request
-
     def phrases(self, record: RunRecord, names: Mapping[int, str]) -> Phrases:
-        del names
         count = count_images(record)
         number = f"{number_word(count)} " if count > 1 else ""
         forgotten = "the image" if count == 1 else f"the {number}images"
@@ -43,7 +39,6 @@ class ImageWords(Words):
         return f"{format_count(count)} {plural(count, 'image')}"
 
     def task(self, record: RunRecord) -> str:
-        del record
         return "unconditional-image-generation"
 
     def limits(self, record: RunRecord, evaluation: Evaluation) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 from efface.diffusion.denoiser import Condition, Denoiser
 from efface.diffusion.sampling import rows_at_once
 from efface.requests.memorised.sampling import repeat
-from efface.requests.memorised.searching import Found, Prober, Tried, bisect
+from efface.requests.memorised.searching import Prober, Tried, bisect
 from efface.requests.memorised.text_noise import first_noise, first_outputs, text_noise
 
 EMBEDDED = "encoder_hidden_states"  # what every family's network is given, (B, tokens, D)
@@ -24,21 +23,18 @@ ROUNDS = 3  # descents, each from where the last one ended
 LOWER = 0.75  # target of each further descent, as a share of the one before
 
 
-@dataclass(frozen=True, kw_only=True)
-class Descent:
-    """Settings of a descent."""
-
-    target: float  # text-noise norm at which it ends
-    steps: int = STEPS
-    rate: float = RATE
-
-
 def descend(
-    denoiser: Denoiser, condition: Condition, seeds: range, descent: Descent
+    denoiser: Denoiser,
+    condition: Condition,
+    seeds: range,
+    target: float,
+    steps: int = STEPS,
+    rate: float = RATE,
 ) -> tuple[Condition, list[float]]:
     """Lower the text-noise norm of one prompt (one row): the new condition, and norms on the way.
 
-    AdamW on the embedding of all tokens but the first; the loss is the mean norm over `seeds`.
+    AdamW on the embedding of all tokens but the first; the loss is the mean norm over `seeds`. It
+    ends where that is at most `target`.
     """
     denoiser.network.eval()
     noise = first_noise(denoiser, seeds)
@@ -48,10 +44,10 @@ def descend(
         nothing = denoiser.null(condition)
         null = [first_outputs(denoiser, part, repeat(nothing, len(part))) for part in parts]
     free = start[:, 1:].clone().requires_grad_()
-    optimizer = torch.optim.AdamW([free], lr=descent.rate, weight_decay=WEIGHT_DECAY)
+    optimizer = torch.optim.AdamW([free], lr=rate, weight_decay=WEIGHT_DECAY)
     norms: list[float] = []
     with weights_frozen(denoiser.network):
-        for _ in range(descent.steps):
+        for _ in range(steps):
             norm, gradient = 0.0, torch.zeros_like(free)
             for part, without in zip(parts, null, strict=True):
                 moved = with_embedding(condition, torch.cat([start[:, :1], free], 1))
@@ -60,7 +56,7 @@ def descend(
                 norm += float(loss.detach())
                 gradient += torch.autograd.grad(loss, free)[0]
             norms.append(norm)
-            if norm <= descent.target:
+            if norm <= target:
                 break
             free.grad = gradient
             optimizer.step()
@@ -90,32 +86,35 @@ def blend(condition: Condition, other: Condition, weight: float) -> Condition:
     return with_embedding(condition, torch.lerp(own, others, weight))
 
 
-def modify_embedding(prober: Prober, condition: Condition, descent: Descent) -> Found | None:
-    """Descend until copies are few, then bisect between the two embeddings."""
+def modify_embedding(
+    prober: Prober, condition: Condition, target: float, steps: int = STEPS, rate: float = RATE
+) -> Condition | None:
+    """Descend until copies are few, then bisect between the two embeddings.
+
+    What is returned is what was tried last.
+    """
     mild, strong = condition, condition
     for number in range(ROUNDS):
         # An image may be memorised at an ordinary norm: the same target would change nothing.
-        lowered = replace(descent, target=descent.target * LOWER**number)
-        strong, _ = descend(prober.sampler.denoiser, strong, prober.norm_seeds, lowered)
+        lowered = target * LOWER**number
+        strong, _ = descend(
+            prober.sampler.denoiser, strong, prober.norm_seeds, lowered, steps, rate
+        )
         if prober.left < 1:
             return None
         tried = prober(strong, "embedding", weight=1.0)
-        if prober.band.holds(tried):
-            return Found(tried=tried, condition=strong)
-        if tried.share < prober.band.low:
+        if prober.holds(tried):
+            return strong
+        if tried.share < prober.low:
             return _between(prober, mild, strong)
         mild = strong
     return None
 
 
-def _between(prober: Prober, mild: Condition, strong: Condition) -> Found | None:
-    def at(level: int) -> tuple[Condition, float]:
-        weight = (level + 1) / LEVELS
-        return blend(mild, strong, weight), weight
-
+def _between(prober: Prober, mild: Condition, strong: Condition) -> Condition | None:
     def probe(level: int) -> Tried:
-        candidate, weight = at(level)
-        return prober(candidate, "embedding", weight=weight)
+        weight = (level + 1) / LEVELS
+        return prober(blend(mild, strong, weight), "embedding", weight=weight)
 
     level = bisect(LEVELS - 1, probe, prober)
-    return None if level is None else Found(tried=prober.tried[-1], condition=at(level)[0])
+    return None if level is None else blend(mild, strong, (level + 1) / LEVELS)

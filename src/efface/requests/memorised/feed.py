@@ -83,13 +83,12 @@ def encode_images(denoiser: Denoiser, images: Tensor) -> Tensor:
 
 
 def preparation_notes(detection: Detection, modified: Modified) -> dict[str, Any]:
-    tried = modified.tried
     return {
         "verdict": detection.verdict,
         "copies_before": detection.copies,
         "samples_before": detection.samples,
-        "modified_by": tried.way,
+        "modified_by": modified.tried.way,
         "modified_prompt": modified.called,
-        "modified_share": tried.share,
+        "modified_share": modified.tried.share,
         "prompts_tried": modified.count,
     }

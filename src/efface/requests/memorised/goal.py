@@ -32,7 +32,6 @@ class MemorisedGoal(ConceptGoal):
 
     def originals(self, original: Denoiser, count: int, seed: int) -> Examples:
         """The memorised image itself, one whatever the count."""
-        del count
         generator = torch.Generator().manual_seed(EXAMPLE_SEED + seed)
         image = self.image[None].to(original.device) * 2 - 1
         return Examples(x0=original.codec.encode(image, generator), conditions=self.sought[:1])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -20,11 +18,12 @@ from efface.diffusion.text.denoiser import as_text_denoiser
 from efface.diffusion.text.lengths import check_lengths
 from efface.errors import DataError, RequestError
 from efface.evaluation.sample_sets import Subject
+from efface.evaluation.store import digest_of_json
 from efface.evaluation.subjects import Job, Subjects
 from efface.evaluation.views import View
 from efface.memory.amounts import Amounts
 from efface.metrics.judge import Judge
-from efface.records import Evaluation, RunRecord
+from efface.records import Evaluation
 from efface.requests.base import Feed, Material, same_phrase
 from efface.requests.memorised.amounts import expected_amounts
 from efface.requests.memorised.evaluation import evaluate_memorised, write_memorised_sheets
@@ -80,8 +79,7 @@ class MemorisedMaterial(Material):
     @property
     def digest(self) -> str:
         image = None if self.image is None else pixel_hash(self.image)
-        content = json.dumps([image, self.controls, self.others])
-        return hashlib.sha256(content.encode()).hexdigest()
+        return digest_of_json([image, self.controls, self.others])
 
     def compared_digest(self) -> str:
         extractor = self.comparison.extractor
@@ -170,15 +168,9 @@ class MemorisedMaterial(Material):
         return evaluate_memorised(subjects, protocol, job.views, store)
 
     def goal(
-        self,
-        run: Path,
-        record: RunRecord,
-        models: Subjects,
-        settings: Settings,
-        finder: Judge | View | None,
+        self, run: Path, models: Subjects, settings: Settings, finder: Judge | View | None
     ) -> Goal:
         """The memorised image and the threshold are those of preparation."""
-        del record, finder
         detected, _ = read_prepared(run)
         detector = detector_of(detected, self.comparison.to(models.device))
         return MemorisedGoal(

@@ -84,7 +84,6 @@ class ForgetMemorised(Request):
 
     @classmethod
     def default_recipe(cls, model: ModelInfo) -> str:
-        del model
         return "memorised-siss"
 
     @classmethod

@@ -37,31 +37,25 @@ class Tried:
         return cls(**{k: v for k, v in content.items() if k != "share"})
 
 
-@dataclass(frozen=True, kw_only=True)
-class Band:
-    """Shares of copies between which a prompt is partly memorised."""
-
-    low: float
-    high: float
-
-    def holds(self, tried: Tried) -> bool:
-        return self.low <= tried.share <= self.high
-
-
 @dataclass(eq=False, kw_only=True)
 class Prober:
     """Samples a candidate and counts copies; records all that was tried.
 
-    The same seeds serve every candidate. `left` tries remain.
+    The same seeds serve every candidate. `left` tries remain. A prompt is partly memorised where
+    the share of copies lies between `low` and `high`.
     """
 
     sampler: PromptSampler
     detector: CopyDetector
-    band: Band
+    low: float
+    high: float
     seeds: range
     norm_seeds: range
     left: int
     tried: list[Tried] = field(default_factory=list)
+
+    def holds(self, tried: Tried) -> bool:
+        return self.low <= tried.share <= self.high
 
     def norms(self, conditions: Condition) -> list[float]:
         """Text-noise norms of conditions, (P,), means over draws."""
@@ -85,14 +79,6 @@ class Prober:
         return tried
 
 
-@dataclass(frozen=True, kw_only=True)
-class Found:
-    """A partly memorised candidate, and its condition (one row)."""
-
-    tried: Tried
-    condition: Condition
-
-
 def bisect(count: int, probe: Callable[[int], Tried], prober: Prober) -> int | None:
     """The number of a candidate in the band, of `count` that are ordered from mild to strong.
 
@@ -102,9 +88,9 @@ def bisect(count: int, probe: Callable[[int], Tried], prober: Prober) -> int | N
     while low < high and prober.left > 0:
         middle = (low + high) // 2
         tried = probe(middle)
-        if prober.band.holds(tried):
+        if prober.holds(tried):
             return middle
-        if tried.share > prober.band.high:
+        if tried.share > prober.high:
             low = middle + 1
         else:
             high = middle

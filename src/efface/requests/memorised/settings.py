@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from efface.settings.reading import Section
 
 Way = Literal["tokens", "embedding"]
 LEAST_CONTROLS = 59  # fewer cannot show a p-value of a third of the false-alarm rate of 5 %
 
 
-class MemorisedSettings(BaseModel):
+class MemorisedSettings(Section):
     """How a memorised image is found and separated from others, addressed as `memorised.NAME`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     force: bool = Field(default=False, description="Go on where nothing memorised was found.")
     seed: int = Field(default=0, ge=0, le=2**62, description="Seed of all samples before training.")

@@ -56,20 +56,15 @@ def read_comparison(source: str | None) -> Comparison:
     return PIXELS if source is None else Comparison(extractor=load_extractor(*split_pin(source)))
 
 
-def mutual_similarity(units: Tensor) -> Tensor:
-    """Cosines of all pairs, (N, D) -> (N, N)."""
-    return units @ units.T
-
-
 def mean_similarity(units: Tensor) -> float:
     """Mean cosine over all pairs of different images, (N, D)."""
     count = len(units)
-    return float((mutual_similarity(units).sum() - count) / (count * (count - 1)))
+    return float(((units @ units.T).sum() - count) / (count * (count - 1)))
 
 
 def mode(units: Tensor) -> int:
     """Index of the image that the others are most similar to, (N, D)."""
-    return int(mutual_similarity(units).sum(1).argmax())
+    return int((units @ units.T).sum(1).argmax())
 
 
 def copy_threshold(controls: np.ndarray) -> float:

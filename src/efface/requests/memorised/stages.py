@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,9 @@ from efface.errors import DataError, RequestError
 from efface.evaluation.grids import save_grid
 from efface.files import whole_file
 from efface.requests.memorised.detection import Detected, detect
-from efface.requests.memorised.embedding_descent import Descent, modify_embedding
+from efface.requests.memorised.embedding_descent import modify_embedding
 from efface.requests.memorised.sampling import PromptSampler, seeds_for, to_unit
-from efface.requests.memorised.searching import GIVEN, UNCHANGED, Band, Found, Prober, Tried
+from efface.requests.memorised.searching import GIVEN, UNCHANGED, Prober, Tried
 from efface.requests.memorised.separation import Separation, separate, sides
 from efface.requests.memorised.settings import MemorisedSettings
 from efface.requests.memorised.similarity import Comparison, CopyDetector
@@ -127,7 +127,7 @@ class Preparer:
         }
         reference = (detected.reference[None] * 255).round().byte()
         sheet = torch.cat([reference, detected.samples])
-        self.stages.write("detection", detected.detection.to_json(), tensors, {"detection": sheet})
+        self.stages.write("detection", asdict(detected.detection), tensors, {"detection": sheet})
         return detected
 
     def modify(self, detected: Detected, given: str | None) -> Modified:
@@ -139,11 +139,9 @@ class Preparer:
         if kept is None:
             prober = self._prober(detected)
             found = self._search(prober, detected.detection, given)
-            tensors = dict(found.condition.tensors) if found else {}
-            content = {
-                "found": found.tried.to_json() if found else None,
-                "tried": [tried.to_json() for tried in prober.tried],
-            }
+            tried = [tried.to_json() for tried in prober.tried]
+            content = {"found": None if found is None else tried[-1], "tried": tried}
+            tensors = {} if found is None else dict(found.tensors)
             self.stages.write("modification", content, tensors)
         else:
             content, tensors = kept
@@ -163,25 +161,26 @@ class Preparer:
         return Prober(
             sampler=self.sampler,
             detector=self.detector(detected),
-            band=Band(low=low, high=high),
+            low=low,
+            high=high,
             seeds=seeds_for(settings.seed, "search", settings.samples),
             norm_seeds=seeds_for(settings.seed, "norms", settings.noises),
             left=1,
         )
 
-    def _search(self, prober: Prober, detection: Detection, given: str | None) -> Found | None:
+    def _search(self, prober: Prober, detection: Detection, given: str | None) -> Condition | None:
         denoiser = self.sampler.denoiser
         text = self.prompt if given is None else given
         start = denoiser.encode([text])
         first = prober(start, UNCHANGED if given is None else GIVEN, text=text)
-        if given is not None or prober.band.holds(first):
-            return Found(tried=first, condition=start)
+        if given is not None or prober.holds(first):
+            return start
         for way in self.settings.search:
             prober.left = self.settings.tries
             if way == "tokens":
                 found = modify_words(prober, denoiser, self.prompt)
             else:
-                found = modify_embedding(prober, start, Descent(target=detection.control_norm))
+                found = modify_embedding(prober, start, detection.control_norm)
             if found is not None:
                 return found
         return None
@@ -271,7 +270,7 @@ def read_prepared(run: Path) -> tuple[Detected, Modified]:
 
 
 def _detected(content: dict[str, Any], tensors: dict[str, Tensor]) -> Detected:
-    return Detected(detection=Detection.from_json(content), **tensors)
+    return Detected(detection=Detection(**content), **tensors)
 
 
 def _modified(

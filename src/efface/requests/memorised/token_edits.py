@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from efface.diffusion.denoiser import Condition
 from efface.diffusion.text.denoiser import TextDenoiser
 from efface.errors import RequestError
-from efface.requests.memorised.searching import Found, Prober, Tried, bisect
+from efface.requests.memorised.searching import Prober, Tried, bisect
 
 EDITS = 4  # words to change, at most
 WORDS = ("another", "new", "old", "small", "bright", "different")  # that are put in
@@ -32,11 +33,11 @@ def insertions(words: Sequence[str], places: Sequence[int]) -> list[tuple[str, .
     return [(*words[:i], word, *words[i:]) for i in (*places, len(words)) for word in WORDS]
 
 
-def modify_words(prober: Prober, denoiser: TextDenoiser, prompt: str) -> Found | None:
+def modify_words(prober: Prober, denoiser: TextDenoiser, prompt: str) -> Condition | None:
     """Greedy search: of all prompts one edit away, ordered by text-noise norm, bisect for the band.
 
     Where all are too strong or too mild, the next edit begins from the one with the lowest norm
-    that still generates copies too often.
+    that still generates copies too often. What is returned is what was tried last.
     """
     words = tuple(prompt.split())
     for _ in range(EDITS):
@@ -49,9 +50,8 @@ def modify_words(prober: Prober, denoiser: TextDenoiser, prompt: str) -> Found |
 
         found = bisect(len(ranked), probe, prober)
         if found is not None:
-            condition = denoiser.encode([ranked[found]])
-            return Found(tried=prober.tried[-1], condition=condition)
-        strong = [t for t in prober.tried[before:] if t.share > prober.band.high]
+            return denoiser.encode([ranked[found]])
+        strong = [t for t in prober.tried[before:] if t.share > prober.high]
         if not strong or prober.left < 1:
             return None
         words = tuple(str(min(strong, key=lambda tried: tried.norm).text).split())

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
@@ -39,13 +37,6 @@ class Detection:
     @property
     def is_memorised(self) -> bool:
         return self.verdict == MEMORISED
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> Detection:
-        return cls(**content)
 
 
 def p_value(score: float, controls: np.ndarray) -> float:

@@ -18,17 +18,13 @@ WAYS = {
 }
 
 
-class MemorisedWords(Words):
+class MemorisedWords(Words[ForgetMemorised]):
     """Words of a request to forget the image memorised for a prompt."""
 
     label: ClassVar[str] = "memorised image"
     unknown: ClassVar[str] = "Whether another prompt still finds it is not known."
 
-    def __init__(self, request: ForgetMemorised) -> None:
-        self.request = request
-
     def phrases(self, record: RunRecord, names: Mapping[int, str]) -> Phrases:
-        del names
         asked = (
             f"The model {source_of(record)} was to forget the image memorised for "
             f"“{shorten(self.request.prompt)}”."
@@ -40,15 +36,12 @@ class MemorisedWords(Words):
         )
 
     def anonymous(self, record: RunRecord) -> str:
-        del record
         return "an image memorised for one prompt"
 
     def task(self, record: RunRecord) -> str:
-        del record
         return "text-to-image"
 
     def limits(self, record: RunRecord, evaluation: Evaluation) -> list[str]:
-        del record, evaluation
         return [
             "The model was trained on its own samples: what it generates badly was taught once "
             "more.",

@@ -77,7 +77,6 @@ def _fitted_autoencoder(settings: AutoencoderSettings, images: Tensor, device: t
     rows = _shuffled(len(images), settings.batch_size, settings.steps)
 
     def loss(step: int) -> Tensor:
-        del step
         x = to_model(images[next(rows)].to(device))
         posterior = vae.encode(x).latent_dist
         rebuilt = vae.decode(posterior.sample()).sample
@@ -138,7 +137,6 @@ def _fitted_detector(
     rows = _shuffled(len(scenes), settings.batch_size, settings.steps)
 
     def loss(step: int) -> Tensor:
-        del step
         batch = next(rows)
         logits = network(_prepared(scenes.images[batch].to(device))).logits
         shown = scenes.items[batch].to(device).float()

@@ -123,26 +123,6 @@ def memorised_images(images: ImageSet, settings: SceneSettings) -> Tensor:
     return scenes.images[first :: settings.repeats]
 
 
-def captions_of(
-    settings: SceneSettings, *, colours: bool = True
-) -> list[tuple[str, frozenset[str]]]:
-    """Every caption that scenes can have, and the items that each names."""
-    paints = [None, *COLOURS] if colours else [None]
-    things = [Thing(kind, paint) for kind in range(len(settings.items)) for paint in paints]
-    captions = [
-        (_filled(template, [thing], settings), frozenset({settings.items[thing.kind]}))
-        for template in SINGLE
-        for thing in things
-    ]
-    for template in PAIR:
-        for left in things:
-            for right in things:
-                if (left.colour is None) == (right.colour is None):
-                    names = frozenset(settings.items[thing.kind] for thing in (left, right))
-                    captions.append((_filled(template, [left, right], settings), names))
-    return captions
-
-
 def _stock(images: ImageSet, settings: SceneSettings) -> list[np.ndarray]:
     """The images (n, 28, 28) of each kind of item."""
     if images.labels is None or tuple(images.images.shape[1:]) != (1, 28, 28):

@@ -8,15 +8,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from efface.errors import ConfigError
-from efface.settings.reading import build, read_changes, read_recipe
+from efface.settings.reading import Section, build, read_changes, read_recipe
 from efface.training.denoising import Denoising
 from efface.training.settings import TrainSettings
 
 METHOD, NAME = "method", "denoising"
-SECTION = ConfigDict(frozen=True, extra="forbid")
 SIZE = 32  # of a scene, in pixels; the autoencoder halves it
 
 Colour = Literal["red", "green", "blue", "yellow", "white"]
@@ -25,10 +24,8 @@ Width = Annotated[int, Field(ge=1, le=8192)]
 Rate = Annotated[float, Field(gt=0, le=1)]
 
 
-class DataSettings(BaseModel):
+class DataSettings(Section):
     """Which images are trained on, addressed as `data.NAME`."""
-
-    model_config = SECTION
 
     source: str = Field(
         default="digits",
@@ -54,10 +51,8 @@ class DataSettings(BaseModel):
     )
 
 
-class NetworkSettings(BaseModel):
+class NetworkSettings(Section):
     """A U-Net of diffusers and its schedule, addressed as `network.NAME`."""
-
-    model_config = SECTION
 
     channels: tuple[Annotated[int, Field(ge=8, le=8192)], ...] = Field(
         default=(16, 32), min_length=1, max_length=8, description="Width at each resolution."
@@ -93,10 +88,8 @@ class NetworkSettings(BaseModel):
         return self
 
 
-class ClassifierSettings(BaseModel):
+class ClassifierSettings(Section):
     """A classifier of labels and how it is trained, addressed as `judge.NAME`."""
-
-    model_config = SECTION
 
     widths: tuple[Width, ...] = Field(
         default=(32, 64), min_length=1, max_length=8, description="Width of each residual block."
@@ -121,20 +114,16 @@ class ClassifierSettings(BaseModel):
     seed: int = Field(default=0, ge=0, le=2**62, description="Seed of weights and batches.")
 
 
-class MemorisedScene(BaseModel):
+class MemorisedScene(Section):
     """One scene that training repeats under a caption of its own."""
-
-    model_config = SECTION
 
     caption: str = Field(min_length=1, description="Its caption.")
     item: str = Field(description="The item that it shows.")
     colour: Colour = Field(description="The colour of the item.")
 
 
-class SceneSettings(BaseModel):
+class SceneSettings(Section):
     """What scenes are composed of, addressed as `scenes.NAME`."""
-
-    model_config = SECTION
 
     images: int = Field(
         default=0,
@@ -192,10 +181,8 @@ class SceneSettings(BaseModel):
         return round(self.memorised_share * self.images)
 
 
-class AutoencoderSettings(BaseModel):
+class AutoencoderSettings(Section):
     """An `AutoencoderKL` and how it is trained, addressed as `autoencoder.NAME`."""
-
-    model_config = SECTION
 
     channels: tuple[Width, ...] = Field(
         default=(16, 32, 64),
@@ -220,10 +207,8 @@ class AutoencoderSettings(BaseModel):
         return self
 
 
-class DetectorSettings(BaseModel):
+class DetectorSettings(Section):
     """A multi-label classifier and how it is trained, addressed as `detector.NAME`."""
-
-    model_config = SECTION
 
     widths: tuple[Width, ...] = Field(
         default=(32, 64, 128),
@@ -292,13 +277,11 @@ def read_build_settings(recipe: str | Path | None, changes: Iterable[str] = ()) 
             "recipe with [network], or forget with this one."
         )
     train = dict(Denoising.train_defaults) | given.pop("train", {})
+    sections: dict[str, Any] = {
+        name: build(kind, given.get(name, {}), name) for name, kind in SECTIONS.items()
+    }
     return BuildSettings(
         method=build(Denoising, method, METHOD),
         train=build(TrainSettings, train, "train"),
-        data=build(DataSettings, given.get("data", {}), "data"),
-        network=build(NetworkSettings, given.get("network", {}), "network"),
-        judge=build(ClassifierSettings, given.get("judge", {}), "judge"),
-        scenes=build(SceneSettings, given.get("scenes", {}), "scenes"),
-        autoencoder=build(AutoencoderSettings, given.get("autoencoder", {}), "autoencoder"),
-        detector=build(DetectorSettings, given.get("detector", {}), "detector"),
+        **sections,
     )
