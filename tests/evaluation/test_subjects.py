@@ -162,7 +162,7 @@ def test_every_command_takes_a_size(
     for command in (bag, ("forget", "memorised", flux, "--prompt", "a bag"), ("distil", flux)):
         assert "18 x 18 pixels do not fit" in fails(*command, *out, "--size", 18)
     start = (*out, *options(SMALL), "--start", run)
-    assert "made with --size 16, and this run is asked for with it left out" in fails(*bag, *start)
+    assert "made with --size 16, and this run with --size left out" in fails(*bag, *start)
     assert not (tmp_path / "out").exists()
 
 

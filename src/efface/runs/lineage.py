@@ -59,7 +59,8 @@ def check_start(start: str | Path, info: ModelInfo, settings: Settings) -> None:
     for name, (before, now) in shared.items():
         if before != now:
             raise RequestError(
-                f"{start} was made with {name} {before!r}, and this run is set to {now!r}: give "
+                f"{start} was made with {_setting(name, before)}, and this run with "
+                f"{_setting(name, now)}: give "
                 "both the same."
             )
 
@@ -126,3 +127,8 @@ def start_from(networks: Mapping[str, Denoiser], start: str | Path, method: Meth
     for name in method.phases:
         tensors = read_tensors(folder, "average" if name == method.delivers else name)
         networks[name].network.load_state_dict(tensors)
+
+
+def _setting(name: str, value: object) -> str:
+    """A setting with its value: '--size 16', or '--size left out'."""
+    return f"{name} left out" if value is None else f"{name} {value}"
