@@ -138,7 +138,9 @@ def test_starting_from_a_run_that_does_not_fit_is_refused(
             )
         assert not (tmp_path / "out").exists()
 
-    refused("method.sigma_init 2.5, and this run is set to 5.0", "method.sigma_init=5.0")
+    refused(
+        "method.sigma_init 2.5, and this run with method.sigma_init 5.0", "method.sigma_init=5.0"
+    )
     refused("method.input_scale 'unit'", "method.input_scale=published")
     shutil.copytree(run, tmp_path / "other")
     record = json.loads((tmp_path / "other" / "record.json").read_text())

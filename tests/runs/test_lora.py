@@ -125,7 +125,9 @@ def test_two_stages_keep_the_adapters_of_the_first(pipelines: Pipelines, tmp_pat
     forget(pipelines("sd"), BAG, second, changes=still, start=first, measure=False)
     begun, written = lora(first), lora(second)
     assert all(begun[name].equal(written[name]) for name in begun)
-    with pytest.raises(RequestError, match="train.lora_rank 3, and this run is set to None"):
+    with pytest.raises(
+        RequestError, match="train.lora_rank 3, and this run with train.lora_rank left out"
+    ):
         forget(pipelines("sd"), BAG, tmp_path / "third", changes=SMALL, start=first)
 
 
