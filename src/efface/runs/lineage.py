@@ -60,8 +60,7 @@ def check_start(start: str | Path, info: ModelInfo, settings: Settings) -> None:
         if before != now:
             raise RequestError(
                 f"{start} was made with {_setting(name, before)}, and this run with "
-                f"{_setting(name, now)}: give "
-                "both the same."
+                f"{_setting(name, now)}: give both the same."
             )
 
 
@@ -131,4 +130,4 @@ def start_from(networks: Mapping[str, Denoiser], start: str | Path, method: Meth
 
 def _setting(name: str, value: object) -> str:
     """A setting with its value: '--size 16', or '--size left out'."""
-    return f"{name} left out" if value is None else f"{name} {value}"
+    return f"{name} left out" if value is None else f"{name} {value!r}"
