@@ -53,3 +53,19 @@ def make_tiny_unet(conditional: bool = True, seed: int = 0, **overrides: object)
     classes = made.num_classes if isinstance(made, ClassDenoiser) else None
     changed = diffusers.DDIMScheduler.from_config(made.scheduler.config, **scheduler)
     return build_denoiser(made.network, changed, classes, classes)
+
+
+def pixel_transformer() -> Denoiser:
+    torch.manual_seed(0)
+    network = diffusers.DiTTransformer2DModel(
+        num_attention_heads=2,
+        attention_head_dim=8,
+        num_layers=1,
+        patch_size=4,
+        sample_size=8,
+        in_channels=1,
+        out_channels=1,
+        num_embeds_ada_norm=10,
+        norm_num_groups=4,
+    )
+    return build_denoiser(network.eval(), diffusers.DDIMScheduler(), 10, 10)

@@ -7,7 +7,6 @@ import json
 import shutil
 from pathlib import Path
 
-import diffusers
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -15,11 +14,12 @@ from torch.testing import assert_close
 
 from efface.diffusion import loading
 from efface.diffusion.denoiser import ClassDenoiser, Denoiser, UnconditionalDenoiser
-from efface.diffusion.loading import build_denoiser, load, save_pipeline
+from efface.diffusion.loading import load, save_pipeline
 from efface.diffusion.model_folder import inspect_model
 from efface.diffusion.one_step import default_sampler, is_one_step
 from efface.diffusion.sampling import OneStep, draw_images
 from efface.errors import ModelError, RunError
+from tests.tiny import pixel_transformer
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 
@@ -86,19 +86,7 @@ def test_a_pixel_transformer_loads_bit_identical(pixel_dit, tmp_path):
 
 @pytest.fixture
 def pixel_dit() -> Denoiser:
-    torch.manual_seed(0)
-    network = diffusers.DiTTransformer2DModel(
-        num_attention_heads=2,
-        attention_head_dim=8,
-        num_layers=1,
-        patch_size=4,
-        sample_size=8,
-        in_channels=1,
-        out_channels=1,
-        num_embeds_ada_norm=10,
-        norm_num_groups=4,
-    )
-    return build_denoiser(network.eval(), diffusers.DDIMScheduler(), 10, 10)
+    return pixel_transformer()
 
 
 @pytest.mark.parametrize("kind", ["epsilon", "sample", "v_prediction"])

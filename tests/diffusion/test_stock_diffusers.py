@@ -12,6 +12,7 @@ from torch.testing import assert_close
 from efface.diffusion.denoiser import ClassDenoiser, Denoiser
 from efface.diffusion.loading import build_denoiser, save_pipeline
 from efface.diffusion.sampling import MultiStep, OneStep, Sampler, draw_images
+from tests.tiny import pixel_transformer
 
 SEEDS, LABELS = [11, 12, 13], [3, 7, 9]
 START = 440
@@ -85,22 +86,6 @@ images["ancestral"] = pipe(
 assert "efface.diffusion" not in sys.modules
 save_file({k: v.contiguous() for k, v in images.items()}, f"{root}/images.safetensors")
 """
-
-
-def pixel_transformer() -> Denoiser:
-    torch.manual_seed(0)
-    network = diffusers.DiTTransformer2DModel(
-        num_attention_heads=2,
-        attention_head_dim=8,
-        num_layers=1,
-        patch_size=4,
-        sample_size=8,
-        in_channels=1,
-        out_channels=1,
-        num_embeds_ada_norm=10,
-        norm_num_groups=4,
-    )
-    return build_denoiser(network.eval(), diffusers.DDIMScheduler(), 10, 10)
 
 
 def unet_with_variance() -> Denoiser:

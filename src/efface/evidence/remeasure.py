@@ -12,7 +12,7 @@ from efface.diffusion.model_folder import ModelInfo, find_folder, inspect_model
 from efface.errors import ConfigError, DataError, EffaceError, RequestError
 from efface.evaluation.change import evaluate_change
 from efface.evaluation.store import Store
-from efface.evaluation.subjects import Compared, Job, check_retrained, read_judge, read_subjects
+from efface.evaluation.subjects import Job, check_retrained, read_judge, read_subjects
 from efface.evaluation.views import pixels_of, read_views
 from efface.evidence.compare import Again
 from efface.evidence.networks import Given, NotHereError, networks_here
@@ -43,9 +43,8 @@ def remeasure(
     settings, missing = networks_here(settings, given)
     material = _read_material(record, request, info, settings)
     config = settings.evaluate
-    compared = Compared(
-        guidance=config.guidance if request.guided else 1.0,
-        same_sampler=request.same_sampler,
+    compared = request.compared(
+        config.guidance,
         retrained=_retrained(evaluation, original, given, missing),
         distilled=_distilled(record, missing),
     )

@@ -17,7 +17,6 @@ from efface.evaluation.wording import (
 from efface.records import Evaluation, Result, RunRecord
 from efface.reporting.attack_words import tell_resistance
 from efface.reporting.findings import (
-    Finding,
     Findings,
     difference_of,
     is_unchanged,
@@ -65,7 +64,7 @@ def _headline_of_it(evaluation: Evaluation, forgotten: Findings, phrases: Phrase
     what, are = phrases.forgotten, phrases.are
     if forgotten.decisive is None:
         return f"Whether {what} {are} forgotten was not measured."
-    evidence = describe_finding(forgotten.decisive, phrases)
+    evidence = describe_result(forgotten.decisive.result, phrases)
     if not was_there(forgotten):
         return f"Nothing to forget was found: {evidence}."
     if is_unchanged(evaluation):
@@ -82,7 +81,7 @@ def _headline_of_rest(retained: Findings, phrases: Phrases) -> str:
         return f"Damage to {rest} was not measured."
     if retained.answer == "yes":
         return f"{upper_first(rest)} {plural(phrases.rest_count, 'is', 'are')} preserved."
-    evidence = describe_finding(retained.decisive, phrases)
+    evidence = describe_result(retained.decisive.result, phrases)
     if retained.answer == "inconclusive":
         return f"Damage to {rest} cannot be ruled out: {evidence}."
     if retained.collapsed:
@@ -90,12 +89,8 @@ def _headline_of_rest(retained: Findings, phrases: Phrases) -> str:
     return f"{upper_first(rest)} {plural(phrases.rest_count, 'is', 'are')} damaged: {evidence}."
 
 
-def describe_finding(finding: Finding, phrases: Phrases) -> str:
-    """'it appeared in 0 of 500 samples (original model: 497)', or 'recall 70.0 % (...)'."""
-    return describe_result(finding.result, phrases)
-
-
 def describe_result(result: Result, phrases: Phrases) -> str:
+    """'it appeared in 0 of 500 samples (original model: 497)', or 'recall 70.0 % (...)'."""
     others = "; ".join(f"{name}: {value}" for name, value in beside(result).items())
     return f"{_own(result, phrases)} ({others})"
 
@@ -173,7 +168,7 @@ def _describe_state(record: RunRecord) -> list[str]:
 
 def tell_forgotten(evaluation: Evaluation, findings: Findings, phrases: Phrases) -> str:
     """Say what became of the forgotten thing, figure by figure."""
-    said = [upper_first(f"{describe_finding(f, phrases)}.") for f in findings.found]
+    said = [upper_first(f"{describe_result(f.result, phrases)}.") for f in findings.found]
     if is_unchanged(evaluation):
         said.append(_tell_change(evaluation))
     return " ".join(filter(None, said)) or f"Not measured: whether {phrases.it} is forgotten."

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from efface.attacks.goals import Goal
     from efface.data.source import BatchSource
     from efface.diffusion.denoiser import Condition, Denoiser
-    from efface.evaluation.subjects import Job, Subjects
+    from efface.evaluation.subjects import Compared, Job, Subjects
     from efface.evaluation.views import View
     from efface.memory.amounts import Amounts
     from efface.metrics.judge import Judge
@@ -106,6 +106,22 @@ class Request(BaseModel, ABC):
     @abstractmethod
     def describe(self) -> str:
         """What is to be forgotten, in a phrase."""
+
+    def compared(
+        self,
+        guidance: float,
+        retrained: str | Path | None = None,
+        distilled: Path | None = None,
+    ) -> Compared:
+        """What stands beside a result, and how all are sampled."""
+        from efface.evaluation.subjects import Compared
+
+        return Compared(
+            guidance=guidance if self.guided else 1.0,
+            same_sampler=self.same_sampler,
+            retrained=retrained,
+            distilled=distilled,
+        )
 
     def packed(self, run: Path) -> dict[str, bytes]:
         """Files of a run, beside those of every run, that an evaluation of it reads."""

@@ -11,7 +11,7 @@ import torch
 from efface.attacks import names, resolve
 from efface.attacks.base import Attack, Case, Subject
 from efface.errors import ConfigError, RequestError
-from efface.evaluation.subjects import Compared, check_retrained, read_subjects
+from efface.evaluation.subjects import check_retrained, read_subjects
 from efface.evaluation.views import View
 from efface.metrics.judge import Judge
 from efface.records import Attacks, read_attacks, write_json
@@ -86,9 +86,8 @@ def read_case(
 ) -> Case:
     """Load all models; a one-step generator is put on the original model's whole schedule."""
     config, request = recorded.settings.evaluate, recorded.request
-    compared = Compared(
-        guidance=config.guidance if request.guided else 1.0,
-        same_sampler=request.same_sampler,
+    compared = request.compared(
+        config.guidance,
         retrained=retrained,
     )
     # Networks that are trained on are held in float32.

@@ -16,7 +16,7 @@ from efface.errors import DataError, ModelError, RequestError
 from efface.evaluation.change import evaluate_change
 from efface.evaluation.grids import sheets_are_whole
 from efface.evaluation.store import digest, user_store
-from efface.evaluation.subjects import Compared, Job, Subjects, read_judge, read_subjects
+from efface.evaluation.subjects import Job, Subjects, read_judge, read_subjects
 from efface.evaluation.views import View, pixels_of, read_views
 from efface.evidence.model_card import write_model_card
 from efface.metrics.judge import Judge
@@ -60,9 +60,8 @@ def measure(
     evaluation = _measured_before(run)
     retrained = _choose_retrained(evaluation, record, retrained)
     distilled = distilled_pipeline(record.start)
-    compared = Compared(
-        guidance=config.guidance if request.guided else 1.0,
-        same_sampler=request.same_sampler,
+    compared = request.compared(
+        config.guidance,
         retrained=retrained,
         distilled=distilled if distilled is not None and distilled.is_dir() else None,
     )
