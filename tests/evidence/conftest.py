@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import efface
 from efface.data.images import load_images
 from efface.diffusion.denoiser import Denoiser
 from efface.diffusion.loading import save_pipeline
+from efface.evidence.pack import pack
 from efface.requests.base import Request
 from efface.zoo.build.classifier import train_classifier
 from efface.zoo.build.settings import ClassifierSettings
@@ -70,3 +72,15 @@ def forget(model: Path, request: Request, out: Path, changes: list[str]) -> Path
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EFFACE_CACHE", "off")
         return efface.forget(model, request, out, changes=changes)
+
+
+@pytest.fixture(scope="session")
+def packed(label_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("packs") / "labels.zip"
+    pack([label_run], out)
+    return out
+
+
+@pytest.fixture
+def model(label_run: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(label_run / "pipeline", tmp_path / "model"))

@@ -8,7 +8,6 @@ import io
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 from PIL import Image
@@ -16,71 +15,15 @@ from PIL import Image
 from efface.diffusion.loading import save_pipeline
 from efface.errors import DataError, ModelError
 from efface.evidence.archive import read_archive, to_zip
-from efface.evidence.checks import Verification
-from efface.evidence.members import files_of, read_packed
 from efface.evidence.networks import Given
 from efface.evidence.pack import pack
 from efface.evidence.statements import (
-    MEASUREMENT,
-    PROVENANCE,
     SUMS,
-    make_statements,
     make_sums,
-    read_statements,
 )
 from efface.evidence.verify import verify
 from efface.records import AttackResult, Attacks, Curve, read_record, write_json
-
-WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
-CHEAP = "none"
-
-
-@pytest.fixture(scope="session")
-def packed(label_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("packs") / "labels.zip"
-    pack([label_run], out)
-    return out
-
-
-@pytest.fixture
-def model(label_run: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(label_run / "pipeline", tmp_path / "model"))
-
-
-def subjects(found: Verification) -> set[str]:
-    assert not found.good
-    return {check.subject for check in found.differences}
-
-
-def flipped(content: bytes, at: int = -1) -> bytes:
-    changed = bytearray(content)
-    changed[at] ^= 1
-    return bytes(changed)
-
-
-def rewritten(packed: Path, out: Path, honest: bool, **files: bytes | None) -> Path:
-    """The pack with other files; with sums and statements that fit them, if it is `honest`."""
-    contents = dict(read_archive(packed).files)
-    for name, content in files.items():
-        contents.pop(name, None)
-        if content is not None:
-            contents[name] = content
-    if honest:
-        contents = consistent(contents)
-    out.write_bytes(to_zip(contents))
-    return out
-
-
-def consistent(contents: dict[str, bytes]) -> dict[str, bytes]:
-    run = files_of("run-1", contents)
-    statements = make_statements(read_packed("run-1", run, *read_statements(run)))
-    contents = contents | {f"run-1/{name}": content for name, content in statements.items()}
-    return contents | {SUMS: make_sums(contents)}
-
-
-def changed(packed: Path, name: str, **values: Any) -> bytes:
-    content = json.loads(read_archive(packed).files[name]) | values
-    return (json.dumps(content, indent=2) + "\n").encode()
+from tests.evidence.packs import CHEAP, WEIGHTS, changed, consistent, flipped, rewritten, subjects
 
 
 def test_a_true_pack_and_its_model_agree(packed, model):
@@ -134,112 +77,6 @@ def test_a_model_card_and_notes_beside_the_weights_are_no_difference(packed, mod
     (model / ".cache").mkdir()
     (model / ".cache" / "x.json").write_text("{}")
     assert verify(packed, model, CHEAP).good
-
-
-PACKED = (
-    *(f"run-1/{name}" for name in ("record.json", "evaluation.json", "metrics.jsonl")),
-    *("run-1/samples/after.png", "report.html"),
-    *(f"run-1/{PROVENANCE}", f"run-1/{MEASUREMENT}"),
-    SUMS,
-)
-
-
-@pytest.mark.parametrize("name", PACKED)
-def test_one_flipped_byte_on_the_disk_is_named(packed, model, tmp_path, name):
-    whole, content = packed.read_bytes(), read_archive(packed).files[name]
-    at = whole.index(content) + len(content) // 2
-    (tmp_path / "a.zip").write_bytes(flipped(whole, at))
-    assert name in subjects(verify(tmp_path / "a.zip", model, CHEAP))
-
-
-@pytest.mark.parametrize("name", PACKED[:-1])
-def test_one_flipped_byte_in_an_archive_written_anew_is_named(packed, model, tmp_path, name):
-    content = read_archive(packed).files[name]
-    files = {name: flipped(content, len(content) // 2)}
-    path = rewritten(packed, tmp_path / "a.zip", False, **files)
-    assert name in subjects(verify(path, model, CHEAP))
-
-
-@pytest.mark.parametrize("name", [PROVENANCE, MEASUREMENT])
-def test_every_entry_of_a_statement_counts(packed, model, tmp_path, name):
-    """But the files of the model, compared with it, and the version, whose page is not checked."""
-    statement = json.loads(read_archive(packed).files[f"run-1/{name}"])
-    places = [place for place in entries(statement) if place[0] != "subject"]
-    places = [place for place in places if place[1:2] != ["evaluator"] or place[-1] == "id"]
-    places = [place for place in places if place[1:2] != ["figures"] or place[2] == 0]
-    assert len(places) > 30
-    for place in places:
-        altered = json.loads(json.dumps(statement))
-        inner = altered
-        for key in place[:-1]:
-            inner = inner[key]
-        inner[place[-1]] = "another"
-        content = (json.dumps(altered, indent=2) + "\n").encode()
-        files = read_archive(packed).files | {f"run-1/{name}": content}
-        (tmp_path / "a.zip").write_bytes(to_zip(files | {SUMS: make_sums(files)}))
-        assert f"run-1/{name}" in subjects(verify(tmp_path / "a.zip", model, CHEAP)), place
-
-
-def entries(value: Any, place: list[Any] | None = None) -> list[list[Any]]:
-    """Places of all that is neither an object nor a list."""
-    place = place or []
-    if not isinstance(value, dict | list):
-        return [place]
-    inner = value.items() if isinstance(value, dict) else enumerate(value)
-    return [found for key, part in inner for found in entries(part, [*place, key])]
-
-
-def test_a_statement_about_another_model_is_named(packed, model, tmp_path):
-    statement = json.loads(read_archive(packed).files[f"run-1/{PROVENANCE}"])
-    for entry in statement["subject"]:
-        if entry["name"] == WEIGHTS:
-            entry["digest"]["sha256"] = "00" * 32
-    content = (json.dumps(statement, indent=2) + "\n").encode()
-    out = rewritten(packed, tmp_path / "a.zip", True, **{f"run-1/{PROVENANCE}": content})
-    assert {"run-1", WEIGHTS} <= subjects(verify(out, model, CHEAP))
-    statement["subject"].append(statement["subject"][0])
-    content = (json.dumps(statement, indent=2) + "\n").encode()
-    files = read_archive(packed).files | {f"run-1/{PROVENANCE}": content}
-    (tmp_path / "b.zip").write_bytes(to_zip(files | {SUMS: make_sums(files)}))
-    assert "run-1" in subjects(verify(tmp_path / "b.zip", model, CHEAP))
-
-
-def test_files_missing_from_and_added_to_a_pack_are_named(packed, model, tmp_path):
-    gone = rewritten(packed, tmp_path / "a.zip", False, **{"run-1/metrics.jsonl": None})
-    assert subjects(verify(gone, model, CHEAP)) == {"run-1/metrics.jsonl"}
-    more = rewritten(packed, tmp_path / "b.zip", False, **{"run-1/samples/more.png": b""})
-    assert subjects(verify(more, model, CHEAP)) == {"run-1/samples/more.png"}
-    none = rewritten(packed, tmp_path / "c.zip", False, **{SUMS: None})
-    assert subjects(verify(none, model, CHEAP)) > {"report.html", "run-1/record.json"}
-    lost = rewritten(packed, tmp_path / "d.zip", False, **{"run-1/record.json": None})
-    assert {"run-1", "run-1/record.json"} <= subjects(verify(lost, model, CHEAP))
-
-
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"schema": 2}', b"[" * 10**5])
-def test_malformed_json_is_named(packed, model, tmp_path, content):
-    members = ("record.json", "evaluation.json", PROVENANCE, MEASUREMENT)
-    for name, subject in (*((f"run-1/{member}", "run-1") for member in members),):
-        out = rewritten(packed, tmp_path / "a.zip", False, **{name: content})
-        assert subject in subjects(verify(out, model, CHEAP))
-
-
-def test_a_report_that_says_something_else_is_named_though_all_hashes_fit(packed, model, tmp_path):
-    page = read_archive(packed).files["report.html"]
-    page = page.replace(b"original model", b"other model")
-    assert page != read_archive(packed).files["report.html"]
-    out = rewritten(packed, tmp_path / "a.zip", True, **{"report.html": page})
-    assert subjects(verify(out, model, CHEAP)) == {"report.html"}
-
-
-def test_records_that_contradict_each_other_are_named_though_all_hashes_fit(
-    packed, model, tmp_path
-):
-    running = changed(packed, "run-1/record.json", status="running")
-    out = rewritten(packed, tmp_path / "b.zip", True, **{"run-1/record.json": running})
-    assert subjects(verify(out, model, CHEAP)) == {"run-1/record.json"}
-    other = changed(packed, "run-1/record.json", output={WEIGHTS: "00"})
-    out = rewritten(packed, tmp_path / "c.zip", True, **{"run-1/record.json": other})
-    assert subjects(verify(out, model, CHEAP)) == {"run-1"}
 
 
 def test_a_figure_that_was_made_up_is_found_by_measuring_again(packed, model, tmp_path):

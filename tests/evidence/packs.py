@@ -1,0 +1,56 @@
+"""Packs that were changed by somebody, with or without sums and Statements that fit."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from efface.evidence.archive import read_archive, to_zip
+from efface.evidence.checks import Verification
+from efface.evidence.members import files_of, read_packed
+from efface.evidence.statements import (
+    SUMS,
+    make_statements,
+    make_sums,
+    read_statements,
+)
+
+WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
+CHEAP = "none"
+
+
+def subjects(found: Verification) -> set[str]:
+    assert not found.good
+    return {check.subject for check in found.differences}
+
+
+def flipped(content: bytes, at: int = -1) -> bytes:
+    changed = bytearray(content)
+    changed[at] ^= 1
+    return bytes(changed)
+
+
+def rewritten(packed: Path, out: Path, honest: bool, **files: bytes | None) -> Path:
+    """The pack with other files; with sums and statements that fit them, if it is `honest`."""
+    contents = dict(read_archive(packed).files)
+    for name, content in files.items():
+        contents.pop(name, None)
+        if content is not None:
+            contents[name] = content
+    if honest:
+        contents = consistent(contents)
+    out.write_bytes(to_zip(contents))
+    return out
+
+
+def consistent(contents: dict[str, bytes]) -> dict[str, bytes]:
+    run = files_of("run-1", contents)
+    statements = make_statements(read_packed("run-1", run, *read_statements(run)))
+    contents = contents | {f"run-1/{name}": content for name, content in statements.items()}
+    return contents | {SUMS: make_sums(contents)}
+
+
+def changed(packed: Path, name: str, **values: Any) -> bytes:
+    content = json.loads(read_archive(packed).files[name]) | values
+    return (json.dumps(content, indent=2) + "\n").encode()
