@@ -87,7 +87,7 @@ def tell_resistance(found: Resistance, short: bool = False) -> str:
     if short:
         return said[0]
     others = [shorten(f.result.title) for f in found.returned if f is not found.worst]
-    if found.returned:
+    if found.returned and len(found.valid) > 1:
         count = len(found.valid)
         were = plural(count, "attack was", "attacks were")
         said.append(f"{found.withstood} of {count} {were} withstood.")
