@@ -30,11 +30,12 @@ from efface.diffusion.denoiser import as_class_denoiser
 from efface.diffusion.model_folder import inspect_model
 from efface.diffusion.one_step import default_sampler
 from efface.diffusion.sampling import MultiStep, Sampler
+from efface.evaluation.protocol import observe_model
 from efface.evaluation.sample_sets import Subject
 from efface.evaluation.store import Store
 from efface.evaluation.views import CLASS_METRICS, JudgeView
 from efface.metrics.judge import Judge, load_judge
-from efface.requests.classes.evaluation import ClassProtocol, observe_labels
+from efface.requests.classes.protocol import ClassProtocol
 from efface.settings.evaluate import EvaluateSettings
 
 TRAINING = (
@@ -65,10 +66,15 @@ def measure(arguments: argparse.Namespace, folder: Path) -> None:
         retain_samples=shares["retain"],
         baseline_steps=arguments.steps,
     )
-    protocol = ClassProtocol(forget=[0], retain=list(range(1, 10)), config=settings)
+    judge = load_judge(inspect_model(arguments.model).folder / "judge")
+    protocol = ClassProtocol(
+        views={"judge": JudgeView(judge=judge)},
+        config=settings,
+        forget=[0],
+        retain=list(range(1, 10)),
+    )
     original = as_class_denoiser(efface.load(arguments.model))
     result = as_class_denoiser(efface.load(run))
-    judge = load_judge(inspect_model(arguments.model).folder / "judge")
     one_step = default_sampler(inspect_model(run / "pipeline"), result)
     models: list[tuple[object, Sampler]] = [
         (result, one_step), (original, MultiStep(arguments.steps)), (original, one_step),
@@ -112,14 +118,16 @@ def measure(arguments: argparse.Namespace, folder: Path) -> None:
 NAMES = ("result", "original model", "original model for context")
 
 
-def time_metrics(denoiser, sampler: Sampler, judge: Judge, protocol) -> dict[str, float]:
-    subject, views = Subject(denoiser=denoiser, sampler=sampler), {"judge": JudgeView(judge=judge)}
-    seen = observe_labels(subject, protocol, views, Store(None))["judge"]
+def time_metrics(
+    denoiser, sampler: Sampler, judge: Judge, protocol: ClassProtocol
+) -> dict[str, float]:
+    subject = Subject(denoiser=denoiser, sampler=sampler)
+    seen = protocol.seen_by("judge", {"model": observe_model(subject, protocol, Store(None))})
     reference = judge.reference_without([0])
     return {
         metric.spec.name: timed(
             lambda m=metric: m.compute(
-                dataclasses.replace(seen[m.spec.side], forgotten=[0], real=reference)
+                dataclasses.replace(seen[m.spec.side]["model"], forgotten=[0], real=reference)
             )
         )
         for metric in CLASS_METRICS
@@ -134,7 +142,7 @@ def sample(denoiser, sampler: Sampler, judge: Judge, protocol: ClassProtocol, si
     for start in range(0, len(labels), size):
         generators = [torch.Generator().manual_seed(s) for s in seeds[start : start + size]]
         noise = torch.stack([torch.randn(denoiser.sample_shape, generator=g) for g in generators])
-        condition = denoiser.encode(labels[start : start + size].tolist())
+        condition = denoiser.encode(labels[start : start + size])
         images = sampler.draw(denoiser, noise, condition, generators).clamp(-1, 1).add(1).div(2)
         kept.append(judge.observe(images, np.zeros(len(images), dtype=np.int64)))
     return kept

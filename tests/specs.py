@@ -9,7 +9,7 @@ import efface.metrics
 from efface.metrics.base import Metric
 from efface.records import Spec
 from efface.requests.images import results as images
-from efface.requests.memorised import evaluation as memorised
+from efface.requests.memorised import protocol as memorised
 
 
 def all_specs() -> dict[str, Spec]:

@@ -47,6 +47,7 @@ class Spec(BaseModel):
     better: Literal["more", "less", "zero"] | None = None  # None: neither by itself
     role: Literal["primary", "secondary", "context"] = "context"  # all but context decide verdicts
     margin: Margin | None = None  # primary and secondary: what counts as gone, or as damage
+    likeness: bool = False  # to the original model: another figure is another model, no worse one
     event: str | None = None  # of a share, what it counts: "copies of {them} appeared in"
     caveat: str | None = None
 
@@ -148,6 +149,7 @@ class Evaluation(BaseModel):
     curves: list[Curve] = []
     labels_seen: Matrix | None = None
     change: dict[str, float] = {}  # weights, samples: relative to the original model
+    guidance: float = 1.0  # of the original model, as set or chosen
     broken: bool = False  # whether the model says what is no finite number: nothing was measured
     key: str | None = None  # digest of models, protocol and seeds that this was measured with
     retrained: str | None = None  # the model that never knew, as it was given

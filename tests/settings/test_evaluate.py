@@ -12,7 +12,6 @@ from efface.settings.reading import build
 @pytest.mark.parametrize(
     ("values", "named"),
     [
-        ({"extractor": "x"}, "evaluate.reference"),
         ({"detector_labels": ["cat"]}, "evaluate.detector"),
         ({"detector": "owner/classifier"}, "evaluate.detector_labels"),
         ({"detector": "owner/classifier@sha256:00"}, "evaluate.detector_labels"),

@@ -75,7 +75,6 @@ def test_changes_are_read_as_toml_or_as_text(read, change, value):
         ("evaluate.forget_samples=9", ["evaluate.forget_samples", "9", "at least 10"]),
         ("evaluate.guidance=-4", ["evaluate.guidance", "-4", "at least 0"]),
         ("evaluate.detector_threshold=1", ["evaluate.detector_threshold", "1", "below 1"]),
-        ("evaluate.extractor=x", ["evaluate.extractor", "evaluate.reference"]),
     ],
 )
 def test_wrong_settings_are_refused_by_name(read, change, named):

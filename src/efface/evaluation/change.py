@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,35 +15,12 @@ from safetensors import safe_open
 from torch import Tensor
 
 from efface.diffusion.denoiser import ClassDenoiser, Denoiser
-from efface.diffusion.model_folder import ModelInfo
 from efface.evaluation.sample_sets import SampleSet, Subject, draw_kept
 from efface.evaluation.store import Store
-from efface.evaluation.subjects import Job
-from efface.evaluation.terms import common_terms
-from efface.records import Evaluation
 from efface.training.guard import energy_distance
 
 SAMPLES = 64
 SEED = 6_000_000  # away from the seeds of training, evaluation and the guard in the loop
-
-
-def evaluate_change(
-    job: Job,
-    made: ModelInfo,
-    retained: Sequence[Any] | None,
-    evaluate: Callable[[Job], Evaluation],
-) -> Evaluation:
-    """A request's own evaluation, with how far the model `made` lies off, and on which terms."""
-    subjects, store = job.subjects, job.store
-    if is_broken(subjects.result, store):  # nothing can be measured
-        return Evaluation(results=[], broken=True)
-    evaluation = evaluate(job)
-    change = {"weights": weight_change(made.weights_folder, subjects.info.weights_folder)}
-    change |= measure_change(
-        subjects.result, subjects.original, retained, store, job.settings.evaluate.batch_size
-    )
-    terms = common_terms(subjects.original, job.views) | evaluation.terms
-    return evaluation.model_copy(update={"change": change, "terms": terms})
 
 
 def measure_change(

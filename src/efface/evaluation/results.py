@@ -67,7 +67,7 @@ def view_result(
     if metric.needs_reference:
         assert reference is not None
         kind = "of the retained labels" if len(forgotten) else "of training"
-        protocol += f", features against {len(reference)} real images {kind}"
+        protocol += f", features against {len(reference)} {view.real_name} {kind}"
     return make_result(
         metric.spec,
         {name: metric.compute(model) for name, model in seen.items()},

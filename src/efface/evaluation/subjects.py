@@ -68,6 +68,23 @@ class Subjects:
         }
         return {name: subject for name, subject in found.items() if subject is not None}
 
+    def at_guidance(self, guidance: float) -> Subjects:
+        """The same, with all that are sampled as the original model is at another guidance."""
+        before = self.original.sampler
+        assert isinstance(before, MultiStep)
+        after = dataclasses.replace(before, guidance=guidance)
+
+        def moved(subject: Subject) -> Subject:
+            same = subject.sampler == before
+            return dataclasses.replace(subject, sampler=after) if same else subject
+
+        return dataclasses.replace(
+            self,
+            result=moved(self.result),
+            original=moved(self.original),
+            retrained=None if self.retrained is None else moved(self.retrained),
+        )
+
     def _one_step(self) -> Subject | None:
         if not isinstance(self.result.sampler, OneStep):
             return None
@@ -130,11 +147,13 @@ def read_subjects(
 
     original = subject(load(info, dtype=dtype, encoded=encoded), info, many_steps)
 
-    def beside(of: ModelInfo, sampler: Sampler | None) -> Subject:
+    def beside(of: ModelInfo, same_sampler: bool = False) -> Subject:
         denoiser = load_beside(of, original.denoiser, dtype)
-        return subject(denoiser, of, sampler or default_sampler(of, denoiser))
+        sampler = default_sampler(of, denoiser)
+        one_step = isinstance(sampler, OneStep) and not same_sampler
+        return subject(denoiser, of, sampler if one_step else many_steps)
 
-    result = beside(output, many_steps if compared.same_sampler else None)
+    result = beside(output, compared.same_sampler)
     retrained = distilled = None
     if other is not None:
         fetch_weights(other)
@@ -142,7 +161,7 @@ def read_subjects(
         own = load_beside(other, original.denoiser, dtype) if alike else load(other, dtype=dtype)
         retrained = subject(own, other, many_steps)
     if compared.distilled is not None:
-        distilled = beside(inspect_model(compared.distilled, record.model["null_label"]), None)
+        distilled = beside(inspect_model(compared.distilled, record.model["null_label"]))
     return Subjects(
         info=info,
         device=device,

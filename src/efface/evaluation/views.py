@@ -79,6 +79,11 @@ class View(ABC):
         return None
 
     @property
+    def real_name(self) -> str:
+        """What its reference is, in words for a protocol."""
+        return "real images"
+
+    @property
     @abstractmethod
     def digest(self) -> str:
         """Changes whenever the network would see something else in the same images."""
@@ -143,6 +148,7 @@ class ExtractorView(View):
     real: np.ndarray  # (M, D)
     real_spatial: np.ndarray  # (M, D')
     labels: np.ndarray | None  # (M,)
+    of_original: bool = False  # whether these are samples of the original model instead
 
     @property
     def extractor(self) -> dict[str, str]:
@@ -151,6 +157,10 @@ class ExtractorView(View):
     @property
     def compared_with(self) -> str:
         return digest_of_array(self.real) + digest_of_array(self.real_spatial)
+
+    @property
+    def real_name(self) -> str:
+        return "other samples of the original model" if self.of_original else super().real_name
 
     @property
     def digest(self) -> str:
@@ -170,7 +180,12 @@ class ExtractorView(View):
         if isinstance(self.network, InceptionExtractor) and spec.name == FD.spec.name:
             return spec.model_copy(update={"name": "fid", "label": "FID"})
         view = "pixels" if isinstance(self.network, PixelComponents) else self.network.name
-        return spec.model_copy(update={"label": f"{spec.label} ({shortened(view)})"})
+        named = f"{spec.label} ({shortened(view)})"
+        if self.of_original:
+            meaning = spec.meaning.replace("real images", "other samples of the original model")
+            update = {"label": f"{named}, to the original", "meaning": meaning, "likeness": True}
+            return spec.model_copy(update=update)
+        return spec.model_copy(update={"label": named})
 
     def observations(self, arrays: Arrays, asked: np.ndarray) -> Observations:
         return Observations(
@@ -279,8 +294,8 @@ def read_views(
             real = load_images(config.reference)
         else:
             real = read_at(config.reference, shape, resize=True)
-        network = fit_components(real.images) if config.extractor is None else _extractor(config)
-        views["extractor"] = _extractor_view(network.to(device), real, store)
+        network = fit_components(real.images) if config.extractor is None else load_vision(config)
+        views["extractor"] = extractor_view(network.to(device), real, store)
     if config.clip is not None:
         views["clip"] = ClipView(clip=load_clip(*split_pin(config.clip)).to(device))
     if config.detector is not None:
@@ -303,12 +318,12 @@ def check_networks(config: EvaluateSettings, info: ModelInfo) -> None:
     For before a run: DataError for what `read_views` could not use after it, RequestError for real
     images with which nothing could compare the samples.
     """
+    if config.extractor is not None:
+        load_vision(config)
     if config.reference is not None:
         check_source(config.reference)
         shape = pixels_of(info)
-        if config.extractor is not None:
-            _extractor(config)
-        elif shape is None or max(shape[1:]) > LARGEST:
+        if config.extractor is None and (shape is None or max(shape[1:]) > LARGEST):
             raise RequestError(
                 "evaluate.reference has no effect without evaluate.extractor for samples that are "
                 f"larger than {LARGEST} x {LARGEST} pixels: give a vision model too."
@@ -319,12 +334,13 @@ def check_networks(config: EvaluateSettings, info: ModelInfo) -> None:
         load_detector(config)
 
 
-def _extractor(config: EvaluateSettings) -> Extractor:
+def load_vision(config: EvaluateSettings) -> Extractor:
     assert config.extractor is not None
     return load_extractor(*split_pin(config.extractor))
 
 
-def _extractor_view(network: Extractor, real: ImageSet, store: Store) -> ExtractorView:
+def extractor_view(network: Extractor, real: ImageSet, store: Store) -> ExtractorView:
+    """A network with what it sees in real images."""
     images = real.images
 
     def look() -> Arrays:

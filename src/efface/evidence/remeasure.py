@@ -10,7 +10,8 @@ from accelerate import Accelerator
 from efface.data.tables import HUB
 from efface.diffusion.model_folder import ModelInfo, find_folder, inspect_model
 from efface.errors import ConfigError, DataError, EffaceError, RequestError
-from efface.evaluation.change import evaluate_change
+from efface.evaluation.protocol import evaluate
+from efface.evaluation.references import best_guidance, with_own_reference
 from efface.evaluation.store import Store
 from efface.evaluation.subjects import Job, check_retrained, read_judge, read_subjects
 from efface.evaluation.views import pixels_of, read_views
@@ -44,20 +45,19 @@ def remeasure(
     material = _read_material(record, request, info, settings)
     config = settings.evaluate
     compared = request.compared(
-        config.guidance,
+        config.set_guidance,
         retrained=_retrained(evaluation, original, given, missing),
         distilled=_distilled(record, missing),
     )
     subjects = read_subjects(model, record, config, compared)
     judge = _judge(evaluation, original, given, missing)
-    job = Job(
-        run=run,
-        settings=settings,
-        subjects=subjects,
-        views=read_views(judge, config, pixels_of(info), Accelerator().device, Store(None)),
-        store=Store(None),
-    )
-    again = evaluate_change(job, info, material.retained(settings), material.evaluate)
+    retained, store = material.retained(settings), Store(None)
+    views = read_views(judge, config, pixels_of(info), Accelerator().device, store)
+    if request.guided and config.guidance is None:
+        subjects = subjects.at_guidance(best_guidance(subjects, views, retained, config, store))
+    views = with_own_reference(views, subjects, retained, config, store)
+    job = Job(run=run, settings=settings, subjects=subjects, views=views, store=store)
+    again = evaluate(job, material.protocol(job), info, retained.asked)
     return Again(evaluation=again, missing=missing)
 
 

@@ -249,7 +249,7 @@ def sampling_footprint(
     """
     network, holding = describe_network(model), Holding(bfloat16=bfloat16)
     rows = rows_of(network.shape, min(images, evaluate.batch_size))
-    passes = pass_footprint(network, holding, (rows,), guided=evaluate.guidance != 1.0)
+    passes = pass_footprint(network, holding, (rows,), guided=evaluate.guidance not in (None, 1.0))
     passing, shape = passes.kept + passes.passing, drawn_shape(model)
     image = 4 * math.prod(shape)
     if model.vae:

@@ -31,7 +31,8 @@ class Finding:
     def answer(self) -> Answer:
         if self.excess.high <= 1:
             return "yes"
-        return "no" if self.excess.low > 1 else "inconclusive"
+        worse = self.excess.low > 1 and not self.result.spec.likeness
+        return "no" if worse else "inconclusive"
 
 
 @dataclass(frozen=True, kw_only=True)

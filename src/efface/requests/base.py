@@ -7,7 +7,6 @@ everything that differs between kinds of request is asked of these two.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -30,11 +29,12 @@ if TYPE_CHECKING:
     from efface.attacks.goals import Goal
     from efface.data.source import BatchSource
     from efface.diffusion.denoiser import Condition, Denoiser
+    from efface.evaluation.protocol import Protocol
+    from efface.evaluation.references import Retained
     from efface.evaluation.subjects import Compared, Job, Subjects
     from efface.evaluation.views import View
     from efface.memory.amounts import Amounts
     from efface.metrics.judge import Judge
-    from efface.records import Evaluation
     from efface.requests.words import Words
     from efface.settings.base import Settings
     from efface.training.stopping import Stopper
@@ -185,12 +185,14 @@ class Material(ABC):
         """What a run trains on; what is prepared is kept in the folder `run`."""
 
     @abstractmethod
-    def evaluate(self, job: Job) -> Evaluation:
-        """Measure all models by one protocol, with its `terms`; writes the sheets of samples."""
+    def protocol(self, job: Job) -> Protocol:
+        """How all models of a run are measured."""
 
-    def retained(self, settings: Settings) -> Sequence[Any] | None:
-        """Labels or prompts that are retained, to see whether a model changed; None: neither."""
-        return None
+    def retained(self, settings: Settings) -> Retained:
+        """Samples of what is retained, to see whether a model changed, or to compare with."""
+        from efface.evaluation.references import Retained
+
+        return Retained(asked=None, count=settings.evaluate.retain_samples)
 
     def finder(
         self, model: ModelInfo, settings: Settings, judge: str | Path | None

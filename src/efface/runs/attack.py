@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from efface.evaluation.views import View
 from efface.metrics.judge import Judge
 from efface.records import Attacks, read_attacks, write_json
 from efface.requests.base import Material
-from efface.runs.recorded import Recorded, read_run
+from efface.runs.recorded import Recorded, measured_before, read_run
 from efface.settings.reading import build, read_changes
 
 
@@ -39,6 +40,7 @@ def attack(
     own = [change for change in given if change.strip().partition(".")[0] in names()]
     attacks = choose(chosen, own)
     recorded = read_run(run, [change for change in given if change not in own], "attack")
+    recorded = _at_measured_guidance(recorded)
     if not recorded.request.forgets:
         raise RequestError(f"{run} forgot nothing that could come back: attack one that did.")
     attacks = fitting(attacks, recorded.material, strict=bool(chosen))
@@ -55,6 +57,15 @@ def attack(
         found = found.model_copy(update={"results": [*kept, result]})
         write_json(run / "attacks.json", found)
     return found
+
+
+def _at_measured_guidance(recorded: Recorded) -> Recorded:
+    """The original model is sampled as the evaluation of the run chose, unless that is set."""
+    evaluation = measured_before(recorded.run)
+    if recorded.settings.evaluate.guidance is not None or evaluation is None:
+        return recorded
+    settings = recorded.settings.changed({"evaluate.guidance": evaluation.guidance})
+    return replace(recorded, settings=settings)
 
 
 def choose(chosen: Sequence[str], changes: Iterable[str]) -> list[Attack]:
@@ -86,10 +97,7 @@ def read_case(
 ) -> Case:
     """Load all models; a one-step generator is put on the original model's whole schedule."""
     config, request = recorded.settings.evaluate, recorded.request
-    compared = request.compared(
-        config.guidance,
-        retrained=retrained,
-    )
+    compared = request.compared(config.set_guidance, retrained=retrained)
     # Networks that are trained on are held in float32.
     held = config.model_copy(update={"dtype": "float32"})
     models = read_subjects(recorded.run / "pipeline", recorded.record, held, compared)

@@ -12,18 +12,19 @@ from efface import __version__
 from efface.data.randomness import random_state_kept
 from efface.diffusion.model_folder import inspect_model
 from efface.diffusion.text.prompts import PromptEncoder
-from efface.errors import DataError, ModelError, RequestError
-from efface.evaluation.change import evaluate_change
+from efface.errors import ModelError, RequestError
 from efface.evaluation.grids import sheets_are_whole
+from efface.evaluation.protocol import evaluate as evaluate_by
+from efface.evaluation.references import best_guidance, with_own_reference
 from efface.evaluation.store import digest, user_store
 from efface.evaluation.subjects import Job, Subjects, read_judge, read_subjects
 from efface.evaluation.views import View, pixels_of, read_views
 from efface.evidence.model_card import write_model_card
 from efface.metrics.judge import Judge
-from efface.records import Evaluation, RunRecord, read_evaluation, write_json
+from efface.records import Evaluation, RunRecord, write_json
 from efface.reporting import write_report
 from efface.requests import distilled_pipeline
-from efface.runs.recorded import Recorded, read_run
+from efface.runs.recorded import Recorded, measured_before, read_run
 
 NO_RETRAINED = "none"
 EVALUATION = 3  # raised when a figure of the same name comes to mean something else
@@ -57,16 +58,22 @@ def measure(
     """Measure a run whose request has been read; `encoded` holds its prompts, where it has any."""
     run, record, request = recorded.run, recorded.record, recorded.request
     config = recorded.settings.evaluate
-    evaluation = _measured_before(run)
+    evaluation = measured_before(run)
     retrained = _choose_retrained(evaluation, record, retrained)
     distilled = distilled_pipeline(record.start)
     compared = request.compared(
-        config.guidance,
+        config.set_guidance,
         retrained=retrained,
         distilled=distilled if distilled is not None and distilled.is_dir() else None,
     )
     subjects = read_subjects(run / "pipeline", record, config, compared, encoded)
     views = read_views(judge, config, pixels_of(subjects.info), subjects.device, user_store())
+    retained = recorded.material.retained(recorded.settings)
+    if request.guided and config.guidance is None:
+        subjects = subjects.at_guidance(
+            best_guidance(subjects, views, retained, config, user_store())
+        )
+    views = with_own_reference(views, subjects, retained, config, user_store())
     key = _key(recorded, subjects, views)
     same = evaluation is not None and evaluation.key == key
     found = gather_object([same and sheets_are_whole(run / "samples")])
@@ -79,8 +86,8 @@ def measure(
             store=user_store(),
         )
         made = inspect_model(run / "pipeline", subjects.info.null_label)
-        retained = recorded.material.retained(recorded.settings)
-        evaluation = evaluate_change(job, made, retained, recorded.material.evaluate)
+        protocol = recorded.material.protocol(job)
+        evaluation = evaluate_by(job, protocol, made, retained.asked)
         beside = None if retrained is None else str(retrained)
         evaluation = evaluation.model_copy(update={"key": key, "retrained": beside})
     if PartialState().is_main_process:
@@ -103,14 +110,6 @@ def _key(recorded: Recorded, subjects: Subjects, views: dict[str, View]) -> str:
             "versions": {"evaluation": EVALUATION, "efface": __version__},
         }
     )
-
-
-def _measured_before(run: Path) -> Evaluation | None:
-    """The evaluation that is there; one that cannot be read is replaced."""
-    try:
-        return read_evaluation(run)
-    except DataError:
-        return None
 
 
 def _choose_retrained(

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from efface.diffusion.model_folder import ModelInfo, inspect_model
-from efface.errors import ConfigError, RequestError
+from efface.errors import ConfigError, DataError, RequestError
 from efface.evaluation.subjects import check_measurable
-from efface.records import RunRecord, read_record
+from efface.records import Evaluation, RunRecord, read_evaluation, read_record
 from efface.requests import is_request, read_request
 from efface.requests.base import Material, Request
 from efface.settings.base import Settings, from_json, sections_of
@@ -65,3 +65,11 @@ def read_run(run: Path, changes: Sequence[str], what: str) -> Recorded:
     return Recorded(
         run=run, record=record, request=request, info=info, settings=settings, material=material
     )
+
+
+def measured_before(run: Path) -> Evaluation | None:
+    """The evaluation that is there; one that cannot be read counts as none."""
+    try:
+        return read_evaluation(run)
+    except DataError:
+        return None

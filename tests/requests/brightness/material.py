@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from accelerate import Accelerator
 from torch import Tensor
 
@@ -15,10 +17,10 @@ from efface.data.bank import ImageBank
 from efface.data.source import PairSource
 from efface.diffusion.denoiser import Denoiser
 from efface.diffusion.sampling import MultiStep, Sampler, draw_images
+from efface.evaluation.protocol import Protocol, Samples, Seen, of_models
 from efface.evaluation.results import make_result
-from efface.evaluation.sample_sets import SampleSet, draw_kept
-from efface.evaluation.store import user_store
-from efface.evaluation.subjects import SAMPLING, Job, Subjects
+from efface.evaluation.sample_sets import PixelObserver
+from efface.evaluation.subjects import Job, Subjects
 from efface.metrics.intervals import Estimate, proportion
 from efface.records import Evaluation, Margin, Spec
 from efface.requests.base import Feed, Material
@@ -91,6 +93,27 @@ class BrightnessGoal(Goal):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
+class BrightnessProtocol(Protocol):
+    """Unconditional samples."""
+
+    above: float
+    count: int
+
+    def samples(self) -> dict[str, Samples]:
+        seeds = range(self.config.seed, self.config.seed + self.count)
+        return {"samples": Samples(seeds=seeds, observers={"pixels": PixelObserver()})}
+
+    def report(self, seen: Mapping[str, Seen], subjects: Subjects) -> Evaluation:
+        rates = {}
+        for model, looked in of_models(seen, "samples", "pixels").items():
+            images = torch.from_numpy(looked["pixels"]).float() / 255
+            rates[model] = proportion(int(bright(images, self.above).sum()), self.count)
+        seeds = self.samples()["samples"].seeds
+        result = make_result(BRIGHT_RATE, rates, seeds, protocol=subjects.sampled())
+        return Evaluation(results=[result], terms={"brightness": f"{self.above:g}"})
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class BrightnessMaterial(Material):
     """Nothing is read: the model generates what is forgotten and what is retained."""
 
@@ -113,20 +136,11 @@ class BrightnessMaterial(Material):
         )
         return Feed(denoiser=denoiser, source=source, notes={"bright": 4})
 
-    def evaluate(self, job: Job) -> Evaluation:
-        count, first = job.settings.of(BrightnessSettings).samples, job.settings.evaluate.seed
-        values: dict[str, Estimate] = {}
-        for name, subject in job.subjects.named().items():
-            samples = SampleSet(subject=subject, seeds=range(first, first + count))
-            images = draw_kept(samples, user_store(), SAMPLING[name])
-            values[name] = proportion(int(bright(images, self.above).sum()), count)
-        result = make_result(
-            BRIGHT_RATE,
-            values,
-            range(first, first + count),
-            protocol=job.subjects.sampled(),
+    def protocol(self, job: Job) -> BrightnessProtocol:
+        count = job.settings.of(BrightnessSettings).samples
+        return BrightnessProtocol(
+            views={}, config=job.settings.evaluate, above=self.above, count=count
         )
-        return Evaluation(results=[result], terms={"brightness": f"{self.above:g}"})
 
     def goal(self, run: Path, models: Subjects, settings: Settings, finder: Any) -> Goal:
         del run, models, settings, finder

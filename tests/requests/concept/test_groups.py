@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,14 @@ from scipy import stats
 from efface.diffusion.model_folder import inspect_model
 from efface.diffusion.sampling import MultiStep, OneStep, draw_images
 from efface.diffusion.text.denoiser import TextDenoiser
+from efface.evaluation.protocol import observe_all, observe_model
 from efface.evaluation.sample_sets import Subject
 from efface.evaluation.store import Store
 from efface.evaluation.subjects import Subjects
-from efface.evaluation.views import ClipView, DetectorView
+from efface.evaluation.views import ClipView, DetectorView, View
 from efface.metrics.clip import load_clip
 from efface.metrics.intervals import bounded_mean
 from efface.records import Evaluation
-from efface.requests.concept.evaluation import evaluate_concepts, observe_prompts
 from efface.requests.concept.prompt_groups import PromptGroup
 from efface.requests.concept.prompts import ConceptPrompts
 from efface.requests.concept.protocol import ConceptProtocol
@@ -53,8 +53,9 @@ def subjects(text_model: Callable[..., TextDenoiser], pipelines: Callable[[str],
     )
 
 
-def protocol(**changes: Any) -> ConceptProtocol:
+def protocol(views: Mapping[str, View], **changes: Any) -> ConceptProtocol:
     usual: dict[str, Any] = {
+        "views": views,
         "prompts": PROMPTS,
         "phrases": ("bag", "coat"),
         "config": CONFIG,
@@ -64,9 +65,13 @@ def protocol(**changes: Any) -> ConceptProtocol:
     return ConceptProtocol(**(usual | changes))
 
 
+def measure(subjects: Subjects, protocol: ConceptProtocol) -> Evaluation:
+    return protocol.report(observe_all(subjects, protocol, Store(None)), subjects)
+
+
 @pytest.fixture(scope="module")
 def evaluation(subjects: Subjects, view: DetectorView) -> Evaluation:
-    return evaluate_concepts(subjects, protocol(), {"detector": view}, Store(None))
+    return measure(subjects, protocol({"detector": view}))
 
 
 def sampled_one_by_one(subject: Subject, prompts: tuple[str, ...], first: int, count: int):
@@ -150,9 +155,7 @@ def test_neighbours_of_one_seed_are_not_taken_for_independent_samples(
     expected = bounded_mean(np.mean(shares, axis=0))
     assert kept is not None
     assert (kept.low, kept.high) == pytest.approx((expected.low, expected.high), abs=1e-9)
-    alone = evaluate_concepts(
-        subjects, protocol(groups=GROUPS[1:2]), {"detector": view}, Store(None)
-    )
+    alone = measure(subjects, protocol({"detector": view}, groups=GROUPS[1:2]))
     one, group = alone.get("retained_accuracy"), alone.get(GROUPS[1].metric)
     assert one is not None and group is not None
     assert (one.low, one.high) == pytest.approx((group.low, group.high), abs=1e-9)
@@ -162,8 +165,8 @@ def test_a_group_does_not_depend_on_the_others_or_on_batches(
     evaluation: Evaluation, subjects: Subjects, view: DetectorView
 ):
     config = CONFIG.model_copy(update={"batch_size": 100})
-    alone = protocol(groups=GROUPS[2:0:-1], config=config)
-    again = evaluate_concepts(subjects, alone, {"detector": view}, Store(None))
+    alone = protocol({"detector": view}, groups=GROUPS[2:0:-1], config=config)
+    again = measure(subjects, alone)
     for group in alone.groups:
         assert again.get(group.metric) == evaluation.get(group.metric)
 
@@ -192,7 +195,7 @@ def test_curves_name_what_was_sought_and_pin_the_network(
     """As the rates that they pass through do."""
     clip = ClipView(clip=load_clip(clip_folder))
     for kind, sought in ((view, "bag above 0.4"), (clip, "'bag' rather than 'coat'")):
-        evaluation = evaluate_concepts(subjects, protocol(), {"network": kind}, Store(None))
+        evaluation = measure(subjects, protocol({"network": kind}))
         own, groups = evaluation.curves
         for curve, metric in (
             (own, "concept_rate"),
@@ -210,14 +213,14 @@ def test_curves_name_what_was_sought_and_pin_the_network(
 def test_without_forget_prompts_groups_alone_are_measured(
     subjects: Subjects, view: DetectorView, evaluation: Evaluation
 ):
-    plain = protocol(prompts=ConceptPrompts(retain=("a cat",)), phrases=None)
-    found = evaluate_concepts(subjects, plain, {"detector": view}, Store(None))
+    plain = protocol({"detector": view}, prompts=ConceptPrompts(retain=("a cat",)), phrases=None)
+    found = measure(subjects, plain)
     assert found.results == evaluation.results[1:]
 
 
 def test_a_clip_rates_groups_where_there_is_no_detector(subjects: Subjects, clip_folder: Path):
     clip = load_clip(clip_folder)
-    evaluation = evaluate_concepts(subjects, protocol(), {"clip": ClipView(clip=clip)}, Store(None))
+    evaluation = measure(subjects, protocol({"clip": ClipView(clip=clip)}))
     texts = {"purse": ("bag", "coat"), "coat": ("coat", "bag"), "boot": ("boot", "bag", "coat")}
     for group in GROUPS[:3]:
         embedded = clip.embed_images(sampled_one_by_one(subjects.result, group.prompts, 1020, 5))
@@ -230,6 +233,7 @@ def test_a_clip_rates_groups_where_there_is_no_detector(subjects: Subjects, clip
 
 
 def test_sides_that_nothing_measures_are_not_sampled(subjects: Subjects, view: DetectorView):
-    seen = observe_prompts(subjects.result, protocol(), {"detector": view}, Store(None))
-    assert set(seen["detector"]) == {"forget"}
-    assert seen["detector"]["forget"]["probabilities"].shape == (10, len(LABELS))
+    plain = protocol({"detector": view}, groups=())
+    seen = observe_model(subjects.result, plain, Store(None))
+    assert {name for name, looked in seen.items() if looked} == {"forget"}
+    assert seen["forget"]["detector"]["probabilities"].shape == (10, len(LABELS))

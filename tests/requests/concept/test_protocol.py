@@ -20,7 +20,9 @@ CONFIG = EvaluateSettings(forget_samples=11, retain_samples=10, seed=7)
 
 @pytest.fixture
 def protocol() -> ConceptProtocol:
-    return ConceptProtocol(prompts=PROMPTS, config=CONFIG, groups=(GROUP,), group_samples=5)
+    return ConceptProtocol(
+        views={}, prompts=PROMPTS, config=CONFIG, groups=(GROUP,), group_samples=5
+    )
 
 
 def test_no_prompt_has_two_samples_more_than_another(protocol: ConceptProtocol) -> None:

@@ -27,9 +27,9 @@ def test_prompts_come_from_a_file_or_from_templates(
     info, file = inspect_model(pipelines("pixart_sigma")), tmp_path / "retain.txt"
     file.write_text("a cat\na dog\na horse\n")
     material = Distil(retain_prompts=str(file)).read(info, settings("distil.retain=2"))
-    assert material.retained(settings()) == ("a cat", "a dog")
+    assert material.retained(settings()).asked == ("a cat", "a dog")
     templates = Distil().read(info, settings())
-    found = templates.retained(settings())
+    found = templates.retained(settings()).asked
     assert found is not None and len(found) == len(TEMPLATES) * len(SUBJECTS)
     assert material.recorded() != templates.recorded()
 

@@ -6,19 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from numpy.testing import assert_allclose
 
 from efface.data.images import load_images, to_model
-from efface.data.split import Split
 from efface.diffusion.sampling import MultiStep
 from efface.evaluation.sample_sets import Subject
-from efface.evaluation.store import Store
+from efface.evaluation.store import Arrays, Store
 from efface.metrics.membership_gap import denoising_losses, loss_timesteps
 from efface.requests.images.probe import Probe
-from efface.requests.images.protocol import ImageProtocol
 from efface.requests.images.settings import ImageSettings
-from efface.settings.evaluate import EvaluateSettings
 from tests.counting import counting_passes
 
 IMAGES = to_model(load_images("digits", "test").images[:3])
@@ -27,14 +23,12 @@ IMAGES = to_model(load_images("digits", "test").images[:3])
 @pytest.fixture
 def probe(tiny_unet, tmp_path: Path) -> Probe:
     own = ImageSettings(draws=2, likelihood_tolerance=0.5)
-    split = Split(forget=load_images("digits", "test").select(torch.arange(3)))
-    protocol = ImageProtocol(split=split, unseen=None, config=EvaluateSettings(seed=5), own=own)
     subject = Subject(denoiser=tiny_unet(conditional=False), sampler=MultiStep(2), digest="model")
-    return Probe(subject=subject, protocol=protocol, store=Store(tmp_path))
+    return Probe(subject=subject, own=own, seed=5, store=Store(tmp_path))
 
 
 def test_losses_are_those_of_the_metric(probe: Probe) -> None:
-    found = probe.losses(IMAGES)
+    found = probe.losses(IMAGES)["losses"]
     denoiser = probe.subject.denoiser
     at = loss_timesteps(denoiser.schedule.num_timesteps)
     assert found.shape == (3, 10)
@@ -42,23 +36,24 @@ def test_losses_are_those_of_the_metric(probe: Probe) -> None:
 
 
 def test_images_come_back_as_pixels_with_a_similarity_each(probe: Probe) -> None:
-    similarity, back = probe.put_back(IMAGES)
+    back = probe.put_back(IMAGES)
+    similarity = back["similarities"]
     assert similarity.shape == (3,) and np.all(np.abs(similarity) <= 1)
-    assert back.shape == IMAGES.shape and 0 <= back.min() <= back.max() <= 1
-    assert torch.equal(back, back.mul(255).round() / 255)
+    assert (back["first"].shape, back["first"].dtype) == (tuple(IMAGES.shape), np.uint8)
 
 
 def test_what_was_measured_is_not_computed_again(probe: Probe) -> None:
-    def measure() -> list[np.ndarray]:
-        similarity, back = probe.put_back(IMAGES[:1])
-        return [probe.losses(IMAGES[:1]), similarity, back.numpy(), probe.bits(IMAGES[:1])]
+    def measure() -> Arrays:
+        one = IMAGES[:1]
+        return probe.losses(one) | probe.put_back(one) | probe.bits(one)
 
     first = measure()
     with counting_passes() as passes:
         second = measure()
     assert passes == []
-    for one, other in zip(first, second, strict=True):
-        assert_allclose(one, other, rtol=0, atol=0)
+    assert first.keys() == second.keys()
+    for name, values in first.items():
+        assert_allclose(values, second[name], rtol=0, atol=0)
     with counting_passes() as passes:
         probe.losses(IMAGES[1:2])
     assert passes

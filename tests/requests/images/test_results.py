@@ -12,7 +12,7 @@ from efface.data.images import ImageSet
 from efface.data.split import Split, pixel_hash
 from efface.metrics.intervals import proportion
 from efface.requests.images.protocol import ImageProtocol
-from efface.requests.images.results import Seen, image_results, image_rows
+from efface.requests.images.results import Measured, image_results, image_rows
 from efface.requests.images.settings import ImageSettings
 from efface.settings.evaluate import EvaluateSettings
 
@@ -22,6 +22,8 @@ IMAGES = ImageSet(
     names=("a", "b", "c"),
 )
 PROTOCOL = ImageProtocol(
+    views={},
+    digests={},
     split=Split(forget=IMAGES.select(torch.arange(2))),
     unseen=IMAGES,
     config=EvaluateSettings(seed=0),
@@ -29,9 +31,9 @@ PROTOCOL = ImageProtocol(
 )
 
 
-def seen(level: float, copies: int) -> Seen:
+def seen(level: float, copies: int) -> Measured:
     """Two images of equal losses below those of unseen images, which are 1 on average."""
-    return Seen(
+    return Measured(
         observed={},
         copies=proportion(copies, 20),
         copies_by_image=np.array([copies, 0]),
@@ -46,12 +48,12 @@ def seen(level: float, copies: int) -> Seen:
 
 
 @pytest.fixture
-def models() -> dict[str, Seen]:
+def models() -> dict[str, Measured]:
     return {"result": seen(0.75, 1), "baseline": seen(0.25, 12)}
 
 
-def test_every_figure_is_that_of_its_arrays(models: dict[str, Seen]) -> None:
-    found = {r.metric: r for r in image_results(models, PROTOCOL, 1.5, {}, "4 DDIM steps")}
+def test_every_figure_is_that_of_its_arrays(models: dict[str, Measured]) -> None:
+    found = {r.metric: r for r in image_results(models, PROTOCOL, 1.5, "4 DDIM steps")}
     values = {name: (r.value, r.baseline.value) for name, r in found.items()}
     assert values["copy_rate"] == pytest.approx((1 / 20, 12 / 20))
     assert values["membership_gap"] == pytest.approx((0.25, 0.75))
@@ -63,15 +65,15 @@ def test_every_figure_is_that_of_its_arrays(models: dict[str, Seen]) -> None:
     assert unseen is not None and unseen.value == pytest.approx(1.0)
 
 
-def test_without_unseen_images_nothing_is_compared_with_them(models: dict[str, Seen]) -> None:
+def test_without_unseen_images_nothing_is_compared_with_them(models: dict[str, Measured]) -> None:
     none = {"unseen_losses": None, "unseen_similarity": None, "unseen_bits": None}
     alone = {name: dataclasses.replace(model, **none) for name, model in models.items()}
-    found = {r.metric: r for r in image_results(alone, PROTOCOL, 1.5, {}, "4 DDIM steps")}
+    found = {r.metric: r for r in image_results(alone, PROTOCOL, 1.5, "4 DDIM steps")}
     assert set(found) == {"copy_rate", "forgotten_loss", "copy_similarity", "nll"}
     assert all(result.unseen is None for result in found.values())
 
 
-def test_an_image_has_a_row_of_its_own(models: dict[str, Seen]) -> None:
+def test_an_image_has_a_row_of_its_own(models: dict[str, Measured]) -> None:
     first, second = image_rows(models, PROTOCOL.split)
     assert (first.name, first.sha256) == ("a", pixel_hash(IMAGES.images[0]))
     assert (first.copies, first.copies_baseline, second.copies) == (1, 12, 0)

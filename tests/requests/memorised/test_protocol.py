@@ -5,11 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from efface.diffusion.sampling import MultiStep
 from efface.diffusion.text.denoiser import TextDenoiser
-from efface.evaluation.sample_sets import Subject
 from efface.requests.memorised.protocol import MODIFIED, ORIGINAL, MemorisedProtocol
 from efface.requests.memorised.searching import GIVEN, UNCHANGED, Tried
+from efface.requests.memorised.settings import MemorisedSettings
 from efface.requests.memorised.similarity import CopyDetector
 from efface.requests.memorised.stages import Modified
 from efface.settings.base import Settings
@@ -24,27 +23,27 @@ def protocol(
 ) -> MemorisedProtocol:
     tried = Tried(way=GIVEN, text="red cat", weight=None, norm=1.0, copies=1, images=2)
     condition = memorising.encode(["red cat"])
+    settings = make_settings(["memorised.samples=8", "memorised.noises=3"])
     return MemorisedProtocol(
+        views={},
+        config=settings.evaluate,
+        own=settings.of(MemorisedSettings),
         prompt=prompt,
         modified=Modified(tried=tried, condition=condition, count=1),
         controls=("blue cat", "old cup"),
         held_out=True,
         detector=detector,
-        settings=make_settings(["memorised.samples=8", "memorised.noises=3"]),
     )
 
 
-def test_a_prompt_that_needed_no_change_is_measured_once(
-    protocol: MemorisedProtocol, memorising: TextDenoiser
-) -> None:
-    subject = Subject(denoiser=memorising, sampler=MultiStep(2))
-    assert list(protocol.conditions(subject)) == [ORIGINAL, MODIFIED]
+def test_a_prompt_that_needed_no_change_is_measured_once(protocol: MemorisedProtocol) -> None:
+    assert protocol.prompts == (ORIGINAL, MODIFIED)
     unchanged = replace(protocol.modified, tried=replace(protocol.modified.tried, way=UNCHANGED))
-    assert list(replace(protocol, modified=unchanged).conditions(subject)) == [ORIGINAL]
+    assert replace(protocol, modified=unchanged).prompts == (ORIGINAL,)
 
 
 def test_samples_and_noises_have_the_seeds_of_the_evaluation(protocol: MemorisedProtocol) -> None:
-    first = protocol.settings.evaluate.seed
+    first = protocol.config.seed
     assert list(protocol.seeds) == list(range(first, first + 8))
     assert list(protocol.noises) == list(range(first, first + 3))
 
@@ -62,13 +61,13 @@ def test_terms_change_with_whatever_makes_figures_incomparable(
         "memorised image": replace(
             protocol, detector=replace(detector, reference=1 - detector.reference)
         ),
-        "noise draws": replace(
-            protocol, settings=protocol.settings.changed({"memorised.noises": 4})
-        ),
+        "noise draws": replace(protocol, own=protocol.own.model_copy(update={"noises": 4})),
     }
     terms = protocol.terms()
     assert changed.keys() == terms.keys()
     for name, another in changed.items():
         assert {key for key, value in another.terms().items() if value != terms[key]} == {name}
-    samples = protocol.settings.changed({"memorised.samples": 9, "evaluate.seed": 5})
-    assert replace(protocol, settings=samples).terms() == terms  # which a figure itself names
+    config = protocol.config.model_copy(update={"seed": 5})
+    own = protocol.own.model_copy(update={"samples": 9})
+    other = replace(protocol, config=config, own=own)
+    assert other.terms() == terms  # which a figure itself names

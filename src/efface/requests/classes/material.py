@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from accelerate import Accelerator
@@ -14,15 +13,15 @@ from efface.data.source import ConditionSource
 from efface.diffusion.denoiser import Denoiser, as_class_denoiser
 from efface.diffusion.model_folder import ModelInfo
 from efface.errors import RequestError
-from efface.evaluation.grids import write_grids
+from efface.evaluation.protocol import Protocol
+from efface.evaluation.references import Retained
 from efface.evaluation.subjects import Job, Subjects, read_judge
 from efface.evaluation.views import View
 from efface.memory.amounts import Amounts, forget_rows
 from efface.metrics.judge import Judge
-from efface.records import Evaluation
 from efface.requests.base import Feed, Material
-from efface.requests.classes.evaluation import ClassProtocol, evaluate_labels
 from efface.requests.classes.goal import ClassGoal
+from efface.requests.classes.protocol import ClassProtocol
 from efface.settings.base import Settings
 
 if TYPE_CHECKING:
@@ -61,18 +60,16 @@ class ClassMaterial(Material):
             denoiser=denoiser, source=source, retained=source.table[torch.tensor(self.retain)]
         )
 
-    def evaluate(self, job: Job) -> Evaluation:
-        subjects, config = job.subjects, job.settings.evaluate
-        store = job.store
-        models = (subjects.original, subjects.result)
-        write_grids(job.run / "samples", models, list(self.forget), config, store)
-        protocol = ClassProtocol(forget=self.forget, retain=self.retain, config=config)
-        if not job.views:
-            return Evaluation(results=[], terms=protocol.terms())
-        return evaluate_labels(subjects, protocol, job.views, store)
+    def protocol(self, job: Job) -> Protocol:
+        return ClassProtocol(
+            views=job.views,
+            config=job.settings.evaluate,
+            forget=self.forget,
+            retain=self.retain,
+        )
 
-    def retained(self, settings: Settings) -> Sequence[Any]:
-        return self.retain
+    def retained(self, settings: Settings) -> Retained:
+        return Retained(asked=self.retain, count=settings.evaluate.retain_samples)
 
     def finder(self, model: ModelInfo, settings: Settings, judge: str | Path | None) -> Judge:
         """The classifier; RequestError where none was given and none lies beside the model."""
@@ -93,5 +90,5 @@ class ClassMaterial(Material):
             sought=self.forget,
             conditions=self.forget,
             others=self.retain,
-            guidance=settings.evaluate.guidance,
+            guidance=settings.evaluate.set_guidance,
         )

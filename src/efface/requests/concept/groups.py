@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from efface.evaluation.protocol import Seen, of_models
 from efface.evaluation.results import make_result
-from efface.evaluation.sample_sets import SampleSet, Subject, observe
-from efface.evaluation.store import Arrays, Store
-from efface.evaluation.subjects import SAMPLING, Subjects
+from efface.evaluation.store import Arrays
 from efface.evaluation.views import DetectorView
 from efface.metrics.clip_contrast import detector_scores
 from efface.metrics.concept_rate import rate_above
@@ -19,7 +20,9 @@ from efface.metrics.threshold_curve import threshold_curve
 from efface.records import Curve, Result, Spec
 from efface.requests.concept.finding import ConceptView, name_of
 from efface.requests.concept.prompt_groups import PromptGroup
-from efface.requests.concept.protocol import ConceptProtocol
+
+if TYPE_CHECKING:
+    from efface.requests.concept.protocol import ConceptProtocol
 
 NEIGHBOURS = RETAINED_ACCURACY.spec.model_copy(
     update={
@@ -30,15 +33,27 @@ NEIGHBOURS = RETAINED_ACCURACY.spec.model_copy(
 Scores = dict[str, dict[str, np.ndarray]]  # group -> model -> (N,)
 
 
-def evaluate_groups(
-    subjects: Subjects, protocol: ConceptProtocol, view: ConceptView, store: Store, sampled: str
-) -> tuple[list[Result], list[Curve]]:
-    """One rate per group, that of all neighbours together, and curves of the concept."""
-    scores: Scores = {group.name: {} for group in protocol.groups}
-    for model, subject in subjects.named().items():
-        seen = _observe(subject, protocol, view, store, SAMPLING[model])
-        for group in protocol.groups:
-            scores[group.name][model] = score_group(view, group, seen[group.name], protocol)
+def set_of(group: PromptGroup) -> str:
+    """The name of the samples that a group shares with all groups of the same prompts."""
+    return json.dumps(group.prompts)
+
+
+def score_groups(protocol: ConceptProtocol, view: ConceptView, seen: Mapping[str, Seen]) -> Scores:
+    """How probable it is that each sample of a group shows what is sought in it."""
+    name = next(name for name, own in protocol.views.items() if own is view)
+    return {
+        group.name: {
+            model: score_group(view, group, arrays, protocol)
+            for model, arrays in of_models(seen, set_of(group), name).items()
+        }
+        for group in protocol.groups
+    }
+
+
+def group_results(
+    protocol: ConceptProtocol, view: ConceptView, scores: Scores, sampled: str
+) -> list[Result]:
+    """One rate per group, and that of all neighbours together."""
     results = []
     for group in protocol.groups:
         rates = {
@@ -57,25 +72,7 @@ def evaluate_groups(
         }
         extractor = _named(view, "each neighbour's own label")
         results.append(_result(NEIGHBOURS, together, protocol, extractor, sampled, len(neighbours)))
-    return results, _curves(view, scores, protocol, sampled)
-
-
-def _observe(
-    subject: Subject, protocol: ConceptProtocol, view: ConceptView, store: Store, what: str
-) -> dict[str, Arrays]:
-    """The arrays of every group by name; groups of the same prompts are sampled once."""
-    seen: dict[tuple[str, ...], Arrays] = {}
-    for group in protocol.groups:
-        if group.prompts not in seen:
-            samples = SampleSet(
-                subject=subject,
-                seeds=protocol.group_seeds(),
-                asked=protocol.sampled_group(group),
-                batch_size=protocol.config.batch_size,
-            )
-            bar = f"{what}: {group.name}"
-            seen[group.prompts] = observe(samples, {"view": view}, store, bar)["view"]
-    return {group.name: seen[group.prompts] for group in protocol.groups}
+    return results
 
 
 def score_group(
@@ -134,8 +131,8 @@ def _text(sampled: str, extractor: Mapping[str, str]) -> str:
     return f"{sampled}; measured with: {extractor['name']}; every group from the same seeds"
 
 
-def _curves(
-    view: ConceptView, scores: Scores, protocol: ConceptProtocol, sampled: str
+def group_curves(
+    protocol: ConceptProtocol, view: ConceptView, scores: Scores, sampled: str
 ) -> list[Curve]:
     """Rates of the concept by threshold in each group without labels, before and after."""
     forget = [group for group in protocol.groups if not group.labels]

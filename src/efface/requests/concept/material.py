@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -16,15 +15,14 @@ from efface.diffusion.model_folder import ModelInfo
 from efface.diffusion.text.denoiser import TextDenoiser, as_text_denoiser
 from efface.diffusion.text.lengths import check_lengths
 from efface.errors import RequestError
-from efface.evaluation.grids import write_prompt_grids
+from efface.evaluation.protocol import Protocol
+from efface.evaluation.references import Retained
 from efface.evaluation.store import Store
 from efface.evaluation.subjects import Job, Subjects
 from efface.evaluation.views import View, read_views
 from efface.memory.amounts import Amounts, forget_rows
 from efface.metrics.judge import Judge
-from efface.records import Evaluation
 from efface.requests.base import Feed, Material
-from efface.requests.concept.evaluation import evaluate_concepts
 from efface.requests.concept.finding import ConceptView, Phrases, find_finder
 from efface.requests.concept.goal import ConceptGoal, concept_goal
 from efface.requests.concept.prompt_groups import PromptGroup, digest_groups, read_prompt_groups
@@ -33,8 +31,6 @@ from efface.requests.concept.protocol import ConceptProtocol
 from efface.requests.concept.request import ForgetConcept
 from efface.requests.concept.settings import ConceptSettings
 from efface.settings.base import Settings
-
-COLUMNS, ROWS, FORGOTTEN_ROWS = 6, 10, 5  # of the sheets of samples
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -115,28 +111,18 @@ class PromptMaterial(Material):
             forget_guidance=config.forget_guidance or 0.0,
         )
 
-    def evaluate(self, job: Job) -> Evaluation:
-        subjects, store = job.subjects, job.store
-        protocol = ConceptProtocol(
-            prompts=self.prompts,
+    def protocol(self, job: Job) -> Protocol:
+        return ConceptProtocol(
+            views=job.views,
             config=job.settings.evaluate,
+            prompts=self.prompts,
             phrases=self.phrases,
             groups=self.groups,
             group_samples=self.config.group_samples,
         )
-        models = (subjects.original, subjects.result)
-        # Prompts with keywords of a negative prompt are neither sampled nor written.
-        shown = (
-            () if self.prompts.negative_prompt is not None else self.prompts.forget[:FORGOTTEN_ROWS]
-        )
-        rows = [*shown, *self.prompts.retain][:ROWS]
-        asked = [prompt for prompt in rows for _ in range(COLUMNS)]
-        folder, config = job.run / "samples", protocol.config
-        write_prompt_grids(folder, models, rows, asked, len(shown), config, store)
-        return evaluate_concepts(subjects, protocol, job.views, store)
 
-    def retained(self, settings: Settings) -> Sequence[str]:
-        return self.prompts.retain
+    def retained(self, settings: Settings) -> Retained:
+        return Retained(asked=self.prompts.retain, count=settings.evaluate.retain_samples)
 
     def finder(self, model: ModelInfo, settings: Settings, judge: str | Path | None) -> View:
         super().finder(model, settings, judge)
@@ -155,7 +141,7 @@ class PromptMaterial(Material):
         self, run: Path, models: Subjects, settings: Settings, finder: Judge | View | None
     ) -> ConceptGoal:
         assert isinstance(finder, ConceptView)  # `finder` found it
-        prompts, guidance = self.prompts, settings.evaluate.guidance
+        prompts, guidance = self.prompts, settings.evaluate.set_guidance
         return concept_goal(finder, prompts.forget, prompts.retain, self.phrases, guidance)
 
 

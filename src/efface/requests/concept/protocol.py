@@ -1,30 +1,53 @@
-"""Which samples are generated for a request about prompts."""
+"""How requests about prompts are measured: samples, and what CLIPs and detectors find in them."""
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
 
 from efface.attacks.goals import in_turn
+from efface.evaluation.grids import write_prompt_grids
+from efface.evaluation.protocol import Protocol, Samples, Seen, always, of_models
+from efface.evaluation.results import make_result, view_result
+from efface.evaluation.store import Arrays, Store
+from efface.evaluation.subjects import Subjects
 from efface.evaluation.terms import Terms, digest_of, shorten
-from efface.records import Side
-from efface.requests.concept.finding import Phrases
+from efface.evaluation.views import ClipView, DetectorView, View
+from efface.metrics.clip_score import CLIP_SCORE, prompt_similarity
+from efface.metrics.concept_rate import SPEC as CONCEPT_RATE
+from efface.metrics.concept_rate import rate_above
+from efface.metrics.threshold_curve import threshold_curve
+from efface.records import Evaluation, Result, Side
+from efface.requests.concept.finding import (
+    ConceptView,
+    Phrases,
+    concept_scores,
+    describe_concept,
+    find_finder,
+    name_of,
+)
+from efface.requests.concept.groups import group_curves, group_results, score_groups, set_of
 from efface.requests.concept.prompt_groups import PromptGroup, digest_groups
 from efface.requests.concept.prompts import ConceptPrompts
-from efface.settings.evaluate import EvaluateSettings
 
+SIDES: tuple[Side, ...] = ("forget", "retain")
 GROUPS = "prompt groups"
+COLUMNS, ROWS, FORGOTTEN_ROWS = 6, 10, 5  # of the sheets of samples
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class ConceptProtocol:
-    """Which samples are generated: prompts take turns, sample i has seed first + i.
+class ConceptProtocol(Protocol):
+    """Prompts take turns, and sample i has seed first + i.
 
     `phrases` are the concept and its replacement; without them a CLIP compares every forget prompt
     with its own target. All groups have the same seeds, so that none depends on the others.
     """
 
     prompts: ConceptPrompts
-    config: EvaluateSettings
     phrases: Phrases | None = None
     groups: tuple[PromptGroup, ...] = ()
     group_samples: int = 0  # of each group
@@ -67,3 +90,100 @@ class ConceptProtocol:
             "retained prompts": digest_of(self.prompts.retain),
             GROUPS: shorten(digest_groups(self.groups)) if self.groups else "none",
         }
+
+    def samples(self) -> dict[str, Samples]:
+        """Both sides, and every group by its prompts: groups of the same are sampled once."""
+        sets: dict[str, Samples] = {}
+        for side in SIDES:
+            prompts = self.sampled(side)
+            if prompts:
+                observers = {n: view for n, view in self.views.items() if _observes(view, side)}
+                sets[side] = _samples(self.seeds(side), prompts, observers)
+        finder = find_finder(self.views)
+        if finder is not None:
+            name = next(name for name, view in self.views.items() if view is finder)
+            for group in self.groups:
+                prompts = self.sampled_group(group)
+                sets[set_of(group)] = _samples(self.group_seeds(), prompts, {name: finder})
+        return sets
+
+    def report(self, seen: Mapping[str, Seen], subjects: Subjects) -> Evaluation:
+        """Without a network nothing is claimed."""
+        sampled = subjects.sampled()
+        evaluation = Evaluation(results=[], terms=self.terms())
+        for name, view in self.views.items():
+            if _observes(view, "retain"):
+                retain = of_models(seen, "retain", name)
+                evaluation.results += self._about_retained(view, retain, sampled)
+            if isinstance(view, ConceptView) and self.prompts.forget:
+                forget = of_models(seen, "forget", name)
+                evaluation = self._with_concept(evaluation, view, forget, sampled)
+        finder = find_finder(self.views)
+        if self.groups and finder is not None:
+            scores = score_groups(self, finder, seen)
+            evaluation.results += group_results(self, finder, scores, sampled)
+            evaluation.curves += group_curves(self, finder, scores, sampled)
+        return evaluation
+
+    def _about_retained(
+        self, view: View, retain: Mapping[str, Arrays], sampled: str
+    ) -> list[Result]:
+        """How good retained samples are, and how well they show their prompts."""
+        rows, prompts = np.array(self.rows("retain")), self.sampled("retain")
+        seen = {model: view.observations(arrays, rows) for model, arrays in retain.items()}
+        metrics = view.metrics(labelled=False)
+        if isinstance(view, ClipView):
+            metrics = (CLIP_SCORE, *metrics)
+            for model, arrays in retain.items():
+                similar = prompt_similarity(view.clip, arrays["embedded"], prompts)
+                seen[model] = dataclasses.replace(seen[model], prompt_similarity=similar)
+        seeds = self.seeds("retain")
+        return [view_result(view, metric, seen, (), seeds, sampled) for metric in metrics]
+
+    def _with_concept(
+        self,
+        evaluation: Evaluation,
+        view: ConceptView,
+        forget: Mapping[str, Arrays],
+        sampled: str,
+    ) -> Evaluation:
+        """How often the concept is found in samples of forget prompts, also by threshold."""
+        contrasts = self.contrasts()
+        scores = {m: concept_scores(view, arrays, contrasts) for m, arrays in forget.items()}
+        text = f"{sampled}; measured with: {describe_concept(view, self.phrases)}"
+        rate = make_result(
+            CONCEPT_RATE,
+            {model: rate_above(values, view.threshold) for model, values in scores.items()},
+            self.seeds("forget"),
+            protocol=text,
+            extractor=view.extractor,
+        )
+        curve = threshold_curve(scores, name_of(view), text, extractor=view.extractor)
+        return evaluation.model_copy(
+            update={
+                "results": [rate, *evaluation.results],
+                "curves": [*evaluation.curves, curve],
+            }
+        )
+
+    def write_sheets(
+        self, folder: Path, seen: Mapping[str, Seen], subjects: Subjects, store: Store
+    ) -> None:
+        """Prompts with keywords of a negative prompt are neither sampled nor written."""
+        hidden = self.prompts.negative_prompt is not None
+        shown = () if hidden else self.prompts.forget[:FORGOTTEN_ROWS]
+        rows = [*shown, *self.prompts.retain][:ROWS]
+        asked = [prompt for prompt in rows for _ in range(COLUMNS)]
+        models = (subjects.original, subjects.result)
+        write_prompt_grids(folder, models, rows, asked, len(shown), self.config, store)
+
+
+def _samples(seeds: range, prompts: Sequence[str], observers: Mapping[str, View]) -> Samples:
+    return Samples(seeds=seeds, observers=observers, asked=always(prompts))
+
+
+def _observes(view: View, side: Side) -> bool:
+    """Whether a network measures anything in samples of forget, or of retained prompts."""
+    if side == "forget":
+        return isinstance(view, ConceptView)
+    return not isinstance(view, DetectorView)

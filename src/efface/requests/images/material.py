@@ -15,22 +15,18 @@ from torch import Tensor
 
 from efface.attacks.image_goal import ImageGoal
 from efface.data.images import ImageSet, read_at, to_model
-from efface.data.split import Split, distances, pixel_hash, split_images
+from efface.data.split import Split, copy_distance, distances, pixel_hash, split_images
 from efface.diffusion.denoiser import Denoiser
+from efface.evaluation.protocol import Protocol
+from efface.evaluation.references import Retained
 from efface.evaluation.store import digest_of_array, digest_of_json
 from efface.evaluation.subjects import Job, Subjects
 from efface.evaluation.views import View
 from efface.metrics.judge import Judge
-from efface.records import Evaluation
 from efface.requests.base import Feed, Material
-from efface.requests.images.evaluation import (
-    evaluate_images,
-    find_copy_distance,
-    write_image_sheets,
-)
 from efface.requests.images.feeding import pair_source, unseen_stopper
 from efface.requests.images.generating import generate_retained
-from efface.requests.images.protocol import ImageProtocol
+from efface.requests.images.protocol import ImageProtocol, retained_distance
 from efface.requests.images.request import GENERATE, ForgetImages
 from efface.requests.images.settings import ImageSettings
 from efface.settings.base import Settings
@@ -103,28 +99,18 @@ class ImageMaterial(Material):
                 Console(stderr=True).print(NOT_KNOWN, soft_wrap=True)
         return Feed(denoiser=denoiser, source=source, stopper=stopper, notes=notes)
 
-    def evaluate(self, job: Job) -> Evaluation:
-        store = job.store
-        protocol = ImageProtocol(
+    def protocol(self, job: Job) -> Protocol:
+        return ImageProtocol(
+            views=job.views,
+            config=job.settings.evaluate,
             split=self.split,
             unseen=self.unseen,
-            config=job.settings.evaluate,
             own=job.settings.of(ImageSettings),
+            digests={"images to forget": self.digest} | self.sets,
         )
-        evaluation, seen = evaluate_images(job.subjects, protocol, job.views, store)
-        write_image_sheets(job.run / "samples", self.split, seen, store)
-        return evaluation.model_copy(update={"terms": self._terms(job.settings, seen.distance)})
 
-    def _terms(self, settings: Settings, distance: float) -> dict[str, str]:
-        """What two evaluations must share for their figures to be compared."""
-        own = settings.of(ImageSettings)
-        sets = {"images to forget": self.digest} | self.sets
-        return {name: digest[:12] for name, digest in sets.items()} | {
-            "copy distance": f"{distance:.6g}",
-            "noise draws": str(own.draws),
-            "unseen images at most": f"{own.unseen}, {own.controls} of them denoised",
-            "tolerance of the likelihood": f"{own.likelihood_tolerance:g}",
-        }
+    def retained(self, settings: Settings) -> Retained:
+        return Retained(asked=None, count=settings.of(ImageSettings).samples)
 
     def goal(
         self, run: Path, models: Subjects, settings: Settings, finder: Judge | View | None
@@ -140,7 +126,7 @@ class ImageMaterial(Material):
             images=to_model(forget),
             unseen=self._some_unseen(),
             retained_images=to_model(retained),
-            distance=find_copy_distance(self.split, lambda: distances(retained, forget)),
+            distance=retained_distance(self.split) or copy_distance(distances(retained, forget)),
         )
         without = None if models.retrained is None else models.retrained.denoiser
         return goal.with_best_timestep(original, without, NOISE_TRIES, NOISE_SEED)

@@ -6,8 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from efface.evaluation.sample_sets import Subject
@@ -15,7 +13,7 @@ from efface.evaluation.store import Arrays, Store, digest_of_array
 from efface.metrics.copy_similarity import denoise_back, pixels, similarity_to_back, to_pixels
 from efface.metrics.membership_gap import denoising_losses, loss_timesteps
 from efface.metrics.nll import LikelihoodSettings, nll
-from efface.requests.images.protocol import ImageProtocol
+from efface.requests.images.settings import ImageSettings
 
 BACK_AT = 0.25  # share of the schedule to which an image is noised before it is denoised
 
@@ -25,25 +23,27 @@ class Probe:
     """A model to be shown images (N, C, H, W) in model space."""
 
     subject: Subject
-    protocol: ImageProtocol
+    own: ImageSettings
+    seed: int
     store: Store
 
-    def losses(self, images: Tensor) -> np.ndarray:
-        """(N, T) denoising losses."""
-        denoiser, draws = self.subject.denoiser, self.protocol.own.draws
+    def losses(self, images: Tensor) -> Arrays:
+        """`losses` (N, T)."""
+        denoiser, draws = self.subject.denoiser, self.own.draws
         timesteps = loss_timesteps(denoiser.schedule.num_timesteps)
 
         def compute() -> Arrays:
             return {"losses": denoising_losses(denoiser, images, timesteps, draws, self.seed)}
 
-        return self._kept("losses", images, compute, draws=draws)["losses"]
+        return self._kept("losses", images, compute, draws=draws)
 
-    def put_back(self, images: Tensor) -> tuple[np.ndarray, Tensor]:
+    def put_back(self, images: Tensor) -> Arrays:
         """What the model makes of images that are noised and denoised.
 
-        (N,) correlation with it, mean over the draws, and (N, C, H, W) in [0, 1], the first draw.
+        `similarities` (N,): correlation with it, mean over the draws; `first` (N, C, H, W) uint8:
+        that of the first draw.
         """
-        denoiser, draws = self.subject.denoiser, self.protocol.own.draws
+        denoiser, draws = self.subject.denoiser, self.own.draws
         at = int(BACK_AT * denoiser.schedule.num_timesteps)
 
         def compute() -> Arrays:
@@ -52,22 +52,17 @@ class Probe:
             similarities = similarity_to_back(denoiser, images, back, pixels)
             return {"similarities": similarities, "first": first.numpy()}
 
-        found = self._kept("put back", images, compute, draws=draws, at=at)
-        return found["similarities"], torch.from_numpy(found["first"]).float() / 255
+        return self._kept("put back", images, compute, draws=draws, at=at)
 
-    def bits(self, images: Tensor) -> np.ndarray:
-        """(N,) negative log-likelihood in bits per dimension."""
-        tolerance = self.protocol.own.likelihood_tolerance
+    def bits(self, images: Tensor) -> Arrays:
+        """`bits` (N,): negative log-likelihood in bits per dimension."""
+        tolerance = self.own.likelihood_tolerance
         settings = LikelihoodSettings(solver="rk45", rtol=tolerance, atol=tolerance)
 
         def compute() -> Arrays:
             return {"bits": nll(self.subject.denoiser, images, settings, self.seed)}
 
-        return self._kept("bits", images, compute, settings=repr(settings))["bits"]
-
-    @property
-    def seed(self) -> int:
-        return self.protocol.config.seed
+        return self._kept("bits", images, compute, settings=repr(settings))
 
     def _kept(
         self, what: str, images: Tensor, compute: Callable[[], Arrays], **protocol: Any

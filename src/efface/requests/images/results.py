@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from efface.data.split import Split, pixel_hash
 from efface.evaluation.results import make_result, view_result
-from efface.evaluation.views import View
 from efface.metrics.base import Observations
 from efface.metrics.copy_similarity import normalised_similarity
 from efface.metrics.intervals import Estimate, mean
 from efface.metrics.membership_gap import MembershipGap, membership_gap
 from efface.records import Margin, Picture, Result, Spec
 from efface.requests.images.probe import BACK_AT
-from efface.requests.images.protocol import ImageProtocol
+
+if TYPE_CHECKING:
+    from efface.requests.images.protocol import ImageProtocol
 
 COPY_RATE = Spec(
     name="copy_rate",
@@ -83,7 +85,7 @@ NLL = Spec(
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Seen:
+class Measured:
     """All that was measured of one model."""
 
     observed: dict[str, Observations]  # by view
@@ -105,10 +107,9 @@ class Seen:
 
 
 def image_results(
-    seen: dict[str, Seen],
+    seen: Mapping[str, Measured],
     protocol: ImageProtocol,
     distance: float,
-    views: Mapping[str, View],
     sampler: str,
 ) -> list[Result]:
     """All figures; `sampler` says how samples of every model were generated."""
@@ -123,7 +124,7 @@ def image_results(
         copies,
         *_membership(seen, protocol),
         *_reconstruction(seen, protocol),
-        *_quality(seen, protocol, views, sampled),
+        *_quality(seen, protocol, sampled),
     ]
 
 
@@ -149,7 +150,7 @@ def _noise(protocol: ImageProtocol) -> str:
     return f"10 noise levels, {protocol.own.draws} draws, the same noise for all images and models"
 
 
-def _membership(seen: dict[str, Seen], protocol: ImageProtocol) -> list[Result]:
+def _membership(seen: Mapping[str, Measured], protocol: ImageProtocol) -> list[Result]:
     """How well the loss tells forgotten images from unseen ones, where there are any."""
     gaps = {name: gap for name, model in seen.items() if (gap := model.gap) is not None}
     if not gaps:
@@ -162,7 +163,7 @@ def _membership(seen: dict[str, Seen], protocol: ImageProtocol) -> list[Result]:
     ]
 
 
-def _reconstruction(seen: dict[str, Seen], protocol: ImageProtocol) -> list[Result]:
+def _reconstruction(seen: Mapping[str, Measured], protocol: ImageProtocol) -> list[Result]:
     """Loss, similarity to the denoised image, and likelihood of the images to forget."""
     own, losses = seen["result"], {name: mean(m.losses.mean(1)) for name, m in seen.items()}
     unseen = None if own.unseen_losses is None else own.unseen_losses.mean(1)
@@ -189,9 +190,7 @@ def _reconstruction(seen: dict[str, Seen], protocol: ImageProtocol) -> list[Resu
     return [*results, _figure(NLL, bits, protocol, text, own.unseen_bits)]
 
 
-def _quality(
-    seen: dict[str, Seen], protocol: ImageProtocol, views: Mapping[str, View], sampled: str
-) -> list[Result]:
+def _quality(seen: Mapping[str, Measured], protocol: ImageProtocol, sampled: str) -> list[Result]:
     """How good the samples are, whatever they show."""
     return [
         view_result(
@@ -202,12 +201,12 @@ def _quality(
             protocol.seeds,
             sampled,
         )
-        for name, view in views.items()
+        for name, view in protocol.views.items()
         for metric in view.metrics(labelled=False)
     ]
 
 
-def image_rows(seen: dict[str, Seen], split: Split) -> list[Picture]:
+def image_rows(seen: Mapping[str, Measured], split: Split) -> list[Picture]:
     """One row per image to forget, before and after."""
     own, before = seen["result"], seen["baseline"]
     return [

@@ -17,16 +17,16 @@ from efface.diffusion.model_folder import ModelInfo, drawn_shape
 from efface.diffusion.text.denoiser import as_text_denoiser
 from efface.diffusion.text.lengths import check_lengths
 from efface.errors import DataError, RequestError
+from efface.evaluation.protocol import Protocol
+from efface.evaluation.references import Retained
 from efface.evaluation.sample_sets import Subject
 from efface.evaluation.store import digest_of_json
 from efface.evaluation.subjects import Job, Subjects
 from efface.evaluation.views import View
 from efface.memory.amounts import Amounts
 from efface.metrics.judge import Judge
-from efface.records import Evaluation
 from efface.requests.base import Feed, Material, same_phrase
 from efface.requests.memorised.amounts import expected_amounts
-from efface.requests.memorised.evaluation import evaluate_memorised, write_memorised_sheets
 from efface.requests.memorised.feed import pair_source, preparation_notes, with_controls
 from efface.requests.memorised.goal import MemorisedGoal
 from efface.requests.memorised.protocol import MemorisedProtocol
@@ -97,7 +97,12 @@ class MemorisedMaterial(Material):
     def amounts(self, settings: Settings) -> Amounts:
         return expected_amounts(self.model, settings, searched=self.modified_prompt is None)
 
-    def retained(self, settings: Settings) -> tuple[str, ...]:
+    def retained(self, settings: Settings) -> Retained:
+        return Retained(
+            asked=self.control_prompts(settings), count=settings.evaluate.retain_samples
+        )
+
+    def control_prompts(self, settings: Settings) -> tuple[str, ...]:
         return self.measured_prompts(settings.evaluate.retain_samples)
 
     def feed(
@@ -126,7 +131,7 @@ class MemorisedMaterial(Material):
         images, separation = preparer.separate(detected, modified)
         forget, retain = sides(images, separation)
         controls, original = model.encode(self.controls), model.encode([self.prompt])
-        model.encode(self.retained(settings))  # for the evaluation
+        model.encode(self.control_prompts(settings))  # for the evaluation
         model = model.without_encoders()
         source = pair_source(model, (forget, retain), (original, modified.condition), settings)
         prompts = [original] if modified.is_original else [original, modified.condition]
@@ -150,22 +155,20 @@ class MemorisedMaterial(Material):
             },
         )
 
-    def evaluate(self, job: Job) -> Evaluation:
+    def protocol(self, job: Job) -> Protocol:
         """The memorised image, the threshold and the modified prompt are those of preparation."""
-        subjects, store = job.subjects, job.store
         detected, modified = read_prepared(job.run)
-        _require_own_text(subjects.original, modified, self.prompt)
-        protocol = MemorisedProtocol(
+        _require_own_text(job.subjects.original, modified, self.prompt)
+        return MemorisedProtocol(
+            views=job.views,
+            config=job.settings.evaluate,
             prompt=self.prompt,
             modified=modified,
-            controls=self.retained(job.settings),
+            controls=self.control_prompts(job.settings),
             held_out=self.held_out,
-            detector=detector_of(detected, self.comparison.to(subjects.device)),
-            settings=job.settings,
+            detector=detector_of(detected, self.comparison.to(job.subjects.device)),
+            own=job.settings.of(MemorisedSettings),
         )
-        models = (subjects.original, subjects.result)
-        write_memorised_sheets(job.run / "samples", models, protocol, store)
-        return evaluate_memorised(subjects, protocol, job.views, store)
 
     def goal(
         self, run: Path, models: Subjects, settings: Settings, finder: Judge | View | None
@@ -177,7 +180,7 @@ class MemorisedMaterial(Material):
             sought=[self.prompt],
             conditions=[self.prompt],
             others=list(self.measured_prompts(len(self.controls))),
-            guidance=settings.evaluate.guidance,
+            guidance=settings.evaluate.set_guidance,
             finder=detector.similarity,
             threshold=detector.threshold,
             image=detector.reference,

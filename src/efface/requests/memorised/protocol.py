@@ -1,53 +1,224 @@
-"""What the models of a run are prompted with, and what counts as a copy."""
+"""How requests to forget a memorised image are measured: how often its prompts still generate it.
+
+A CLIP or an extractor sees the samples of control prompts too, for what else the model generates.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+
+import torch
 
 from efface.diffusion.denoiser import Condition
 from efface.diffusion.text.denoiser import as_text_denoiser
-from efface.evaluation.sample_sets import Subject
-from efface.evaluation.store import digest_of_array
+from efface.evaluation.grids import write_prompt_grids
+from efface.evaluation.protocol import PROBES, Looked, Protocol, Samples, Seen, of_models
+from efface.evaluation.results import make_result
+from efface.evaluation.sample_sets import Observer, Subject, digest_of_condition
+from efface.evaluation.store import Store, digest_of_array
+from efface.evaluation.subjects import Subjects
 from efface.evaluation.terms import Terms, digest_of, shorten
+from efface.evaluation.views import ClipView
+from efface.metrics.clip_iqa import prompt_quality
+from efface.metrics.intervals import bounded_mean, mean
+from efface.metrics.threshold_curve import similarity_curve
+from efface.records import Curve, Evaluation, Margin, Result, Spec
+from efface.requests.concept.prompts import ConceptPrompts
+from efface.requests.concept.protocol import ConceptProtocol
+from efface.requests.memorised.sampling import repeat
 from efface.requests.memorised.settings import MemorisedSettings
-from efface.requests.memorised.similarity import CopyDetector
+from efface.requests.memorised.similarity import CopyDetector, SimilarityObserver
 from efface.requests.memorised.stages import Modified
-from efface.settings.base import Settings
+from efface.requests.memorised.text_noise import text_noise_norms
 
 ORIGINAL, MODIFIED = "", "_modified"  # prompts, by what the names of their figures end in
 COPY, NOISES, CONTROLS = "copy", "noise draws", "control prompts"  # terms
+COLUMNS, CONTROL_ROWS = 8, 6
+SIMILARITY = "similarity"  # the observer's name, and that of its array
+
+SHARE = Spec(
+    name="memorised_share",
+    label="Memorised share",
+    meaning="samples of the prompt that are copies of the memorised image",
+    unit="share",
+    side="forget",
+    better="less",
+    role="primary",
+    margin=Margin(value=0.05),
+    event="copies of {them} appeared in",
+    caveat="A copy is a sample whose similarity to the memorised image exceeds a set threshold; a "
+    "looser similarity does not count.",
+)
+REFERENCE = Spec(
+    name="reference_similarity",
+    label="Similarity",
+    meaning="of the prompt's samples to the memorised image: 1 for the same",
+    unit="cosine",
+    side="forget",
+)
+NORM = Spec(
+    name="text_noise_norm",
+    label="Text-noise norm",
+    meaning="how much the prompt changes the predicted noise: large where an image is memorised",
+    unit="norm",
+    side="forget",
+)
+QUALITY = Spec(
+    name="prompt_clip_iqa",
+    label="CLIP-IQA of the prompt",
+    meaning="how good the prompt's own samples look to a CLIP",
+    unit="mean probability",
+    side="retain",
+    better="more",
+)
+
+
+def of_prompt(spec: Spec, which: str) -> Spec:
+    """The same figure of the modified prompt, under a name of its own."""
+    if which != MODIFIED:
+        return spec
+    label = f"{spec.label.removesuffix(' of the prompt')}, modified prompt"
+    meaning = "the same for the modified prompt, which generates the image only sometimes"
+    return spec.model_copy(
+        update={"name": f"{spec.name}{which}", "label": label, "meaning": meaning}
+    )
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class MemorisedProtocol:
-    """Both prompts, and control prompts for what else the model generates."""
+class MemorisedProtocol(Protocol):
+    """Both prompts, and control prompts, of which nothing is forgotten."""
 
     prompt: str
     modified: Modified
     controls: tuple[str, ...]
     held_out: bool  # whether no control prompt was trained on
     detector: CopyDetector
-    settings: Settings
+    own: MemorisedSettings
 
-    def conditions(self, subject: Subject) -> dict[str, Condition]:
-        """One row per prompt; a prompt that needed no change is there once."""
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        """ORIGINAL and MODIFIED; a prompt that needed no change is there once."""
+        return (ORIGINAL,) if self.modified.is_original else (ORIGINAL, MODIFIED)
+
+    def condition(self, which: str, subject: Subject) -> Condition:
+        """One row."""
         denoiser = as_text_denoiser(subject.denoiser)
-        original = {ORIGINAL: denoiser.encode([self.prompt])}
-        if self.modified.is_original:
-            return original
-        return original | {MODIFIED: self.modified.condition.to(denoiser.device)}
+        if which == ORIGINAL:
+            return denoiser.encode([self.prompt])
+        return self.modified.condition.to(denoiser.device)
 
     @property
     def seeds(self) -> range:
-        return self._seeds(self.settings.of(MemorisedSettings).samples)
+        return range(self.config.seed, self.config.seed + self.own.samples)
 
     @property
     def noises(self) -> range:
-        return self._seeds(self.settings.of(MemorisedSettings).noises)
+        return range(self.config.seed, self.config.seed + self.own.noises)
 
-    def _seeds(self, count: int) -> range:
-        first = self.settings.evaluate.seed
-        return range(first, first + count)
+    @property
+    def _of_controls(self) -> ConceptProtocol:
+        prompts = ConceptPrompts(retain=self.controls)
+        return ConceptProtocol(views=self.views, config=self.config, prompts=prompts)
+
+    @property
+    def _clips(self) -> dict[str, ClipView]:
+        return {name: view for name, view in self.views.items() if isinstance(view, ClipView)}
+
+    def samples(self) -> dict[str, Samples]:
+        """Those of both prompts, which CLIPs see too, as published; and of control prompts."""
+        observers: dict[str, Observer] = {
+            SIMILARITY: SimilarityObserver(detector=self.detector), **self._clips
+        }  # fmt: skip
+
+        def of_prompt(which: str) -> Samples:
+            def asked(subject: Subject) -> Condition:
+                return repeat(self.condition(which, subject), len(self.seeds))
+
+            return Samples(seeds=self.seeds, observers=observers, asked=asked)
+
+        return {which: of_prompt(which) for which in self.prompts} | self._of_controls.samples()
+
+    def probe(self, subject: Subject, store: Store) -> Looked:
+        """Text-noise norms by draw, of both prompts; nothing is sampled for them."""
+        found: Looked = {}
+        for which in self.prompts:
+            condition, key = self.condition(which, subject), None
+            if subject.digest is not None:
+                key = {
+                    "model": subject.digest,
+                    "measured": "text noise norms",
+                    "condition": digest_of_condition(condition),
+                    "seeds": [self.noises.start, self.noises.stop],
+                }
+            found[which] = store.measured(
+                key,
+                lambda own=condition: {
+                    "norms": text_noise_norms(subject.denoiser, own, self.noises)[0]
+                },
+            )
+        return found
+
+    def report(self, seen: Mapping[str, Seen], subjects: Subjects) -> Evaluation:
+        sampled = f"{subjects.result.sampler.describe()}, for all models"
+        controls = self._of_controls.report(seen, subjects)
+        results = [
+            result for which in self.prompts for result in self._results(which, seen, sampled)
+        ]
+        return Evaluation(
+            results=[*results, *map(self._among_controls, controls.results)],
+            curves=[self._curve(seen, sampled), *controls.curves],
+            terms=self.terms(),
+        )
+
+    def _results(self, which: str, seen: Mapping[str, Seen], sampled: str) -> list[Result]:
+        """All figures of one prompt."""
+        prompt = "the modified prompt" if which == MODIFIED else "the prompt"
+        detector, sampled = self.detector, f"{sampled}, conditioned on {prompt}"
+        compared = f"{sampled}; {detector.comparison.name} with the memorised image"
+        copy = f"{compared}; a copy has {detector.threshold:.3f} or more"
+        effect = (
+            f"difference that {prompt} makes to the network's output at pure noise, at the last "
+            "timestep"
+        )
+        similar = {m: o[SIMILARITY] for m, o in of_models(seen, which, SIMILARITY).items()}
+        norms = {m: o["norms"] for m, o in of_models(seen, PROBES, which).items()}
+        copies = {m: bounded_mean(own >= detector.threshold) for m, own in similar.items()}
+        similarity = {m: mean(own) for m, own in similar.items()}
+        noise = {m: mean(own) for m, own in norms.items()}
+        return [
+            make_result(of_prompt(SHARE, which), copies, self.seeds, protocol=copy),
+            make_result(of_prompt(REFERENCE, which), similarity, self.seeds, protocol=compared),
+            make_result(of_prompt(NORM, which), noise, self.noises, protocol=effect),
+            *(
+                make_result(
+                    of_prompt(QUALITY, which),
+                    {
+                        m: mean(prompt_quality(view.clip, own["embedded"]))
+                        for m, own in of_models(seen, which, name).items()
+                    },
+                    self.seeds,
+                    protocol=f"{sampled}; measured with: {view.clip.name}",
+                    extractor=view.extractor,
+                )
+                for name, view in self._clips.items()
+            ),
+        ]
+
+    def _curve(self, seen: Mapping[str, Seen], sampled: str) -> Curve:
+        similarity = {
+            f"{model}{which}": own[which][SIMILARITY][SIMILARITY]
+            for model, own in seen.items()
+            for which in self.prompts
+        }
+        text = f"{sampled}; {self.detector.comparison.name}"
+        return similarity_curve(similarity, self.detector.threshold, text)
+
+    def _among_controls(self, result: Result) -> Result:
+        trained = "none of them trained on" if self.held_out else "which may have been trained on"
+        prompted = f"prompted with {len(self.controls)} control prompts, {trained}"
+        return result.model_copy(update={"protocol": f"{result.protocol}; {prompted}"})
 
     def terms(self) -> Terms:
         """What two evaluations share if their figures may be compared."""
@@ -61,3 +232,16 @@ class MemorisedProtocol:
             "memorised image": shorten(digest_of_array(detector.reference.numpy())),
             NOISES: str(len(self.noises)),
         }
+
+    def write_sheets(
+        self, folder: Path, seen: Mapping[str, Seen], subjects: Subjects, store: Store
+    ) -> None:
+        """Both prompts first, then control prompts, one row each."""
+        models, controls = (subjects.original, subjects.result), self.controls[:CONTROL_ROWS]
+        # Both models have the same text encoders.
+        own = [self.condition(which, subjects.original) for which in self.prompts]
+        text = as_text_denoiser(subjects.original.denoiser)
+        rows = Condition.cat([*own, text.encode(controls)])
+        asked = rows[torch.arange(len(rows)).repeat_interleave(COLUMNS)]
+        names = [*[self.prompt, self.modified.called][: len(own)], *controls]
+        write_prompt_grids(folder, models, names, asked, len(own), self.config, store)

@@ -39,7 +39,7 @@ class PromptSampler:
 
 def memorised_sampler(settings: Settings) -> MultiStep:
     """How all images of a request are sampled, before and after training."""
-    return MultiStep(settings.evaluate.baseline_steps, guidance=settings.evaluate.guidance)
+    return MultiStep(settings.evaluate.baseline_steps, guidance=settings.evaluate.set_guidance)
 
 
 def repeat(condition: Condition, count: int) -> Condition:

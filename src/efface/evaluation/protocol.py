@@ -1,0 +1,126 @@
+"""What every evaluation is: the same samples and probes of every model, and figures made of them.
+
+A kind of request says which samples, which probes and which figures, in a `Protocol`. The loop is
+here, once: for a run's evaluation, for every model beside the result, and for verification.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from efface.diffusion.model_folder import ModelInfo
+from efface.evaluation.change import is_broken, measure_change, weight_change
+from efface.evaluation.sample_sets import Asked, Observer, SampleSet, Subject, observe
+from efface.evaluation.store import Arrays, Store
+from efface.evaluation.subjects import SAMPLING, Job, Subjects
+from efface.evaluation.terms import common_terms
+from efface.evaluation.views import JudgeView, View
+from efface.records import Evaluation
+from efface.settings.evaluate import EvaluateSettings
+
+Looked = dict[str, Arrays]  # what each observer saw of one set of samples, or each probe found
+Seen = dict[str, Looked]  # of one model, by set of samples; that of probes is PROBES
+PROBES = "probes"
+
+
+def always(asked: Asked | None) -> Callable[[Subject], Asked | None]:
+    """The same conditions for every model."""
+    return lambda subject: asked
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Samples:
+    """A set of samples that every model draws from the same seeds, and who looks at it."""
+
+    seeds: range
+    observers: Mapping[str, Observer]
+    asked: Callable[[Subject], Asked | None] = always(None)  # none: unconditional samples
+
+    def drawn_from(self, subject: Subject, batch_size: int) -> SampleSet:
+        return SampleSet(
+            subject=subject, seeds=self.seeds, asked=self.asked(subject), batch_size=batch_size
+        )
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Protocol(ABC):
+    """How all models of a run are measured."""
+
+    views: Mapping[str, View]
+    config: EvaluateSettings
+
+    @abstractmethod
+    def samples(self) -> Mapping[str, Samples]:
+        """Sets of samples by name; one that nobody looks at is not drawn."""
+
+    def probe(self, subject: Subject, store: Store) -> Looked:
+        """What else is measured of a model, without samples."""
+        del subject, store
+        return {}
+
+    @abstractmethod
+    def report(self, seen: Mapping[str, Seen], subjects: Subjects) -> Evaluation:
+        """Figures, curves and terms, from what was seen of every model."""
+
+    def write_sheets(
+        self, folder: Path, seen: Mapping[str, Seen], subjects: Subjects, store: Store
+    ) -> None:
+        """The images of a report, into `folder`."""
+        del folder, seen, subjects, store
+
+
+def evaluate(
+    job: Job, protocol: Protocol, made: ModelInfo, retained: Sequence[Any] | None
+) -> Evaluation:
+    """All that is measured of a run whose result lies in `made`; writes the sheets of samples.
+
+    `retained` are labels or prompts that are retained, None for a model without conditions.
+    """
+    subjects, store = job.subjects, job.store
+    if is_broken(subjects.result, store):  # nothing can be measured
+        return Evaluation(results=[], broken=True)
+    seen = observe_all(subjects, protocol, store)
+    protocol.write_sheets(job.run / "samples", seen, subjects, store)
+    evaluation = protocol.report(seen, subjects)
+    change = {"weights": weight_change(made.weights_folder, subjects.info.weights_folder)}
+    change |= measure_change(
+        subjects.result, subjects.original, retained, store, protocol.config.batch_size
+    )
+    judge = protocol.views.get("judge")
+    return evaluation.model_copy(
+        update={
+            "change": change,
+            "guidance": getattr(subjects.original.sampler, "guidance", 1.0),
+            "terms": common_terms(subjects.original, protocol.views) | evaluation.terms,
+            "judge": judge.judge.reported() if isinstance(judge, JudgeView) else None,
+        }
+    )
+
+
+def observe_all(subjects: Subjects, protocol: Protocol, store: Store) -> dict[str, Seen]:
+    """The loop: every model draws every set of samples, and answers every probe."""
+    return {
+        model: observe_model(subject, protocol, store, SAMPLING[model])
+        for model, subject in subjects.named().items()
+    }
+
+
+def observe_model(
+    subject: Subject, protocol: Protocol, store: Store, what: str = "sampling"
+) -> Seen:
+    """What is seen of one model; sets of the same samples are drawn once for all who look."""
+    seen: Seen = {}
+    for name, samples in protocol.samples().items():
+        if samples.observers:
+            drawn = samples.drawn_from(subject, protocol.config.batch_size)
+            seen[name] = observe(drawn, samples.observers, store, what)
+    return seen | {PROBES: protocol.probe(subject, store)}
+
+
+def of_models(seen: Mapping[str, Seen], samples: str, observer: str) -> dict[str, Arrays]:
+    """What one observer saw of one set of samples, by model."""
+    return {model: sets[samples][observer] for model, sets in seen.items()}
