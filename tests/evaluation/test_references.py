@@ -11,6 +11,7 @@ import torch
 from efface.data.images import ImageSet, load_images
 from efface.diffusion.model_folder import inspect_model
 from efface.diffusion.sampling import MultiStep, OneStep, draw_images
+from efface.evaluation.networks import extractor_view
 from efface.evaluation.references import (
     GUIDANCES,
     SEED,
@@ -23,7 +24,7 @@ from efface.evaluation.references import (
 from efface.evaluation.sample_sets import Subject
 from efface.evaluation.store import Store
 from efface.evaluation.subjects import Subjects
-from efface.evaluation.views import ExtractorView, extractor_view
+from efface.evaluation.views import ExtractorView
 from efface.metrics.fd import fd
 from efface.metrics.pixel_components import fit_components
 from efface.settings.evaluate import EvaluateSettings

@@ -14,10 +14,11 @@ import numpy as np
 from efface.data.images import ImageSet
 from efface.diffusion.denoiser import ClassDenoiser
 from efface.diffusion.sampling import MultiStep
+from efface.evaluation.networks import extractor_view, load_vision, pixels_of
 from efface.evaluation.sample_sets import SampleSet, Subject, draw_kept, observe
 from efface.evaluation.store import Store
 from efface.evaluation.subjects import Subjects
-from efface.evaluation.views import ExtractorView, View, extractor_view, load_vision, pixels_of
+from efface.evaluation.views import ExtractorView, View
 from efface.metrics.extractors import Extractor
 from efface.metrics.fd import fd
 from efface.metrics.pixel_components import LARGEST, fit_components

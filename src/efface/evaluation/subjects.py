@@ -137,15 +137,10 @@ def read_subjects(
     many_steps = MultiStep(config.baseline_steps, guidance=compared.guidance)
     dtype = torch.bfloat16 if config.dtype == "bfloat16" else torch.float32
 
-    def subject(denoiser: Denoiser, of: ModelInfo, sampler: Sampler) -> Subject:
-        own, digest = denoiser.to(device), hash_model(of.folder)
-        if of.family is not None and of.family.default_size is not None:
-            digest = f"{digest} {own.sample_shape}"  # which its files do not say
-        if config.dtype != "float32":
-            own, digest = share_network(own), f"{digest} {config.dtype}"
-        return Subject(denoiser=own, sampler=sampler, digest=digest)
+    def subject(denoiser: Denoiser, of: ModelInfo, sampler: Sampler = many_steps) -> Subject:
+        return _subject(denoiser.to(device), of, sampler, config)
 
-    original = subject(load(info, dtype=dtype, encoded=encoded), info, many_steps)
+    original = subject(load(info, dtype=dtype, encoded=encoded), info)
 
     def beside(of: ModelInfo, same_sampler: bool = False) -> Subject:
         denoiser = load_beside(of, original.denoiser, dtype)
@@ -159,7 +154,7 @@ def read_subjects(
         fetch_weights(other)
         alike = differ_in_network_alone(info, other)
         own = load_beside(other, original.denoiser, dtype) if alike else load(other, dtype=dtype)
-        retrained = subject(own, other, many_steps)
+        retrained = subject(own, other)
     if compared.distilled is not None:
         distilled = beside(inspect_model(compared.distilled, record.model["null_label"]))
     return Subjects(
@@ -170,6 +165,18 @@ def read_subjects(
         retrained=retrained,
         distilled=distilled,
     )
+
+
+def _subject(
+    denoiser: Denoiser, of: ModelInfo, sampler: Sampler, config: EvaluateSettings
+) -> Subject:
+    """A model with a digest of all that its samples depend on."""
+    digest = hash_model(of.folder)
+    if of.family is not None and of.family.default_size is not None:
+        digest = f"{digest} {denoiser.sample_shape}"  # which its files do not say
+    if config.dtype != "float32":
+        denoiser, digest = share_network(denoiser), f"{digest} {config.dtype}"
+    return Subject(denoiser=denoiser, sampler=sampler, digest=digest)
 
 
 def read_judge(info: ModelInfo, judge: str | Path | None) -> Judge | None:

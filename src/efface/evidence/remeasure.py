@@ -10,11 +10,11 @@ from accelerate import Accelerator
 from efface.data.tables import HUB
 from efface.diffusion.model_folder import ModelInfo, find_folder, inspect_model
 from efface.errors import ConfigError, DataError, EffaceError, RequestError
+from efface.evaluation.networks import pixels_of, read_views
 from efface.evaluation.protocol import evaluate
 from efface.evaluation.references import best_guidance, with_own_reference
 from efface.evaluation.store import Store
 from efface.evaluation.subjects import Job, check_retrained, read_judge, read_subjects
-from efface.evaluation.views import pixels_of, read_views
 from efface.evidence.compare import Again
 from efface.evidence.networks import Given, NotHereError, networks_here
 from efface.metrics.judge import Judge

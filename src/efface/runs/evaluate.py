@@ -14,11 +14,12 @@ from efface.diffusion.model_folder import inspect_model
 from efface.diffusion.text.prompts import PromptEncoder
 from efface.errors import ModelError, RequestError
 from efface.evaluation.grids import sheets_are_whole
+from efface.evaluation.networks import pixels_of, read_views
 from efface.evaluation.protocol import evaluate as evaluate_by
 from efface.evaluation.references import best_guidance, with_own_reference
 from efface.evaluation.store import digest, user_store
 from efface.evaluation.subjects import Job, Subjects, read_judge, read_subjects
-from efface.evaluation.views import View, pixels_of, read_views
+from efface.evaluation.views import View
 from efface.evidence.model_card import write_model_card
 from efface.metrics.judge import Judge
 from efface.records import Evaluation, RunRecord, write_json

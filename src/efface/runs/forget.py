@@ -18,8 +18,8 @@ from efface.diffusion.sampling import Sampler
 from efface.diffusion.text.denoiser import TextDenoiser
 from efface.diffusion.text.prompts import PromptEncoder
 from efface.errors import ConfigError, RequestError
+from efface.evaluation.networks import check_networks
 from efface.evaluation.subjects import check_retrained, read_judge
-from efface.evaluation.views import check_networks
 from efface.evidence.model_card import write_model_card
 from efface.memory.preflight import check_memory
 from efface.records import RunRecord, read_record, write_json

@@ -15,11 +15,12 @@ from efface.diffusion.model_folder import ModelInfo
 from efface.diffusion.text.denoiser import TextDenoiser, as_text_denoiser
 from efface.diffusion.text.lengths import check_lengths
 from efface.errors import RequestError
+from efface.evaluation.networks import read_views
 from efface.evaluation.protocol import Protocol
 from efface.evaluation.references import Retained
 from efface.evaluation.store import Store
 from efface.evaluation.subjects import Job, Subjects
-from efface.evaluation.views import View, read_views
+from efface.evaluation.views import View
 from efface.memory.amounts import Amounts, forget_rows
 from efface.metrics.judge import Judge
 from efface.requests.base import Feed, Material
