@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from efface.errors import DataError
-from efface.metrics.base import Observations
 from efface.metrics.kid import KID, kid
-from tests.metrics.ends import measure
+from tests.metrics.ends import ends, measure
+from tests.metrics.samples import by_label_and_in_turns
 
 
 def features(seed: int, count: int, shift: float = 0.0, width: int = 6) -> np.ndarray:
@@ -130,17 +130,8 @@ def test_the_interval_holds_the_distance_in_95_of_100_cases():
 def test_the_order_of_samples_and_labels_does_not_change_the_metric():
     asked = np.arange(200) % 10
     drawn, real = features(0, 200) + 3 * asked[:, None], features(1, 100) + 13
-    order = np.argsort(asked, kind="stable")
-    estimates = [
-        measure(
-            KID,
-            Observations(asked=asked[rows], probabilities=np.ones((200, 1)), features=drawn[rows]),
-            [],
-            real,
-        )
-        for rows in (np.arange(200), order)
-    ]
-    first, second = ((e.value, e.low, e.high) for e in estimates)
+    estimates = [measure(KID, seen, [], real) for seen in by_label_and_in_turns(drawn, asked)]
+    first, second = map(ends, estimates)
     assert first == pytest.approx(second, rel=1e-12)
     assert estimates[0].low < estimates[0].value < estimates[0].high
 
