@@ -129,10 +129,10 @@ def test_injected_noise_depends_on_seed_image_and_draw_alone():
 def test_batches_do_not_change_what_comes_back(tiny_unet):
     denoiser = tiny_unet(conditional=False)
     images = torch.rand(3, *denoiser.sample_shape) * 2 - 1
-    whole = denoise_back(denoiser, images, 250, 3, 0, steps=4)
-    cut = denoise_back(denoiser, images, 250, 3, 0, steps=4, batch_size=2)
+    whole = denoise_back(denoiser, images, 250, 2, 0, steps=3)
+    cut = denoise_back(denoiser, images, 250, 2, 0, steps=3, batch_size=4)
     torch.testing.assert_close(cut, whole, atol=1e-4, rtol=1e-4)
-    assert (denoise_back(denoiser, images, 250, 3, 1, steps=4) - whole).abs().mean() > 1e-3
+    assert (denoise_back(denoiser, images, 250, 2, 1, steps=3) - whole).abs().mean() > 1e-3
     assert whole.std(1).mean() > 1e-3  # draws differ
 
 

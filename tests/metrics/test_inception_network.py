@@ -128,11 +128,11 @@ class Published:
 
 def test_features_are_those_of_the_published_graph(weights, file):
     """Relative difference at most 1e-4, of the largest feature."""
-    levels = torch.randint(0, 256, (2, 3, 299, 299), generator=torch.Generator().manual_seed(2))
+    levels = torch.randint(0, 256, (1, 3, 299, 299), generator=torch.Generator().manual_seed(2))
     features, spatial = extract(load_inception(file), [levels / 255])
     expected, conv = Published(weights)((levels - 128.0) / 128)
-    assert features.shape == (2, 2048)
-    assert spatial.shape == (2, 7 * 17 * 17)  # 2023, as published
+    assert features.shape == (1, 2048)
+    assert spatial.shape == (1, 7 * 17 * 17)  # 2023, as published
     for own, other in ((features, expected), (spatial, conv[:, :7].flatten(1))):
         assert other.std() > 1e-2
         assert abs(own - other.numpy()).max() <= 1e-4 * float(other.abs().max())
@@ -140,7 +140,8 @@ def test_features_are_those_of_the_published_graph(weights, file):
 
 def test_the_network_has_as_many_weights_as_the_published_one():
     """27,161,264 of torchvision's without its auxiliary (3,326,696) and last layer (2,049,000)."""
-    count = sum(p.numel() for p in InceptionV3().parameters())
+    with torch.device("meta"):
+        count = sum(p.numel() for p in InceptionV3().parameters())
     assert count == 27_161_264 - 3_326_696 - 2_049_000
 
 

@@ -110,10 +110,11 @@ def load_inception(path: Path, sha256: str | None = None) -> InceptionExtractor:
     """
     found = digest_file(path)
     check_digest(path, found, sha256)
-    network = InceptionV3()
+    with torch.device("meta"):  # weights that the file replaces
+        network = InceptionV3()
     with refusing(path, "file of Inception-v3: give its weights for FID as safetensors"):
-        weights = load_file(path)
-        network.load_state_dict({k: v for k, v in weights.items() if not k.startswith("fc.")})
+        weights = {k: v for k, v in load_file(path).items() if not k.startswith("fc.")}
+        network.load_state_dict(weights, assign=True)
     return InceptionExtractor(
         name=INCEPTION, sha256=found, network=network.eval().requires_grad_(False)
     )
