@@ -15,10 +15,9 @@ from efface.metrics.inception_score import inception_score
 from efface.metrics.intervals import (
     Estimate,
     bounded_mean,
+    difference,
     mean,
     paired_difference,
-    paired_shares,
-    paired_statistics,
     proportion,
     proportion_by_seed,
 )
@@ -130,6 +129,12 @@ def means() -> Iterator[Case]:
             )
 
 
+def paired(result: Estimate, original: Estimate) -> Estimate:
+    found = difference(result, original)
+    assert found is not None
+    return found
+
+
 def pairs() -> Iterator[Case]:
     for count in (20, 200):
         for gained, lost in ((0, 0.002), (0.02, 0.02), (0.3, 0.3), (0.02, 0.95)):
@@ -141,7 +146,8 @@ def pairs() -> Iterator[Case]:
                 both = rng.random(n) < 0.5
                 a, b = where < up, (where >= up) & (where < up + down)
                 same = where >= up + down
-                return [paired_shares(a | (same & both), b | (same & both))]
+                parts = (bounded_mean(x | (same & both)) for x in (a, b))
+                return [paired(*parts)]
 
             yield Case(
                 name=f"pairs, {gained:g} gained, {lost:g} lost, n {count}",
@@ -222,16 +228,12 @@ def distances() -> Iterator[Case]:
             found = []
             for distance in (fd, kid):
                 parts = [distance(x, reference, labels) for x in (result, original)]
-                paired = paired_statistics(*parts)
-                found += [parts[0], paired.difference]
-                if distance is fd:
-                    assert paired.ratio is not None
-                    found.append(paired.ratio)
+                found += [parts[0], paired(*parts)]
             return [*found, mean(density(result, reference))]
 
         yield Case(
             name=f"features {kind}, n {count}, {dimensions} dimensions",
-            intervals=("fd", "fd difference", "fd ratio", "kid", "kid difference", "density"),
+            intervals=("fd", "fd difference", "kid", "kid difference", "density"),
             draw=draw,
             draws=2000,
         )
@@ -256,7 +258,7 @@ def manifolds() -> Iterator[Case]:
             found = []
             for share in (recall, coverage):
                 parts = [share(x, reference) for x in (result, original)]
-                found += [parts[0], paired_statistics(*parts).difference]
+                found += [parts[0], paired(*parts)]
             return found
 
         yield Case(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
@@ -52,6 +53,25 @@ def test_sets_of_two_shapes_are_refused() -> None:
 def test_distances_and_copy_distance() -> None:
     black, white = torch.zeros(1, 1, 2, 2).byte(), torch.full((1, 1, 2, 2), 255).byte()
     assert float(distances(black, white)) == pytest.approx(2.0)
+    assert distances(white, black.float()).tolist() == [[2.0]]
     # One copy among five others does not move the median.
     others = torch.cat([white.repeat(5, 1, 1, 1), black])
     assert copy_distance(distances(others, black)) == pytest.approx(1.0)
+
+
+def test_distances_equal_brute_force_across_chunks() -> None:
+    samples = torch.rand(2500, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    pictures = torch.rand(5, 3, 4, 4, generator=torch.Generator().manual_seed(1))
+    difference = (samples[:, None] - pictures[None]).double().flatten(2).numpy()
+    expected = np.sqrt((difference**2).sum(2))
+    between = distances(samples, pictures).numpy()
+    np.testing.assert_allclose(between, expected, rtol=1e-5)
+    np.testing.assert_array_equal(between.argmin(1), expected.argmin(1))
+    assert len(set(between.argmin(1).tolist())) == 5
+
+
+def test_small_distances_are_not_lost_to_rounding() -> None:
+    picture = torch.full((1, 1, 28, 28), 0.9).repeat(100, 1, 1, 1)
+    sample = picture + 1e-4
+    expected = float(sample[0, 0, 0, 0].double() - picture[0, 0, 0, 0].double()) * 28
+    assert distances(sample, picture).numpy() == pytest.approx(expected, rel=1e-4)

@@ -14,7 +14,7 @@ from efface.diffusion.sampling import MultiStep, draw_images
 from efface.errors import DataError
 from efface.metrics.extractors import extract, load_extractor
 from efface.records import Evaluation, read_evaluation
-from tests.metrics.test_clip import folder  # noqa: F401  (a tiny CLIP with its tokenizer)
+from tests.metrics.clips import make_clip
 from tests.metrics.test_extractors import make
 
 SMALL = ["train.steps=2", "train.batch_size=8", "evaluate.forget_samples=20"]
@@ -30,14 +30,19 @@ def vit(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_clip(tmp_path_factory.mktemp("clips") / "tiny-clip")
+
+
+@pytest.fixture(scope="module")
 def run(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "run"
     return efface.forget(tiny_model, efface.ForgetClass(labels=(0,)), out, changes=SMALL)
 
 
 @pytest.fixture(scope="module")
-def seen(run: Path, vit: Path, folder: Path) -> Evaluation:  # noqa: F811
-    more = [f"evaluate.extractor={vit}", "evaluate.reference=digits", f"evaluate.clip={folder}"]
+def seen(run: Path, vit: Path, clip: Path) -> Evaluation:
+    more = [f"evaluate.extractor={vit}", "evaluate.reference=digits", f"evaluate.clip={clip}"]
     return efface.evaluate(run, changes=more)
 
 

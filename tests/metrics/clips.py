@@ -1,14 +1,19 @@
-"""A tiny CLIP with a tokenizer."""
+"""A tiny CLIP with a tokenizer, and what it is shown."""
 
 from __future__ import annotations
 
 import math
 from pathlib import Path
 
+import numpy as np
 import torch
 import transformers
+from torch import Tensor
+
+from efface.metrics.base import Observations
 
 LENGTH = 12  # tokens
+PROMPTS = ["a cat", "a dog", "a cat", "many birds in a tree", ""]
 
 
 def tokenizer() -> transformers.CLIPTokenizer:
@@ -48,3 +53,15 @@ def make_clip(folder: Path) -> Path:
         folder
     )
     return folder
+
+
+def images(count: int = 5) -> Tensor:
+    """At the 256 levels, as torchmetrics wants them."""
+    generator = torch.Generator().manual_seed(1)
+    return torch.randint(0, 256, (count, 3, 10, 10), generator=generator) / 255
+
+
+def seen_by_clip(**found: np.ndarray) -> Observations:
+    count = len(next(iter(found.values())))
+    nothing = np.zeros((count, 0))
+    return Observations(asked=np.zeros(count), probabilities=nothing, features=nothing, **found)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import pytest
 import torch
 
@@ -27,28 +26,6 @@ def random(count: int, seed: int) -> torch.Tensor:
 
 def copies(samples: torch.Tensor, pictures: torch.Tensor, distance: float):
     return count_copies(distances(samples, pictures).numpy(), distance)
-
-
-def test_distance_is_that_of_pixels_scaled_to_the_unit_range():
-    black, white = flat(0.0), (flat(1.0) * 255).byte()
-    assert distances(white, black).tolist() == [[2.0]]
-
-
-def test_distances_equal_brute_force_across_chunks():
-    samples, pictures = random(2500, 0), random(5, 1)
-    difference = (samples[:, None] - pictures[None]).double().flatten(2).numpy()
-    expected = np.sqrt((difference**2).sum(2))
-    between = distances(samples, pictures).numpy()
-    np.testing.assert_allclose(between, expected, rtol=1e-5)
-    np.testing.assert_array_equal(between.argmin(1), expected.argmin(1))
-    assert len(set(between.argmin(1).tolist())) == 5
-
-
-def test_small_distances_are_not_lost_to_rounding():
-    picture = torch.full((1, 1, 28, 28), 0.9).repeat(100, 1, 1, 1)
-    sample = picture + 1e-4
-    expected = float(sample[0, 0, 0, 0].double() - picture[0, 0, 0, 0].double()) * 28
-    assert distances(sample, picture).numpy() == pytest.approx(expected, rel=1e-4)
 
 
 def test_the_distance_is_half_of_the_nearest_neighbours():

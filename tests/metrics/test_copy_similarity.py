@@ -18,6 +18,7 @@ from efface.metrics.copy_similarity import (
     normalised_similarity,
     pixels,
     similarity,
+    to_pixels,
 )
 
 SHAPE = (1, 4, 4)
@@ -57,32 +58,33 @@ def picture(seed: int = 0, count: int = 1) -> Tensor:
 def test_an_oracle_puts_its_picture_back():
     known, other = picture(0), picture(1, 3)
     denoiser = denoiser_of(Oracle(known))
-    np.testing.assert_allclose(copy_similarity(denoiser, known, pixels, 250, 3, 0), 1, atol=1e-6)
+    back = denoise_back(denoiser, known, 250, 3, 0)
+    np.testing.assert_allclose(copy_similarity(denoiser, known, back), 1, atol=1e-6)
     back = denoise_back(denoiser, other, 250, 2, 0)
     assert back.shape == (3, 2, *SHAPE)
     torch.testing.assert_close(back, known.expand_as(back))
-    scores = copy_similarity(denoiser, other, pixels, 250, 2, 0)
+    scores = copy_similarity(denoiser, other, back)
     expected = [np.corrcoef(known.flatten(), p.flatten())[0, 1] for p in other]
     np.testing.assert_allclose(scores, expected, atol=1e-6)
     assert np.abs(scores).max() < 0.9
 
 
-def test_features_get_images_in_the_unit_range():
-    known, got = torch.tensor([-1.0, -0.5, 0.0, 3.0]).repeat(4).view(1, *SHAPE), []
-
-    def features(images: Tensor) -> Tensor:
-        got.append(images)
-        return images.flatten(1)
-
-    copy_similarity(denoiser_of(Oracle(known)), known, features, 250, 2, 0)
-    assert len(got) == 3  # the original and what came back in two draws
-    for images in got:
-        torch.testing.assert_close(images.flatten()[:4], torch.tensor([0.0, 0.25, 0.5, 1.0]))
+def test_images_are_compared_in_the_unit_range():
+    """Beyond it pixels are cut off, as in a file."""
+    known = torch.tensor([-1.0, -0.5, 0.0, 3.0]).repeat(4).view(1, *SHAPE)
+    denoiser = denoiser_of(Oracle(known))
+    unit = to_pixels(denoiser, known)
+    torch.testing.assert_close(unit.flatten()[:4], torch.tensor([0.0, 0.25, 0.5, 1.0]))
+    other = picture(2)
+    expected = np.corrcoef(unit.flatten(), other.flatten())[0, 1]
+    back = denoise_back(denoiser, other, 250, 2, 0)
+    assert copy_similarity(denoiser, other, back) == pytest.approx(expected, abs=1e-6)
 
 
 def test_a_model_that_puts_back_grey_has_no_similarity():
-    denoiser = denoiser_of(Oracle(torch.zeros(1, *SHAPE)))
-    assert copy_similarity(denoiser, picture(count=2), pixels, 250, 2, 0).tolist() == [0, 0]
+    denoiser, images = denoiser_of(Oracle(torch.zeros(1, *SHAPE))), picture(count=2)
+    back = denoise_back(denoiser, images, 250, 2, 0)
+    assert copy_similarity(denoiser, images, back).tolist() == [0, 0]
 
 
 def noises(known: Tensor, t: int, draws: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -127,10 +129,10 @@ def test_injected_noise_depends_on_seed_image_and_draw_alone():
 def test_batches_do_not_change_what_comes_back(tiny_unet):
     denoiser = tiny_unet(conditional=False)
     images = torch.rand(3, *denoiser.sample_shape) * 2 - 1
-    whole = denoise_back(denoiser, images, 250, 3, 0, steps=4)
-    cut = denoise_back(denoiser, images, 250, 3, 0, steps=4, batch_size=2)
+    whole = denoise_back(denoiser, images, 250, 2, 0, steps=3)
+    cut = denoise_back(denoiser, images, 250, 2, 0, steps=3, batch_size=4)
     torch.testing.assert_close(cut, whole, atol=1e-4, rtol=1e-4)
-    assert (denoise_back(denoiser, images, 250, 3, 1, steps=4) - whole).abs().mean() > 1e-3
+    assert (denoise_back(denoiser, images, 250, 2, 1, steps=3) - whole).abs().mean() > 1e-3
     assert whole.std(1).mean() > 1e-3  # draws differ
 
 

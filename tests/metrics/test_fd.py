@@ -9,9 +9,9 @@ from scipy import linalg
 from torch import Tensor, nn
 
 from efface.errors import DataError
-from efface.metrics.base import Observations
 from efface.metrics.fd import FD, fd
 from tests.metrics.ends import measure
+from tests.metrics.samples import by_label_and_in_turns, with_features
 
 
 def gaussian(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -35,11 +35,6 @@ def features(seed: int, count: int = 300, width: int = 5) -> np.ndarray:
     rng = np.random.default_rng(seed)
     mixing = np.random.default_rng(99).normal(size=(width, width))
     return (rng.normal(size=(count, width)) @ mixing + 0.3 * seed).astype(np.float32)
-
-
-def observed(drawn: np.ndarray, asked: np.ndarray | None = None) -> Observations:
-    asked = np.zeros(len(drawn), dtype=np.int64) if asked is None else asked
-    return Observations(asked=asked, probabilities=np.ones((len(drawn), 1)), features=drawn)
 
 
 def test_diagonal_gaussians_have_a_closed_form():
@@ -72,7 +67,7 @@ def test_distance_is_symmetric_and_vanishes_for_the_same_moments():
 
 def test_identical_sets_have_no_distance():
     drawn = features(0)
-    assert measure(FD, observed(drawn), [], drawn).value == pytest.approx(0, abs=1e-9)
+    assert measure(FD, with_features(drawn), [], drawn).value == pytest.approx(0, abs=1e-9)
 
 
 class Pixels(nn.Module):
@@ -92,7 +87,7 @@ def test_value_equals_torchmetrics():
     reference = published.FrechetInceptionDistance(feature=Pixels())
     reference.update(real, real=True)
     reference.update(fake, real=False)
-    own = measure(FD, observed(Pixels()(fake).numpy()), [], Pixels()(real).numpy())
+    own = measure(FD, with_features(Pixels()(fake).numpy()), [], Pixels()(real).numpy())
     assert own.value == pytest.approx(float(reference.compute()), rel=1e-4)
 
 
@@ -103,7 +98,9 @@ def test_spread_between_labels_is_not_taken_for_chance():
     asked = np.arange(400) % 10
     drawn = centres[asked] + rng.normal(size=(400, 4))
     real = centres[asked] + rng.normal(size=(400, 4))
-    estimate = measure(FD, observed(drawn, asked), [], real)
+    estimate, ordered = (
+        measure(FD, seen, [], real) for seen in by_label_and_in_turns(drawn, asked)
+    )
     values = []
     for _ in range(200):
         again = centres[asked] + rng.normal(size=(400, 4))
@@ -111,8 +108,6 @@ def test_spread_between_labels_is_not_taken_for_chance():
     reach, spread = (estimate.high - estimate.low) / 2, 1.96 * np.std(values)
     assert 0.4 < reach / spread < 2.5
     # However the samples are ordered, it is the same interval.
-    order = np.argsort(asked, kind="stable")
-    ordered = measure(FD, observed(drawn[order], asked[order]), [], real)
     assert (ordered.low, ordered.high) == pytest.approx((estimate.low, estimate.high))
 
 
@@ -168,7 +163,7 @@ def test_the_interval_holds_the_expected_distance_in_most_cases():
         return rng.normal(size=(200, 4)) @ mixing + 0.2
 
     truth = np.mean([frechet_distance(*gaussian(real), *gaussian(draw())) for _ in range(1000)])
-    estimates = [measure(FD, observed(draw()), [], real) for _ in range(300)]
+    estimates = [measure(FD, with_features(draw()), [], real) for _ in range(300)]
     hits = sum(e.low <= truth <= e.high for e in estimates)
     assert 273 <= hits <= 298  # 91 to 99.3 %: conservative for few samples
 

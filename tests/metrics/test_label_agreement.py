@@ -11,14 +11,11 @@ from efface.metrics.intervals import proportion
 from efface.metrics.label_agreement import label_agreement, labels_seen
 from efface.metrics.retained_accuracy import RETAINED_ACCURACY
 from tests.metrics.ends import ends, measure
+from tests.metrics.samples import classified
 
 
 def seen(asked: list[int], labels: list[int], classes: int = 4) -> Observations:
-    return Observations(
-        asked=np.array(asked),
-        probabilities=np.eye(classes)[labels],
-        features=np.zeros((len(asked), 1)),
-    )
+    return classified(asked, labels, classes=classes)
 
 
 BEFORE = seen([1, 2, 3, 1, 2, 3], [1, 2, 3, 1, 2, 1])

@@ -140,7 +140,7 @@ def test_the_adaptive_solver_takes_whole_timesteps_too():
 def test_more_steps_bring_the_fixed_solver_nearer():
     """Heun's error falls with the square of the step."""
     images, denoiser = draw(8), gaussian_denoiser(angle_schedule())
-    truth = nll(denoiser, images, replace(EXACT, steps=320, fractional=True))
+    truth = nll(denoiser, images, replace(EXACT, steps=160, fractional=True))
     errors = []
     for steps in (8, 16, 32):
         before = len(denoiser.network.seen)  # pyright: ignore

@@ -1,8 +1,7 @@
-"""NudeNet: the surest box of each label, and one sentence where the package is not installed."""
+"""NudeNet: the surest box of each label, and the package's own model."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from efface.errors import ConfigError, DataError
-from efface.evaluation.detection import check_detector, concept_labels, load_detector
-from efface.metrics.detector import check_labels
+from efface.errors import DataError
 from efface.metrics.nudenet import EXPOSED, LABELS, NudeNet, load_nudenet, surest
-from efface.settings.evaluate import EvaluateSettings
 
 # As the package documents its answers.
 FOUND = [
@@ -55,25 +51,6 @@ def test_a_picture_scores_as_its_surest_exposed_part():
 def test_a_class_of_another_version_is_refused():
     with pytest.raises(DataError, match="'EXPOSED_BELLY', which is no label of its version 3"):
         surest([[{"class": "EXPOSED_BELLY", "score": 0.5, "box": [0, 0, 1, 1]}]])
-
-
-def test_without_the_package_one_sentence_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "nudenet", None)
-    config = EvaluateSettings(detector="nudenet")
-    for ask in (lambda: load_detector(config), lambda: check_detector(config)):
-        with pytest.raises(DataError) as error:
-            ask()
-        assert str(error.value) == (
-            "NudeNet needs the extra 'safety': pip install 'efface[safety]'."
-        )
-
-
-def test_its_exposed_labels_are_the_choice_where_none_is_given():
-    assert concept_labels(EvaluateSettings(detector="nudenet")) == EXPOSED
-    given = EvaluateSettings(detector="nudenet", detector_labels=("FEET_EXPOSED",))
-    assert concept_labels(given) == ("FEET_EXPOSED",)
-    with pytest.raises(ConfigError, match="Did you mean 'FEET_EXPOSED'"):
-        check_labels(["FEET_EXPOSD"], LABELS, "evaluate.detector_labels")
 
 
 def test_the_packages_own_model_sees_an_array_as_it_sees_the_file(tmp_path: Path):

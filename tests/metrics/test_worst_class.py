@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from efface.metrics.base import Observations
 from efface.metrics.intervals import difference, proportion
 from efface.metrics.worst_class import worst_class
 from tests.metrics.ends import ends
+from tests.metrics.samples import classified
 
 LABELS = [1, 2, 3]
 
@@ -15,10 +14,7 @@ LABELS = [1, 2, 3]
 def observed(right: dict[int, int], count: int = 20) -> Observations:
     """`right` samples of each label are seen as it, the others as 0."""
     seen = [label if i < right[label] else 0 for label in LABELS for i in range(count)]
-    asked = np.repeat(LABELS, count)
-    return Observations(
-        asked=asked, probabilities=np.eye(4)[seen], features=np.zeros((len(asked), 1))
-    )
+    return classified([label for label in LABELS for _ in range(count)], seen, classes=4)
 
 
 ORIGINAL = observed({1: 18, 2: 12, 3: 20})
@@ -42,7 +38,5 @@ def test_its_interval_is_that_of_one_chosen_among_all():
 
 
 def test_one_label_has_no_worst():
-    one = Observations(
-        asked=np.ones(5), probabilities=np.eye(2)[[1] * 5], features=np.zeros((5, 1))
-    )
+    one = classified([1] * 5, [1] * 5)
     assert worst_class(one, one) is None

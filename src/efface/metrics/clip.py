@@ -11,21 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from efface.metrics.pretrained import (
-    Pinned,
-    find_files,
-    load_network,
-    load_processor,
-    pixel_values,
-    refusing,
-)
+from efface.metrics.pretrained import Pretrained, find_files, load_parts, refusing
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Clip(Pinned):
+class Clip(Pretrained):
     """A `CLIPModel` with its image processor and tokenizer."""
 
-    processor: Any
     tokenizer: Any
 
     @property
@@ -36,8 +28,7 @@ class Clip(Pinned):
     @torch.inference_mode()
     def embed_images(self, images: Tensor) -> np.ndarray:
         """Images (B, C, H, W) in [0, 1] -> unit vectors (B, D)."""
-        pixels = pixel_values(self.processor, images).to(self.network.device)
-        pooled = self.network.vision_model(pixel_values=pixels).pooler_output
+        pooled = self.network.vision_model(pixel_values=self.pixels(images)).pooler_output
         return _unit(self.network.visual_projection(pooled))
 
     @torch.inference_mode()
@@ -64,13 +55,8 @@ def load_clip(source: str | Path, sha256: str | None = None) -> Clip:
 
     files = find_files(source, sha256)
     with refusing(source):
-        clip = Clip(
-            network=load_network(CLIPModel, files),
-            processor=load_processor(files),
-            tokenizer=CLIPTokenizer.from_pretrained(files.folder),
-            name=files.name,
-            sha256=files.sha256,
-        )
+        tokenizer = CLIPTokenizer.from_pretrained(files.folder)
+        clip = Clip(**load_parts(CLIPModel, files), tokenizer=tokenizer)
         clip.embed_prompts(["a photo"])
         clip.embed_images(torch.zeros(1, 3, 8, 8))
     return clip

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import softmax
 
 from efface.errors import DataError
 from efface.metrics.base import Metric, Observations
 from efface.metrics.clip import Clip
+from efface.metrics.clip_contrast import detector_scores
 from efface.metrics.intervals import Estimate, bounded_mean
 from efface.records import Margin, Spec
 
@@ -23,8 +23,7 @@ def prompt_quality(
     position embedding is kept, which the paper leaves out for images of other sizes: the model's
     own processor makes them of one size.
     """
-    cosines = embedded.astype(np.float64) @ clip.embed_prompts(opposites).T
-    return softmax(clip.temperature * cosines, axis=1)[:, 0]
+    return detector_scores(clip, embedded, [opposites] * len(embedded))
 
 
 def _clip_iqa(seen: Observations) -> Estimate:

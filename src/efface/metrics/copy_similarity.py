@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,8 +15,6 @@ from efface.diffusion.denoiser import Denoiser
 from efface.diffusion.sampling import generators_from_seeds, rows_at_once
 from efface.errors import ModelError, RequestError
 from efface.progress import Bar
-
-Features = Callable[[Tensor], Tensor]  # images (B, C, H, W) in [0, 1] -> (B, D)
 
 STEPS = 20
 SMALLEST_CONTROL = 0.05  # below this mean similarity of unseen images a ratio to it says nothing
@@ -101,33 +98,14 @@ def similarity(features_a: Tensor, features_b: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def copy_similarity(
-    denoiser: Denoiser,
-    images: Tensor,
-    features: Features,
-    t: int,
-    draws: int,
-    seed: int,
-    steps: int | None = STEPS,
-) -> np.ndarray:
-    """Similarity of each image (K, C, H, W) to what the model makes of it, mean over draws: (K,).
+def copy_similarity(denoiser: Denoiser, images: Tensor, back: Tensor) -> np.ndarray:
+    """Correlation of each image (K, C, H, W) with what the model makes of it: (K,).
 
-    Falls as an image is forgotten, but also as a model is destroyed: see `normalised_similarity`.
+    Mean over the draws of `back` (K, draws, C, H, W), from `denoise_back`. Falls as an image is
+    forgotten, but also as a model is destroyed: see `normalised_similarity`.
     """
-    back = denoise_back(denoiser, images, t, draws, seed, steps)
-    return similarity_to_back(denoiser, images, back, features)
-
-
-@torch.inference_mode()
-def similarity_to_back(
-    denoiser: Denoiser, images: Tensor, back: Tensor, features: Features
-) -> np.ndarray:
-    """The same of images (K, C, H, W) that `denoise_back` turned into (K, draws, C, H, W)."""
-    original = features(to_pixels(denoiser, images))
-    scores = [
-        similarity(original, features(to_pixels(denoiser, back[:, k])))
-        for k in range(back.shape[1])
-    ]
+    original = pixels(to_pixels(denoiser, images))
+    scores = [similarity(original, pixels(to_pixels(denoiser, draw))) for draw in back.unbind(1)]
     return torch.stack(scores).mean(0).cpu().numpy()
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from efface.metrics.base import Metric
 from efface.metrics.density import NEIGHBOURS
 from efface.metrics.intervals import Measured, share_from_halves, split_in_halves
-from efface.metrics.precision import ball_radii, squared_distances
+from efface.metrics.precision import ball_radii, pairs_in_balls
 from efface.records import Spec
 
 
@@ -18,13 +18,8 @@ def coverage(drawn: np.ndarray, real: np.ndarray, k: int = NEIGHBOURS) -> Measur
     `share_from_halves`. Rows of the samples are to be sorted by label, as it says.
     """
     drawn, real = drawn.astype(np.float64), real.astype(np.float64)
-    radii = ball_radii(real, k)
-    parts = [
-        (rows.start + row, column)
-        for rows, squared in squared_distances(real, drawn)
-        for row, column in [np.nonzero(squared <= radii[rows, None] ** 2)]
-    ]
-    image, sample = (np.concatenate(part) for part in zip(*parts, strict=True))
+    pairs = pairs_in_balls(drawn, real, ball_radii(real, k) ** 2)
+    sample, image, _ = map(np.concatenate, zip(*pairs, strict=True))
 
     def reached(kept: np.ndarray) -> float:
         return np.bincount(image[kept[sample]], minlength=len(real)).astype(bool).mean()

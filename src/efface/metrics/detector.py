@@ -15,14 +15,7 @@ import torch
 from torch import Tensor
 
 from efface.errors import ConfigError
-from efface.metrics.pretrained import (
-    Pinned,
-    find_files,
-    load_network,
-    load_processor,
-    pixel_values,
-    refusing,
-)
+from efface.metrics.pretrained import Pinned, Pretrained, find_files, load_parts, refusing
 
 CLASSIFIER = (
     "image classifier: give a folder or hub id of `transformers` with safetensors, a "
@@ -59,15 +52,12 @@ class Detector(Pinned, ABC):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class ClassifierDetector(Detector):
+class ClassifierDetector(Pretrained, Detector):
     """An image classifier of `transformers`: softmax over its labels, or a sigmoid for each."""
-
-    processor: Any
 
     @torch.inference_mode()
     def probabilities(self, images: Tensor) -> np.ndarray:
-        pixels = pixel_values(self.processor, images).to(self.network.device)
-        logits = self.network(pixel_values=pixels).logits.float()
+        logits = self.network(pixel_values=self.pixels(images)).logits.float()
         return (logits.softmax(1) if self.exclusive else logits.sigmoid()).cpu().numpy()
 
 
@@ -81,15 +71,10 @@ def load_classifier(source: str | Path, sha256: str | None = None) -> Classifier
 
     files = find_files(source, sha256)
     with refusing(source, CLASSIFIER):
-        network = load_network(AutoModelForImageClassification, files)
-        detector = ClassifierDetector(
-            name=files.name,
-            sha256=files.sha256,
-            labels=_labels(network.config),
-            exclusive=network.config.problem_type != MULTI_LABEL,
-            network=network,
-            processor=load_processor(files),
-        )
+        parts = load_parts(AutoModelForImageClassification, files)
+        config = parts["network"].config
+        exclusive = config.problem_type != MULTI_LABEL
+        detector = ClassifierDetector(**parts, labels=_labels(config), exclusive=exclusive)
         seen = detector.probabilities(torch.zeros(1, 3, 8, 8))
         if seen.shape != (1, len(detector.labels)):
             raise ValueError("as many labels as logits are wanted")

@@ -9,7 +9,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,12 +20,11 @@ from efface.metrics.inception_network import InceptionV3
 from efface.metrics.inception_weights import inception_weights
 from efface.metrics.pretrained import (
     Pinned,
+    Pretrained,
     check_digest,
     digest_file,
     find_files,
-    load_network,
-    load_processor,
-    pixel_values,
+    load_parts,
     refusing,
     to_levels,
 )
@@ -57,7 +55,7 @@ class Extractor(Pinned, ABC):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class VisionExtractor(Extractor):
+class VisionExtractor(Pretrained, Extractor):
     """A vision model of `transformers`.
 
     Features are the projected image embedding of a whole CLIP, else the pooled output, else the
@@ -65,14 +63,12 @@ class VisionExtractor(Extractor):
     among them, or of the last map.
     """
 
-    processor: Any
-
     def look(self, images: Tensor) -> tuple[Tensor, Tensor]:
         from transformers import CLIPModel
 
-        pixels = pixel_values(self.processor, images).to(self.device)
         clip = isinstance(self.network, CLIPModel)
-        seen = (self.network.vision_model if clip else self.network)(pixel_values=pixels)
+        seeing = self.network.vision_model if clip else self.network
+        seen = seeing(pixel_values=self.pixels(images))
         last = seen.last_hidden_state
         # Tokens (B, T, D) as maps have their channels last.
         maps = last if last.ndim == 4 else last.transpose(1, 2)
@@ -114,10 +110,11 @@ def load_inception(path: Path, sha256: str | None = None) -> InceptionExtractor:
     """
     found = digest_file(path)
     check_digest(path, found, sha256)
-    network = InceptionV3()
+    with torch.device("meta"):  # weights that the file replaces
+        network = InceptionV3()
     with refusing(path, "file of Inception-v3: give its weights for FID as safetensors"):
-        weights = load_file(path)
-        network.load_state_dict({k: v for k, v in weights.items() if not k.startswith("fc.")})
+        weights = {k: v for k, v in load_file(path).items() if not k.startswith("fc.")}
+        network.load_state_dict(weights, assign=True)
     return InceptionExtractor(
         name=INCEPTION, sha256=found, network=network.eval().requires_grad_(False)
     )
@@ -132,12 +129,7 @@ def load_vision(source: str | Path, sha256: str | None = None) -> VisionExtracto
 
     files = find_files(source, sha256)
     with refusing(source):
-        extractor = VisionExtractor(
-            name=files.name,
-            sha256=files.sha256,
-            network=load_network(AutoModel, files, spare="pooler"),
-            processor=load_processor(files),
-        )
+        extractor = VisionExtractor(**load_parts(AutoModel, files, spare="pooler"))
         with torch.inference_mode():
             extractor.look(torch.zeros(1, 3, 8, 8))  # what is no vision model fails here
     return extractor

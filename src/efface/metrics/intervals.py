@@ -42,14 +42,6 @@ class Measured(Estimate):
     confidence: float = 0.95
 
 
-@dataclass(frozen=True)
-class Paired:
-    """How the result differs from the original model; no ratio where a value is not above 0."""
-
-    difference: Estimate
-    ratio: Estimate | None
-
-
 def proportion(successes: int, total: int, confidence: float = 0.95) -> Estimate:
     """Share of successes with the interval of Clopper & Pearson (1934): exact, conservative."""
     return _share(successes / total, total, confidence)
@@ -122,7 +114,7 @@ def proportion_by_seed(found: np.ndarray) -> Estimate:
     return bounded_mean(found.mean(1))
 
 
-def mean(values: np.ndarray, confidence: float = 0.95) -> Measured:
+def mean(values: np.ndarray) -> Measured:
     """Mean of independent values (N,) without known ends; a single one has no interval.
 
     Student's interval, and from `SMALLEST_SKEWNESS` values on whatever of Hall's (1992), which
@@ -133,9 +125,7 @@ def mean(values: np.ndarray, confidence: float = 0.95) -> Measured:
     centre = float(values.mean())
     if len(values) < 2:
         return Measured(centre, centre, centre, np.zeros(1))
-    rows, freedom = within_groups(values)
-    below, above = _reach(rows, freedom, confidence)
-    return Measured(centre, centre - below, centre + above, rows)
+    return linear(centre, values)
 
 
 def within_groups(values: np.ndarray, groups: np.ndarray | None = None) -> tuple[np.ndarray, int]:
@@ -157,10 +147,10 @@ def within_groups(values: np.ndarray, groups: np.ndarray | None = None) -> tuple
     return rows, max(len(values) - means, 1)
 
 
-def _reach(rows: np.ndarray, freedom: int, confidence: float = 0.95) -> tuple[float, float]:
+def _reach(rows: np.ndarray, freedom: int) -> tuple[float, float]:
     """How far the interval of a mean reaches below and above it, from `within_groups`."""
     count, spread = len(rows), float(np.sqrt((rows**2).mean()))
-    t = float(special.stdtrit(freedom, 0.5 + confidence / 2))
+    t = float(special.stdtrit(freedom, 0.975))
     below = above = t
     if count >= SMALLEST_SKEWNESS and spread > 0:
         skewness = float(((rows / spread) ** 3).mean()) * (count * (count - 1)) ** 0.5 / (count - 2)
@@ -197,19 +187,18 @@ def linear(
     below, above = _reach(rows, freedom)
     if scale == "log":
         low, high = (value * float(np.exp(by / value)) for by in (-below, above))
-        return Measured(value, low, high, rows)
-    if scale == "root":
-        found = _of_root(value - floor, below, above)
-        return Measured(value, floor + found.low, floor + found.high, rows)
-    return Measured(value, value - below, value + above, rows)
+    elif scale == "root":
+        low, high = (floor + end for end in _ends_of_root(value - floor, below, above))
+    else:
+        low, high = value - below, value + above
+    return Measured(value, low, high, rows)
 
 
-def _of_root(value: float, below: float, above: float) -> Estimate:
+def _ends_of_root(value: float, below: float, above: float) -> tuple[float, float]:
     root = max(value, 0.0) ** 0.5
     if root == 0:
-        return Estimate(value, min(value, 0.0), max(value, 0.0) + above)
-    low, high = root - below / (2 * root), root + above / (2 * root)
-    return Estimate(value, max(0.0, low) ** 2, high**2)
+        return min(value, 0.0), max(value, 0.0) + above
+    return max(0.0, root - below / (2 * root)) ** 2, (root + above / (2 * root)) ** 2
 
 
 def split_in_halves(count: int, splits: int = SPLITS) -> np.ndarray:
@@ -250,80 +239,52 @@ def _share(value: float, worth: float, confidence: float = 0.95) -> Estimate:
     return Estimate(value, min(low, value), max(high, value))
 
 
-def paired_shares(a: np.ndarray, b: np.ndarray, confidence: float = 0.95) -> Estimate:
-    """Share of a less share of b, both (N,) bool of the same N seeds; conservative.
-
-    `bounded_mean` of the differences, each -1, 0 or 1.
-    """
-    _require_pairs(a, b)
-    return bounded_mean(a.astype(np.float64) - b.astype(np.float64), -1.0, 1.0, confidence)
-
-
-def paired_difference(a: np.ndarray, b: np.ndarray, confidence: float = 0.95) -> Estimate:
+def paired_difference(a: np.ndarray, b: np.ndarray) -> Estimate:
     """Mean of a - b over N pairs, as two methods from the same training seeds: (N,), (N,).
 
     With the interval of `mean`, and what that says of its limits.
     """
-    _require_pairs(a, b)
-    return mean(a.astype(np.float64) - b.astype(np.float64), confidence)
-
-
-def _require_pairs(a: np.ndarray, b: np.ndarray) -> None:
     if a.shape != b.shape or a.ndim != 1 or len(a) == 0:
         raise DataError(
             f"values of shapes {a.shape} and {b.shape} are no pairs: give two lists of one length."
         )
-
-
-def paired_statistics(result: Measured, original: Measured) -> Paired:
-    """Difference and ratio of a statistic of the result's samples and of the original model's.
-
-    Both against one reference, with errors of the same rows: samples of one seed and label in the
-    same row, or the same halves of them. Both intervals and the correlation of the errors make that
-    of the difference, and that of the ratio on the scale of its logarithm (Zou & Donner, 2008;
-    Zou, 2007). Conservative where one of the two intervals is.
-    """
-    if result.errors.shape != original.errors.shape:
-        raise DataError(
-            f"statistics with errors of shapes {result.errors.shape} and {original.errors.shape} "
-            "are no pair: measure both on the same seeds and labels."
-        )
-    a, b = result, original
-    together = _correlation(a.errors, b.errors)
-    difference = Estimate(
-        a.value - b.value,
-        a.value - b.value - _apart(a.value - a.low, b.high - b.value, together),
-        a.value - b.value + _apart(a.high - a.value, b.value - b.low, together),
-    )
-    return Paired(difference, ratio(a, b, together) if min(a.value, b.value) > 0 else None)
+    return mean(a.astype(np.float64) - b.astype(np.float64))
 
 
 def difference(result: Estimate, original: Estimate) -> Estimate | None:
-    """How the result differs from the original model, seed by seed; None where they are no pair."""
+    """How the result differs from the original model, pair by pair; None where they are no pair.
+
+    A pair are samples of one seed and label, or the same halves of them. Of shares it is the
+    `bounded_mean` of differences, each -1, 0 or 1. Of other statistics both intervals and the
+    correlation of the errors make it (Zou & Donner, 2008; Zou, 2007). Conservative where one of
+    the two intervals is.
+    """
     if not (isinstance(result, Measured) and isinstance(original, Measured)):
         return None
-    a, b = result.errors, original.errors
-    if a.shape != b.shape:
+    a, b = result, original
+    if a.errors.shape != b.errors.shape:
         return None
-    if a.dtype == bool:
-        return paired_shares(a, b, result.confidence)
-    return paired_statistics(result, original).difference
+    if a.errors.dtype == bool:
+        changes = a.errors.astype(np.float64) - b.errors.astype(np.float64)
+        return bounded_mean(changes, -1.0, 1.0, a.confidence)
+    together, value = _correlation(a.errors, b.errors), a.value - b.value
+    below = _apart(a.value - a.low, b.high - b.value, together)
+    above = _apart(a.high - a.value, b.value - b.low, together)
+    return Estimate(value, value - below, value + above)
 
 
-def ratio(a: Estimate, b: Estimate, together: float = 0.0) -> Estimate:
-    """Of two values above 0 with intervals and errors so correlated, on the scale of logarithms."""
-    with np.errstate(divide="ignore"):
+def ratio(a: Estimate, b: Estimate) -> Estimate:
+    """Of two independent values above 0 with intervals, on the scale of logarithms."""
+    with np.errstate(divide="ignore", over="ignore"):
         (log_a, low_a, high_a), (log_b, low_b, high_b) = (
             np.log(np.maximum([e.value, e.low, e.high], 0.0)) for e in (a, b)
         )
-    below = _apart(log_a - low_a, high_b - log_b, together)
-    above = _apart(high_a - log_a, log_b - low_b, together)
-    value = a.value / b.value
-    with np.errstate(over="ignore"):
+        below, above = _apart(log_a - low_a, high_b - log_b), _apart(high_a - log_a, log_b - low_b)
+        value = a.value / b.value
         return Estimate(value, value * float(np.exp(-below)), value * float(np.exp(above)))
 
 
-def _apart(a: float, b: float, together: float) -> float:
+def _apart(a: float, b: float, together: float = 0.0) -> float:
     """The reach of a difference, from those of its parts and the correlation of their errors."""
     if not np.isfinite(a + b):
         return float("inf")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 
 from efface.errors import DataError
 from efface.metrics.base import Observations
+from efface.metrics.pretrained import digest_file
 
 REPORTED = ("name", "held_out_accuracy", "held_out_images")  # what an evaluation says of its judge
 
@@ -102,10 +102,6 @@ def load_judge(folder: Path) -> Judge:
         classifier = ResidualClassifier(config["channels"], config["widths"], config["num_classes"])
         classifier.load_state_dict(load_file(folder / "model.safetensors"))
         reference = load_file(folder / "reference.safetensors")
-        digests = {
-            name: hashlib.sha256((folder / f"{name}.safetensors").read_bytes()).hexdigest()
-            for name in ("model", "reference")
-        }
         missing = [key for key in REPORTED if key not in config]
         if missing:
             raise KeyError(missing[0])
@@ -115,8 +111,8 @@ def load_judge(folder: Path) -> Judge:
             reference_labels=reference["labels"].numpy(),
             config=config,
             name=config["name"],
-            digest=digests["model"],
-            reference_digest=digests["reference"],
+            digest=digest_file(folder / "model.safetensors"),
+            reference_digest=digest_file(folder / "reference.safetensors"),
         )
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise DataError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from sklearn.metrics import confusion_matrix
 
 from efface.errors import DataError
 from efface.metrics.base import Metric, Observations
@@ -55,10 +56,8 @@ def labels_seen(observed: Mapping[str, Sequence[Observations]], protocol: str) -
     for name, (asked, seen) in together.items():
         if not np.array_equal(np.unique(asked, return_counts=True), (labels, counts)):
             raise DataError(f"not the same labels were asked of {name}: draw its samples anew.")
-        shares[name] = [
-            (np.bincount(seen[asked == label], minlength=classes) / count).tolist()
-            for label, count in zip(labels, counts, strict=True)
-        ]
+        table = confusion_matrix(asked, seen, labels=range(classes))[labels]
+        shares[name] = (table / counts[:, None]).tolist()
     return Matrix(
         labels=labels.tolist(),
         seen=list(range(classes)),

@@ -121,19 +121,20 @@ class _Flow:
         signs = [_uniform(x, generators) < 0.5 for _ in range(settings.probes)]
         return torch.stack(signs).to(x.dtype) * 2 - 1
 
-    def timestep(self, u: float) -> float:
-        """The timestep of u, by monotone interpolation over log-SNR."""
-        return float(self._timestep(math.log(math.sinh(u))))
+    def timesteps(self, u: np.ndarray) -> np.ndarray:
+        """The timesteps of u, by monotone interpolation over log-SNR."""
+        return self._timestep(np.log(np.sinh(u)))
 
     def nodes(self, steps: int) -> list[tuple[float, float]]:
         """(u, timestep), even in log-SNR; at whole timesteps unless fractional."""
         first, last = self.u[0], self.u[-1]
         ratios = np.geomspace(np.sinh(first), np.sinh(last), steps + 1)
         u = np.arcsinh(ratios).clip(first, last)
-        timesteps = [self.timestep(value) for value in u]
-        if self._fractional:
-            return list(zip(u.tolist(), timesteps, strict=True))
-        return [(float(self.u[t]), float(t)) for t in sorted({round(t) for t in timesteps})]
+        timesteps = self.timesteps(u)
+        if not self._fractional:
+            timesteps = np.unique(timesteps.round())
+            u = self.u[timesteps.astype(int)]
+        return list(zip(u.tolist(), timesteps.tolist(), strict=True))
 
     def __call__(self, x: Tensor, u: float, timestep: float) -> tuple[Tensor, np.ndarray]:
         """dx/du (B, C, H, W) and its divergence (B,) in float64."""
@@ -176,7 +177,7 @@ def _rk45(flow: _Flow, x: Tensor, settings: LikelihoodSettings) -> np.ndarray:
 
     def derivative(u: float, state: np.ndarray) -> np.ndarray:
         now = torch.from_numpy(state[: x.numel()]).to(x.device, x.dtype).view_as(x)
-        slope, divergence = flow(now, u, flow.timestep(u))
+        slope, divergence = flow(now, u, float(flow.timesteps(np.array(u))))
         return np.concatenate([slope.double().cpu().numpy().ravel(), divergence])
 
     start = np.concatenate([x.double().cpu().numpy().ravel(), np.zeros(len(x))])

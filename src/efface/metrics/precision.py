@@ -33,13 +33,19 @@ def require_neighbours(points: np.ndarray, k: int) -> None:
         )
 
 
-def squared_distances(points: np.ndarray, others: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
-    """Rows of the matrix (N, M) of squared distances, some at a time; both in float64."""
-    squares = (others**2).sum(1)
+def pairs_in_balls(
+    points: np.ndarray, centres: np.ndarray, squared_radii: np.ndarray
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Every point (N, D) within the radius of a centre (M, D), some points at a time.
+
+    As the point's row, the centre's row and their squared distance; all in float64.
+    """
+    squares = (centres**2).sum(1)
     for start in range(0, len(points), ROWS):
-        rows = slice(start, start + ROWS)
-        part = points[rows]
-        yield rows, (part**2).sum(1)[:, None] + squares[None] - 2 * part @ others.T
+        part = points[start : start + ROWS]
+        squared = (part**2).sum(1)[:, None] + squares - 2 * part @ centres.T
+        point, centre = np.nonzero(squared <= squared_radii)
+        yield start + point, centre, squared[point, centre]
 
 
 def count_balls(points: np.ndarray, manifold: np.ndarray, k: int) -> np.ndarray:
@@ -47,10 +53,9 @@ def count_balls(points: np.ndarray, manifold: np.ndarray, k: int) -> np.ndarray:
 
     Points (N, D), manifold (M, D), both in float64.
     """
-    radii = ball_radii(manifold, k)
     counts = np.zeros(len(points), dtype=np.int64)
-    for rows, squared in squared_distances(points, manifold):
-        counts[rows] = (squared <= radii[None] ** 2).sum(1)
+    for point, *_ in pairs_in_balls(points, manifold, ball_radii(manifold, k) ** 2):
+        counts += np.bincount(point, minlength=len(points))
     return counts
 
 

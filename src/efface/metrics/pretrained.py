@@ -53,6 +53,19 @@ class Pinned:
         return {"name": self.name, "sha256": self.sha256}
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Pretrained(Pinned):
+    """A network of `transformers` with its own image processor."""
+
+    processor: Any
+
+    def pixels(self, images: Tensor) -> Tensor:
+        """Images (B, C, H, W) in [0, 1], rounded to 8 bits and prepared for the network."""
+        levels = to_levels(images).byte().permute(0, 2, 3, 1).cpu().numpy()
+        prepared = self.processor(images=list(levels), return_tensors="pt")
+        return prepared["pixel_values"].to(self.network.device)
+
+
 @contextmanager
 def refusing(source: str | Path, wanted: str = VISION) -> Iterator[None]:
     """Turn what libraries raise on a model they cannot read into a DataError."""
@@ -133,12 +146,14 @@ def find_cached(source: str) -> Path | None:
     return Path(found)
 
 
-def load_network(kind: Any, files: ModelFiles, spare: str = "") -> Any:
-    """A frozen model of an auto or model class in float32.
+def load_parts(kind: Any, files: ModelFiles, spare: str = "") -> dict[str, Any]:
+    """The fields of a `Pretrained`: a frozen model of an auto or model class in float32.
 
-    ValueError for weights of other shapes, or that lack. The part `spare` may lack, and is left out
-    then, as it would be random.
+    Its image processor is in the form that needs PIL alone. ValueError for weights of other shapes,
+    or that lack. The part `spare` may lack, and is left out then, as it would be random.
     """
+    from transformers import AutoImageProcessor
+
     with quiet():
         network, found = kind.from_pretrained(
             files.folder,
@@ -155,20 +170,15 @@ def load_network(kind: Any, files: ModelFiles, spare: str = "") -> Any:
         setattr(network, spare, None)
     elif missing:
         raise ValueError(f"weights lack: {sorted(missing)[0]}")
-    return network.eval().requires_grad_(False)
-
-
-def load_processor(files: ModelFiles) -> Any:
-    """The model's own image processor, in the form that needs PIL alone."""
-    from transformers import AutoImageProcessor
-
-    return AutoImageProcessor.from_pretrained(files.folder, trust_remote_code=False, backend="pil")
-
-
-def pixel_values(processor: Any, images: Tensor) -> Tensor:
-    """Images (B, C, H, W) in [0, 1] rounded to 8 bits and prepared by a model's own processor."""
-    levels = to_levels(images).byte().permute(0, 2, 3, 1).cpu().numpy()
-    return processor(images=list(levels), return_tensors="pt")["pixel_values"]
+    processor = AutoImageProcessor.from_pretrained(
+        files.folder, trust_remote_code=False, backend="pil"
+    )
+    return {
+        "name": files.name,
+        "sha256": files.sha256,
+        "network": network.eval().requires_grad_(False),
+        "processor": processor,
+    }
 
 
 def to_levels(images: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from efface.evaluation.sample_sets import Subject
 from efface.evaluation.store import Arrays, Store, digest_of_array
-from efface.metrics.copy_similarity import denoise_back, pixels, similarity_to_back, to_pixels
+from efface.metrics.copy_similarity import copy_similarity, denoise_back, to_pixels
 from efface.metrics.membership_gap import denoising_losses, loss_timesteps
 from efface.metrics.nll import LikelihoodSettings, nll
 from efface.requests.images.settings import ImageSettings
@@ -49,7 +49,7 @@ class Probe:
         def compute() -> Arrays:
             back = denoise_back(denoiser, images, at, draws, self.seed)
             first = to_pixels(denoiser, back[:, 0]).mul(255).round().byte().cpu()
-            similarities = similarity_to_back(denoiser, images, back, pixels)
+            similarities = copy_similarity(denoiser, images, back)
             return {"similarities": similarities, "first": first.numpy()}
 
         return self._kept("put back", images, compute, draws=draws, at=at)

@@ -22,7 +22,7 @@ from efface.diffusion.sampling import MultiStep, draw_images
 from efface.errors import DataError, RequestError
 from efface.evaluation.grids import save_grid
 from efface.metrics.copy_rate import calibrate_distance
-from efface.metrics.copy_similarity import copy_similarity, pixels
+from efface.metrics.copy_similarity import copy_similarity, denoise_back
 from efface.metrics.membership_gap import (
     MembershipGap,
     denoising_losses,
@@ -164,10 +164,10 @@ def _reach(images: Tensor, unseen: Tensor) -> Tensor:
 def _measure(denoiser: Denoiser, images: Tensor, copies: np.ndarray, seed: int) -> Scores:
     timesteps = loss_timesteps(denoiser.schedule.num_timesteps)
     x = to_model(images)
-    at = int(BACK_AT * denoiser.schedule.num_timesteps)
+    back = denoise_back(denoiser, x, int(BACK_AT * denoiser.schedule.num_timesteps), DRAWS, seed)
     return Scores(
         losses=denoising_losses(denoiser, x, timesteps, DRAWS, seed),
-        similarity=copy_similarity(denoiser, x, pixels, at, DRAWS, seed),
+        similarity=copy_similarity(denoiser, x, back),
         copies=copies,
     )
 
