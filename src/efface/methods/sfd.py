@@ -247,7 +247,7 @@ class SFD(Method):
         """X = g_theta(z, c), (B, C, H, W): one step from noise, never clamped."""
         student = ctx.networks["student"]
         z = ctx.rng.normal(student.sample_shape)
-        return self.sampler(student).draw(student, z, condition, [])
+        return self.sampler(student).draw(student, z, condition)
 
     def _noised(self, ctx: StepContext, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(t, eps, x_t) with t uniform over the window of noise levels."""

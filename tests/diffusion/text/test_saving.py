@@ -231,12 +231,6 @@ def test_a_pipeline_whose_source_is_gone_is_not_written_in_part(pipelines, tmp_p
     assert not (tmp_path / "model").exists()
 
 
-def test_flow_models_have_no_ancestral_steps(text_model: Make) -> None:
-    denoiser = text_model("sd3")
-    with pytest.raises(ModelError, match="no ancestral steps: draw from it with kind 'ddim'"):
-        draw_images(denoiser, MultiStep(2, "ancestral"), denoiser.encode(["a cat"]), [0])
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_sample_depends_on_its_seed_and_prompt_alone(text_model: Make, kind: str) -> None:
     denoiser = text_model(kind)
