@@ -29,15 +29,19 @@ class Value(Content):
     high: float
 
 
-class Margin(Content, frozen=True):
+class Margin(BaseModel):
     """How much a figure may differ before it counts."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     value: float
     relative: bool = False  # a share of the original model's figure, rather than in its unit
 
 
-class Spec(Content, frozen=True):
+class Spec(BaseModel):
     """What a figure is: everything that a table, a plot or a verdict needs to know of it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
     label: str  # the field's term

@@ -223,10 +223,12 @@ def _check_listed(info: ModelInfo) -> None:
         require_weights(f"{subfolder} of {info.source}", stem, wanted, here)
 
 
-def pixel_shape(info: ModelInfo) -> tuple[int, int, int]:
-    """(C, H, W) of the images of a model that works on pixels."""
+def sample_shape(info: ModelInfo) -> tuple[int, int, int]:
+    """(C, H, W) of a sample in model space: of latents, or of images without a VAE."""
     config = read_json(info.folder / info.component / "config.json", "it describes the network")
     size, channels = config.get("sample_size"), config.get("in_channels")
+    if info.family is not None and info.family.default_size is not None and channels:
+        size, channels = info.sample_size or info.family.default_size, channels // 4
     match (channels, *size) if isinstance(size, list) else (channels, size, size):
         case (int(channels), int(height), int(width)):
             return channels, height, width
@@ -238,13 +240,10 @@ def pixel_shape(info: ModelInfo) -> tuple[int, int, int]:
 
 def drawn_shape(info: ModelInfo) -> tuple[int, int, int]:
     """(C, H, W) of the images that a model draws, decoded where it has a VAE."""
+    channels, height, width = sample_shape(info)
     if not info.vae:
-        return pixel_shape(info)
+        return channels, height, width
     channels, factor = read_vae(info.folder)
-    if info.family is not None and info.family.default_size is not None:
-        height = width = info.sample_size or info.family.default_size
-    else:
-        _, height, width = pixel_shape(info)
     return channels, height * factor, width * factor
 
 

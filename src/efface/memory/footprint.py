@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from efface.diffusion.adapters import SharedNetwork
 from efface.diffusion.codec import MOST_PIXELS, VAECodec
 from efface.diffusion.config_files import read_json
-from efface.diffusion.model_folder import ModelInfo, drawn_shape, pixel_shape
+from efface.diffusion.model_folder import ModelInfo, drawn_shape, sample_shape
 from efface.diffusion.sampling import rows_of
 from efface.diffusion.text.encoding import constant_rows
 from efface.diffusion.text.families import FAMILIES, UNET_ATTENTION
@@ -156,18 +156,9 @@ def describe_network(model: ModelInfo) -> Network:
     return Network(
         part=describe_part(model, model.component),
         family=None if model.family is None else model.family.name,
-        shape=latent_shape(model),
+        shape=sample_shape(model),
         clip_tokens=max(positions, default=0),
     )
-
-
-def latent_shape(model: ModelInfo) -> tuple[int, int, int]:
-    """(C, H, W) of a sample in model space, before anything is loaded."""
-    if model.family is None or model.family.default_size is None:
-        return pixel_shape(model)
-    config = read_json(model.folder / model.component / "config.json", "it describes the network")
-    size = model.sample_size or model.family.default_size
-    return config["in_channels"] // 4, size, size
 
 
 @functools.lru_cache(maxsize=32)

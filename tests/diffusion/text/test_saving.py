@@ -16,13 +16,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.testing import assert_close
 
-from efface.diffusion.loading import load, load_text, save_pipeline
+from efface.diffusion.loading import load, save_pipeline
 from efface.diffusion.model_folder import inspect_model
 from efface.diffusion.one_step import default_sampler
 from efface.diffusion.sampling import MultiStep, OneStep, draw_images
 from efface.diffusion.text.denoiser import TextDenoiser
 from efface.errors import ModelError
 from efface.methods.sfd import SFD
+from tests.text_pipelines import load_text
 
 Make = Callable[..., TextDenoiser]
 KINDS = ("sd", "sd_v", "sdxl", "sd3", "flux", "pixart_alpha", "pixart_sigma")
