@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -107,7 +107,7 @@ class MultiStep(Sampler):
         denoiser.set_timesteps(scheduler, self.steps)
         scheduler.set_begin_index(0)
         levels = scheduler.sigmas[:-1].flip(0).to(noise.device)
-        denoiser = denoiser.with_schedule(NoiseSchedule.from_flow_sigmas(levels))
+        denoiser = replace(denoiser, schedule=NoiseSchedule.from_flow_sigmas(levels))
         x_t = noise
         for row, timestep in zip(reversed(range(len(levels))), scheduler.timesteps, strict=True):
             t = torch.full((len(noise),), row, device=noise.device)

@@ -25,7 +25,7 @@ from efface.diffusion.model_folder import ModelInfo, drawn_shape, sample_shape
 from efface.diffusion.sampling import rows_of
 from efface.diffusion.text.encoding import constant_rows
 from efface.diffusion.text.families import FAMILIES, UNET_ATTENTION
-from efface.diffusion.text.networks import CALL
+from efface.diffusion.text.networks import call_network
 from efface.errors import ModelError
 from efface.memory.live import Kernels, Live, tensors_of
 from efface.settings.evaluate import EvaluateSettings
@@ -140,7 +140,7 @@ class Network:
             condition = {name: torch.cat([rows, rows]) for name, rows in condition.items()}
         t = torch.zeros(len(x))
         if self.family is not None:
-            return CALL[self.family](network, x, t, condition)
+            return call_network(network, FAMILIES[self.family], x, t, condition)
         return network(x, t.long(), **condition, return_dict=False)[0]
 
 

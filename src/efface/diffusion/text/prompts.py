@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from efface.diffusion.denoiser import Condition
-from efface.diffusion.text.encoding import ENCODE
+from efface.diffusion.text.encoding import encode
 from efface.diffusion.text.families import TextFamily
 from efface.diffusion.text.readers import Reader, check_prompts, shortened
 from efface.errors import RequestError
@@ -56,7 +56,7 @@ class PromptEncoder:
             self._require_encoders(new[0])
         for start in range(0, len(new), AT_ONCE):
             part = new[start : start + AT_ONCE]
-            tensors = ENCODE[self._family.name](self._pipeline, part, self._family)
+            tensors = encode(self._pipeline, part, self._family)
             on_cpu = {
                 name: tensor.float().cpu() if tensor.is_floating_point() else tensor.cpu()
                 for name, tensor in tensors.items()
