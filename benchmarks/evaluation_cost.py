@@ -143,7 +143,7 @@ def sample(denoiser, sampler: Sampler, judge: Judge, protocol: ClassProtocol, si
         generators = [torch.Generator().manual_seed(s) for s in seeds[start : start + size]]
         noise = torch.stack([torch.randn(denoiser.sample_shape, generator=g) for g in generators])
         condition = denoiser.encode(labels[start : start + size])
-        images = sampler.draw(denoiser, noise, condition, generators).clamp(-1, 1).add(1).div(2)
+        images = sampler.draw(denoiser, noise, condition).clamp(-1, 1).add(1).div(2)
         kept.append(judge.observe(images, np.zeros(len(images), dtype=np.int64)))
     return kept
 

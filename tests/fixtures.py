@@ -17,13 +17,13 @@ import efface.cli
 from efface.data.images import load_images
 from efface.diffusion.codec import VAECodec
 from efface.diffusion.denoiser import Denoiser
-from efface.diffusion.loading import build_denoiser, load_text, save_pipeline
+from efface.diffusion.loading import build_denoiser, save_pipeline
 from efface.diffusion.text.denoiser import TextDenoiser
 from efface.runs.forget import forget
 from efface.zoo.build.classifier import train_classifier
 from efface.zoo.build.settings import ClassifierSettings
 from tests.counting import counting_encoded
-from tests.text_pipelines import BUILD
+from tests.text_pipelines import BUILD, load_text
 from tests.tiny import BAG, GUARDED, KEYWORDS, SMALL, make_tiny_unet
 
 torch.set_num_threads(1)
@@ -142,7 +142,7 @@ def sized_pipelines(
         if not kind.startswith("flux"):
             return pipelines(kind)
         if not (root / kind).exists():
-            save_pipeline(load_text(pipelines(kind), 8), root / kind)
+            save_pipeline(load_text(pipelines(kind)), root / kind)
         return root / kind
 
     return folder
@@ -154,11 +154,10 @@ def text_model(pipelines: Callable[[str], Path]) -> Callable[..., TextDenoiser]:
     loaded: dict[str, TextDenoiser] = {}
 
     def model(kind: str, fresh: bool = False) -> TextDenoiser:
-        size = 8 if kind.startswith("flux") else None
         if fresh:
-            return load_text(pipelines(kind), size)
+            return load_text(pipelines(kind))
         if kind not in loaded:
-            loaded[kind] = load_text(pipelines(kind), size)
+            loaded[kind] = load_text(pipelines(kind))
         return loaded[kind]
 
     return model

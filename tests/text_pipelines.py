@@ -4,15 +4,33 @@ from __future__ import annotations
 
 import string
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import diffusers
 import torch
 import transformers
 
+from efface.diffusion.loading import load
+from efface.diffusion.model_folder import ModelInfo, inspect_model
+from efface.diffusion.text.denoiser import TextDenoiser, as_text_denoiser
+
 # Every kind of model that the table of families promises.
 KINDS = ("sd", "sd_v", "sdxl", "sd3", "flux", "pixart_alpha", "pixart_sigma")
 CHARACTERS = string.ascii_lowercase + string.digits + ".,"
+
+
+def inspect_small(folder: Path) -> ModelInfo:
+    """What a pipeline says of itself; FLUX has latents as small as the others'."""
+    info = inspect_model(folder)
+    sized = info.family is None or info.family.default_size is None or info.sample_size
+    return info if sized else replace(info, sample_size=8)
+
+
+def load_text(folder: Path, dtype: torch.dtype = torch.float32) -> TextDenoiser:
+    """A tiny pipeline, FLUX with latents as small as the others'."""
+    return as_text_denoiser(load(inspect_small(folder), dtype=dtype))
 
 
 def clip_tokenizer() -> Any:

@@ -17,9 +17,13 @@ M = TypeVar("M", bound=BaseModel)
 Side = Literal["forget", "retain"]  # of which samples or images a figure is
 
 
-class Value(BaseModel):
+class Content(BaseModel):
+    """What a record holds: nothing that is not declared."""
+
     model_config = ConfigDict(extra="forbid")
 
+
+class Value(Content):
     value: float
     low: float
     high: float
@@ -52,10 +56,8 @@ class Spec(BaseModel):
     caveat: str | None = None
 
 
-class Result(BaseModel):
+class Result(Content):
     """One figure of the result, with the original model measured by the same protocol."""
-
-    model_config = ConfigDict(extra="forbid")
 
     spec: Spec
     value: float
@@ -85,10 +87,8 @@ class Result(BaseModel):
         return Value(value=self.value, low=self.low, high=self.high)
 
 
-class Picture(BaseModel):
+class Picture(Content):
     """One forgotten image, before and after, beside images that no model here has seen."""
-
-    model_config = ConfigDict(extra="forbid")
 
     name: str  # as the requester named it: untrusted
     sha256: str  # of its pixels
@@ -100,10 +100,8 @@ class Picture(BaseModel):
     copies_baseline: int
 
 
-class Point(BaseModel):
+class Point(Content):
     """A figure at one place of a curve."""
-
-    model_config = ConfigDict(extra="forbid")
 
     x: float
     value: float
@@ -111,10 +109,8 @@ class Point(BaseModel):
     high: float
 
 
-class Curve(BaseModel):
+class Curve(Content):
     """A figure against a threshold or a budget, one line per model."""
-
-    model_config = ConfigDict(extra="forbid")
 
     name: str
     x_label: str
@@ -125,10 +121,8 @@ class Curve(BaseModel):
     extractor: dict[str, str] | None = None  # name and sha256 of what the figure was seen with
 
 
-class Matrix(BaseModel):
+class Matrix(Content):
     """Which labels were seen where others were asked for: shares, one row per asked label."""
-
-    model_config = ConfigDict(extra="forbid")
 
     labels: list[int]  # of the rows: what was asked for
     seen: list[int]  # of the columns: what the judge saw
@@ -137,10 +131,8 @@ class Matrix(BaseModel):
     protocol: str
 
 
-class Evaluation(BaseModel):
+class Evaluation(Content):
     """`evaluation.json`."""
-
-    model_config = ConfigDict(extra="forbid")
 
     schema_version: Literal[1] = 1
     results: list[Result]
@@ -159,30 +151,24 @@ class Evaluation(BaseModel):
         return next((r for r in self.results if r.metric == metric), None)
 
 
-class Cost(BaseModel):
+class Cost(Content):
     """What it took to bring a share of the forgotten thing back."""
-
-    model_config = ConfigDict(extra="forbid")
 
     share: float  # of what the original model shows, above what a model that never knew it shows
     budget: float | None  # on the attack's axis; None: not reached within the whole budget
     images: int | None = None  # images that were needed, where the attack takes any
 
 
-class SelfTest(BaseModel):
+class SelfTest(Content):
     """Whether an attack finds what is known to be there; where it does not, its result is void."""
-
-    model_config = ConfigDict(extra="forbid")
 
     subject: str  # "the original model", "a knowingly weak erasure"
     passed: bool
     text: str
 
 
-class AttackResult(BaseModel):
+class AttackResult(Content):
     """One attack on one run: how much comes back for which budget."""
-
-    model_config = ConfigDict(extra="forbid")
 
     attack: str
     title: str
@@ -202,10 +188,8 @@ class AttackResult(BaseModel):
         return not all(test.passed for test in self.self_tests)
 
 
-class Attacks(BaseModel):
+class Attacks(Content):
     """`attacks.json`."""
-
-    model_config = ConfigDict(extra="forbid")
 
     schema_version: Literal[1] = 1
     output: dict[str, str]  # weight hashes of the pipeline that was attacked
@@ -213,10 +197,8 @@ class Attacks(BaseModel):
     judge: dict[str, Any] | None = None
 
 
-class RunRecord(BaseModel):
+class RunRecord(Content):
     """`record.json`: what was asked, with what it was done, what came out."""
-
-    model_config = ConfigDict(extra="forbid")
 
     schema_version: Literal[1] = 1
     status: Literal["running", "finished", "collapsed"]

@@ -13,11 +13,11 @@ from safetensors import safe_open
 from torch import Tensor
 
 from efface.diffusion.denoiser import Denoiser
-from efface.diffusion.loading import load_text
 from efface.diffusion.sampling import MultiStep, OneStep, draw_images
 from efface.diffusion.text.denoiser import TextDenoiser
 from efface.evaluation.sample_sets import SampleSet, Subject, draw_kept, observe
 from efface.evaluation.store import Arrays, Store
+from tests.text_pipelines import load_text
 from tests.tiny import make_tiny_unet
 
 LABELS = [3, 1, 4, 1, 5, 9, 2]

@@ -12,7 +12,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from efface.cli import app
-from efface.diffusion.loading import load, load_text, save_pipeline
+from efface.diffusion.loading import load, save_pipeline
 from efface.diffusion.model_folder import drawn_shape, inspect_model
 from efface.errors import ModelError, RequestError
 from efface.evaluation.subjects import Compared, check_retrained, read_subjects
@@ -73,7 +73,7 @@ def test_models_of_classes_refuse_another_size(tiny_model: Path, fails: Callable
 def test_a_saved_model_remembers_its_size_and_can_be_asked_for_another(
     pipelines: Pipelines, tmp_path: Path
 ) -> None:
-    save_pipeline(load_text(inspect_model(pipelines("flux"), size=16)), tmp_path / "model")
+    save_pipeline(load(inspect_model(pipelines("flux"), size=16)), tmp_path / "model")
     assert drawn_shape(inspect_model(tmp_path / "model")) == (3, 16, 16)
     info = inspect_model(tmp_path / "model", size=256)
     assert (info.size, drawn_shape(info)) == (256, (3, 256, 256))

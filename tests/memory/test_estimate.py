@@ -18,7 +18,7 @@ from efface.data.bank import ImageBank
 from efface.data.source import ConditionSource, PairSource
 from efface.diffusion.adapters import share_network
 from efface.diffusion.codec import VAECodec
-from efface.diffusion.loading import load_beside, load_text
+from efface.diffusion.loading import load_beside
 from efface.diffusion.model_folder import ModelInfo, inspect_model
 from efface.diffusion.text.denoiser import TextDenoiser
 from efface.errors import ModelError
@@ -29,6 +29,7 @@ from efface.memory.live import Live, tensors_of
 from efface.settings.base import Settings
 from efface.training.networks import make_networks
 from efface.training.trainer import Trainer
+from tests.text_pipelines import inspect_small, load_text
 
 Pipelines = Callable[[str], Path]
 SettingsOf = Callable[..., Settings]
@@ -41,12 +42,6 @@ MIXED = "train.mixed_precision=bf16"
 WAYS |= {f"{way}, mixed precision": [*changes, MIXED] for way, changes in WAYS.items()}
 
 
-def inspected(folder: Path) -> ModelInfo:
-    """A tiny pipeline; FLUX has latents as small as the others'."""
-    info = inspect_model(folder)
-    return replace(info, sample_size=8) if folder.name == "flux" else info
-
-
 def estimated(
     model: ModelInfo, settings: Settings, device: str = "cpu", **amounts: int
 ) -> Estimate:
@@ -56,7 +51,7 @@ def estimated(
 
 
 def loaded(folder: Path, settings: Settings) -> TextDenoiser:
-    denoiser = load_text(folder, 8 if folder.name == "flux" else None)
+    denoiser = load_text(folder)
     return denoiser if settings.train.lora_rank is None else share_network(denoiser)
 
 
@@ -106,7 +101,7 @@ def test_what_a_run_holds_is_estimated_before_anything_is_loaded(
 ) -> None:
     """Within 15 % of all that lives between two steps, and of the peak within one."""
     settings = settings_of("sfd", *WAYS[way])
-    taken = estimated(inspected(pipelines(kind)), settings, prompts=len(PROMPTS))
+    taken = estimated(inspect_small(pipelines(kind)), settings, prompts=len(PROMPTS))
     trainer, pretrained = prompt_trainer(pipelines(kind), settings, tmp_path / "out")
     trainer.run()
     table = list(cast(ConditionSource, trainer.source).table.tensors.values())
@@ -178,7 +173,7 @@ def test_methods_on_images_are_estimated_too(
     Posterior subtraction leaves out rows by chance, so of its steps the largest counts.
     """
     settings = settings_of(method, *changes)
-    taken = estimated(inspected(pipelines(kind)), settings)
+    taken = estimated(inspect_small(pipelines(kind)), settings)
     trainer, pretrained = pair_trainer(pipelines(kind), settings, tmp_path / "out")
     trainer.run()
     step = Live(held_by(trainer, pretrained))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,12 +17,10 @@ from efface.diffusion.loading import (
     build_denoiser,
     load,
     load_beside,
-    load_text,
     save_pipeline,
 )
-from efface.diffusion.model_folder import ModelInfo, inspect_model
+from efface.diffusion.model_folder import inspect_model, sample_shape
 from efface.diffusion.sampling import MultiStep, draw_images
-from efface.diffusion.text.denoiser import TextDenoiser
 from efface.errors import ConfigError, ModelError
 from efface.evaluation.sample_sets import PixelObserver
 from efface.memory.amounts import Amounts
@@ -33,7 +30,6 @@ from efface.memory.footprint import (
     Holding,
     describe_network,
     describe_part,
-    latent_shape,
     network_footprint,
     part_footprint,
     pass_footprint,
@@ -42,21 +38,12 @@ from efface.memory.footprint import (
 )
 from efface.memory.live import Live, tensors_of
 from efface.settings.base import Settings
+from tests.text_pipelines import inspect_small, load_text
 
 Pipelines = Callable[[str], Path]
 SettingsOf = Callable[..., Settings]
 FAMILIES = ["sd", "sdxl", "sd3", "flux", "pixart_sigma"]
 FAST = ["sd", "flux", *(pytest.param(k, marks=pytest.mark.slow) for k in ("sdxl", "sd3"))]
-
-
-def inspected(folder: Path) -> ModelInfo:
-    """A tiny pipeline; FLUX has latents as small as the others'."""
-    info = inspect_model(folder)
-    return replace(info, sample_size=8) if folder.name.startswith("flux") else info
-
-
-def loaded(folder: Path, dtype: torch.dtype = torch.float32) -> TextDenoiser:
-    return load_text(folder, 8 if folder.name.startswith("flux") else None, dtype)
 
 
 def size_of(module: torch.nn.Module) -> int:
@@ -68,13 +55,13 @@ def test_a_text_model_has_the_bytes_that_its_configurations_say(
     kind: str, pipelines: Pipelines
 ) -> None:
     """Its network, one row of its condition, its VAE and all text encoders."""
-    info, denoiser = inspected(pipelines(kind)), loaded(pipelines(kind))
+    info, denoiser = inspect_small(pipelines(kind)), load_text(pipelines(kind))
     foot = network_footprint(describe_network(info), Holding())
     assert foot.network == foot.copy == size_of(denoiser.network)
     assert foot.trained == sum(4 * p.numel() for p in denoiser.network.parameters())
     row = denoiser.encode(["a cat"])
     assert foot.condition == sum(tensor.nbytes for tensor in row.tensors.values())
-    assert latent_shape(info) == denoiser.sample_shape
+    assert sample_shape(info) == denoiser.sample_shape
     vae = cast(VAECodec, denoiser.codec).vae
     assert part_footprint(describe_part(info, "vae")) == size_of(vae)
     for name in info.encoders:
@@ -130,7 +117,7 @@ def test_passes_keep_and_take_what_real_ones_do(
     kind: str, gradient: Gradient, checkpointing: bool, pipelines: Pipelines
 ) -> None:
     """Passes of two rows and of one, and a backward pass through both, within 2 %."""
-    info, denoiser = inspected(pipelines(kind)), loaded(pipelines(kind))
+    info, denoiser = inspect_small(pipelines(kind)), load_text(pipelines(kind))
     holding = Holding(checkpointing=checkpointing)
     taken = pass_footprint(describe_network(info), holding, (2, 1), gradient)
     network: Any = denoiser.network.requires_grad_(gradient == "weights")
@@ -189,11 +176,11 @@ def sampled(
     pipelines: Pipelines, settings_of: SettingsOf, kind: str, guidance: float, dtype: str
 ) -> tuple[dict[str, int], Live]:
     """What two networks and a VAE are said to hold while 64 images are sampled, and do."""
-    info = inspected(pipelines(kind))
+    info = inspect_small(pipelines(kind))
     changes = [f"evaluate.dtype={dtype}", f"evaluate.guidance={guidance}"]
     settings = settings_of("sfd", *changes, "evaluate.batch_size=64")
     taken = estimate(info, settings, Amounts(forget_rows=2)).evaluation
-    model = loaded(pipelines(kind), getattr(torch, dtype))
+    model = load_text(pipelines(kind), getattr(torch, dtype))
     beside = load_beside(info, model, getattr(torch, dtype))
     modules = [model.network, beside.network, cast(VAECodec, model.codec).vae]
     condition = model.encode(["a cat", "a dog"] * 32)

@@ -40,7 +40,7 @@ def test_a_run_that_does_not_fit_is_refused_with_what_to_change(
     pipelines: Pipelines, settings_of: SettingsOf, set_free: SetFree
 ) -> None:
     """With those settings it fits."""
-    info, settings = inspect_model(pipelines("sd3")), settings_of("sfd")
+    info, settings = inspect_model(pipelines("sd3")), settings_of("siss")
     needed = estimate(info, settings, amounts_of(settings)).peak(evaluated=True)
     set_free(needed)
     check_memory(info, settings, amounts_of, Accelerator(), True)
@@ -51,7 +51,7 @@ def test_a_run_that_does_not_fit_is_refused_with_what_to_change(
     for part in (readable(needed), readable(needed // 2), "free on cpu", "ignore_memory=true"):
         assert part in sentence
     advice = re.findall(r"((?:train|evaluate)\.(?!ignore)\w+)=(\w+)", sentence)
-    changed = settings_of("sfd", *(f"{name}={value}" for name, value in advice))
+    changed = settings_of("siss", *(f"{name}={value}" for name, value in advice))
     assert advice and estimate(info, changed, amounts_of(changed)).peak(True) <= needed // 2
     check_memory(info, changed, amounts_of, Accelerator(), True)
 
@@ -62,9 +62,9 @@ def test_a_run_that_never_fits_is_refused_unless_memory_is_ignored(
     info = inspect_model(pipelines("sd3"))
     set_free(1000)
     with pytest.raises(ConfigError, match=r"no setting brings it below \d.*smaller model"):
-        check_memory(info, settings_of("sfd"), amounts_of, Accelerator(), True)
+        check_memory(info, settings_of("siss"), amounts_of, Accelerator(), True)
     check_memory(
-        info, settings_of("sfd", "train.ignore_memory=true"), amounts_of, Accelerator(), True
+        info, settings_of("siss", "train.ignore_memory=true"), amounts_of, Accelerator(), True
     )
 
 
@@ -87,7 +87,7 @@ def test_no_more_accumulation_is_proposed_than_it_takes(
     """Eight parts would do as well, and train on fewer rows at once."""
     info = inspect_model(pipelines("sd3"))
     small = ["train.lora_rank=2", "train.base_dtype=bfloat16", "train.gradient_checkpointing=true"]
-    settings = settings_of("sfd", *small, "train.batch_size=8")
+    settings = settings_of("siss", *small, "train.batch_size=8")
     for parts in (2, 4):
         fewer = settings.changed({"train.accumulation": parts})
         set_free(estimate(info, fewer, amounts_of(fewer)).peak(evaluated=False))
@@ -99,7 +99,7 @@ def test_amounts_are_asked_for_under_the_settings_that_are_tried(
     tiny_model: Path, settings_of: SettingsOf, set_free: SetFree
 ) -> None:
     """A request whose preparation takes less in another precision of samples."""
-    info, settings = inspect_model(tiny_model), settings_of("sfd")
+    info, settings = inspect_model(tiny_model), settings_of("siss", "evaluate.batch_size=4")
 
     def preparing(settings: Settings) -> Amounts:
         size = 10**9 if settings.evaluate.dtype == "float32" else 10**6

@@ -119,7 +119,7 @@ def change_scheduler(model: Path) -> None:
     ("damage", "sentence"),
     [
         (lambda m: weights_of(m).unlink(), "holds no weights: a .safetensors file is needed"),
-        (truncate, "is truncated: "),
+        (truncate, "is truncated or no safetensors file"),
         (lambda m: weights_of(m).write_bytes(b"junk"), "is truncated or no safetensors file"),
         (to_pickle, "a pickle, which can run code when it is opened"),
         (change_scheduler, "the scheduler FlowMatchEulerDiscreteScheduler is not known"),

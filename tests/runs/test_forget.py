@@ -78,7 +78,7 @@ def test_stock_diffusers_draws_the_same_without_efface(
     noise = torch.randn(3, 1, 8, 8, generator=generator)
     sampler = OneStep(denoiser.schedule.num_timesteps - 1)
     with torch.no_grad():
-        own = sampler.draw(denoiser, noise, denoiser.encode([1, 4, 9]), [])
+        own = sampler.draw(denoiser, noise, denoiser.encode([1, 4, 9]))
     script = f"""
 import torch
 from diffusers import DDIMScheduler, DiffusionPipeline, UNet2DModel

@@ -11,10 +11,10 @@ from efface.training.settings import TrainSettings
 
 def test_a_setting_is_listed_with_type_range_default_and_meaning():
     rows = {row.name: row for row in list_section("train", TrainSettings)}
-    steps, clip, tracker = rows["train.steps"], rows["train.clip_norm"], rows["train.tracker"]
+    steps, clip, dtype = rows["train.steps"], rows["train.clip_norm"], rows["train.base_dtype"]
     assert (steps.type, steps.default) == ("int", "1000") and steps.range.startswith("≥ 1")
     assert (clip.type, clip.default) == ("float or none", "none") and clip.range.startswith("> 0")
-    assert tracker.type == "none or tensorboard or wandb" and tracker.range == ""
+    assert dtype.type == "float32 or bfloat16" and dtype.range == ""
     assert all(row.description for row in rows.values())
 
 

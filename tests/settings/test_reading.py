@@ -19,7 +19,6 @@ RECIPES = Path(__file__).parents[2] / "recipes"
         ("train.learning_rate=1", 1.0),
         ("train.learning_rate=2e-4", 2e-4),
         ("train.steps = 7", 7),
-        ("train.tracker=none", "none"),  # a text where nothing is no value
         ("evaluate.clip=none", None),
         ("evaluate.clip=2020-01-01", "2020-01-01"),
         ("train.compile=true", True),

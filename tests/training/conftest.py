@@ -16,7 +16,8 @@ from efface.diffusion.denoiser import Denoiser
 from efface.methods.base import Method
 from efface.methods.sfd import SFD
 from efface.training.settings import TrainSettings
-from efface.training.trainer import Trainer
+from efface.training.trainer import Trainer, TrainResult
+from tests.tiny import make_tiny_unet
 
 SETTINGS: dict[str, Any] = {"steps": 3, "batch_size": 8, "learning_rate": 1e-3, "log_every": 1}
 
@@ -43,6 +44,15 @@ def make_trainer() -> Callable[..., Trainer]:
         return Trainer(method, method.networks(denoiser), source, settings, folder, **checks)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def plain_run(
+    make_trainer: Callable[..., Trainer], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[TrainResult, Path]:
+    """The result and the folder of a run without further settings; not to be changed."""
+    folder = tmp_path_factory.mktemp("runs") / "plain"
+    return make_trainer(make_tiny_unet(), folder).run(), folder
 
 
 @pytest.fixture(scope="session")

@@ -11,8 +11,7 @@ import torch
 
 from efface.diffusion.denoiser import Denoiser
 from efface.methods.sfd import SFD
-from efface.training.guard import CollapseGuard, energy_distance, make_guard
-from efface.training.settings import TrainSettings
+from efface.training.guard import CollapseGuard, energy_distance
 from efface.training.trainer import Trainer
 
 Make = Callable[..., Denoiser]
@@ -34,7 +33,7 @@ def make_guarded(make_trainer: Callable[..., Trainer], tiny_unet: Make) -> Calla
     def make(folder: Path, **settings: Any) -> Trainer:
         denoiser, method = tiny_unet(), SFD(forget_share=0.5, student_forget_weight=1.0)
         conditions = denoiser.encode(range(1, 10))
-        guard = CollapseGuard(denoiser, method.sampler(denoiser), conditions, 0, teacher_steps=3)
+        guard = CollapseGuard(denoiser, method.sampler(denoiser), conditions, teacher_steps=3)
         more = {"guard_every": 2, "ema_decay": 0.0, "guard": guard} | settings
         return make_trainer(denoiser, folder, method, **more)
 
@@ -79,15 +78,10 @@ def test_a_step_is_checked_once_even_if_the_run_is_resumed_there(
     assert [entry["step"] for entry in result.guard] == [0, 2, 4, 6]
 
 
-def test_no_guard_is_made_unless_the_settings_ask_for_one(tiny_unet: Make) -> None:
-    denoiser = tiny_unet()
-    assert make_guard(SFD(), denoiser, None, TrainSettings()) is None
-
-
 def test_samples_that_are_not_numbers_count_as_bad(tiny_unet: Make) -> None:
     denoiser = tiny_unet()
     guard = CollapseGuard(
-        denoiser, SFD().sampler(denoiser), denoiser.encode([1]), 0, patience=1, teacher_steps=2
+        denoiser, SFD().sampler(denoiser), denoiser.encode([1]), patience=1, teacher_steps=2
     )
     assert not guard.check(denoiser).collapsed
     broken = denoiser.clone()

@@ -82,7 +82,7 @@ def test_settings_of_adapters_alone_are_refused(name: str, value: object) -> Non
 
 
 def test_settings_cannot_be_changed_and_go_through_json() -> None:
-    settings = TrainSettings(steps=7, clip_norm=1, tracker="none")
+    settings = TrainSettings(steps=7, clip_norm=1, base_dtype="float32")
     with pytest.raises(ValidationError, match="frozen"):
         settings.steps = 8  # pyright: ignore[reportAttributeAccessIssue]
     assert TrainSettings.model_validate_json(settings.model_dump_json(), strict=True) == settings

@@ -13,20 +13,26 @@ from torch.testing import assert_close
 from efface.diffusion.denoiser import Denoiser
 from efface.errors import RunError
 from efface.methods.sfd import SFD
-from efface.training.trainer import Trainer
+from efface.training.trainer import Trainer, TrainResult
 
 Make = Callable[..., Denoiser]
 MakeTrainer = Callable[..., Trainer]
 Weights = Callable[[Denoiser], Tensor]
 LogOf = Callable[[Path], list[dict[str, float]]]
+PlainRun = tuple[TrainResult, Path]
 
 
 def test_accumulation_changes_nothing(
-    make_trainer: MakeTrainer, weights: Weights, log_of: LogOf, tiny_unet: Make, tmp_path: Path
+    plain_run: PlainRun,
+    make_trainer: MakeTrainer,
+    weights: Weights,
+    log_of: LogOf,
+    tiny_unet: Make,
+    tmp_path: Path,
 ) -> None:
-    whole = make_trainer(tiny_unet(), tmp_path / "whole").run()
+    whole, folder = plain_run
     parts = make_trainer(tiny_unet(), tmp_path / "parts", accumulation=4).run()
-    for a, b in zip(log_of(tmp_path / "whole"), log_of(tmp_path / "parts"), strict=True):
+    for a, b in zip(log_of(folder), log_of(tmp_path / "parts"), strict=True):
         for name in ("fake_score_retain_loss", "student_retain_loss", "student_forget_loss"):
             assert a[name] == pytest.approx(b[name], rel=1e-5, abs=1e-5)
     assert_close(weights(whole.denoiser), weights(parts.denoiser), rtol=0, atol=1e-4)
@@ -36,8 +42,8 @@ def test_accumulation_works_with_a_shared_student_pass(
     make_trainer: MakeTrainer, log_of: LogOf, tiny_unet: Make, tmp_path: Path
 ) -> None:
     method = SFD(forget_share=0.5, share_student_pass=True)
-    make_trainer(tiny_unet(), tmp_path / "whole", method).run()
-    make_trainer(tiny_unet(), tmp_path / "parts", method, accumulation=2).run()
+    make_trainer(tiny_unet(), tmp_path / "whole", method, steps=2).run()
+    make_trainer(tiny_unet(), tmp_path / "parts", method, steps=2, accumulation=2).run()
     for a, b in zip(log_of(tmp_path / "whole"), log_of(tmp_path / "parts"), strict=True):
         assert a["student_retain_loss"] == pytest.approx(
             b["student_retain_loss"], rel=1e-5, abs=1e-5
@@ -45,23 +51,25 @@ def test_accumulation_works_with_a_shared_student_pass(
 
 
 def test_bf16_keeps_float32_weights_and_about_the_same_losses(
-    make_trainer: MakeTrainer, log_of: LogOf, tiny_unet: Make, tmp_path: Path
+    plain_run: PlainRun, make_trainer: MakeTrainer, log_of: LogOf, tiny_unet: Make, tmp_path: Path
 ) -> None:
-    make_trainer(tiny_unet(), tmp_path / "float32", steps=1).run()
     trainer = make_trainer(tiny_unet(), tmp_path / "bf16", steps=1, mixed_precision="bf16")
     result = trainer.run()
     assert all(p.dtype == torch.float32 for p in result.denoiser.network.parameters())
-    a, b = log_of(tmp_path / "float32")[0], log_of(tmp_path / "bf16")[0]
+    a, b = log_of(plain_run[1])[0], log_of(tmp_path / "bf16")[0]
     assert a["fake_score_retain_loss"] != b["fake_score_retain_loss"]  # bf16 was really used
     assert a["fake_score_retain_loss"] == pytest.approx(b["fake_score_retain_loss"], rel=0.05)
 
 
 def test_gradient_checkpointing_changes_nothing(
-    make_trainer: MakeTrainer, weights: Weights, tiny_unet: Make, tmp_path: Path
+    plain_run: PlainRun,
+    make_trainer: MakeTrainer,
+    weights: Weights,
+    tiny_unet: Make,
+    tmp_path: Path,
 ) -> None:
-    plain = make_trainer(tiny_unet(), tmp_path / "plain").run()
     saved = make_trainer(tiny_unet(), tmp_path / "saved", gradient_checkpointing=True).run()
-    assert_close(weights(plain.denoiser), weights(saved.denoiser), rtol=0, atol=1e-5)
+    assert_close(weights(plain_run[0].denoiser), weights(saved.denoiser), rtol=0, atol=1e-5)
 
 
 def test_dropout_is_active_in_the_trained_network_only(

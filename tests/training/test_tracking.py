@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
-import pytest
-
-from efface.errors import ConfigError
 from efface.training.tracking import Tracking
 
 
@@ -19,23 +15,13 @@ def steps(folder: Path) -> list[int]:
 
 
 def test_a_resumed_run_drops_the_lines_that_it_writes_again(tmp_path: Path) -> None:
-    tracking = Tracking(tmp_path, "none")
+    tracking = Tracking(tmp_path)
     for step in (1, 2, 3):
         tracking.log(step, {"loss": 0.5})
     tracking.close()
     with (tmp_path / "metrics.jsonl").open("a") as stream:
         stream.write('{"step": 4, "lo')  # cut off when the process was killed
-    again = Tracking(tmp_path, "none", first_step=2)
+    again = Tracking(tmp_path, first_step=2)
     again.log(3, {"loss": 0.25})
     again.close()
     assert steps(tmp_path) == [1, 2, 3]
-
-
-@pytest.mark.parametrize("tracker", ["tensorboard", "wandb"])
-def test_a_tracker_that_is_not_installed_is_named_with_the_extra(
-    tracker: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("wandb", "torch.utils.tensorboard"):
-        monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(ConfigError, match=rf"{tracker}.*efface\[track\]"):
-        Tracking(tmp_path, tracker)  # pyright: ignore[reportArgumentType]

@@ -101,8 +101,7 @@ class LatentSearch(SamplingAttack):
 
         def generate(noise: Tensor) -> Tensor:
             """Images in [0, 1] on the CPU."""
-            others = generators_from_seeds(range(len(noise)))
-            return draw_from_noise(denoiser, sampler, condition, noise, others)
+            return draw_from_noise(denoiser, sampler, condition, noise)
 
         images = generate(noise)
         best, found = goal.score(images), goal.shown(images)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from efface.data.bank import ImageBank
 from efface.data.batch import Batch, NegativeGuidance, Side
+from efface.data.images import to_model
 from efface.data.randomness import Shard, derive_seed
 from efface.diffusion.denoiser import Condition
 
@@ -128,10 +129,11 @@ class ImageSource(BatchSource):
     horizontal_flip: bool = False
 
     def batch(self, step: int, shard: Shard) -> Batch:
-        index = self._indices(step)[shard.rows(self.rows)].to(self.images.device)
+        order = epoch_rows(len(self.images), self.rows, step, self.seed, "epoch")
+        index = order[shard.rows(self.rows)].to(self.images.device)
         x0 = self.images[index]
         if not x0.is_floating_point():
-            x0 = x0.float() / 127.5 - 1
+            x0 = to_model(x0)
         if self.horizontal_flip:
             generator = torch.Generator().manual_seed(derive_seed(self.seed, "flip", step))
             flip = torch.rand(self.rows, generator=generator)[shard.rows(self.rows)] < 0.5
@@ -142,9 +144,6 @@ class ImageSource(BatchSource):
             condition = self.table[self.labels[index]]
         side = Side(size=len(x0), x0=x0, condition=condition, target=condition)
         return Batch(retain=side, forget=Side(size=0))
-
-    def _indices(self, step: int) -> Tensor:
-        return epoch_rows(len(self.images), self.rows, step, self.seed, "epoch")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

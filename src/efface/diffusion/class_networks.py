@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from efface.diffusion.config_files import class_in
 from efface.diffusion.text.families import PIPELINES
 from efface.errors import ModelError
 
@@ -16,14 +17,14 @@ def find_network(index: dict[str, Any], folder: Path) -> tuple[str, str]:
     if "vqvae" in index:
         raise ModelError(f"{folder} has a VQ-VAE: efface works on pixels and on AutoencoderKL.")
     for component in ("unet", "transformer"):
-        entry = index.get(component)
-        if isinstance(entry, list) and len(entry) == 2:
-            if entry[1] not in NETWORK_CLASSES:
-                raise ModelError(
-                    f"{folder} holds a {entry[1]}: efface works on {' and '.join(NETWORK_CLASSES)}"
-                    f", and on the pipelines {', '.join(PIPELINES)}."
-                )
-            return component, entry[1]
+        kind = class_in(index, component)
+        if kind in NETWORK_CLASSES:
+            return component, kind
+        if kind is not None:
+            raise ModelError(
+                f"{folder} holds a {kind}: efface works on {' and '.join(NETWORK_CLASSES)}, and on "
+                f"the pipelines {', '.join(PIPELINES)}."
+            )
     raise ModelError(
         f"{folder}/model_index.json names no unet and no transformer: give a diffusers pipeline."
     )

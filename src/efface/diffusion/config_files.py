@@ -22,6 +22,12 @@ def read_json(path: Path, why: str) -> dict[str, Any]:
     return content
 
 
+def class_in(index: dict[str, Any], part: str) -> str | None:
+    """The class that model_index.json gives a part; None for one that it leaves empty."""
+    entry = index.get(part)
+    return entry[1] if isinstance(entry, list) and len(entry) == 2 else None
+
+
 def read_number(index: dict[str, Any], key: str, default: float, folder: Path) -> float:
     """A number of model_index.json; ModelError for one that is not above 0."""
     if key not in index:

@@ -145,10 +145,6 @@ class Denoiser(ABC):
     def with_network(self, network: nn.Module) -> Self:
         return replace(self, network=network)
 
-    def with_schedule(self, schedule: NoiseSchedule) -> Self:
-        """The same network, its timesteps being rows of another table of noise levels."""
-        return replace(self, schedule=schedule)
-
     def to(self, device: torch.device | str) -> Self:
         return replace(
             self,

@@ -21,18 +21,15 @@ from efface.diffusion.codec import Codec, IdentityCodec, VAECodec
 from efface.diffusion.denoiser import ClassDenoiser, Denoiser, UnconditionalDenoiser
 from efface.diffusion.model_folder import ZOO, ModelInfo, fetch_weights, inspect_model
 from efface.diffusion.one_step import one_step_scheduler
-from efface.diffusion.prediction import PREDICTION_KINDS
 from efface.diffusion.quiet import quiet
 from efface.diffusion.sampling import OneStep, Sampler
-from efface.diffusion.schedule import NoiseSchedule
-from efface.diffusion.text.building import TextParts, build_beside, build_text_denoiser
+from efface.diffusion.schedule import read_schedule
+from efface.diffusion.text.building import build_prompt_encoder, build_text_denoiser
 from efface.diffusion.text.denoiser import TextDenoiser
-from efface.diffusion.text.families import PIPELINES, tokenizer_of
 from efface.diffusion.text.prompts import PromptEncoder
 from efface.diffusion.text.saving import write_lora, write_text
 from efface.errors import ModelError, RunError
 
-VOCABULARIES = ("tokenizer.json", "vocab.json", "vocab.txt", "spiece.model")
 CLASS_PIPELINE = ZOO / "digits" / "pipeline.py"  # of all class-conditional models
 
 
@@ -49,59 +46,26 @@ def load(
     ModelError.
     """
     info = model if isinstance(model, ModelInfo) else inspect_model(model, null_label)
-    if info.family is not None:
-        return load_text(info, dtype=dtype, encoded=encoded)
     if info.on_hub:
         fetch_weights(info)
     scheduler, network = _load_scheduler(info), load_network(info, dtype)
     codec: Codec = IdentityCodec()
     if info.vae:
-        codec = VAECodec(_from_pretrained(diffusers.AutoencoderKL, info.folder, "vae"))
-    return build_denoiser(network, scheduler, info.num_classes, info.null_label, codec)
+        vae = _from_pretrained(diffusers.AutoencoderKL, info.folder, "vae")
+        codec = VAECodec(vae.requires_grad_(False))
+    if info.family is None:
+        return build_denoiser(network, scheduler, info.num_classes, info.null_label, codec)
+    if encoded is None:
+        encoded = build_prompt_encoder(info, _load_encoders(info), network)
+    return build_text_denoiser(info, network, scheduler, codec, encoded)
 
 
 def load_beside(model: ModelInfo, other: Denoiser, dtype: torch.dtype = torch.float32) -> Denoiser:
     """Load what a run made of `other`; of a text-to-image pipeline the network alone."""
     if not isinstance(other, TextDenoiser):
         return load(model, dtype=dtype)
-    network, scheduler = load_network(model, dtype), _load_scheduler(model)
-    return build_beside(model, network.to(other.device), scheduler, other)
-
-
-def load_text(
-    model: str | Path | ModelInfo,
-    size: int | None = None,
-    dtype: torch.dtype = torch.float32,
-    encoded: PromptEncoder | None = None,
-) -> TextDenoiser:
-    """Load a text-to-image pipeline, its network in `dtype` and all other parts in float32.
-
-    `size` is the height and width of the latents of models that do not name it (FLUX; by default
-    128, which is 1024 pixels). With prompts that have been `encoded` the text encoders stay on
-    disk. Raises ModelError.
-    """
-    info = model if isinstance(model, ModelInfo) else inspect_model(model)
-    if info.family is None:
-        raise ModelError(
-            f"{info.source} is no text-to-image model: give one of the pipelines "
-            f"{', '.join(PIPELINES)}."
-        )
-    if info.on_hub:
-        fetch_weights(info)
-    needed = info.encoders if encoded is None else ()
-    encoders = {
-        name: _from_pretrained(getattr(transformers, info.index[name][1]), info.folder, name)
-        for name in needed
-    }
-    tokenizers = {tokenizer_of(name): _load_tokenizer(info, name) for name in needed}
-    parts = TextParts(
-        network=load_network(info, dtype),
-        scheduler=_load_scheduler(info),
-        vae=_from_pretrained(diffusers.AutoencoderKL, info.folder, "vae"),
-        encoders=encoders,
-        tokenizers=tokenizers,
-    )
-    return build_text_denoiser(info, parts, size, encoded)
+    network, scheduler = load_network(model, dtype).to(other.device), _load_scheduler(model)
+    return build_text_denoiser(model, network, scheduler, other.codec, other.prompts)
 
 
 def build_denoiser(
@@ -112,11 +76,7 @@ def build_denoiser(
     codec: Codec | None = None,
 ) -> Denoiser:
     """A Denoiser around a diffusers network and the scheduler it was trained with."""
-    kind = scheduler.config.prediction_type
-    if kind not in PREDICTION_KINDS:
-        raise ModelError(
-            f"prediction type {kind!r} is unknown: allowed are {', '.join(PREDICTION_KINDS)}."
-        )
+    kind, schedule = read_schedule(scheduler)
     for module in network.modules():
         if isinstance(module, LabelEmbedding):
             # In training mode diffusers would swap labels for "no class" at random, on its own
@@ -126,7 +86,7 @@ def build_denoiser(
     height, width = (size, size) if isinstance(size, int) else size
     common = {
         "network": network,
-        "schedule": NoiseSchedule.from_scheduler(scheduler),
+        "schedule": schedule,
         "kind": kind,
         "sample_shape": (network.config.in_channels, height, width),
         "scheduler": scheduler,
@@ -143,21 +103,13 @@ def load_network(info: ModelInfo, dtype: torch.dtype = torch.float32) -> Any:
     return _from_pretrained(kind, info.folder, info.weights_folder.name, dtype)
 
 
-def _load_tokenizer(info: ModelInfo, encoder: str) -> Any:
-    name = tokenizer_of(encoder)
-    kind = getattr(transformers, info.index[name][1])
-    if not any((info.folder / name / file).exists() for file in VOCABULARIES):
-        # transformers would go on with an empty one.
-        raise ModelError(
-            f"{info.folder / name} holds no vocabulary ({', '.join(VOCABULARIES)}): copy or "
-            "download the model again."
-        )
-    try:
-        return kind.from_pretrained(info.folder / name, local_files_only=True)
-    except (OSError, ValueError, TypeError, KeyError, ImportError) as error:
-        raise ModelError(
-            f"{info.folder / name} could not be loaded: {_first_line(error)}"
-        ) from error
+def _load_encoders(info: ModelInfo) -> dict[str, Any]:
+    """Text encoders by their subfolders."""
+    kinds = {name: getattr(transformers, info.index[name][1]) for name in info.encoders}
+    return {
+        name: _from_pretrained(kind, info.folder, name).requires_grad_(False)
+        for name, kind in kinds.items()
+    }
 
 
 def _load_scheduler(info: ModelInfo) -> Any:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from efface.diffusion.class_networks import find_network, read_classes
-from efface.diffusion.config_files import read_json, read_number, read_vae
+from efface.diffusion.config_files import class_in, read_json, read_number, read_vae
 from efface.diffusion.hub import asking_hub, hub_errors, without_bars
 from efface.diffusion.text.families import TextFamily, family_of
 from efface.diffusion.text.folder import (
@@ -103,7 +103,12 @@ def inspect_model(
     `model` is a folder, a hub id or `zoo:NAME`; `size` the pixels of a side of its images, for
     networks that do not name it (FLUX). Raises ModelError for what cannot be used.
     """
-    folder, on_hub = _described(str(model))
+    folder = find_folder(str(model))
+    on_hub = folder is None
+    if folder is None:
+        with without_bars():
+            folder = _download_descriptions(str(model))
+    refuse_lora(folder)
     index = read_json(folder / "model_index.json", INDEX)
     family = family_of(index.get("_class_name"))
     if family is not None:
@@ -120,11 +125,8 @@ def inspect_model(
         classes, null = None, None
     else:
         classes, null = read_classes(network_class, config, index, null_label)
-    entry = index.get("scheduler")
-    check_scheduler(
-        entry[1] if isinstance(entry, list) and len(entry) == 2 else None,
-        FLOW_SCHEDULERS if family is not None and family.flow else KNOWN_SCHEDULERS,
-    )
+    known = FLOW_SCHEDULERS if family is not None and family.flow else KNOWN_SCHEDULERS
+    check_scheduler(class_in(index, "scheduler"), known)
     info = ModelInfo(
         source=str(model),
         on_hub=on_hub,
@@ -148,17 +150,6 @@ def inspect_model(
     else:
         fetch_weights(info)
     return info
-
-
-def _described(model: str) -> tuple[Path, bool]:
-    """A folder with the descriptions of a model, and whether it comes from the hub."""
-    folder = find_folder(model)
-    on_hub = folder is None
-    if folder is None:
-        with without_bars():
-            folder = _download_descriptions(model)
-    refuse_lora(folder)
-    return folder, on_hub
 
 
 def fetch_weights(info: ModelInfo) -> None:
@@ -223,10 +214,12 @@ def _check_listed(info: ModelInfo) -> None:
         require_weights(f"{subfolder} of {info.source}", stem, wanted, here)
 
 
-def pixel_shape(info: ModelInfo) -> tuple[int, int, int]:
-    """(C, H, W) of the images of a model that works on pixels."""
+def sample_shape(info: ModelInfo) -> tuple[int, int, int]:
+    """(C, H, W) of a sample in model space: of latents, or of images without a VAE."""
     config = read_json(info.folder / info.component / "config.json", "it describes the network")
     size, channels = config.get("sample_size"), config.get("in_channels")
+    if info.family is not None and info.family.default_size is not None and channels:
+        size, channels = info.sample_size or info.family.default_size, channels // 4
     match (channels, *size) if isinstance(size, list) else (channels, size, size):
         case (int(channels), int(height), int(width)):
             return channels, height, width
@@ -238,13 +231,10 @@ def pixel_shape(info: ModelInfo) -> tuple[int, int, int]:
 
 def drawn_shape(info: ModelInfo) -> tuple[int, int, int]:
     """(C, H, W) of the images that a model draws, decoded where it has a VAE."""
+    channels, height, width = sample_shape(info)
     if not info.vae:
-        return pixel_shape(info)
+        return channels, height, width
     channels, factor = read_vae(info.folder)
-    if info.family is not None and info.family.default_size is not None:
-        height = width = info.sample_size or info.family.default_size
-    else:
-        _, height, width = pixel_shape(info)
     return channels, height * factor, width * factor
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
-from diffusers import DDIMScheduler, DDPMScheduler
+from diffusers import DDIMScheduler
 from torch import Tensor
 
 from efface.diffusion.codec import VAECodec
@@ -37,14 +37,8 @@ class Sampler(ABC):
         """How the samples were drawn, in words for a protocol."""
 
     @abstractmethod
-    def draw(
-        self,
-        denoiser: Denoiser,
-        noise: Tensor,
-        condition: Condition | None,
-        generators: list[torch.Generator],
-    ) -> Tensor:
-        """x0 from `noise`; `generators`, one per sample, serve what else is random."""
+    def draw(self, denoiser: Denoiser, noise: Tensor, condition: Condition | None) -> Tensor:
+        """x0 from `noise`."""
 
 
 @dataclass(frozen=True)
@@ -62,28 +56,20 @@ class OneStep(Sampler):
         scale = "" if self.input_scale == 1.0 else f", input scale {self.input_scale:.4g}"
         return f"one step from timestep {self.t_init}{scale}"
 
-    def draw(
-        self,
-        denoiser: Denoiser,
-        noise: Tensor,
-        condition: Condition | None,
-        generators: list[torch.Generator],
-    ) -> Tensor:
-        del generators
+    def draw(self, denoiser: Denoiser, noise: Tensor, condition: Condition | None) -> Tensor:
         t = torch.full((len(noise),), self.t_init, device=noise.device)
         return denoiser(self.input_scale * noise, t, condition).x0
 
 
 @dataclass(frozen=True)
 class MultiStep(Sampler):
-    """The model's own scheduler configuration, run as DDIM or as DDPM (ancestral).
+    """The model's own scheduler configuration, run as DDIM.
 
     For flow matching a DDIM step is the Euler step of the stock scheduler, sigma_s alpha_t -
     alpha_s sigma_t being sigma_s - sigma_t.
     """
 
     steps: int = 50
-    kind: Literal["ddim", "ancestral"] = "ddim"
     guidance: float = 1.0
 
     @property
@@ -91,24 +77,16 @@ class MultiStep(Sampler):
         return self.steps if self.guidance == 1.0 else 2 * self.steps
 
     def describe(self) -> str:
-        name = "DDIM" if self.kind == "ddim" else "ancestral"
-        return f"{self.steps} {name} steps, guidance {self.guidance:g}"
+        return f"{self.steps} DDIM steps, guidance {self.guidance:g}"
 
-    def draw(
-        self,
-        denoiser: Denoiser,
-        noise: Tensor,
-        condition: Condition | None,
-        generators: list[torch.Generator],
-    ) -> Tensor:
+    def draw(self, denoiser: Denoiser, noise: Tensor, condition: Condition | None) -> Tensor:
         if denoiser.kind == "flow":
             return self._draw_flow(denoiser, noise, condition)
-        scheduler_type = DDIMScheduler if self.kind == "ddim" else DDPMScheduler
         config = denoiser.scheduler.config
         if isinstance(denoiser.codec, VAECodec):
-            # Both would clip latents to [-1, 1] unless told otherwise, as no latent model was.
+            # It would clip latents to [-1, 1] unless told otherwise, as no latent model was.
             config = {"clip_sample": False} | dict(config)
-        scheduler: Any = scheduler_type.from_config(config)
+        scheduler: Any = DDIMScheduler.from_config(config)
         denoiser.set_timesteps(scheduler, self.steps)
         ends_in_noise = denoiser.schedule.has_zero_terminal_snr and denoiser.kind == "epsilon"
         if ends_in_noise and int(scheduler.timesteps[0]) == denoiser.schedule.num_timesteps - 1:
@@ -120,20 +98,16 @@ class MultiStep(Sampler):
         for timestep in scheduler.timesteps.tolist():
             t = torch.full((len(noise),), timestep, device=noise.device)
             output = denoiser(x_t, t, condition, self.guidance).output
-            x_t = scheduler.step(output, timestep, x_t, generator=generators).prev_sample
+            x_t = scheduler.step(output, timestep, x_t).prev_sample
         return x_t
 
     def _draw_flow(self, denoiser: Denoiser, noise: Tensor, condition: Condition | None) -> Tensor:
         """Euler steps at the noise levels of the stock scheduler, which lie between timesteps."""
-        if self.kind != "ddim":
-            raise ModelError(
-                "a flow matching model has no ancestral steps: draw from it with kind 'ddim'."
-            )
         scheduler: Any = type(denoiser.scheduler).from_config(denoiser.scheduler.config)
         denoiser.set_timesteps(scheduler, self.steps)
         scheduler.set_begin_index(0)
         levels = scheduler.sigmas[:-1].flip(0).to(noise.device)
-        denoiser = denoiser.with_schedule(NoiseSchedule.from_flow_sigmas(levels))
+        denoiser = replace(denoiser, schedule=NoiseSchedule.from_flow_sigmas(levels))
         x_t = noise
         for row, timestep in zip(reversed(range(len(levels))), scheduler.timesteps, strict=True):
             t = torch.full((len(noise),), row, device=noise.device)
@@ -154,11 +128,7 @@ def rows_of(shape: tuple[int, int, int], wanted: int, weight: int = 1) -> int:
 
 @torch.inference_mode()
 def draw_from_noise(
-    denoiser: Denoiser,
-    sampler: Sampler,
-    condition: Condition | None,
-    noise: Tensor,
-    generators: list[torch.Generator],
+    denoiser: Denoiser, sampler: Sampler, condition: Condition | None, noise: Tensor
 ) -> Tensor:
     """Images (N, C, H, W) in [0, 1] on the CPU from unit noise, few at once of large samples."""
     denoiser.network.eval()
@@ -167,7 +137,7 @@ def draw_from_noise(
     for start in range(0, len(noise), size):
         some = slice(start, start + size)
         rows = None if condition is None else condition[some]
-        x0 = sampler.draw(denoiser, noise[some].to(denoiser.device), rows, generators[some])
+        x0 = sampler.draw(denoiser, noise[some].to(denoiser.device), rows)
         images.append(denoiser.codec.decode(x0).clamp(-1, 1).add(1).div(2).cpu())
     return torch.cat(images)
 
@@ -192,7 +162,7 @@ def draw_images(
         generators = generators_from_seeds(seeds[start : start + batch_size])
         noise = torch.stack([torch.randn(denoiser.sample_shape, generator=g) for g in generators])
         rows = None if condition is None else condition[start : start + batch_size]
-        images.append(draw_from_noise(denoiser, sampler, rows, noise, generators))
+        images.append(draw_from_noise(denoiser, sampler, rows, noise))
         if on_batch is not None:
             on_batch(len(noise))
     return torch.cat(images)

@@ -10,7 +10,10 @@ import torch
 from torch import Tensor
 
 from efface.diffusion.model_folder import check_scheduler
+from efface.diffusion.prediction import PREDICTION_KINDS
 from efface.diffusion.quiet import quiet
+from efface.diffusion.text.folder import FLOW_SCHEDULERS
+from efface.errors import ModelError
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,3 +81,15 @@ class NoiseSchedule:
         """The timestep whose sigma_t / alpha_t is nearest to `ratio` on a logarithmic scale."""
         log_ratio = self.noise_to_signal.clamp_min(1e-12).log()
         return int((log_ratio - torch.tensor(ratio, dtype=torch.float64).log()).abs().argmin())
+
+
+def read_schedule(scheduler: Any) -> tuple[Any, NoiseSchedule]:
+    """Kind of prediction and noise levels of a diffusers scheduler; ModelError for unknown ones."""
+    if type(scheduler).__name__ in FLOW_SCHEDULERS:
+        return "flow", NoiseSchedule.from_flow_scheduler(scheduler)
+    kind = scheduler.config.prediction_type
+    if kind not in PREDICTION_KINDS:
+        raise ModelError(
+            f"prediction type {kind!r} is unknown: allowed are {', '.join(PREDICTION_KINDS)}."
+        )
+    return kind, NoiseSchedule.from_scheduler(scheduler)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from efface.data.images import ImageSet, check_source, load_images, read_at
-from efface.diffusion.model_folder import ModelInfo, pixel_shape
+from efface.diffusion.model_folder import ModelInfo, sample_shape
 from efface.errors import RequestError
 from efface.evaluation.detection import concept_labels, load_detector
 from efface.evaluation.store import Arrays, Store, digest_of_array
@@ -53,7 +53,7 @@ def read_views(
 
 def pixels_of(info: ModelInfo) -> tuple[int, int, int] | None:
     """(C, H, W) of the samples of a model that works on pixels; None for another."""
-    return None if info.vae else pixel_shape(info)
+    return None if info.vae else sample_shape(info)
 
 
 def check_networks(config: EvaluateSettings, info: ModelInfo) -> None:

@@ -38,16 +38,23 @@ def advise(
         except ConfigError:
             return math.inf
 
+    def fits(changes: Mapping[str, Any]) -> bool:
+        return size(changes) <= available
+
     choices = _choices(settings, amounts, processes)
     if size({"train.lora_rank": SUGGESTED_RANK}) == math.inf:
         choices = {name: values for name, values in choices.items() if name not in ADAPTERS}
-    least = size({name: values[-1] for name, values in choices.items()})
-    if least > available:
+    most = {name: values[-1] for name, values in choices.items()}
+    if not fits(most):
         return (
-            f"no setting brings it below {readable(least)}, so take a smaller model or a machine "
-            "with more memory"
+            f"no setting brings it below {readable(size(most))}, so take a smaller model or a "
+            "machine with more memory"
         )
-    changes = next(_fitting(choices, lambda changes: size(changes) <= available))
+    groups = (g for n in range(1, len(most) + 1) for g in itertools.combinations(most.items(), n))
+    changes = next(filter(fits, map(dict, groups)))
+    for name in changes:  # no more of any than it takes
+        values = (value for value in choices[name] if fits(changes | {name: value}))
+        changes[name] = next(values)
     text = " and ".join(f"{name}={_written(value)}" for name, value in changes.items())
     return f"with {text} it needs about {readable(size(changes))}"
 
@@ -73,20 +80,6 @@ def accumulations(settings: Settings, forget_rows: int, processes: int) -> Itera
             train = settings.train.model_copy(update={"accumulation": count})
             check_parts(settings.method, train, forget_rows, processes)
             yield count
-
-
-def _fitting(
-    choices: Mapping[str, Sequence[Any]], fits: Callable[[Mapping[str, Any]], bool]
-) -> Iterator[Mapping[str, Any]]:
-    """Changes that fit, the fewest first, and of one setting no more than it takes."""
-    for count in range(1, len(choices) + 1):
-        for names in itertools.combinations(choices, count):
-            if not fits({name: choices[name][-1] for name in names}):
-                continue
-            for values in itertools.product(*(choices[name] for name in names)):
-                changes = dict(zip(names, values, strict=True))
-                if fits(changes):
-                    yield changes
 
 
 def _written(value: Any) -> str:

@@ -21,11 +21,11 @@ from torch import Tensor, nn
 from efface.diffusion.adapters import SharedNetwork
 from efface.diffusion.codec import MOST_PIXELS, VAECodec
 from efface.diffusion.config_files import read_json
-from efface.diffusion.model_folder import ModelInfo, drawn_shape, pixel_shape
+from efface.diffusion.model_folder import ModelInfo, drawn_shape, sample_shape
 from efface.diffusion.sampling import rows_of
 from efface.diffusion.text.encoding import constant_rows
 from efface.diffusion.text.families import FAMILIES, UNET_ATTENTION
-from efface.diffusion.text.networks import CALL
+from efface.diffusion.text.networks import call_network
 from efface.errors import ModelError
 from efface.memory.live import Kernels, Live, tensors_of
 from efface.settings.evaluate import EvaluateSettings
@@ -140,7 +140,7 @@ class Network:
             condition = {name: torch.cat([rows, rows]) for name, rows in condition.items()}
         t = torch.zeros(len(x))
         if self.family is not None:
-            return CALL[self.family](network, x, t, condition)
+            return call_network(network, FAMILIES[self.family], x, t, condition)
         return network(x, t.long(), **condition, return_dict=False)[0]
 
 
@@ -156,18 +156,9 @@ def describe_network(model: ModelInfo) -> Network:
     return Network(
         part=describe_part(model, model.component),
         family=None if model.family is None else model.family.name,
-        shape=latent_shape(model),
+        shape=sample_shape(model),
         clip_tokens=max(positions, default=0),
     )
-
-
-def latent_shape(model: ModelInfo) -> tuple[int, int, int]:
-    """(C, H, W) of a sample in model space, before anything is loaded."""
-    if model.family is None or model.family.default_size is None:
-        return pixel_shape(model)
-    config = read_json(model.folder / model.component / "config.json", "it describes the network")
-    size = model.sample_size or model.family.default_size
-    return config["in_channels"] // 4, size, size
 
 
 @functools.lru_cache(maxsize=32)

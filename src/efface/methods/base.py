@@ -5,9 +5,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 from torch import Tensor
 
 from efface.data.bank import ImageBank
@@ -18,6 +18,7 @@ from efface.diffusion.sampling import MultiStep, Sampler
 from efface.methods.gradient_rules import GradientRule, PlainSum
 
 Need = Literal["conditions", "retain_images", "forget_images", "prior"]
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -10,7 +10,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from efface.diffusion.denoiser import Denoiser
-from efface.methods.base import LossTerms, Need, StepContext, per_sample_sum
+from efface.methods.base import LossTerms, Need, Share, StepContext, per_sample_sum
 from efface.methods.image_method import ImageMethod
 from efface.methods.mixture import posterior_mean, posterior_shares, subtract
 from efface.methods.pairs import bank_of, condition_rows, images
@@ -33,14 +33,11 @@ class PosteriorSubtraction(ImageMethod):
         default="skip",
         description="What rows above tau do: nothing, or regress their retained neighbours.",
     )
-    neighbours_from: float = Field(
-        default=0.4,
-        ge=0,
-        le=1,
-        description="Of neighbours: timesteps from this share of the schedule on.",
+    neighbours_from: Share = Field(
+        default=0.4, description="Of neighbours: timesteps from this share of the schedule on."
     )
-    forget_share: float = Field(  # pyright: ignore[reportIncompatibleVariableOverride]
-        default=0.25, ge=0, le=1, description="Forget rows per retained row."
+    forget_share: Share = Field(  # pyright: ignore[reportIncompatibleVariableOverride]
+        default=0.25, description="Forget rows per retained row."
     )
 
     needs: ClassVar[frozenset[Need]] = frozenset({"retain_images", "forget_images", "prior"})

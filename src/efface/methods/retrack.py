@@ -9,7 +9,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from efface.methods.base import LossTerms, StepContext, per_sample_sum
+from efface.methods.base import LossTerms, Share, StepContext, per_sample_sum
 from efface.methods.image_method import ImageMethod
 from efface.methods.pairs import Pairs, bank_of
 
@@ -24,11 +24,8 @@ class ReTrack(ImageMethod):
     of pixels have 0.005 to 0.02.
     """
 
-    weight: float = Field(
-        default=0.5,
-        ge=0,
-        le=1,
-        description="Share of the forget term; published for pixels: 0.005 to 0.02.",
+    weight: Share = Field(
+        default=0.5, description="Share of the forget term; published for pixels: 0.005 to 0.02."
     )
     neighbours: int = Field(
         default=10, ge=1, le=1_000_000, description="Retained images that an image is pointed at."

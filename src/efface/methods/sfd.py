@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -16,7 +16,11 @@ from efface.diffusion.denoiser import Condition, Denoiser
 from efface.diffusion.sampling import OneStep
 from efface.diffusion.schedule import NoiseSchedule
 from efface.errors import ConfigError
-from efface.methods.base import LossTerms, Method, Need, StepContext, per_sample_sum
+from efface.methods.base import LossTerms, Method, Need, Share, StepContext, per_sample_sum
+
+Weight = Annotated[float, Field(ge=0, le=1e6)]
+NoiseLevel = Annotated[float, Field(gt=0, le=1e6)]
+Guidance = Annotated[float, Field(ge=0, le=1e3)]
 
 
 def fake_score_loss(eps: Tensor, eps_psi: Tensor) -> Tensor:
@@ -53,26 +57,20 @@ class SFD(Method):
         le=100,
         description="Weight of |delta|^2 against its cross term in the loss.",
     )
-    fake_score_forget_weight: float = Field(
-        default=0.01, ge=0, le=1e6, description="Weight of forget rows in the fake score's loss."
+    fake_score_forget_weight: Weight = Field(
+        default=0.01, description="Weight of forget rows in the fake score's loss."
     )
-    student_forget_weight: float = Field(
-        default=0.01, ge=0, le=1e6, description="Weight of forget rows in the student's loss."
+    student_forget_weight: Weight = Field(
+        default=0.01, description="Weight of forget rows in the student's loss."
     )
-    sigma_min: float = Field(
-        default=0.137,
-        gt=0,
-        le=1e6,
-        description="Lowest noise level at which the scores are compared.",
+    sigma_min: NoiseLevel = Field(
+        default=0.137, description="Lowest noise level at which the scores are compared."
     )
-    sigma_max: float = Field(
-        default=13.0,
-        gt=0,
-        le=1e6,
-        description="Highest noise level at which the scores are compared.",
+    sigma_max: NoiseLevel = Field(
+        default=13.0, description="Highest noise level at which the scores are compared."
     )
-    sigma_init: float = Field(
-        default=2.5, gt=0, le=1e6, description="Noise level at which the student starts."
+    sigma_init: NoiseLevel = Field(
+        default=2.5, description="Noise level at which the student starts."
     )
     input_scale: Literal["unit", "published"] = Field(
         default="unit", description="Standard deviation of the start: 1, or sigma_t as published."
@@ -80,11 +78,8 @@ class SFD(Method):
     fake_score_rate: float = Field(
         default=3.0, gt=0, le=1e3, description="The fake score's learning rate over the student's."
     )
-    forget_share: float = Field(
-        default=1.0,
-        ge=0,
-        le=1,
-        description="Forget rows per retained row; the expectation is the same.",
+    forget_share: Share = Field(
+        default=1.0, description="Forget rows per retained row; the expectation is the same."
     )
     share_student_pass: bool = Field(
         default=False, description="Serve both phases with one pass of the student."
@@ -93,44 +88,29 @@ class SFD(Method):
         default=False,
         description="Cut the gradient through both scores, as Diff-Instruct and DMD do.",
     )
-    fake_score_training_guidance: float = Field(
-        default=1.0,
-        ge=0,
-        le=1e3,
-        description="Guidance of the fake score while it is trained; 1 is none.",
+    fake_score_training_guidance: Guidance = Field(
+        default=1.0, description="Guidance of the fake score while it is trained; 1 is none."
     )
-    fake_score_guidance: float = Field(
-        default=1.0,
-        ge=0,
-        le=1e3,
-        description="Guidance of the fake score in the student's loss; 1 is none.",
+    fake_score_guidance: Guidance = Field(
+        default=1.0, description="Guidance of the fake score in the student's loss; 1 is none."
     )
-    teacher_guidance: float = Field(
-        default=1.0, ge=0, le=1e3, description="Guidance of the teacher; 1 is none."
+    teacher_guidance: Guidance = Field(
+        default=1.0, description="Guidance of the teacher; 1 is none."
     )
-    fake_score_condition_dropout: float = Field(
-        default=0.0,
-        ge=0,
-        le=1,
-        description="Share of rows without a condition in the fake score's phase.",
+    fake_score_condition_dropout: Share = Field(
+        default=0.0, description="Share of rows without a condition in the fake score's phase."
     )
-    student_condition_dropout: float = Field(
-        default=0.0,
-        ge=0,
-        le=1,
-        description="Share of rows without a condition in the student's phase.",
+    student_condition_dropout: Share = Field(
+        default=0.0, description="Share of rows without a condition in the student's phase."
     )
-    forget_warmup: float = Field(
-        default=0.0,
-        ge=0,
-        le=1,
-        description="Share of the run in which forget rows use the wider window.",
+    forget_warmup: Share = Field(
+        default=0.0, description="Share of the run in which forget rows use the wider window."
     )
-    warmup_sigma_min: float = Field(
-        default=0.079, gt=0, le=1e6, description="Lowest noise level of the wider window."
+    warmup_sigma_min: NoiseLevel = Field(
+        default=0.079, description="Lowest noise level of the wider window."
     )
-    warmup_sigma_max: float = Field(
-        default=128.86, gt=0, le=1e6, description="Highest noise level of the wider window."
+    warmup_sigma_max: NoiseLevel = Field(
+        default=128.86, description="Highest noise level of the wider window."
     )
 
     summary: ClassVar[str] = (
@@ -247,7 +227,7 @@ class SFD(Method):
         """X = g_theta(z, c), (B, C, H, W): one step from noise, never clamped."""
         student = ctx.networks["student"]
         z = ctx.rng.normal(student.sample_shape)
-        return self.sampler(student).draw(student, z, condition, [])
+        return self.sampler(student).draw(student, z, condition)
 
     def _noised(self, ctx: StepContext, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(t, eps, x_t) with t uniform over the window of noise levels."""

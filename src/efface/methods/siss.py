@@ -9,7 +9,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from efface.methods.base import LossTerms, StepContext, per_sample_sum
+from efface.methods.base import LossTerms, Share, StepContext, per_sample_sum
 from efface.methods.image_method import SubtractingMethod
 from efface.methods.mixture import log_odds, mixture_weights
 from efface.methods.pairs import Pairs
@@ -33,11 +33,8 @@ class SISS(SubtractingMethod):
     further network calls cost.
     """
 
-    mixture: float = Field(
-        default=0.5,
-        ge=0,
-        le=1,
-        description="Lambda: share of noised images to forget in the mixture.",
+    mixture: Share = Field(
+        default=0.5, description="Lambda: share of noised images to forget in the mixture."
     )
     arms: Literal["stratified", "bernoulli"] = Field(
         default="stratified", description="How rows are given to the two images of the mixture."

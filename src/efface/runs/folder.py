@@ -22,7 +22,7 @@ from efface.errors import RequestError
 from efface.records import RunRecord, hash_weights, read_record, write_json
 from efface.training.trainer import TrainResult
 
-INCIDENTAL = ("checkpoint_every", "ignore_memory", "log_every", "tracker")  # of train
+INCIDENTAL = ("checkpoint_every", "ignore_memory", "log_every")  # of train
 PACKAGES = ("efface", "torch", "diffusers", "accelerate", "safetensors", "numpy")
 
 

@@ -30,7 +30,7 @@ from efface.runs.folder import check_folder, finished_record, holds_run, new_fol
 from efface.runs.lineage import check_start, describe_start, earlier_request, start_from
 from efface.runs.recorded import Recorded
 from efface.settings.base import Settings, read_settings
-from efface.training.guard import make_guard
+from efface.training.guard import CollapseGuard
 from efface.training.networks import make_networks
 from efface.training.settings import TrainSettings
 from efface.training.trainer import Trainer
@@ -188,7 +188,10 @@ def carry_out(
     record = record.model_copy(update={"notes": feed.notes})
     if start is not None:
         start_from(networks, start, method)
-    guard = make_guard(method, feed.denoiser, feed.retained, config)
+    guard = None
+    if config.guard_every:
+        sampler, conditions = method.sampler(feed.denoiser), feed.retained
+        guard = CollapseGuard(feed.denoiser, sampler, conditions, config.guard_tolerance)
     trainer = Trainer(
         method, networks, feed.source, config, out, accelerator, guard=guard, stopper=feed.stopper
     )

@@ -29,13 +29,13 @@ class ModuleState:
     """A module's parameters and buffers."""
 
     def __init__(self, module: nn.Module) -> None:
-        self._module = module
+        self.module = module
 
     def tensors(self) -> dict[str, Tensor]:
-        return dict(self._module.state_dict())
+        return dict(self.module.state_dict())
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        self._module.load_state_dict(dict(tensors))
+        self.module.load_state_dict(dict(tensors))
 
 
 class OptimizerState:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from efface.methods.base import LossTerms, Method, Need, StepContext
+from efface.methods.base import LossTerms, Method, Need, Share, StepContext
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,11 +19,8 @@ class Denoising(Method):
     timesteps uniform over the schedule.
     """
 
-    condition_dropout: float = Field(
-        default=0.1,
-        ge=0,
-        le=1,
-        description="Share of rows trained without a condition, for guidance.",
+    condition_dropout: Share = Field(
+        default=0.1, description="Share of rows trained without a condition, for guidance."
     )
 
     summary: ClassVar[str] = (

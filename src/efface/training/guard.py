@@ -10,8 +10,6 @@ from torch import Tensor
 
 from efface.diffusion.denoiser import Condition, Denoiser
 from efface.diffusion.sampling import MultiStep, Sampler, draw_images
-from efface.methods.base import Method
-from efface.training.settings import TrainSettings
 
 GUARD_SEED = 7_000_000  # far from the seeds of training and evaluation
 SAMPLES_PER_CONDITION = 16
@@ -53,7 +51,6 @@ class CollapseGuard:
         teacher: Denoiser,
         sampler: Sampler,
         conditions: Condition | None,
-        seed: int,
         tolerance: float = 0.1,
         patience: int = 2,
         teacher_steps: int = 20,
@@ -65,7 +62,7 @@ class CollapseGuard:
             spread = torch.linspace(0, len(conditions) - 1, groups).round().long()
             self._rows = conditions[spread.repeat_interleave(SAMPLES_PER_CONDITION)]
         self._groups = groups
-        self._seeds = [seed + i for i in range(2 * count)]
+        self._seeds = [GUARD_SEED + i for i in range(2 * count)]
         self._sampler = sampler
         self._tolerance = tolerance
         self._patience = patience
@@ -103,13 +100,3 @@ class CollapseGuard:
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         self.best = float(tensors["best"])
         self._bad = int(tensors["bad"])
-
-
-def make_guard(
-    method: Method, teacher: Denoiser, conditions: Condition | None, settings: TrainSettings
-) -> CollapseGuard | None:
-    """The guard of a run over its retained conditions, if the settings ask for one."""
-    if not settings.guard_every:
-        return None
-    sampler = method.sampler(teacher)
-    return CollapseGuard(teacher, sampler, conditions, GUARD_SEED, settings.guard_tolerance)

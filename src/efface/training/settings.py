@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from efface.training.tracking import Tracker
-
 MOST_STEPS = 1_000_000_000
-MOST_ROWS = 1_000_000
+Steps = Annotated[int, Field(ge=1, le=MOST_STEPS)]
+Every = Annotated[int, Field(ge=0, le=MOST_STEPS)]  # 0 is never
+Rows = Annotated[int, Field(ge=1, le=1_000_000)]
+Decay = Annotated[float, Field(ge=0, lt=1)]
+Rate = Annotated[float, Field(ge=0, le=10)]
+Clip = Annotated[float | None, Field(gt=0, le=1e9)]
 
 
 class TrainSettings(BaseModel):
@@ -18,44 +21,30 @@ class TrainSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
-    steps: int = Field(default=1000, ge=1, le=MOST_STEPS, description="Training steps.")
-    batch_size: int = Field(
-        default=128,
-        ge=1,
-        le=MOST_ROWS,
-        description="Retained rows of one step, over all processes and accumulation.",
+    steps: Steps = Field(default=1000, description="Training steps.")
+    batch_size: Rows = Field(
+        default=128, description="Retained rows of one step, over all processes and accumulation."
     )
-    accumulation: int = Field(
-        default=1,
-        ge=1,
-        le=MOST_ROWS,
-        description="Equal parts of a batch that pass the network in turn.",
+    accumulation: Rows = Field(
+        default=1, description="Equal parts of a batch that pass the network in turn."
     )
     seed: int = Field(default=0, ge=0, lt=2**63, description="Seed of batches, noise and dropout.")
-    learning_rate: float = Field(default=1e-4, ge=0, le=10, description="Learning rate of AdamW.")
+    learning_rate: Rate = Field(default=1e-4, description="Learning rate of AdamW.")
     learning_rate_schedule: Literal["constant", "cosine"] = Field(
         default="constant", description="How the learning rate goes on after the warm-up."
     )
-    warmup_steps: int = Field(
-        default=0,
-        ge=0,
-        le=MOST_STEPS,
-        description="Steps in which the learning rate rises linearly.",
+    warmup_steps: Every = Field(
+        default=0, description="Steps in which the learning rate rises linearly."
     )
-    beta1: float = Field(default=0.9, ge=0, lt=1, description="Decay of AdamW's first moment.")
-    beta2: float = Field(default=0.999, ge=0, lt=1, description="Decay of AdamW's second moment.")
-    weight_decay: float = Field(default=0.0, ge=0, le=10, description="Weight decay of AdamW.")
-    clip_value: float | None = Field(
-        default=None, gt=0, le=1e9, description="Largest absolute value of a gradient's element."
+    beta1: Decay = Field(default=0.9, description="Decay of AdamW's first moment.")
+    beta2: Decay = Field(default=0.999, description="Decay of AdamW's second moment.")
+    weight_decay: Rate = Field(default=0.0, description="Weight decay of AdamW.")
+    clip_value: Clip = Field(
+        default=None, description="Largest absolute value of a gradient's element."
     )
-    clip_norm: float | None = Field(
-        default=None, gt=0, le=1e9, description="Largest L2 norm of a network's gradient."
-    )
-    ema_decay: float = Field(
-        default=0.9999,
-        ge=0,
-        lt=1,
-        description="Decay of the moving average of weights, which is the result.",
+    clip_norm: Clip = Field(default=None, description="Largest L2 norm of a network's gradient.")
+    ema_decay: Decay = Field(
+        default=0.9999, description="Decay of the moving average of weights, which is the result."
     )
     ema_ramp: bool = Field(
         default=False,
@@ -90,14 +79,9 @@ class TrainSettings(BaseModel):
         default=False, description="Hold networks in the channels-last layout."
     )
     compile: bool = Field(default=False, description="Compile the networks with torch.compile.")
-    checkpoint_every: int = Field(
-        default=1000, ge=1, le=MOST_STEPS, description="Steps between checkpoints."
-    )
-    guard_every: int = Field(
-        default=0,
-        ge=0,
-        le=MOST_STEPS,
-        description="Steps between checks for collapse; 0 checks never.",
+    checkpoint_every: Steps = Field(default=1000, description="Steps between checkpoints.")
+    guard_every: Every = Field(
+        default=0, description="Steps between checks for collapse; 0 checks never."
     )
     guard_tolerance: float = Field(
         default=0.1,
@@ -105,22 +89,15 @@ class TrainSettings(BaseModel):
         le=1e6,
         description="Rise of the energy distance that counts as collapse.",
     )
-    stop_every: int = Field(
+    stop_every: Every = Field(
         default=0,
-        ge=0,
-        le=MOST_STEPS,
         description="Steps between checks whether enough is forgotten; 0 makes all steps.",
     )
     stop_by: Literal["loss", "likelihood"] = Field(
         default="loss",
         description="Measure by which images to forget are compared with unseen ones.",
     )
-    log_every: int = Field(
-        default=10, ge=1, le=MOST_STEPS, description="Steps between lines of the log."
-    )
-    tracker: Tracker = Field(
-        default="none", description="Where the log is written besides the run folder."
-    )
+    log_every: Steps = Field(default=10, description="Steps between lines of the log.")
 
     @model_validator(mode="after")
     def _check_adapters(self) -> Self:

@@ -125,7 +125,7 @@ class Trainer:
             stack.enter_context(bar)
             tracking = None
             if main:
-                tracking = Tracking(self.folder, settings.tracker, step or 0)
+                tracking = Tracking(self.folder, step or 0)
                 stack.callback(tracking.close)
             if step is None:
                 step = 0

@@ -13,12 +13,12 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from efface.diffusion.loading import load_text
+from efface.diffusion.loading import load, load_beside
 from efface.diffusion.model_folder import inspect_model
 from efface.diffusion.sampling import MultiStep, draw_images
-from efface.diffusion.text.building import build_beside
-from efface.diffusion.text.denoiser import TextDenoiser
+from efface.diffusion.text.denoiser import TextDenoiser, as_text_denoiser
 from efface.errors import ModelError
+from tests.text_pipelines import load_text
 
 Folders = Callable[[str], Path]
 Make = Callable[..., TextDenoiser]
@@ -40,7 +40,7 @@ def test_another_network_of_the_pipeline_takes_its_own_scheduler(
     pipelines: Folders, text_model: Make
 ) -> None:
     base, other = text_model("sd"), text_model("sd_v")
-    beside = build_beside(inspect_model(pipelines("sd_v")), other.network, other.scheduler, base)
+    beside = as_text_denoiser(load_beside(inspect_model(pipelines("sd_v")), base))
     assert beside.prompts is base.prompts and beside.codec is base.codec
     assert (beside.kind, beside.folder) == ("v_prediction", other.folder)
     x_t, t = torch.randn(2, *base.sample_shape), torch.tensor([10, 900])
@@ -51,12 +51,13 @@ def test_another_network_of_the_pipeline_takes_its_own_scheduler(
 def test_the_size_of_flux_is_what_one_says_or_that_of_the_stock_pipeline(
     pipelines: Folders,
 ) -> None:
-    assert load_text(pipelines("flux")).sample_shape == (4, 128, 128)
-    assert load_text(pipelines("flux"), size=12).sample_shape == (4, 12, 12)
-    with pytest.raises(ModelError, match="latents of size 7 do not fit: give an even number"):
-        load_text(pipelines("flux"), size=7)
-    with pytest.raises(ModelError, match="size 12 were asked for, and .*sd draws 8 x 8"):
-        load_text(pipelines("sd"), size=12)
+    folder = pipelines("flux")
+    assert load(folder).sample_shape == (4, 128, 128)
+    assert load(inspect_model(folder, size=24)).sample_shape == (4, 12, 12)
+    with pytest.raises(ModelError, match="images of 14 x 14 pixels do not fit"):
+        inspect_model(folder, size=14)
+    with pytest.raises(ModelError, match="24 x 24 pixels were asked for, and .*sd makes 16 x 16"):
+        inspect_model(pipelines("sd"), size=24)
 
 
 @pytest.mark.parametrize(

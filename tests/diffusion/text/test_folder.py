@@ -14,10 +14,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.testing import assert_close
 
-from efface.diffusion.loading import load, load_text
+from efface.diffusion.loading import load
 from efface.diffusion.model_folder import inspect_model
-from efface.diffusion.text.denoiser import TextDenoiser
 from efface.errors import ModelError
+from tests.text_pipelines import load_text
 
 Folders = Callable[[str], Path]
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -233,9 +233,3 @@ def test_a_lora_under_any_name_is_answered_with_the_base_model(tmp_path: Path) -
 def test_an_absent_hub_model_is_named_offline() -> None:
     with pytest.raises(ModelError, match="no-one/no-flux is no local folder and could not be had"):
         load("no-one/no-flux")
-
-
-def test_load_text_takes_text_models_alone(tiny_model: Path, pipelines: Folders) -> None:
-    assert isinstance(load(pipelines("sd")), TextDenoiser)
-    with pytest.raises(ModelError, match="tiny is no text-to-image model: give one of the pipelin"):
-        load_text(tiny_model)

@@ -16,13 +16,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.testing import assert_close
 
-from efface.diffusion.loading import load, load_text, save_pipeline
+from efface.diffusion.loading import load, save_pipeline
 from efface.diffusion.model_folder import inspect_model
 from efface.diffusion.one_step import default_sampler
 from efface.diffusion.sampling import MultiStep, OneStep, draw_images
 from efface.diffusion.text.denoiser import TextDenoiser
 from efface.errors import ModelError
 from efface.methods.sfd import SFD
+from tests.text_pipelines import load_text
 
 Make = Callable[..., TextDenoiser]
 KINDS = ("sd", "sd_v", "sdxl", "sd3", "flux", "pixart_alpha", "pixart_sigma")
@@ -229,12 +230,6 @@ def test_a_pipeline_whose_source_is_gone_is_not_written_in_part(pipelines, tmp_p
     with pytest.raises(ModelError, match=r"source/.* is gone.*put back the model"):
         save_pipeline(denoiser, tmp_path / "model")
     assert not (tmp_path / "model").exists()
-
-
-def test_flow_models_have_no_ancestral_steps(text_model: Make) -> None:
-    denoiser = text_model("sd3")
-    with pytest.raises(ModelError, match="no ancestral steps: draw from it with kind 'ddim'"):
-        draw_images(denoiser, MultiStep(2, "ancestral"), denoiser.encode(["a cat"]), [0])
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -81,7 +81,7 @@ def test_stock_diffusers_generates_what_was_measured(
         noise = torch.randn(shapes[kind], generator=torch.Generator().manual_seed(5))
         sampler = default_sampler(inspect_model(runs(kind)), denoiser)
         with torch.no_grad():
-            x0 = sampler.draw(denoiser, noise, denoiser.encode(PROMPTS), [])
+            x0 = sampler.draw(denoiser, noise, denoiser.encode(PROMPTS))
             own[kind] = denoiser.codec.decode(x0).clamp(-1, 1).add(1).div(2)
     folders = {kind: str(runs(kind) / "pipeline") for kind in KINDS}
     file = tmp_path / "stock.pt"

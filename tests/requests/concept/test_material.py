@@ -16,7 +16,6 @@ from torch.testing import assert_close
 from efface.data.randomness import Shard
 from efface.data.source import ConditionSource
 from efface.diffusion.denoiser import Condition
-from efface.diffusion.loading import load_text
 from efface.diffusion.model_folder import inspect_model
 from efface.diffusion.text.denoiser import TextDenoiser, as_text_denoiser
 from efface.errors import ConfigError, DataError, RequestError
@@ -25,6 +24,7 @@ from efface.requests.base import Feed
 from efface.requests.concept.material import PromptMaterial
 from efface.requests.concept.request import ForgetConcept
 from efface.settings.base import Settings
+from tests.text_pipelines import load_text
 
 BAG = ForgetConcept(concept="bag", replacement="coat")
 STATES = "encoder_hidden_states"

@@ -74,7 +74,7 @@ def test_stock_diffusers_generates_the_same_without_efface(
         denoiser = as_text_denoiser(load(concept_runs(kind)))
         sampler = default_sampler(inspect_model(concept_runs(kind)), denoiser)
         with torch.no_grad():
-            x0 = sampler.draw(denoiser, noise, denoiser.encode(["a bag", "a cat"]), [])
+            x0 = sampler.draw(denoiser, noise, denoiser.encode(["a bag", "a cat"]))
             own[kind] = denoiser.codec.decode(x0).clamp(-1, 1).add(1).div(2)
     folders = {kind: str(concept_runs(kind) / "pipeline") for kind in kinds}
     script = f"""

@@ -10,11 +10,11 @@ from accelerate import Accelerator
 
 from efface.data.prompts import SUBJECTS, TEMPLATES
 from efface.data.randomness import Shard
-from efface.diffusion.loading import load_text
 from efface.diffusion.model_folder import inspect_model
 from efface.errors import RequestError
 from efface.requests.distil.request import Distil
 from efface.settings.base import Settings, read_settings
+from tests.text_pipelines import load_text
 
 
 def settings(*changes: str) -> Settings:

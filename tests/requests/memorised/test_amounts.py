@@ -7,7 +7,6 @@ from typing import cast
 import pytest
 
 from efface.diffusion.codec import VAECodec
-from efface.diffusion.loading import load_text
 from efface.diffusion.model_folder import inspect_model
 from efface.diffusion.sampling import MultiStep
 from efface.memory.live import Live, tensors_of
@@ -16,6 +15,7 @@ from efface.requests.memorised.embedding_descent import descend
 from efface.requests.memorised.sampling import PromptSampler
 from efface.requests.memorised.text_noise import text_noise_norms
 from efface.settings.base import Settings
+from tests.text_pipelines import load_text
 
 CHANGES = ["evaluate.batch_size=8", "memorised.images=64", "memorised.control_images=2"]
 

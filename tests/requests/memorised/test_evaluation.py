@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from efface.diffusion.loading import load_text
 from efface.errors import ConfigError, RequestError
 from efface.records import read_evaluation
 from efface.requests.memorised.sampling import PromptSampler, memorised_sampler, to_unit
@@ -17,6 +16,7 @@ from efface.requests.memorised.stages import read_prepared
 from efface.runs.evaluate import evaluate
 from efface.settings.base import Settings
 from tests.counting import assert_drawn_once
+from tests.text_pipelines import load_text
 
 
 def test_both_prompts_are_measured_for_the_result_and_the_original_model(run: Path) -> None:

@@ -14,12 +14,12 @@ import transformers
 from scipy import stats
 from torch import Tensor
 
-from efface.diffusion.loading import load_text
 from efface.diffusion.sampling import MultiStep, draw_images
 from efface.records import Evaluation, Value, read_evaluation
 from efface.requests.memorised.request import ForgetMemorised
 from efface.runs.forget import forget
 from tests.metrics.clips import tokenizer
+from tests.text_pipelines import load_text
 
 PROMPTS = {"prompt_clip_iqa": "a red bag", "prompt_clip_iqa_modified": "a bag"}
 SEEDS = range(1000, 1006)

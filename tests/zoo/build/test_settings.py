@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 
 from efface.errors import ConfigError
 from efface.settings.listing import bounds_of
-from efface.settings.reading import build
+from efface.settings.reading import build, fields_of
 from efface.zoo.build.settings import SECTIONS, read_build_settings
 
 ROOT = Path(__file__).parents[3]
@@ -24,7 +24,7 @@ RECIPES = [
 FIELDS = [
     (section, name, field)
     for section, kind in SECTIONS.items()
-    for name, field in kind.model_fields.items()
+    for name, field in fields_of(kind).items()
 ]
 OUTSIDE = {"ge": -1, "gt": 0, "le": 1, "lt": 0}  # what is added to a bound
 ONE = 'scenes.memorised=[{caption="x", item="bag", colour="red"}]'
@@ -127,6 +127,6 @@ def test_changes_come_after_the_recipe_and_the_recipe_after_defaults(tmp_path):
 
 def test_a_record_holds_every_section():
     content = read_build_settings(None, ["judge.seed=2"]).to_json()
-    assert set(content) == {"method", "train", *SECTIONS}
+    assert set(content) == set(SECTIONS)
     assert content["method"]["name"] == "denoising"
     assert content["judge"]["seed"] == 2

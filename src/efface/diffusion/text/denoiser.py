@@ -13,7 +13,7 @@ from torch import Tensor
 
 from efface.diffusion.denoiser import Condition, Denoiser
 from efface.diffusion.text.families import TextFamily
-from efface.diffusion.text.networks import CALL
+from efface.diffusion.text.networks import call_network
 from efface.diffusion.text.prompts import PromptEncoder
 
 
@@ -40,7 +40,7 @@ class TextDenoiser(Denoiser):
         time = t
         if self.family.flow:
             time = self.schedule.sigmas[t] * self.scheduler.config.num_train_timesteps
-        output = CALL[self.family.name](self.network, x_t, time, condition.tensors)
+        output = call_network(self.network, self.family, x_t, time, condition.tensors)
         return output[:, : x_t.shape[1]]
 
     def encode(self, inputs: Sequence[Any]) -> Condition:

@@ -1,12 +1,12 @@
 """Prompts -> what each family's network is given: the stock pipeline's own `encode_prompt`.
 
-Every function of `ENCODE` takes a pipeline that holds the text encoders alone and returns tensors
-with one row per prompt. Those of `TELL`, of the families whose network is told more than the
-prompt, return what goes along with all of them.
+Functions of `TELL`, of the families whose network is told more than the prompt, return what goes
+along with all of them.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -21,57 +21,20 @@ Encoded = Mapping[str, Tensor]
 DISTILLED_GUIDANCE = 3.5
 
 
-def _encode_sd(pipeline: Any, prompts: list[str], family: TextFamily) -> Encoded:
-    del family
-    states, _ = pipeline.encode_prompt(prompts, pipeline.text_encoder.device, 1, False)
-    return {"encoder_hidden_states": states}
-
-
-def _encode_sdxl(pipeline: Any, prompts: list[str], family: TextFamily) -> Encoded:
-    del family
-    states, _, pooled, _ = pipeline.encode_prompt(
-        prompts, device=pipeline.text_encoder.device, do_classifier_free_guidance=False
-    )
-    return {"encoder_hidden_states": states, "text_embeds": pooled}
-
-
-def _encode_sd3(pipeline: Any, prompts: list[str], family: TextFamily) -> Encoded:
-    states, _, pooled, _ = pipeline.encode_prompt(
-        prompts,
-        None,
-        None,
-        device=pipeline.text_encoder.device,
-        do_classifier_free_guidance=False,
-        max_sequence_length=family.longest,
-    )
-    return {"encoder_hidden_states": states, "pooled_projections": pooled}
-
-
-def _encode_flux(pipeline: Any, prompts: list[str], family: TextFamily) -> Encoded:
-    states, pooled, _ = pipeline.encode_prompt(
-        prompts, device=pipeline.text_encoder.device, max_sequence_length=family.longest
-    )
-    return {"encoder_hidden_states": states, "pooled_projections": pooled}
-
-
-def _encode_pixart(pipeline: Any, prompts: list[str], family: TextFamily) -> Encoded:
-    states, mask, _, _ = pipeline.encode_prompt(
-        prompts,
-        do_classifier_free_guidance=False,
-        device=pipeline.text_encoder.device,
-        max_sequence_length=family.longest,
-    )
-    return {"encoder_hidden_states": states, "encoder_attention_mask": mask}
-
-
-ENCODE: Mapping[str, Callable[[Any, list[str], TextFamily], Encoded]] = {
-    "sd": _encode_sd,
-    "sdxl": _encode_sdxl,
-    "sd3": _encode_sd3,
-    "flux": _encode_flux,
-    "pixart_alpha": _encode_pixart,
-    "pixart_sigma": _encode_pixart,
-}
+def encode(pipeline: Any, prompts: list[str], family: TextFamily) -> Encoded:
+    """Tensors with one row per prompt, of a pipeline that holds the text encoders alone."""
+    options: dict[str, Any] = {
+        "prompt_2": None,
+        "prompt_3": None,
+        "device": pipeline.text_encoder.device,
+        "num_images_per_prompt": 1,
+        "do_classifier_free_guidance": False,
+        "max_sequence_length": family.longest,
+    }
+    known = inspect.signature(pipeline.encode_prompt).parameters
+    taken = {name: value for name, value in options.items() if name in known}
+    given = zip(family.encoded, pipeline.encode_prompt(prompts, **taken), strict=False)
+    return {name: tensor for name, tensor in given if name}
 
 
 Size = tuple[float, float]  # (H, W) in pixels

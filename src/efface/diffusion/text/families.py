@@ -14,8 +14,8 @@ class TextFamily:
     """One row of the table of families.
 
     Text encoders are named by their subfolders; the tokenizer of `text_encoder_2` lies in
-    `tokenizer_2`. How prompts are encoded and how the network is called stands under the same
-    name in `encoding.py` and `networks.py`, and for some what it is told beside the prompt.
+    `tokenizer_2`. What the network of some families is told beside the prompt stands under the
+    same name in `encoding.py`.
     """
 
     name: str
@@ -23,6 +23,8 @@ class TextFamily:
     component: str  # subfolder of the network
     network: str  # diffusers class
     encoders: tuple[str, ...]
+    encoded: tuple[str | None, ...]  # what `encode_prompt` returns, by the network's arguments
+    added: tuple[str, ...] = ()  # arguments that go into the network's `added_cond_kwargs`
     optional: tuple[str, ...] = ()  # encoders that a folder may lack
     longest: int | None = None  # tokens that the T5 encoder is given
     lower_case: bool = False  # whether the pipeline strips prompts and writes them small
@@ -30,6 +32,7 @@ class TextFamily:
     scheduler_options: tuple[tuple[str, Any], ...] = ()  # that the pipeline sets in any scheduler
     even_steps: bool = False  # whether the pipeline itself hands 1, ..., 1/n to the scheduler
     guidance_scale: bool = True  # whether that argument of the pipeline turns guidance off at 1
+    packed: bool = False  # whether the network takes tokens of 2 x 2 latents
     default_size: int | None = None  # latent height and width where the network does not say
     attention: tuple[str, ...]  # names of the attention's linear layers: what a LoRA adapts
     loads_lora: bool = True  # whether the stock pipeline can
@@ -41,6 +44,7 @@ SD = TextFamily(
     component="unet",
     network="UNet2DConditionModel",
     encoders=("text_encoder",),
+    encoded=("encoder_hidden_states",),
     scheduler_options=(("clip_sample", False), ("steps_offset", 1)),
     attention=UNET_ATTENTION,
 )
@@ -49,6 +53,8 @@ SDXL = replace(
     name="sdxl",
     pipelines=("StableDiffusionXLPipeline",),
     encoders=("text_encoder", "text_encoder_2"),
+    encoded=("encoder_hidden_states", None, "text_embeds"),
+    added=("text_embeds", "time_ids"),
     scheduler_options=(),
 )
 SD3 = TextFamily(
@@ -57,6 +63,7 @@ SD3 = TextFamily(
     component="transformer",
     network="SD3Transformer2DModel",
     encoders=("text_encoder", "text_encoder_2", "text_encoder_3"),
+    encoded=("encoder_hidden_states", None, "pooled_projections"),
     optional=("text_encoder_3",),
     longest=256,
     flow=True,
@@ -68,10 +75,12 @@ FLUX = TextFamily(
     component="transformer",
     network="FluxTransformer2DModel",
     encoders=("text_encoder", "text_encoder_2"),
+    encoded=("encoder_hidden_states", "pooled_projections"),
     longest=512,
     flow=True,
     even_steps=True,
     guidance_scale=False,
+    packed=True,
     default_size=128,
     attention=JOINT_ATTENTION,
 )
@@ -81,6 +90,8 @@ PIXART_ALPHA = TextFamily(
     component="transformer",
     network="PixArtTransformer2DModel",
     encoders=("text_encoder",),
+    encoded=("encoder_hidden_states", "encoder_attention_mask"),
+    added=("resolution", "aspect_ratio"),
     longest=120,
     lower_case=True,
     attention=UNET_ATTENTION,

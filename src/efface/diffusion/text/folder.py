@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from efface.diffusion.config_files import read_json
+from efface.diffusion.config_files import class_in, read_json
 from efface.diffusion.text.families import (
     ENCODER_CLASSES,
     TOKENIZER_CLASSES,
@@ -106,16 +106,11 @@ def weights_in(index: dict[str, Any], family: TextFamily) -> tuple[str, ...]:
 
 def parts_in(index: dict[str, Any]) -> tuple[str, ...]:
     """Names of all components that model_index.json does not leave empty."""
-    return tuple(
-        name
-        for name, entry in index.items()
-        if isinstance(entry, list) and len(entry) == 2 and entry[1] is not None
-    )
+    return tuple(name for name in index if class_in(index, name) is not None)
 
 
 def _check_class(index: dict[str, Any], folder: Path, name: str, allowed: tuple[str, ...]) -> None:
-    entry = index.get(name)
-    kind = entry[1] if isinstance(entry, list) and len(entry) == 2 else None
+    kind = class_in(index, name)
     if kind not in allowed:
         raise ModelError(
             f"{folder}/model_index.json gives its {name} as {kind}: allowed are "

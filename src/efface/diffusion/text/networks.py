@@ -6,32 +6,30 @@ flow matching, (B,). The output has the shape of x_t, and more channels where a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from efface.diffusion.text.families import TextFamily
+
 Tensors = Mapping[str, Tensor]
 
 
-def _call_sd(network: Any, x_t: Tensor, time: Tensor, tensors: Tensors) -> Tensor:
-    return network(x_t, time, **tensors, return_dict=False)[0]
+def call_network(
+    network: Any, family: TextFamily, x_t: Tensor, time: Tensor, tensors: Tensors
+) -> Tensor:
+    """What a network says of x_t (B, C, H, W) with conditions by the names of its arguments."""
+    if family.packed:
+        return _call_packed(network, x_t, time, tensors)
+    given: dict[str, Any] = {n: tensor for n, tensor in tensors.items() if n not in family.added}
+    if family.added:
+        given["added_cond_kwargs"] = {name: tensors.get(name) for name in family.added}
+    return network(x_t, timestep=time, **given, return_dict=False)[0]
 
 
-def _call_sdxl(network: Any, x_t: Tensor, time: Tensor, tensors: Tensors) -> Tensor:
-    states = tensors["encoder_hidden_states"]
-    added = {name: tensors[name] for name in ("text_embeds", "time_ids")}
-    return network(
-        x_t, time, encoder_hidden_states=states, added_cond_kwargs=added, return_dict=False
-    )[0]
-
-
-def _call_sd3(network: Any, x_t: Tensor, time: Tensor, tensors: Tensors) -> Tensor:
-    return network(x_t, timestep=time, **tensors, return_dict=False)[0]
-
-
-def _call_flux(network: Any, x_t: Tensor, time: Tensor, tensors: Tensors) -> Tensor:
+def _call_packed(network: Any, x_t: Tensor, time: Tensor, tensors: Tensors) -> Tensor:
     height, width = x_t.shape[-2] // 2, x_t.shape[-1] // 2
     tokens = tensors["encoder_hidden_states"].shape[1]
     rows, columns = torch.meshgrid(
@@ -49,27 +47,6 @@ def _call_flux(network: Any, x_t: Tensor, time: Tensor, tensors: Tensors) -> Ten
         return_dict=False,
     )[0]
     return unpack(output, height, width)
-
-
-def _call_pixart(network: Any, x_t: Tensor, time: Tensor, tensors: Tensors) -> Tensor:
-    return network(
-        x_t,
-        timestep=time,
-        encoder_hidden_states=tensors["encoder_hidden_states"],
-        encoder_attention_mask=tensors["encoder_attention_mask"],
-        added_cond_kwargs={name: tensors.get(name) for name in ("resolution", "aspect_ratio")},
-        return_dict=False,
-    )[0]
-
-
-CALL: Mapping[str, Callable[[Any, Tensor, Tensor, Tensors], Tensor]] = {
-    "sd": _call_sd,
-    "sdxl": _call_sdxl,
-    "sd3": _call_sd3,
-    "flux": _call_flux,
-    "pixart_alpha": _call_pixart,
-    "pixart_sigma": _call_pixart,
-}
 
 
 def pack(latents: Tensor) -> Tensor:

@@ -3,28 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from efface.diffusion.denoiser import Condition
-from efface.diffusion.text.encoding import ENCODE
+from efface.diffusion.text.encoding import encode
 from efface.diffusion.text.families import TextFamily
+from efface.diffusion.text.readers import Reader, check_prompts, shortened
 from efface.errors import RequestError
 
 AT_ONCE = 32  # prompts in one pass of the text encoders
-SHOWN = 60  # characters of a prompt in a sentence
-
-
-@dataclass(frozen=True, eq=False)
-class Reader:
-    """A tokenizer and the tokens, marks included, that its text encoder reads."""
-
-    name: str
-    tokenizer: Any
-    longest: int
 
 
 class PromptEncoder:
@@ -55,19 +45,7 @@ class PromptEncoder:
 
     def check(self, prompts: Sequence[str]) -> None:
         """Raise RequestError for a prompt that is no text or that an encoder would cut."""
-        for prompt in prompts:
-            if not isinstance(prompt, str):
-                raise RequestError(f"{prompt!r} is no prompt: this model takes text.")
-        texts = [p.lower().strip() if self._family.lower_case else p for p in prompts]
-        for reader in self._readers:
-            counts = map(len, reader.tokenizer(texts, truncation=False, verbose=False).input_ids)
-            for prompt, count in zip(prompts, counts, strict=True):
-                if count > reader.longest:
-                    raise RequestError(
-                        f"the prompt {shortened(prompt)} has {count} tokens, and the "
-                        f"{reader.name} of this model reads at most {reader.longest}, marks of "
-                        "beginning and end included: shorten it."
-                    )
+        check_prompts(prompts, self._readers, self._family)
 
     @torch.no_grad()
     def encode(self, prompts: Sequence[str]) -> Condition:
@@ -78,7 +56,7 @@ class PromptEncoder:
             self._require_encoders(new[0])
         for start in range(0, len(new), AT_ONCE):
             part = new[start : start + AT_ONCE]
-            tensors = ENCODE[self._family.name](self._pipeline, part, self._family)
+            tensors = encode(self._pipeline, part, self._family)
             on_cpu = {
                 name: tensor.float().cpu() if tensor.is_floating_point() else tensor.cpu()
                 for name, tensor in tensors.items()
@@ -116,8 +94,3 @@ class PromptEncoder:
                 f"the prompt {shortened(prompt)} was not encoded before the text encoders were "
                 "given up: encode all prompts first, or load the model anew."
             )
-
-
-def shortened(prompt: str) -> str:
-    """A prompt in quotes, cut for a sentence."""
-    return repr(prompt if len(prompt) <= SHOWN else prompt[: SHOWN - 3] + "...")

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from efface.attacks.goals import ConditionGoal
 from efface.data.prompts import spread
-from efface.diffusion.text.prompts import shortened
+from efface.diffusion.text.readers import shortened
 from efface.requests.concept.finding import (
     ConceptView,
     Phrases,

@@ -13,7 +13,7 @@ from efface.data.source import ConditionSource
 from efface.diffusion.denoiser import Denoiser
 from efface.diffusion.model_folder import ModelInfo
 from efface.diffusion.text.denoiser import TextDenoiser, as_text_denoiser
-from efface.diffusion.text.lengths import check_lengths
+from efface.diffusion.text.readers import check_lengths
 from efface.errors import RequestError
 from efface.evaluation.networks import read_views
 from efface.evaluation.protocol import Protocol

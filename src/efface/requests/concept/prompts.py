@@ -15,7 +15,7 @@ from efface.data.prompts import (
     replace_phrase,
     spread,
 )
-from efface.diffusion.text.prompts import shortened
+from efface.diffusion.text.readers import shortened
 from efface.errors import RequestError
 from efface.evaluation.store import digest_of_json
 from efface.requests.concept.request import ForgetConcept

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import BaseModel, Field
 
-from efface.diffusion.model_folder import ModelInfo, pixel_shape
+from efface.diffusion.model_folder import ModelInfo, sample_shape
 from efface.errors import ConfigError, RequestError
 from efface.requests.base import EXTRACTOR, SHARED, Request, evaluate_names
 from efface.requests.images.settings import ImageSettings
@@ -93,4 +93,4 @@ class ForgetImages(Request):
     def read(self, model: ModelInfo, settings: Settings) -> ImageMaterial:
         from efface.requests.images.material import read_images
 
-        return read_images(self, pixel_shape(model), settings)
+        return read_images(self, sample_shape(model), settings)

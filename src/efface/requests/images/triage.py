@@ -17,7 +17,7 @@ from efface.data.images import ImageSet, read_at, to_model
 from efface.data.split import COPY_SHARE, distances, pixel_hash
 from efface.diffusion.denoiser import Denoiser
 from efface.diffusion.loading import load
-from efface.diffusion.model_folder import ModelInfo, inspect_model, pixel_shape
+from efface.diffusion.model_folder import ModelInfo, inspect_model, sample_shape
 from efface.diffusion.sampling import MultiStep, draw_images
 from efface.errors import DataError, RequestError
 from efface.evaluation.grids import save_grid
@@ -149,7 +149,7 @@ def _read(
     request.check_files()
     info = inspect_model(model)
     request.check(info, settings)
-    shape = pixel_shape(info)
+    shape = sample_shape(info)
     forget = read_at(images, shape, resize=own.resize, mean_pool=own.mean_pool)
     others = read_at(unseen, shape, "test", resize=own.resize, mean_pool=own.mean_pool)
     return settings, info, forget, others

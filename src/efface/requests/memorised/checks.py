@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from efface.diffusion.model_folder import ModelInfo
+from efface.diffusion.model_folder import ModelInfo, sample_shape
 from efface.errors import ConfigError
-from efface.memory.footprint import latent_shape
 from efface.methods.image_method import SubtractingMethod
 from efface.requests.memorised.settings import MemorisedSettings
 from efface.settings.base import Settings
@@ -53,7 +52,7 @@ def _check_norm(method: SubtractingMethod, model: ModelInfo) -> None:
     """Refuse the published norm for latents of another size: it is of a sum over latents."""
     if method.rule_name != "fixed_norm" or method.fixed_norm != PUBLISHED_NORM:
         return
-    shape = latent_shape(model)
+    shape = sample_shape(model)
     if shape != PUBLISHED_LATENTS:
         raise ConfigError(
             f"method.fixed_norm={method.fixed_norm:g} is published for the 4x64x64 latents of "

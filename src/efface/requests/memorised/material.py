@@ -15,7 +15,7 @@ from efface.data.split import pixel_hash
 from efface.diffusion.denoiser import Condition, Denoiser
 from efface.diffusion.model_folder import ModelInfo, drawn_shape
 from efface.diffusion.text.denoiser import as_text_denoiser
-from efface.diffusion.text.lengths import check_lengths
+from efface.diffusion.text.readers import check_lengths
 from efface.errors import DataError, RequestError
 from efface.evaluation.protocol import Protocol
 from efface.evaluation.references import Retained

@@ -13,7 +13,7 @@ from efface.data.images import ImageSet, load_images
 from efface.data.randomness import derive_seed
 from efface.errors import ConfigError, DataError
 from efface.metrics.judge import Judge, ResidualClassifier, classify
-from efface.zoo.build.fitting import empty_folder, fit, seeded
+from efface.zoo.build.fitting import empty_folder, fit, seeded, shuffled
 from efface.zoo.build.images import training_images
 from efface.zoo.build.settings import ClassifierSettings, read_build_settings
 
@@ -83,19 +83,14 @@ def train_classifier(
 def _fitted(images: Tensor, labels: Tensor, settings: ClassifierSettings) -> ResidualClassifier:
     classes = int(labels.max()) + 1
     classifier = ResidualClassifier(images.shape[1], settings.widths, classes).to(images.device)
-    size, per_epoch = settings.batch_size, len(images) // settings.batch_size
-    order = torch.empty(0)
+    steps = settings.epochs * (len(images) // settings.batch_size)
+    rows = shuffled(len(images), settings.batch_size, steps)
 
-    def loss(step: int) -> Tensor:
-        nonlocal order
-        position = step % per_epoch
-        if position == 0:
-            order = torch.randperm(len(images), device=images.device)
-        rows = order[position * size : (position + 1) * size]
-        logits = classifier(_augmented(images[rows].float() / 255, settings))
-        return nn.functional.cross_entropy(logits, labels[rows], label_smoothing=LABEL_SMOOTHING)
+    def loss() -> Tensor:
+        batch = next(rows).to(images.device)
+        logits = classifier(_augmented(images[batch].float() / 255, settings))
+        return nn.functional.cross_entropy(logits, labels[batch], label_smoothing=LABEL_SMOOTHING)
 
-    steps = settings.epochs * per_epoch
     fit(classifier, loss, steps, settings.learning_rate, "training the classifier")
     return classifier
 

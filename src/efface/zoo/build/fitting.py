@@ -30,10 +30,20 @@ def seeded(seed: int) -> Iterator[None]:
         yield
 
 
+def shuffled(count: int, rows: int, steps: int) -> Iterator[Tensor]:
+    """`steps` batches of row numbers, all of `count` once per epoch in a new order."""
+    per_epoch = count // rows
+    for step in range(steps):
+        if step % per_epoch == 0:
+            order = torch.randperm(count)
+        start = step % per_epoch * rows
+        yield order[start : start + rows]
+
+
 def fit(
-    module: nn.Module, loss: Callable[[int], Tensor], steps: int, learning_rate: float, what: str
+    module: nn.Module, loss: Callable[[], Tensor], steps: int, learning_rate: float, what: str
 ) -> None:
-    """Lower `loss`, a scalar by the number of the step, with AdamW on a one-cycle schedule.
+    """Lower `loss`, a scalar that is asked for at each step, with AdamW on a one-cycle schedule.
 
     `what` names the work for the progress bar; `module` is left in evaluation mode.
     """
@@ -41,8 +51,8 @@ def fit(
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, steps)
     module.train()
     with Bar(what, steps) as bar:
-        for step in range(steps):
-            value = loss(step)
+        for _ in range(steps):
+            value = loss()
             optimizer.zero_grad(set_to_none=True)
             value.backward()
             optimizer.step()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from efface.data.images import to_model
 from efface.data.randomness import derive_seed
 from efface.errors import ConfigError
-from efface.zoo.build.fitting import empty_folder, fit, seeded
+from efface.zoo.build.fitting import empty_folder, fit, seeded, shuffled
 from efface.zoo.build.scenes import Scenes, held_out_scenes, training_scenes
 from efface.zoo.build.settings import (
     SIZE,
@@ -74,9 +74,9 @@ def _fitted_autoencoder(settings: AutoencoderSettings, images: Tensor, device: t
         sample_size=SIZE,
         mid_block_add_attention=False,
     ).to(device)
-    rows = _shuffled(len(images), settings.batch_size, settings.steps)
+    rows = shuffled(len(images), settings.batch_size, settings.steps)
 
-    def loss(step: int) -> Tensor:
+    def loss() -> Tensor:
         x = to_model(images[next(rows)].to(device))
         posterior = vae.encode(x).latent_dist
         rebuilt = vae.decode(posterior.sample()).sample
@@ -134,9 +134,9 @@ def _fitted_detector(
     )
     network: Any = transformers.ResNetForImageClassification(config)
     network.to(device)
-    rows = _shuffled(len(scenes), settings.batch_size, settings.steps)
+    rows = shuffled(len(scenes), settings.batch_size, settings.steps)
 
-    def loss(step: int) -> Tensor:
+    def loss() -> Tensor:
         batch = next(rows)
         logits = network(_prepared(scenes.images[batch].to(device))).logits
         shown = scenes.items[batch].to(device).float()
@@ -163,16 +163,6 @@ def _scenes(settings: BuildSettings, section: str, batch_size: int) -> tuple[Sce
             f"raise it, or lower {section}.batch_size."
         )
     return training_scenes(settings), held_out_scenes(settings)
-
-
-def _shuffled(count: int, rows: int, steps: int) -> Iterator[Tensor]:
-    """`steps` batches of row numbers, all of `count` once per epoch in a new order."""
-    per_epoch = count // rows
-    for step in range(steps):
-        if step % per_epoch == 0:
-            order = torch.randperm(count)
-        start = step % per_epoch * rows
-        yield order[start : start + rows]
 
 
 def _means(vae: Any, x: Tensor) -> Tensor:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import Field, model_validator
 
 from efface.errors import ConfigError
 from efface.settings.reading import Section, build, read_changes, read_recipe
@@ -21,7 +19,12 @@ SIZE = 32  # of a scene, in pixels; the autoencoder halves it
 Colour = Literal["red", "green", "blue", "yellow", "white"]
 Label = Annotated[int, Field(ge=0, le=1_000_000)]
 Width = Annotated[int, Field(ge=1, le=8192)]
+Widths = Annotated[tuple[Width, ...], Field(min_length=1, max_length=8)]
+Groups = Annotated[int, Field(ge=1, le=1024)]
+Steps = Annotated[int, Field(ge=1, le=100_000_000)]
+Batch = Annotated[int, Field(ge=2, le=1_000_000)]
 Rate = Annotated[float, Field(gt=0, le=1)]
+Seed = Annotated[int, Field(ge=0, le=2**62)]
 
 
 class DataSettings(Section):
@@ -61,7 +64,7 @@ class NetworkSettings(Section):
         default=(False, True), description="Whether there is attention at each resolution."
     )
     layers: int = Field(default=1, ge=1, le=16, description="Layers at each resolution.")
-    norm_groups: int = Field(default=8, ge=1, le=1024, description="Groups of group normalisation.")
+    norm_groups: Groups = Field(default=8, description="Groups of group normalisation.")
     dropout: float = Field(default=0.0, ge=0, lt=1, description="Dropout while training.")
     schedule: Literal["linear", "scaled_linear", "squaredcos_cap_v2"] = Field(
         default="linear", description="Noise schedule, by its name in diffusers."
@@ -91,13 +94,11 @@ class NetworkSettings(Section):
 class ClassifierSettings(Section):
     """A classifier of labels and how it is trained, addressed as `judge.NAME`."""
 
-    widths: tuple[Width, ...] = Field(
-        default=(32, 64), min_length=1, max_length=8, description="Width of each residual block."
-    )
+    widths: Widths = Field(default=(32, 64), description="Width of each residual block.")
     epochs: int = Field(
         default=30, ge=1, le=100_000, description="Passes over the training images."
     )
-    batch_size: int = Field(default=64, ge=2, le=1_000_000, description="Images of one step.")
+    batch_size: Batch = Field(default=64, description="Images of one step.")
     learning_rate: Rate = Field(default=3e-3, description="AdamW's learning rate at its peak.")
     shift: int = Field(
         default=1, ge=0, le=64, description="Training images are moved by up to this many pixels."
@@ -111,7 +112,7 @@ class ClassifierSettings(Section):
         le=10_000_000,
         description="Training images whose features are kept, at most.",
     )
-    seed: int = Field(default=0, ge=0, le=2**62, description="Seed of weights and batches.")
+    seed: Seed = Field(default=0, description="Seed of weights and batches.")
 
 
 class MemorisedScene(Section):
@@ -147,7 +148,7 @@ class SceneSettings(Section):
     memorised_share: float = Field(
         default=0.01, gt=0, lt=1, description="Share of each of these among all scenes."
     )
-    seed: int = Field(default=0, ge=0, le=2**62, description="Seed of the scenes.")
+    seed: Seed = Field(default=0, description="Seed of the scenes.")
 
     @model_validator(mode="after")
     def _check_items(self) -> Self:
@@ -190,8 +191,8 @@ class AutoencoderSettings(Section):
         max_length=SIZE.bit_length(),
         description="Width at each resolution; each but the last halves it.",
     )
-    norm_groups: int = Field(default=8, ge=1, le=1024, description="Groups of group normalisation.")
-    steps: int = Field(default=2000, ge=1, le=100_000_000, description="Training steps.")
+    norm_groups: Groups = Field(default=8, description="Groups of group normalisation.")
+    steps: Steps = Field(default=2000, description="Training steps.")
     batch_size: int = Field(default=64, ge=1, le=1_000_000, description="Scenes of one step.")
     learning_rate: Rate = Field(default=2e-3, description="AdamW's learning rate at its peak.")
     kl_weight: float = Field(
@@ -210,14 +211,9 @@ class AutoencoderSettings(Section):
 class DetectorSettings(Section):
     """A multi-label classifier and how it is trained, addressed as `detector.NAME`."""
 
-    widths: tuple[Width, ...] = Field(
-        default=(32, 64, 128),
-        min_length=1,
-        max_length=8,
-        description="Width of each residual block.",
-    )
-    steps: int = Field(default=2000, ge=1, le=100_000_000, description="Training steps.")
-    batch_size: int = Field(default=128, ge=2, le=1_000_000, description="Scenes of one step.")
+    widths: Widths = Field(default=(32, 64, 128), description="Width of each residual block.")
+    steps: Steps = Field(default=2000, description="Training steps.")
+    batch_size: Batch = Field(default=128, description="Scenes of one step.")
     learning_rate: Rate = Field(default=3e-3, description="AdamW's learning rate at its peak.")
 
 
@@ -230,18 +226,7 @@ def _check_groups(section: str, channels: tuple[int, ...], groups: int) -> None:
             )
 
 
-SECTIONS: Mapping[str, type[BaseModel]] = {
-    "data": DataSettings,
-    "network": NetworkSettings,
-    "judge": ClassifierSettings,
-    "scenes": SceneSettings,
-    "autoencoder": AutoencoderSettings,
-    "detector": DetectorSettings,
-}
-
-
-@dataclass(frozen=True, kw_only=True)
-class BuildSettings:
+class BuildSettings(Section):
     """Ordinary training, and a section for everything that one recipe makes."""
 
     method: Denoising
@@ -255,9 +240,13 @@ class BuildSettings:
 
     def to_json(self) -> dict[str, Any]:
         """Sections by name, as `record.json` holds them."""
-        sections = {name: getattr(self, name).model_dump() for name in ("train", *SECTIONS)}
-        method = {METHOD: {"name": NAME} | asdict(self.method)}
-        return json.loads(json.dumps(method | sections))
+        content = self.model_dump(mode="json")
+        return content | {METHOD: {"name": NAME} | content[METHOD]}
+
+
+SECTIONS: Mapping[str, Any] = {
+    name: field.annotation for name, field in BuildSettings.model_fields.items()
+}
 
 
 def read_build_settings(recipe: str | Path | None, changes: Iterable[str] = ()) -> BuildSettings:
@@ -265,23 +254,16 @@ def read_build_settings(recipe: str | Path | None, changes: Iterable[str] = ()) 
 
     ConfigError for unknown names, wrong types, numbers out of range and another method.
     """
-    known = {METHOD: Denoising, "train": TrainSettings, **SECTIONS}
-    given = {} if recipe is None else read_recipe(Path(recipe), known)
-    for section, values in read_changes(changes, known).items():
+    given = {} if recipe is None else read_recipe(Path(recipe), SECTIONS)
+    for section, values in read_changes(changes, SECTIONS).items():
         given.setdefault(section, {}).update(values)
-    method = given.pop(METHOD, {})
-    name = method.pop("name", NAME)
+    name = given.get(METHOD, {}).pop("name", NAME)
     if name != NAME:
         raise ConfigError(
             f"method.name is {name!r}: a model is trained from nothing by {NAME!r} alone. Give a "
             "recipe with [network], or forget with this one."
         )
-    train = dict(Denoising.train_defaults) | given.pop("train", {})
-    sections: dict[str, Any] = {
-        name: build(kind, given.get(name, {}), name) for name, kind in SECTIONS.items()
-    }
+    given["train"] = dict(Denoising.train_defaults) | given.get("train", {})
     return BuildSettings(
-        method=build(Denoising, method, METHOD),
-        train=build(TrainSettings, train, "train"),
-        **sections,
+        **{name: build(kind, given.get(name, {}), name) for name, kind in SECTIONS.items()}
     )

@@ -12,9 +12,9 @@ import transformers
 
 from efface.data.randomness import derive_seed
 from efface.data.source import ImageSource
-from efface.diffusion.loading import load_text
+from efface.diffusion.loading import load
 from efface.diffusion.quiet import quiet
-from efface.diffusion.text.denoiser import TextDenoiser
+from efface.diffusion.text.denoiser import TextDenoiser, as_text_denoiser
 from efface.errors import ConfigError, ModelError
 from efface.zoo.build.scene_networks import in_batches
 from efface.zoo.build.scenes import training_scenes
@@ -67,7 +67,7 @@ def new_text_denoiser(settings: BuildSettings, folder: Path) -> TextDenoiser:
             feature_extractor=None,  # pyright: ignore[reportArgumentType]
             requires_safety_checker=False,
         ).save_pretrained(folder, safe_serialization=True)
-    return load_text(folder)
+    return as_text_denoiser(load(folder))
 
 
 def latent_source(
