@@ -16,10 +16,10 @@ from efface.requests.base import (
     evaluate_names,
     require_classes,
 )
+from efface.requests.classes.words import ClassWords
 
 if TYPE_CHECKING:
     from efface.requests.classes.material import ClassMaterial
-    from efface.requests.classes.words import ClassWords
     from efface.settings.base import Settings
 
 MEASURED = evaluate_names(
@@ -41,6 +41,7 @@ class ForgetClass(Request):
     )
 
     section: ClassVar[str] = "class"
+    words_class: ClassVar[type[ClassWords]] = ClassWords
     need: ClassVar[str] = "conditions"
     options: ClassVar[frozenset[str]] = frozenset({"start", "judge", "null_label"})
     subject: ClassVar[str] = "a class-conditional model"
@@ -65,12 +66,6 @@ class ForgetClass(Request):
                 "must be a retained label."
             )
         return self
-
-    @property
-    def words(self) -> ClassWords:
-        from efface.requests.classes.words import ClassWords
-
-        return ClassWords(self)
 
     def describe(self) -> str:
         label = "label" if len(self.labels) == 1 else "labels"

@@ -19,10 +19,10 @@ from efface.requests.base import (
     same_phrase,
 )
 from efface.requests.concept.settings import ConceptSettings
+from efface.requests.concept.words import ConceptWords
 
 if TYPE_CHECKING:
     from efface.requests.concept.material import PromptMaterial
-    from efface.requests.concept.words import ConceptWords
     from efface.settings.base import Settings
 
 MEASURED = {"concept.prompt_groups", "concept.group_samples"} | evaluate_names(
@@ -63,7 +63,9 @@ class ForgetConcept(Request):
 
     section: ClassVar[str] = "concept"
     own: ClassVar[type[BaseModel]] = ConceptSettings
+    words_class: ClassVar[type[ConceptWords]] = ConceptWords
     need: ClassVar[str] = "conditions"
+    text_recipe: ClassVar[str | None] = "concept-sfd"
     options: ClassVar[frozenset[str]] = frozenset({"start", "size"})
     subject: ClassVar[str] = "prompts"
     measured: ClassVar[frozenset[str]] = frozenset(MEASURED)
@@ -108,12 +110,6 @@ class ForgetConcept(Request):
                 "prompt pairs or keywords too."
             )
 
-    @property
-    def words(self) -> ConceptWords:
-        from efface.requests.concept.words import ConceptWords
-
-        return ConceptWords(self)
-
     def describe(self) -> str:
         others = ", ".join(repr(name) for name in self.also)
         return f"the concept {self.concept!r}" + (f", also called {others}" if others else "")
@@ -121,10 +117,6 @@ class ForgetConcept(Request):
     @classmethod
     def suits(cls, model: ModelInfo) -> bool:
         return model.family is not None
-
-    @classmethod
-    def default_recipe(cls, model: ModelInfo) -> str:
-        return "concept-sfd"
 
     def check_files(self) -> None:
         from efface.data.prompts import check_prompts

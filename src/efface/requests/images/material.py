@@ -28,10 +28,9 @@ from efface.requests.images.evaluation import (
     find_copy_distance,
     write_image_sheets,
 )
-from efface.requests.images.feeding import pair_source, unseen_stopper
-from efface.requests.images.generating import generate_retained
+from efface.requests.images.feeding import generate_retained, pair_source, unseen_stopper
 from efface.requests.images.protocol import ImageProtocol
-from efface.requests.images.request import GENERATE, ForgetImages
+from efface.requests.images.request import ForgetImages
 from efface.requests.images.settings import ImageSettings
 from efface.settings.base import Settings
 
@@ -164,7 +163,7 @@ def read_images(
         return read_at(source, shape, split, resize=own.resize, mean_pool=own.mean_pool)
 
     split = Split(forget=read(request.images))
-    if request.retain != GENERATE:
+    if not request.generates:
         split = split_images(split.forget, read(request.retain))
     return ImageMaterial(
         split=split,
