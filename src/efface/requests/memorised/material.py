@@ -149,13 +149,15 @@ class MemorisedMaterial(Material):
         subjects, store = job.subjects, job.store
         detected, modified = read_prepared(job.run)
         _require_own_text(subjects.original, modified, self.prompt)
+        # A search settles for few samples of each prompt; a verdict does not.
+        measured = {"memorised.samples": job.settings.evaluate.forget_samples}
         protocol = MemorisedProtocol(
             prompt=self.prompt,
             modified=modified,
             controls=self.retained(job.settings),
             held_out=self.held_out,
             detector=detector_of(detected, self.comparison.to(subjects.device)),
-            settings=job.settings,
+            settings=job.settings.changed(measured),
         )
         models = (subjects.original, subjects.result)
         write_memorised_sheets(job.run / "samples", models, protocol, store)

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from efface.requests.memorised.material import MemorisedMaterial
     from efface.settings.base import Settings
 
-OWN = frozenset(f"memorised.{name}" for name in ("samples", "noises", "extractor"))
+MEASURED = {"memorised.noises", "memorised.extractor"} | evaluate_names(
+    *SHARED, *EXTRACTOR, "clip", "guidance", "forget_samples", "retain_samples"
+)
 
 
 class ForgetMemorised(Request):
@@ -55,9 +57,7 @@ class ForgetMemorised(Request):
     options: ClassVar[frozenset[str]] = frozenset({"size"})
     same_sampler: ClassVar[bool] = True
     subject: ClassVar[str] = "a memorised image"
-    measured: ClassVar[frozenset[str]] = OWN | evaluate_names(
-        *SHARED, *EXTRACTOR, "clip", "guidance", "retain_samples"
-    )
+    measured: ClassVar[frozenset[str]] = frozenset(MEASURED)
 
     @model_validator(mode="after")
     def _check_words(self) -> Self:
