@@ -49,6 +49,11 @@ def evaluate_names(*names: str) -> frozenset[str]:
     return frozenset(f"evaluate.{name}" for name in names)
 
 
+CONDITIONED = evaluate_names(  # for samples that are conditioned on labels or prompts
+    *SHARED, *EXTRACTOR, *DETECTOR, "clip", "guidance", "forget_samples", "retain_samples"
+)
+
+
 class Request(BaseModel, ABC):
     """What is to be forgotten. Subclasses are the words of the user, checked as they are made.
 

@@ -9,9 +9,8 @@ from pydantic import BaseModel, Field, model_validator
 from efface.diffusion.model_folder import ModelInfo
 from efface.errors import ConfigError, RequestError
 from efface.requests.base import (
+    CONDITIONED,
     DETECTOR,
-    EXTRACTOR,
-    SHARED,
     Request,
     evaluate_names,
     has_words,
@@ -25,10 +24,7 @@ if TYPE_CHECKING:
     from efface.requests.concept.material import PromptMaterial
     from efface.settings.base import Settings
 
-MEASURED = {"concept.prompt_groups", "concept.group_samples"} | evaluate_names(
-    *SHARED, *EXTRACTOR, *DETECTOR, "clip", "guidance", "forget_samples", "retain_samples"
-)
-ATTACKED = evaluate_names("baseline_steps", "guidance", "clip", *DETECTOR)
+GROUPS = frozenset({"concept.prompt_groups", "concept.group_samples"})
 
 
 class ForgetConcept(Request):
@@ -68,8 +64,10 @@ class ForgetConcept(Request):
     text_recipe: ClassVar[str | None] = "concept-sfd"
     options: ClassVar[frozenset[str]] = frozenset({"start", "size"})
     subject: ClassVar[str] = "prompts"
-    measured: ClassVar[frozenset[str]] = frozenset(MEASURED)
-    attacked: ClassVar[frozenset[str]] = ATTACKED
+    measured: ClassVar[frozenset[str]] = CONDITIONED | GROUPS
+    attacked: ClassVar[frozenset[str]] = evaluate_names(
+        "baseline_steps", "guidance", "clip", *DETECTOR
+    )
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -8,8 +8,13 @@ from pydantic import BaseModel, Field
 
 from efface.diffusion.model_folder import ModelInfo
 from efface.errors import RequestError
-from efface.requests.base import Material, Request, require_classes, require_text
-from efface.requests.classes.request import MEASURED
+from efface.requests.base import (
+    CONDITIONED,
+    Material,
+    Request,
+    require_classes,
+    require_text,
+)
 from efface.requests.distil.words import DistilWords
 from efface.settings.reading import Section
 
@@ -42,7 +47,7 @@ class Distil(Request):
     options: ClassVar[frozenset[str]] = frozenset({"judge", "null_label", "size"})
     forgets: ClassVar[bool] = False
     subject: ClassVar[str] = "a distilled model"
-    measured: ClassVar[frozenset[str]] = MEASURED
+    measured: ClassVar[frozenset[str]] = CONDITIONED
     attacked: ClassVar[frozenset[str]] = frozenset()
 
     def describe(self) -> str:

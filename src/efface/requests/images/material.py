@@ -6,13 +6,14 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
 from accelerate import Accelerator
 from rich.console import Console
 from torch import Tensor
 
+from efface.attacks.goals import Goal
 from efface.attacks.image_goal import ImageGoal
 from efface.data.images import ImageSet, read_at, to_model
 from efface.data.split import Split, distances, pixel_hash, split_images
@@ -33,9 +34,6 @@ from efface.requests.images.protocol import ImageProtocol
 from efface.requests.images.request import ForgetImages
 from efface.requests.images.settings import ImageSettings
 from efface.settings.base import Settings
-
-if TYPE_CHECKING:
-    from efface.attacks.goals import Goal
 
 NOISE_SEED = 6_500_000  # away from the seeds of training, evaluation and attacks
 NOISE_TRIES = 64

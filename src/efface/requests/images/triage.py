@@ -13,11 +13,11 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from efface.data.images import ImageSet, read_at, to_model
+from efface.data.images import ImageSet, to_model
 from efface.data.split import COPY_SHARE, distances, pixel_hash
 from efface.diffusion.denoiser import Denoiser
 from efface.diffusion.loading import load
-from efface.diffusion.model_folder import ModelInfo, inspect_model, pixel_shape
+from efface.diffusion.model_folder import ModelInfo, inspect_model
 from efface.diffusion.sampling import MultiStep, draw_images
 from efface.errors import DataError, RequestError
 from efface.evaluation.grids import save_grid
@@ -145,14 +145,12 @@ def _read(
     settings = read_settings(
         request.section, request.own, changes=changes, default_method=request.default_method
     )
-    own = settings.of(ImageSettings)
     request.check_files()
     info = inspect_model(model)
     request.check(info, settings)
-    shape = pixel_shape(info)
-    forget = read_at(images, shape, resize=own.resize, mean_pool=own.mean_pool)
-    others = read_at(unseen, shape, "test", resize=own.resize, mean_pool=own.mean_pool)
-    return settings, info, forget, others
+    material = request.read(info, settings)
+    assert material.unseen is not None  # the request names them
+    return settings, info, material.split.forget, material.unseen
 
 
 def _reach(images: Tensor, unseen: Tensor) -> Tensor:

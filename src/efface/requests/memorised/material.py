@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 from accelerate import Accelerator
 from torch import Tensor
 
+from efface.attacks.goals import Goal
 from efface.data.images import read_at
 from efface.data.prompts import SUBJECTS, TEMPLATES, fill_templates, read_prompts, spread
 from efface.data.split import pixel_hash
@@ -52,7 +53,6 @@ from efface.requests.memorised.verdict import Detection
 from efface.settings.base import Settings
 
 if TYPE_CHECKING:
-    from efface.attacks.goals import Goal
     from efface.requests.memorised.request import ForgetMemorised
 
 
