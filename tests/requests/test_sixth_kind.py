@@ -41,7 +41,8 @@ print(json.dumps(pages))
 def run(tiny_unet: Callable[..., Denoiser], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run of the sixth kind."""
     folder = tmp_path_factory.mktemp("brightness")
-    save_pipeline(tiny_unet(conditional=False), folder / "model")
+    small = tiny_unet(conditional=False, channels=(8,), attention=(False,))
+    save_pipeline(small, folder / "model")
     return folder / "run"
 
 

@@ -8,13 +8,11 @@ import importlib.metadata
 import pkgutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from efface.errors import DataError, RequestError
 from efface.requests.base import Request
-
-if TYPE_CHECKING:
-    from efface.requests.words import Words
+from efface.requests.words import PlainWords, Words
 
 ENTRY_POINTS = "efface.requests"  # where other packages register a class of their own
 
@@ -78,8 +76,4 @@ def distilled_pipeline(start: Mapping[str, Any] | None) -> Path | None:
 
 def words_of(content: Mapping[str, Any]) -> Words:
     """What a report says of a run by the request in its record; of a training run, plain words."""
-    if is_request(content):
-        return read_request(content).words
-    from efface.requests.conditioned import PlainWords
-
-    return PlainWords(content)
+    return read_request(content).words if is_request(content) else PlainWords(content)

@@ -21,6 +21,7 @@ from pydantic import (
 
 from efface.diffusion.model_folder import ModelInfo
 from efface.errors import RequestError
+from efface.requests.words import Words
 from efface.settings.reading import explain
 
 if TYPE_CHECKING:
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from efface.evaluation.views import View
     from efface.memory.amounts import Amounts
     from efface.metrics.judge import Judge
-    from efface.requests.words import Words
     from efface.settings.base import Settings
     from efface.training.stopping import Stopper
 
@@ -47,6 +47,11 @@ DETECTOR = frozenset({"detector", "detector_labels", "detector_threshold"})
 def evaluate_names(*names: str) -> frozenset[str]:
     """Settings of the section `evaluate` by SECTION.NAME."""
     return frozenset(f"evaluate.{name}" for name in names)
+
+
+CONDITIONED = evaluate_names(  # for samples that are conditioned on labels or prompts
+    *SHARED, *EXTRACTOR, *DETECTOR, "clip", "guidance", "forget_samples", "retain_samples"
+)
 
 
 class Request(BaseModel, ABC):
@@ -62,8 +67,10 @@ class Request(BaseModel, ABC):
 
     section: ClassVar[str]  # of its own settings in recipes
     own: ClassVar[type[BaseModel] | None] = None  # their class; None for a kind without any
+    words_class: ClassVar[type[Words]]
     need: ClassVar[str]  # what a method must work on
     default_method: ClassVar[str] = "sfd"
+    text_recipe: ClassVar[str | None] = None  # that ships, for text-to-image models
     options: ClassVar[frozenset[str]] = frozenset()  # of `efface forget`, beside what all take
     forgets: ClassVar[bool] = True
     guided: ClassVar[bool] = True  # whether models are sampled with evaluate.guidance
@@ -89,7 +96,7 @@ class Request(BaseModel, ABC):
     @classmethod
     def default_recipe(cls, model: ModelInfo) -> str | None:
         """A recipe that ships, for a run that is given none."""
-        return None
+        return None if model.family is None else cls.text_recipe
 
     @classmethod
     def expected_amounts(cls, model: ModelInfo, settings: Settings) -> Amounts:
@@ -99,9 +106,9 @@ class Request(BaseModel, ABC):
         return Amounts(forget_rows=forget_rows(settings))
 
     @property
-    @abstractmethod
     def words(self) -> Words:
         """What a report says of such a run."""
+        return self.words_class(self)
 
     @abstractmethod
     def describe(self) -> str:

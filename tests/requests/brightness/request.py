@@ -9,9 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from efface.diffusion.model_folder import ModelInfo
 from efface.errors import RequestError
 from efface.requests.base import SHARED, Request, evaluate_names
+from tests.requests.brightness.words import BrightnessWords
 
 if TYPE_CHECKING:
-    from efface.requests.words import Words
     from efface.settings.base import Settings
     from tests.requests.brightness.material import BrightnessMaterial
 
@@ -32,6 +32,7 @@ class ForgetBrightness(Request):
 
     section: ClassVar[str] = "brightness"
     own: ClassVar[type[BaseModel]] = BrightnessSettings
+    words_class: ClassVar[type[BrightnessWords]] = BrightnessWords
     need: ClassVar[str] = "forget_images"
     default_method: ClassVar[str] = "siss"
     guided: ClassVar[bool] = False
@@ -57,9 +58,3 @@ class ForgetBrightness(Request):
 
         del model, settings
         return BrightnessMaterial(above=self.above)
-
-    @property
-    def words(self) -> Words:
-        from tests.requests.brightness.words import BrightnessWords
-
-        return BrightnessWords(self)

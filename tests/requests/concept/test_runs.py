@@ -168,10 +168,10 @@ def test_a_run_whose_prompts_changed_is_not_resumed(pipelines: Pipelines, tmp_pa
 def test_the_fake_score_learns_the_students_samples_and_the_student_moves(
     pipelines: Pipelines, tmp_path: Path
 ) -> None:
-    """Its loss after 16 steps was 0.82 (retain) and 0.89 (forget) of that at the beginning."""
+    """Its loss in the last 3 of 9 steps was 0.89 (retain) and 0.87 (forget) of that before."""
     longer = [
         *SMALL,
-        "train.steps=16",
+        "train.steps=9",
         "train.learning_rate=5e-3",
         "train.ema_decay=0.0",
         "train.log_every=1",
@@ -186,7 +186,7 @@ def test_the_fake_score_learns_the_students_samples_and_the_student_moves(
     steps = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     for side in ("retain", "forget"):
         learnt = np.array([step[f"fake_score_{side}_loss"] for step in steps])
-        assert learnt[-6:].mean() < 0.95 * learnt[:3].mean()
+        assert learnt[-3:].mean() < 0.95 * learnt[:3].mean()
         assert np.ptp([step[f"student_{side}_loss"] for step in steps]) > 1
     before, after = weights(pipelines("sd")), weights(out / "pipeline")
     moved = [float((after[name] - before[name]).abs().max()) for name in before]

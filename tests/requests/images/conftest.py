@@ -34,7 +34,7 @@ SMALL = (
 def model(tmp_path_factory: pytest.TempPathFactory, tiny_unet) -> Path:
     """An unconditional model with a classifier beside its weights."""
     folder = tmp_path_factory.mktemp("models") / "unconditional"
-    save_pipeline(tiny_unet(conditional=False), folder)
+    save_pipeline(tiny_unet(conditional=False, channels=(8,), attention=(False,)), folder)
     digits = load_images("digits", "train"), load_images("digits", "test")
     settings = ClassifierSettings(widths=(8, 8), epochs=1)
     train_classifier("tiny classifier", *digits, settings).save(folder / "judge")

@@ -7,8 +7,17 @@ import torch
 
 from efface.data.images import ImageSet, load_images, to_model
 from efface.data.randomness import Shard
-from efface.data.split import Split, split_images
-from efface.requests.images.feeding import STOP_MEASURES, counted_prior, pair_source, unseen_stopper
+from efface.data.split import Split, copy_distance, distances, split_images
+from efface.diffusion.sampling import MultiStep, draw_images
+from efface.errors import DataError
+from efface.requests.images import feeding
+from efface.requests.images.feeding import (
+    STOP_MEASURES,
+    counted_prior,
+    generate_retained,
+    pair_source,
+    unseen_stopper,
+)
 from efface.requests.images.request import ForgetImages
 from efface.settings.base import Settings, read_settings
 
@@ -64,3 +73,22 @@ def test_training_stops_where_images_are_predicted_as_unseen_ones(tiny_unet, by:
     digits: ImageSet = load_images("digits", "test")
     same = to_model(digits.images[:2])
     assert unseen_stopper(denoiser, same, same, by).check(denoiser) is not None
+
+
+def test_samples_near_an_image_to_forget_are_dropped(tiny_unet):
+    denoiser = tiny_unet(conditional=False)
+    seeds = range(feeding.GENERATED_SEED, feeding.GENERATED_SEED + 12)
+    samples = (draw_images(denoiser, MultiStep(2), None, seeds) * 255).round().byte()
+    found = generate_retained(denoiser, samples[:1], 12, 2)
+    between = distances(samples, samples[:1])
+    near = between[:, 0] < copy_distance(between, 0.8)
+    assert near[0] and found.copies + found.alike == int(near.sum())
+    assert torch.equal(found.images, samples[~near])
+
+
+def test_a_model_that_generates_copies_alone_is_refused(tiny_unet, monkeypatch):
+    constant = torch.full((4, 1, 8, 8), 0.5)
+    monkeypatch.setattr(feeding, "draw_images", lambda *_, **__: constant)
+    monkeypatch.setattr(feeding, "copy_distance", lambda *_: 1.0)
+    with pytest.raises(DataError, match="--retain"):
+        generate_retained(tiny_unet(conditional=False), (constant[:1] * 255).byte(), 4, 2)

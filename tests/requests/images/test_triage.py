@@ -21,7 +21,8 @@ def test_triage_writes_table_json_and_page(
     monkeypatch: pytest.MonkeyPatch,
     command: Callable[..., None],
 ) -> None:
-    monkeypatch.setattr(triage, "UNSEEN", 200)
+    monkeypatch.setattr(triage, "UNSEEN", 120)
+    monkeypatch.setattr(triage, "DRAWS", 1)
     out = tmp_path / "triage"
     given = ["triage", str(model), "--images", str(images), "--unseen", "digits"]
     given += ["--out", str(out)]
@@ -31,7 +32,7 @@ def test_triage_writes_table_json_and_page(
     assert len(content["findings"]) == 2
     # No unseen picture differs from the others to a model that was never trained.
     assert content["false_alarm_rate"] <= 0.15
-    assert content["false_alarm_images"] >= 100
+    assert content["false_alarm_images"] == content["unseen"] == 60
     assert "<b>one" not in (out / "triage.html").read_text()
     assert (out / "triage.csv").read_text().count("\n") == 3
     assert (out / "nearest.png").exists()

@@ -44,6 +44,7 @@ SMALL = (
     "memorised.undecided=0.5",
     "evaluate.guidance=1.0",
     "evaluate.baseline_steps=2",
+    "evaluate.forget_samples=10",
     "evaluate.retain_samples=10",
     "memorised.force=true",
     "memorised.samples=4",

@@ -10,8 +10,8 @@ from efface.diffusion.codec import VAECodec
 from efface.diffusion.model_folder import inspect_model
 from efface.diffusion.sampling import MultiStep
 from efface.memory.live import Live, tensors_of
-from efface.requests.memorised.amounts import expected_amounts
 from efface.requests.memorised.embedding_descent import descend
+from efface.requests.memorised.material import expected_amounts
 from efface.requests.memorised.sampling import PromptSampler
 from efface.requests.memorised.text_noise import text_noise_norms
 from efface.settings.base import Settings

@@ -10,13 +10,17 @@ import pytest
 from PIL import Image
 
 from efface.errors import ConfigError, RequestError
-from efface.records import read_evaluation
+from efface.metrics.intervals import bounded_mean
+from efface.records import read_evaluation, read_record
+from efface.requests.memorised.evaluation import SHARE
 from efface.requests.memorised.sampling import PromptSampler, memorised_sampler, to_unit
 from efface.requests.memorised.stages import read_prepared
 from efface.runs.evaluate import evaluate
 from efface.settings.base import Settings
 from tests.counting import assert_drawn_once
 from tests.text_pipelines import load_text
+
+RECIPES = Path(__file__).parents[3] / "recipes"
 
 
 def test_both_prompts_are_measured_for_the_result_and_the_original_model(run: Path) -> None:
@@ -29,11 +33,29 @@ def test_both_prompts_are_measured_for_the_result_and_the_original_model(run: Pa
         assert result.baseline.low <= result.baseline.value <= result.baseline.high
     assert {"prompt", "memorised image", "copy", "control prompts"} <= evaluation.terms.keys()
     share = evaluation.results[0]
-    assert share.samples == 4 and share.value * 4 == round(share.value * 4)
+    assert share.samples == 10 and share.value * 10 == pytest.approx(round(share.value * 10))
     (curve,) = evaluation.curves
     assert set(curve.lines) == {"result", "baseline", "result_modified", "baseline_modified"}
     (at,) = (p for p in curve.lines["result"] if p.x == 0.25)  # what counts as a copy in these runs
     assert at.value == share.value
+
+
+def test_the_search_has_a_number_of_samples_of_its_own(run: Path) -> None:
+    record, evaluation = read_record(run), read_evaluation(run)
+    assert record.notes["samples_before"] == record.settings["memorised"]["samples"] == 4
+    assert {r.samples for r in evaluation.results if r.spec.name.startswith("memorised_share")} == {
+        record.settings["evaluate"]["forget_samples"]
+    }
+
+
+@pytest.mark.parametrize("recipe", [None, "memorised-siss", RECIPES / "scenes-siss.toml"])
+def test_a_prompt_without_copies_can_be_called_forgotten(
+    make_settings: Callable[..., Settings], recipe: str | Path | None
+) -> None:
+    """As many samples as a recipe has: the interval of 0 copies lies within the margin."""
+    count = make_settings(recipe=recipe).evaluate.forget_samples
+    assert SHARE.margin is not None
+    assert bounded_mean(np.zeros(count)).high <= SHARE.margin.value
 
 
 def test_the_share_is_that_of_images_sampled_by_hand(
@@ -48,7 +70,7 @@ def test_the_share_is_that_of_images_sampled_by_hand(
         denoiser=denoiser, sampler=memorised_sampler(make_settings(small)), batch_size=3
     )
     condition = denoiser.encode(["a red bag"])
-    images = to_unit(sampler.sample_one(condition, range(1000, 1004), ""))
+    images = to_unit(sampler.sample_one(condition, range(1000, 1010), ""))
     detected, _ = read_prepared(run)
     found = [
         np.corrcoef(image.flatten().numpy(), detected.reference.flatten().numpy())[0, 1]

@@ -7,8 +7,8 @@ from torch.testing import assert_close
 
 from efface.data.randomness import Shard
 from efface.diffusion.text.denoiser import TextDenoiser
-from efface.requests.memorised.feed import encode_images, pair_source, with_controls
-from efface.requests.memorised.settings import MemorisedSettings
+from efface.requests.memorised.feed import encode_images, pair_source
+from efface.requests.memorised.stages import Sides
 from efface.settings.base import Settings
 
 TextModel = Callable[..., TextDenoiser]
@@ -17,6 +17,10 @@ TextModel = Callable[..., TextDenoiser]
 def random_images(count: int) -> torch.Tensor:
     generator = torch.Generator().manual_seed(0)
     return (torch.rand(count, 3, 16, 16, generator=generator) * 255).byte()
+
+
+def sides_of(images: torch.Tensor) -> Sides:
+    return Sides(forget=images[:2], retain=images[2:], undecided=0, agreement=1.0)
 
 
 def test_latents_of_images_decode_to_them(text_model: TextModel) -> None:
@@ -38,8 +42,9 @@ def test_pairs_are_conditioned_on_both_prompts_by_their_shares(
     original, modified = (denoiser.encode([text]) for text in ("a red bag", "a bag"))
     for share, expected in ((1.0, original), (0.0, modified)):
         settings = make_settings(["train.batch_size=4", f"memorised.original_share={share}"])
-        sides, prompts = (images[:2], images[2:]), (original, modified)
-        source = pair_source(denoiser, sides, prompts, settings)
+        prompts = (original, modified)
+        source = pair_source(denoiser, sides_of(images), prompts, (original, images[:0]), settings)
+        assert source.retain_only is None
         batch = source.batch(0, Shard())
         assert (batch.retain.size, batch.forget.size) == (4, 4)
         assert source.bank.forget.equal(encode_images(denoiser, images[:2]))
@@ -52,18 +57,15 @@ def test_pairs_are_conditioned_on_both_prompts_by_their_shares(
 def test_samples_of_control_prompts_are_retained_under_their_own_prompts(
     text_model: TextModel,
     make_settings: Callable[..., Settings],
-    own_settings: Callable[..., MemorisedSettings],
     words: list[str],
 ) -> None:
     denoiser, samples = text_model("sd"), random_images(6)
     prompts = denoiser.encode(["a red bag"]), denoiser.encode(["a bag"])
-    source = pair_source(denoiser, (samples[:2], samples[2:]), prompts, make_settings())
-    controls = denoiser.encode(words[:3])
-    changes = ("memorised.control_share=0.25", "memorised.control_images=2")
-    found = with_controls(source, denoiser, controls, samples, own_settings(*changes)).retain_only
+    settings = make_settings(["memorised.control_share=0.25", "memorised.control_images=2"])
+    controls = (denoiser.encode(words[:3]), samples)
+    found = pair_source(denoiser, sides_of(samples), prompts, controls, settings).retain_only
     assert found is not None and found.share == 0.25
     twice = denoiser.encode([word for word in words[:3] for _ in range(2)])
     for name, tensor in twice.tensors.items():
         assert torch.equal(found.condition.tensors[name], tensor)
     assert torch.equal(found.images, encode_images(denoiser, samples))
-    assert with_controls(source, denoiser, controls, samples, own_settings()).retain_only is None

@@ -11,8 +11,7 @@ import torch
 from safetensors.torch import load, load_file
 
 from efface.errors import DataError
-from efface.requests.memorised.packing import pack_preparation
-from efface.requests.memorised.stages import read_prepared
+from efface.requests.memorised.stages import pack_preparation, read_prepared
 
 
 def test_a_packed_preparation_is_read_as_that_of_the_run(run: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from efface.errors import DataError
 from efface.requests.memorised.sampling import to_unit
-from efface.requests.memorised.separation import separate, sides
+from efface.requests.memorised.separation import separate
 from efface.requests.memorised.settings import MemorisedSettings
 from efface.requests.memorised.similarity import PIXELS, CopyDetector
 
@@ -44,8 +44,7 @@ def test_planted_copies_go_to_the_side_to_forget(own_settings: Own, by: str, cop
     found = separate(images, detector_for(image), given(own_settings, by, 0.0, 4))
     assert found.copies.tolist() == planted.tolist()
     assert (int(found.copies.sum()), found.agreement) == (copies, 1.0)
-    forget, retain = sides(images, found)
-    assert forget.equal(images[planted]) and retain.equal(images[~planted])
+    assert found.others.equal(~planted)
 
 
 @pytest.mark.parametrize(("copies", "least"), [(0, 1), (1, 2), (29, 1), (30, 1), (3, 4)])
@@ -69,11 +68,10 @@ def test_near_copies_are_on_neither_side(own_settings: Own, by: str) -> None:
     """Of the 15 others the 7 most similar to the image."""
     images, planted, image = synthetic(15)
     found = separate(images, detector_for(image), given(own_settings, by, 0.5, 8))
-    forget, retain = sides(images, found)
-    assert forget.equal(images[planted])
+    assert found.copies.equal(planted)
     similarity = detector_for(image).similarity(to_unit(images))
     others = [i for i in range(30) if not planted[i]]
-    farthest = sorted(sorted(others, key=lambda i: similarity[i])[:8])
-    assert retain.equal(images[farthest])
+    farthest = sorted(others, key=lambda i: similarity[i])[:8]
+    assert found.others.nonzero()[:, 0].tolist() == sorted(farthest)
     with pytest.raises(DataError, match="too small"):
         separate(images, detector_for(image), given(own_settings, by, 0.5, 9))

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 
 from efface.diffusion.denoiser import Condition
 from efface.errors import DataError, RequestError
@@ -51,14 +50,16 @@ def test_a_memorised_prompt_is_found_and_modified_and_its_samples_separated(
     assert modified.tried.way == way and modified.count > 1 and not modified.is_original
     assert (modified.tried.text is None) == (way == "embedding")
     assert 0.2 <= modified.tried.share <= 0.6
-    images, separation = preparer.separate(detected, modified)
-    assert 0.05 <= separation.copies.mean() <= 0.95
-    copies = images[torch.from_numpy(separation.copies)].float()
-    others = images[~torch.from_numpy(separation.copies)].float()
+    sides = preparer.separate(detected, modified)
+    copies, others = sides.forget.float(), sides.retain.float()
+    assert 0.05 <= len(copies) / 40 <= 0.95
+    assert len(copies) + len(others) + sides.undecided == 40
     # Copies are similar to a few grey levels, others are not.
     assert (copies - copies.mean(0)).abs().mean() < 0.3 * (others - others.mean(0)).abs().mean()
     again = make_preparer()
     found = again.modify(again.detect([], None), None)
+    kept = again.separate(detected, found)
+    assert kept.forget.equal(sides.forget) and kept.retain.equal(sides.retain)
     assert found.tried == modified.tried
     for name, tensor in modified.condition.tensors.items():
         assert tensor.equal(found.condition.tensors[name])

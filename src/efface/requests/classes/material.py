@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import torch
 from accelerate import Accelerator
 
+from efface.attacks.goals import Goal
 from efface.data.source import ConditionSource
 from efface.diffusion.denoiser import Denoiser, as_class_denoiser
 from efface.diffusion.model_folder import ModelInfo
@@ -23,9 +24,6 @@ from efface.requests.base import Feed, Material
 from efface.requests.classes.goal import ClassGoal
 from efface.requests.classes.protocol import ClassProtocol
 from efface.settings.base import Settings
-
-if TYPE_CHECKING:
-    from efface.attacks.goals import Goal
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -8,23 +8,12 @@ from pydantic import Field, field_validator, model_validator
 
 from efface.diffusion.model_folder import ModelInfo
 from efface.errors import RequestError
-from efface.requests.base import (
-    DETECTOR,
-    EXTRACTOR,
-    SHARED,
-    Request,
-    evaluate_names,
-    require_classes,
-)
+from efface.requests.base import CONDITIONED, Request, require_classes
+from efface.requests.classes.words import ClassWords
 
 if TYPE_CHECKING:
     from efface.requests.classes.material import ClassMaterial
-    from efface.requests.classes.words import ClassWords
     from efface.settings.base import Settings
-
-MEASURED = evaluate_names(
-    *SHARED, *EXTRACTOR, *DETECTOR, "clip", "guidance", "forget_samples", "retain_samples"
-)
 
 
 class ForgetClass(Request):
@@ -41,10 +30,11 @@ class ForgetClass(Request):
     )
 
     section: ClassVar[str] = "class"
+    words_class: ClassVar[type[ClassWords]] = ClassWords
     need: ClassVar[str] = "conditions"
     options: ClassVar[frozenset[str]] = frozenset({"start", "judge", "null_label"})
     subject: ClassVar[str] = "a class-conditional model"
-    measured: ClassVar[frozenset[str]] = MEASURED
+    measured: ClassVar[frozenset[str]] = CONDITIONED
 
     @field_validator("replacement", mode="before")
     @classmethod
@@ -65,12 +55,6 @@ class ForgetClass(Request):
                 "must be a retained label."
             )
         return self
-
-    @property
-    def words(self) -> ClassWords:
-        from efface.requests.classes.words import ClassWords
-
-        return ClassWords(self)
 
     def describe(self) -> str:
         label = "label" if len(self.labels) == 1 else "labels"

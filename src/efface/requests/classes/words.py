@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from efface.evaluation.wording import format_count, join_words, number_word, plural
 from efface.records import RunRecord
-from efface.requests.classes.request import ForgetClass
-from efface.requests.conditioned import AppearanceWords
-from efface.requests.words import Phrases, source_of
+from efface.requests.words import AppearanceWords, Phrases, source_of
+
+if TYPE_CHECKING:
+    from efface.requests.classes.request import ForgetClass
 
 
-class ClassWords(AppearanceWords[ForgetClass]):
+class ClassWords(AppearanceWords):
     """Words of a request to forget labels."""
+
+    request: ForgetClass
 
     label: ClassVar[str] = "class"
     unmeasured: ClassVar[str] = (

@@ -9,12 +9,14 @@ from typing import ClassVar
 import torch
 from accelerate import Accelerator
 
+from efface.data.prompts import spread
 from efface.data.source import ConditionSource
 from efface.diffusion.denoiser import Denoiser
 from efface.diffusion.model_folder import ModelInfo
 from efface.diffusion.text.denoiser import TextDenoiser, as_text_denoiser
 from efface.diffusion.text.readers import check_lengths
 from efface.errors import RequestError
+from efface.evaluation.detection import check_detector
 from efface.evaluation.networks import read_views
 from efface.evaluation.protocol import Protocol
 from efface.evaluation.references import Retained
@@ -27,7 +29,11 @@ from efface.requests.base import Feed, Material
 from efface.requests.concept.finding import ConceptView, Phrases, find_finder
 from efface.requests.concept.goal import ConceptGoal, concept_goal
 from efface.requests.concept.prompt_groups import PromptGroup, digest_groups, read_prompt_groups
-from efface.requests.concept.prompts import ConceptPrompts, read_concept_prompts
+from efface.requests.concept.prompts import (
+    ConceptPrompts,
+    prompts_to_retain,
+    read_concept_prompts,
+)
 from efface.requests.concept.protocol import ConceptProtocol
 from efface.requests.concept.request import ForgetConcept
 from efface.requests.concept.settings import ConceptSettings
@@ -156,5 +162,17 @@ def read_concept(request: ForgetConcept, model: ModelInfo, settings: Settings) -
         phrases=phrases,
         groups=read_prompt_groups(config, settings.evaluate, phrases),
     )
+    material.check_lengths(model)
+    return material
+
+
+def read_retained(
+    source: str | None, count: int, model: ModelInfo, settings: Settings
+) -> PromptMaterial:
+    """At most `count` prompts of a file or data set, or of templates, with nothing to forget."""
+    check_detector(settings.evaluate)
+    config = ConceptSettings()
+    retain = spread(prompts_to_retain(source, config), count)
+    material = PromptMaterial(prompts=ConceptPrompts(retain=tuple(retain)), config=config)
     material.check_lengths(model)
     return material

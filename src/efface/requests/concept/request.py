@@ -9,9 +9,8 @@ from pydantic import BaseModel, Field, model_validator
 from efface.diffusion.model_folder import ModelInfo
 from efface.errors import ConfigError, RequestError
 from efface.requests.base import (
+    CONDITIONED,
     DETECTOR,
-    EXTRACTOR,
-    SHARED,
     Request,
     evaluate_names,
     has_words,
@@ -19,16 +18,13 @@ from efface.requests.base import (
     same_phrase,
 )
 from efface.requests.concept.settings import ConceptSettings
+from efface.requests.concept.words import ConceptWords
 
 if TYPE_CHECKING:
     from efface.requests.concept.material import PromptMaterial
-    from efface.requests.concept.words import ConceptWords
     from efface.settings.base import Settings
 
-MEASURED = {"concept.prompt_groups", "concept.group_samples"} | evaluate_names(
-    *SHARED, *EXTRACTOR, *DETECTOR, "clip", "guidance", "forget_samples", "retain_samples"
-)
-ATTACKED = evaluate_names("baseline_steps", "guidance", "clip", *DETECTOR)
+GROUPS = frozenset({"concept.prompt_groups", "concept.group_samples"})
 
 
 class ForgetConcept(Request):
@@ -63,11 +59,15 @@ class ForgetConcept(Request):
 
     section: ClassVar[str] = "concept"
     own: ClassVar[type[BaseModel]] = ConceptSettings
+    words_class: ClassVar[type[ConceptWords]] = ConceptWords
     need: ClassVar[str] = "conditions"
+    text_recipe: ClassVar[str | None] = "concept-sfd"
     options: ClassVar[frozenset[str]] = frozenset({"start", "size"})
     subject: ClassVar[str] = "prompts"
-    measured: ClassVar[frozenset[str]] = frozenset(MEASURED)
-    attacked: ClassVar[frozenset[str]] = ATTACKED
+    measured: ClassVar[frozenset[str]] = CONDITIONED | GROUPS
+    attacked: ClassVar[frozenset[str]] = evaluate_names(
+        "baseline_steps", "guidance", "clip", *DETECTOR
+    )
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -108,12 +108,6 @@ class ForgetConcept(Request):
                 "prompt pairs or keywords too."
             )
 
-    @property
-    def words(self) -> ConceptWords:
-        from efface.requests.concept.words import ConceptWords
-
-        return ConceptWords(self)
-
     def describe(self) -> str:
         others = ", ".join(repr(name) for name in self.also)
         return f"the concept {self.concept!r}" + (f", also called {others}" if others else "")
@@ -121,10 +115,6 @@ class ForgetConcept(Request):
     @classmethod
     def suits(cls, model: ModelInfo) -> bool:
         return model.family is not None
-
-    @classmethod
-    def default_recipe(cls, model: ModelInfo) -> str:
-        return "concept-sfd"
 
     def check_files(self) -> None:
         from efface.data.prompts import check_prompts

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from efface.evaluation.wording import shorten
 from efface.records import RunRecord
-from efface.requests.concept.request import ForgetConcept
-from efface.requests.conditioned import AppearanceWords
-from efface.requests.words import Phrases, source_of
+from efface.requests.words import AppearanceWords, Phrases, source_of
+
+if TYPE_CHECKING:
+    from efface.requests.concept.request import ForgetConcept
 
 
-class ConceptWords(AppearanceWords[ForgetConcept]):
+class ConceptWords(AppearanceWords):
     """Words of a request to forget a concept."""
 
+    request: ForgetConcept
+
     label: ClassVar[str] = "concept"
+    pipeline_tag: ClassVar[str | None] = "text-to-image"
     unmeasured: ClassVar[str] = "That takes evaluate.detector or evaluate.clip."
 
     def phrases(self, record: RunRecord, names: Mapping[int, str]) -> Phrases:
@@ -31,6 +35,3 @@ class ConceptWords(AppearanceWords[ForgetConcept]):
 
     def anonymous(self, record: RunRecord) -> str:
         return "a concept chosen by the owner"
-
-    def task(self, record: RunRecord) -> str:
-        return "text-to-image"

@@ -8,13 +8,18 @@ from pydantic import BaseModel, Field
 
 from efface.diffusion.model_folder import ModelInfo
 from efface.errors import RequestError
-from efface.requests.base import Material, Request, require_classes, require_text
-from efface.requests.classes.request import MEASURED
+from efface.requests.base import (
+    CONDITIONED,
+    Material,
+    Request,
+    require_classes,
+    require_text,
+)
+from efface.requests.distil.words import DistilWords
 from efface.settings.reading import Section
 
 if TYPE_CHECKING:
     from efface.memory.amounts import Amounts
-    from efface.requests.distil.words import DistilWords
     from efface.settings.base import Settings
 
 
@@ -36,18 +41,14 @@ class Distil(Request):
 
     section: ClassVar[str] = "distil"
     own: ClassVar[type[BaseModel]] = DistilSettings
+    words_class: ClassVar[type[DistilWords]] = DistilWords
     need: ClassVar[str] = "conditions"
+    text_recipe: ClassVar[str | None] = "concept-sfd"
     options: ClassVar[frozenset[str]] = frozenset({"judge", "null_label", "size"})
     forgets: ClassVar[bool] = False
     subject: ClassVar[str] = "a distilled model"
-    measured: ClassVar[frozenset[str]] = MEASURED
+    measured: ClassVar[frozenset[str]] = CONDITIONED
     attacked: ClassVar[frozenset[str]] = frozenset()
-
-    @property
-    def words(self) -> DistilWords:
-        from efface.requests.distil.words import DistilWords
-
-        return DistilWords(self)
 
     def describe(self) -> str:
         return "nothing"
@@ -55,10 +56,6 @@ class Distil(Request):
     @classmethod
     def suits(cls, model: ModelInfo) -> bool:
         return model.family is not None or model.num_classes is not None
-
-    @classmethod
-    def default_recipe(cls, model: ModelInfo) -> str | None:
-        return None if model.family is None else "concept-sfd"
 
     @classmethod
     def expected_amounts(cls, model: ModelInfo, settings: Settings) -> Amounts:
@@ -88,6 +85,8 @@ class Distil(Request):
 
             retain = tuple(range(require_classes(model)))
             return ClassMaterial(forget=(), retain=retain, replacement=())
-        from efface.requests.distil.material import read_prompts_to_retain
+        from efface.requests.concept.material import read_retained
 
-        return read_prompts_to_retain(self, model, settings)
+        return read_retained(
+            self.retain_prompts, settings.of(DistilSettings).retain, model, settings
+        )

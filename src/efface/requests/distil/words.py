@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from efface.records import RunRecord
-from efface.requests.conditioned import PlainWords
-from efface.requests.words import Phrases, source_of
+from efface.requests.words import Phrases, PlainWords, source_of
 
 
 class DistilWords(PlainWords):

@@ -6,13 +6,14 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
 from accelerate import Accelerator
 from rich.console import Console
 from torch import Tensor
 
+from efface.attacks.goals import Goal
 from efface.attacks.image_goal import ImageGoal
 from efface.data.images import ImageSet, read_at, to_model
 from efface.data.split import Split, copy_distance, distances, pixel_hash, split_images
@@ -24,15 +25,11 @@ from efface.evaluation.subjects import Job, Subjects
 from efface.evaluation.views import View
 from efface.metrics.judge import Judge
 from efface.requests.base import Feed, Material
-from efface.requests.images.feeding import pair_source, unseen_stopper
-from efface.requests.images.generating import generate_retained
+from efface.requests.images.feeding import generate_retained, pair_source, unseen_stopper
 from efface.requests.images.protocol import ImageProtocol, retained_distance
-from efface.requests.images.request import GENERATE, ForgetImages
+from efface.requests.images.request import ForgetImages
 from efface.requests.images.settings import ImageSettings
 from efface.settings.base import Settings
-
-if TYPE_CHECKING:
-    from efface.attacks.goals import Goal
 
 NOISE_SEED = 6_500_000  # away from the seeds of training, evaluation and attacks
 NOISE_TRIES = 64
@@ -150,7 +147,7 @@ def read_images(
         return read_at(source, shape, split, resize=own.resize, mean_pool=own.mean_pool)
 
     split = Split(forget=read(request.images))
-    if request.retain != GENERATE:
+    if not request.generates:
         split = split_images(split.forget, read(request.retain))
     return ImageMaterial(
         split=split,

@@ -10,10 +10,10 @@ from efface.diffusion.model_folder import ModelInfo, sample_shape
 from efface.errors import ConfigError, RequestError
 from efface.requests.base import EXTRACTOR, SHARED, Request, evaluate_names
 from efface.requests.images.settings import ImageSettings
+from efface.requests.images.words import ImageWords
 
 if TYPE_CHECKING:
     from efface.requests.images.material import ImageMaterial
-    from efface.requests.images.words import ImageWords
     from efface.settings.base import Settings
 
 GENERATE = "generate"
@@ -46,6 +46,7 @@ class ForgetImages(Request):
 
     section: ClassVar[str] = "images"
     own: ClassVar[type[BaseModel]] = ImageSettings
+    words_class: ClassVar[type[ImageWords]] = ImageWords
     need: ClassVar[str] = "forget_images"
     default_method: ClassVar[str] = "siss"
     options: ClassVar[frozenset[str]] = frozenset({"judge"})
@@ -56,10 +57,9 @@ class ForgetImages(Request):
     attacked: ClassVar[frozenset[str]] = evaluate_names("baseline_steps")
 
     @property
-    def words(self) -> ImageWords:
-        from efface.requests.images.words import ImageWords
-
-        return ImageWords(self)
+    def generates(self) -> bool:
+        """Whether the model generates the retained images."""
+        return self.retain == GENERATE
 
     def describe(self) -> str:
         return f"the images in {self.images}"

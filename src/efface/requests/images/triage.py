@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import csv
-import html
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import jinja2
 import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from efface.data.images import ImageSet, read_at, to_model
+from efface.data.images import ImageSet, to_model
 from efface.data.split import COPY_SHARE, distances, pixel_hash
 from efface.diffusion.denoiser import Denoiser
 from efface.diffusion.loading import load
-from efface.diffusion.model_folder import ModelInfo, inspect_model, sample_shape
+from efface.diffusion.model_folder import ModelInfo, inspect_model
 from efface.diffusion.sampling import MultiStep, draw_images
 from efface.errors import DataError, RequestError
 from efface.evaluation.grids import save_grid
@@ -145,14 +145,12 @@ def _read(
     settings = read_settings(
         request.section, request.own, changes=changes, default_method=request.default_method
     )
-    own = settings.of(ImageSettings)
     request.check_files()
     info = inspect_model(model)
     request.check(info, settings)
-    shape = sample_shape(info)
-    forget = read_at(images, shape, resize=own.resize, mean_pool=own.mean_pool)
-    others = read_at(unseen, shape, "test", resize=own.resize, mean_pool=own.mean_pool)
-    return settings, info, forget, others
+    material = request.read(info, settings)
+    assert material.unseen is not None  # the request names them
+    return settings, info, material.split.forget, material.unseen
 
 
 def _reach(images: Tensor, unseen: Tensor) -> Tensor:
@@ -237,32 +235,9 @@ def _write(out: Path, result: Triage, images: Tensor, samples: Tensor, near: Ten
 
 
 def _page(result: Triage) -> str:
-    cells = "".join(
-        f"<tr><td>{html.escape(f.name)}</td><td>{f.verdict}</td><td>{f.loss:.4f}</td>"
-        f"<td>{f.loss_p:.3f}</td><td>{f.similarity:.3f}</td><td>{f.similarity_p:.3f}</td>"
-        f"<td>{f.nearest:.2f}</td><td>{f.copies}</td><td>{f.copies_p:.3f}</td></tr>"
-        for f in result.findings
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
     )
-    auc = result.membership.auc
-    return (
-        "<!doctype html><html lang=en><meta charset=utf-8><title>Triage</title>"
-        "<meta http-equiv=Content-Security-Policy content=\"default-src 'none'; img-src 'self' "
-        "file:; style-src 'unsafe-inline'\">"
-        "<style>body{font:16px/1.5 system-ui;max-width:60rem;margin:2rem auto;padding:0 1rem;"
-        "color-scheme:light dark}td,th{padding:.2rem .7rem;text-align:right}td:first-child,"
-        "td:nth-child(2){text-align:left}img{image-rendering:pixelated;width:30rem;max-width:100%}"
-        "</style>"
-        f"<h1>Has {html.escape(result.model)} memorised these images?</h1>"
-        f"<p>Compared with {result.unseen} images that it has never seen. Of "
-        f"{result.false_alarm_images} further unseen images "
-        f"{result.false_alarm_rate:.1%} were called memorised: the rate of false alarms. "
-        f"The loss tells these images from unseen ones with probability {auc.value:.2f} "
-        f"({auc.low:.2f} to {auc.high:.2f}; 0.5 is chance). Copies are samples nearer to "
-        f"an image than half of its distance to the nearest unseen one, of {result.samples}."
-        "</p>"
-        "<table><thead><tr><th>Image<th>Verdict<th>Loss<th>p<th>Similarity<th>p"
-        f"<th>Nearest sample<th>Copies<th>p</tr></thead><tbody>{cells}</tbody></table>"
-        "<h2>Each image and the five samples nearest to it</h2>"
-        '<img src="nearest.png" alt="One row per image: the image, then its nearest samples">'
-        "</html>\n"
-    )
+    return environment.get_template("triage.html.jinja").render(triage=result)

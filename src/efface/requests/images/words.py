@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from efface.evaluation.wording import format_count, number_word, plural
 from efface.records import Evaluation, RunRecord
-from efface.requests.images.request import GENERATE, ForgetImages
 from efface.requests.words import Phrases, Words, source_of
+
+if TYPE_CHECKING:
+    from efface.requests.images.request import ForgetImages
 
 FEW = 30  # images: a mean over fewer depends on which they are
 
 
-class ImageWords(Words[ForgetImages]):
+class ImageWords(Words):
     """Words of a request to forget images."""
 
+    request: ForgetImages
+
     label: ClassVar[str] = "images"
+    pipeline_tag: ClassVar[str | None] = "unconditional-image-generation"
     unknown: ClassVar[str] = (
         "Another way to extract an image, such as a search for the noise that leads to it, further "
         "training or another sampler, may still find it."
@@ -38,15 +43,12 @@ class ImageWords(Words[ForgetImages]):
         count = count_images(record)
         return f"{format_count(count)} {plural(count, 'image')}"
 
-    def task(self, record: RunRecord) -> str:
-        return "unconditional-image-generation"
-
     def limits(self, record: RunRecord, evaluation: Evaluation) -> list[str]:
         said = [
             "This is not differential privacy: nothing is guaranteed to anybody whose image was "
             "among the training images."
         ]
-        if self.request.retain == GENERATE:
+        if self.request.generates:
             said.append(
                 "The retained images are not training images: the original model generated them. "
                 "What it generates seldom or badly was protected less."

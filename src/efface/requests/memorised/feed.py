@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,7 +15,7 @@ from efface.diffusion.denoiser import Condition, Denoiser
 from efface.diffusion.sampling import rows_at_once
 from efface.memory.amounts import forget_rows
 from efface.requests.memorised.settings import MemorisedSettings
-from efface.requests.memorised.stages import Modified
+from efface.requests.memorised.stages import Modified, Sides
 from efface.requests.memorised.verdict import Detection
 from efface.settings.base import Settings
 
@@ -26,48 +25,38 @@ AT_ONCE = 32  # images in one pass of the VAE
 
 def pair_source(
     denoiser: Denoiser,
-    sides: tuple[Tensor, Tensor],
+    sides: Sides,
     prompts: tuple[Condition, Condition],
+    controls: tuple[Condition, Tensor],
     settings: Settings,
 ) -> PairSource:
-    """Latents of images to forget and to retain (uint8), under the original and modified prompt."""
-    forget, retain = sides
-    share, rows = settings.of(MemorisedSettings).original_share, settings.train.batch_size
+    """Latents of both sides, under the original and the modified prompt.
+
+    If the settings ask for them, there are retain-only rows beside the pairs: samples (uint8) of
+    control prompts (one row each), each conditioned on its own prompt.
+    """
+    own, retain_only = settings.of(MemorisedSettings), None
+    if own.control_share:
+        condition, samples = controls
+        rows = torch.arange(len(condition)).repeat_interleave(own.control_images)
+        retain_only = RetainOnly(
+            images=encode_images(denoiser, samples),
+            condition=condition[rows],
+            share=own.control_share,
+        )
+    forget, retain = sides.forget, sides.retain
     return PairSource(
         bank=ImageBank(
             encode_images(denoiser, retain),
             encode_images(denoiser, forget),
             len(forget) / (len(forget) + len(retain)),
         ),
-        retain_rows=rows,
+        retain_rows=settings.train.batch_size,
         forget_rows=forget_rows(settings),
         seed=derive_seed(settings.train.seed, "images"),
         table=Condition.cat(list(prompts)),
-        shares=(share, 1 - share),
-    )
-
-
-def with_controls(
-    source: PairSource,
-    denoiser: Denoiser,
-    controls: Condition,
-    samples: Tensor,
-    settings: MemorisedSettings,
-) -> PairSource:
-    """Retain-only rows beside the pairs, if the settings ask for them.
-
-    These are the samples of control prompts (one row each), each conditioned on its own prompt.
-    """
-    if not settings.control_share:
-        return source
-    rows = torch.arange(len(controls)).repeat_interleave(settings.control_images)
-    return replace(
-        source,
-        retain_only=RetainOnly(
-            images=encode_images(denoiser, samples),
-            condition=controls[rows],
-            share=settings.control_share,
-        ),
+        shares=(own.original_share, 1 - own.original_share),
+        retain_only=retain_only,
     )
 
 
@@ -82,7 +71,7 @@ def encode_images(denoiser: Denoiser, images: Tensor) -> Tensor:
     return torch.cat(parts)
 
 
-def preparation_notes(detection: Detection, modified: Modified) -> dict[str, Any]:
+def preparation_notes(detection: Detection, modified: Modified, sides: Sides) -> dict[str, Any]:
     return {
         "verdict": detection.verdict,
         "copies_before": detection.copies,
@@ -91,4 +80,8 @@ def preparation_notes(detection: Detection, modified: Modified) -> dict[str, Any
         "modified_prompt": modified.called,
         "modified_share": modified.tried.share,
         "prompts_tried": modified.count,
+        "copies": len(sides.forget),
+        "others": len(sides.retain),
+        "undecided": sides.undecided,
+        "split_agreement": sides.agreement,
     }

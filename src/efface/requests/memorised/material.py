@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 from accelerate import Accelerator
 from torch import Tensor
 
+from efface.attacks.goals import Goal
 from efface.data.images import read_at
 from efface.data.prompts import SUBJECTS, TEMPLATES, fill_templates, read_prompts, spread
 from efface.data.split import pixel_hash
@@ -23,11 +24,12 @@ from efface.evaluation.sample_sets import Subject
 from efface.evaluation.store import digest_of_json
 from efface.evaluation.subjects import Job, Subjects
 from efface.evaluation.views import View
-from efface.memory.amounts import Amounts
+from efface.memory.amounts import Amounts, forget_rows
+from efface.memory.footprint import rows_footprint, sampling_footprint
 from efface.metrics.judge import Judge
 from efface.requests.base import Feed, Material, same_phrase
-from efface.requests.memorised.amounts import expected_amounts
-from efface.requests.memorised.feed import pair_source, preparation_notes, with_controls
+from efface.requests.memorised.embedding_descent import WEIGHT
+from efface.requests.memorised.feed import pair_source, preparation_notes
 from efface.requests.memorised.goal import MemorisedGoal
 from efface.requests.memorised.protocol import MemorisedProtocol
 from efface.requests.memorised.sampling import (
@@ -36,7 +38,6 @@ from efface.requests.memorised.sampling import (
     seeds_for,
     to_unit,
 )
-from efface.requests.memorised.separation import sides
 from efface.requests.memorised.settings import MemorisedSettings
 from efface.requests.memorised.similarity import Comparison, read_comparison
 from efface.requests.memorised.stages import (
@@ -47,11 +48,11 @@ from efface.requests.memorised.stages import (
     read_prepared,
 )
 from efface.requests.memorised.stopping import CopyStopper
+from efface.requests.memorised.text_noise import AT_ONCE
 from efface.requests.memorised.verdict import Detection
 from efface.settings.base import Settings
 
 if TYPE_CHECKING:
-    from efface.attacks.goals import Goal
     from efface.requests.memorised.request import ForgetMemorised
 
 
@@ -128,31 +129,24 @@ class MemorisedMaterial(Material):
         if not detected.detection.is_memorised and not own.force:
             raise RequestError(_not_memorised(detected.detection))
         modified = preparer.modify(detected, self.modified_prompt)
-        images, separation = preparer.separate(detected, modified)
-        forget, retain = sides(images, separation)
+        sides = preparer.separate(detected, modified)
         controls, original = model.encode(self.controls), model.encode([self.prompt])
         model.encode(self.control_prompts(settings))  # for the evaluation
         model = model.without_encoders()
-        source = pair_source(model, (forget, retain), (original, modified.condition), settings)
-        prompts = [original] if modified.is_original else [original, modified.condition]
+        both = (original, modified.condition)
+        prompts = both[:1] if modified.is_original else both
         return Feed(
             denoiser=model,
-            source=with_controls(source, model, controls, detected.controls, own),
+            source=pair_source(model, sides, both, (controls, detected.controls), settings),
             retained=controls,
             stopper=CopyStopper(
                 detector=preparer.detector(detected),
-                prompts=Condition.cat(prompts).to(accelerator.device),
+                prompts=Condition.cat(list(prompts)).to(accelerator.device),
                 sampler=sampler,
                 seeds=seeds_for(own.seed, "stop", own.stop_images),
                 batch_size=batch_size,
             ),
-            notes=preparation_notes(detected.detection, modified)
-            | {
-                "copies": len(forget),
-                "others": len(retain),
-                "undecided": len(images) - len(forget) - len(retain),
-                "split_agreement": separation.agreement,
-            },
+            notes=preparation_notes(detected.detection, modified, sides),
         )
 
     def protocol(self, job: Job) -> Protocol:
@@ -272,4 +266,25 @@ def _not_memorised(detection: Detection) -> str:
         f"{detection.norm_p:.2g} among {detection.controls} control prompts) and the similarity of "
         f"its samples {detection.similarity:.2g} (p = {detection.similarity_p:.2g}); there is "
         "nothing to forget, or set memorised.force=true to go on."
+    )
+
+
+def expected_amounts(model: ModelInfo, settings: Settings, searched: bool) -> Amounts:
+    """Training, and before it sampling, norms and, where a prompt is `searched`, a descent."""
+    own = settings.of(MemorisedSettings)
+    held = settings.train.base_dtype == "bfloat16"
+    measured = settings.evaluate.dtype == "bfloat16"
+    samples = max(own.controls * own.control_images, own.samples, own.images)
+    takes = [
+        sampling_footprint(model, samples, held, settings.evaluate),
+        rows_footprint(model, AT_ONCE, held),
+    ]
+    descends = searched and "embedding" in own.search
+    if descends:
+        takes.append(rows_footprint(model, own.noises, held, gradient="inputs", weight=WEIGHT))
+    return Amounts(
+        forget_rows=forget_rows(settings),
+        preparation=max(takes),
+        sampling=rows_footprint(model, AT_ONCE, measured),
+        savings={"memorised.search": [("tokens",)]} if descends else {},
     )

@@ -19,14 +19,16 @@ from efface.requests.base import (
     same_phrase,
 )
 from efface.requests.memorised.settings import MemorisedSettings
+from efface.requests.memorised.words import MemorisedWords
 
 if TYPE_CHECKING:
     from efface.memory.amounts import Amounts
     from efface.requests.memorised.material import MemorisedMaterial
-    from efface.requests.memorised.words import MemorisedWords
     from efface.settings.base import Settings
 
-OWN = frozenset(f"memorised.{name}" for name in ("samples", "noises", "extractor"))
+MEASURED = {"memorised.noises", "memorised.extractor"} | evaluate_names(
+    *SHARED, *EXTRACTOR, "clip", "guidance", "forget_samples", "retain_samples"
+)
 
 
 class ForgetMemorised(Request):
@@ -48,14 +50,14 @@ class ForgetMemorised(Request):
 
     section: ClassVar[str] = "memorised"
     own: ClassVar[type[BaseModel]] = MemorisedSettings
+    words_class: ClassVar[type[MemorisedWords]] = MemorisedWords
     need: ClassVar[str] = "forget_images"
     default_method: ClassVar[str] = "siss"
+    text_recipe: ClassVar[str | None] = "memorised-siss"
     options: ClassVar[frozenset[str]] = frozenset({"size"})
     same_sampler: ClassVar[bool] = True
     subject: ClassVar[str] = "a memorised image"
-    measured: ClassVar[frozenset[str]] = OWN | evaluate_names(
-        *SHARED, *EXTRACTOR, "clip", "guidance", "retain_samples"
-    )
+    measured: ClassVar[frozenset[str]] = frozenset(MEASURED)
 
     @model_validator(mode="after")
     def _check_words(self) -> Self:
@@ -69,12 +71,6 @@ class ForgetMemorised(Request):
             )
         return self
 
-    @property
-    def words(self) -> MemorisedWords:
-        from efface.requests.memorised.words import MemorisedWords
-
-        return MemorisedWords(self)
-
     def describe(self) -> str:
         return f"the image memorised for {self.prompt!r}"
 
@@ -83,12 +79,8 @@ class ForgetMemorised(Request):
         return model.family is not None
 
     @classmethod
-    def default_recipe(cls, model: ModelInfo) -> str:
-        return "memorised-siss"
-
-    @classmethod
     def expected_amounts(cls, model: ModelInfo, settings: Settings) -> Amounts:
-        from efface.requests.memorised.amounts import expected_amounts
+        from efface.requests.memorised.material import expected_amounts
 
         return expected_amounts(model, settings, searched=True)
 
@@ -102,8 +94,7 @@ class ForgetMemorised(Request):
             check_prompts(self.control_prompts)
 
     def packed(self, run: Path) -> dict[str, bytes]:
-        from efface.requests.memorised.packing import pack_preparation
-        from efface.requests.memorised.stages import FOLDER
+        from efface.requests.memorised.stages import FOLDER, pack_preparation
 
         return pack_preparation(run) if (run / FOLDER).exists() else {}
 

@@ -27,9 +27,9 @@ class Separation:
     Some are on neither side: learning to generate near-copies would retain what is to be forgotten.
     """
 
-    copies: np.ndarray  # (N,) bool
-    others: np.ndarray  # (N,) bool
-    similarity: np.ndarray  # (N,) to the reference
+    copies: Tensor  # (N,) bool
+    others: Tensor  # (N,) bool
+    similarity: Tensor  # (N,) to the reference
     agreement: float  # share of images on which k-means and the similarity threshold agree
 
 
@@ -73,9 +73,9 @@ def separate(images: Tensor, detector: CopyDetector, settings: MemorisedSettings
             "memorised.copy_similarity."
         )
     return Separation(
-        copies=copies,
-        others=others,
-        similarity=similarity,
+        copies=torch.from_numpy(copies),
+        others=torch.from_numpy(others),
+        similarity=torch.from_numpy(similarity),
         agreement=float((clustered == close).mean()),
     )
 
@@ -88,11 +88,3 @@ def least_similar(candidates: np.ndarray, similarity: np.ndarray, left_out: floa
     remaining = np.zeros_like(candidates)
     remaining[kept] = True
     return remaining
-
-
-def sides(images: Tensor, separation: Separation) -> tuple[Tensor, Tensor]:
-    """Images to forget, and images to retain."""
-    return (
-        images[torch.from_numpy(separation.copies)],
-        images[torch.from_numpy(separation.others)],
-    )

@@ -32,8 +32,8 @@ class MemorisedSettings(Section):
     samples: int = Field(
         default=16,
         ge=2,
-        le=100_000,
-        description="Samples per prompt: to detect, to search, to measure.",
+        le=1_000_000,
+        description="Samples per prompt before training: to detect and to search.",
     )
     noises: int = Field(default=8, ge=1, le=10_000, description="Noise draws of a text-noise norm.")
     extractor: str | None = Field(

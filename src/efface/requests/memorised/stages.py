@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save, save_file
 from torch import Tensor
 
 from efface.diffusion.denoiser import Condition
@@ -21,7 +21,7 @@ from efface.requests.memorised.detection import Detected, detect
 from efface.requests.memorised.embedding_descent import modify_embedding
 from efface.requests.memorised.sampling import PromptSampler, seeds_for, to_unit
 from efface.requests.memorised.searching import GIVEN, UNCHANGED, Prober, Tried
-from efface.requests.memorised.separation import Separation, separate, sides
+from efface.requests.memorised.separation import separate
 from efface.requests.memorised.settings import MemorisedSettings
 from efface.requests.memorised.similarity import Comparison, CopyDetector
 from efface.requests.memorised.token_edits import modify_words
@@ -30,6 +30,9 @@ from efface.requests.memorised.verdict import Detection
 FOLDER = "preparation"
 COLUMNS = 8
 EMBEDDING = "an embedding that no prompt has"
+
+Stage = tuple[dict[str, Any], dict[str, Tensor]]  # content and tensors
+Made = tuple[dict[str, Any], dict[str, Tensor], dict[str, Tensor]]  # and sheets, uint8, by name
 
 
 class Stages:
@@ -43,7 +46,7 @@ class Stages:
         self.folder = run / FOLDER
         self._writes = writes
 
-    def read(self, name: str) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
+    def read(self, name: str) -> Stage | None:
         """A stage's content and tensors; None where it is not there. DataError if unreadable."""
         path = self.folder / f"{name}.json"
         if not path.exists():
@@ -59,23 +62,34 @@ class Stages:
             ) from error
         return content, tensors
 
-    def write(
+    def once(self, name: str, make: Callable[[], Made]) -> Stage:
+        """A stage as it was kept; where it is not there it is made, and kept."""
+        kept = self.read(name)
+        if kept is not None:
+            return kept
+        content, tensors, sheets = make()
+        if self._writes:
+            self._write(name, content, tensors, sheets)
+        return content, tensors
+
+    def _write(
         self,
         name: str,
-        content: Mapping[str, Any],
-        tensors: Mapping[str, Tensor],
-        sheets: Mapping[str, Tensor] | None = None,
+        content: dict[str, Any],
+        tensors: dict[str, Tensor],
+        sheets: dict[str, Tensor],
     ) -> None:
-        """Keep a stage; `sheets` are images (N, C, H, W) uint8 by the name of their PNG."""
-        if not self._writes:
-            return
         self.folder.mkdir(parents=True, exist_ok=True)
-        for sheet, images in (sheets or {}).items():
+        for sheet, images in sheets.items():
             save_grid(to_unit(images), COLUMNS, self.folder / f"{sheet}.png")
         kept = {key: tensor.cpu().contiguous() for key, tensor in tensors.items()}
         save_file(kept, self.folder / f"{name}.safetensors")
         with whole_file(self.folder / f"{name}.json") as part:
-            part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+            part.write_text(_dump(content), encoding="utf-8")
+
+
+def _dump(content: dict[str, Any]) -> str:
+    return json.dumps(content, indent=2) + "\n"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -97,6 +111,16 @@ class Modified:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
+class Sides:
+    """Images (N, C, H, W) uint8 to learn from."""
+
+    forget: Tensor
+    retain: Tensor
+    undecided: int  # images that are on neither side
+    agreement: float  # of k-means with the threshold of similarity
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Preparer:
     """The stages of one request, in order."""
 
@@ -108,43 +132,32 @@ class Preparer:
 
     def detect(self, controls: Sequence[str], image: Tensor | None) -> Detected:
         """Is an image memorised for the prompt, and which one is it?"""
-        kept = self.stages.read("detection")
-        if kept is not None:
-            return _detected(*kept)
-        encode = self.sampler.denoiser.encode
-        detected = detect(
-            self.sampler,
-            encode([self.prompt]),
-            encode(controls),
-            image,
-            self.comparison,
-            self.settings,
-        )
-        tensors = {
-            "reference": detected.reference,
-            "samples": detected.samples,
-            "controls": detected.controls,
-        }
-        reference = (detected.reference[None] * 255).round().byte()
-        sheet = torch.cat([reference, detected.samples])
-        self.stages.write("detection", asdict(detected.detection), tensors, {"detection": sheet})
-        return detected
+
+        def make() -> Made:
+            encode = self.sampler.denoiser.encode
+            prompt, others = encode([self.prompt]), encode(controls)
+            found = detect(self.sampler, prompt, others, image, self.comparison, self.settings)
+            tensors = {name: getattr(found, name) for name in ("reference", "samples", "controls")}
+            reference = (found.reference[None] * 255).round().byte()
+            sheet = torch.cat([reference, found.samples])
+            return asdict(found.detection), tensors, {"detection": sheet}
+
+        return _detected(*self.stages.once("detection", make))
 
     def modify(self, detected: Detected, given: str | None) -> Modified:
         """A prompt that generates the image only sometimes: given, unchanged, or searched for.
 
         RequestError where the search finds none.
         """
-        kept = self.stages.read("modification")
-        if kept is None:
+
+        def make() -> Made:
             prober = self._prober(detected)
             found = self._search(prober, detected.detection, given)
             tried = [tried.to_json() for tried in prober.tried]
             content = {"found": None if found is None else tried[-1], "tried": tried}
-            tensors = {} if found is None else dict(found.tensors)
-            self.stages.write("modification", content, tensors)
-        else:
-            content, tensors = kept
+            return content, {} if found is None else dict(found.tensors), {}
+
+        content, tensors = self.stages.once("modification", make)
         if content["found"] is None:
             shares = sorted({tried["share"] for tried in content["tried"]})
             raise RequestError(
@@ -185,39 +198,35 @@ class Preparer:
                 return found
         return None
 
-    def separate(self, detected: Detected, modified: Modified) -> tuple[Tensor, Separation]:
-        """The synthetic set (N, C, H, W) uint8 of the modified prompt, and which are copies."""
-        images = self._synthetic(modified)
-        kept = self.stages.read("split")
-        if kept is not None:
-            content, tensors = kept
-            arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
-            return images, Separation(**arrays, agreement=content["agreement"])
-        separation = separate(images, self.detector(detected), self.settings)
-        forget, retain = sides(images, separation)
-        content = {
-            "by": self.settings.split,
-            "copies": len(forget),
-            "others": len(retain),
-            "undecided": len(images) - len(forget) - len(retain),
-            "agreement": separation.agreement,
-        }
-        tensors = {
-            "copies": torch.from_numpy(separation.copies),
-            "others": torch.from_numpy(separation.others),
-            "similarity": torch.from_numpy(separation.similarity),
-        }
-        self.stages.write("split", content, tensors, {"copies": forget, "others": retain})
-        return images, separation
+    def separate(self, detected: Detected, modified: Modified) -> Sides:
+        """Samples of the modified prompt: copies, and others to retain."""
 
-    def _synthetic(self, modified: Modified) -> Tensor:
-        kept = self.stages.read("synthetic")
-        if kept is not None:
-            return kept[1]["images"]
-        seeds = seeds_for(self.settings.seed, "synthetic", self.settings.images)
-        images = self.sampler.sample_one(modified.condition, seeds, "the synthetic set")
-        self.stages.write("synthetic", {"prompt": modified.called}, {"images": images})
-        return images
+        def sample() -> Made:
+            seeds = seeds_for(self.settings.seed, "synthetic", self.settings.images)
+            images = self.sampler.sample_one(modified.condition, seeds, "the synthetic set")
+            return {"prompt": modified.called}, {"images": images}, {}
+
+        def split() -> Made:
+            found = separate(images, self.detector(detected), self.settings)
+            forget, retain = images[found.copies], images[found.others]
+            content = {
+                "by": self.settings.split,
+                "copies": len(forget),
+                "others": len(retain),
+                "undecided": len(images) - len(forget) - len(retain),
+                "agreement": found.agreement,
+            }
+            tensors = {name: getattr(found, name) for name in ("copies", "others", "similarity")}
+            return content, tensors, {"copies": forget, "others": retain}
+
+        images = self.stages.once("synthetic", sample)[1]["images"]
+        content, rows = self.stages.once("split", split)
+        return Sides(
+            forget=images[rows["copies"]],
+            retain=images[rows["others"]],
+            undecided=content["undecided"],
+            agreement=content["agreement"],
+        )
 
     def detector(self, detected: Detected) -> CopyDetector:
         return detector_of(detected, self.comparison)
@@ -238,7 +247,7 @@ def detector_of(detected: Detected, comparison: Comparison) -> CopyDetector:
     )
 
 
-def read_stage(run: Path, name: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def read_stage(run: Path, name: str) -> Stage:
     """A stage of a finished run; DataError where it is missing."""
     stages = Stages(run)
     found = stages.read(name)
@@ -267,6 +276,27 @@ def read_prepared(run: Path) -> tuple[Detected, Modified]:
     if not rows or any(len(row) != 1 or not row.isfinite().all() for row in rows):
         raise DataError(f"{run / FOLDER} holds no prompt of one finite row: run again.")
     return detected, modified
+
+
+def pack_preparation(run: Path) -> dict[str, bytes]:
+    """What an evidence pack holds of a finished run, by file name: enough for `read_prepared`.
+
+    Samples of the prompt and of control prompts, and prompts that were tried and not taken, are
+    left out. DataError where `preparation/` of the run is not whole.
+    """
+    detection, detected = read_stage(run, "detection")
+    modification, modified = read_stage(run, "modification")
+    modification |= {"tried": [None] * len(modification["tried"])}
+    kept = {name: t if name == "reference" else t[:0] for name, t in detected.items()}
+    stages = {"detection": (detection, kept), "modification": (modification, modified)}
+    return {
+        f"{FOLDER}/{name}.{suffix}": data
+        for name, (content, tensors) in stages.items()
+        for suffix, data in (
+            ("json", _dump(content).encode()),
+            ("safetensors", save({n: t.contiguous() for n, t in tensors.items()})),
+        )
+    }
 
 
 def _detected(content: dict[str, Any], tensors: dict[str, Tensor]) -> Detected:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from efface.evaluation.wording import format_count, format_share, shorten
 from efface.records import Evaluation, RunRecord
-from efface.requests.memorised.request import ForgetMemorised
 from efface.requests.words import Phrases, Words, source_of
+
+if TYPE_CHECKING:
+    from efface.requests.memorised.request import ForgetMemorised
 
 WAYS = {
     "unchanged": "the prompt itself",
@@ -18,10 +20,13 @@ WAYS = {
 }
 
 
-class MemorisedWords(Words[ForgetMemorised]):
+class MemorisedWords(Words):
     """Words of a request to forget the image memorised for a prompt."""
 
+    request: ForgetMemorised
+
     label: ClassVar[str] = "memorised image"
+    pipeline_tag: ClassVar[str | None] = "text-to-image"
     unknown: ClassVar[str] = "Whether another prompt still finds it is not known."
 
     def phrases(self, record: RunRecord, names: Mapping[int, str]) -> Phrases:
@@ -37,9 +42,6 @@ class MemorisedWords(Words[ForgetMemorised]):
 
     def anonymous(self, record: RunRecord) -> str:
         return "an image memorised for one prompt"
-
-    def task(self, record: RunRecord) -> str:
-        return "text-to-image"
 
     def limits(self, record: RunRecord, evaluation: Evaluation) -> list[str]:
         return [
