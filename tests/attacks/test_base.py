@@ -90,21 +90,21 @@ def test_lists_of_numbers_must_rise(name, setting):
 
 
 def test_a_setting_of_another_type_or_name_is_refused():
-    refused("relearn", "samples", "many")
-    refused("relearn", "steps", 5)
-    assert "relearn.batch_size" in refused("relearn", "batchsize", 4)
+    refused("relearning", "samples", "many")
+    refused("relearning", "steps", 5)
+    assert "relearning.batch_size" in refused("relearning", "batchsize", 4)
 
 
 def test_another_seed_gives_other_samples(tiny):
-    first, second = (tiny("denoise_from_noisy", seed=seed).first_seed for seed in (0, 1))
+    first, second = (tiny("partial_denoising", seed=seed).first_seed for seed in (0, 1))
     assert second - first >= 10_000
 
 
 def test_a_misfit_says_what_the_attack_is_for_and_what_to_do(tiny):
-    assert tiny("membership").misfit(ImageGoal, has_unseen=True) is None
-    assert tiny("relearn").misfit(Goal, has_unseen=False) is None
-    why = tiny("membership").misfit(ConditionGoal, has_unseen=True)
+    assert tiny("membership_inference").misfit(ImageGoal, has_unseen=True) is None
+    assert tiny("relearning").misfit(Goal, has_unseen=False) is None
+    why = tiny("membership_inference").misfit(ConditionGoal, has_unseen=True)
     assert "particular images" in why and "labels or prompts" in why and "choose" in why
-    why = tiny("neighbour_leak").misfit(ImageGoal, has_unseen=True)
+    why = tiny("neighbour_leakage").misfit(ImageGoal, has_unseen=True)
     assert "labels or prompts" in why and "particular images" in why and "choose" in why
-    assert "--unseen" in tiny("membership").misfit(ImageGoal, has_unseen=False)
+    assert "--unseen" in tiny("membership_inference").misfit(ImageGoal, has_unseen=False)

@@ -23,10 +23,10 @@ from tests.reporting.conftest import make_evaluation, make_record
 from tests.reporting.image_runs import write_image_run
 
 TITLES = {
-    "relearn": "Relearning",
-    "benign_finetune": "Benign fine-tuning",
-    "latent_search": "Noise search",
-    "membership": "Membership inference",
+    "relearning": "Relearning",
+    "benign_fine_tuning": "Benign fine-tuning",
+    "noise_search": "Noise search",
+    "membership_inference": "Membership inference",
 }
 STEPS = (0, 1, 2, 5, 10, 20, 50, 100, 200)
 OUTPUT = {"unet/model.safetensors": "4c" * 32}  # of tests.reporting.conftest.make_record
@@ -54,7 +54,7 @@ def make_costs(half: float | None, most: float | None, images: int | None = None
 
 
 def make_attack(
-    attack: str = "relearn",
+    attack: str = "relearning",
     half: float | None = 40,
     never: float | None = 45,
     passed: bool = True,
@@ -153,7 +153,7 @@ def write_class_run(folder: Path, seed: int = 0) -> Path:
     settings = make_record().settings | {"train": {"seed": seed}}
     write_json(folder / "record.json", make_record(settings=settings))
     write_json(folder / "evaluation.json", evaluation)
-    failed = make_attack("latent_search", None, passed=False)
+    failed = make_attack("noise_search", None, passed=False)
     write_json(folder / "attacks.json", make_attacks(make_attack(), failed))
     return folder
 

@@ -49,9 +49,9 @@ def test_without_such_a_model_it_just_comes_back():
 
 
 def test_the_attack_that_did_best_decides():
-    found = find_attacks(make_attack("relearn", 40, 45), make_attack("latent_search", None, None))
+    found = find_attacks(make_attack("relearning", 40, 45), make_attack("noise_search", None, None))
     assert (found.answer, found.withstood, len(found.valid)) == ("yes", 1, 2)
-    assert found.worst is not None and found.worst.result.attack == "relearn"
+    assert found.worst is not None and found.worst.result.attack == "relearning"
     said = tell_resistance(found)
     assert said == (
         "It comes back no faster than in a retrained model: relearning brings half of it back in "
@@ -65,7 +65,7 @@ def test_a_failed_control_counts_for_nothing_and_says_why():
     said = tell_attack(found.findings[0])
     assert said.startswith("Inconclusive: the attack failed its positive control on")
     assert "every attack failed" in tell_resistance(found)
-    mixed = find_attacks(make_attack(half=None, passed=False), make_attack("relearn", None))
+    mixed = find_attacks(make_attack(half=None, passed=False), make_attack("relearning", None))
     assert mixed.answer == "yes"
     assert "One more is inconclusive and not counted." in tell_resistance(mixed)
 
@@ -89,7 +89,7 @@ def test_an_attack_without_controls_counts():
     ],
 )
 def test_an_attack_without_costs_is_judged_by_how_far_it_got(level, floor, last, came):
-    attack = make_attack("neighbour_leak", costs={}, level=level, floor=floor)
+    attack = make_attack("neighbour_leakage", costs={}, level=level, floor=floor)
     attack.curve.lines = {"result": make_points({0: floor, 1: last})}
     found = find_attacks(attack)
     assert found.findings[0].came == came and not has_budget(attack)
@@ -122,5 +122,7 @@ def test_a_way_is_compared_with_the_same_way_of_a_model_that_never_knew_it():
 
 
 def test_of_attacks_that_did_as_well_the_cheapest_is_named():
-    found = find_attacks(make_attack("relearn", 9, None), make_attack("benign_finetune", 4, None))
-    assert found.worst is not None and found.worst.result.attack == "benign_finetune"
+    found = find_attacks(
+        make_attack("relearning", 9, None), make_attack("benign_fine_tuning", 4, None)
+    )
+    assert found.worst is not None and found.worst.result.attack == "benign_fine_tuning"

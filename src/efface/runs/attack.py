@@ -30,7 +30,7 @@ def attack(
 ) -> Attacks:
     """Attack a run, with all attacks that apply unless some are chosen; writes attacks.json.
 
-    `changes` are settings, as "relearn.images=[1, 8]", or of the evaluation, as
+    `changes` are settings, as "relearning.images=[1, 8]", or of the evaluation, as
     "evaluate.detector=FOLDER"; `retrained` is a model that was trained without what is forgotten.
     Results of other attacks on the same weights stay, those of the same attack are replaced.
     Raises an EffaceError, before anything is loaded where that is possible.

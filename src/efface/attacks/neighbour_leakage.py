@@ -1,4 +1,4 @@
-"""Neighbour leak: is the forgotten thing generated under retained labels or prompts."""
+"""Leakage to neighbours: is the forgotten thing generated under retained labels or prompts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from efface.diffusion.sampling import Sampler
 from efface.records import Point, SelfTest
 
 
-class NeighbourLeak(SamplingAttack):
+class NeighbourLeakage(SamplingAttack):
     """Sample under each retained label or prompt, and look for the forgotten thing.
 
     No budget: the x axis is the label, or the number of the prompt, and the greatest leak is what
@@ -36,7 +36,7 @@ class NeighbourLeak(SamplingAttack):
 
     samples: int = Field(default=60, ge=1, le=MOST, description="Samples of each label or prompt.")
 
-    title: ClassVar[str] = "Neighbouring conditions"
+    title: ClassVar[str] = "Leakage to neighbours"
     summary: ClassVar[str] = "what was forgotten is looked for in samples of other conditions"
     goals: ClassVar[tuple[type[Goal], ...]] = (ConditionGoal,)
 

@@ -22,8 +22,8 @@ from efface.metrics.intervals import Estimate, proportion
 from efface.records import Point
 
 
-class DenoiseFromNoisy(SamplingAttack):
-    """Noise forgotten images to several levels and denoise them (TINA, arXiv 2603.17828).
+class PartialDenoising(SamplingAttack):
+    """Noise forgotten images to several levels and denoise them (SDEdit, Meng et al., 2022).
 
     The budget is what the attacker gives: the share of the schedule that is skipped, 0 for pure
     noise and 1 for the image itself. With enough given every model recovers it, whatever it was

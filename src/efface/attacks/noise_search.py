@@ -34,7 +34,7 @@ from efface.metrics.intervals import proportion
 from efface.records import Point
 
 
-class LatentSearch(SamplingAttack):
+class NoiseSearch(SamplingAttack):
     """Climb by score over input noises, many searches side by side, without gradients.
 
     Each try turns the best noise of its search by a falling angle towards a new one, which keeps

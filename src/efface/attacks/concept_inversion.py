@@ -20,7 +20,7 @@ from efface.records import Point
 HIDDEN = "weak_neggrad_at_one_step"
 
 
-class ConditionInversion(SamplingAttack):
+class ConceptInversion(SamplingAttack):
     """Learn the embedding of the forgotten condition by the denoising loss (textual inversion).
 
     The network is frozen and a label's vector starts at the mean of the retained ones (Gal et al.,

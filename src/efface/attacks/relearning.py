@@ -12,7 +12,7 @@ from efface.attacks.goals import Goal
 from efface.records import Point
 
 
-class Relearn(FineTuningAttack):
+class Relearning(FineTuningAttack):
     """Fine-tune on k forgotten examples, for several k.
 
     Examples of a class or concept are sampled from the original model, so no data set is needed;

@@ -19,7 +19,7 @@ from efface.records import Point, SelfTest
 CHANCE = Estimate(0.5, 0.5, 0.5)
 
 
-class Membership(Attack):
+class MembershipInference(Attack):
     """AUC of the denoising loss, per timestep and over all, forgotten against unseen images.
 
     No budget: the x axis is the timestep, and what counts is the AUC over all of them. Chance is a

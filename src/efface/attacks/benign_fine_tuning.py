@@ -12,7 +12,7 @@ from efface.attacks.goals import Goal
 from efface.records import Point
 
 
-class BenignFinetune(FineTuningAttack):
+class BenignFineTuning(FineTuningAttack):
     """Fine-tune on retained images alone, as any later user might (arXiv 2410.08074).
 
     Where labels or prompts were forgotten, these are samples of the original model under others.

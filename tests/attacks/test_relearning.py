@@ -7,7 +7,7 @@ from efface.diffusion.sampling import MultiStep
 
 
 def test_the_original_digits_recover_at_no_cost(digits, case_of, zero, tiny):
-    result = tiny("relearn", steps=(1,), samples=30, sampling_steps=5).run(
+    result = tiny("relearning", steps=(1,), samples=30, sampling_steps=5).run(
         case_of(digits, digits, zero)
     )
     assert [cost.budget for cost in result.costs["result"]] == [0, 0]
@@ -21,7 +21,7 @@ def test_the_result_and_the_retrained_model_have_a_line_for_every_number_of_imag
     model = tiny_unet()
     retrained = Subject(denoiser=tiny_unet(seed=1), sampler=MultiStep(4))
     case = dataclasses.replace(case_of(model, model, zero), retrained=retrained)
-    result = tiny("relearn", images=(1, 2, 3)).run(case)
+    result = tiny("relearning", images=(1, 2, 3)).run(case)
     few = {f"{name}_{k}_images" for name in ("result", "retrained") for k in (1, 2)}
     assert result.curve.lines.keys() == {"result", "retrained", "baseline", "weak", *few}
     used = {line: costs[0].images for line, costs in result.costs.items()}
@@ -30,7 +30,7 @@ def test_the_result_and_the_retrained_model_have_a_line_for_every_number_of_imag
 
 def test_there_are_no_more_images_than_were_forgotten(tiny_unet, case_of, heart, tiny):
     model = tiny_unet(conditional=False)
-    result = tiny("relearn", images=(1, 4)).run(case_of(model, model, heart))
+    result = tiny("relearning", images=(1, 4)).run(case_of(model, model, heart))
     assert len(heart.images) == 1
     assert result.costs["result"][0].images == 1
     assert "result_1_images" not in result.curve.lines
