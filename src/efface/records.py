@@ -17,9 +17,13 @@ M = TypeVar("M", bound=BaseModel)
 Side = Literal["forget", "retain"]  # of which samples or images a figure is
 
 
-class Value(BaseModel):
+class Strict(BaseModel):
+    """Takes no field that is not declared."""
+
     model_config = ConfigDict(extra="forbid")
 
+
+class Value(Strict):
     value: float
     low: float
     high: float
@@ -51,10 +55,8 @@ class Spec(BaseModel):
     caveat: str | None = None
 
 
-class Result(BaseModel):
+class Result(Strict):
     """One figure of the result, with the original model measured by the same protocol."""
-
-    model_config = ConfigDict(extra="forbid")
 
     spec: Spec
     value: float
@@ -84,10 +86,8 @@ class Result(BaseModel):
         return Value(value=self.value, low=self.low, high=self.high)
 
 
-class Picture(BaseModel):
+class Picture(Strict):
     """One forgotten image, before and after, beside images that no model here has seen."""
-
-    model_config = ConfigDict(extra="forbid")
 
     name: str  # as the requester named it: untrusted
     sha256: str  # of its pixels
@@ -99,10 +99,8 @@ class Picture(BaseModel):
     copies_baseline: int
 
 
-class Point(BaseModel):
+class Point(Strict):
     """A figure at one place of a curve."""
-
-    model_config = ConfigDict(extra="forbid")
 
     x: float
     value: float
@@ -110,10 +108,8 @@ class Point(BaseModel):
     high: float
 
 
-class Curve(BaseModel):
+class Curve(Strict):
     """A figure against a threshold or a budget, one line per model."""
-
-    model_config = ConfigDict(extra="forbid")
 
     name: str
     x_label: str
@@ -124,10 +120,8 @@ class Curve(BaseModel):
     extractor: dict[str, str] | None = None  # name and sha256 of what the figure was seen with
 
 
-class Matrix(BaseModel):
+class Matrix(Strict):
     """Which labels were seen where others were asked for: shares, one row per asked label."""
-
-    model_config = ConfigDict(extra="forbid")
 
     labels: list[int]  # of the rows: what was asked for
     seen: list[int]  # of the columns: what the judge saw
@@ -136,10 +130,8 @@ class Matrix(BaseModel):
     protocol: str
 
 
-class Evaluation(BaseModel):
+class Evaluation(Strict):
     """`evaluation.json`."""
-
-    model_config = ConfigDict(extra="forbid")
 
     schema_version: Literal[1] = 1
     results: list[Result]
@@ -157,30 +149,45 @@ class Evaluation(BaseModel):
         return next((r for r in self.results if r.metric == metric), None)
 
 
-class Cost(BaseModel):
+class Cost(Strict):
     """What it took to bring a share of the forgotten thing back."""
-
-    model_config = ConfigDict(extra="forbid")
 
     share: float  # of what the original model shows, above what a model that never knew it shows
     budget: float | None  # on the attack's axis; None: not reached within the whole budget
     images: int | None = None  # images that were needed, where the attack takes any
 
 
-class SelfTest(BaseModel):
+class SelfTest(Strict):
     """Whether an attack finds what is known to be there; where it does not, its result is void."""
-
-    model_config = ConfigDict(extra="forbid")
 
     subject: str  # "the original model", "a knowingly weak erasure"
     passed: bool
     text: str
 
 
-class AttackResult(BaseModel):
-    """One attack on one run: how much comes back for which budget."""
+class Rate(Strict):
+    """What came of an attack at one learning rate."""
 
-    model_config = ConfigDict(extra="forbid")
+    rate: float
+    half: float | None  # budgets for half and nine tenths; None: not within the whole budget
+    most: float | None
+    highest: float  # on the curve's y axis
+
+
+class Speed(Strict):
+    """Budgets for half of it, of this run's model and of a retrained one, paired by seed."""
+
+    line: str  # the way in which this run's model was attacked
+    seeds: list[int]
+    budgets: list[float | None]
+    retrained: list[float | None]
+    ratio: float | None  # the median of budget / retrained; None where it is not known
+    low: float  # its interval of 95 %
+    high: float | None  # None: without end
+
+
+class AttackResult(Strict):
+    """One attack on one run: how much comes back for which budget."""
 
     attack: str
     title: str
@@ -194,16 +201,18 @@ class AttackResult(BaseModel):
     seeds: list[int]
     seconds: float
     notes: list[str] = []
+    rates: dict[str, list[Rate]] = {}  # by line: all that were tried, of which the best counts
+    speed: Speed | None = None  # beside a retrained model, where half of it came back
+    examples: str | None = None  # "real images", or what else it was attacked with
+    is_context: bool = False  # no attack: it says nothing of whether the thing comes back
 
     @property
     def void(self) -> bool:
         return not all(test.passed for test in self.self_tests)
 
 
-class Attacks(BaseModel):
+class Attacks(Strict):
     """`attacks.json`."""
-
-    model_config = ConfigDict(extra="forbid")
 
     schema_version: Literal[1] = 1
     output: dict[str, str]  # weight hashes of the pipeline that was attacked
@@ -211,10 +220,8 @@ class Attacks(BaseModel):
     judge: dict[str, Any] | None = None
 
 
-class RunRecord(BaseModel):
+class RunRecord(Strict):
     """`record.json`: what was asked, with what it was done, what came out."""
-
-    model_config = ConfigDict(extra="forbid")
 
     schema_version: Literal[1] = 1
     status: Literal["running", "finished", "collapsed"]

@@ -23,7 +23,7 @@ def shorten_attacks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     changes = []
     for name in names():
         fields = resolve(name).model_fields
-        usual = {"sampling_steps": 2} | TINY[name] | {"samples": 4}
+        usual = {"sampling_steps": 2, "repeats": 0} | TINY[name] | {"samples": 4}
         for key, value in usual.items():
             if key in fields:
                 changes.append(f"{name}.{key}={list(value) if isinstance(value, tuple) else value}")

@@ -96,12 +96,14 @@ def test_the_original_model_is_its_own_equal_and_is_left_as_it_was(name, about, 
     result = tiny(name).run(case)
     lines = result.curve.lines
     assert lines["result"] == lines["baseline"]
-    assert result.costs["result"] == result.costs["baseline"]
-    assert {"result", "baseline", "weak"} <= lines.keys()
+    if result.is_context:
+        assert not result.costs and not result.self_tests and "weak" not in lines
+    else:
+        assert result.costs["result"] == result.costs["baseline"] and "weak" in lines
+        assert len(result.self_tests) == 2 and all(test.text for test in result.self_tests)
     for points in lines.values():
         assert [p.x for p in points] == sorted(p.x for p in points)
         assert all(0 <= p.low <= p.value <= p.high <= 1 for p in points)
-    assert len(result.self_tests) == 2 and all(test.text for test in result.self_tests)
     after = state(case.original.denoiser)
     for key, (tensor, needs_gradient) in before.items():
         assert torch.equal(tensor, after[key][0]) and needs_gradient == after[key][1], key
@@ -118,9 +120,8 @@ def test_the_same_seed_gives_the_same_record(name, about, cases, tiny):
     assert timeless(tiny(name).run(cases[about])) == timeless(first)
 
 
-@pytest.mark.parametrize("name", ["neighbour_leakage", "concept_inversion"])
-def test_an_attack_on_a_model_that_knows_nothing_is_inconclusive(name, cases, tiny):
-    result = tiny(name, samples=30).run(cases["class"])
+def test_an_attack_on_a_model_that_knows_nothing_is_inconclusive(cases, tiny):
+    result = tiny("concept_inversion", samples=30).run(cases["class"])
     assert [t.passed for t in result.self_tests if t.subject == "the original model"] == [False]
 
 

@@ -6,7 +6,7 @@ from efface.attacks.concept_inversion import HIDDEN
 def test_it_finds_the_class_in_the_original_digits_and_under_an_exchanged_label(
     digits, case_of, zero, tiny
 ):
-    budget = {"steps": (12, 24), "images": 8, "batch_size": 16, "learning_rate": 0.2}
+    budget = {"steps": (12, 24), "images": 8, "batch_size": 16, "learning_rates": (0.2,)}
     result = tiny("concept_inversion", samples=20, sampling_steps=5, **budget).run(
         case_of(digits, digits, zero)
     )

@@ -59,13 +59,13 @@ def test_one_image_is_denoised_under_many_control_prompts(text_model, case_of, c
         return np.zeros(len(images))
 
     many = dataclasses.replace(caption, others=["a cat", "a coat", "x"], finder=find)
-    tiny("partial_denoising", given=(0.5,)).run(case_of(words, words, many))
-    assert batches[-3:] == [2, 2, 2]  # the control comes last
+    tiny("partial_denoising", given=(0.5,), samples=4).run(case_of(words, words, many))
+    assert (batches[0], batches[-1]) == (4, 3)  # the control comes last, and once for each prompt
 
 
 def test_the_protocol_says_what_was_noised(digits, point_mass, case_of, zero, heart, tiny):
     labels = tiny("partial_denoising").run(case_of(digits, digits, zero)).curve.protocol
-    assert "noised images: 3" in labels and "the null label" in labels
+    assert "3 noised: samples of the original model" in labels and "the null label" in labels
     images = tiny("partial_denoising").run(case_of(point_mass, point_mass, heart)).curve.protocol
     assert images.startswith("forgotten images")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from efface.attacks.speed import compare_budgets
 from efface.records import (
     AttackResult,
     Attacks,
@@ -14,6 +15,7 @@ from efface.records import (
     Matrix,
     Point,
     SelfTest,
+    Speed,
     write_json,
 )
 from efface.reporting.comparison import Base, compare_runs
@@ -51,6 +53,11 @@ def make_costs(half: float | None, most: float | None, images: int | None = None
         Cost(share=0.5, budget=half, images=None if half is None else images),
         Cost(share=0.9, budget=most, images=None if most is None else images),
     ]
+
+
+def make_speed(*pairs: tuple[float | None, float | None], line: str = "result") -> Speed:
+    """Over the seeds 1 to 6: one pair for each of them, or the same for all."""
+    return compare_budgets(line, range(1, 7), pairs * (6 // len(pairs)), STEPS[-1])
 
 
 def make_attack(
@@ -95,6 +102,7 @@ def make_attack(
         "seeds": [0],
         "seconds": 33.2,
         "notes": ["The judge looked at 100 images at every step."],
+        "speed": None if half is None else make_speed((half, never)),
     }
     return AttackResult(**fields | changes)
 
@@ -179,4 +187,5 @@ def find_attacks(*results: AttackResult) -> Resistance:
 def add_line(attack: AttackResult, name: str, half: float | None) -> AttackResult:
     attack.curve.lines[name] = make_points({0: 0.0, 10: 0.5})
     attack.costs[name] = make_costs(half, None)
+    attack.speed = None
     return attack

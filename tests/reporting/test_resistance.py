@@ -17,6 +17,7 @@ from tests.reporting.full_runs import (
     make_attack,
     make_attacks,
     make_points,
+    make_speed,
 )
 
 
@@ -39,7 +40,7 @@ def test_the_cost_is_judged_beside_a_model_that_never_knew_it(half, never, came)
 
 
 def test_without_such_a_model_it_just_comes_back():
-    attack = make_attack(half=40)
+    attack = make_attack(half=40, speed=None)
     del attack.costs["retrained"]
     found = find_attacks(attack)
     assert (found.answer, found.findings[0].came) == ("no", "came_back")
@@ -89,7 +90,7 @@ def test_an_attack_without_controls_counts():
     ],
 )
 def test_an_attack_without_costs_is_judged_by_how_far_it_got(level, floor, last, came):
-    attack = make_attack("neighbour_leakage", costs={}, level=level, floor=floor)
+    attack = make_attack("membership_inference", costs={}, level=level, floor=floor)
     attack.curve.lines = {"result": make_points({0: floor, 1: last})}
     found = find_attacks(attack)
     assert found.findings[0].came == came and not has_budget(attack)
@@ -117,8 +118,38 @@ def test_one_way_that_brings_it_back_is_enough():
 
 def test_a_way_is_compared_with_the_same_way_of_a_model_that_never_knew_it():
     attack = add_line(make_attack(half=None, never=None), "result_1_images_multi_step", 10)
-    assert find_attacks(add_line(attack, "retrained_1_images", 12)).answer == "yes"
-    assert find_attacks(add_line(attack, "retrained_1_images_multi_step", 30)).answer == "no"
+    attack = add_line(attack, "retrained_1_images", 12)
+    attack.speed = make_speed((10, 12), line="result_1_images_multi_step")
+    found = find_attacks(attack)
+    assert found.answer == "yes" and found.findings[0].line == "result_1_images_multi_step"
+    assert "a retrained model (12 training steps" in tell_attack(found.findings[0])
+
+
+def test_the_whole_interval_of_the_ratio_decides():
+    """Half of the retrained model's budget is the margin."""
+    ends = {"like_new": (22, 60), "faster": (3, 19), "undecided": (15, 60)}
+    answers = {"like_new": "yes", "faster": "no", "undecided": "inconclusive"}
+    for came, (least, most) in ends.items():
+        attack = make_attack(half=20, never=40)
+        attack.speed = make_speed((least, 40), (most, 40))
+        found = find_attacks(attack)
+        assert (found.findings[0].came, found.answer) == (came, answers[came])
+        said = tell_attack(found.findings[0])
+        assert f"{least / 40:.2g} to {most / 40:.2g})" in said and "over 6 seeds" in said
+    assert "whether that is faster than in a retrained model" in said
+    assert "whether that is faster is inconclusive" in tell_resistance(found)
+    fast = make_attack("benign_fine_tuning", half=2, never=40)
+    assert find_attacks(attack, fast).answer == "no"  # another attack is decided
+
+
+def test_an_evaluation_of_neighbours_never_counts():
+    leaks = make_attack("neighbour_leakage", half=0, is_context=True, self_tests=[])
+    alone = find_attacks(leaks)
+    assert (alone.answer, alone.worst, alone.failed) == ("not_measured", None, 0)
+    assert tell_resistance(alone) == "Whether it comes back was not measured."
+    beside = find_attacks(leaks, make_attack(half=None))
+    assert (beside.answer, beside.withstood, len(beside.valid)) == ("yes", 1, 1)
+    assert "no attack" in tell_attack(beside.findings[0])
 
 
 def test_of_attacks_that_did_as_well_the_cheapest_is_named():

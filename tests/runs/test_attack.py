@@ -39,9 +39,9 @@ def test_all_attacks_are_chosen_unless_some_are():
 
 def test_settings_reach_their_attack():
     (relearning,) = choose(
-        ["relearning"], ["relearning.images=[1, 8]", "relearning.learning_rate=1e-3"]
+        ["relearning"], ["relearning.images=[1, 8]", "relearning.learning_rates=[1e-3]"]
     )
-    assert relearning == resolve("relearning")(images=(1, 8), learning_rate=1e-3)  # pyright: ignore
+    assert relearning == resolve("relearning")(images=(1, 8), learning_rates=(1e-3,))  # pyright: ignore
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_settings_reach_their_attack():
         (["relearning"], "relearning.step=[3]", "Did you mean relearning.steps?"),
         (["relearning"], "relearning.steps=many", "relearning.steps is 'many'"),
         (["relearning"], "relearning.steps=[1.5]", "relearning.steps.0 is 1.5"),
-        (["relearning"], "relearning.learning_rate=nan", "give a finite number"),
+        (["relearning"], "relearning.learning_rates=[nan]", "relearning.learning_rates.0 is nan"),
         (["relearning"], "relearning.steps=[3, 1]", "give rising numbers"),
     ],
 )
@@ -106,6 +106,24 @@ def test_a_retrained_model_stands_beside_the_result(run: Path, tiny_model: Path)
     assert found.results[-1].settings["retrained"] == str(tiny_model)
     with pytest.raises(RequestError, match="labels"):
         attack(run, ["neighbour_leakage"], retrained="zoo:digits-retrained")
+
+
+def test_real_images_of_the_forgotten_label_are_used_where_they_are_given(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(weak, "SAMPLES", 4)
+    monkeypatch.setattr(weak, "RATES", (1e-3,))
+    changes = ["images=[2]", "steps=[1]", "samples=4", "sampling_steps=2", "learning_rates=[1e-4]"]
+    changes = [f"relearning.{change}" for change in changes]
+    (found,) = attack(run, ["relearning"], reference="digits", changes=changes).results[-1:]
+    assert found.examples == "real images" and "up to 2 real images" in found.curve.protocol
+    assert found.settings["reference"] == "digits"
+    (found,) = attack(run, ["relearning"], changes=changes).results[-1:]
+    assert found.examples == "samples of the original model"
+    only_heart = tmp_path / "heart"
+    shutil.copytree(Path(weak.__file__).parents[1] / "zoo/symbol", only_heart)
+    with pytest.raises(RequestError, match="no image with a label that was forgotten"):
+        attack(run, ["relearning"], reference=str(only_heart), changes=changes)
 
 
 def test_changed_weights_are_refused(run: Path, tmp_path: Path):

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from pydantic import Field
 
-from efface.attacks.base import Case, Counts, Findings
+from efface.attacks.base import BudgetAttack, Case, Counts, Findings, Subject, Trials
+from efface.attacks.costs import Trial
 from efface.attacks.fine_tuning import FineTuningAttack
 from efface.attacks.goals import Goal
-from efface.records import Point
 
 
 class Relearning(FineTuningAttack):
-    """Fine-tune on k forgotten examples, for several k.
+    """Fine-tune on k forgotten examples, for several k (relearn time; Golatkar et al., 2020).
 
-    Examples of a class or concept are sampled from the original model, so no data set is needed;
-    those of images are the images themselves, as many as there are. A retrained model, where there
-    is one, is trained in the same way: what the result relearns no faster than that was really
-    gone.
+    Examples are real images where there are any, else samples of the original model, which are
+    milder: it takes more steps to relearn from them. A retrained model, where there is one, is
+    trained in the same way: what the result relearns no faster than that was really gone.
     """
 
     images: Counts = Field(default=(1, 4, 16), description="Numbers of examples, k.")
@@ -28,25 +28,19 @@ class Relearning(FineTuningAttack):
     goals: ClassVar[tuple[type[Goal], ...]] = (Goal,)
 
     def measure(self, case: Case) -> Findings:
-        examples = case.goal.forgotten(case.original.denoiser, self.images[-1], case.seed)
+        return self.find(case, case.goal.examples)
+
+    def attack(self, case: Case, subjects: Mapping[str, Subject]) -> Trials:
+        """With all images; the result and the retrained model with fewer, too."""
+        examples = case.goal.forgotten(case.original.denoiser, self.images[-1], self.seed)
         counts = sorted({min(k, len(examples)) for k in self.images})
-        lines: dict[str, list[Point]] = {}
-        used: dict[str, int] = {}
-        for name, subject in case.subjects().items():
-            curves = self.lines(case, name, subject, examples)
-            lines |= curves
-            used |= dict.fromkeys(curves, counts[-1])
-            if name not in ("result", "retrained"):
-                continue
-            for count in counts[:-1]:
-                few = self.lines(case, f"{name}_{count}_images", subject, examples.first(count))
-                lines |= few
-                used |= dict.fromkeys(few, count)
-        return Findings(
-            x_label="steps of fine-tuning",
-            lines=lines,
-            level=self.level_of(case),
-            floor=self.floor_of(case),
-            protocol=self.describe(case, f"up to {counts[-1]} forgotten images"),
-            images=used,
-        )
+        trials: Trials = {}
+        for name, subject in subjects.items():
+            trials |= self.fine_tuned(case, name, subject, examples)
+            for count in counts[:-1] if name in ("result", "retrained") else ():
+                line = f"{name}_{count}_images"
+                trials |= self.fine_tuned(case, line, subject, examples.first(count))
+        return trials
+
+    def again(self, trial: Trial, seed: int) -> BudgetAttack:
+        return super().again(trial, seed).model_copy(update={"images": (trial.images,)})

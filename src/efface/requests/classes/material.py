@@ -22,7 +22,7 @@ from efface.metrics.judge import Judge
 from efface.records import Evaluation
 from efface.requests.base import Feed, Material
 from efface.requests.classes.evaluation import ClassProtocol, evaluate_labels
-from efface.requests.classes.goal import ClassGoal
+from efface.requests.classes.goal import ClassGoal, read_real
 from efface.settings.base import Settings
 
 if TYPE_CHECKING:
@@ -89,6 +89,7 @@ class ClassMaterial(Material):
     ) -> Goal:
         assert isinstance(finder, Judge)  # `finder` found it
         return ClassGoal(
+            real=read_real(settings.evaluate.reference, models.info, self.forget),
             judge=finder.to(models.device),
             sought=self.forget,
             conditions=self.forget,
