@@ -88,17 +88,17 @@ NEGATIVE = ["concept.gibberish=0.25", "concept.forget_guidance=2.0"]
 NEGATIVE += ["concept.interpolation=0.5", "concept.interpolation_null=0.25"]
 # Runs that are attacked too, and with which attacks.
 ATTACKS = {
-    "class sfd": ("relearn", "condition_inversion", "neighbour_leak"),
-    "images siss": ("relearn", "membership"),
-    "concept sd": ("latent_search", "neighbour_leak"),
-    "memorised siss": ("neighbour_leak",),
+    "class sfd": ("relearning", "concept_inversion", "neighbour_leakage"),
+    "images siss": ("relearning", "membership_inference"),
+    "concept sd": ("noise_search", "neighbour_leakage"),
+    "memorised siss": ("neighbour_leakage",),
 }
 BUDGETS = {
-    "relearn": ("sampling_steps=2", "steps=[1, 2]", "images=[1, 3]", "batch_size=4"),
-    "condition_inversion": ("sampling_steps=2", "steps=[1, 2]", "images=3", "batch_size=4"),
-    "latent_search": ("sampling_steps=2", "tries=[1, 3]"),
-    "neighbour_leak": ("sampling_steps=2",),
-    "membership": ("draws=1",),
+    "relearning": ("sampling_steps=2", "steps=[1, 2]", "images=[1, 3]", "batch_size=4"),
+    "concept_inversion": ("sampling_steps=2", "steps=[1, 2]", "images=3", "batch_size=4"),
+    "noise_search": ("sampling_steps=2", "tries=[1, 3]"),
+    "neighbour_leakage": ("sampling_steps=2",),
+    "membership_inference": ("draws=1",),
 }
 ZERO = efface.ForgetClass(labels=(0,), replacement=(1,))
 Run = Callable[[Path], Path]

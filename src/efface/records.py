@@ -167,6 +167,27 @@ class SelfTest(Content):
     text: str
 
 
+class Rate(Content):
+    """What came of an attack at one learning rate."""
+
+    rate: float
+    half: float | None  # budgets for half and nine tenths; None: not within the whole budget
+    most: float | None
+    highest: float  # on the curve's y axis
+
+
+class Speed(Content):
+    """Budgets for half of it, of this run's model and of a retrained one, paired by seed."""
+
+    line: str  # the way in which this run's model was attacked
+    seeds: list[int]
+    budgets: list[float | None]
+    retrained: list[float | None]
+    ratio: float | None  # the median of budget / retrained; None where it is not known
+    low: float  # its interval of 95 %
+    high: float | None  # None: without end
+
+
 class AttackResult(Content):
     """One attack on one run: how much comes back for which budget."""
 
@@ -182,6 +203,10 @@ class AttackResult(Content):
     seeds: list[int]
     seconds: float
     notes: list[str] = []
+    rates: dict[str, list[Rate]] = {}  # by line: all that were tried, of which the best counts
+    speed: Speed | None = None  # beside a retrained model, where half of it came back
+    examples: str | None = None  # "real images", or what else it was attacked with
+    is_context: bool = False  # no attack: it says nothing of whether the thing comes back
 
     @property
     def void(self) -> bool:

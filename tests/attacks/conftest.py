@@ -34,14 +34,20 @@ from tests.metrics.detectors import MULTI, make_random
 
 ZOO = Path(weak.__file__).parents[1] / "zoo"
 TINY: dict[str, dict[str, Any]] = {
-    "relearn": {"steps": (1, 2), "images": (1, 3), "batch_size": 4, "samples": 6},
-    "benign_finetune": {"steps": (2,), "images": 9, "batch_size": 4, "samples": 6},
-    "condition_inversion": {"steps": (1, 2), "images": 3, "batch_size": 4, "samples": 6},
-    "latent_search": {"tries": (1, 3), "samples": 6},
-    "denoise_from_noisy": {"given": (0.2, 0.6), "images": 3, "samples": 6},
-    "neighbour_leak": {"samples": 6},
-    "membership": {"samples": 12, "draws": 1},
-}
+    "relearning": {
+        "steps": (1, 2), "images": (1, 3), "batch_size": 4, "samples": 6, "learning_rates": (5e-4,),
+    },
+    "benign_fine_tuning": {
+        "steps": (2,), "images": 9, "batch_size": 4, "samples": 6, "learning_rates": (5e-4,),
+    },
+    "concept_inversion": {
+        "steps": (1, 2), "images": 3, "batch_size": 4, "samples": 6, "learning_rates": (0.1,),
+    },
+    "noise_search": {"tries": (1, 3), "samples": 6},
+    "partial_denoising": {"given": (0.2, 0.6), "images": 3, "samples": 6},
+    "neighbour_leakage": {"samples": 6},
+    "membership_inference": {"samples": 12, "draws": 1},
+}  # fmt: skip
 KNOWN = 6  # images of the known world, each with a label of its own
 NEVER = -1e4  # logarithm of the probability of an image that is not there
 
@@ -51,8 +57,9 @@ def tiny() -> Callable[..., Attack]:
     """An attack by name with a tiny budget, as the command builds it."""
 
     def make(name: str, **changes: Any) -> Attack:
-        sampling = {} if name == "membership" else {"sampling_steps": 2}
-        return build(resolve(name), sampling | TINY[name] | changes, name)
+        usual = {"sampling_steps": 2, "repeats": 0}
+        own = {key: v for key, v in usual.items() if key in resolve(name).model_fields}
+        return build(resolve(name), own | TINY[name] | changes, name)
 
     return make
 

@@ -23,7 +23,7 @@ def shorten_attacks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     changes = []
     for name in names():
         fields = resolve(name).model_fields
-        usual = {"sampling_steps": 2} | TINY[name] | {"samples": 4}
+        usual = {"sampling_steps": 2, "repeats": 0} | TINY[name] | {"samples": 4}
         for key, value in usual.items():
             if key in fields:
                 changes.append(f"{name}.{key}={list(value) if isinstance(value, tuple) else value}")
@@ -40,5 +40,5 @@ def check_attacks(found: Attacks, run: Path, goal_class: type[Goal]) -> None:
         assert {"result", "baseline", "weak"} <= lines.keys(), result.attack
         for points in lines.values():
             assert points and all(math.isfinite(p.x) and 0 <= p.value <= 1 for p in points)
-    (relearned,) = (result for result in found.results if result.attack == "relearn")
+    (relearned,) = (result for result in found.results if result.attack == "relearning")
     assert [p.x for p in relearned.curve.lines["result"]] == [0, 1, 2]

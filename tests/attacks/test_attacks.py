@@ -33,8 +33,8 @@ PAIRS = [
     if resolve(name).model_construct().misfit(goal, has_unseen=True) is None
 ]
 UNCONDITIONED = [
-    ("latent_search", {"tries": (1, 4, 16), "samples": 20, "sampling_steps": 4}),
-    ("denoise_from_noisy",
+    ("noise_search", {"tries": (1, 4, 16), "samples": 20, "sampling_steps": 4}),
+    ("partial_denoising",
      {"given": (0.1, 0.3, 0.6), "images": 4, "samples": 40, "sampling_steps": 12}),
 ]  # fmt: skip
 
@@ -66,27 +66,27 @@ def passed(result: AttackResult) -> list[bool]:
 
 def test_modules_without_an_attack_of_their_own_are_none() -> None:
     assert names() == [
-        "benign_finetune",
-        "condition_inversion",
-        "denoise_from_noisy",
-        "latent_search",
-        "membership",
-        "neighbour_leak",
-        "relearn",
+        "benign_fine_tuning",
+        "concept_inversion",
+        "membership_inference",
+        "neighbour_leakage",
+        "noise_search",
+        "partial_denoising",
+        "relearning",
     ]
     for name in names():
         assert resolve(name).model_construct().name == name and resolve(name).summary
-    for other in ("base", "fine_tuning", "image_goal", "relearning"):
+    for other in ("base", "fine_tuning", "image_goal", "sdedit"):
         with pytest.raises(ConfigError) as error:
             resolve(other)
-        assert repr(other) in str(error.value) and "relearn" in str(error.value)
+        assert repr(other) in str(error.value) and "relearning" in str(error.value)
 
 
 def test_every_goal_has_the_attacks_that_fit() -> None:
     attacks = {about: {name for name, own in PAIRS if own == about} for about in GOALS}
     assert attacks["class"] == attacks["concept"] == attacks["memorised"]
-    assert attacks["class"] - attacks["images"] == {"condition_inversion", "neighbour_leak"}
-    assert attacks["images"] - attacks["class"] == {"membership"}
+    assert attacks["class"] - attacks["images"] == {"concept_inversion", "neighbour_leakage"}
+    assert attacks["images"] - attacks["class"] == {"membership_inference"}
 
 
 @pytest.mark.parametrize(("name", "about"), PAIRS)
@@ -96,12 +96,14 @@ def test_the_original_model_is_its_own_equal_and_is_left_as_it_was(name, about, 
     result = tiny(name).run(case)
     lines = result.curve.lines
     assert lines["result"] == lines["baseline"]
-    assert result.costs["result"] == result.costs["baseline"]
-    assert {"result", "baseline", "weak"} <= lines.keys()
+    if result.is_context:
+        assert not result.costs and not result.self_tests and "weak" not in lines
+    else:
+        assert result.costs["result"] == result.costs["baseline"] and "weak" in lines
+        assert len(result.self_tests) == 2 and all(test.text for test in result.self_tests)
     for points in lines.values():
         assert [p.x for p in points] == sorted(p.x for p in points)
         assert all(0 <= p.low <= p.value <= p.high <= 1 for p in points)
-    assert len(result.self_tests) == 2 and all(test.text for test in result.self_tests)
     after = state(case.original.denoiser)
     for key, (tensor, needs_gradient) in before.items():
         assert torch.equal(tensor, after[key][0]) and needs_gradient == after[key][1], key
@@ -109,7 +111,7 @@ def test_the_original_model_is_its_own_equal_and_is_left_as_it_was(name, about, 
 
 @pytest.mark.parametrize(
     ("name", "about"),
-    [("benign_finetune", "class"), ("latent_search", "images"), ("condition_inversion", "class")],
+    [("benign_fine_tuning", "class"), ("noise_search", "images"), ("concept_inversion", "class")],
 )
 def test_the_same_seed_gives_the_same_record(name, about, cases, tiny):
     torch.manual_seed(1)
@@ -118,9 +120,8 @@ def test_the_same_seed_gives_the_same_record(name, about, cases, tiny):
     assert timeless(tiny(name).run(cases[about])) == timeless(first)
 
 
-@pytest.mark.parametrize("name", ["neighbour_leak", "condition_inversion"])
-def test_an_attack_on_a_model_that_knows_nothing_is_inconclusive(name, cases, tiny):
-    result = tiny(name, samples=30).run(cases["class"])
+def test_an_attack_on_a_model_that_knows_nothing_is_inconclusive(cases, tiny):
+    result = tiny("concept_inversion", samples=30).run(cases["class"])
     assert [t.passed for t in result.self_tests if t.subject == "the original model"] == [False]
 
 

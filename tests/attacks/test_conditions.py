@@ -8,32 +8,14 @@ import torch
 
 from efface.attacks.conditions import (
     has_null,
-    with_condition,
     with_exchanged_conditions,
     with_learned_condition,
-    without_condition,
 )
 
 
 def noisy(model):
     x_t = torch.randn((2, *model.sample_shape), generator=torch.Generator().manual_seed(0))
     return x_t, torch.full((2,), 500)
-
-
-def test_a_fixed_condition_is_the_same_as_conditioning_on_it(tiny_unet, text_model):
-    for model, condition in ((tiny_unet(), 3), (text_model("sd"), "a coat")):
-        fixed = with_condition(model, condition)(*noisy(model)).output
-        assert torch.equal(fixed, model(*noisy(model), model.encode([condition] * 2)).output)
-
-
-def test_without_a_condition_is_the_null_label_or_the_empty_prompt(tiny_unet, text_model):
-    classes, words = tiny_unet(), text_model("sd").with_prompt("a bag")
-    for model, condition in (
-        (classes, classes.null(classes.encode([1, 2]))),
-        (words.with_negative_prompt("a coat"), words.encode(["", ""])),
-    ):
-        fixed = without_condition(model)(*noisy(model)).output
-        assert torch.equal(fixed, model(*noisy(model), condition).output)
 
 
 def test_only_a_class_model_can_be_without_a_null_condition(tiny_unet, text_model):

@@ -33,15 +33,15 @@ def test_a_one_step_generator_is_sampled_in_one_step_and_in_many(tiny_unet, case
     model = tiny_unet()
     one_step = Subject(denoiser=model, sampler=OneStep(700))
     case = dataclasses.replace(case_of(model, model, zero), result=one_step)
-    lines = tiny("relearn", steps=(1,)).run(case).curve.lines
+    lines = tiny("relearning", steps=(1,)).run(case).curve.lines
     assert {"result", "result_multi_step", "result_1_images"} <= lines.keys()
     assert "baseline_multi_step" not in lines
-    assert tiny("neighbour_leak").run(case).curve.lines.keys() == {"result", "baseline", "weak"}
+    assert tiny("neighbour_leakage").run(case).curve.lines.keys() == {"result", "baseline"}
 
 
 def test_a_model_is_measured_before_training_and_at_every_step_named(
     tiny_unet, case_of, zero, tiny
 ):
     model = tiny_unet()
-    result = tiny("relearn", steps=(1, 3)).run(case_of(model, model, zero))
+    result = tiny("relearning", steps=(1, 3)).run(case_of(model, model, zero))
     assert all([p.x for p in line] == [0, 1, 3] for line in result.curve.lines.values())

@@ -6,7 +6,7 @@ import dataclasses
 
 import torch
 
-from efface.attacks.goals import Examples, in_turn
+from efface.attacks.goals import REAL, SAMPLED, Examples, in_turn
 from efface.diffusion.sampling import MultiStep
 
 
@@ -24,6 +24,20 @@ def test_the_first_examples_keep_their_conditions(tiny_unet):
     assert len(examples) == 2 and list(examples.conditions) == [4, 5]
     assert examples.encode(tiny_unet()).tensors["class_labels"].tolist() == [4, 5]
     assert Examples(x0=examples.x0).first(1).encode(tiny_unet(conditional=False)) is None
+
+
+def test_real_images_take_the_place_of_samples_each_with_its_label(tiny_unet, zero):
+    model = tiny_unet()
+    images = torch.rand(5, *model.sample_shape) * 2 - 1
+    real = Examples(x0=images, conditions=[0, 3, 0, 3, 0])
+    goal = dataclasses.replace(zero, real=real, sought=[0, 3])
+    assert (goal.examples, zero.examples) == (REAL, SAMPLED)
+    some = goal.forgotten(model, 4, 0)
+    assert len(some) == 4 and len(goal.forgotten(model, 9, 0)) == 5
+    for x0, label in zip(some.x0, some.conditions, strict=True):
+        (row,) = (i for i in range(5) if torch.equal(images[i], x0))
+        assert real.conditions[row] == label
+    assert not torch.equal(some.x0, goal.forgotten(model, 4, 1).x0)
 
 
 def test_unconditioned_is_the_null_label_or_the_empty_prompt(tiny_unet, text_model, zero, bag):

@@ -1,11 +1,11 @@
-"""Labels as an attack changes them: exchanged, learned, fixed."""
+"""Labels as an attack changes them: exchanged or learned."""
 
 from __future__ import annotations
 
 import torch
 from torch.testing import assert_close
 
-from efface.attacks.labels import with_exchanged_labels, with_label, with_learned_rows
+from efface.attacks.labels import with_exchanged_labels, with_learned_rows
 
 
 def noisy(denoiser, count: int = 6):
@@ -52,10 +52,3 @@ def test_the_learned_rows_begin_at_the_mean_of_retained_ones(tiny_unet):
     _, (rows,) = with_learned_rows(model, [0], [1, 2])
     weight = model.network.class_embedding.weight
     assert_close(rows(torch.tensor([0]))[0], (weight[1] + weight[2]) / 2)
-
-
-def test_a_fixed_label_is_the_same_as_conditioning_on_it(tiny_unet):
-    model = tiny_unet()
-    x_t, t = noisy(model)
-    fixed = with_label(model, 3)(x_t, t).output
-    assert torch.equal(fixed, model(x_t, t, model.encode([3] * 6)).output)

@@ -159,16 +159,16 @@ def test_samples_that_the_model_does_not_generate_are_named(packed, model, tmp_p
 
 def test_attacks_are_named_as_not_run_again(label_run, model, tmp_path):
     run = Path(shutil.copytree(label_run, tmp_path / "run"))
-    curve = Curve(name="relearn", x_label="steps", y_label="share", lines={}, protocol="")
+    curve = Curve(name="relearning", x_label="steps", y_label="share", lines={}, protocol="")
     attack = AttackResult(
-        attack="relearn", title="Relearning", summary="what is done", curve=curve, level=1.0,
+        attack="relearning", title="Relearning", summary="what is done", curve=curve, level=1.0,
         floor=0.0, costs={}, self_tests=[], settings={}, seeds=[], seconds=1.0,
     )  # fmt: skip
     attacks = Attacks(output=read_record(run).output, results=[attack])
     write_json(run / "attacks.json", attacks)
     pack([run], tmp_path / "a.zip")
     found = verify(tmp_path / "a.zip", model, CHEAP)
-    (check,) = [check for check in found.checks if check.subject == "attack relearn"]
+    (check,) = [check for check in found.checks if check.subject == "attack relearning"]
     assert found.good and not check.looked
 
 

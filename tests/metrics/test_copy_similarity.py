@@ -87,6 +87,19 @@ def test_a_model_that_puts_back_grey_has_no_similarity():
     assert copy_similarity(denoiser, images, back).tolist() == [0, 0]
 
 
+def test_each_image_is_denoised_under_its_own_condition(tiny_unet):
+    model = tiny_unet()
+    images = torch.zeros(2, *model.sample_shape)
+
+    def back(*labels: int) -> Tensor:
+        condition = model.encode(labels)
+        return denoise_back(model, images, 250, 2, 0, steps=3, batch_size=3, condition=condition)
+
+    first, second = back(1, 2), back(1, 5)
+    assert torch.equal(first[0], second[0])
+    assert (first[1] - second[1]).abs().amax((1, 2, 3)).min() > 0
+
+
 def noises(known: Tensor, t: int, draws: int, seed: int) -> tuple[Tensor, Tensor]:
     """The noise injected at t and that of the sampler's first step, from what the oracle got.
 

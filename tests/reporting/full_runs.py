@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from efface.attacks.speed import compare_budgets
 from efface.records import (
     AttackResult,
     Attacks,
@@ -14,6 +15,7 @@ from efface.records import (
     Matrix,
     Point,
     SelfTest,
+    Speed,
     write_json,
 )
 from efface.reporting.comparison import Base, compare_runs
@@ -23,10 +25,10 @@ from tests.reporting.conftest import make_evaluation, make_record
 from tests.reporting.image_runs import write_image_run
 
 TITLES = {
-    "relearn": "Relearning",
-    "benign_finetune": "Benign fine-tuning",
-    "latent_search": "Noise search",
-    "membership": "Membership inference",
+    "relearning": "Relearning",
+    "benign_fine_tuning": "Benign fine-tuning",
+    "noise_search": "Noise search",
+    "membership_inference": "Membership inference",
 }
 STEPS = (0, 1, 2, 5, 10, 20, 50, 100, 200)
 OUTPUT = {"unet/model.safetensors": "4c" * 32}  # of tests.reporting.conftest.make_record
@@ -53,8 +55,13 @@ def make_costs(half: float | None, most: float | None, images: int | None = None
     ]
 
 
+def make_speed(*pairs: tuple[float | None, float | None], line: str = "result") -> Speed:
+    """Over the seeds 1 to 6: one pair for each of them, or the same for all."""
+    return compare_budgets(line, range(1, 7), pairs * (6 // len(pairs)), STEPS[-1])
+
+
 def make_attack(
-    attack: str = "relearn",
+    attack: str = "relearning",
     half: float | None = 40,
     never: float | None = 45,
     passed: bool = True,
@@ -95,6 +102,7 @@ def make_attack(
         "seeds": [0],
         "seconds": 33.2,
         "notes": ["The judge looked at 100 images at every step."],
+        "speed": None if half is None else make_speed((half, never)),
     }
     return AttackResult(**fields | changes)
 
@@ -153,7 +161,7 @@ def write_class_run(folder: Path, seed: int = 0) -> Path:
     settings = make_record().settings | {"train": {"seed": seed}}
     write_json(folder / "record.json", make_record(settings=settings))
     write_json(folder / "evaluation.json", evaluation)
-    failed = make_attack("latent_search", None, passed=False)
+    failed = make_attack("noise_search", None, passed=False)
     write_json(folder / "attacks.json", make_attacks(make_attack(), failed))
     return folder
 
@@ -179,4 +187,5 @@ def find_attacks(*results: AttackResult) -> Resistance:
 def add_line(attack: AttackResult, name: str, half: float | None) -> AttackResult:
     attack.curve.lines[name] = make_points({0: 0.0, 10: 0.5})
     attack.costs[name] = make_costs(half, None)
+    attack.speed = None
     return attack

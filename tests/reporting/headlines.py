@@ -42,9 +42,11 @@ RETAIN = {
     "inconclusive": make_result("retained_accuracy", about(0.97, 0.01), about(0.98, 0.01)),
 }
 RESIST = {
-    "yes": make_attacks(make_attack("relearn", None, 45), make_attack("latent_search", None, None)),
-    "no": make_attacks(make_attack("relearn", 5, 45), make_attack("latent_search", None, None)),
-    "inconclusive": make_attacks(make_attack("relearn", None, 45, passed=False)),
+    "yes": make_attacks(
+        make_attack("relearning", None, 45), make_attack("noise_search", None, None)
+    ),
+    "no": make_attacks(make_attack("relearning", 5, 45), make_attack("noise_search", None, None)),
+    "inconclusive": make_attacks(make_attack("relearning", None, 45, passed=False)),
 }
 
 

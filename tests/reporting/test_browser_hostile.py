@@ -75,7 +75,7 @@ def _told(evaluation: Evaluation, evil: str) -> dict[str, object]:
 
 
 def _attacks(evil: str) -> Attacks:
-    return make_attacks(make_attack("condition_inversion", notes=[evil], settings={evil: evil}))
+    return make_attacks(make_attack("concept_inversion", notes=[evil], settings={evil: evil}))
 
 
 @pytest.mark.parametrize("bypass", [False, True], ids=["as it is", "without its policy"])

@@ -21,7 +21,9 @@ def test_no_attack_is_not_called_resistance():
 
 
 def test_the_card_names_the_attack_that_did_best_and_what_it_took():
-    attacks = make_attacks(make_attack("relearn", 3, 45), make_attack("latent_search", None, None))
+    attacks = make_attacks(
+        make_attack("relearning", 3, 45), make_attack("noise_search", None, None)
+    )
     verdict = judge_run(make_record(), make_evaluation(), attacks=attacks)
     card = verdict.cards[2]
     assert (card.value, card.interval, card.mark[0]) == ("1 of 2", "Relearning", "bad")

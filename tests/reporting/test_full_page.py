@@ -17,7 +17,7 @@ from tests.reporting.full_runs import make_attack, make_attacks, make_curve, mak
 from tests.reporting.image_runs import make_image_evaluation, make_image_record, write_image_run
 from tests.reporting.pages import HOSTILE, Page, assert_safe
 
-FAILED = make_attack("latent_search", None, None, passed=False)
+FAILED = make_attack("noise_search", None, None, passed=False)
 
 
 @pytest.fixture
@@ -30,7 +30,9 @@ def make_full_run(make_run: RunMaker) -> Callable[..., Path]:
     def make(name: str = "run", attacks: Attacks | None = None, **changes) -> Path:
         evaluation = changes.pop("evaluation", None) or make_full_evaluation()
         run = make_run(name, evaluation=evaluation, **changes)
-        attacks = attacks or make_attacks(make_attack(), make_attack("membership"), FAILED)
+        attacks = attacks or make_attacks(
+            make_attack(), make_attack("membership_inference"), FAILED
+        )
         write_json(run / "attacks.json", attacks)
         return run
 

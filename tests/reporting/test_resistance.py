@@ -17,6 +17,7 @@ from tests.reporting.full_runs import (
     make_attack,
     make_attacks,
     make_points,
+    make_speed,
 )
 
 
@@ -39,7 +40,7 @@ def test_the_cost_is_judged_beside_a_model_that_never_knew_it(half, never, came)
 
 
 def test_without_such_a_model_it_just_comes_back():
-    attack = make_attack(half=40)
+    attack = make_attack(half=40, speed=None)
     del attack.costs["retrained"]
     found = find_attacks(attack)
     assert (found.answer, found.findings[0].came) == ("no", "came_back")
@@ -49,9 +50,9 @@ def test_without_such_a_model_it_just_comes_back():
 
 
 def test_the_attack_that_did_best_decides():
-    found = find_attacks(make_attack("relearn", 40, 45), make_attack("latent_search", None, None))
+    found = find_attacks(make_attack("relearning", 40, 45), make_attack("noise_search", None, None))
     assert (found.answer, found.withstood, len(found.valid)) == ("yes", 1, 2)
-    assert found.worst is not None and found.worst.result.attack == "relearn"
+    assert found.worst is not None and found.worst.result.attack == "relearning"
     said = tell_resistance(found)
     assert said == (
         "It comes back no faster than in a retrained model: relearning brings half of it back in "
@@ -65,7 +66,7 @@ def test_a_failed_control_counts_for_nothing_and_says_why():
     said = tell_attack(found.findings[0])
     assert said.startswith("Inconclusive: the attack failed its positive control on")
     assert "every attack failed" in tell_resistance(found)
-    mixed = find_attacks(make_attack(half=None, passed=False), make_attack("relearn", None))
+    mixed = find_attacks(make_attack(half=None, passed=False), make_attack("relearning", None))
     assert mixed.answer == "yes"
     assert "One more is inconclusive and not counted." in tell_resistance(mixed)
 
@@ -89,7 +90,7 @@ def test_an_attack_without_controls_counts():
     ],
 )
 def test_an_attack_without_costs_is_judged_by_how_far_it_got(level, floor, last, came):
-    attack = make_attack("neighbour_leak", costs={}, level=level, floor=floor)
+    attack = make_attack("membership_inference", costs={}, level=level, floor=floor)
     attack.curve.lines = {"result": make_points({0: floor, 1: last})}
     found = find_attacks(attack)
     assert found.findings[0].came == came and not has_budget(attack)
@@ -117,10 +118,42 @@ def test_one_way_that_brings_it_back_is_enough():
 
 def test_a_way_is_compared_with_the_same_way_of_a_model_that_never_knew_it():
     attack = add_line(make_attack(half=None, never=None), "result_1_images_multi_step", 10)
-    assert find_attacks(add_line(attack, "retrained_1_images", 12)).answer == "yes"
-    assert find_attacks(add_line(attack, "retrained_1_images_multi_step", 30)).answer == "no"
+    attack = add_line(attack, "retrained_1_images", 12)
+    attack.speed = make_speed((10, 12), line="result_1_images_multi_step")
+    found = find_attacks(attack)
+    assert found.answer == "yes" and found.findings[0].line == "result_1_images_multi_step"
+    assert "a retrained model (12 training steps" in tell_attack(found.findings[0])
+
+
+def test_the_whole_interval_of_the_ratio_decides():
+    """Half of the retrained model's budget is the margin."""
+    ends = {"like_new": (22, 60), "faster": (3, 19), "undecided": (15, 60)}
+    answers = {"like_new": "yes", "faster": "no", "undecided": "inconclusive"}
+    for came, (least, most) in ends.items():
+        attack = make_attack(half=20, never=40)
+        attack.speed = make_speed((least, 40), (most, 40))
+        found = find_attacks(attack)
+        assert (found.findings[0].came, found.answer) == (came, answers[came])
+        said = tell_attack(found.findings[0])
+        assert f"{least / 40:.2g} to {most / 40:.2g})" in said and "over 6 seeds" in said
+    assert "whether that is faster than in a retrained model" in said
+    assert "whether that is faster is inconclusive" in tell_resistance(found)
+    fast = make_attack("benign_fine_tuning", half=2, never=40)
+    assert find_attacks(attack, fast).answer == "no"  # another attack is decided
+
+
+def test_an_evaluation_of_neighbours_never_counts():
+    leaks = make_attack("neighbour_leakage", half=0, is_context=True, self_tests=[])
+    alone = find_attacks(leaks)
+    assert (alone.answer, alone.worst, alone.failed) == ("not_measured", None, 0)
+    assert tell_resistance(alone) == "Whether it comes back was not measured."
+    beside = find_attacks(leaks, make_attack(half=None))
+    assert (beside.answer, beside.withstood, len(beside.valid)) == ("yes", 1, 1)
+    assert "no attack" in tell_attack(beside.findings[0])
 
 
 def test_of_attacks_that_did_as_well_the_cheapest_is_named():
-    found = find_attacks(make_attack("relearn", 9, None), make_attack("benign_finetune", 4, None))
-    assert found.worst is not None and found.worst.result.attack == "benign_finetune"
+    found = find_attacks(
+        make_attack("relearning", 9, None), make_attack("benign_fine_tuning", 4, None)
+    )
+    assert found.worst is not None and found.worst.result.attack == "benign_fine_tuning"

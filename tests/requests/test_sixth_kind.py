@@ -20,8 +20,8 @@ ENTRY_POINTS = (
     "[efface.requests]\nbrightness = tests.requests.brightness.request:ForgetBrightness\n"
 )
 SMALL = ("train.steps=2", "train.batch_size=4", "evaluate.baseline_steps=2")
-BUDGET = ("relearn.steps=[1, 2]", "relearn.images=[1, 2]", "relearn.samples=6")
-BUDGET += ("relearn.sampling_steps=2", "relearn.batch_size=4")
+BUDGET = ("relearning.steps=[1, 2]", "relearning.images=[1, 2]", "relearning.samples=6")
+BUDGET += ("relearning.sampling_steps=2", "relearning.batch_size=4")
 COMMANDS = """
 import json, sys
 from typer.testing import CliRunner
@@ -60,7 +60,7 @@ def pages(run: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]
         "settings": ["settings", "brightness"],
         "forget": ["forget", "brightness", model, "--above", "0.4", "--out", out, "--no-evaluate"],
         "evaluate": ["evaluate", out],
-        "attack": ["attack", out, "--attack", "relearn"],
+        "attack": ["attack", out, "--attack", "relearning"],
         "compare": ["compare", out, out],
     }
     for name, changes in (("forget", SMALL), ("attack", BUDGET)):
@@ -104,7 +104,7 @@ def test_it_is_evaluated_reported_and_compared(pages: dict[str, str], run: Path)
 
 
 def test_it_is_attacked(pages: dict[str, str], run: Path) -> None:
-    assert "relearn" in pages["attack"]
+    assert "relearning" in pages["attack"]
     (result,) = json.loads((run / "attacks.json").read_text())["results"]
     assert {"result", "baseline", "weak"} <= result["curve"]["lines"].keys()
     assert result["curve"]["y_label"] == "share of bright samples"

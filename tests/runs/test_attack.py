@@ -22,7 +22,7 @@ from efface.requests.classes.material import ClassMaterial
 from efface.runs.attack import attack, choose, fitting
 from tests.metrics.detectors import MULTI, make_random
 
-TINY = ["neighbour_leak.samples=4", "neighbour_leak.sampling_steps=2"]
+TINY = ["neighbour_leakage.samples=4", "neighbour_leakage.sampling_steps=2"]
 
 
 @pytest.fixture(scope="module")
@@ -34,27 +34,37 @@ def run(tiny_model: Path, small: list[str], tmp_path_factory: pytest.TempPathFac
 
 def test_all_attacks_are_chosen_unless_some_are():
     assert [one.name for one in choose([], [])] == names()
-    assert [one.name for one in choose(["relearn", "relearn"], [])] == ["relearn"]
+    assert [one.name for one in choose(["relearning", "relearning"], [])] == ["relearning"]
 
 
 def test_settings_reach_their_attack():
-    (relearn,) = choose(["relearn"], ["relearn.images=[1, 8]", "relearn.learning_rate=1e-3"])
-    assert relearn == resolve("relearn")(images=(1, 8), learning_rate=1e-3)  # pyright: ignore
+    (relearning,) = choose(
+        ["relearning"], ["relearning.images=[1, 8]", "relearning.learning_rates=[1e-3]"]
+    )
+    assert relearning == resolve("relearning")(images=(1, 8), learning_rates=(1e-3,))  # pyright: ignore
 
 
 @pytest.mark.parametrize(
     ("chosen", "change", "complaint"),
     [
-        (["relaern"], "", "attack 'relaern' is unknown: there is benign_finetune"),
-        (["relearn"], "relearn", "write SECTION.NAME=VALUE"),
-        (["relearn"], "relearn=3", "write SECTION.NAME=VALUE"),
-        (["relearn"], "train.steps=3", "section 'train' with --set is unknown: there is benign_"),
-        (["relearn"], "membership.draws=3", "add --attack membership, or leave it out"),
-        (["relearn"], "relearn.step=[3]", "Did you mean relearn.steps?"),
-        (["relearn"], "relearn.steps=many", "relearn.steps is 'many'"),
-        (["relearn"], "relearn.steps=[1.5]", "relearn.steps.0 is 1.5"),
-        (["relearn"], "relearn.learning_rate=nan", "give a finite number"),
-        (["relearn"], "relearn.steps=[3, 1]", "give rising numbers"),
+        (["relaern"], "", "attack 'relaern' is unknown: there is benign_fine_tuning"),
+        (["relearning"], "relearning", "write SECTION.NAME=VALUE"),
+        (["relearning"], "relearning=3", "write SECTION.NAME=VALUE"),
+        (
+            ["relearning"],
+            "train.steps=3",
+            "section 'train' with --set is unknown: there is benign_",
+        ),
+        (
+            ["relearning"],
+            "membership_inference.draws=3",
+            "add --attack membership_inference, or leave it out",
+        ),
+        (["relearning"], "relearning.step=[3]", "Did you mean relearning.steps?"),
+        (["relearning"], "relearning.steps=many", "relearning.steps is 'many'"),
+        (["relearning"], "relearning.steps=[1.5]", "relearning.steps.0 is 1.5"),
+        (["relearning"], "relearning.learning_rates=[nan]", "relearning.learning_rates.0 is nan"),
+        (["relearning"], "relearning.steps=[3, 1]", "give rising numbers"),
     ],
 )
 def test_what_is_not_understood_is_said(chosen, change, complaint):
@@ -67,35 +77,53 @@ def test_only_fitting_attacks_are_run_and_others_refused_only_if_named():
     everything = choose([], [])
     labels = ClassMaterial(forget=(0,), retain=(1, 2), replacement=())
     of_class = {one.name for one in fitting(everything, labels, strict=False)}
-    assert "condition_inversion" in of_class and "membership" not in of_class
-    with pytest.raises(RequestError, match="'membership'"):
-        fitting(choose(["membership"], []), labels, strict=True)
+    assert "concept_inversion" in of_class and "membership_inference" not in of_class
+    with pytest.raises(RequestError, match="'membership_inference'"):
+        fitting(choose(["membership_inference"], []), labels, strict=True)
 
 
 def test_results_are_written_replaced_and_kept(run: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(weak, "SAMPLES", 4)
     monkeypatch.setattr(weak, "RATES", (1e-3,))
-    first = attack(run, ["neighbour_leak"], changes=TINY)
+    first = attack(run, ["neighbour_leakage"], changes=TINY)
     assert read_attacks(run) == first
-    assert [r.attack for r in first.results] == ["neighbour_leak"]
+    assert [r.attack for r in first.results] == ["neighbour_leakage"]
     assert set(first.output) == {"unet/diffusion_pytorch_model.safetensors"}
     assert first.judge is not None and first.judge["name"] == "tiny judge"
-    search = ["latent_search.tries=[1, 2]", "latent_search.samples=3"]
-    both = attack(run, ["latent_search"], changes=[*search, "latent_search.sampling_steps=2"])
+    search = ["noise_search.tries=[1, 2]", "noise_search.samples=3"]
+    both = attack(run, ["noise_search"], changes=[*search, "noise_search.sampling_steps=2"])
     assert both.results[0] == first.results[0]
-    again = attack(run, ["neighbour_leak"], changes=["neighbour_leak.samples=5", *TINY[1:]])
-    assert [r.attack for r in again.results] == ["latent_search", "neighbour_leak"]
+    again = attack(run, ["neighbour_leakage"], changes=["neighbour_leakage.samples=5", *TINY[1:]])
+    assert [r.attack for r in again.results] == ["noise_search", "neighbour_leakage"]
     assert again.results[1].settings["samples"] == 5
     assert read_attacks(run) == again
 
 
 def test_a_retrained_model_stands_beside_the_result(run: Path, tiny_model: Path):
-    found = attack(run, ["neighbour_leak"], changes=TINY, retrained=tiny_model)
+    found = attack(run, ["neighbour_leakage"], changes=TINY, retrained=tiny_model)
     lines = found.results[-1].curve.lines
     assert lines["retrained"] == lines["baseline"]  # the original model was given
     assert found.results[-1].settings["retrained"] == str(tiny_model)
     with pytest.raises(RequestError, match="labels"):
-        attack(run, ["neighbour_leak"], retrained="zoo:digits-retrained")
+        attack(run, ["neighbour_leakage"], retrained="zoo:digits-retrained")
+
+
+def test_real_images_of_the_forgotten_label_are_used_where_they_are_given(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(weak, "SAMPLES", 4)
+    monkeypatch.setattr(weak, "RATES", (1e-3,))
+    changes = ["images=[2]", "steps=[1]", "samples=4", "sampling_steps=2", "learning_rates=[1e-4]"]
+    changes = [f"relearning.{change}" for change in changes]
+    (found,) = attack(run, ["relearning"], reference="digits", changes=changes).results[-1:]
+    assert found.examples == "real images" and "up to 2 real images" in found.curve.protocol
+    assert found.settings["reference"] == "digits"
+    (found,) = attack(run, ["relearning"], changes=changes).results[-1:]
+    assert found.examples == "samples of the original model"
+    only_heart = tmp_path / "heart"
+    shutil.copytree(Path(weak.__file__).parents[1] / "zoo/symbol", only_heart)
+    with pytest.raises(RequestError, match="no image with a label that was forgotten"):
+        attack(run, ["relearning"], reference=str(only_heart), changes=changes)
 
 
 def test_changed_weights_are_refused(run: Path, tmp_path: Path):
@@ -106,7 +134,7 @@ def test_changed_weights_are_refused(run: Path, tmp_path: Path):
         copy / "pipeline/unet/diffusion_pytorch_model.safetensors",
     )
     with pytest.raises(RequestError, match="does not hold the weights that the run made"):
-        attack(copy, ["neighbour_leak"])
+        attack(copy, ["neighbour_leakage"])
 
 
 def test_what_forgot_nothing_or_is_not_done_is_refused(run: Path, tmp_path: Path):
@@ -131,7 +159,7 @@ def test_a_class_without_a_judge_is_refused(run: Path, tmp_path: Path, tiny_mode
     record["model"]["source"] = str(model)
     (copy / "record.json").write_text(json.dumps(record))
     with pytest.raises(RequestError, match="give it with --judge"):
-        attack(copy, ["neighbour_leak"])
+        attack(copy, ["neighbour_leakage"])
 
 
 def test_a_concept_is_attacked_with_the_detector_that_is_given(
@@ -140,17 +168,17 @@ def test_a_concept_is_attacked_with_the_detector_that_is_given(
     run = tmp_path / "run"
     shutil.copytree(concept_runs("sd"), run)
     with pytest.raises(RequestError, match="evaluate.detector"):
-        attack(run, ["neighbour_leak"])
-    with pytest.raises(RequestError, match="'membership'"):
-        attack(run, ["membership"])
+        attack(run, ["neighbour_leakage"])
+    with pytest.raises(RequestError, match="'membership_inference'"):
+        attack(run, ["membership_inference"])
     folder = make_random(tmp_path / "detector", MULTI)
     looks = [f"evaluate.detector={str(folder)!r}", 'evaluate.detector_labels=["bag"]']
     settings = [argument for change in (*looks, *TINY) for argument in ("--set", change)]
-    done = CliRunner().invoke(app, ["attack", str(run), "--attack", "neighbour_leak", *settings])
+    done = CliRunner().invoke(app, ["attack", str(run), "--attack", "neighbour_leakage", *settings])
     found = read_attacks(run)
     assert done.exit_code == 0 and found is not None, done.output
     (finding,) = find_resistance(read_record(run), found).findings
-    assert f"neighbour_leak: {tell_attack(finding)}" in done.output
+    assert f"neighbour_leakage: {tell_attack(finding)}" in done.output
     assert found.judge is not None and "bag above 0.5" in found.judge["name"]
     (result,) = found.results
     assert result.curve.x_label == "retained prompt"

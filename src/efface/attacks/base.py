@@ -11,21 +11,24 @@ from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, model_validator
 
+from efface.attacks.costs import HALF, ZERO, Scale, Trial, described
 from efface.attacks.goals import Goal
+from efface.attacks.speed import compare_budgets
 from efface.attacks.weak import WeakErasure, one_ascent_step
 from efface.diffusion.denoiser import Denoiser
 from efface.diffusion.sampling import MultiStep, OneStep, Sampler
 from efface.metrics.intervals import Estimate
-from efface.records import AttackResult, Cost, Curve, Point, SelfTest
+from efface.records import AttackResult, Curve, SelfTest, Speed
 from efface.settings.reading import Section
 
-SHARES = (0.5, 0.9)  # of what the original model shows: what a cost is given for
 SAMPLE_SEED = 7_000_000  # away from the seeds of training and evaluation
-ZERO = Estimate(0.0, 0.0, 0.0)  # the floor where there is neither a retrained model nor a control
+SEED_STEP = 1_000  # between the seeds of one comparison
 ORIGINAL, WEAK = "the original model", "a knowingly weak erasure"
-MOST = 1_000_000  # of whatever is counted
+MULTI_STEP = "_multi_step"  # ends the line of a one-step generator that is sampled in many steps
+LARGEST = 1_000_000  # of whatever is counted
 
-Counts = Annotated[tuple[Annotated[int, Field(ge=1, le=MOST)], ...], Field(min_length=1)]
+Counts = Annotated[tuple[Annotated[int, Field(ge=1, le=LARGEST)], ...], Field(min_length=1)]
+Trials = dict[str, list[Trial]]  # by line: one, or one per learning rate
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -44,21 +47,23 @@ class Case:
     original: Subject
     retrained: Subject | None = None  # trained without what is forgotten
     goal: Goal
-    seed: int = 0  # of the examples and the weak erasure, the same for all attacks
+    seed: int = 0  # of the weak erasure, the same for all attacks
 
     @functools.cached_property
     def weak(self) -> WeakErasure:
         return one_ascent_step(self.original.denoiser, self.goal, self.seed)
 
-    def subjects(self, weak: WeakErasure | None = None) -> dict[str, Subject]:
-        """By line: "result", "baseline", "weak" and, where there is one, "retrained"."""
-        weakened = (weak or self.weak).denoiser
-        subjects = {
-            "result": self.result,
-            "baseline": self.original,
-            "weak": Subject(denoiser=weakened, sampler=self.original.sampler),
-        }
+    @property
+    def subjects(self) -> dict[str, Subject]:
+        """By line: "result", "baseline" and, where there is one, "retrained"."""
+        subjects = {"result": self.result, "baseline": self.original}
         return subjects if self.retrained is None else subjects | {"retrained": self.retrained}
+
+    def with_weak(self, weak: WeakErasure) -> dict[str, Subject]:
+        """All subjects, and the line "weak"."""
+        return self.subjects | {
+            "weak": Subject(denoiser=weak.denoiser, sampler=self.original.sampler)
+        }
 
     def without_it(self) -> tuple[Subject, Goal] | None:
         """The retrained model, or else the original one with what it was never taught."""
@@ -73,15 +78,23 @@ class Findings:
     """What an attack measured."""
 
     x_label: str
-    lines: Mapping[str, Sequence[Point]]
-    level: Estimate  # what counts as fully recovered
-    floor: Estimate  # what a model without it shows
+    trials: Trials
+    scale: Scale
     protocol: str
     log_x: bool = False
-    images: Mapping[str, int] = field(default_factory=dict)  # that were used, by line
-    weak: WeakErasure | None = None  # None: the case's own
+    weak: WeakErasure | None = None  # None: none was attacked
+    y_label: str | None = None  # None: the goal's
     overall: Mapping[str, Estimate] = field(default_factory=dict)  # by line, of all of its points
     notes: Sequence[str] = ()
+    examples: str | None = None  # what was attacked with, where anything was
+
+    @functools.cached_property
+    def best(self) -> dict[str, Trial]:
+        """By line: the trial that counts."""
+        return {line: self.scale.best(trials) for line, trials in self.trials.items()}
+
+    def half(self, line: str) -> float | None:
+        return self.scale.budget(self.best[line].points, HALF)
 
 
 class Attack(Section, ABC):
@@ -91,14 +104,15 @@ class Attack(Section, ABC):
     """
 
     samples: int = Field(
-        default=100, ge=1, le=MOST, description="Samples at every point of a curve."
+        default=100, ge=1, le=LARGEST, description="Samples at every point of a curve."
     )
-    seed: int = Field(default=0, ge=0, le=MOST, description="Seed of samples and training.")
+    seed: int = Field(default=0, ge=0, le=LARGEST, description="Seed of samples and training.")
 
     title: ClassVar[str]
     summary: ClassVar[str]  # what is done, in a phrase for every reader
     goals: ClassVar[tuple[type[Goal], ...]]  # that it can pursue
     needs_unseen: ClassVar[bool] = False
+    is_context: ClassVar[bool] = False  # an evaluation of all models alike, and no attack
 
     @property
     def name(self) -> str:
@@ -134,17 +148,11 @@ class Attack(Section, ABC):
     @abstractmethod
     def measure(self, case: Case) -> Findings: ...
 
-    @abstractmethod
-    def y_label(self, case: Case) -> str: ...
-
     def run(self, case: Case) -> AttackResult:
         """Attack all models of a case in the same way."""
         began = time.perf_counter()
         findings = self.measure(case)
-        costs = {
-            line: costs_of(points, findings, findings.images.get(line))
-            for line, points in self.cost_curves(findings).items()
-        }
+        scale, speed = findings.scale, self.compare(case, findings)
         return AttackResult(
             attack=self.name,
             title=self.title,
@@ -152,43 +160,56 @@ class Attack(Section, ABC):
             curve=Curve(
                 name=self.name,
                 x_label=findings.x_label,
-                y_label=self.y_label(case),
+                y_label=findings.y_label or case.goal.y_label,
                 log_x=findings.log_x,
-                lines={line: list(points) for line, points in findings.lines.items()},
+                lines={line: list(trial.points) for line, trial in findings.best.items()},
                 protocol=findings.protocol,
             ),
-            level=findings.level.value,
-            floor=findings.floor.value,
-            costs=costs,
+            level=scale.level.value,
+            floor=scale.floor.value,
+            costs={line: scale.costs(trial) for line, trial in self.decisive(findings).items()},
             self_tests=self.self_tests(case, findings),
             settings=self.model_dump(mode="json"),
-            seeds=[self.seed],
+            seeds=[self.seed, *(speed.seeds if speed else ())],
             seconds=time.perf_counter() - began,
             notes=list(findings.notes),
+            rates={
+                line: rates
+                for line, trials in findings.trials.items()
+                if (rates := scale.rates(trials))
+            },
+            speed=speed,
+            examples=findings.examples,
+            is_context=self.is_context,
         )
 
-    def cost_curves(self, findings: Findings) -> Mapping[str, Sequence[Point]]:
+    def decisive(self, findings: Findings) -> Mapping[str, Trial]:
         """What costs are read from, by line; for an attack without a budget one point at 0."""
-        return findings.lines
+        return findings.best
+
+    def compare(self, case: Case, findings: Findings) -> Speed | None:
+        """How fast it comes back beside a retrained model; None where that was not measured."""
+        return None
 
     def self_tests(self, case: Case, findings: Findings) -> list[SelfTest]:
         """Half must be recovered from the original model and from the weak erasure.
 
         The original model must also stand out from a model without it.
         """
-        apart = findings.level.low > findings.floor.high
+        scale = findings.scale
+        recovered = {line: _recovered(findings, line) for line in ("baseline", "weak")}
         text = (
-            f"shows {described(findings.level)}, a model without it "
-            f"{described(findings.floor)}; {_recovered(findings, 'baseline')}"
+            f"shows {described(scale.level)}, a model without it {described(scale.floor)}; "
+            f"{recovered['baseline']}"
         )
-        passed = apart and half_budget(findings, "baseline") is not None
-        made = (findings.weak or case.weak).text
+        passed = scale.are_apart and findings.half("baseline") is not None
+        assert findings.weak is not None  # `measure` made one
         return [
             SelfTest(subject=ORIGINAL, passed=passed, text=text),
             SelfTest(
                 subject=WEAK,
-                passed=half_budget(findings, "weak") is not None,
-                text=f"{made}; {_recovered(findings, 'weak')}",
+                passed=findings.half("weak") is not None,
+                text=f"{findings.weak.text}; {recovered['weak']}",
             ),
         ]
 
@@ -203,9 +224,6 @@ class SamplingAttack(Attack):
         description="DDIM steps of models that are not one-step generators.",
     )
 
-    def y_label(self, case: Case) -> str:
-        return case.goal.y_label
-
     def multi_step(self, case: Case) -> MultiStep:
         return MultiStep(self.sampling_steps, guidance=case.goal.guidance)
 
@@ -215,17 +233,14 @@ class SamplingAttack(Attack):
             return subject.sampler
         return self.multi_step(case)
 
-    def level_of(self, case: Case) -> Estimate:
-        """What the original model shows as it is."""
-        return self.measure_goal(case.goal, case.original.denoiser, self.multi_step(case))
-
-    def floor_of(self, case: Case) -> Estimate:
-        """What a model without it shows as it is; 0 where there is none."""
-        found = case.without_it()
-        if found is None:
-            return ZERO
-        subject, goal = found
-        return self.measure_goal(goal, subject.denoiser, self.multi_step(case))
+    def scale_of(self, case: Case) -> Scale:
+        """From what a model without it shows as it is, or 0, to the original model as it is."""
+        sampler, without = self.multi_step(case), case.without_it()
+        level, floor = self.measure_goal(case.goal, case.original.denoiser, sampler), ZERO
+        if without is not None:
+            subject, goal = without
+            floor = self.measure_goal(goal, subject.denoiser, sampler)
+        return Scale(level=level, floor=floor)
 
     def measure_goal(self, goal: Goal, denoiser: Denoiser, sampler: Sampler) -> Estimate:
         """What a model shows as it is."""
@@ -236,50 +251,63 @@ class SamplingAttack(Attack):
         return f"{self.samples} samples a point, {case.goal.describe(self.multi_step(case))}"
 
 
-def point(x: float, estimate: Estimate) -> Point:
-    return Point(x=x, value=estimate.value, low=estimate.low, high=estimate.high)
+class BudgetAttack(SamplingAttack):
+    """Base of the attacks that grow stronger with a budget."""
+
+    repeats: int = Field(
+        default=6,
+        ge=0,
+        le=500,
+        description="Further seeds that compare with a retrained model, where half came back.",
+    )
+
+    @abstractmethod
+    def attack(self, case: Case, subjects: Mapping[str, Subject]) -> Trials:
+        """Attack each of the subjects; its lines have its name and perhaps more."""
+
+    def again(self, trial: Trial, seed: int) -> BudgetAttack:
+        """The same attack, as in a trial and nothing else, from another seed."""
+        return self.model_copy(update={"seed": seed})
+
+    def compare(self, case: Case, findings: Findings) -> Speed | None:
+        """Both models are attacked as was best for each of them at the first seed."""
+        line = cheapest(findings, "result")
+        if case.retrained is None or not self.repeats or findings.half(line) is None:
+            return None
+        images = findings.best[line].images
+        lines = {line: case.result, cheapest(findings, "retrained", images): case.retrained}
+        seeds = [self.seed + SEED_STEP * n for n in range(1, self.repeats + 1)]
+        pairs = [
+            [
+                self._half_again(case, findings, line, subject, seed)
+                for line, subject in lines.items()
+            ]
+            for seed in seeds
+        ]
+        whole = findings.best[line].points[-1].x
+        return compare_budgets(line, seeds, [(a, b) for a, b in pairs], whole)
+
+    def _half_again(
+        self, case: Case, findings: Findings, line: str, subject: Subject, seed: int
+    ) -> float | None:
+        name = line.split("_")[0]
+        trials = self.again(findings.best[line], seed).attack(case, {name: subject})
+        (trial,) = trials[name + (MULTI_STEP if line.endswith(MULTI_STEP) else "")]
+        return findings.scale.budget(trial.points, HALF)
 
 
-def estimate(at: Point) -> Estimate:
-    return Estimate(at.value, at.low, at.high)
-
-
-def costs_of(points: Sequence[Point], findings: Findings, images: int | None) -> list[Cost]:
-    """Budgets at which `SHARES` of the way from the floor to the level are recovered."""
-    floor, span = findings.floor.value, findings.level.value - findings.floor.value
-    return [
-        Cost(
-            share=share,
-            budget=crossing(points, floor + share * span) if span > 0 else None,
-            images=images,
-        )
-        for share in SHARES
-    ]
-
-
-def half_budget(findings: Findings, line: str) -> float | None:
-    return costs_of(findings.lines[line], findings, None)[SHARES.index(0.5)].budget
-
-
-def crossing(points: Sequence[Point], wanted: float) -> float | None:
-    """Where a curve first reaches `wanted`, linear between its points; None if it never does."""
-    before = None
-    for now in points:
-        if now.value >= wanted:
-            if before is None:
-                return now.x
-            share = (wanted - before.value) / (now.value - before.value)
-            return before.x + share * (now.x - before.x)
-        before = now
-    return None
-
-
-def described(estimate: Estimate) -> str:
-    return f"{estimate.value:.1%} ({estimate.low:.1%} to {estimate.high:.1%})"
+def cheapest(findings: Findings, model: str, images: int | None = None) -> str:
+    """The line of a model, with as many `images` or any number, in which it came back for least."""
+    lines = {
+        findings.best[line]: line
+        for line in findings.best
+        if line.split("_")[0] == model and images in (None, findings.best[line].images)
+    }
+    return lines[findings.scale.best(list(lines))]
 
 
 def _recovered(findings: Findings, line: str) -> str:
-    budget = half_budget(findings, line)
+    budget = findings.half(line)
     if budget is None:
         return "half of that was not recovered within the budget"
     return f"half of that was recovered at {budget:.3g} ({findings.x_label})"

@@ -1,4 +1,4 @@
-"""Labels and prompts alike: learned, exchanged, or fixed for models that are called without."""
+"""Labels and prompts alike: learned, or exchanged."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from efface.attacks.labels import with_exchanged_labels, with_label, with_learned_rows
+from efface.attacks.labels import with_exchanged_labels, with_learned_rows
 from efface.attacks.prompts import with_exchanged_prompts, with_learned_prompt
 from efface.diffusion.denoiser import ClassDenoiser, Denoiser, as_class_denoiser
 from efface.diffusion.text.denoiser import TextDenoiser
@@ -42,21 +42,6 @@ def with_exchanged_conditions(denoiser: Denoiser, pairs: Sequence[tuple[Any, Any
     return with_exchanged_labels(as_class_denoiser(denoiser), pairs)
 
 
-def with_condition(denoiser: Denoiser, condition: Any) -> Denoiser:
-    """The model conditioned on one label or prompt, to be called without a condition."""
-    if isinstance(denoiser, TextDenoiser):
-        return denoiser.with_prompt(condition)
-    return with_label(as_class_denoiser(denoiser), condition)
-
-
 def has_null(denoiser: Denoiser) -> bool:
     """Whether a model has a null condition: all but class models without a null label."""
     return not isinstance(denoiser, ClassDenoiser) or denoiser.null_label is not None
-
-
-def without_condition(denoiser: Denoiser) -> Denoiser:
-    """The model under its null condition, whatever its negative prompt."""
-    if isinstance(denoiser, TextDenoiser):
-        return denoiser.with_prompt(None).with_negative_prompt(None)
-    classes = as_class_denoiser(denoiser)
-    return with_label(classes, classes.require_null())

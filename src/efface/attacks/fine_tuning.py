@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
+from accelerate import Accelerator
 from pydantic import Field
 from torch import Tensor
 
-from efface.attacks.base import Case, Counts, SamplingAttack, Subject, point
+from efface.attacks.base import MULTI_STEP, Case, Counts, Findings, Subject, Trials
+from efface.attacks.costs import Trial, point
 from efface.attacks.goals import Examples
+from efface.attacks.sweep import Rates, SweepingAttack
 from efface.data.batch import Batch, Side
-from efface.data.randomness import Shard
+from efface.data.randomness import Shard, random_state_kept
 from efface.data.source import BatchSource, epoch_rows
 from efface.diffusion.denoiser import Condition, Denoiser
 from efface.diffusion.sampling import OneStep
 from efface.records import Point
 from efface.training.denoising import Denoising
 from efface.training.settings import TrainSettings
-from efface.training.trainer import Trainer
+from efface.training.stepper import Stepper
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -40,58 +41,65 @@ class ExampleSource(BatchSource):
         return Batch(retain=side, forget=Side(size=0))
 
 
-class FineTuningAttack(SamplingAttack):
+class FineTuningAttack(SweepingAttack):
     """Base of the attacks that train the model: the denoising loss at all timesteps, all weights.
 
-    A one-step generator has the architecture of the model it was made from, so it is trained in
-    the same way on that model's whole schedule, and sampled both in one step and in many.
+    A one-step generator has the architecture of the model it was made from, and is trained on that
+    model's whole schedule as well; it is then sampled in its one step and in many steps.
     """
 
     steps: Counts = Field(
         default=(5, 10, 20, 50), description="Steps of fine-tuning after which a model is sampled."
     )
-    batch_size: int = Field(default=32, ge=1, le=100_000, description="Rows of one step.")
-    learning_rate: float = Field(default=5e-4, gt=0, le=10, description="Learning rate of AdamW.")
+    learning_rates: Rates = Field(
+        default=(1.5e-4, 5e-4, 1.5e-3),
+        description="Learning rates of AdamW, of which the best counts.",
+    )
 
-    def describe(self, case: Case, data: str) -> str:
-        return (
-            f"{data}, {self.batch_size} rows a step, AdamW at {self.learning_rate:g}; "
-            f"{self.describe_samples(case)}"
+    def find(self, case: Case, examples: str) -> Findings:
+        """Attack all models with such examples."""
+        trials = self.attack(case, case.with_weak(case.weak))
+        return Findings(
+            x_label="steps of fine-tuning",
+            trials=trials,
+            scale=self.scale_of(case),
+            protocol=f"up to {trials['baseline'][0].images} {examples}, {self.batch_size} rows a "
+            f"step, AdamW, {self.describe_rates()}; {self.describe_samples(case)}",
+            weak=case.weak,
+            examples=examples,
         )
 
-    def lines(
-        self, case: Case, name: str, subject: Subject, examples: Examples
-    ) -> dict[str, list[Point]]:
-        """A curve per way of sampling while a copy of the subject is trained on the examples."""
-        samplers = {"": self.sampler_of(case, subject)}
+    def fine_tuned(self, case: Case, name: str, subject: Subject, examples: Examples) -> Trials:
+        """Train copies of a subject on the examples: a line per way of sampling."""
+        samplers = {name: self.sampler_of(case, subject)}
         if isinstance(subject.sampler, OneStep):
-            samplers["_multi_step"] = self.multi_step(case)
-        curves: dict[str, list[Point]] = {name + way: [] for way in samplers}
+            samplers[name + MULTI_STEP] = self.multi_step(case)
 
-        def measure(step: int, denoiser: Denoiser) -> None:
-            for way, sampler in samplers.items():
-                found = self.measure_goal(case.goal, denoiser, sampler)
-                curves[name + way].append(point(step, found))
+        def measure(step: int, denoiser: Denoiser) -> dict[str, Point]:
+            return {
+                line: point(step, self.measure_goal(case.goal, denoiser, sampler))
+                for line, sampler in samplers.items()
+            }
 
-        measure(0, subject.denoiser)
-        self._fine_tune(subject.denoiser, examples, measure)
-        return curves
+        trials: Trials = {line: [] for line in samplers}
+        start = measure(0, subject.denoiser)
+        for rate in self.learning_rates:
+            course = [start, *self._fine_tune(subject.denoiser, examples, rate, measure)]
+            for line in samplers:
+                points = [measured[line] for measured in course]
+                trials[line].append(Trial(points=points, images=len(examples), rate=rate))
+        return trials
 
     def _fine_tune(
-        self, denoiser: Denoiser, examples: Examples, measure: Callable[[int, Denoiser], None]
-    ) -> None:
-        last = self.steps[-1]
-        settings = TrainSettings.model_validate(
-            {
-                "steps": last,
-                "batch_size": self.batch_size,
-                "learning_rate": self.learning_rate,
-                "seed": self.seed,
-                "clip_norm": 1.0,
-                "ema_decay": 0.0,
-                "checkpoint_every": last,
-                "log_every": last,
-            }
+        self,
+        denoiser: Denoiser,
+        examples: Examples,
+        rate: float,
+        measure: Callable[[int, Denoiser], dict[str, Point]],
+    ) -> list[dict[str, Point]]:
+        """What is measured after each of `steps`."""
+        settings = TrainSettings(
+            batch_size=self.batch_size, learning_rate=rate, seed=self.seed, clip_norm=1.0
         )
         source = ExampleSource(
             x0=examples.x0.to(denoiser.device),
@@ -99,12 +107,16 @@ class FineTuningAttack(SamplingAttack):
             rows=self.batch_size,
             seed=self.seed,
         )
-        with tempfile.TemporaryDirectory(prefix="efface-attack-") as folder:
-            method = Denoising(condition_dropout=0.0)
-            trainer = Trainer(method, method.networks(denoiser), source, settings, Path(folder))
-
-            def on_step(step: int) -> None:
+        method, accelerator, course = Denoising(condition_dropout=0.0), Accelerator(), []
+        networks = {
+            name: own.to(accelerator.device) for name, own in method.networks(denoiser).items()
+        }
+        with random_state_kept():
+            stepper = Stepper(method, networks, source, settings, accelerator)
+            stepper.prepare()
+            stepper.set_masks()
+            for step in range(1, self.steps[-1] + 1):
+                stepper.step(step - 1)
                 if step in self.steps:
-                    measure(step, trainer.networks[method.delivers])
-
-            trainer.run(on_step=on_step)
+                    course.append(measure(step, networks[method.delivers]))
+        return course

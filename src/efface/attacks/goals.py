@@ -18,6 +18,7 @@ from efface.metrics.intervals import Estimate, proportion
 
 EXAMPLE_SEED = 6_000_000  # away from the seeds of training, evaluation and attacks
 EXAMPLE_STEPS = 50
+REAL, SAMPLED = "real images", "samples of the original model"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -34,6 +35,12 @@ class Examples:
         conditions = None if self.conditions is None else self.conditions[:count]
         return Examples(x0=self.x0[:count], conditions=conditions)
 
+    def some(self, count: int, seed: int) -> Examples:
+        """At most `count` of them, in an order by chance."""
+        order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))[:count]
+        conditions = self.conditions and [self.conditions[i] for i in order.tolist()]
+        return Examples(x0=self.x0[order.to(self.x0.device)], conditions=conditions)
+
     def encode(self, denoiser: Denoiser) -> Condition | None:
         return None if self.conditions is None else denoiser.encode(self.conditions)
 
@@ -47,17 +54,27 @@ class Goal(ABC):
     y_label: ClassVar[str]  # of a curve
     control_line: ClassVar[str]  # name of the control among a curve's lines
 
+    @property
+    def examples(self) -> str:
+        """What `forgotten` gives, in words."""
+        return REAL
+
+    @property
+    def noised(self) -> str:
+        """What `originals` gives, in words."""
+        return self.examples
+
     @abstractmethod
     def describe(self, sampler: Sampler) -> str:
         """How it is measured, in words for a protocol."""
 
-    @abstractmethod
     def unconditioned(self, denoiser: Denoiser) -> Goal:
         """The same goal, for samples of this model that are not conditioned on it."""
+        return self
 
-    @abstractmethod
     def condition(self, denoiser: Denoiser, count: int) -> Condition | None:
         """What `count` samples are conditioned on; None for an unconditional model."""
+        return None
 
     @abstractmethod
     def measure(self, denoiser: Denoiser, sampler: Sampler, samples: int, seed: int) -> Estimate:
@@ -92,10 +109,11 @@ class Goal(ABC):
 class ConditionGoal(Goal):
     """Sought in samples that are conditioned on labels or prompts.
 
-    `sought` are the forgotten conditions, `others` retained ones. Examples are sampled from the
-    original model: no data set is needed.
+    `sought` are the forgotten conditions, `others` retained ones. Examples are `real` ones, where
+    there are any, or sampled from the original model.
     """
 
+    real: Examples | None = None  # pixels from -1 to 1
     sought: Sequence[Any]
     conditions: Sequence[Any]  # of samples: `sought`, `others` for a control, empty: unconditioned
     others: Sequence[Any]
@@ -163,20 +181,32 @@ class ConditionGoal(Goal):
         """Sought in samples of retained conditions."""
         return self.conditioned_on(self.others)
 
+    @property
+    def examples(self) -> str:
+        return SAMPLED if self.real is None else REAL
+
     def forgotten(self, original: Denoiser, count: int, seed: int) -> Examples:
-        return self._samples(original, in_turn(self.sought, count), seed)
+        if self.real is None:
+            return self._samples(original, in_turn(self.sought, count), seed)
+        some = self.real.some(count, seed)
+        return Examples(x0=encode(original, some.x0, seed), conditions=some.conditions)
 
     def retained(self, original: Denoiser, count: int, seed: int) -> Examples:
         # Away from the forgotten ones, for the same noise gives related images.
         return self._samples(original, in_turn(self.others, count), seed + 100_000)
 
     def _samples(self, original: Denoiser, conditions: list[Any], seed: int) -> Examples:
-        seeds = range(EXAMPLE_SEED + seed, EXAMPLE_SEED + seed + len(conditions))
+        first = EXAMPLE_SEED + 10_000 * seed
         sampler = MultiStep(EXAMPLE_STEPS, guidance=self.guidance)
+        seeds = range(first, first + len(conditions))
         images = draw_images(original, sampler, original.encode(conditions), seeds)
-        generator = torch.Generator().manual_seed(EXAMPLE_SEED + seed)
-        x0 = original.codec.encode(images.to(original.device) * 2 - 1, generator)
-        return Examples(x0=x0, conditions=conditions)
+        return Examples(x0=encode(original, images * 2 - 1, seed), conditions=conditions)
+
+
+def encode(original: Denoiser, images: Tensor, seed: int) -> Tensor:
+    """Images (N, C, H, W) from -1 to 1 -> model space."""
+    generator = torch.Generator().manual_seed(EXAMPLE_SEED + seed)
+    return original.codec.encode(images.to(original.device), generator)
 
 
 def in_turn(given: Sequence[Any], count: int) -> list[Any]:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from efface.attacks.goals import Examples, Goal
@@ -46,13 +44,6 @@ class ImageGoal(Goal):
             f"ancestral steps; recovered: within {self.distance:.3g} (L2, pixels from 0 to 1)"
         )
 
-    def unconditioned(self, denoiser: Denoiser) -> ImageGoal:
-        """Itself: such models have no conditions."""
-        return self
-
-    def condition(self, denoiser: Denoiser, count: int) -> None:
-        """None: such models have no conditions."""
-
     def measure(self, denoiser: Denoiser, sampler: Sampler, samples: int, seed: int) -> Estimate:
         return self.measure_at(denoiser, self.timestep, sampler.passes, samples, seed)
 
@@ -80,10 +71,10 @@ class ImageGoal(Goal):
         return None if self.unseen is None else replace(self, images=self.unseen)
 
     def forgotten(self, original: Denoiser, count: int, seed: int) -> Examples:
-        return _some(self.images, count, seed)
+        return Examples(x0=self.images).some(count, seed)
 
     def retained(self, original: Denoiser, count: int, seed: int) -> Examples:
-        return _some(self.retained_images, count, seed)
+        return Examples(x0=self.retained_images).some(count, seed)
 
     def with_best_timestep(
         self, original: Denoiser, retrained: Denoiser | None, samples: int, seed: int
@@ -105,12 +96,3 @@ class ImageGoal(Goal):
         best = max(value for value, _ in separations)
         chosen = max(t for value, t in separations if value >= min(best, 0.9 * best))
         return replace(self, timestep=chosen)
-
-
-def _some(images: Tensor, count: int, seed: int) -> Examples:
-    return Examples(x0=images[_order(len(images), seed)[:count]])
-
-
-@functools.lru_cache(maxsize=4)
-def _order(count: int, seed: int) -> Tensor:
-    return torch.randperm(count, generator=torch.Generator().manual_seed(seed))

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from efface.diffusion.denoiser import ClassDenoiser, UnconditionalDenoiser
+from efface.diffusion.denoiser import ClassDenoiser
 
 
 def tables(network: nn.Module) -> dict[str, nn.Embedding]:
@@ -57,28 +56,3 @@ def with_exchanged_labels(
         for one, other in pairs:
             rows[[one, other]] = rows[[other, one]].clone()
     return copied
-
-
-class FixedLabel(nn.Module):
-    """A class-conditional network that is always conditioned on one label."""
-
-    def __init__(self, network: nn.Module, label: int) -> None:
-        super().__init__()
-        self.network = network
-        self.label = label
-
-    def forward(self, x_t: Tensor, t: Tensor, return_dict: bool) -> Any:
-        labels = torch.full((len(x_t),), self.label, device=x_t.device)
-        return self.network(x_t, t, class_labels=labels, return_dict=return_dict)
-
-
-def with_label(denoiser: ClassDenoiser, label: int) -> UnconditionalDenoiser:
-    """p(x | label) as an unconditional model."""
-    return UnconditionalDenoiser(
-        network=FixedLabel(denoiser.network, label),
-        schedule=denoiser.schedule,
-        kind=denoiser.kind,
-        sample_shape=denoiser.sample_shape,
-        scheduler=denoiser.scheduler,
-        codec=denoiser.codec,
-    )

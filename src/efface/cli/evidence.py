@@ -33,6 +33,10 @@ def attack(
     ] = None,
     judge: JudgeFolder = None,
     retrained: Retrained = None,
+    reference: Annotated[
+        str | None,
+        typer.Option(help="Real images of a forgotten class, in a subfolder for each label."),
+    ] = None,
     changes: Set = None,
 ) -> None:
     """Try to bring back what a run forgot; writes attacks.json and the report anew."""
@@ -41,7 +45,14 @@ def attack(
     from efface.reporting.resistance import find_resistance
     from efface.runs.attack import attack as attack_run
 
-    found = attack_run(run, chosen or [], judge=judge, retrained=retrained, changes=changes or [])
+    found = attack_run(
+        run,
+        chosen or [],
+        judge=judge,
+        retrained=retrained,
+        reference=reference,
+        changes=changes or [],
+    )
     for finding in find_resistance(read_record(run), found).findings:
         say(f"{finding.result.attack}: {tell_attack(finding)}")
     if (run / "evaluation.json").exists():

@@ -28,7 +28,9 @@ Recipe = Annotated[
 ]
 Set = Annotated[
     list[str] | None,
-    typer.Option("--set", help="A setting, as train.steps=500 or relearn.images=[1]. Repeatable."),
+    typer.Option(
+        "--set", help="A setting, as train.steps=500 or relearning.images=[1]. Repeatable."
+    ),
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in OUT.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run in OUT.")]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from efface.data.randomness import derive_seed
 from efface.diffusion.ancestral import for_ancestral_steps
-from efface.diffusion.denoiser import Denoiser
+from efface.diffusion.denoiser import Condition, Denoiser
 from efface.diffusion.sampling import generators_from_seeds, rows_at_once
 from efface.errors import ModelError, RequestError
 from efface.progress import Bar
@@ -29,8 +29,11 @@ def denoise_back(
     seed: int,
     steps: int | None = STEPS,
     batch_size: int = 256,
+    condition: Condition | None = None,
 ) -> Tensor:
     """Noise images (K, C, H, W) to timestep t and denoise them: (K, draws, C, H, W), model space.
+
+    With a `condition`, each image under its row of it.
 
     Ancestral steps at up to `steps` timesteps spread evenly from t to 0; None takes all t + 1 of
     them, as SISS does at t = 250. Injected noise and the sampler's come from generators of their
@@ -46,7 +49,9 @@ def denoise_back(
     with Bar("denoising back", len(pairs), unit="images") as bar:
         for start in range(0, len(pairs), batch_size):
             part = pairs[start : start + batch_size]
-            x0 = images[[i for i, _ in part]].to(denoiser.device)
+            rows = torch.tensor([i for i, _ in part])
+            x0 = images[rows].to(denoiser.device)
+            own = None if condition is None else condition[rows.to(condition.device)]
             injected, sampler = (
                 generators_from_seeds([derive_seed(seed, purpose, i, k) for i, k in part])
                 for purpose in ("inject", "sampler")
@@ -54,7 +59,7 @@ def denoise_back(
             eps = torch.stack([torch.randn(images.shape[1:], generator=g) for g in injected])
             first = torch.full((len(part),), t, device=denoiser.device)
             x_t = denoiser.schedule.add_noise(x0, eps.to(denoiser.device), first)
-            results.append(_denoise(denoiser, x_t, timesteps, sampler).cpu())
+            results.append(_denoise(denoiser, x_t, own, timesteps, sampler).cpu())
             bar.advance(len(part))
     return torch.cat(results).view(len(images), draws, *images.shape[1:])
 
@@ -75,13 +80,17 @@ def _timesteps(denoiser: Denoiser, t: int, steps: int | None) -> list[int]:
 
 
 def _denoise(
-    denoiser: Denoiser, x_t: Tensor, timesteps: list[int], generators: list[torch.Generator]
+    denoiser: Denoiser,
+    x_t: Tensor,
+    condition: Condition | None,
+    timesteps: list[int],
+    generators: list[torch.Generator],
 ) -> Tensor:
     scheduler: Any = DDPMScheduler.from_config(denoiser.scheduler.config)
     scheduler.set_timesteps(timesteps=timesteps)
     for timestep in timesteps:
         t = torch.full((len(x_t),), timestep, device=x_t.device)
-        output = denoiser(x_t, t).output
+        output = denoiser(x_t, t, condition).output
         x_t = scheduler.step(output, timestep, x_t, generator=generators).prev_sample
     return x_t
 

@@ -12,9 +12,11 @@ from efface.evaluation.wording import (
     shorten,
     upper_first,
 )
-from efface.records import AttackResult, Cost
+from efface.records import AttackResult, Cost, Speed
 from efface.reporting.recorded_curves import name_model, name_way
 from efface.reporting.resistance import AttackFinding, Resistance, has_budget
+
+SPEEDS = {"like_new": "about as fast as", "faster": "faster than"}
 
 
 def read_note(result: AttackResult, note: str) -> str:
@@ -53,6 +55,8 @@ def tell_attack(finding: AttackFinding) -> str:
             f"Inconclusive: the attack failed its positive control on {join_words(failed)}. It did "
             "not find what is known to be there, so that finding nothing here means nothing."
         )
+    if finding.came == "context":
+        return "An evaluation and no attack: it does not count for whether it comes back."
     if finding.came == "unclear":
         return "Nothing that can be judged was measured."
     if finding.came == "withstood":
@@ -69,17 +73,32 @@ def _tell_return(finding: AttackFinding) -> str:
     unit = finding.result.curve.x_label
     after = "at once" if finding.half.budget == 0 else f"after {write_cost(finding.half, unit)}"
     back = f"half of it came back {after}{how}"
-    if finding.retrained is None:
+    speed = finding.result.speed
+    if speed is None:
         return back
-    like = "about as fast as in" if finding.came == "like_new" else "faster than in"
-    return f"{back}, {like} a retrained model ({write_cost(finding.retrained, unit)})"
+    beside = f"a retrained model ({write_cost(finding.retrained, unit)}; {_tell_ratio(speed)})"
+    if finding.came == "undecided":
+        return f"{back}; whether that is faster than in {beside} is inconclusive"
+    return f"{back}, {SPEEDS[finding.came]} in {beside}"
+
+
+def _tell_ratio(speed: Speed) -> str:
+    """'0.92 times its budget over 6 seeds, 0.71 to 1.2'."""
+    count = len(speed.seeds)
+    over = f"over {count} {plural(count, 'seed')}"
+    ends = (
+        f"{speed.low:.2g} or more" if speed.high is None else f"{speed.low:.2g} to {speed.high:.2g}"
+    )
+    if speed.ratio is None:
+        return f"{ends} times its budget {over}"
+    return f"{speed.ratio:.2g} times its budget {over}, {ends}"
 
 
 def tell_resistance(found: Resistance, short: bool = False) -> str:
     """Whether it comes back, in a sentence or more; `short` names the worst attack alone."""
     if found.stale:
         return "Whether it comes back was not measured: the attacks on file were on other weights."
-    if not found.findings:
+    if found.answer == "not_measured":
         return "Whether it comes back was not measured."
     if found.worst is None:
         return "Whether it comes back is not known: every attack failed its positive control."
@@ -113,6 +132,8 @@ def _tell_worst(found: Resistance, worst: AttackFinding) -> str:
     retrained = worst.retrained
     beside = "" if retrained is None else f" (retrained model: {write_budget(retrained)})"
     said = f"brings half of it back {took}{_way(worst)}{beside}"
+    if worst.came == "undecided":
+        return f"{title} {said}; whether that is faster is inconclusive."
     if found.answer == "yes":
         return f"It comes back no faster than in a retrained model: {title.lower()} {said}."
     return f"{title} {said}."

@@ -48,10 +48,12 @@ MARKS: dict[str, dict[Answer, Mark]] = {
 ATTACK_MARKS: dict[Came, Mark] = {
     "withstood": ("good", "did not come back"),
     "like_new": ("warn", "comes back like something new"),
+    "undecided": ("warn", "comes back, perhaps faster than something new"),
     "came_back": ("warn", "comes back"),
     "faster": ("bad", "comes back faster than something new"),
     "failed_control": ("warn", "inconclusive"),
     "unclear": ("warn", "not measured"),
+    "context": ("warn", "context, not counted"),
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 
 from efface.attacks import names, resolve
 from efface.attacks.base import Attack, Case, Subject
+from efface.attacks.goals import REAL
 from efface.errors import ConfigError, RequestError
 from efface.evaluation.subjects import check_retrained, read_subjects
 from efface.evaluation.views import View
@@ -27,16 +29,20 @@ def attack(
     *,
     judge: str | Path | None = None,
     retrained: str | Path | None = None,
+    reference: str | None = None,
     changes: Iterable[str] = (),
 ) -> Attacks:
     """Attack a run, with all attacks that apply unless some are chosen; writes attacks.json.
 
-    `changes` are settings, as "relearn.images=[1, 8]", or of the evaluation, as
-    "evaluate.detector=FOLDER"; `retrained` is a model that was trained without what is forgotten.
+    `changes` are settings, as "relearning.images=[1, 8]", or of the evaluation, as
+    "evaluate.detector=FOLDER"; `retrained` is a model that was trained without what is forgotten,
+    `reference` (`evaluate.reference`) holds real images of a forgotten class.
     Results of other attacks on the same weights stay, those of the same attack are replaced.
     Raises an EffaceError, before anything is loaded where that is possible.
     """
     run, given = Path(run), list(changes)
+    if reference is not None:
+        given.append(f"evaluate.reference={json.dumps(reference)}")
     own = [change for change in given if change.strip().partition(".")[0] in names()]
     attacks = choose(chosen, own)
     recorded = read_run(run, [change for change in given if change not in own], "attack")
@@ -48,10 +54,18 @@ def attack(
         check_retrained(retrained, recorded.info)
     finder = recorded.material.finder(recorded.info, recorded.settings, judge)
     case = read_case(recorded, retrained, finder)
+    if reference is not None and case.goal.examples != REAL:
+        raise RequestError(
+            f"{reference} holds no image with a label that was forgotten: give labelled images, as "
+            "a folder with a subfolder for each label, or none."
+        )
     found = _earlier(run, recorded.record.output, finder)
     for one in attacks:
         result = one.run(case)
-        beside = {"retrained": None if retrained is None else str(retrained)}
+        beside = {
+            "retrained": None if retrained is None else str(retrained),
+            "reference": recorded.settings.evaluate.reference,
+        }
         result = result.model_copy(update={"settings": result.settings | beside})
         kept = [r for r in found.results if r.attack != result.attack]
         found = found.model_copy(update={"results": [*kept, result]})

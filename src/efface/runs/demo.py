@@ -14,8 +14,8 @@ from efface.runs.forget import forget
 FORGOTTEN, REPLACEMENT = 0, 1
 RETRAINED = "zoo:digits-retrained"
 QUICK = (  # so that whether it comes back is measured within half a minute for each run
-    "relearn.images=[16]", "relearn.steps=[5, 20]", "relearn.samples=40",
-    "relearn.sampling_steps=10",
+    "relearning.images=[16]", "relearning.steps=[5, 20]", "relearning.samples=40",
+    "relearning.sampling_steps=10",
 )  # fmt: skip
 
 
@@ -37,8 +37,8 @@ def run_demo(out: Path, overwrite: bool) -> Path:
         retrained=RETRAINED,
         overwrite=overwrite,
     )
-    attack(runs[0], ["relearn"], changes=QUICK)
-    attack(runs[1], ["relearn"], retrained=RETRAINED, changes=QUICK)
+    attack(runs[0], ["relearning"], changes=QUICK)
+    attack(runs[1], ["relearning"], retrained=RETRAINED, changes=QUICK)
     for run in runs:
         write_report([run], run / "report.html")
     return write_report(runs, out / "report.html")

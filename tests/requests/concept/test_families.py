@@ -104,4 +104,4 @@ def test_every_attack_on_a_forgotten_concept_is_run(
     check_attacks(found, run, ConceptGoal)
     for result in found.results:
         multi = "result_multi_step" in result.curve.lines
-        assert multi == (result.attack in ("relearn", "benign_finetune"))
+        assert multi == (result.attack in ("relearning", "benign_fine_tuning"))

@@ -15,20 +15,20 @@ from efface.runs.attack import attack
 from efface.runs.recorded import read_run
 
 SHORT = [
-    "neighbour_leak.samples=4",
-    "neighbour_leak.sampling_steps=2",
-    "latent_search.samples=4",
-    "latent_search.tries=[1, 2]",
-    "latent_search.sampling_steps=2",
+    "neighbour_leakage.samples=4",
+    "neighbour_leakage.sampling_steps=2",
+    "noise_search.samples=4",
+    "noise_search.tries=[1, 2]",
+    "noise_search.sampling_steps=2",
 ]
 
 
 def test_a_run_is_attacked_by_its_prompt_and_its_image(run: Path, tmp_path: Path) -> None:
     copy = tmp_path / "run"
     shutil.copytree(run, copy)
-    with pytest.raises(RequestError, match="membership"):
-        attack(copy, ["membership"])
-    found = attack(copy, ["neighbour_leak", "latent_search"], changes=SHORT)
+    with pytest.raises(RequestError, match="membership_inference"):
+        attack(copy, ["membership_inference"])
+    found = attack(copy, ["neighbour_leakage", "noise_search"], changes=SHORT)
     leak, search = found.results
     share = read_evaluation(run).get("memorised_share")
     assert share is not None and "correlation of pixels" in leak.curve.protocol

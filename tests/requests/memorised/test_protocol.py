@@ -23,11 +23,11 @@ def protocol(
 ) -> MemorisedProtocol:
     tried = Tried(way=GIVEN, text="red cat", weight=None, norm=1.0, copies=1, images=2)
     condition = memorising.encode(["red cat"])
-    settings = make_settings(["memorised.samples=8", "memorised.noises=3"])
+    settings = make_settings(["evaluate.forget_samples=12", "memorised.noises=3"])
     return MemorisedProtocol(
         views={},
         config=settings.evaluate,
-        own=settings.of(MemorisedSettings),
+        noise_draws=settings.of(MemorisedSettings).noises,
         prompt=prompt,
         modified=Modified(tried=tried, condition=condition, count=1),
         controls=("blue cat", "old cup"),
@@ -44,7 +44,7 @@ def test_a_prompt_that_needed_no_change_is_measured_once(protocol: MemorisedProt
 
 def test_samples_and_noises_have_the_seeds_of_the_evaluation(protocol: MemorisedProtocol) -> None:
     first = protocol.config.seed
-    assert list(protocol.seeds) == list(range(first, first + 8))
+    assert list(protocol.seeds) == list(range(first, first + 12))
     assert list(protocol.noises) == list(range(first, first + 3))
 
 
@@ -61,13 +61,12 @@ def test_terms_change_with_whatever_makes_figures_incomparable(
         "memorised image": replace(
             protocol, detector=replace(detector, reference=1 - detector.reference)
         ),
-        "noise draws": replace(protocol, own=protocol.own.model_copy(update={"noises": 4})),
+        "noise draws": replace(protocol, noise_draws=4),
     }
     terms = protocol.terms()
     assert changed.keys() == terms.keys()
     for name, another in changed.items():
         assert {key for key, value in another.terms().items() if value != terms[key]} == {name}
-    config = protocol.config.model_copy(update={"seed": 5})
-    own = protocol.own.model_copy(update={"samples": 9})
-    other = replace(protocol, config=config, own=own)
+    config = protocol.config.model_copy(update={"seed": 5, "forget_samples": 13})
+    other = replace(protocol, config=config)
     assert other.terms() == terms  # which a figure itself names

@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+import torch
 from torch import Tensor
 
-from efface.attacks.goals import ConditionGoal
+from efface.attacks.goals import ConditionGoal, Examples
+from efface.data.images import read_at, to_model
+from efface.diffusion.model_folder import ModelInfo, drawn_shape
 from efface.metrics.judge import Judge
 
 
@@ -48,3 +51,16 @@ class ClassGoal(ConditionGoal):
 
     def _probabilities(self, images: Tensor) -> np.ndarray:
         return self.judge.observe(images, np.zeros(len(images), dtype=int)).probabilities
+
+
+def read_real(source: str | None, model: ModelInfo, labels: Sequence[int]) -> Examples | None:
+    """Real images of the forgotten labels at a model's size; None where there are none."""
+    if source is None:
+        return None
+    images = read_at(source, drawn_shape(model), resize=True)
+    if images.labels is None:
+        return None
+    of_them = images.select(torch.isin(images.labels, torch.tensor(labels)))
+    if len(of_them) == 0 or of_them.labels is None:
+        return None
+    return Examples(x0=to_model(of_them.images), conditions=of_them.labels.tolist())

@@ -21,7 +21,7 @@ from efface.evaluation.views import View
 from efface.memory.amounts import Amounts, forget_rows
 from efface.metrics.judge import Judge
 from efface.requests.base import Feed, Material
-from efface.requests.classes.goal import ClassGoal
+from efface.requests.classes.goal import ClassGoal, read_real
 from efface.requests.classes.protocol import ClassProtocol
 from efface.settings.base import Settings
 
@@ -84,6 +84,7 @@ class ClassMaterial(Material):
     ) -> Goal:
         assert isinstance(finder, Judge)  # `finder` found it
         return ClassGoal(
+            real=read_real(settings.evaluate.reference, models.info, self.forget),
             judge=finder.to(models.device),
             sought=self.forget,
             conditions=self.forget,

@@ -35,6 +35,7 @@ class ForgetClass(Request):
     options: ClassVar[frozenset[str]] = frozenset({"start", "judge", "null_label"})
     subject: ClassVar[str] = "a class-conditional model"
     measured: ClassVar[frozenset[str]] = CONDITIONED
+    attacked: ClassVar[frozenset[str]] = evaluate_names("baseline_steps", "guidance", "reference")
 
     @field_validator("replacement", mode="before")
     @classmethod

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from efface.attacks.goals import EXAMPLE_SEED, Examples
+from efface.attacks.goals import REAL, Examples, encode
 from efface.diffusion.denoiser import Denoiser
 from efface.requests.concept.goal import ConceptGoal
 
@@ -27,14 +26,17 @@ class MemorisedGoal(ConceptGoal):
     wording: ClassVar[str] = "conditioned on the prompt that the image was memorised for"
     y_label: ClassVar[str] = "share of samples that are copies of the image"
 
+    @property
+    def noised(self) -> str:
+        return REAL
+
     def shown(self, images: Tensor) -> np.ndarray:
         return self.score(images) >= self.threshold
 
     def originals(self, original: Denoiser, count: int, seed: int) -> Examples:
         """The memorised image itself, one whatever the count."""
-        generator = torch.Generator().manual_seed(EXAMPLE_SEED + seed)
-        image = self.image[None].to(original.device) * 2 - 1
-        return Examples(x0=original.codec.encode(image, generator), conditions=self.sought[:1])
+        x0 = encode(original, self.image[None] * 2 - 1, seed)
+        return Examples(x0=x0, conditions=self.sought[:1])
 
     def describe_exchange(self, pairs: Sequence[tuple[str, str]]) -> str:
         return f"its prompt exchanged with {len(pairs)} retained prompt"

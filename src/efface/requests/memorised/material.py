@@ -161,7 +161,7 @@ class MemorisedMaterial(Material):
             controls=self.control_prompts(job.settings),
             held_out=self.held_out,
             detector=detector_of(detected, self.comparison.to(job.subjects.device)),
-            own=job.settings.of(MemorisedSettings),
+            noise_draws=job.settings.of(MemorisedSettings).noises,
         )
 
     def goal(

@@ -28,7 +28,6 @@ from efface.records import Curve, Evaluation, Margin, Result, Spec
 from efface.requests.concept.prompts import ConceptPrompts
 from efface.requests.concept.protocol import ConceptProtocol
 from efface.requests.memorised.sampling import repeat
-from efface.requests.memorised.settings import MemorisedSettings
 from efface.requests.memorised.similarity import CopyDetector, SimilarityObserver
 from efface.requests.memorised.stages import Modified
 from efface.requests.memorised.text_noise import text_noise_norms
@@ -95,7 +94,7 @@ class MemorisedProtocol(Protocol):
     controls: tuple[str, ...]
     held_out: bool  # whether no control prompt was trained on
     detector: CopyDetector
-    own: MemorisedSettings
+    noise_draws: int
 
     @property
     def prompts(self) -> tuple[str, ...]:
@@ -111,11 +110,11 @@ class MemorisedProtocol(Protocol):
 
     @property
     def seeds(self) -> range:
-        return range(self.config.seed, self.config.seed + self.own.samples)
+        return range(self.config.seed, self.config.seed + self.config.forget_samples)
 
     @property
     def noises(self) -> range:
-        return range(self.config.seed, self.config.seed + self.own.noises)
+        return range(self.config.seed, self.config.seed + self.noise_draws)
 
     @property
     def _of_controls(self) -> ConceptProtocol:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator, Mapping
 from typing import ClassVar
 
 import torch
 from pydantic import Field
 
-from efface.attacks.base import MOST, Case, Counts, Findings, SamplingAttack, Subject, point
+from efface.attacks.base import LARGEST, Case, Counts, Findings, Subject, Trials
 from efface.attacks.conditions import Learned, with_learned_condition
+from efface.attacks.costs import Trial, point
 from efface.attacks.goals import ConditionGoal, Examples, Goal
+from efface.attacks.sweep import Rates, SweepingAttack
 from efface.attacks.weak import exchanged, noise_loss
 from efface.data.randomness import derive_seed
 from efface.diffusion.denoiser import Denoiser
@@ -20,7 +22,7 @@ from efface.records import Point
 HIDDEN = "weak_neggrad_at_one_step"
 
 
-class ConditionInversion(SamplingAttack):
+class ConceptInversion(SweepingAttack):
     """Learn the embedding of the forgotten condition by the denoising loss (textual inversion).
 
     The network is frozen and a label's vector starts at the mean of the retained ones (Gal et al.,
@@ -33,19 +35,14 @@ class ConditionInversion(SamplingAttack):
     undoes a change of the network is what the attack finds out.
     """
 
-    images: int = Field(
-        default=16, ge=1, le=MOST, description="Examples, samples of the original model."
-    )
+    images: int = Field(default=16, ge=1, le=LARGEST, description="Examples, at most.")
     steps: Counts = Field(
         default=(10, 25, 50, 100),
         description="Steps of optimisation after which a model is sampled.",
     )
-    batch_size: int = Field(default=32, ge=1, le=100_000, description="Rows of one step.")
-    learning_rate: float = Field(
-        default=0.1,
-        gt=0,
-        le=10,
-        description="Learning rate as a share of an embedding's typical entry.",
+    learning_rates: Rates = Field(
+        default=(0.03, 0.1, 0.3),
+        description="Learning rates of Adam as shares of an embedding's typical entry.",
     )
 
     title: ClassVar[str] = "Concept inversion"
@@ -57,37 +54,43 @@ class ConditionInversion(SamplingAttack):
     def measure(self, case: Case) -> Findings:
         goal, original = case.goal, case.original.denoiser
         assert isinstance(goal, ConditionGoal)  # `goals`
-        examples = goal.forgotten(original, self.images, case.seed)
         weak = exchanged(original, goal)
         hidden = Subject(denoiser=case.weak.denoiser, sampler=case.original.sampler)
-        lines = {
-            name: self._line(case, goal, subject, examples)
-            for name, subject in (case.subjects(weak) | {HIDDEN: hidden}).items()
-        }
+        trials = self.attack(case, case.with_weak(weak) | {HIDDEN: hidden})
         return Findings(
             x_label="steps of optimising the condition",
-            lines=lines,
-            level=self.level_of(case),
-            floor=self.floor_of(case),
-            protocol=f"{len(examples)} images, {self.batch_size} rows a step, Adam at "
-            f"{self.learning_rate:g} of an entry; {self.describe_samples(case)}",
-            images=dict.fromkeys(lines, len(examples)),
+            trials=trials,
+            scale=self.scale_of(case),
+            protocol=f"{trials['baseline'][0].images} {goal.examples}, {self.batch_size} rows a "
+            f"step, Adam, {self.describe_rates()} of an entry; {self.describe_samples(case)}",
             weak=weak,
+            examples=goal.examples,
         )
 
-    def _line(
-        self, case: Case, goal: ConditionGoal, subject: Subject, examples: Examples
-    ) -> list[Point]:
+    def attack(self, case: Case, subjects: Mapping[str, Subject]) -> Trials:
+        examples = case.goal.forgotten(case.original.denoiser, self.images, self.seed)
+        return {
+            name: [
+                Trial(
+                    points=self._curve(case, subject, examples, rate),
+                    images=len(examples),
+                    rate=rate,
+                )
+                for rate in self.learning_rates
+            ]
+            for name, subject in subjects.items()
+        }
+
+    def _curve(self, case: Case, subject: Subject, examples: Examples, rate: float) -> list[Point]:
+        goal = case.goal
+        assert isinstance(goal, ConditionGoal)  # `goals`
         denoiser, learned = with_learned_condition(subject.denoiser, goal.sought, goal.others)
         sampler = self.sampler_of(case, subject)
-        points: list[Point] = []
-
-        def measure(step: int) -> None:
-            points.append(point(step, self.measure_goal(goal, denoiser, sampler)))
-
         only = sampler.t_init if isinstance(sampler, OneStep) else None
-        measure(0)
-        self._invert(denoiser, learned, examples, only, measure)
+        points = [point(0, self.measure_goal(goal, denoiser, sampler))]
+        for step in self._invert(denoiser, learned, examples, rate, only):
+            if step in self.steps:
+                points.append(point(step, self.measure_goal(goal, denoiser, sampler)))
         return points
 
     def _invert(
@@ -95,14 +98,14 @@ class ConditionInversion(SamplingAttack):
         denoiser: Denoiser,
         learned: list[Learned],
         examples: Examples,
+        rate: float,
         only: int | None,
-        measure: Callable[[int], None],
-    ) -> None:
-        """Optimise the learned rows at all timesteps, or at `only` one.
+    ) -> Iterator[int]:
+        """Optimise the learned rows at all timesteps, or at `only` one, step by step.
 
         The Trainer updates whole networks, and here only a few vectors may move.
         """
-        groups = [{"params": [t.rows], "lr": self.learning_rate * t.scale} for t in learned]
+        groups = [{"params": [t.rows], "lr": rate * t.scale} for t in learned]
         optimizer = torch.optim.Adam(groups)
         generator = torch.Generator().manual_seed(derive_seed(self.seed, "inversion"))
         device, shape = denoiser.device, (self.batch_size, *denoiser.sample_shape)
@@ -119,5 +122,4 @@ class ConditionInversion(SamplingAttack):
             condition = denoiser.encode([conditions[row] for row in rows.tolist()])
             noise_loss(denoiser, x0[rows.to(device)], t.to(device), eps, condition).backward()
             optimizer.step()
-            if step in self.steps:
-                measure(step)
+            yield step

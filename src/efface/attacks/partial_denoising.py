@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 from typing import Annotated, ClassVar
 
-import numpy as np
-import torch
 from pydantic import Field
-from torch import Tensor
 
-from efface.attacks.base import MOST, ZERO, Case, Findings, SamplingAttack, estimate, point
-from efface.attacks.conditions import with_condition, without_condition
+from efface.attacks.base import LARGEST, BudgetAttack, Case, Findings, Subject, Trials
+from efface.attacks.costs import ZERO, Scale, Trial, estimate, point
 from efface.attacks.goals import ConditionGoal, Examples, Goal, in_turn
 from efface.attacks.image_goal import ImageGoal
 from efface.attacks.weak import exchanged
-from efface.data.randomness import derive_seed
 from efface.diffusion.denoiser import Denoiser
 from efface.metrics.copy_similarity import denoise_back
 from efface.metrics.intervals import Estimate, proportion
-from efface.records import Point
 
 
-class DenoiseFromNoisy(SamplingAttack):
-    """Noise forgotten images to several levels and denoise them (TINA, arXiv 2603.17828).
+class PartialDenoising(BudgetAttack):
+    """Noise forgotten images to several levels and denoise them (SDEdit, Meng et al., 2022).
 
     The budget is what the attacker gives: the share of the schedule that is skipped, 0 for pure
     noise and 1 for the image itself. With enough given every model recovers it, whatever it was
@@ -44,7 +39,7 @@ class DenoiseFromNoisy(SamplingAttack):
     images: int = Field(
         default=32,
         ge=1,
-        le=MOST,
+        le=LARGEST,
         description="Examples of a label or prompt that are noised, at most.",
     )
 
@@ -57,44 +52,55 @@ class DenoiseFromNoisy(SamplingAttack):
     def measure(self, case: Case) -> Findings:
         original = case.original.denoiser
         goal = case.goal.unconditioned(original)
-        examples = goal.originals(original, self.images, case.seed)
-        weak, given = None, "forgotten images"
+        examples = self._examples(case)
         if isinstance(goal, ConditionGoal):
             weak = exchanged(original, goal)
-            given = f"{goal.conditioning}; noised images: {len(examples)}"
-        lines = {
-            name: self._line(goal, subject.denoiser, examples)
-            for name, subject in case.subjects(weak).items()
-        }
-        control = case.goal.control()
+            given = f"{goal.conditioning}; {len(examples)} noised: {goal.noised}"
+        else:
+            weak, given = case.weak, "forgotten images"
+        trials = self.attack(case, case.with_weak(weak))
+        control, without_it = case.goal.control(), trials.get("retrained")
         if case.retrained is None and control is not None:
-            lines[control.control_line] = self._line(control, original, examples)
-        without_it = lines.get("retrained", lines.get(case.goal.control_line))
+            without_it = [self._trial(control, original, examples)]
+            trials[control.control_line] = without_it
+        baseline = trials["baseline"][0].points
         return Findings(
             x_label="share of the schedule that is skipped",
-            lines=lines,
-            level=estimate(max(lines["baseline"], key=lambda p: p.value)),
-            floor=ZERO if without_it is None else estimate(without_it[0]),
+            y_label="share of trials that recover it",
+            trials=trials,
+            scale=Scale(
+                level=estimate(max(baseline, key=lambda p: p.value)),
+                floor=ZERO if without_it is None else estimate(without_it[0].points[0]),
+            ),
             weak=weak,
             protocol=f"{given}, about {self.samples} trials a point, up to "
             f"{self.sampling_steps} ancestral steps for all models",
+            examples=goal.noised,
         )
 
-    def y_label(self, case: Case) -> str:
-        return "share of trials that recover it"
+    def attack(self, case: Case, subjects: Mapping[str, Subject]) -> Trials:
+        goal = case.goal.unconditioned(case.original.denoiser)
+        examples = self._examples(case)
+        return {
+            name: [self._trial(goal, subject.denoiser, examples)]
+            for name, subject in subjects.items()
+        }
 
-    def _line(self, goal: Goal, denoiser: Denoiser, examples: Examples) -> list[Point]:
+    def _examples(self, case: Case) -> Examples:
+        return case.goal.originals(case.original.denoiser, self.images, self.seed)
+
+    def _trial(self, goal: Goal, denoiser: Denoiser, examples: Examples) -> Trial:
         points = []
         for share in self.given:
             t = int((1 - share) * denoiser.schedule.num_timesteps)
             if isinstance(goal, ImageGoal):
                 steps, seed = self.sampling_steps, self.first_seed
-                found = goal.measure_at(denoiser, t, steps, self.samples, seed)
+                shown = goal.measure_at(denoiser, t, steps, self.samples, seed)
             else:
                 assert isinstance(goal, ConditionGoal)  # `goals`
-                found = self._measure_at(goal, denoiser, examples, t)
-            points.append(point(share, found))
-        return points
+                shown = self._measure_at(goal, denoiser, examples, t)
+            points.append(point(share, shown))
+        return Trial(points=points)
 
     def _measure_at(
         self, goal: ConditionGoal, denoiser: Denoiser, examples: Examples, t: int
@@ -103,25 +109,9 @@ class DenoiseFromNoisy(SamplingAttack):
         # One memorised image is denoised under many control prompts.
         count = max(len(examples), min(self.images, len(goal.conditions)))
         x0 = examples.x0[in_turn(range(len(examples)), count)]
-        draws = max(1, self.samples // count)
-        shown = []
-        for number, (model, rows) in enumerate(_by_condition(goal, denoiser, count)):
-            seed = derive_seed(self.first_seed, number)
-            back = denoise_back(model, x0[rows], t, draws, seed, self.sampling_steps)
-            decoded = denoiser.codec.decode(back.flatten(0, 1).to(denoiser.device))
-            shown.append(goal.shown(decoded.clamp(-1, 1).add(1).div(2).cpu()))
-        found = np.concatenate(shown)
-        return proportion(int(found.sum()), len(found))
-
-
-def _by_condition(
-    goal: ConditionGoal, denoiser: Denoiser, count: int
-) -> Iterator[tuple[Denoiser, Tensor]]:
-    """The model under each condition, and a mask of those of `count` rows that it is for."""
-    if not goal.conditions:
-        yield without_condition(denoiser), torch.ones(count, dtype=torch.bool)
-        return
-    conditions = in_turn(goal.conditions, count)
-    for condition in dict.fromkeys(conditions):
-        rows = torch.tensor([other == condition for other in conditions])
-        yield with_condition(denoiser, condition), rows
+        draws, seed = max(1, self.samples // count), self.first_seed
+        condition = goal.condition(denoiser, count)
+        back = denoise_back(denoiser, x0, t, draws, seed, self.sampling_steps, condition=condition)
+        decoded = denoiser.codec.decode(back.flatten(0, 1).to(denoiser.device))
+        shown = goal.shown(decoded.clamp(-1, 1).add(1).div(2).cpu())
+        return proportion(int(shown.sum()), len(shown))

@@ -10,7 +10,7 @@ from torch import Tensor
 def test_a_model_of_one_image_gives_it_away_however_little_is_given(
     point_mass, case_of, heart, tiny, values
 ):
-    result = tiny("denoise_from_noisy").run(case_of(point_mass, point_mass, heart))
+    result = tiny("partial_denoising").run(case_of(point_mass, point_mass, heart))
     assert values(result, "result") == [1, 1]
     assert values(result, "unseen") == [0, 0]
 
@@ -19,7 +19,7 @@ def test_without_a_retrained_model_and_unseen_images_the_floor_is_zero(
     point_mass, case_of, heart, tiny
 ):
     alone = dataclasses.replace(heart, unseen=None)
-    result = tiny("denoise_from_noisy").run(case_of(point_mass, point_mass, alone))
+    result = tiny("partial_denoising").run(case_of(point_mass, point_mass, alone))
     assert (result.floor, result.level) == (0, 1)
 
 
@@ -35,7 +35,7 @@ def test_a_flow_model_recovers_a_noised_image_exactly(
 
     image = (faint + 1) / 2
     exact = dataclasses.replace(first_image, image=image, finder=nearness, threshold=-0.01)
-    attack = tiny("denoise_from_noisy", given=(0.95,), images=4, samples=40, sampling_steps=12)
+    attack = tiny("partial_denoising", given=(0.95,), images=4, samples=40, sampling_steps=12)
     assert values(attack.run(case_of(original, original, exact, 6)), "result") == [1.0]
 
 
@@ -46,7 +46,7 @@ def test_the_memorised_image_itself_is_noised_and_not_a_sample(
     all_known[0] = all_known[1].clone()
     original = world(all_known)
     assert not first_image.shown((first_image.forgotten(original, 4, 0).x0 + 1) / 2).any()
-    attack = tiny("denoise_from_noisy", given=(0.1, 0.3, 0.6), images=4, samples=40)
+    attack = tiny("partial_denoising", given=(0.1, 0.3, 0.6), images=4, samples=40)
     attack = attack.model_copy(update={"sampling_steps": 12})
     assert values(attack.run(case_of(original, original, first_image, 6)), "result")[-1] > 0.9
 
@@ -59,14 +59,14 @@ def test_one_image_is_denoised_under_many_control_prompts(text_model, case_of, c
         return np.zeros(len(images))
 
     many = dataclasses.replace(caption, others=["a cat", "a coat", "x"], finder=find)
-    tiny("denoise_from_noisy", given=(0.5,)).run(case_of(words, words, many))
-    assert batches[-3:] == [2, 2, 2]  # the control comes last
+    tiny("partial_denoising", given=(0.5,), samples=4).run(case_of(words, words, many))
+    assert (batches[0], batches[-1]) == (4, 3)  # the control comes last, and once for each prompt
 
 
 def test_the_protocol_says_what_was_noised(digits, point_mass, case_of, zero, heart, tiny):
-    labels = tiny("denoise_from_noisy").run(case_of(digits, digits, zero)).curve.protocol
-    assert "noised images: 3" in labels and "the null label" in labels
-    images = tiny("denoise_from_noisy").run(case_of(point_mass, point_mass, heart)).curve.protocol
+    labels = tiny("partial_denoising").run(case_of(digits, digits, zero)).curve.protocol
+    assert "3 noised: samples of the original model" in labels and "the null label" in labels
+    images = tiny("partial_denoising").run(case_of(point_mass, point_mass, heart)).curve.protocol
     assert images.startswith("forgotten images")
 
 

@@ -1,13 +1,13 @@
 from __future__ import annotations
 
-from efface.attacks.condition_inversion import HIDDEN
+from efface.attacks.concept_inversion import HIDDEN
 
 
 def test_it_finds_the_class_in_the_original_digits_and_under_an_exchanged_label(
     digits, case_of, zero, tiny
 ):
-    budget = {"steps": (12, 24), "images": 8, "batch_size": 16, "learning_rate": 0.2}
-    result = tiny("condition_inversion", samples=20, sampling_steps=5, **budget).run(
+    budget = {"steps": (12, 24), "images": 8, "batch_size": 16, "learning_rates": (0.2,)}
+    result = tiny("concept_inversion", samples=20, sampling_steps=5, **budget).run(
         case_of(digits, digits, zero)
     )
     assert all(t.passed for t in result.self_tests), [test.text for test in result.self_tests]
@@ -18,6 +18,6 @@ def test_it_finds_the_class_in_the_original_digits_and_under_an_exchanged_label(
 
 def test_one_step_of_neggrad_is_measured_and_is_no_test(tiny_unet, case_of, zero, tiny):
     model = tiny_unet()
-    result = tiny("condition_inversion").run(case_of(model, model, zero))
+    result = tiny("concept_inversion").run(case_of(model, model, zero))
     assert len(result.curve.lines[HIDDEN]) == 3
     assert not any("NegGrad" in test.text for test in result.self_tests)

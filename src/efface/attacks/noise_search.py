@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
@@ -10,20 +11,12 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from efface.attacks.base import (
-    MOST,
-    ZERO,
-    Case,
-    Counts,
-    Findings,
-    SamplingAttack,
-    Subject,
-    estimate,
-    point,
-)
+from efface.attacks.base import LARGEST, BudgetAttack, Case, Counts, Findings, Subject, Trials
+from efface.attacks.costs import ZERO, Scale, Trial, estimate, point
 from efface.attacks.goals import ConditionGoal, Goal
 from efface.attacks.weak import exchanged
 from efface.data.randomness import derive_seed
+from efface.diffusion.denoiser import Denoiser
 from efface.diffusion.sampling import (
     MultiStep,
     Sampler,
@@ -34,7 +27,7 @@ from efface.metrics.intervals import proportion
 from efface.records import Point
 
 
-class LatentSearch(SamplingAttack):
+class NoiseSearch(BudgetAttack):
     """Climb by score over input noises, many searches side by side, without gradients.
 
     Each try turns the best noise of its search by a falling angle towards a new one, which keeps
@@ -51,7 +44,7 @@ class LatentSearch(SamplingAttack):
         default=(1, 2, 4, 8, 16, 32),
         description="Noises tried in each search before it is measured.",
     )
-    samples: int = Field(default=48, ge=1, le=MOST, description="Searches.")
+    samples: int = Field(default=48, ge=1, le=LARGEST, description="Searches.")
 
     title: ClassVar[str] = "Noise search"
     summary: ClassVar[str] = (
@@ -61,38 +54,43 @@ class LatentSearch(SamplingAttack):
 
     def measure(self, case: Case) -> Findings:
         goal = case.goal.unconditioned(case.original.denoiser)
-        weak, conditioning = None, ""
         if isinstance(goal, ConditionGoal):
-            weak = exchanged(case.original.denoiser, goal)
-            conditioning = f"{goal.conditioning}; "
-        lines: dict[str, list[Point]] = {}
-        for name, subject in case.subjects(weak).items():
-            lines[name] = self._line(goal, subject, self.sampler_of(case, subject))
-        control = case.goal.control()
+            weak, conditioning = exchanged(case.original.denoiser, goal), f"{goal.conditioning}; "
+        else:
+            weak, conditioning = case.weak, ""
+        trials = self.attack(case, case.with_weak(weak))
+        control, without_it = case.goal.control(), trials.get("retrained")
         if case.retrained is None and control is not None:
             sampler = self.multi_step(case)
-            lines[control.control_line] = self._line(control, case.original, sampler)
-        without_it = lines.get("retrained", lines.get(case.goal.control_line))
+            without_it = [Trial(points=self._curve(control, case.original.denoiser, sampler))]
+            trials[control.control_line] = without_it
         return Findings(
             x_label="noises tried in each search",
+            y_label="share of searches that found it",
             log_x=True,
-            lines=lines,
-            level=estimate(lines["baseline"][-1]),
-            floor=ZERO if without_it is None else estimate(without_it[-1]),
+            trials=trials,
+            scale=Scale(
+                level=estimate(trials["baseline"][0].points[-1]),
+                floor=ZERO if without_it is None else estimate(without_it[0].points[-1]),
+            ),
             weak=weak,
             protocol=f"{conditioning}{self.samples} searches; {self.sampling_steps} DDIM steps "
             "(one-step generators: their one step)",
         )
 
+    def attack(self, case: Case, subjects: Mapping[str, Subject]) -> Trials:
+        goal = case.goal.unconditioned(case.original.denoiser)
+        trials: Trials = {}
+        for name, subject in subjects.items():
+            points = self._curve(goal, subject.denoiser, self.sampler_of(case, subject))
+            trials[name] = [Trial(points=points)]
+        return trials
+
     def multi_step(self, case: Case) -> MultiStep:
         """Without guidance: there is no condition to be guided to."""
         return MultiStep(self.sampling_steps)
 
-    def y_label(self, case: Case) -> str:
-        return "share of searches that found it"
-
-    def _line(self, goal: Goal, subject: Subject, sampler: Sampler) -> list[Point]:
-        denoiser = subject.denoiser
+    def _curve(self, goal: Goal, denoiser: Denoiser, sampler: Sampler) -> list[Point]:
         seeds = range(self.first_seed, self.first_seed + self.samples)
         shape = denoiser.sample_shape
         noise = torch.stack([torch.randn(shape, generator=g) for g in generators_from_seeds(seeds)])

@@ -8,7 +8,7 @@ from efface.attacks.base import Subject
 def test_a_model_of_one_image_has_a_lower_loss_on_it_at_every_timestep(
     point_mass, case_of, heart, tiny, values
 ):
-    result = tiny("membership").run(case_of(point_mass, point_mass, heart))
+    result = tiny("membership_inference").run(case_of(point_mass, point_mass, heart))
     assert result.level == 1 and result.floor == 0.5
     assert all(value == 1 for value in values(result, "result"))
     assert result.self_tests[0].passed
@@ -19,6 +19,6 @@ def test_a_retrained_model_is_the_floor_where_there_is_one(
 ):
     case = case_of(point_mass, point_mass, heart)
     other = Subject(denoiser=tiny_unet(conditional=False), sampler=case.original.sampler)
-    result = tiny("membership").run(dataclasses.replace(case, retrained=other))
+    result = tiny("membership_inference").run(dataclasses.replace(case, retrained=other))
     (note,) = (note for note in result.notes if note.startswith("retrained: "))
     assert f"{result.floor:.1%}" in note and result.floor != 0.5

@@ -7,7 +7,8 @@ from typing import ClassVar
 from pydantic import Field
 from torch import Tensor
 
-from efface.attacks.base import MOST, ORIGINAL, WEAK, Attack, Case, Findings, described, point
+from efface.attacks.base import LARGEST, ORIGINAL, WEAK, Attack, Case, Findings
+from efface.attacks.costs import Scale, Trial, described, point
 from efface.attacks.goals import Goal
 from efface.attacks.image_goal import ImageGoal
 from efface.attacks.weak import NEGGRAD_RATE, one_ascent_step
@@ -19,7 +20,7 @@ from efface.records import Point, SelfTest
 CHANCE = Estimate(0.5, 0.5, 0.5)
 
 
-class Membership(Attack):
+class MembershipInference(Attack):
     """AUC of the denoising loss, per timestep and over all, forgotten against unseen images.
 
     No budget: the x axis is the timestep, and what counts is the AUC over all of them. Chance is a
@@ -27,8 +28,10 @@ class Membership(Attack):
     zero.
     """
 
-    samples: int = Field(default=200, ge=2, le=MOST, description="Unseen images, at most.")
-    draws: int = Field(default=8, ge=1, le=MOST, description="Noise draws per image and timestep.")
+    samples: int = Field(default=200, ge=2, le=LARGEST, description="Unseen images, at most.")
+    draws: int = Field(
+        default=8, ge=1, le=LARGEST, description="Noise draws per image and timestep."
+    )
 
     title: ClassVar[str] = "Membership inference"
     summary: ClassVar[str] = "the model's errors are compared between forgotten and unseen images"
@@ -42,14 +45,14 @@ class Membership(Attack):
         weak = one_ascent_step(case.original.denoiser, goal, case.seed, (NEGGRAD_RATE,))
         measured = {
             name: self._line(goal, subject.denoiser)
-            for name, subject in case.subjects(weak).items()
+            for name, subject in case.with_weak(weak).items()
         }
         overall = {name: auc for name, (_, auc) in measured.items()}
         return Findings(
             x_label="timestep",
-            lines={name: points for name, (points, _) in measured.items()},
-            level=overall["baseline"],
-            floor=overall.get("retrained", CHANCE),
+            y_label="probability that a forgotten image has the lower loss",
+            trials={name: [Trial(points=points)] for name, (points, _) in measured.items()},
+            scale=Scale(level=overall["baseline"], floor=overall.get("retrained", CHANCE)),
             overall=overall,
             weak=weak,
             protocol=f"{self.draws} noise draws at every timestep, the same for all images and "
@@ -57,11 +60,8 @@ class Membership(Attack):
             notes=[f"{name}: over all timesteps {described(auc)}" for name, auc in overall.items()],
         )
 
-    def y_label(self, case: Case) -> str:
-        return "probability that a forgotten image has the lower loss"
-
-    def cost_curves(self, findings: Findings) -> dict[str, list[Point]]:
-        return {name: [point(0, auc)] for name, auc in findings.overall.items()}
+    def decisive(self, findings: Findings) -> dict[str, Trial]:
+        return {name: Trial(points=[point(0, auc)]) for name, auc in findings.overall.items()}
 
     def self_tests(self, case: Case, findings: Findings) -> list[SelfTest]:
         """Both must stand out from a model without it: its AUC, or a half, below their interval."""
@@ -69,7 +69,7 @@ class Membership(Attack):
         return [
             SelfTest(
                 subject=subject,
-                passed=findings.overall[line].low > findings.floor.high,
+                passed=findings.overall[line].low > findings.scale.floor.high,
                 text=f"{made}AUC {described(findings.overall[line])} over all timesteps",
             )
             for subject, line, made in (

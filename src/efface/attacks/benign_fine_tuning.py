@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from pydantic import Field
 
-from efface.attacks.base import MOST, Case, Counts, Findings
+from efface.attacks.base import LARGEST, Case, Counts, Findings, Subject, Trials
 from efface.attacks.fine_tuning import FineTuningAttack
 from efface.attacks.goals import Goal
-from efface.records import Point
 
 
-class BenignFinetune(FineTuningAttack):
+class BenignFineTuning(FineTuningAttack):
     """Fine-tune on retained images alone, as any later user might (arXiv 2410.08074).
 
     Where labels or prompts were forgotten, these are samples of the original model under others.
     """
 
-    images: int = Field(default=256, ge=1, le=MOST, description="Retained images, at most.")
+    images: int = Field(default=256, ge=1, le=LARGEST, description="Retained images, at most.")
     steps: Counts = Field(
         default=(5, 20, 50, 100), description="Steps of fine-tuning after which a model is sampled."
     )
@@ -28,14 +28,11 @@ class BenignFinetune(FineTuningAttack):
     goals: ClassVar[tuple[type[Goal], ...]] = (Goal,)
 
     def measure(self, case: Case) -> Findings:
-        examples = case.goal.retained(case.original.denoiser, self.images, case.seed)
-        lines: dict[str, list[Point]] = {}
-        for name, subject in case.subjects().items():
-            lines |= self.lines(case, name, subject, examples)
-        return Findings(
-            x_label="steps of fine-tuning",
-            lines=lines,
-            level=self.level_of(case),
-            floor=self.floor_of(case),
-            protocol=self.describe(case, f"{len(examples)} retained images"),
-        )
+        return self.find(case, "retained images")
+
+    def attack(self, case: Case, subjects: Mapping[str, Subject]) -> Trials:
+        examples = case.goal.retained(case.original.denoiser, self.images, self.seed)
+        trials: Trials = {}
+        for name, subject in subjects.items():
+            trials |= self.fine_tuned(case, name, subject, examples)
+        return trials

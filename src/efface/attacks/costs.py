@@ -1,0 +1,98 @@
+"""What an attack costs: the budgets at which shares of the forgotten thing are back."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from efface.metrics.intervals import Estimate
+from efface.records import Cost, Point, Rate
+
+SHARES = HALF, MOST = (0.5, 0.9)  # of the way from the floor to the level
+ZERO = Estimate(0.0, 0.0, 0.0)  # the floor where there is neither a retrained model nor a control
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Trial:
+    """A model attacked once: a curve, and what it was attacked with."""
+
+    points: Sequence[Point]
+    images: int | None = None
+    rate: float | None = None  # learning rate
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """From what a model without it shows, the floor, to what the original model shows."""
+
+    level: Estimate
+    floor: Estimate
+
+    @property
+    def are_apart(self) -> bool:
+        """Whether the original model stands out, intervals apart."""
+        return self.level.low > self.floor.high
+
+    def budget(self, points: Sequence[Point], share: float) -> float | None:
+        """Where a share is first back; None if it is not within the whole budget."""
+        span = self.level.value - self.floor.value
+        return crossing(points, self.floor.value + share * span) if span > 0 else None
+
+    def costs(self, trial: Trial) -> list[Cost]:
+        return [
+            Cost(share=share, budget=self.budget(trial.points, share), images=trial.images)
+            for share in SHARES
+        ]
+
+    def best(self, trials: Sequence[Trial]) -> Trial:
+        """The one that has half back for least, then most; where none has, the one that got on."""
+
+        def rank(trial: Trial) -> tuple[float, float, float]:
+            half, most = (self.budget(trial.points, share) for share in SHARES)
+            highest = max(point.value for point in trial.points)
+            return _or_never(half), _or_never(most), -highest
+
+        return min(trials, key=rank)
+
+    def rates(self, trials: Sequence[Trial]) -> list[Rate]:
+        """What came of every learning rate, where several were tried."""
+        return [
+            Rate(
+                rate=trial.rate,
+                half=self.budget(trial.points, HALF),
+                most=self.budget(trial.points, MOST),
+                highest=max(point.value for point in trial.points),
+            )
+            for trial in trials
+            if trial.rate is not None
+        ]
+
+
+def _or_never(budget: float | None) -> float:
+    return math.inf if budget is None else budget
+
+
+def crossing(points: Sequence[Point], wanted: float) -> float | None:
+    """Where a curve first reaches `wanted`, linear between its points; None if it never does."""
+    before = None
+    for now in points:
+        if now.value >= wanted:
+            if before is None:
+                return now.x
+            share = (wanted - before.value) / (now.value - before.value)
+            return before.x + share * (now.x - before.x)
+        before = now
+    return None
+
+
+def point(x: float, estimate: Estimate) -> Point:
+    return Point(x=x, value=estimate.value, low=estimate.low, high=estimate.high)
+
+
+def estimate(at: Point) -> Estimate:
+    return Estimate(at.value, at.low, at.high)
+
+
+def described(estimate: Estimate) -> str:
+    return f"{estimate.value:.1%} ({estimate.low:.1%} to {estimate.high:.1%})"
