@@ -84,7 +84,7 @@ class Result(BaseModel):
         return Value(value=self.value, low=self.low, high=self.high)
 
 
-class Picture(BaseModel):
+class ForgottenImage(BaseModel):
     """One forgotten image, before and after, beside images that no model here has seen."""
 
     model_config = ConfigDict(extra="forbid")
@@ -144,7 +144,7 @@ class Evaluation(BaseModel):
     schema_version: Literal[1] = 1
     results: list[Result]
     judge: dict[str, Any] | None = None
-    pictures: list[Picture] = []  # of a request to forget images
+    images: list[ForgottenImage] = []  # of a request to forget images
     curves: list[Curve] = []
     labels_seen: Matrix | None = None
     change: dict[str, float] = {}  # weights, samples: relative to the original model

@@ -215,13 +215,13 @@ def test_a_copy_of_a_network_under_another_name_is_the_same_network(recorded, ag
     assert not bad(compare(copied, again))
 
 
-def test_every_forged_entry_of_a_forgotten_image_is_noticed(picture_run, tmp_path):
-    recorded = read_evaluation(picture_run)
-    model = picture_run / "pipeline"
-    again = remeasure(read_record(picture_run), recorded, tmp_path, model, Given())
+def test_every_forged_entry_of_a_forgotten_image_is_noticed(image_run, tmp_path):
+    recorded = read_evaluation(image_run)
+    model = image_run / "pipeline"
+    again = remeasure(read_record(image_run), recorded, tmp_path, model, Given())
     assert not bad(compare(recorded, again))
-    (first, second) = recorded.pictures
-    assert bad(compare(recorded.model_copy(update={"pictures": [first]}), again))
+    (first, second) = recorded.images
+    assert bad(compare(recorded.model_copy(update={"images": [first]}), again))
     for place, value in leaves(first.model_dump(mode="json")):
         part = parts_of(again.evaluation)["image", f"image {first.name}", 1]
         if isinstance(value, str):
@@ -229,8 +229,8 @@ def test_every_forged_entry_of_a_forgotten_image_is_noticed(picture_run, tmp_pat
         else:
             forgery = value + (2.01 * tolerance(part, tuple(map(str, place))) or 1)
             forgery = math.ceil(forgery) if isinstance(value, int) else forgery
-        pictures = [first.model_copy(update={str(place[0]): forgery}), second]
-        assert bad(compare(recorded.model_copy(update={"pictures": pictures}), again)), place
+        images = [first.model_copy(update={str(place[0]): forgery}), second]
+        assert bad(compare(recorded.model_copy(update={"images": images}), again)), place
 
 
 def test_nothing_in_a_pack_widens_a_tolerance(recorded, again):

@@ -46,9 +46,9 @@ def change(path: Path, **values: Any) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | values, indent=2) + "\n")
 
 
-def test_a_pack_holds_all_that_a_run_claims(label_run, picture_run, tmp_path):
+def test_a_pack_holds_all_that_a_run_claims(label_run, image_run, tmp_path):
     pack([label_run], tmp_path / "labels.zip")
-    pack([picture_run], tmp_path / "images.zip")
+    pack([image_run], tmp_path / "images.zip")
     common = {f"run-1/{n}.json" for n in ("record", "evaluation")}
     common |= {f"run-1/{n}.intoto.json" for n in ("provenance", "evaluation")}
     common |= {"SHA256SUMS", "report.html", "run-1/metrics.jsonl", "run-1/samples/grid.json"}
@@ -170,16 +170,16 @@ def test_the_same_run_gives_the_same_bytes_wherever_it_lies(label_run, tmp_path)
     assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
 
 
-def test_nothing_in_a_pack_tells_where_the_run_lay(label_run, picture_run, tmp_path):
-    pack([label_run, picture_run], tmp_path / "a.zip")
+def test_nothing_in_a_pack_tells_where_the_run_lay(label_run, image_run, tmp_path):
+    pack([label_run, image_run], tmp_path / "a.zip")
     content = (tmp_path / "a.zip").read_bytes()
-    for run in (label_run, picture_run):
+    for run in (label_run, image_run):
         assert str(run).encode() not in content
     assert b"a-name-of-the-owner" not in content
-    # The owner gave the model and the pictures by these paths: as written, and nothing else.
-    given = {read_record(label_run).model["source"], read_record(picture_run).model["source"]}
-    given.add(read_record(picture_run).request["images"])
-    root = os.path.commonpath([label_run, picture_run, *given]).encode()
+    # The owner gave the model and the images by these paths: as written, and nothing else.
+    given = {read_record(label_run).model["source"], read_record(image_run).model["source"]}
+    given.add(read_record(image_run).request["images"])
+    root = os.path.commonpath([label_run, image_run, *given]).encode()
     found = re.findall(re.escape(root) + rb"[\w./-]*", content)
     assert {path.decode() for path in found} <= given
 
@@ -196,10 +196,10 @@ def test_the_identifier_depends_on_request_model_and_time_alone(label_run):
     assert request_id(record) not in {request_id(record.model_copy(update=u)) for u in others}
 
 
-def test_several_runs_go_into_one_pack(label_run, picture_run, tmp_path):
-    pack([label_run, picture_run], tmp_path / "a.zip")
+def test_several_runs_go_into_one_pack(label_run, image_run, tmp_path):
+    pack([label_run, image_run], tmp_path / "a.zip")
     files = contents(tmp_path / "a.zip")
-    assert files["run-2/record.json"] == (picture_run / "record.json").read_bytes()
+    assert files["run-2/record.json"] == (image_run / "record.json").read_bytes()
     subjects = [json.loads(files[f"run-{n}/provenance.intoto.json"])["subject"] for n in (1, 2)]
     assert subjects[0] != subjects[1]
 
@@ -227,7 +227,7 @@ def test_a_weight_file_outside_the_run_folder_is_refused(copied, tmp_path, name)
         pack([copied], tmp_path / "a.zip")
 
 
-def test_a_picture_with_a_strange_name_is_refused(copied, tmp_path):
+def test_an_image_with_a_strange_name_is_refused(copied, tmp_path):
     (copied / "samples" / "a b\n.png").write_bytes(b"")
     with pytest.raises(RequestError, match="name that cannot go into a pack"):
         pack([copied], tmp_path / "a.zip")
@@ -278,7 +278,7 @@ def test_an_unreadable_record_is_named(copied, tmp_path, content):
         pack([copied], tmp_path / "a.zip")
 
 
-def test_a_broken_picture_is_named(copied, tmp_path):
-    (copied / "samples" / "after.png").write_bytes(b"no picture")
+def test_a_broken_image_is_named(copied, tmp_path):
+    (copied / "samples" / "after.png").write_bytes(b"no image")
     with pytest.raises(DataError, match=r"after\.png is no sound PNG"):
         pack([copied], tmp_path / "a.zip")

@@ -39,9 +39,9 @@ def test_a_true_pack_and_its_model_agree(packed, model):
     assert [check.subject for check in found.checks if not check.looked] == ["training"]
 
 
-def test_a_true_pack_of_forgotten_images_agrees_with_its_model(picture_run, tmp_path):
-    pack([picture_run], tmp_path / "a.zip")
-    found = verify(tmp_path / "a.zip", picture_run)
+def test_a_true_pack_of_forgotten_images_agrees_with_its_model(image_run, tmp_path):
+    pack([image_run], tmp_path / "a.zip")
+    found = verify(tmp_path / "a.zip", image_run)
     assert found.good, found.differences
     names = {check.subject for check in found.checks}
     assert {"copy_rate", "image ada.png", "samples/images.png", "copy_curve"} <= names
@@ -94,10 +94,8 @@ def test_an_archive_packed_by_another_tool_is_named(packed, model, tmp_path):
     assert subjects(verify(tmp_path / "a.zip", model, CHEAP)) == {"archive"}
 
 
-def test_the_run_that_made_the_model_is_found_among_several(
-    label_run, picture_run, model, tmp_path
-):
-    pack([picture_run, label_run], tmp_path / "a.zip")
+def test_the_run_that_made_the_model_is_found_among_several(label_run, image_run, model, tmp_path):
+    pack([image_run, label_run], tmp_path / "a.zip")
     found = verify(tmp_path / "a.zip", model, "retained_accuracy")
     assert found.good, found.differences
     assert any("run-2" in check.text for check in found.checks if check.subject == "model")

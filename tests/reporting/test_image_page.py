@@ -146,11 +146,11 @@ def test_the_same_input_gives_the_same_bytes(tmp_path: Path):
 
 def test_images_that_are_known_best_come_first_and_many_fold_away(tmp_path: Path, report):
     evaluation = make_image_evaluation(names=[f"{n}.png" for n in range(30)])
-    evaluation.pictures[29].copies = 2
-    evaluation.pictures[28].loss = 0.001
-    evaluation.pictures[27].loss = float("nan")
-    assert [n for n, _ in known_best_first(evaluation.pictures)][:3] == [30, 29, 1]
-    assert known_best_first(evaluation.pictures)[-1][0] == 28
+    evaluation.images[29].copies = 2
+    evaluation.images[28].loss = 0.001
+    evaluation.images[27].loss = float("nan")
+    assert [n for n, _ in known_best_first(evaluation.images)][:3] == [30, 29, 1]
+    assert known_best_first(evaluation.images)[-1][0] == 28
     report(write_image_run(tmp_path / "run", evaluation=evaluation))
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     shown, folded = (

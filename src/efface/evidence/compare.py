@@ -161,8 +161,8 @@ def _figures(evaluation: Evaluation) -> Iterator[tuple[Key, Part]]:
 def _tables(evaluation: Evaluation) -> Iterator[tuple[Key, Part]]:
     """What is not a figure: images, labels seen, classifier, change and terms."""
     content = evaluation.model_dump(mode="json", exclude={"results", "curves", *UNMEASURED})
-    for picture in content.pop("pictures"):
-        part = Part(name=f"image {picture['name']}", values=_values(picture))
+    for image in content.pop("images"):
+        part = Part(name=f"image {image['name']}", values=_values(image))
         yield ("image", part.name), part
     judge = (evaluation.judge or {}).get("sha256")
     rows = [] if evaluation.labels_seen is None else evaluation.labels_seen.samples

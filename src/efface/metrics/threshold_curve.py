@@ -55,7 +55,7 @@ def distance_curve(nearest: Mapping[str, np.ndarray], distance: float, protocol:
     within = np.linspace(0, 2 * distance, len(THRESHOLDS) + 1)
     return Curve(
         name="copy_curve",
-        x_label="distance to the nearest forgotten picture below",
+        x_label="distance to the nearest forgotten image below",
         y_label="share of samples",
         lines={m: _line(-values.astype(np.float64), -within) for m, values in nearest.items()},
         protocol=f"{protocol}; a copy lies within {distance:.3g}",

@@ -18,7 +18,7 @@ from markupsafe import Markup
 from efface.errors import DataError
 from efface.evaluation import wording
 from efface.files import write_whole
-from efface.records import Picture, Result, Value
+from efface.records import ForgottenImage, Result, Value
 from efface.reporting import attack_words, comparison, resistance
 from efface.reporting.cards import ATTACK_MARKS
 from efface.reporting.charts import Chart
@@ -59,7 +59,7 @@ class Section:
     run: Run
     verdict: Verdict
     columns: dict[str, Callable[[Result], Value | None]]  # beside this model and the original one
-    pictures: list[tuple[int, Picture]]
+    images: list[tuple[int, ForgottenImage]]
     labels: LabelFigure | None
     curves: list[Chart | None]
     charts: list[Chart]
@@ -116,7 +116,7 @@ def _section(run: Run, number: int) -> Section:
             for title, find in OTHERS.items()
             if any(find(result) for result in evaluation.results)
         },
-        pictures=known_best_first(evaluation.pictures),
+        images=known_best_first(evaluation.images),
         labels=label_figure(evaluation.labels_seen, run.forgotten),
         curves=[recorded_chart(curve) for curve in evaluation.curves],
         charts=[*loss_charts(run.curves), *([] if guard is None else [guard])],
@@ -125,14 +125,14 @@ def _section(run: Run, number: int) -> Section:
     )
 
 
-def known_best_first(pictures: Sequence[Picture]) -> list[tuple[int, Picture]]:
+def known_best_first(images: Sequence[ForgottenImage]) -> list[tuple[int, ForgottenImage]]:
     """Forgotten images with their numbers: those still copied, then those of the lowest loss."""
 
-    def what_is_left(numbered: tuple[int, Picture]) -> tuple[int, float]:
-        _, picture = numbered
-        return -picture.copies, picture.loss if math.isfinite(picture.loss) else math.inf
+    def what_is_left(numbered: tuple[int, ForgottenImage]) -> tuple[int, float]:
+        _, image = numbered
+        return -image.copies, image.loss if math.isfinite(image.loss) else math.inf
 
-    return sorted(enumerate(pictures, start=1), key=what_is_left)
+    return sorted(enumerate(images, start=1), key=what_is_left)
 
 
 def render_page(sections: Sequence[Section]) -> str:

@@ -121,8 +121,8 @@ class Run:
     @property
     def image_names(self) -> list[str]:
         """What the forgotten images are called, in the order of the strips."""
-        if self.evaluation.pictures:
-            return [picture.name for picture in self.evaluation.pictures]
+        if self.evaluation.images:
+            return [image.name for image in self.evaluation.images]
         return [str(name) for name in _listed(self.record.material.get("names"))]
 
 

@@ -84,7 +84,7 @@ def evaluate_images(
     evaluation = Evaluation(
         results=image_results(seen, protocol, distance, views, sampler),
         judge=judge.judge.reported() if isinstance(judge, JudgeView) else None,
-        pictures=image_rows(seen, protocol.split),
+        images=image_rows(seen, protocol.split),
         curves=[distance_curve(nearest, distance, f"{sampler}, for all models")],
     )
     return evaluation, Looked(sampled=sampled, back=back, distance=distance)
