@@ -7,10 +7,12 @@ import json
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from efface.errors import DataError
 from efface.records import (
     Evaluation,
+    Matrix,
     Result,
     RunRecord,
     Value,
@@ -28,6 +30,7 @@ def record() -> RunRecord:
         status="finished",
         request={"kind": "class", "labels": [0], "replacement": [1]},
         model={"source": "zoo:digits", "weights": {"unet/a.safetensors": "00"}},
+        method="SFD",
         settings={"train": {"steps": 5, "clip_norm": None}},
         versions={"torch": "2.6"},
         hardware={"cores": 2, "gpus": []},
@@ -170,3 +173,22 @@ def test_all_that_a_model_draws_with_is_in_its_digest_and_nothing_else(tmp_path:
         assert (hash_model(tmp_path) != before) == (name in files), name
         (tmp_path / name).write_text(name)
     assert hash_model(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"labels": [0]},
+        {"seen": [0, 1, 2]},
+        {"samples": [10]},
+        {"shares": {"result": [[1, 0], [0, 1]]}},
+        {"shares": {"baseline": [[1, 0], [0, 1]], "result": [[1, 0]]}},
+        {"labels": [], "samples": [], "shares": {"baseline": [], "result": []}},
+    ],
+)
+def test_a_matrix_of_another_shape_is_refused(change: dict):
+    shares = {name: [[0.9, 0.1], [0.0, 1.0]] for name in ("baseline", "result")}
+    whole = {"labels": [0, 1], "seen": [0, 1], "shares": shares, "samples": [10, 10]}
+    Matrix.model_validate(whole | {"protocol": ""})
+    with pytest.raises(ValidationError):
+        Matrix.model_validate(whole | {"protocol": ""} | change)

@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from efface.errors import DataError, RequestError
 from efface.files import whole_file
@@ -116,6 +116,7 @@ class Curve(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     name: str
+    title: str  # what it shows, in a phrase
     x_label: str
     y_label: str
     log_x: bool = False
@@ -131,9 +132,19 @@ class Matrix(BaseModel):
 
     labels: list[int]  # of the rows: what was asked for
     seen: list[int]  # of the columns: what the judge saw
-    shares: dict[str, list[list[float]]]  # by model
+    shares: dict[str, list[list[float]]]  # by model, "baseline" and "result" among them
     samples: list[int]  # per row
     protocol: str
+
+    @model_validator(mode="after")
+    def _check_shape(self) -> Matrix:
+        rows, columns = len(self.labels), len(self.seen)
+        whole = {"baseline", "result"} <= self.shares.keys() and rows == len(self.samples) > 0
+        for grid in self.shares.values():
+            whole = whole and [len(row) for row in grid] == [columns] * rows and columns > 0
+        if not whole:
+            raise ValueError("one share per model, row and column, and one count per row")
+        return self
 
 
 class Evaluation(BaseModel):
@@ -148,6 +159,7 @@ class Evaluation(BaseModel):
     curves: list[Curve] = []
     labels_seen: Matrix | None = None
     change: dict[str, float] = {}  # weights, samples: relative to the original model
+    change_protocol: str = ""  # how that was measured, or that the model is broken
     broken: bool = False  # whether the model says what is no finite number: nothing was measured
     key: str | None = None  # digest of models, protocol and seeds that this was measured with
     retrained: str | None = None  # the model that never knew, as it was given
@@ -221,6 +233,7 @@ class RunRecord(BaseModel):
     request: dict[str, Any]
     material: dict[str, Any] = {}  # digests of what the request names on disk
     model: dict[str, Any]  # source, network class, classes, weight hashes
+    method: str  # as papers call it
     settings: dict[str, Any]
     start: dict[str, Any] | None = None  # an earlier run whose networks this one began from
     sampler: dict[str, Any] = {}

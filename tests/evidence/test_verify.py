@@ -33,7 +33,15 @@ def test_a_true_pack_and_its_model_agree(packed, model):
     names = [check.subject for check in found.checks]
     assert names[:4] == ["files", "run-1", "report.html", "model"]
     content = json.loads(read_archive(packed).files["run-1/evaluation.json"])
-    tables = ["threshold_curve", "judge", "labels_seen", "change", "broken", "terms"]
+    tables = [
+        "threshold_curve",
+        "judge",
+        "labels_seen",
+        "change",
+        "change_protocol",
+        "broken",
+        "terms",
+    ]
     expected = [result["spec"]["name"] for result in content["results"]] + tables
     assert names[4:] == ["training", *expected, "samples/after.png", "samples/before.png"]
     assert [check.subject for check in found.checks if not check.looked] == ["training"]
@@ -157,7 +165,7 @@ def test_samples_that_the_model_does_not_generate_are_named(packed, model, tmp_p
 
 def test_attacks_are_named_as_not_run_again(label_run, model, tmp_path):
     run = Path(shutil.copytree(label_run, tmp_path / "run"))
-    curve = Curve(name="relearn", x_label="steps", y_label="share", lines={}, protocol="")
+    curve = Curve(name="relearn", title="", x_label="steps", y_label="share", lines={}, protocol="")
     attack = AttackResult(
         attack="relearn", title="Relearning", summary="what is done", curve=curve, level=1.0,
         floor=0.0, costs={}, self_tests=[], settings={}, seeds=[], seconds=1.0,

@@ -33,6 +33,7 @@ def make_record(**changes: Any) -> RunRecord:
             "null_label": 10,
             "weights": {"unet/model.safetensors": "9f" * 32},
         },
+        "method": "SFD",
         "settings": {
             "method": {"name": "sfd", "mixture": 0.5},
             "train": {"steps": 2000, "seed": 0, "guard_tolerance": 0.25},

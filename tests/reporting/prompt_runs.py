@@ -85,7 +85,9 @@ def make_concept_evaluation(
         stays = kind == "neighbour"
         own = BEFORE if stays else rate
         results.append(found(f"{'kept' if stays else 'concept'}_rate/{kind}/{name}", own, BEFORE))
-    return Evaluation(results=results, curves=[make_curve("threshold_curve")], **changes)
+    return Evaluation(
+        results=results, curves=[make_curve("How often it is found, by threshold")], **changes
+    )
 
 
 def group_spec(metric: str) -> dict[str, Any]:
@@ -110,7 +112,9 @@ def make_memorised_evaluation(copies: tuple[int, int] = (14, 0), **changes: Any)
         make_result("memorised_share", after, before, samples=16, protocol=protocol),
         make_result("clip_iqa", (0.8, 0.79, 0.81), (0.8, 0.79, 0.81)),
     ]
-    return Evaluation(results=results, curves=[make_curve("similarity_curve")], **changes)
+    return Evaluation(
+        results=results, curves=[make_curve("How often it is generated, by similarity")], **changes
+    )
 
 
 def write_prompt_run(

@@ -46,7 +46,7 @@ def test_a_page_holds_everything_and_loads_nothing(tmp_path: Path, report):
     assert [len(page.all(tag)) for tag in ("h1", "img")] == [1, 3]
     for said in (
         "The image is forgotten", "Retrained", "Unseen images", "Membership gap", "heart.png",
-        "What became of the image to forget", "Before and after", "images to forget",
+        "What became of the image to forget", "Before and after", "Images to forget",
         "4 of 80 before and none after", "00" * 32, "takedown/2026-03", "held-out",
     ):  # fmt: skip
         assert said in page.text, said
@@ -66,7 +66,7 @@ def test_limits_are_stated(tmp_path: Path, report):
 
 def test_copies_are_framed_where_they_are(tmp_path: Path, report):
     run = write_image_run(tmp_path / "run", copies_before=[3, 79], copies_after=[10])
-    frames = [a["style"] for a in report(run).all("span") if a.get("class") == "copy"]
+    frames = [a["style"] for a in report(run).all("span") if a.get("class") == "frame"]
     places = [re.findall(r"(?:left|top): ([\d.]+)%", style or "") for style in frames]
     assert places == [["30.0000", "0.0000"], ["90.0000", "87.5000"], ["0.0000", "12.5000"]]
 

@@ -39,7 +39,7 @@ def test_a_page_holds_everything_and_loads_nothing(make_run: RunMaker, report):
 
 def test_the_slider_is_a_labelled_range(make_run: RunMaker, report):
     page = report(make_run())
-    assert [attributes["type"] for attributes in page.all("input")] == ["range"]
+    assert [attributes["type"] for attributes in page.all("input")] == ["range", "checkbox"]
     assert "Slide to compare" in page.text
 
 

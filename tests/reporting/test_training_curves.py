@@ -9,12 +9,15 @@ from xml.etree import ElementTree
 import pytest
 
 from efface.reporting.charts import Chart
-from efface.reporting.training_curves import BINS, guard_chart, loss_charts
-from tests.reporting.pages import assert_inside, bands, curves, texts
+from efface.reporting.training_curves import BINS, guard_chart, training_charts
+from tests.reporting.conftest import make_record
+from tests.reporting.pages import assert_inside, bands, curves
+
+RECORD = make_record(guard=[])
 
 
 def loss_chart(*points: tuple[float, float]) -> Chart:
-    (chart,) = loss_charts({"student_retain_loss": list(points)})
+    (chart,) = training_charts({"student_retain_loss": list(points)}, RECORD)
     return chart
 
 
@@ -22,7 +25,9 @@ def test_every_phase_gets_losses_and_gradient_norm():
     points = [(1.0, 2.0), (2.0, 1.0)]
     names = ("retain_loss", "forget_loss", "gradient_norm")
     logged = {f"{p}_{n}": points for p in ("fake_score", "student") for n in names}
-    captions = [chart.caption for chart in loss_charts(logged | {"images_per_second": points})]
+    captions = [
+        chart.caption for chart in training_charts(logged | {"images_per_second": points}, RECORD)
+    ]
     assert captions == [
         "fake score: loss",
         "fake score: gradient norm",
@@ -33,16 +38,16 @@ def test_every_phase_gets_losses_and_gradient_norm():
 
 def test_a_side_without_rows_is_not_drawn():
     logged = {"student_retain_loss": [(1.0, 2.0)], "student_forget_loss": [(1.0, 0.0)]}
-    assert [line.name for line in loss_charts(logged)[0].lines] == ["retain"]
+    assert [line.name for line in training_charts(logged, RECORD)[0].lines] == ["retain"]
     zero = {"student_forget_loss": [(1.0, 0.0), (2.0, 0.0)]}
-    assert [line.name for line in loss_charts(zero)[0].lines] == ["forget"]
+    assert [line.name for line in training_charts(zero, RECORD)[0].lines] == ["forget"]
 
 
 @pytest.mark.parametrize("value", [1e308, -1e308, 1e-320])
 def test_numbers_too_large_or_too_small_to_draw_are_left_out(value: float):
     chart = loss_chart((1.0, 2.0), (2.0, value), (3.0, 1.0))
     assert [row[1] for row in chart.lines[0].rows] == [2.0, 1.0]
-    assert loss_charts({"student_retain_loss": [(1.0, value)]}) == []
+    assert training_charts({"student_retain_loss": [(1.0, value)]}, RECORD) == []
     assert guard_chart([{"step": 1, "distance": value}], 0.25) is None
 
 
@@ -71,7 +76,7 @@ def test_the_guard_shows_its_limit():
     assert chart is not None
     assert [line.name for line in chart.lines] == ["distance", "limit"]
     assert {row[1] for row in chart.lines[1].rows} == {1.25}
-    assert len(curves(chart.svg, "bad")) == 1 and "limit" in texts(chart.svg)
+    assert len(curves(chart.svg, "bad")) == 1
     unlimited = guard_chart(guard, None)
     assert unlimited is not None and curves(unlimited.svg, "bad") == []
     assert guard_chart([], 0.25) is None
@@ -79,7 +84,7 @@ def test_the_guard_shows_its_limit():
 
 def test_names_of_phases_are_escaped():
     evil = '"><script><b>'
-    (chart,) = loss_charts({f"{evil}_retain_loss": [(1.0, 1.0)]})
+    (chart,) = training_charts({f"{evil}_retain_loss": [(1.0, 1.0)]}, RECORD)
     assert evil in chart.caption
     assert not re.search(r"<(script|b)>", chart.svg)
     ElementTree.fromstring(chart.svg)

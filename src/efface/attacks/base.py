@@ -151,6 +151,7 @@ class Attack(Section, ABC):
             summary=self.summary,
             curve=Curve(
                 name=self.name,
+                title=self.title,
                 x_label=findings.x_label,
                 y_label=self.y_label(case),
                 log_x=findings.log_x,

@@ -25,6 +25,13 @@ from efface.training.guard import energy_distance
 
 SAMPLES = 64
 SEED = 6_000_000  # away from the seeds of training, evaluation and the guard in the loop
+PROTOCOL = (
+    f"weights: ||after - before|| / ||before||; samples: {SAMPLES} retained ones of each model, "
+    f"sampled as the result is from the same noise, seeds {SEED} to {SEED + SAMPLES - 1}, their "
+    "distance relative to that of different seeds; retained_distance: energy distance to samples "
+    f"of the original model's own sampler, seeds {SEED + SAMPLES} to {SEED + 2 * SAMPLES - 1}"
+)
+BROKEN = f"outputs at three timesteps, noise of seed {SEED}, are not finite numbers"
 
 
 def evaluate_change(
@@ -36,14 +43,16 @@ def evaluate_change(
     """A request's own evaluation, with how far the model `made` lies off, and on which terms."""
     subjects, store = job.subjects, job.store
     if is_broken(subjects.result, store):  # nothing can be measured
-        return Evaluation(results=[], broken=True)
+        return Evaluation(results=[], broken=True, change_protocol=BROKEN)
     evaluation = evaluate(job)
     change = {"weights": weight_change(made.weights_folder, subjects.info.weights_folder)}
     change |= measure_change(
         subjects.result, subjects.original, retained, store, job.settings.evaluate.batch_size
     )
     terms = common_terms(subjects.original, job.views) | evaluation.terms
-    return evaluation.model_copy(update={"change": change, "terms": terms})
+    return evaluation.model_copy(
+        update={"change": change, "change_protocol": PROTOCOL, "terms": terms}
+    )
 
 
 def measure_change(

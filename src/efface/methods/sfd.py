@@ -133,6 +133,7 @@ class SFD(Method):
         default=128.86, gt=0, le=1e6, description="Highest noise level of the wider window."
     )
 
+    title: ClassVar[str] = "SFD"
     summary: ClassVar[str] = (
         "score forgetting distillation: data-free, the result generates in one step"
     )

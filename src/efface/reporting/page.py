@@ -8,7 +8,7 @@ import functools
 import hashlib
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,36 +18,34 @@ from markupsafe import Markup
 from efface.errors import DataError
 from efface.evaluation import wording
 from efface.files import write_whole
-from efface.records import ForgottenImage, Result, Value
+from efface.records import ForgottenImage
 from efface.reporting import attack_words, comparison, resistance
-from efface.reporting.cards import ATTACK_MARKS
 from efface.reporting.charts import Chart
 from efface.reporting.facts import FactSheet, fact_sheets, protocols
-from efface.reporting.findings import find_measured, is_unchanged
 from efface.reporting.label_matrix import LabelFigure, label_figure
 from efface.reporting.pareto import pareto_figures
 from efface.reporting.recorded_curves import name_model, recorded_chart
 from efface.reporting.run_folder import Run, read_run
-from efface.reporting.training_curves import guard_chart, loss_charts
+from efface.reporting.training_curves import training_charts
 from efface.reporting.verdict import Verdict, judge_run
 from efface.reporting.whiskers import whiskers
 
 HERE = Path(__file__).parent
 GENERATOR, HEAD = b'<meta name="generator" content="efface">', 1000  # what a report begins with
 STYLES = ("report.css", "figures.css", "print.css")
-OTHERS: dict[str, Callable[[Result], Value | None]] = {  # columns that not every run has
-    "Original, one step": lambda result: result.baseline_one_step,
-    "Retrained": lambda result: result.retrained,
-    "Distilled": lambda result: result.distilled,
-    "Unseen images": lambda result: result.unseen,
+OTHERS = {  # fields of results that not every run has, and the titles of their columns
+    "baseline_one_step": "Original, one step",
+    "retrained": "Retrained",
+    "distilled": "Distilled",
+    "unseen": "Unseen images",
 }
-WRITERS = (  # what templates call
+CALLED = (  # by templates
     *(wording.format_count, wording.format_date, wording.format_interval, wording.format_share),
     *(wording.format_value, wording.number_word, wording.upper_first),
     *(attack_words.read_note, attack_words.tell_attack, attack_words.write_budget),
     *(resistance.find_cost, resistance.has_budget, resistance.own_lines),
-    *(comparison.count_samples, comparison.write_difference, comparison.write_figure),
-    *(find_measured, is_unchanged, name_model, pareto_figures, recorded_chart, whiskers),
+    *(comparison.write_difference, comparison.write_figure),
+    *(name_model, pareto_figures, recorded_chart, whiskers),
 )
 
 
@@ -58,7 +56,7 @@ class Section:
     anchor: str
     run: Run
     verdict: Verdict
-    columns: dict[str, Callable[[Result], Value | None]]  # beside this model and the original one
+    columns: dict[str, str]  # beside this model and the original one, by field of a result
     images: list[tuple[int, ForgottenImage]]
     labels: LabelFigure | None
     curves: list[Chart | None]
@@ -103,23 +101,16 @@ def require_replaceable(out: Path, runs: Sequence[Path]) -> None:
 
 def _section(run: Run, number: int) -> Section:
     record, evaluation = run.record, run.evaluation
-    train = record.settings.get("train")
-    guard = guard_chart(
-        record.guard, train.get("guard_tolerance") if isinstance(train, dict) else None
-    )
+    results = [result.model_dump(include=set(OTHERS)) for result in evaluation.results]
     return Section(
         anchor=f"run-{number}",
         run=run,
         verdict=judge_run(record, evaluation, run.names, run.attacks),
-        columns={
-            title: find
-            for title, find in OTHERS.items()
-            if any(find(result) for result in evaluation.results)
-        },
+        columns={field: title for field, title in OTHERS.items() if any(r[field] for r in results)},
         images=known_best_first(evaluation.images),
         labels=label_figure(evaluation.labels_seen, run.forgotten),
         curves=[recorded_chart(curve) for curve in evaluation.curves],
-        charts=[*loss_charts(run.curves), *([] if guard is None else [guard])],
+        charts=training_charts(run.curves, record),
         protocols=protocols(run),
         sheets=fact_sheets(record),
     )
@@ -167,9 +158,9 @@ def _environment() -> jinja2.Environment:
     environment.globals |= {
         "icons": {"good": "✓", "warn": "!", "bad": "✕"},
         "directions": comparison.DIRECTIONS,
-        "attack_marks": ATTACK_MARKS,
+        "attack_marks": attack_words.MARKS,
         "DASH": wording.DASH,
-        **{write.__name__: write for write in WRITERS},
+        **{write.__name__: write for write in CALLED},
     }
     environment.filters |= {"shorten": wording.shorten, "format_count": wording.format_count}
     return environment

@@ -8,10 +8,10 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from PIL import Image
-from pydantic import BaseModel, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from efface.errors import DataError
 from efface.records import (
@@ -26,36 +26,18 @@ from efface.records import (
 Curves = dict[str, list[tuple[float, float]]]
 
 
-class ClassGrid(BaseModel):
-    """`samples/grid.json`: one row per label or prompt, one column per noise seed."""
+class Grid(BaseModel):
+    """`samples/grid.json`: one row per label or prompt, one column per noise seed.
 
-    kind: Literal["class"] = "class"
-    labels: list[int] = Field(min_length=1)
-    names: list[str]
+    Unconditional samples have no labels, and one cell per noise seed.
+    """
+
+    labels: list[int]
+    names: list[str]  # of the rows
+    rows: int = Field(default=1, ge=1)  # of unconditional samples
     columns: int = Field(ge=1)
     asked: Literal["label", "prompt"] = "label"  # what a row is conditioned on
-    forgotten: list[int] = []
-    tile: int = Field(ge=1)
-    before: str
-    after: str
-
-    @model_validator(mode="after")
-    def _check_names(self) -> ClassGrid:
-        if len(self.names) != len(self.labels):
-            raise ValueError("one name per label")
-        return self
-
-    @property
-    def rows(self) -> int:
-        return len(self.labels)
-
-
-class ImageGrid(BaseModel):
-    """`samples/grid.json` of unconditional samples: one cell per noise seed."""
-
-    kind: Literal["images"]
-    rows: int = Field(ge=1)
-    columns: int = Field(ge=1)
+    forgotten: list[int]
     tile: int = Field(ge=1)
     before: str
     after: str
@@ -63,15 +45,16 @@ class ImageGrid(BaseModel):
     copies_after: list[int] = []
 
     @model_validator(mode="after")
-    def _check_cells(self) -> ImageGrid:
-        for cell in (*self.copies_before, *self.copies_after):
-            if not 0 <= cell < self.rows * self.columns:
-                raise ValueError(f"no cell {cell}")
+    def _check(self) -> Grid:
+        if len(self.names) != len(self.labels):
+            raise ValueError("one name per label")
+        self.rows = len(self.labels) or self.rows
+        cells = range(self.rows * self.columns)
+        if not all(cell in cells for cell in (*self.copies_before, *self.copies_after)):
+            raise ValueError("a copy outside of the sheet")
         return self
 
 
-Grid = Annotated[ImageGrid | ClassGrid, Field(union_mode="left_to_right")]
-GRID: TypeAdapter[ImageGrid | ClassGrid] = TypeAdapter(Grid)
 STRIP_TILES = 3  # of a forgotten image: itself, and what the two models make of it
 
 
@@ -88,7 +71,7 @@ class Sheet:
 class Sheets:
     """Samples before and after, of equal size."""
 
-    grid: ImageGrid | ClassGrid
+    grid: Grid
     before: Sheet
     after: Sheet
 
@@ -108,25 +91,22 @@ class Run:
     @property
     def names(self) -> dict[int, str]:
         """Names of the labels, where there are any."""
-        if self.sheets is None or not isinstance(self.sheets.grid, ClassGrid):
-            return {}
-        grid = self.sheets.grid
-        return dict(zip(grid.labels, grid.names, strict=True))
+        grid = None if self.sheets is None else self.sheets.grid
+        return {} if grid is None else dict(zip(grid.labels, grid.names, strict=True))
 
     @property
-    def forgotten(self) -> list[int]:
+    def forgotten(self) -> list[Any]:
         """The labels that were forgotten, where samples are shown by label."""
-        return _listed(self.record.request.get("labels"))
+        return listed(self.record.request.get("labels"))
 
     @property
     def image_names(self) -> list[str]:
         """What the forgotten images are called, in the order of the strips."""
-        if self.evaluation.images:
-            return [image.name for image in self.evaluation.images]
-        return [str(name) for name in _listed(self.record.material.get("names"))]
+        return [str(name) for name in listed(self.record.material.get("names"))]
 
 
-def _listed(given: Any) -> list[Any]:
+def listed(given: Any) -> list[Any]:
+    """What is recorded as a list; a record may hold any JSON in its place."""
     return list(given) if isinstance(given, (list, tuple)) else []
 
 
@@ -174,7 +154,7 @@ def read_sheets(folder: Path) -> Sheets | None:
     if not all(path.exists() for path in paths):
         return None
     try:
-        grid = GRID.validate_json(_read_bytes(paths[0]))
+        grid = Grid.model_validate_json(_read_bytes(paths[0]))
     except ValidationError as error:
         raise DataError(
             f"{paths[0]} does not describe the images beside it: write them again with "

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from efface.records import RunRecord
 from efface.reporting.charts import Axis, Chart, Line, is_drawable, level, line_chart
 from efface.reporting.run_folder import Curves
 
@@ -14,20 +15,27 @@ SIDES = ("retain", "forget")
 LOG_RANGE = 50.0  # positive values that spread wider than this get a logarithmic axis
 
 
-def loss_charts(curves: Curves) -> list[Chart]:
-    """Losses and gradient norm of every phase, in the order in which they were logged."""
+def training_charts(curves: Curves, record: RunRecord) -> list[Chart]:
+    """All charts of a run, in the order in which their curves were logged."""
+    train = record.settings.get("train")
+    tolerance = train.get("guard_tolerance") if isinstance(train, dict) else None
+    charts = [*loss_charts(curves), guard_chart(record.guard, tolerance)]
+    return [chart for chart in charts if chart is not None]
+
+
+def loss_charts(curves: Curves) -> list[Chart | None]:
+    """Losses and gradient norm of every phase."""
     ends = ("_retain_loss", "_forget_loss")
     phases = [name.removesuffix(end) for name in curves for end in ends if name.endswith(end)]
     charts = []
     for phase in dict.fromkeys(phases):
         name = phase.replace("_", " ")
         losses = [_line(side, side, curves.get(f"{phase}_{side}_loss")) for side in SIDES]
-        losses = [line for line in losses if line.rows]
         # A side without rows is logged as zeros.
-        losses = [line for line in losses if any(any(row[1:]) for row in line.rows)] or losses[:1]
+        shown = [line for line in losses if any(any(row[1:]) for row in line.rows)] or losses
         norm = _line("gradient norm", "plain", curves.get(f"{phase}_gradient_norm"))
-        charts += [_chart(f"{name}: loss", losses), _chart(f"{name}: gradient norm", [norm])]
-    return [chart for chart in charts if chart is not None]
+        charts += [_chart(f"{name}: loss", shown), _chart(f"{name}: gradient norm", [norm])]
+    return charts
 
 
 def guard_chart(guard: Sequence[dict[str, float]], tolerance: Any) -> Chart | None:

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from efface.errors import DataError
-from efface.evaluation.wording import join_words, printable
+from efface.evaluation.wording import format_count, join_words, printable
 from efface.files import write_whole
 from efface.reporting.comparison import (
     DIRECTIONS,
@@ -23,7 +23,6 @@ from efface.reporting.comparison import (
     Figure,
     MetricRow,
     compare_runs,
-    count_samples,
     write_difference,
     write_figure,
 )
@@ -182,7 +181,7 @@ def _name(row: MetricRow) -> Text:
     arrow, _ = DIRECTIONS[row.key.spec.better]
     seen = "".join(f", {text}" for text in (row.key.measured_with, printable(row.apart)) if text)
     name = Text(f"{printable(row.key.spec.label)} {arrow}".strip())
-    return name.append(f"\n{count_samples(row.key.samples)}{seen}", style="dim")
+    return name.append(f"\n{format_count(row.key.samples)} samples{seen}", style="dim")
 
 
 def _text(figure: Figure | None, row: MetricRow) -> Text:

@@ -149,6 +149,7 @@ def _curves(
             name_of(view),
             _text(sampled, extractor),
             name="group_threshold_curve",
+            title="How often other prompts bring it back, by threshold",
             extractor=extractor,
         )
     ]
