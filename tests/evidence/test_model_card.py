@@ -13,6 +13,7 @@ import yaml
 from diffusers import DiffusionPipeline
 from huggingface_hub import ModelCard
 
+from efface.diffusion.weight_files import hash_weights
 from efface.errors import RequestError
 from efface.evaluation.wording import SPACE, format_value
 from efface.evidence.model_card import (
@@ -23,7 +24,6 @@ from efface.evidence.model_card import (
 from efface.records import (
     Evaluation,
     RunRecord,
-    hash_weights,
     read_evaluation,
     read_record,
     write_json,

@@ -17,13 +17,13 @@ from typing import Any
 import pytest
 
 import efface
+from efface.diffusion.weight_files import hash_weights
 from efface.errors import DataError, RequestError
 from efface.evidence.pack import pack
 from efface.evidence.statements import request_id
 from efface.records import (
     Attacks,
     Result,
-    hash_weights,
     read_evaluation,
     read_record,
     write_json,

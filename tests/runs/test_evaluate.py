@@ -16,13 +16,13 @@ from safetensors.torch import load_file, save_file
 import efface
 from efface.diffusion.denoiser import Denoiser
 from efface.diffusion.loading import save_pipeline
+from efface.diffusion.weight_files import hash_weights
 from efface.errors import RequestError
 from efface.metrics.base import Metric
 from efface.metrics.intervals import mean
 from efface.records import (
     Margin,
     Spec,
-    hash_weights,
     read_evaluation,
     read_record,
     write_json,

@@ -18,8 +18,9 @@ from accelerate import Accelerator
 
 from efface.diffusion.model_folder import ModelInfo
 from efface.diffusion.sampling import Sampler
+from efface.diffusion.weight_files import hash_weights
 from efface.errors import RequestError
-from efface.records import RunRecord, hash_weights, read_record, write_json
+from efface.records import RunRecord, read_record, write_json
 from efface.settings.base import Settings
 from efface.training.trainer import TrainResult
 
