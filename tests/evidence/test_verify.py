@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -156,11 +157,6 @@ def test_samples_that_the_model_does_not_generate_are_named(packed, model, tmp_p
     sheet.save(forged, "PNG")
     out = rewritten(packed, tmp_path / "a.zip", True, **{name: forged.getvalue()})
     assert "samples/after.png" in subjects(verify(out, model))
-    smaller = io.BytesIO()
-    sheet.crop((0, 0, tile, tile)).save(smaller, "PNG")
-    for content in (smaller.getvalue(), b"no image", forged.getvalue()[:-50]):
-        out = rewritten(packed, tmp_path / "a.zip", True, **{name: content})
-        assert "samples/after.png" in subjects(verify(out, model))
 
 
 def test_attacks_are_named_as_not_run_again(label_run, model, tmp_path):
@@ -199,9 +195,16 @@ def test_names_in_a_pack_cannot_steer_a_terminal(packed, model, tmp_path):
     assert len(found.subject) <= 100
 
 
+def without_charts(files: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The files of a run that logged no losses and recorded no curves: its page is quickly made."""
+    evaluation = json.loads(files["run-1/evaluation.json"]) | {"curves": []}
+    rest = {name: content for name, content in files.items() if name != "run-1/metrics.jsonl"}
+    return rest | {"run-1/evaluation.json": json.dumps(evaluation).encode()}
+
+
 @pytest.mark.parametrize("value", [None, "/" + "y" * 5000, [[1]], 10**400], ids=lambda v: type(v))
 def test_strange_values_in_a_record_end_as_findings(packed, model, tmp_path, value):
-    files = dict(read_archive(packed).files)
+    files = without_charts(read_archive(packed).files)
     record = json.loads(files["run-1/record.json"])
     places = [(key,) for key in ("request", "model", "settings", "sampler", "hardware", "notes")]
     places += [("model", key) for key in ("source", "null_label", "weights")]
