@@ -12,9 +12,9 @@ import pytest
 from rich.console import Console
 
 from efface.errors import DataError, RequestError
+from efface.evaluation.spreadsheet import as_csv
 from efface.reporting import write_report
 from efface.runs.compare import (
-    as_csv,
     as_json,
     as_records,
     as_tables,

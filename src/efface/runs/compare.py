@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from efface.errors import DataError
+from efface.evaluation.spreadsheet import as_csv
 from efface.evaluation.wording import format_count, join_words, printable
 from efface.files import write_whole
 from efface.reporting.comparison import (
@@ -31,7 +30,6 @@ from efface.reporting.run_folder import read_run
 from efface.reporting.verdict import judge_run
 
 ABREAST = 4  # entries in one table of the terminal
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would run
 
 
 def compare(folders: Sequence[Path]) -> list[Base]:
@@ -115,25 +113,6 @@ def as_json(bases: Sequence[Base]) -> str:
         "differences": list(as_differences(bases)),
     }
     return json.dumps(content, indent=2, allow_nan=False) + "\n"
-
-
-def as_csv(records: Iterable[Mapping[str, Any]]) -> str:
-    """One line per record; a text that a spreadsheet would run as a formula begins with '."""
-    file = io.StringIO()
-    rows = [{name: _cell(value) for name, value in record.items()} for record in records]
-    writer = csv.DictWriter(file, rows[0] if rows else (), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return file.getvalue()
-
-
-def _cell(value: Any) -> Any:
-    if isinstance(value, list):
-        value = "; ".join("" if v is None else str(v) for v in value)
-    if not isinstance(value, str):
-        return value
-    value = printable(value)
-    return f"'{value}" if value.startswith(FORMULA) else value
 
 
 def as_tables(bases: Sequence[Base]) -> list[Table]:
