@@ -82,3 +82,8 @@ def packed(label_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def model(label_run: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(label_run / "pipeline", tmp_path / "model"))
+
+
+@pytest.fixture
+def copied(label_run: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(label_run, tmp_path / "run"))

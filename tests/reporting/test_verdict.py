@@ -11,18 +11,11 @@ from efface.records import Evaluation
 from efface.reporting import judge_run
 from tests.reporting.conftest import Triple, make_evaluation, make_record
 from tests.reporting.full_runs import make_attack, make_attacks
-from tests.reporting.headlines import FALSE_VERDICTS, combinations, headline
+from tests.reporting.headlines import combinations
 
 GONE: Triple = (0.0, 0.0, 0.007)
 DAMAGED: Triple = (0.7, 0.67, 0.73)
 EXPECTED = json.loads(Path(__file__).with_name("headlines.json").read_text(encoding="utf-8"))
-
-
-@pytest.mark.parametrize("name", EXPECTED)
-def test_every_headline_is_the_one_that_was_written_for_it(name: str):
-    cases = FALSE_VERDICTS | combinations()
-    assert headline(cases[name]) == EXPECTED[name]
-    assert cases.keys() == EXPECTED.keys()
 
 
 @pytest.mark.parametrize("name, case", combinations().items())
@@ -45,13 +38,6 @@ def test_forgotten_without_an_effect_on_the_rest():
         "warn",
         "good",
     ]
-
-
-def test_what_the_original_model_does_not_show_cannot_be_forgotten():
-    evaluation = make_evaluation(GONE)
-    evaluation.results[0].baseline = evaluation.results[0].own
-    verdict = judge_run(make_record(), evaluation)
-    assert verdict.headline.startswith("Nothing to forget was found: it appeared in 0 of 500")
 
 
 def test_a_model_that_did_not_change_is_called_by_name():
@@ -98,13 +84,6 @@ def test_distillation_is_judged_without_forgetting(retained: Triple | None, told
     assert [judgement.title for judgement in verdict.judgements] == ["Retained", "Cost"]
 
 
-def test_a_training_run_has_a_verdict():
-    record = make_record(
-        request={"kind": "train"}, model={"source": None}, settings={}, sampler={"passes": 50}
-    )
-    assert "trained from scratch" in judge_run(record, Evaluation(results=[])).lead
-
-
 def test_what_became_of_it_is_told_in_four_lines():
     verdict = judge_run(make_record(), make_evaluation(GONE))
     told = {judgement.title: judgement.text for judgement in verdict.judgements}
@@ -127,16 +106,6 @@ def test_what_became_of_it_is_told_in_four_lines():
     assert sources == ["how-0", "how-1", "", "facts-run"]
 
 
-def test_a_run_that_stopped_early_says_why():
-    reason = "The run stopped at step 40: the images are known no better than unseen ones."
-    assert reason in judge_run(make_record(stopped=reason), make_evaluation()).lead
-
-
-def test_the_method_is_called_as_the_record_calls_it():
-    verdict = judge_run(make_record(method="a method of somebody"), make_evaluation())
-    assert "The method, a method of somebody, took 2,000 steps." in verdict.lead
-
-
 def test_the_attack_that_did_best_is_named_with_what_it_took():
     attacks = make_attacks(make_attack("relearn", 3, 45), make_attack("latent_search", None, None))
     verdict = judge_run(make_record(), make_evaluation(), attacks=attacks)
@@ -147,10 +116,3 @@ def test_the_attack_that_did_best_is_named_with_what_it_took():
         "Relearning brings half of it back in 3 training steps (retrained model: 45). "
         "1 of 2 attacks were withstood."
     )
-
-
-def test_every_figure_that_says_damage_is_named():
-    verdict = judge_run(make_record(), make_evaluation(GONE, DAMAGED, recall=(0.7, 0.66, 0.74)))
-    told = verdict.judgements[1].text
-    assert told.startswith("Retained accuracy 70.0\u00a0%")
-    assert "Also worse: recall. Within their margins: Fréchet distance." in told
