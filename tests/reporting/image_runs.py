@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from efface.records import Evaluation, ForgottenImage, Result, RunRecord, write_json
-from tests.reporting.conftest import Triple, make_record, make_result, make_value, metric_lines
+from tests.reporting.conftest import Triple, make_record, make_result, make_value
 
 SAMPLES = 1024
 
@@ -183,6 +183,5 @@ def write_image_run(
     folder.mkdir(parents=True)
     write_json(folder / "record.json", record or make_image_record())
     write_json(folder / "evaluation.json", evaluation or make_image_evaluation())
-    (folder / "metrics.jsonl").write_text(metric_lines(), encoding="utf-8")
     write_samples(folder / "samples", **samples)
     return folder

@@ -13,7 +13,6 @@ from tests.reporting.conftest import (
     Triple,
     make_record,
     make_result,
-    metric_lines,
     write_sheets,
 )
 from tests.reporting.full_runs import make_curve
@@ -135,5 +134,4 @@ def write_prompt_run(
     grid = json.loads((folder / "samples" / "grid.json").read_text(encoding="utf-8"))
     grid |= {"asked": "prompt", "forgotten": [0, 1]}
     (folder / "samples" / "grid.json").write_text(json.dumps(grid), encoding="utf-8")
-    (folder / "metrics.jsonl").write_text(metric_lines(), encoding="utf-8")
     return folder

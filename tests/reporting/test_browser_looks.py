@@ -33,7 +33,7 @@ LOOKS: dict[str, dict[str, Any]] = {
     },
     "print": {"viewport": A4, "color_scheme": "dark"},
 }  # fmt: skip
-PARTS = (*("samples", "measured", "labels", "curves", "attacks", "course", "limits", "details"),)
+PARTS = (*("samples", "measured", "labels", "curves", "attacks", "limits", "details"),)
 RUNS = {"class": 1, "images": 1, "concept": 1, "several": 3}  # pages, and how many runs each holds
 
 

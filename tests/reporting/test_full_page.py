@@ -140,14 +140,6 @@ def test_a_run_that_stopped_early_says_why_and_names_no_guard(tmp_path: Path, re
     assert "collapse" not in before_details and "guard" not in before_details
 
 
-def test_the_guards_limit_is_named_only_where_it_is_drawn(make_run: RunMaker, report):
-    def named(page: Page) -> bool:
-        return any(a.get("class") == "line bad" for a in page.all("span"))
-
-    assert named(report(make_run("a")))
-    assert not named(report(make_run("b", record=make_record(guard=[]))))
-
-
 def test_runs_on_different_models_stand_apart(make_full_run, tmp_path: Path, report):
     other = make_record(model={"source": "zoo:other", "classes": 10, "weights": {"a": "77" * 32}})
     runs = [make_full_run("a"), make_full_run("b"), make_full_run("c", record=other)]
@@ -182,7 +174,7 @@ def test_charts_take_little_room(make_full_run, report, tmp_path: Path):
     report(make_full_run())
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
     charts = re.findall(r'<svg class="chart".*?</svg>', text, re.DOTALL)
-    assert len(charts) >= 8 and sum(map(len, charts)) < 100_000
+    assert len(charts) >= 4 and sum(map(len, charts)) < 100_000
     assert not re.search(r"<\?xml|<!DOCTYPE svg|xlink|<defs|<metadata", text)
 
 

@@ -31,8 +31,8 @@ NO_XML = "[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"  # characters 
 SVG, LINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}href"
 # The page's variables, and the colour that stands for each while matplotlib draws.
 TONES = (
-    *("ink", "soft", "line", "paper", "bad", "retain", "forget", "plain"),
-    *("result", "original", "retrained", "distilled", "stranger", "weak"),
+    *("ink", "soft", "line", "paper", "plain", "result", "original"),
+    *("retrained", "distilled", "stranger", "weak"),
 )
 COLOURS = {tone: f"#{number:06x}" for number, tone in enumerate(TONES, start=1)}
 STYLE: dict[Any, Any] = {
@@ -88,34 +88,28 @@ def is_drawable(value: float) -> bool:
     return value == 0 or 1 / EXTREME < abs(value) < EXTREME
 
 
-def level(name: str, tone: str, height: float, lines: Sequence[Line]) -> Line:
+def level(name: str, height: float, lines: Sequence[Line]) -> Line:
     """A dashed horizontal line from end to end of others."""
     xs = [row[0] for line in lines for row in line.rows]
     ends = min(xs), max(max(xs), min(xs) + 1)
     rows = [(x, height, height, height) for x in ends]
-    return Line(name=name, tone=tone, rows=rows, dashes=(3, 3))
+    return Line(name=name, tone="soft", rows=rows, dashes=(3, 3))
 
 
 def line_chart(caption: str, lines: Sequence[Line], x: Axis, y: Axis) -> Chart:
     """Draw lines with their bands."""
     values = [value for line in lines for row in line.rows for value in row[1:]]
-    with _frame(200, BOTTOM, TOP if y.label else 8) as (figure, axes):
+    with _frame(200, BOTTOM) as (figure, axes):
         if x.logarithmic:
             _scale_logarithmically(axes, [row[0] for line in lines for row in line.rows])
-        if y.logarithmic:
-            axes.set_yscale("log")
         for line in lines:
             _draw_line(axes, line)
         axes.margins(x=0, y=0.06)
-        if y.logarithmic:
-            axes.set_ylim(bottom=_power_below(min(values)))
-        elif 0 <= min(values) <= max(values) / 2:
+        if 0 <= min(values) <= max(values) / 2:
             axes.set_ylim(bottom=0)
         _label(axes, x, y)
-        described = f"{y.label or caption} against {x.label}. {_describe(lines)}"
-        svg = _inline(figure, described)
-    logarithmic = x.logarithmic or y.logarithmic
-    return Chart(caption=caption, lines=tuple(lines), svg=svg, logarithmic=logarithmic)
+        svg = _inline(figure, f"{y.label} against {x.label}. {_describe(lines)}")
+    return Chart(caption=caption, lines=tuple(lines), svg=svg, logarithmic=x.logarithmic)
 
 
 def spot_chart(
@@ -145,14 +139,14 @@ def spot_chart(
 
 
 @contextmanager
-def _frame(height: float, bottom: float, top: float = TOP) -> Iterator[tuple[Figure, Axes]]:
+def _frame(height: float, bottom: float) -> Iterator[tuple[Figure, Axes]]:
     """An empty chart, and our style while it is drawn, whatever the user's is."""
     from matplotlib import style  # half a second, and not every page has a chart
     from matplotlib.figure import Figure
 
     with style.context(["default", STYLE]):
         figure = Figure(figsize=(WIDTH / 72, height / 72), dpi=72, frameon=False)
-        size = (WIDTH - LEFT - RIGHT) / WIDTH, (height - top - bottom) / height
+        size = (WIDTH - LEFT - RIGHT) / WIDTH, (height - TOP - bottom) / height
         axes = figure.add_axes((LEFT / WIDTH, bottom / height, *size), frame_on=False)
         axes.locator_params("x", nbins=4, steps=[1, 2, 2.5, 5, 10])
         axes.locator_params("y", nbins=6, steps=[1, 2, 5, 10])
@@ -161,13 +155,10 @@ def _frame(height: float, bottom: float, top: float = TOP) -> Iterator[tuple[Fig
 
 def _scale_logarithmically(axes: Axes, values: Sequence[float]) -> None:
     """Up to the first power of ten the axis is linear, so that 0 has a place."""
-    first = _power_below(min((value for value in values if value > 0), default=1.0))
+    least = min((value for value in values if value > 0), default=1.0)
+    first = 10.0 ** math.floor(math.log10(least))
     axes.set_xscale("symlog", linthresh=first, linscale=0.5)
     axes.set_xlim(0 if min(values) == 0 else first, max(*values, 10 * first))
-
-
-def _power_below(value: float) -> float:
-    return 10.0 ** math.floor(math.log10(value))
 
 
 def _draw_line(axes: Axes, line: Line) -> None:

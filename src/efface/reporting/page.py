@@ -26,7 +26,6 @@ from efface.reporting.label_matrix import LabelFigure, label_figure
 from efface.reporting.pareto import pareto_figures
 from efface.reporting.recorded_curves import name_model, recorded_chart
 from efface.reporting.run_folder import Run, read_run
-from efface.reporting.training_curves import training_charts
 from efface.reporting.verdict import Verdict, judge_run
 from efface.reporting.whiskers import whiskers
 
@@ -60,7 +59,6 @@ class Section:
     images: list[tuple[int, ForgottenImage]]
     labels: LabelFigure | None
     curves: list[Chart | None]
-    charts: list[Chart]
     protocols: list[FactSheet]
     sheets: list[FactSheet]
 
@@ -110,7 +108,6 @@ def _section(run: Run, number: int) -> Section:
         images=known_best_first(evaluation.images),
         labels=label_figure(evaluation.labels_seen, run.forgotten),
         curves=[recorded_chart(curve) for curve in evaluation.curves],
-        charts=training_charts(run.curves, record),
         protocols=protocols(run),
         sheets=fact_sheets(record),
     )

@@ -71,7 +71,7 @@ def recorded_chart(curve: Curve, levels: Mapping[str, float] | None = None) -> C
     if not lines:
         return None
     marks = [(words, height) for words, height in (levels or {}).items() if is_drawable(height)]
-    lines += [level(words, "soft", height, lines) for words, height in marks]
+    lines += [level(words, height, lines) for words, height in marks]
     x = Axis(shorten(curve.x_label), logarithmic=curve.log_x)
     y = Axis(shorten(curve.y_label), percent=is_share(curve.y_label))
     return line_chart(shorten(curve.title), lines, x, y)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import json
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -22,8 +20,6 @@ from efface.records import (
     read_evaluation,
     read_record,
 )
-
-Curves = dict[str, list[tuple[float, float]]]
 
 
 class Grid(BaseModel):
@@ -83,7 +79,6 @@ class Run:
     name: str
     record: RunRecord
     evaluation: Evaluation
-    curves: Curves
     sheets: Sheets | None
     strips: Sheet | None  # `samples/images.png`: a row of STRIP_TILES tiles per forgotten image
     attacks: Attacks | None
@@ -118,34 +113,10 @@ def read_run(folder: Path) -> Run:
         name=folder.resolve().name,
         record=record,
         evaluation=read_evaluation(folder) if measured else Evaluation(results=[]),
-        curves=read_curves(folder / "metrics.jsonl"),
         sheets=read_sheets(folder / "samples"),
         strips=read_strips(folder / "samples" / "images.png"),
         attacks=read_attacks(folder),
     )
-
-
-def read_curves(path: Path) -> Curves:
-    """Read finite (step, value) points by name, passing over lines that a killed run cut off."""
-    if not path.exists():
-        return {}
-    curves: Curves = {}
-    for line in _read_bytes(path).decode("utf-8", "replace").splitlines():
-        try:
-            content = json.loads(line)
-        except ValueError:
-            continue
-        if not isinstance(content, dict) or not _is_number(content.get("step")):
-            continue
-        step = float(content.pop("step"))
-        for name, value in content.items():
-            if _is_number(value):
-                curves.setdefault(name, []).append((step, float(value)))
-    return curves
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def read_sheets(folder: Path) -> Sheets | None:
@@ -156,17 +127,10 @@ def read_sheets(folder: Path) -> Sheets | None:
     try:
         grid = Grid.model_validate_json(_read_bytes(paths[0]))
     except ValidationError as error:
-        raise DataError(
-            f"{paths[0]} does not describe the images beside it: write them again with "
-            "`efface evaluate`."
-        ) from error
+        raise _unfit(f"{paths[0]} does not describe the images beside it") from error
     before, after = (read_sheet(path) for path in paths[1:])
-    sizes = [(sheet.width, sheet.height) for sheet in (before, after)]
-    if sizes[0] != sizes[1]:
-        raise DataError(
-            f"before.png and after.png in {folder} differ in size ({sizes[0]} and {sizes[1]}): "
-            "write them again with `efface evaluate`."
-        )
+    if (before.width, before.height) != (after.width, after.height):
+        raise _unfit(f"before.png and after.png in {folder} differ in size")
     return Sheets(grid=grid, before=before, after=after)
 
 
@@ -177,10 +141,7 @@ def read_strips(path: Path) -> Sheet | None:
     sheet = read_sheet(path)
     tile, rest = divmod(sheet.width, STRIP_TILES)
     if rest or sheet.height % tile:
-        raise DataError(
-            f"{path} is not {STRIP_TILES} square images wide ({sheet.width} by {sheet.height} "
-            "pixels): write it again with `efface evaluate`."
-        )
+        raise _unfit(f"{path} is not {STRIP_TILES} square images wide")
     return sheet
 
 
@@ -192,11 +153,13 @@ def read_sheet(path: Path) -> Sheet:
             width, height = image.size
             image.verify()
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(
-            f"{path} is no sound PNG image: write it again with `efface evaluate`."
-        ) from error
+        raise _unfit(f"{path} is no sound PNG image") from error
     source = f"data:image/png;base64,{base64.b64encode(content).decode('ascii')}"
     return Sheet(source=source, width=width, height=height)
+
+
+def _unfit(what: str) -> DataError:
+    return DataError(f"{what}: write it again with `efface evaluate`.")
 
 
 def _read_bytes(path: Path) -> bytes:
