@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from efface.errors import DataError
 from efface.records import (
     Evaluation,
+    Matrix,
     Result,
     RunRecord,
     Value,
-    hash_model,
-    hash_weights,
     read_evaluation,
     read_record,
     write_json,
@@ -28,6 +26,7 @@ def record() -> RunRecord:
         status="finished",
         request={"kind": "class", "labels": [0], "replacement": [1]},
         model={"source": "zoo:digits", "weights": {"unet/a.safetensors": "00"}},
+        method="SFD",
         settings={"train": {"steps": 5, "clip_norm": None}},
         versions={"torch": "2.6"},
         hardware={"cores": 2, "gpus": []},
@@ -126,28 +125,6 @@ def test_garbled_files_are_named(tmp_path, content):
         read_record(tmp_path)
 
 
-def test_weights_are_hashed_by_relative_path(tiny_model: Path):
-    hashes = hash_weights(tiny_model)
-    name = "unet/diffusion_pytorch_model.safetensors"
-    assert hashes[name] == hashlib.sha256((tiny_model / name).read_bytes()).hexdigest()
-
-
-def test_a_judge_beside_a_model_is_no_part_of_its_weights(tmp_path):
-    for name in ("unet", "judge"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "model.safetensors").write_bytes(b"weights")
-    assert list(hash_weights(tmp_path)) == ["unet/model.safetensors"]
-
-
-@pytest.mark.parametrize("variant", ["model.fp16", "model.fp16-00001-of-00002", "model.non_ema"])
-def test_a_model_is_the_same_whether_variants_of_it_were_fetched_or_not(tmp_path, variant):
-    (tmp_path / "unet").mkdir()
-    plain = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
-    for name in (*plain, f"{variant}.safetensors"):
-        (tmp_path / "unet" / name).write_bytes(b"weights")
-    assert list(hash_weights(tmp_path)) == [f"unet/{name}" for name in plain]
-
-
 @pytest.mark.parametrize("schema", [0, 2, "1", None])
 def test_a_record_of_another_version_is_refused_with_that_reason(tmp_path, schema):
     (tmp_path / "record.json").write_text(json.dumps(written() | {"schema": schema}))
@@ -157,16 +134,20 @@ def test_a_record_of_another_version_is_refused_with_that_reason(tmp_path, schem
         read_record(tmp_path)
 
 
-def test_all_that_a_model_draws_with_is_in_its_digest_and_nothing_else(tmp_path: Path) -> None:
-    files = ("model_index.json", "pipeline.py", "unet/w.safetensors", "unet/config.json")
-    files += ("tokenizer/vocab.txt", "tokenizer/merges.txt", "tokenizer/spiece.model")
-    beside = ("README.md", "judge/model.safetensors", ".cache/x.json")
-    for name in (*files, *beside):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(name)
-    before = hash_model(tmp_path)
-    for name in (*files, *beside):
-        (tmp_path / name).write_text("other")
-        assert (hash_model(tmp_path) != before) == (name in files), name
-        (tmp_path / name).write_text(name)
-    assert hash_model(tmp_path) == before
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"labels": [0]},
+        {"seen": [0, 1, 2]},
+        {"samples": [10]},
+        {"shares": {"result": [[1, 0], [0, 1]]}},
+        {"shares": {"baseline": [[1, 0], [0, 1]], "result": [[1, 0]]}},
+        {"labels": [], "samples": [], "shares": {"baseline": [], "result": []}},
+    ],
+)
+def test_a_matrix_of_another_shape_is_refused(change: dict):
+    shares = {name: [[0.9, 0.1], [0.0, 1.0]] for name in ("baseline", "result")}
+    whole = {"labels": [0, 1], "seen": [0, 1], "shares": shares, "samples": [10, 10]}
+    Matrix.model_validate(whole | {"protocol": ""})
+    with pytest.raises(ValidationError):
+        Matrix.model_validate(whole | {"protocol": ""} | change)

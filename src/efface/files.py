@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,3 +39,16 @@ def write_whole(path: Path, content: bytes, what: str) -> None:
             f"the {what} cannot be written to {path} ({error.strerror}): make it writable, or give "
             "another place."
         ) from error
+
+
+def hash_file(file: Path) -> str:
+    """SHA-256 of a file, which is read once in a process as long as its size and times stay."""
+    state = file.stat()
+    return _hash_once(file.resolve(), state.st_size, state.st_mtime_ns, state.st_ino)
+
+
+@functools.lru_cache(maxsize=4096)
+def _hash_once(file: Path, size: int, changed: int, inode: int) -> str:
+    del size, changed, inode
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import functools
-import hashlib
 import json
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from efface.errors import DataError, RequestError
 from efface.files import whole_file
@@ -87,7 +85,7 @@ class Result(Content):
         return Value(value=self.value, low=self.low, high=self.high)
 
 
-class Picture(Content):
+class ForgottenImage(Content):
     """One forgotten image, before and after, beside images that no model here has seen."""
 
     name: str  # as the requester named it: untrusted
@@ -113,6 +111,7 @@ class Curve(Content):
     """A figure against a threshold or a budget, one line per model."""
 
     name: str
+    title: str  # what it shows, in a phrase
     x_label: str
     y_label: str
     log_x: bool = False
@@ -126,9 +125,19 @@ class Matrix(Content):
 
     labels: list[int]  # of the rows: what was asked for
     seen: list[int]  # of the columns: what the judge saw
-    shares: dict[str, list[list[float]]]  # by model
+    shares: dict[str, list[list[float]]]  # by model, "baseline" and "result" among them
     samples: list[int]  # per row
     protocol: str
+
+    @model_validator(mode="after")
+    def _check_shape(self) -> Matrix:
+        rows, columns = len(self.labels), len(self.seen)
+        whole = {"baseline", "result"} <= self.shares.keys() and rows == len(self.samples) > 0
+        for grid in self.shares.values():
+            whole = whole and [len(row) for row in grid] == [columns] * rows and columns > 0
+        if not whole:
+            raise ValueError("one share per model, row and column, and one count per row")
+        return self
 
 
 class Evaluation(Content):
@@ -137,11 +146,12 @@ class Evaluation(Content):
     schema_version: Literal[1] = 1
     results: list[Result]
     judge: dict[str, Any] | None = None
-    pictures: list[Picture] = []  # of a request to forget images
+    images: list[ForgottenImage] = []  # of a request to forget images
     curves: list[Curve] = []
     labels_seen: Matrix | None = None
     change: dict[str, float] = {}  # weights, samples: relative to the original model
     guidance: float = 1.0  # of the original model, as set or chosen
+    change_protocol: str = ""  # how that was measured, or that the model is broken
     broken: bool = False  # whether the model says what is no finite number: nothing was measured
     key: str | None = None  # digest of models, protocol and seeds that this was measured with
     retrained: str | None = None  # the model that never knew, as it was given
@@ -230,6 +240,7 @@ class RunRecord(Content):
     request: dict[str, Any]
     material: dict[str, Any] = {}  # digests of what the request names on disk
     model: dict[str, Any]  # source, network class, classes, weight hashes
+    method: str  # as papers call it
     settings: dict[str, Any]
     start: dict[str, Any] | None = None  # an earlier run whose networks this one began from
     sampler: dict[str, Any] = {}
@@ -249,6 +260,7 @@ class RunRecord(Content):
 
 
 SCHEMA = 1  # of all records
+MAX_BYTES = 2**26  # of a record
 
 
 def require_finished(run: Path, record: RunRecord) -> None:
@@ -284,64 +296,47 @@ def read_attacks(folder: Path) -> Attacks | None:
 
 def _read(kind: type[M], path: Path, remedy: str) -> M:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        schema = content.pop("schema")
-        if schema == SCHEMA:
-            return kind.model_validate(content | {"schema_version": schema})
+        content = path.read_bytes()
     except FileNotFoundError:
         raise DataError(f"{path} is missing: {remedy}.") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{path} is not what efface writes: {remedy}.") from error
-    raise DataError(
-        f"{path} was written by another version of efface (its schema is {str(schema)[:20]!r} and "
-        f"this one reads {SCHEMA}): use that version, or {remedy}."
-    )
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror}): {remedy}.") from error
+    return parse_record(kind, content, str(path), remedy)
 
 
-def hash_weights(folder: Path) -> dict[str, str]:
-    """SHA-256 of every safetensors file of a model folder, by its relative path.
-
-    A judge beside the model is no part of it, nor are variants (model.fp16.safetensors), which are
-    never read and may have been fetched or not.
-    """
-    return {
-        file.relative_to(folder).as_posix(): _digest(file)
-        for file in sorted(folder.glob("*/*.safetensors"))
-        if file.parent.name != "judge" and not _is_variant(file)
-    }
-
-
-def _is_variant(file: Path) -> bool:
-    """Whether a file is of other weights of the same network, as model.fp16.safetensors is."""
-    before, weights, after = file.name.partition(".safetensors")
-    return bool(weights) and ("." in before or after not in ("", ".index.json"))
+def parse_record(kind: type[M], content: bytes, name: str, remedy: str) -> M:
+    """A record out of bytes that anybody may have written; DataError with the reason."""
+    values = parse_json(content, name, remedy)
+    if "schema" not in values:
+        raise DataError(f"{name} is not what efface writes: {remedy}.")
+    schema = values.pop("schema")
+    if schema != SCHEMA:
+        raise DataError(
+            f"{name} was written by another version of efface (its schema is {str(schema)[:20]!r} "
+            f"and this one reads {SCHEMA}): use that version, or {remedy}."
+        )
+    try:
+        return kind.model_validate(values | {"schema_version": schema})
+    except (ValueError, TypeError) as error:
+        raise DataError(f"{name} is not what efface writes: {remedy}.") from error
 
 
-def hash_model(folder: Path) -> str:
-    """One SHA-256 over all that a model folder draws with: weights, configurations, vocabularies.
-
-    Its judge, its card and hidden files are no part of it.
-    """
-    files = [*folder.glob("*.json"), *folder.glob("*.py"), *folder.glob("*/*")]
-    parts = [
-        [file.relative_to(folder).as_posix(), _digest(file)]
-        for file in sorted(files)
-        if file.parent.name != "judge"
-        and file.is_file()
-        and not _is_variant(file)
-        and not any(part.startswith(".") for part in file.relative_to(folder).parts)
-    ]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+def parse_json(content: bytes, name: str, remedy: str) -> dict[str, Any]:
+    """A JSON object in which no key stands twice; DataError where it is none, or too large."""
+    try:
+        if len(content) > MAX_BYTES:
+            raise ValueError("too large")
+        values = json.loads(content.decode("utf-8"), object_pairs_hook=_unique)
+        if isinstance(values, dict):
+            return values
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{name} is not what efface writes: {remedy}.") from error
+    raise DataError(f"{name} is not what efface writes: {remedy}.")
 
 
-def _digest(file: Path) -> str:
-    state = file.stat()
-    return _digest_once(file.resolve(), state.st_size, state.st_mtime_ns, state.st_ino)
-
-
-@functools.lru_cache(maxsize=4096)
-def _digest_once(file: Path, size: int, changed: int, inode: int) -> str:
-    """A file is hashed once in a process, as long as its size and times stay."""
-    del size, changed, inode
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Refuse a key that stands twice: of the two values, readers differ in which they take."""
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        raise ValueError("a key stands twice")
+    return values

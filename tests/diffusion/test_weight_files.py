@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import struct
 from fnmatch import fnmatch
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,6 +17,8 @@ from efface.diffusion.weight_files import (
     OTHER_VARIANTS,
     TRANSFORMERS,
     check_weights,
+    hash_model,
+    hash_weights,
     weights_wanted,
 )
 from efface.errors import ModelError
@@ -116,3 +120,40 @@ def test_weights_under_a_name_that_nothing_loads_are_none(tmp_path):
     save_file({"w": torch.zeros(10)}, tmp_path / "pytorch_lora_weights.safetensors")
     with pytest.raises(ModelError, match="holds no weights: a .safetensors file is needed, model"):
         check_weights(tmp_path, "model")
+
+
+def test_weights_are_hashed_by_relative_path(tiny_model: Path):
+    hashes = hash_weights(tiny_model)
+    name = "unet/diffusion_pytorch_model.safetensors"
+    assert hashes[name] == hashlib.sha256((tiny_model / name).read_bytes()).hexdigest()
+
+
+def test_a_judge_beside_a_model_is_no_part_of_its_weights(tmp_path):
+    for name in ("unet", "judge"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model.safetensors").write_bytes(b"weights")
+    assert list(hash_weights(tmp_path)) == ["unet/model.safetensors"]
+
+
+@pytest.mark.parametrize("variant", ["model.fp16", "model.fp16-00001-of-00002", "model.non_ema"])
+def test_a_model_is_the_same_whether_variants_of_it_were_fetched_or_not(tmp_path, variant):
+    (tmp_path / "unet").mkdir()
+    plain = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
+    for name in (*plain, f"{variant}.safetensors"):
+        (tmp_path / "unet" / name).write_bytes(b"weights")
+    assert list(hash_weights(tmp_path)) == [f"unet/{name}" for name in plain]
+
+
+def test_all_that_a_model_draws_with_is_in_its_digest_and_nothing_else(tmp_path: Path) -> None:
+    files = ("model_index.json", "pipeline.py", "unet/w.safetensors", "unet/config.json")
+    files += ("tokenizer/vocab.txt", "tokenizer/merges.txt", "tokenizer/spiece.model")
+    beside = ("README.md", "judge/model.safetensors", ".cache/x.json")
+    for name in (*files, *beside):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(name)
+    before = hash_model(tmp_path)
+    for name in (*files, *beside):
+        (tmp_path / name).write_text("other")
+        assert (hash_model(tmp_path) != before) == (name in files), name
+        (tmp_path / name).write_text(name)
+    assert hash_model(tmp_path) == before

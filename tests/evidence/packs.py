@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -54,3 +55,12 @@ def consistent(contents: dict[str, bytes]) -> dict[str, bytes]:
 def changed(packed: Path, name: str, **values: Any) -> bytes:
     content = json.loads(read_archive(packed).files[name]) | values
     return (json.dumps(content, indent=2) + "\n").encode()
+
+
+def contents(path: Path) -> dict[str, bytes]:
+    with zipfile.ZipFile(path) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def change(path: Path, **values: Any) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | values, indent=2) + "\n")

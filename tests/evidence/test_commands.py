@@ -89,7 +89,7 @@ def test_a_damaged_record_is_named_once_and_not_called_missing(run: Path, tmp_pa
     assert not any("missing" in check.text for check in found.differences)
 
 
-def test_missing_pictures_are_said(run: Path) -> None:
+def test_missing_images_are_said(run: Path) -> None:
     shutil.rmtree(run / "samples")
     page = write_report([run], run / "report.html").read_text(encoding="utf-8")
     assert "are not in the run folder" in page
@@ -113,11 +113,11 @@ def test_a_retrained_model_stays_beside_a_run(run: Path, tiny_model: Path) -> No
     assert efface.evaluate(run).retrained is None
 
 
-def test_settings_without_effect_are_refused(run: Path, picture_run: Path) -> None:
+def test_settings_without_effect_are_refused(run: Path, image_run: Path) -> None:
     with pytest.raises(ConfigError, match="train.steps has no effect"):
         efface.evaluate(run, changes=["train.steps=4"])
     with pytest.raises(RequestError, match="labels"):
-        attack(picture_run, judge=picture_run)
+        attack(image_run, judge=image_run)
 
 
 @pytest.mark.parametrize(
@@ -129,9 +129,9 @@ def test_settings_without_effect_are_refused(run: Path, picture_run: Path) -> No
     ],
 )
 def test_records_of_another_version_are_refused_in_a_sentence(
-    picture_run: Path, tmp_path: Path, change: Callable[[dict], object], complaint: str
+    image_run: Path, tmp_path: Path, change: Callable[[dict], object], complaint: str
 ) -> None:
-    run = Path(shutil.copytree(picture_run, tmp_path / "run"))
+    run = Path(shutil.copytree(image_run, tmp_path / "run"))
     alter(run, "record.json", change)
     for command in (efface.evaluate, attack):
         with pytest.raises(EffaceError, match=complaint) as error:

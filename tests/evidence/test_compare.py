@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
-import json
+import io
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 import efface
 from efface.evidence.checks import Check
-from efface.evidence.compare import Again, Part, compare, parts_of, tolerance
+from efface.evidence.compare import (
+    Again,
+    Part,
+    compare,
+    compare_images,
+    differing,
+    parts_of,
+    tolerance,
+)
 from efface.evidence.networks import Given
 from efface.evidence.remeasure import remeasure
 from efface.records import Evaluation, Result, read_evaluation, read_record
 from tests.evidence.conftest import LABELS, forget
 
 UNMEASURED = {"schema_version", "key", "retrained"}
-CHOICES: dict[str | int, tuple[str, ...]] = {
-    "side": ("forget", "retain"),
-    "better": ("more", "less"),
-    "role": ("primary", "context"),
-}
 Place = tuple[str | int, ...]
-Where = tuple[tuple[str, ...], Part]
 
 
 @pytest.fixture(scope="module")
@@ -78,20 +82,6 @@ def measured(evaluation: Evaluation) -> dict[str, Any]:
     return {n: v for n, v in evaluation.model_dump(mode="json").items() if n not in UNMEASURED}
 
 
-def parts_at(evaluation: Evaluation, places: Iterable[Place]) -> dict[Place, Where]:
-    """The part of an evaluation in which each place lies, and the place in it."""
-    parts = parts_of(evaluation)
-    figures, results = list(parts.values()), len(evaluation.results)
-    found: dict[Place, Where] = {}
-    for place in places:
-        if place[0] in ("results", "curves"):
-            number = int(place[1]) + (results if place[0] == "curves" else 0)
-            found[place] = tuple(map(str, place[2:])), figures[number]
-        else:
-            found[place] = tuple(map(str, place[1:])), parts["table", str(place[0]), 1]
-    return found
-
-
 def test_what_was_recorded_here_agrees_with_what_is_measured_here(recorded, again):
     checks = compare(recorded, again)
     assert not bad(checks), checks
@@ -100,28 +90,44 @@ def test_what_was_recorded_here_agrees_with_what_is_measured_here(recorded, agai
     assert {"unlearning_accuracy", "fd", "labels_seen", "change", "judge", "terms"} <= set(names)
 
 
-def named(place: tuple[str, ...], part: Part, checks: list[Check]) -> bool:
-    """Whether a check of this part names this place as one that differs."""
-    texts = [check.text for check in checks if check.subject == part.name and not check.good]
-    return any(f"{'.'.join(place)}: recorded" in text for text in texts)
+def beside(recorded: Evaluation, again: Again) -> list[tuple[Part, Part]]:
+    """All that was recorded, each beside what was measured of it again."""
+    then, now = parts_of(recorded), parts_of(again.evaluation)
+    assert list(then) == list(now)
+    told = sum(len(part.values) for part in then.values())
+    assert told == len(list(leaves(measured(recorded))))
+    return list(zip(then.values(), now.values(), strict=True))
+
+
+def forge(part: Part, changes: dict[tuple[str, ...], Any]) -> Part:
+    return replace(part, values={**part.values, **changes})
 
 
 @pytest.mark.parametrize("sign", [1, -1])
 def test_every_forged_number_is_noticed_and_named(recorded, again, sign):
-    """Each by little more than twice its tolerance; some at once, far from each other."""
-    numbers = {p: v for p, v in leaves(measured(recorded)) if type(v) in (int, float)}
-    assert len(numbers) > 1500
-    parts = parts_at(again.evaluation, numbers)
-    stride = len(numbers) // 12
-    for start in range(stride):
-        changes = {}
-        for place in list(numbers)[start::stride]:
-            inner, part = parts[place]
-            assert part.values[inner] == pytest.approx(numbers[place], rel=1e-6)
-            changes[place] = numbers[place] + sign * (2.01 * tolerance(part, inner) or 1)
-        checks = compare(forged(recorded, changes), again)
-        unnoticed = [place for place in changes if not named(*parts[place], checks)]
-        assert not unnoticed
+    """Each by little more than twice its tolerance, whatever stands beside it."""
+    count = 0
+    for then, now in beside(recorded, again):
+        numbers = {p: v for p, v in then.values.items() if type(v) in (int, float)}
+        changes = {p: v + sign * (2.01 * tolerance(now, p) or 1) for p, v in numbers.items()}
+        assert not differing(then, now)
+        assert differing(forge(then, changes), now) == sorted(numbers)
+        count += len(numbers)
+    assert count > 1500
+
+
+@pytest.mark.parametrize(
+    "place", [("results", 0, "value"), ("curves", 0, "lines", "result", 3, "high"),
+              ("labels_seen", "shares", "result", 2, 2), ("change", "weights")],
+)  # fmt: skip
+def test_a_forged_number_is_named_by_its_place(recorded, again, place):
+    value = recorded.model_dump(mode="json")
+    for name in place:
+        value = value[name]
+    checks = compare(forged(recorded, {place: value + 0.5}), again)
+    (check,) = [check for check in checks if not check.good]
+    inner = place[2:] if place[0] in ("results", "curves") else place[1:]
+    assert f"{'.'.join(map(str, inner))}: recorded" in check.text
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1e308, -1e308])
@@ -132,13 +138,19 @@ def test_what_is_no_number_is_no_figure(recorded, again, value):
 
 
 def test_every_forged_word_is_noticed(recorded, again):
-    words = {p: v for p, v in leaves(measured(recorded)) if isinstance(v, str)}
-    renamed = {p for p in words if p[-2:] == ("extractor", "name")}  # a copy has another name
-    assert len(words) > 40
-    for place, word in words.items():
-        other = next((c for c in CHOICES.get(place[-1], ()) if c != word), f"{word}.")
-        checks = compare(forged(recorded, {place: other}), again)
-        assert bad(checks) or place in renamed, place
+    count = 0
+    for then, now in beside(recorded, again):
+        words = {p: v for p, v in then.values.items() if isinstance(v, str)}
+        assert differing(forge(then, {p: f"{v}." for p, v in words.items()}), now) == sorted(words)
+        count += len(words)
+    assert count > 40
+
+
+@pytest.mark.parametrize("name, value", [("name", "x"), ("side", "x"), ("role", "context")])
+def test_a_figure_that_is_called_another_is_noticed(recorded, again, name, value):
+    spec = recorded.results[0].spec
+    value = {"side": "retain" if spec.side == "forget" else "forget"}.get(name, value)
+    assert bad(compare(forged(recorded, {("results", 0, "spec", name): value}), again))
 
 
 def test_a_model_that_is_broken_is_not_called_whole(recorded, again):
@@ -215,22 +227,23 @@ def test_a_copy_of_a_network_under_another_name_is_the_same_network(recorded, ag
     assert not bad(compare(copied, again))
 
 
-def test_every_forged_entry_of_a_forgotten_image_is_noticed(picture_run, tmp_path):
-    recorded = read_evaluation(picture_run)
-    model = picture_run / "pipeline"
-    again = remeasure(read_record(picture_run), recorded, tmp_path, model, Given())
+def test_every_forged_entry_of_a_forgotten_image_is_noticed(image_run, tmp_path):
+    recorded = read_evaluation(image_run)
+    model = image_run / "pipeline"
+    again = remeasure(read_record(image_run), recorded, tmp_path, model, Given())
     assert not bad(compare(recorded, again))
-    (first, second) = recorded.pictures
-    assert bad(compare(recorded.model_copy(update={"pictures": [first]}), again))
-    for place, value in leaves(first.model_dump(mode="json")):
-        part = parts_of(again.evaluation)["image", f"image {first.name}", 1]
+    (first, second) = recorded.images
+    assert bad(compare(recorded.model_copy(update={"images": [first]}), again))
+    key = ("image", f"image {first.name}", 1)
+    then, now = parts_of(recorded)[key], parts_of(again.evaluation)[key]
+    changes: dict[tuple[str, ...], Any] = {}
+    for place, value in then.values.items():
         if isinstance(value, str):
-            forgery = f"{value}."
+            changes[place] = f"{value}."
         else:
-            forgery = value + (2.01 * tolerance(part, tuple(map(str, place))) or 1)
-            forgery = math.ceil(forgery) if isinstance(value, int) else forgery
-        pictures = [first.model_copy(update={str(place[0]): forgery}), second]
-        assert bad(compare(recorded.model_copy(update={"pictures": pictures}), again)), place
+            forgery = value + (2.01 * tolerance(now, place) or 1)
+            changes[place] = math.ceil(forgery) if isinstance(value, int) else forgery
+    assert differing(forge(then, changes), now) == sorted(then.values)
 
 
 def test_nothing_in_a_pack_widens_a_tolerance(recorded, again):
@@ -242,11 +255,27 @@ def test_nothing_in_a_pack_widens_a_tolerance(recorded, again):
         ("results", fd, "samples"): 1,
     }
     checks = compare(forged(recorded, changes), again)
-    ((_, part),) = parts_at(again.evaluation, [("results", fd, "value")]).values()
-    assert all(named((name,), part, checks) for name in ("value", "high", "samples"))
+    (check,) = [check for check in checks if not check.good]
+    assert all(f"{name}: recorded" in check.text for name in ("value", "high", "samples"))
 
 
-def test_the_record_is_what_json_holds(run, recorded):
-    """The forgeries above are of all that the file says, but what names it."""
-    content = json.loads((run / "evaluation.json").read_text())
-    assert content.keys() - UNMEASURED - {"schema"} == measured(recorded).keys()
+@pytest.fixture
+def sheet(image_run: Path) -> Path:
+    return image_run / "samples" / "after.png"
+
+
+def as_png(image: Image.Image) -> bytes:
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return file.getvalue()
+
+
+def test_a_sheet_of_other_samples_is_noticed(sheet):
+    image = Image.open(sheet)
+    assert compare_images("after", sheet.read_bytes(), sheet).good
+    forged = image.copy()
+    forged.paste(image.crop((0, 0, 8, 8)), (8, 8))  # one sample of many
+    contents = as_png(forged), as_png(image.crop((0, 0, 8, 8))), b"no image"
+    for content in (*contents, sheet.read_bytes()[:-50]):
+        assert not compare_images("after", content, sheet).good
+    assert not compare_images("after", contents[0], sheet.with_name("gone.png")).looked

@@ -13,6 +13,7 @@ import yaml
 from diffusers import DiffusionPipeline
 from huggingface_hub import ModelCard
 
+from efface.diffusion.weight_files import hash_weights
 from efface.errors import RequestError
 from efface.evaluation.wording import SPACE, format_value
 from efface.evidence.model_card import (
@@ -23,7 +24,6 @@ from efface.evidence.model_card import (
 from efface.records import (
     Evaluation,
     RunRecord,
-    hash_weights,
     read_evaluation,
     read_record,
     write_json,
@@ -108,10 +108,10 @@ def test_the_hub_reads_every_figure_from_the_model_index(run):
     assert len(ModelCard(text).data.eval_results or []) == len(results) - 1
 
 
-def test_a_card_says_nothing_of_paths_names_or_prompts(run, picture_run, tmp_path):
+def test_a_card_says_nothing_of_paths_names_or_prompts(run, image_run, tmp_path):
     text = write_model_card(run).read_text()
     assert str(Path(read_record(run).model["source"]).parent) not in text
-    copy = Path(shutil.copytree(picture_run, tmp_path / "images"))
+    copy = Path(shutil.copytree(image_run, tmp_path / "images"))
     text = write_model_card(copy).read_text()
     assert "Forgotten: 2 images\n" in text
     assert "ada" not in text.lower().replace("metadata", "")

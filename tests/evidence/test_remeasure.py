@@ -43,7 +43,7 @@ def measure(tmp_path: Path) -> Measure:
     return again
 
 
-@pytest.mark.parametrize("which", ["label_run", "picture_run"])
+@pytest.mark.parametrize("which", ["label_run", "image_run"])
 def test_every_figure_is_measured_again_as_it_was_recorded(which, measure, request):
     run = request.getfixturevalue(which)
     recorded, again = read_evaluation(run), measure(run)
@@ -55,12 +55,12 @@ def test_every_figure_is_measured_again_as_it_was_recorded(which, measure, reque
         assert other.value == pytest.approx(result.value, rel=1e-6), result.metric
 
 
-def test_copies_of_images_are_counted_anew(picture_run, tmp_path):
+def test_copies_of_images_are_counted_anew(image_run, tmp_path):
     """The images are two of the samples themselves; distances and copies are counted here."""
-    record = read_record(picture_run)
+    record = read_record(image_run)
     steps = record.settings["evaluate"]["baseline_steps"]
     seeds = range(1000, 1000 + record.settings["images"]["samples"])
-    model = efface.load(picture_run)
+    model = efface.load(image_run)
     samples = draw_images(model, MultiStep(steps), None, seeds).numpy()
     chosen = np.round(samples[[4, 9], 0] * 255).astype(np.uint8)
     (tmp_path / "chosen").mkdir()
@@ -81,17 +81,17 @@ def test_copies_of_images_are_counted_anew(picture_run, tmp_path):
     asked = record.request | {"images": str(tmp_path / "chosen"), "retain": "digits"}
     request = read_request(asked)
     settings = recorded_settings(record, request)
-    info = inspect_model(picture_run)
+    info = inspect_model(image_run)
     material = request.read(info, settings)
     told = record.model_copy(update={"request": asked, "material": material.recorded()})
-    evaluation = read_evaluation(picture_run)
-    again = remeasure(told, evaluation, tmp_path, picture_run / "pipeline", Given())
+    evaluation = read_evaluation(image_run)
+    again = remeasure(told, evaluation, tmp_path, image_run / "pipeline", Given())
     rate = again.evaluation.get("copy_rate")
     assert rate is not None and rate.value == copies / len(samples)
     hashes = told.material | {"hashes": told.material["hashes"][::-1]}
     lost = told.model_copy(update={"material": hashes})
     with pytest.raises(RequestError, match="is not what was recorded"):
-        remeasure(lost, evaluation, tmp_path, picture_run / "pipeline", Given())
+        remeasure(lost, evaluation, tmp_path, image_run / "pipeline", Given())
 
 
 def test_figures_of_other_networks_on_labels_are_the_recorded_values(label_run, tmp_path, measure):
@@ -141,11 +141,11 @@ def test_hostile_records_are_refused_before_anything_is_sampled(label_run, measu
     refused("not-here", model=record.model | {"source": "owner/not-here"})
 
 
-def test_a_pack_has_nothing_downloaded_and_no_module_imported(picture_run, label_run, measure):
-    record = read_record(picture_run)
+def test_a_pack_has_nothing_downloaded_and_no_module_imported(image_run, label_run, measure):
+    record = read_record(image_run)
     named = record.model_copy(update={"request": record.request | {"unseen": "datasets:a/b"}})
     with pytest.raises(NotHereError, match="datasets:a/b"):
-        measure(picture_run, named)
+        measure(image_run, named)
     labels = read_record(label_run)
     method = labels.settings | {"method": {"name": "os.path"}}
     settings = recorded_settings(
@@ -154,9 +154,9 @@ def test_a_pack_has_nothing_downloaded_and_no_module_imported(picture_run, label
     assert settings.method_name == "sfd"
 
 
-def test_images_that_are_not_here_are_said(picture_run, measure):
-    record = read_record(picture_run)
+def test_images_that_are_not_here_are_said(image_run, measure):
+    record = read_record(image_run)
     gone = record.model_copy(update={"request": record.request | {"images": "nowhere"}})
     with pytest.raises(NotHereError, match="nowhere"):
-        measure(picture_run, gone)
+        measure(image_run, gone)
     assert len(load_images(record.request["images"])) == 2

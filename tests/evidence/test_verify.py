@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -33,15 +34,23 @@ def test_a_true_pack_and_its_model_agree(packed, model):
     names = [check.subject for check in found.checks]
     assert names[:4] == ["files", "run-1", "report.html", "model"]
     content = json.loads(read_archive(packed).files["run-1/evaluation.json"])
-    tables = ["threshold_curve", "judge", "labels_seen", "change", "broken", "terms"]
+    tables = [
+        "threshold_curve",
+        "judge",
+        "labels_seen",
+        "change",
+        "change_protocol",
+        "broken",
+        "terms",
+    ]
     expected = [result["spec"]["name"] for result in content["results"]] + tables
     assert names[4:] == ["training", *expected, "samples/after.png", "samples/before.png"]
     assert [check.subject for check in found.checks if not check.looked] == ["training"]
 
 
-def test_a_true_pack_of_forgotten_images_agrees_with_its_model(picture_run, tmp_path):
-    pack([picture_run], tmp_path / "a.zip")
-    found = verify(tmp_path / "a.zip", picture_run)
+def test_a_true_pack_of_forgotten_images_agrees_with_its_model(image_run, tmp_path):
+    pack([image_run], tmp_path / "a.zip")
+    found = verify(tmp_path / "a.zip", image_run)
     assert found.good, found.differences
     names = {check.subject for check in found.checks}
     assert {"copy_rate", "image ada.png", "samples/images.png", "copy_curve"} <= names
@@ -94,10 +103,8 @@ def test_an_archive_packed_by_another_tool_is_named(packed, model, tmp_path):
     assert subjects(verify(tmp_path / "a.zip", model, CHEAP)) == {"archive"}
 
 
-def test_the_run_that_made_the_model_is_found_among_several(
-    label_run, picture_run, model, tmp_path
-):
-    pack([picture_run, label_run], tmp_path / "a.zip")
+def test_the_run_that_made_the_model_is_found_among_several(label_run, image_run, model, tmp_path):
+    pack([image_run, label_run], tmp_path / "a.zip")
     found = verify(tmp_path / "a.zip", model, "retained_accuracy")
     assert found.good, found.differences
     assert any("run-2" in check.text for check in found.checks if check.subject == "model")
@@ -150,16 +157,13 @@ def test_samples_that_the_model_does_not_generate_are_named(packed, model, tmp_p
     sheet.save(forged, "PNG")
     out = rewritten(packed, tmp_path / "a.zip", True, **{name: forged.getvalue()})
     assert "samples/after.png" in subjects(verify(out, model))
-    smaller = io.BytesIO()
-    sheet.crop((0, 0, tile, tile)).save(smaller, "PNG")
-    for content in (smaller.getvalue(), b"no image", forged.getvalue()[:-50]):
-        out = rewritten(packed, tmp_path / "a.zip", True, **{name: content})
-        assert "samples/after.png" in subjects(verify(out, model))
 
 
 def test_attacks_are_named_as_not_run_again(label_run, model, tmp_path):
     run = Path(shutil.copytree(label_run, tmp_path / "run"))
-    curve = Curve(name="relearning", x_label="steps", y_label="share", lines={}, protocol="")
+    curve = Curve(
+        name="relearning", title="", x_label="steps", y_label="share", lines={}, protocol=""
+    )
     attack = AttackResult(
         attack="relearning", title="Relearning", summary="what is done", curve=curve, level=1.0,
         floor=0.0, costs={}, self_tests=[], settings={}, seeds=[], seconds=1.0,
@@ -183,19 +187,16 @@ def test_a_method_named_in_a_pack_is_never_imported(packed, model, tmp_path, mon
     assert checks["unlearning_accuracy"].good
 
 
-def test_names_in_a_pack_cannot_steer_a_terminal(packed, model, tmp_path):
-    files = read_archive(packed).files
-    more = "00" * 32 + "  \x1b[2J\u202eok  files" + "x" * 10**6 + "\n"
-    (tmp_path / "a.zip").write_bytes(to_zip(files | {SUMS: files[SUMS] + more.encode()}))
-    (found,) = verify(tmp_path / "a.zip", model, CHEAP).differences
-    assert "missing" in found.text
-    assert found.subject.isprintable()
-    assert len(found.subject) <= 100
+def without_charts(files: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The files of a run that logged no losses and recorded no curves: its page is quickly made."""
+    evaluation = json.loads(files["run-1/evaluation.json"]) | {"curves": []}
+    rest = {name: content for name, content in files.items() if name != "run-1/metrics.jsonl"}
+    return rest | {"run-1/evaluation.json": json.dumps(evaluation).encode()}
 
 
 @pytest.mark.parametrize("value", [None, "/" + "y" * 5000, [[1]], 10**400], ids=lambda v: type(v))
 def test_strange_values_in_a_record_end_as_findings(packed, model, tmp_path, value):
-    files = dict(read_archive(packed).files)
+    files = without_charts(read_archive(packed).files)
     record = json.loads(files["run-1/record.json"])
     places = [(key,) for key in ("request", "model", "settings", "sampler", "hardware", "notes")]
     places += [("model", key) for key in ("source", "null_label", "weights")]

@@ -29,6 +29,7 @@ MakeTrainer = Callable[..., Trainer]
 class Regression(Method):
     """The denoising loss on the images to retain; what follows adds one declaration each."""
 
+    title: ClassVar[str] = "regression"
     summary: ClassVar[str] = "a method of these tests"
     needs = frozenset({"retain_images", "forget_images"})
     forget_share = 1.0

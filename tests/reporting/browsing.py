@@ -87,7 +87,7 @@ A4 = {"width": 680, "height": 1002}  # in CSS pixels, within the margins that th
 WIDER = """[...document.body.querySelectorAll('*')].filter(e => e.checkVisibility() &&
     !e.closest('.unseen, svg') && e.getBoundingClientRect().right > innerWidth + 0.5)
     .map(e => e.outerHTML.slice(0, 80))"""
-WHOLE = "figure, svg, img, .cards li, tr, .told div, .attack, .protocol, .limits li"
+WHOLE = "figure, svg, img, .answers div, tr, .attack, .protocol, .limits li"
 # Columns of a page's size break where pages do, and tell which element stands in several.
 PAGED = """([width, height]) => {
   document.body.style.cssText = `margin: 0; width: ${width}px; height: ${height}px;` +

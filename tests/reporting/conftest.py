@@ -33,6 +33,7 @@ def make_record(**changes: Any) -> RunRecord:
             "null_label": 10,
             "weights": {"unet/model.safetensors": "9f" * 32},
         },
+        "method": "SFD",
         "settings": {
             "method": {"name": "sfd", "mixture": 0.5},
             "train": {"steps": 2000, "seed": 0, "guard_tolerance": 0.25},
@@ -107,22 +108,6 @@ def write_sheets(folder: Path, names: list[str] | None = None) -> None:
     (folder / "grid.json").write_text(json.dumps(grid), encoding="utf-8")
 
 
-def metric_lines(steps: int = 300) -> str:
-    lines = []
-    for step in range(10, steps + 1, 10):
-        values = {
-            "fake_score_retain_loss": 3.0 / step + 2,
-            "fake_score_forget_loss": 4.0 / step + 2,
-            "fake_score_gradient_norm": 1.5,
-            "student_retain_loss": 900.0 / step,
-            "student_forget_loss": -2.0,
-            "student_gradient_norm": 2.5,
-            "images_per_second": 1500.0,
-        }
-        lines.append(json.dumps({"step": step, **values}))
-    return "".join(f"{line}\n" for line in lines)
-
-
 @pytest.fixture
 def make_run(tmp_path: Path) -> RunMaker:
     """Write a run folder: make_run(name, record=..., evaluation=None for none, names=...)."""
@@ -139,7 +124,6 @@ def make_run(tmp_path: Path) -> RunMaker:
         if evaluation is not None:
             write_json(folder / "evaluation.json", evaluation)
         write_sheets(folder / "samples", names)
-        (folder / "metrics.jsonl").write_text(metric_lines(), encoding="utf-8")
         return folder
 
     return make

@@ -79,7 +79,8 @@ def make_attack(
         "title": TITLES.get(attack, attack),
         "summary": "the model is fine-tuned on a few of the forgotten images",
         "curve": Curve(
-            name=f"{attack} recovery",
+            name=attack,
+            title=TITLES.get(attack, attack),
             x_label="training steps",
             y_label="share of images that show it",
             log_x=True,
@@ -111,10 +112,11 @@ def make_attacks(*results: AttackResult, output: dict[str, str] | None = None) -
     return Attacks(output=OUTPUT if output is None else output, results=list(results))
 
 
-def make_curve(name: str = "copies by distance") -> Curve:
+def make_curve(title: str = "Copies by distance") -> Curve:
     xs = [0.5, 1, 1.5, 2, 2.5, 3, 4, 5]
     return Curve(
-        name=name,
+        name="copy_curve",
+        title=title,
         x_label="copy distance (L2)",
         y_label="share of samples",
         lines={
@@ -147,9 +149,10 @@ def make_matrix(classes: int = 10, forgotten: int = 4, instead: int = 9) -> Matr
 
 def make_full_evaluation() -> Evaluation:
     evaluation = make_evaluation()
-    evaluation.curves = [make_curve("threshold_curve")]
+    evaluation.curves = [make_curve("How often it is found, by threshold")]
     evaluation.labels_seen = make_matrix()
     evaluation.change = {"weights": 0.21, "samples": 0.9}
+    evaluation.change_protocol = "weights by hand"
     for result in evaluation.results:
         result.extractor = {"name": "digits judge", "sha256": "ab" * 32}
     return evaluation

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from efface.records import Evaluation, Picture, Result, RunRecord, write_json
-from tests.reporting.conftest import Triple, make_record, make_result, make_value, metric_lines
+from efface.records import Evaluation, ForgottenImage, Result, RunRecord, write_json
+from tests.reporting.conftest import Triple, make_record, make_result, make_value
 
 SAMPLES = 1024
 
@@ -72,9 +72,9 @@ def copy_rate(copies: int, samples: int = SAMPLES) -> Triple:
     return share, 0.0 if copies == 0 else low, high
 
 
-def make_pictures(names: list[str]) -> list[Picture]:
+def make_images(names: list[str]) -> list[ForgottenImage]:
     return [
-        Picture(
+        ForgottenImage(
             name=name,
             sha256=f"{n % 256:02x}" * 32,
             loss=0.0261 + 0.0001 * n,
@@ -142,8 +142,8 @@ def make_image_evaluation(
     for metric in ("precision", "recall"):
         if metric in more:
             results.append(make_image_result(metric, more[metric], (0.8, 0.77, 0.83)))
-    pictures = make_pictures(names or ["heart.png"])
-    return Evaluation(results=results, pictures=pictures if results else [])
+    images = make_images(names or ["heart.png"])
+    return Evaluation(results=results, images=images if results else [])
 
 
 def write_samples(folder: Path, rows: int = 1, **grid: Any) -> None:
@@ -183,6 +183,5 @@ def write_image_run(
     folder.mkdir(parents=True)
     write_json(folder / "record.json", record or make_image_record())
     write_json(folder / "evaluation.json", evaluation or make_image_evaluation())
-    (folder / "metrics.jsonl").write_text(metric_lines(), encoding="utf-8")
     write_samples(folder / "samples", **samples)
     return folder

@@ -13,7 +13,6 @@ from tests.reporting.conftest import (
     Triple,
     make_record,
     make_result,
-    metric_lines,
     write_sheets,
 )
 from tests.reporting.full_runs import make_curve
@@ -85,7 +84,9 @@ def make_concept_evaluation(
         stays = kind == "neighbour"
         own = BEFORE if stays else rate
         results.append(found(f"{'kept' if stays else 'concept'}_rate/{kind}/{name}", own, BEFORE))
-    return Evaluation(results=results, curves=[make_curve("threshold_curve")], **changes)
+    return Evaluation(
+        results=results, curves=[make_curve("How often it is found, by threshold")], **changes
+    )
 
 
 def group_spec(metric: str) -> dict[str, Any]:
@@ -110,7 +111,9 @@ def make_memorised_evaluation(copies: tuple[int, int] = (14, 0), **changes: Any)
         make_result("memorised_share", after, before, samples=16, protocol=protocol),
         make_result("clip_iqa", (0.8, 0.79, 0.81), (0.8, 0.79, 0.81)),
     ]
-    return Evaluation(results=results, curves=[make_curve("similarity_curve")], **changes)
+    return Evaluation(
+        results=results, curves=[make_curve("How often it is generated, by similarity")], **changes
+    )
 
 
 def write_prompt_run(
@@ -131,5 +134,4 @@ def write_prompt_run(
     grid = json.loads((folder / "samples" / "grid.json").read_text(encoding="utf-8"))
     grid |= {"asked": "prompt", "forgotten": [0, 1]}
     (folder / "samples" / "grid.json").write_text(json.dumps(grid), encoding="utf-8")
-    (folder / "metrics.jsonl").write_text(metric_lines(), encoding="utf-8")
     return folder

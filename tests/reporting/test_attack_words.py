@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from efface.records import Cost, SelfTest
-from efface.reporting.attack_words import tell_attack, tell_resistance, write_cost
+from efface.reporting.attack_words import tell_attack, tell_resistance, write_budget
+from efface.reporting.resistance import Resistance
 from tests.reporting.full_runs import add_line, find_attacks, make_attack
 
 
@@ -27,14 +28,14 @@ def test_the_way_with_the_least_budget_is_told():
     "budget, text",
     [
         (0, "at once"),
-        (9.71153846, "9.71 steps"),
-        (4.999999999999, "5 steps"),
-        (12345.6, "12,346 steps"),
+        (9.71153846, "9.71"),
+        (4.999999999999, "5"),
+        (12345.6, "12,346"),
         (None, "not reached"),
     ],
 )
 def test_budgets_are_written_for_a_reader(budget: float | None, text: str):
-    assert write_cost(Cost(share=0.5, budget=budget), "steps") == text
+    assert write_budget(Cost(share=0.5, budget=budget)) == text
 
 
 def test_all_attacks_that_brought_it_back_are_named():
@@ -45,3 +46,9 @@ def test_all_attacks_that_brought_it_back_are_named():
     assert said.startswith("Relearning brings half of it back in 3 training steps (retrained ")
     assert "0 of 2 attacks were withstood." in said
     assert said.endswith("Also back: Membership inference.")
+
+
+def test_no_attack_is_not_called_resistance():
+    none = Resistance()
+    assert tell_resistance(none, short=True) == "Whether it comes back was not measured."
+    assert tell_resistance(none).endswith("Attack this run with `efface attack`.")

@@ -33,7 +33,7 @@ LOOKS: dict[str, dict[str, Any]] = {
     },
     "print": {"viewport": A4, "color_scheme": "dark"},
 }  # fmt: skip
-PARTS = (*("samples", "measured", "labels", "curves", "attacks", "course", "limits", "details"),)
+PARTS = (*("samples", "measured", "labels", "curves", "attacks", "limits", "details"),)
 RUNS = {"class": 1, "images": 1, "concept": 1, "several": 3}  # pages, and how many runs each holds
 
 
@@ -63,7 +63,6 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 def print_page(visit: Visit) -> Visit:
     """As the print dialogue does."""
-    visit.tell("dispatchEvent(new Event('beforeprint'))")
     visit.page.emulate_media(media="print")
     return visit
 
@@ -85,7 +84,7 @@ def test_every_part_is_there_and_nothing_stands_out_of_the_page(visit_page, page
         assert box is not None and box["width"] > 0.8 * min(width, PHONE_WIDTH), part
         assert box["height"] > heading.bounding_box()["height"] + 10, part
     assert visit.page.locator(".verdict .headline").is_visible()
-    assert [card.is_visible() for card in visit.page.locator(".cards li").all()] == [True] * 4
+    assert [a.is_visible() for a in visit.page.locator(".answers div").all()] == [True] * 4
     worst = visit.tell(CONTRAST)
     assert worst["ratio"] >= 4.5, worst
 
@@ -104,7 +103,7 @@ def test_on_a_phone_only_tables_scroll(visit_page, pages, name: str):
 def test_on_paper_nothing_is_cut_or_wider_than_the_page(visit_page, pages, name: str):
     visit = print_page(visit_page(pages[name], viewport=A4))
     assert visit.tell(WIDER) == []
-    breaks = "[...document.querySelectorAll('figure, .cards li, tr, .attack, .protocol')]"
+    breaks = "[...document.querySelectorAll('figure, .answers div, tr, .attack, .protocol')]"
     breaks += ".map(e => getComputedStyle(e).breakInside)"
     assert set(visit.tell(breaks)) == {"avoid"}
     pdf = visit.page.pdf(format="A4")

@@ -14,10 +14,6 @@ from hypothesis import strategies as st
 
 from efface.evaluation.wording import SPACE, shorten
 from efface.reporting.charts import (
-    LETTER,
-    LINE,
-    LONGEST,
-    MOST,
     Axis,
     Chart,
     Line,
@@ -40,6 +36,7 @@ from tests.reporting.pages import (
 )  # fmt: skip
 
 STEP = Axis("step")
+LETTER = 6.2  # room that a letter takes
 
 
 def make_line(*values: float, name: str = "a", tone: str = "result", half: float = 0.0) -> Line:
@@ -92,16 +89,6 @@ def test_an_axis_begins_at_0_where_that_is_not_far():
     assert heights(draw(make_line(-9.0, 10.0)))[0] < 0
 
 
-@pytest.mark.parametrize("low, high", [(2.0, 120.0), (1.1, 95.0), (1e-4, 3.0), (3e-3, 4e5)])
-def test_a_logarithmic_axis_has_two_ticks_at_least(low: float, high: float):
-    chart = draw(make_line(low, high), y=Axis("loss", logarithmic=True))
-    found = heights(chart)
-    assert len(found) >= 2 and chart.logarithmic
-    assert all(f"{tick:e}".startswith("1.000") for tick in found)
-    ((a, b),) = curves(chart.svg, "result")
-    assert a[1] > b[1]
-
-
 @pytest.mark.parametrize("highest", [0.004, 0.4, 0.95, 1.0])
 def test_shares_have_ticks_in_percent_and_none_beyond_1(highest: float):
     found = ticks(draw(make_line(0.0, highest), y=Axis("share", percent=True)).svg, "end")
@@ -120,59 +107,24 @@ def test_ticks_are_short(value: float, text: str):
     assert write_tick(value) == text
 
 
-def test_lines_are_named_at_their_ends_in_their_colours():
-    lines = [make_line(0, n / 100, name=f"line {n}", tone="weak") for n in range(MOST)]
-    chart = draw(*lines)
-    assert chart.legend == ()
-    written = texts(chart.svg)
-    places = [written[line.name] for line in reversed(lines)]
-    assert all(a[1] - b[1] <= -LINE + 0.01 for a, b in zip(places, places[1:], strict=False))
-    ends = [path[-1] for path in curves(chart.svg, "weak")]
-    assert all(x > end for (x, _), (end, _) in zip(places, ends, strict=True))
-    assert len(elements(chart.svg, "text", "fill: var(--weak)")) == MOST
-    assert_inside(chart.svg)
-
-
 @pytest.mark.parametrize("last", [7, 90, 1500, 99999])
-def test_ticks_do_not_cover_each_other_beside_long_names(last: int):
-    rows = [(float(x), 1.0, 1.0, 1.0) for x in (0, last)]
-    lines = [Line(name=n * LONGEST, tone="plain", rows=rows) for n in "ab"]
-    written = elements(draw(*lines).svg, "text", "text-anchor: middle")
+def test_ticks_do_not_cover_each_other(last: int):
+    line = Line(name="a", tone="plain", rows=[(float(x), 1.0, 1.0, 1.0) for x in (0, last)])
+    written = elements(draw(line).svg, "text", "text-anchor: middle")
     found = [(float(e.attrib["x"]), len(e.text or "")) for e in written]
     assert len(found) >= 3
     for (left, a), (right, b) in zip(found, found[1:], strict=False):
         assert right - left >= LETTER * (a + b) / 2
 
 
-@pytest.mark.parametrize("value", [0.0, 1.0, 5e9])
-def test_names_beside_one_another_stay_in_the_chart(value: float):
-    chart = draw(*(make_line(value, value, name=f"line {n}") for n in range(MOST)))
-    assert_inside(chart.svg)
-    heights = sorted(texts(chart.svg)[f"line {n}"][1] for n in range(MOST))
-    assert all(b - a >= LINE - 0.01 for a, b in zip(heights, heights[1:], strict=False))
-
-
-@pytest.mark.parametrize("count, length", [(MOST + 1, 5), (2, LONGEST + 1)])
-def test_many_names_and_long_ones_stand_in_a_legend(count: int, length: int):
-    lines = tuple(make_line(0, n, name=f"{n}".ljust(length, "x")) for n in range(count))
-    chart = draw(*lines)
-    assert chart.legend == lines
-    assert not {line.name for line in lines} & texts(chart.svg).keys()
-
-
-def test_one_line_needs_no_name():
-    chart = draw(make_line(1, 2, name="alone"))
-    assert chart.legend == () and "alone" not in texts(chart.svg)
-
-
 def test_a_level_reaches_from_end_to_end():
     line = make_line(0.0, 1.0, 2.0)
-    ((a, b),) = curves(draw(line, level("limit", "bad", 1.0, [line])).svg, "bad")
-    ((first, middle, last),) = curves(draw(line, level("limit", "bad", 1.0, [line])).svg, "result")
+    ((a, b),) = curves(draw(line, level("limit", 1.0, [line])).svg, "soft")
+    ((first, middle, last),) = curves(draw(line, level("limit", 1.0, [line])).svg, "result")
     assert (a[0], b[0]) == (first[0], last[0])
     assert a[1] == b[1] == pytest.approx(middle[1])
     one = make_line(0.5)
-    ((a, b),) = curves(draw(one, level("limit", "bad", 1.0, [one])).svg, "bad")
+    ((a, b),) = curves(draw(one, level("limit", 1.0, [one])).svg, "soft")
     assert b[0] > a[0] + 100
 
 
@@ -186,7 +138,7 @@ def test_charts_are_described_for_those_who_cannot_see_them():
 
 @pytest.mark.parametrize("evil", [*HOSTILE, "$x^2$", "$\\frac{", "\\$", "日本 \ufffe\uffff", "_a"])
 def test_hostile_names_stay_text_and_nothing_else_is_in_a_chart(evil: str):
-    lines = [make_line(1, 2, name=evil[:LONGEST]), make_line(2, 1, name="b", half=1)]
+    lines = [make_line(1, 2, name=evil), make_line(2, 1, name="b", half=1)]
     spots = [Spot(name=evil, tone="result", x=(1, 0, 2), y=(1, 0, 2), best=True)]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -206,12 +158,12 @@ def test_hostile_names_stay_text_and_nothing_else_is_in_a_chart(evil: str):
 @given(st.text(min_size=1))
 def test_any_name_can_be_drawn(name: str):
     name = shorten(name)
-    chart = draw(make_line(1, 2, name=name[:LONGEST]), make_line(2, 1), y=Axis(name))
+    chart = draw(make_line(1, 2, name=name), make_line(2, 1), y=Axis(name))
     ElementTree.fromstring(chart.svg)
 
 
 def test_every_colour_is_a_variable_of_the_page():
-    lines = [make_line(1, 2, tone=tone, half=1) for tone in ("result", "original", "weak", "bad")]
+    lines = [make_line(1, 2, tone=tone, half=1) for tone in ("result", "original", "weak", "plain")]
     spot = Spot(name="1", tone="result", x=(1, 0, 2), y=(1, 0, 2), best=True)
     for svg in (draw(*lines).svg, spot_chart([spot], STEP, STEP, "")):
         styles = [e.attrib["style"] for e in ElementTree.fromstring(svg) if e.tag != "title"]

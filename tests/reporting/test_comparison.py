@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from efface.records import Value
-from efface.reporting.comparison import Figure, count_samples, write_difference, write_figure
+from efface.reporting.comparison import Figure, write_difference, write_figure
 from efface.reporting.pareto import pareto_figures
 from tests.reporting.conftest import RunMaker, make_evaluation, make_record
 from tests.reporting.full_runs import compare_folders, measured
@@ -205,4 +205,3 @@ def test_one_run_has_its_interval_and_several_seeds_their_range():
     assert write_figure(seeds, "x") == ("2.00", "1.00 to 3.00, s.d. 1.41 over 2 seeds")
     assert write_difference(Value(value=1, low=0, high=2), "x") == "+1.00 (0 to +2.00)"
     assert write_figure(None, "x") == ("–", "")
-    assert count_samples(1) == "1 sample"

@@ -17,7 +17,6 @@ def test_nested_json_becomes_dotted_names():
 def test_images_to_forget_have_a_sheet_of_their_own():
     sheets = {sheet.key: dict(sheet.facts) for sheet in fact_sheets(make_image_record(["a", "b"]))}
     assert sheets["facts-hashes"] == {"1. a": "00" * 32, "2. b": "01" * 32}
-    assert sheets["facts-run"]["images to forget"] == "2"
     assert sheets["facts-run"]["request.images"] == "takedown/2026-03"
 
 

@@ -45,9 +45,9 @@ def test_all_parts_are_there_and_every_link_leads_somewhere(make_full_run, repor
     for said in (
         "How often it is found, by threshold", "What is generated for each label",
         "Does it come back?", "Relearning", "Membership inference",
-        "50\u00a0% back", "40 training steps with 16 images",
+        "50\u00a0% back", "in 40 training steps (retrained model: 45)",
         "Cost in training steps", "control passed",
-        "weights changed by", "ab" * 32,
+        "weights by hand", "ab" * 32,
     ):  # fmt: skip
         assert said in page.text, said
 
@@ -83,7 +83,7 @@ def test_attacks_on_other_weights_are_left_out_and_said_so(make_full_run, report
     page = report(make_full_run(attacks=attacks))
     assert_safe(page)
     assert "on other weights than this run's" in page.text
-    assert "Relearning: half" not in page.text and "50\u00a0% back" not in page.text
+    assert "brings half" not in page.text and "50\u00a0% back" not in page.text
 
 
 def test_what_was_attacked_no_longer_says_that_no_attack_was_run(make_full_run, report):
@@ -142,12 +142,6 @@ def test_a_run_that_stopped_early_says_why_and_names_no_guard(tmp_path: Path, re
     assert "collapse" not in before_details and "guard" not in before_details
 
 
-def test_the_guards_limit_is_explained_only_where_it_is_drawn(make_run: RunMaker, report):
-    said = "A dashed line is the limit"
-    assert said in report(make_run("a")).text
-    assert said not in report(make_run("b", record=make_record(guard=[]))).text
-
-
 def test_runs_on_different_models_stand_apart(make_full_run, tmp_path: Path, report):
     other = make_record(model={"source": "zoo:other", "classes": 10, "weights": {"a": "77" * 32}})
     runs = [make_full_run("a"), make_full_run("b"), make_full_run("c", record=other)]
@@ -182,7 +176,7 @@ def test_charts_take_little_room(make_full_run, report, tmp_path: Path):
     report(make_full_run())
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
     charts = re.findall(r'<svg class="chart".*?</svg>', text, re.DOTALL)
-    assert len(charts) >= 8 and sum(map(len, charts)) < 100_000
+    assert len(charts) >= 4 and sum(map(len, charts)) < 100_000
     assert not re.search(r"<\?xml|<!DOCTYPE svg|xlink|<defs|<metadata", text)
 
 

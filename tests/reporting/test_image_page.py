@@ -46,7 +46,7 @@ def test_a_page_holds_everything_and_loads_nothing(tmp_path: Path, report):
     assert [len(page.all(tag)) for tag in ("h1", "img")] == [1, 3]
     for said in (
         "The image is forgotten", "Retrained", "Unseen images", "Membership gap", "heart.png",
-        "What became of the image to forget", "Before and after", "images to forget",
+        "What became of the image to forget", "Before and after", "Images to forget",
         "4 of 80 before and none after", "00" * 32, "takedown/2026-03", "held-out",
     ):  # fmt: skip
         assert said in page.text, said
@@ -66,7 +66,7 @@ def test_limits_are_stated(tmp_path: Path, report):
 
 def test_copies_are_framed_where_they_are(tmp_path: Path, report):
     run = write_image_run(tmp_path / "run", copies_before=[3, 79], copies_after=[10])
-    frames = [a["style"] for a in report(run).all("span") if a.get("class") == "copy"]
+    frames = [a["style"] for a in report(run).all("span") if a.get("class") == "frame"]
     places = [re.findall(r"(?:left|top): ([\d.]+)%", style or "") for style in frames]
     assert places == [["30.0000", "0.0000"], ["90.0000", "87.5000"], ["0.0000", "12.5000"]]
 
@@ -110,7 +110,7 @@ def test_missing_files_leave_their_part_out(tmp_path: Path, report, missing: str
 
 def test_a_bare_record_is_enough(tmp_path: Path, report):
     run = write_image_run(tmp_path / "run", evaluation=Evaluation(results=[]))
-    for path in [*(run / "samples").iterdir(), run / "metrics.jsonl", run / "evaluation.json"]:
+    for path in [*(run / "samples").iterdir(), run / "evaluation.json"]:
         path.unlink()
     page = report(run)
     assert_safe(page)
@@ -146,11 +146,11 @@ def test_the_same_input_gives_the_same_bytes(tmp_path: Path):
 
 def test_images_that_are_known_best_come_first_and_many_fold_away(tmp_path: Path, report):
     evaluation = make_image_evaluation(names=[f"{n}.png" for n in range(30)])
-    evaluation.pictures[29].copies = 2
-    evaluation.pictures[28].loss = 0.001
-    evaluation.pictures[27].loss = float("nan")
-    assert [n for n, _ in known_best_first(evaluation.pictures)][:3] == [30, 29, 1]
-    assert known_best_first(evaluation.pictures)[-1][0] == 28
+    evaluation.images[29].copies = 2
+    evaluation.images[28].loss = 0.001
+    evaluation.images[27].loss = float("nan")
+    assert [n for n, _ in known_best_first(evaluation.images)][:3] == [30, 29, 1]
+    assert known_best_first(evaluation.images)[-1][0] == 28
     report(write_image_run(tmp_path / "run", evaluation=evaluation))
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     shown, folded = (

@@ -35,7 +35,7 @@ def page_of(folder: Path, record: RunRecord, evaluation: Evaluation) -> Page:
 @pytest.mark.parametrize("kind", RUNS)
 def test_no_effect_is_the_headline_and_leads_to_how_that_was_measured(tmp_path: Path, kind: str):
     make, measure = RUNS[kind]
-    evaluation = measure(change=CHANGE)
+    evaluation = measure(change=CHANGE, change_protocol="samples of 64 seeds")
     evaluation.results[0] = evaluation.results[0].model_copy(
         update=evaluation.results[0].baseline.model_dump()
     )
@@ -44,16 +44,16 @@ def test_no_effect_is_the_headline_and_leads_to_how_that_was_measured(tmp_path: 
     assert page.headline.strip() == judge_run(make(), evaluation).headline
     assert [a["href"] for a in page.all("a")].count("#run-1-how-change") == 1
     facts = page.facts("run-1-how-change")
-    assert facts["weights changed by"] == "0\u00a0%"
-    assert facts["seeds"].startswith("6000000 to 6000063")
-    assert "both models sampled as the result is" in facts["protocol"]
+    assert facts["weights"] == "0\u00a0%"
+    assert facts["protocol"] == "samples of 64 seeds"
     assert "#run-1-facts-weights" in {a["href"] for a in page.all("a")}
 
 
 def test_a_network_that_says_no_numbers_leads_to_how_that_was_seen(tmp_path: Path):
-    page = page_of(tmp_path / "run", make_concept_record(), Evaluation(results=[], broken=True))
+    evaluation = Evaluation(results=[], broken=True, change_protocol="at three timesteps")
+    page = page_of(tmp_path / "run", make_concept_record(), evaluation)
     assert page.headline.startswith("The model is broken")
-    assert "not finite numbers" in page.facts("run-1-how-change")["protocol"]
+    assert page.facts("run-1-how-change")["protocol"] == "at three timesteps"
     assert "#run-1-how-change" in {a["href"] for a in page.all("a")}
 
 

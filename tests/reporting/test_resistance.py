@@ -44,9 +44,7 @@ def test_without_such_a_model_it_just_comes_back():
     del attack.costs["retrained"]
     found = find_attacks(attack)
     assert (found.answer, found.findings[0].came) == ("no", "came_back")
-    assert tell_attack(found.findings[0]) == (
-        "Half of it came back after 40 training steps with 16 images."
-    )
+    assert tell_attack(found.findings[0]) == "Brings half of it back in 40 training steps."
 
 
 def test_the_attack_that_did_best_decides():
@@ -94,7 +92,8 @@ def test_an_attack_without_costs_is_judged_by_how_far_it_got(level, floor, last,
     attack.curve.lines = {"result": make_points({0: floor, 1: last})}
     found = find_attacks(attack)
     assert found.findings[0].came == came and not has_budget(attack)
-    assert ("was found" in tell_attack(found.findings[0])) == (came == "came_back")
+    said = "Brings at least half of it back."
+    assert (tell_attack(found.findings[0]) == said) == (came == "came_back")
     if came == "unclear":
         assert find_recovered(attack, "result") is None
 
@@ -112,7 +111,7 @@ def test_one_way_that_brings_it_back_is_enough():
     found = find_attacks(attack)
     assert (found.answer, found.withstood) == ("no", 0)
     assert tell_attack(found.findings[0]) == (
-        "Half of it came back after 9.43 training steps (sampled in many steps)."
+        "Brings half of it back in 9.43 training steps (sampled in many steps)."
     )
 
 

@@ -1,4 +1,4 @@
-"""What is read of a run folder: lines that a killed run cut off, images that are none."""
+"""What is read of a run folder: grids that do not fit, images that are none."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from efface.errors import DataError
-from efface.reporting.run_folder import read_curves, read_run
+from efface.reporting.run_folder import read_run
 from tests.reporting.conftest import RunMaker
 from tests.reporting.image_runs import write_image_run
 
@@ -26,13 +26,6 @@ def test_a_wrong_grid_is_refused(make_run: RunMaker):
     (run / "samples" / "grid.json").write_text('{"labels": [1]}', encoding="utf-8")
     with pytest.raises(DataError, match="does not describe the images"):
         read_run(run)
-
-
-def test_a_cut_off_log_loses_its_last_line_only(tmp_path: Path):
-    path = tmp_path / "metrics.jsonl"
-    path.write_text('{"step": 1, "a": 2.0}\n{"step": 2, "a": NaN, "b": 1}\n{"step": 3, "a', "utf-8")
-    assert read_curves(path) == {"a": [(1.0, 2.0)], "b": [(2.0, 1.0)]}
-    assert read_curves(tmp_path / "none.jsonl") == {}
 
 
 @pytest.mark.parametrize("cells", [[80], [-1]])

@@ -12,9 +12,9 @@ import pytest
 from rich.console import Console
 
 from efface.errors import DataError, RequestError
+from efface.evaluation.spreadsheet import as_csv
 from efface.reporting import write_report
 from efface.runs.compare import (
-    as_csv,
     as_json,
     as_records,
     as_tables,
@@ -118,7 +118,7 @@ def test_differences_over_seeds_stand_in_every_form(make_run: RunMaker):
     assert "from the original model: -97.9\N{NO-BREAK SPACE}points (-104.3 to -91.5)" in page
 
 
-def test_methods_against_each_other_stand_in_every_form(make_run: RunMaker, tmp_path: Path):
+def test_methods_against_each_other_stand_in_every_table(make_run: RunMaker, tmp_path: Path):
     """Retained accuracy of 0.9 and 0.8 with both seeds: 10 points apart."""
     runs = []
     for method, retained in (("sfd", 0.9), ("esd", 0.8)):
@@ -140,8 +140,6 @@ def test_methods_against_each_other_stand_in_every_form(make_run: RunMaker, tmp_
     (row,) = (r for r in rows if r["metric"] == "retained_accuracy")
     assert float(row["difference"]) == found["difference"]
     assert "1 less 2 +10.0 points" in " ".join(printed(bases).split())
-    page = write_report(runs, runs[0] / "page.html").read_text(encoding="utf-8")
-    assert "+10.0\N{NO-BREAK SPACE}points" in page
 
 
 def test_negative_numbers_stay_numbers(make_run: RunMaker):

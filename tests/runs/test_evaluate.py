@@ -16,13 +16,13 @@ from safetensors.torch import load_file, save_file
 import efface
 from efface.diffusion.denoiser import Denoiser
 from efface.diffusion.loading import save_pipeline
+from efface.diffusion.weight_files import hash_weights
 from efface.errors import RequestError
 from efface.metrics.base import Metric
 from efface.metrics.intervals import mean
 from efface.records import (
     Margin,
     Spec,
-    hash_weights,
     read_evaluation,
     read_record,
     write_json,
@@ -207,8 +207,8 @@ def test_a_metric_of_another_package_needs_no_other_change(
     assert found is not None and found.difference is not None
     verdict = judge_run(read_record(whole), evaluation)
     assert found in [finding.result for finding in verdict.retained.found]
-    told = [verdict.told["Retain"], *(card.note + card.meaning for card in verdict.cards)]
-    assert "first feature" in " ".join(told).lower()
+    told = " ".join(judgement.text for judgement in verdict.judgements)
+    assert "first feature" in told.lower()
     for file in (whole / "report.html", whole / "pipeline" / "README.md"):
         assert "First feature" in file.read_text(encoding="utf-8"), file
     (base,) = compare([whole, run])

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import efface
-from efface import records
+from efface import files
 from efface.data import images as data_images
 from efface.diffusion.denoiser import Denoiser
 from efface.diffusion.loading import save_pipeline
@@ -38,11 +38,11 @@ def counts(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Counter[str]]]
             found["hashed"][str(stream.name)] += 1
         return digest(stream, name)
 
-    records._digest_once.cache_clear()
+    files._hash_once.cache_clear()
     monkeypatch.setattr(data_images, "load_images", loading)
     monkeypatch.setattr(hashlib, "file_digest", hashing)
     yield found
-    records._digest_once.cache_clear()
+    files._hash_once.cache_clear()
 
 
 def assert_once(counted: Counter[str]) -> None:

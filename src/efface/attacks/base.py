@@ -159,6 +159,7 @@ class Attack(Section, ABC):
             summary=self.summary,
             curve=Curve(
                 name=self.name,
+                title=self.title,
                 x_label=findings.x_label,
                 y_label=findings.y_label or case.goal.y_label,
                 log_x=findings.log_x,

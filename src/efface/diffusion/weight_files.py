@@ -1,7 +1,9 @@
-"""Checks files of weights by their names, sizes and headers, before any is loaded (no torch)."""
+"""Files of weights: checked by names, sizes and headers before any is loaded, hashed (no torch)."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -10,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 
 from efface.diffusion.config_files import read_json
 from efface.errors import ModelError
+from efface.files import hash_file
 
 # What a component's weights are called, by the library that loads it.
 DIFFUSERS, TRANSFORMERS = "diffusion_pytorch_model", "model"
@@ -113,3 +116,39 @@ def _check_header(file: Path) -> None:
         raise ModelError(
             f"{file} is truncated or no safetensors file ({error}): copy or download it again."
         ) from error
+
+
+def hash_weights(folder: Path) -> dict[str, str]:
+    """SHA-256 of every safetensors file of a model folder, by its relative path.
+
+    A judge beside the model is no part of it, nor are variants (model.fp16.safetensors), which are
+    never read and may have been fetched or not.
+    """
+    return {
+        file.relative_to(folder).as_posix(): hash_file(file)
+        for file in sorted(folder.glob("*/*.safetensors"))
+        if file.parent.name != "judge" and not _is_variant(file)
+    }
+
+
+def _is_variant(file: Path) -> bool:
+    """Whether a file is of other weights of the same network, as model.fp16.safetensors is."""
+    before, weights, after = file.name.partition(".safetensors")
+    return bool(weights) and ("." in before or after not in ("", ".index.json"))
+
+
+def hash_model(folder: Path) -> str:
+    """One SHA-256 over all that a model folder draws with: weights, configurations, vocabularies.
+
+    Its judge, its card and hidden files are no part of it.
+    """
+    files = [*folder.glob("*.json"), *folder.glob("*.py"), *folder.glob("*/*")]
+    parts = [
+        [file.relative_to(folder).as_posix(), hash_file(file)]
+        for file in sorted(files)
+        if file.parent.name != "judge"
+        and file.is_file()
+        and not _is_variant(file)
+        and not any(part.startswith(".") for part in file.relative_to(folder).parts)
+    ]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

@@ -21,6 +21,13 @@ from efface.training.guard import energy_distance
 
 SAMPLES = 64
 SEED = 6_000_000  # away from the seeds of training, evaluation and the guard in the loop
+PROTOCOL = (
+    f"weights: ||after - before|| / ||before||; samples: {SAMPLES} retained ones of each model, "
+    f"sampled as the result is from the same noise, seeds {SEED} to {SEED + SAMPLES - 1}, their "
+    "distance relative to that of different seeds; retained_distance: energy distance to samples "
+    f"of the original model's own sampler, seeds {SEED + SAMPLES} to {SEED + 2 * SAMPLES - 1}"
+)
+BROKEN = f"outputs at three timesteps, noise of seed {SEED}, are not finite numbers"
 
 
 def measure_change(

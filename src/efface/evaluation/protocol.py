@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from efface.diffusion.model_folder import ModelInfo
-from efface.evaluation.change import is_broken, measure_change, weight_change
+from efface.evaluation.change import BROKEN, PROTOCOL, is_broken, measure_change, weight_change
 from efface.evaluation.sample_sets import Asked, Observer, SampleSet, Subject, observe
 from efface.evaluation.store import Arrays, Store
 from efface.evaluation.subjects import SAMPLING, Job, Subjects
@@ -82,7 +82,7 @@ def evaluate(
     """
     subjects, store = job.subjects, job.store
     if is_broken(subjects.result, store):  # nothing can be measured
-        return Evaluation(results=[], broken=True)
+        return Evaluation(results=[], broken=True, change_protocol=BROKEN)
     seen = observe_all(subjects, protocol, store)
     protocol.write_sheets(job.run / "samples", seen, subjects, store)
     evaluation = protocol.report(seen, subjects)
@@ -94,6 +94,7 @@ def evaluate(
     return evaluation.model_copy(
         update={
             "change": change,
+            "change_protocol": PROTOCOL,
             "guidance": getattr(subjects.original.sampler, "guidance", 1.0),
             "terms": common_terms(subjects.original, protocol.views) | evaluation.terms,
             "judge": judge.judge.reported() if isinstance(judge, JudgeView) else None,

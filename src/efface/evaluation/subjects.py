@@ -18,12 +18,13 @@ from efface.diffusion.one_step import default_sampler
 from efface.diffusion.sampling import MultiStep, OneStep, Sampler
 from efface.diffusion.text.prompts import PromptEncoder
 from efface.diffusion.text.sharing import differ_in_network_alone
+from efface.diffusion.weight_files import hash_model, hash_weights
 from efface.errors import RequestError
 from efface.evaluation.sample_sets import Subject
 from efface.evaluation.store import Store
 from efface.evaluation.views import View
 from efface.metrics.judge import Judge, load_judge
-from efface.records import RunRecord, hash_model, hash_weights, require_finished
+from efface.records import RunRecord, require_finished
 from efface.settings.base import Settings
 from efface.settings.evaluate import EvaluateSettings
 

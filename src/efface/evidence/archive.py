@@ -21,13 +21,13 @@ MAX_FILES = 10_000
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest that zip can write
 MODE = stat.S_IFREG | 0o644
 UNIX = 3
-PICTURE = re.compile(r"[A-Za-z0-9_-]{1,64}\.png")
+SHEET = re.compile(r"[A-Za-z0-9_-]{1,64}\.png")
 ALLOWED = re.compile(
     r"SHA256SUMS|report\.html"
     r"|run-[1-9][0-9]{0,3}/(?:(?:record|evaluation|attacks)\.json"
     r"|(?:provenance|evaluation)\.intoto\.json"
     r"|preparation/[a-z]{1,32}\.(?:json|safetensors)"
-    rf"|metrics\.jsonl|samples/(?:grid\.json|{PICTURE.pattern}))"
+    rf"|metrics\.jsonl|samples/(?:grid\.json|{SHEET.pattern}))"
 )
 
 

@@ -161,8 +161,8 @@ def _figures(evaluation: Evaluation) -> Iterator[tuple[Key, Part]]:
 def _tables(evaluation: Evaluation) -> Iterator[tuple[Key, Part]]:
     """What is not a figure: images, labels seen, classifier, change and terms."""
     content = evaluation.model_dump(mode="json", exclude={"results", "curves", *UNMEASURED})
-    for picture in content.pop("pictures"):
-        part = Part(name=f"image {picture['name']}", values=_values(picture))
+    for image in content.pop("images"):
+        part = Part(name=f"image {image['name']}", values=_values(image))
         yield ("image", part.name), part
     judge = (evaluation.judge or {}).get("sha256")
     rows = [] if evaluation.labels_seen is None else evaluation.labels_seen.samples
@@ -182,28 +182,41 @@ def _metric(item: Result | Curve) -> str:
 
 def _compare_part(recorded: Part, again: Part, missing: Mapping[str, str]) -> Iterator[Check]:
     """One line on what agrees or differs, and one for each model that was not here."""
-    wrong, agreed, absent = [], 0, set[str]()
-    for path in sorted(recorded.values.keys() | again.values.keys()):
-        then, now = recorded.values.get(path), again.values.get(path)
-        model = next((part for part in path if part in missing and part in MODELS), None)
-        if now is None and model is not None:
-            absent.add(model)
-        elif now is None and recorded.name == "terms" and missing.keys() - MODELS:
-            absent.add(path[0])
-        elif _agree(again, path, then, now):
-            agreed += 1
-        else:
-            place = ".".join(path)
-            wrong.append(f"{place}: recorded {_shown(then)}, measured again {_shown(now)}")
+    places = recorded.values.keys() | again.values.keys()
+    absent = {place: why for place in places if (why := _absence(recorded, again, place, missing))}
+    wrong = [place for place in differing(recorded, again) if place not in absent]
     if wrong:
-        yield differs(recorded.name, "; ".join(wrong))
-    elif agreed:
+        told = [_tell(place, recorded, again) for place in wrong]
+        yield differs(recorded.name, "; ".join(told))
+    elif len(places) > len(absent):
         value = again.values.get(("value",))
         start = "" if value is None else f"{_shown(value)} measured again; "
+        agreed = len(places) - len(absent)
         yield agrees(recorded.name, f"{start}all {agreed} entries agree with the record")
-    for name in sorted(absent):
+    for name in sorted(set(absent.values())):
         reason = missing.get(name) or " ".join(missing.values())
         yield not_checked(f"{recorded.name}: {name}", f"not checked: {reason}")
+
+
+def differing(recorded: Part, again: Part) -> list[Place]:
+    """Places whose values do not agree, each by itself."""
+    places = sorted(recorded.values.keys() | again.values.keys())
+    then, now = recorded.values, again.values
+    return [place for place in places if not _agree(again, place, then.get(place), now.get(place))]
+
+
+def _absence(recorded: Part, again: Part, place: Place, missing: Mapping[str, str]) -> str | None:
+    """The model or the term that a recorded value rests on, where that was not here."""
+    if place in again.values:
+        return None
+    if recorded.name == "terms" and missing.keys() - MODELS:
+        return place[0]
+    return next((name for name in place if name in missing and name in MODELS), None)
+
+
+def _tell(place: Place, recorded: Part, again: Part) -> str:
+    then, now = (_shown(part.values.get(place)) for part in (recorded, again))
+    return f"{'.'.join(place)}: recorded {then}, measured again {now}"
 
 
 def _agree(again: Part, path: Place, then: Any, now: Any) -> bool:

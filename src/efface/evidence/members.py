@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pydantic import BaseModel
 
 from efface.errors import DataError
-from efface.records import Attacks, Evaluation, RunRecord
+from efface.records import Attacks, Evaluation, RunRecord, parse_record
 
 M = TypeVar("M", bound=BaseModel)
-
-MAX_RECORD_BYTES = 2**26
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,53 +43,18 @@ def read_packed(
     folder: str, files: Mapping[str, bytes], subjects: Mapping[str, str], version: str
 ) -> PackedRun:
     """A run out of its files; DataError for a record that is missing or is none."""
-    attacks = None
-    if "attacks.json" in files:
-        attacks = _parse_record(Attacks, folder, files, "attacks.json")
+
+    def read(kind: type[M], name: str) -> M:
+        if name not in files:
+            raise DataError(f"{folder}/{name} is missing.")
+        return parse_record(kind, files[name], f"{folder}/{name}", "make it anew")
+
     return PackedRun(
         folder=folder,
         files=files,
-        record=_parse_record(RunRecord, folder, files, "record.json"),
-        evaluation=_parse_record(Evaluation, folder, files, "evaluation.json"),
-        attacks=attacks,
+        record=read(RunRecord, "record.json"),
+        evaluation=read(Evaluation, "evaluation.json"),
+        attacks=read(Attacks, "attacks.json") if "attacks.json" in files else None,
         subjects=subjects,
         version=version,
     )
-
-
-def _parse_record(kind: type[M], folder: str, files: Mapping[str, bytes], name: str) -> M:
-    """A record out of bytes that anybody may have written; DataError with the reason."""
-    if name not in files:
-        raise DataError(f"{folder}/{name} is missing.")
-    values = parse_json(files[name], f"{folder}/{name}")
-    try:
-        version = values.pop("schema")
-        if version == 1:
-            return kind.model_validate(values | {"schema_version": 1})
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{folder}/{name} is not what efface writes: make it anew.") from error
-    raise DataError(
-        f"{folder}/{name} was written by another version of efface (its schema is "
-        f"{str(version)[:20]!r} and this one reads 1): use that version."
-    )
-
-
-def parse_json(content: bytes, name: str) -> dict[str, Any]:
-    """A JSON object in which no key stands twice; DataError where it is none, or too large."""
-    if len(content) > MAX_RECORD_BYTES:
-        raise DataError(f"{name} has more than {MAX_RECORD_BYTES} bytes, which no record has.")
-    try:
-        values = json.loads(content.decode("utf-8"), object_pairs_hook=_unique)
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{name} is not what efface writes: make it anew.") from error
-    if not isinstance(values, dict):
-        raise DataError(f"{name} is not what efface writes: make it anew.")
-    return values
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Refuse a key that stands twice: of the two values, readers differ in which they take."""
-    values = dict(pairs)
-    if len(values) < len(pairs):
-        raise ValueError("a key stands twice")
-    return values

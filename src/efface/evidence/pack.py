@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from efface.errors import RequestError
-from efface.evidence.archive import PICTURE, write_archive
+from efface.evidence.archive import SHEET, write_archive
 from efface.evidence.members import PackedRun, read_packed, run_folders
 from efface.evidence.statements import (
     SUMS,
@@ -93,7 +93,7 @@ def collect_run(run: Path, version: str) -> PackedRun:
 def _read_plain(run: Path, name: str) -> bytes:
     """Read a file of the run folder; RequestError for what is no plain file of that folder."""
     path = run / name
-    if "/" in name and name != "samples/grid.json" and not PICTURE.fullmatch(path.name):
+    if "/" in name and name != "samples/grid.json" and not SHEET.fullmatch(path.name):
         raise RequestError(
             f"{path} has a name that cannot go into a pack: use letters, digits, - and _ alone."
         )

@@ -9,6 +9,7 @@ from accelerate import Accelerator
 
 from efface.data.tables import HUB
 from efface.diffusion.model_folder import ModelInfo, find_folder, inspect_model
+from efface.diffusion.weight_files import hash_weights
 from efface.errors import ConfigError, DataError, EffaceError, RequestError
 from efface.evaluation.networks import pixels_of, read_views
 from efface.evaluation.protocol import evaluate
@@ -18,7 +19,7 @@ from efface.evaluation.subjects import Job, check_retrained, read_judge, read_su
 from efface.evidence.compare import Again
 from efface.evidence.networks import Given, NotHereError, networks_here
 from efface.metrics.judge import Judge
-from efface.records import Evaluation, RunRecord, hash_weights
+from efface.records import Evaluation, RunRecord
 from efface.requests import distilled_pipeline, read_request
 from efface.requests.base import Material, Request
 from efface.settings.base import Settings, from_json

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from efface.errors import DataError
-from efface.evidence.members import PackedRun, parse_json
-from efface.records import RunRecord
+from efface.evidence.members import PackedRun
+from efface.files import hash_file
+from efface.records import RunRecord, parse_json
 
 SUMS = "SHA256SUMS"
 PROVENANCE, MEASUREMENT = "provenance.intoto.json", "evaluation.intoto.json"
@@ -99,8 +100,8 @@ def read_statements(files: Mapping[str, bytes]) -> tuple[dict[str, str], str]:
 
     These are the SHA-256 of the delivered model's files, and the version of efface that packed it.
     """
-    provenance = parse_json(files.get(PROVENANCE, b""), PROVENANCE)
-    measurement = parse_json(files.get(MEASUREMENT, b""), MEASUREMENT)
+    provenance = parse_json(files.get(PROVENANCE, b""), PROVENANCE, "make it anew")
+    measurement = parse_json(files.get(MEASUREMENT, b""), MEASUREMENT, "make it anew")
     try:
         subjects = {str(f["name"]): str(f["digest"]["sha256"]) for f in provenance["subject"]}
         return subjects, str(measurement["predicate"]["evaluator"]["version"]["efface"])
@@ -136,8 +137,7 @@ def hash_files(folder: Path) -> dict[str, str]:
         hidden = any(part.startswith(".") for part in name.parts)
         if hidden or name.parts[0] == "judge" or str(name) == CARD or not file.is_file():
             continue
-        with file.open("rb") as stream:
-            hashes[name.as_posix()] = hashlib.file_digest(stream, "sha256").hexdigest()
+        hashes[name.as_posix()] = hash_file(file)
     return hashes
 
 

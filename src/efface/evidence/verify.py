@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import tempfile
 from collections.abc import Mapping
@@ -61,7 +60,10 @@ def verify(
         runs += [] if run is None else [run]
         checks += differences
     if all(check.good for check in checks):
-        checks += _check_whole(archive, runs)
+        checks += [check for run in runs for check in check_statements(run)]
+        checks.append(_check_report(archive.files, {run.version for run in runs}))
+        if not archive.canonical:
+            checks.append(differs("archive", "the same contents, but not the bytes efface writes"))
     if runs:
         run, differences = _check_model(runs, folder)
         checks += differences
@@ -74,21 +76,26 @@ def verify(
 
 def _check_sums(archive: Archive) -> list[Check]:
     """Every file against SHA256SUMS."""
-    checks = [differs(n, "damaged: its content is not what was packed") for n in archive.damaged]
-    if SUMS in archive.damaged:
+    damaged = dict.fromkeys(archive.damaged, "damaged: its content is not what was packed")
+    checks = [differs(name, text) for name, text in damaged.items()]
+    if SUMS in damaged:
         return checks
+    content, written = archive.files.get(SUMS, b""), make_sums(archive.files)
     try:
-        sums = read_sums(archive.files.get(SUMS, b""))
+        sums, present = read_sums(content), read_sums(written)
     except EffaceError as error:
         return [*checks, differs(SUMS, str(error))]
-    present = archive.files.keys() - {SUMS}
-    checks += [differs(n, f"not in {SUMS}") for n in sorted(present - sums.keys())]
-    missing = sorted(sums.keys() - present - set(archive.damaged))
-    checks += [differs(name, f"missing: {SUMS} lists it") for name in missing]
-    for name in sorted(present & sums.keys()):
-        digest = hashlib.sha256(archive.files[name]).hexdigest()
-        if digest != sums[name]:
-            checks.append(differs(name, f"its SHA-256 is {digest}, {SUMS} says {sums[name]}"))
+    for name in sorted({*present, *sums} - damaged.keys()):
+        if name not in sums:
+            checks.append(differs(name, f"not in {SUMS}"))
+        elif name not in present:
+            checks.append(differs(name, f"missing: {SUMS} lists it"))
+        elif present[name] != sums[name]:
+            checks.append(
+                differs(name, f"its SHA-256 is {present[name]}, {SUMS} says {sums[name]}")
+            )
+    if not checks and content != written:
+        checks.append(differs(SUMS, "not written by efface"))
     if not run_folders(archive.files):
         checks.append(differs("runs", "the pack holds no run"))
     return checks or [agrees("files", f"all {len(sums)} have the hashes of {SUMS}")]
@@ -115,24 +122,14 @@ def _read_run(archive: Archive, folder: str) -> tuple[PackedRun | None, list[Che
     return run, checks or [agrees(folder, "its records are whole and agree with each other")]
 
 
-def _check_whole(archive: Archive, runs: list[PackedRun]) -> list[Check]:
-    """Statements, sums, the report and the archive against what efface makes of the records."""
-    checks = []
-    for run in runs:
-        try:
-            statements = make_statements(run)
-        except UNFIT as error:
-            return [differs(run.folder, f"the records make no statement: {str(error)[:200]}")]
-        for name, content in statements.items():
-            if content != run.files[name]:
-                text = "does not say of the run what its records say"
-                checks.append(differs(f"{run.folder}/{name}", text))
-    if make_sums(archive.files) != archive.files[SUMS]:
-        checks.append(differs(SUMS, "not written by efface"))
-    checks.append(_check_report(archive.files, {run.version for run in runs}))
-    if not archive.canonical:
-        checks.append(differs("archive", "the same contents, but not the bytes efface writes"))
-    return checks
+def check_statements(run: PackedRun) -> list[Check]:
+    """The Statements of a run against what efface makes of its records."""
+    try:
+        made = make_statements(run)
+    except UNFIT as error:
+        return [differs(run.folder, f"the records make no statement: {str(error)[:200]}")]
+    text = "does not say of the run what its records say"
+    return [differs(f"{run.folder}/{n}", text) for n in made if made[n] != run.files[n]]
 
 
 def _check_report(files: Mapping[str, bytes], versions: set[str]) -> Check:

@@ -77,6 +77,7 @@ class Method(ABC):
         extra="forbid", strict=True, allow_inf_nan=False
     )
 
+    title: ClassVar[str]  # as papers and reports call it
     summary: ClassVar[str]  # one line, for `efface methods`
     phases: ClassVar[tuple[str, ...]] = ("student",)  # networks updated in one step, in order
     delivers: ClassVar[str] = "student"  # the network that is the result

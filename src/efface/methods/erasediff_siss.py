@@ -27,6 +27,7 @@ class EraseDiffSISS(ImageMethod):
         description="Share of the forget gradient that a step descends at least.",
     )
 
+    title: ClassVar[str] = "EraseDiff (as in SISS)"
     summary: ClassVar[str] = "EraseDiff of SISS's tables: images to forget become uniform noise"
 
     def rule(self, phase: str) -> GradientRule:

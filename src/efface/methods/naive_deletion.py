@@ -15,6 +15,7 @@ class NaiveDeletion(ImageMethod):
     """L_R alone: the baseline that hopes for catastrophic forgetting (arXiv 2503.01034, 1.2)."""
 
     forget_share: ClassVar[float] = 0.0
+    title: ClassVar[str] = "naive deletion"
     summary: ClassVar[str] = "fine-tunes on the retained images alone (baseline)"
     needs: ClassVar[frozenset[Need]] = frozenset({"retain_images", "forget_images"})
 

@@ -15,6 +15,7 @@ class NegGrad(ImageMethod):
     """-L_A alone: forgets by ascent and retains nothing (baseline; it collapses)."""
 
     one_row_per_pair: ClassVar[bool] = True
+    title: ClassVar[str] = "NegGrad"
     summary: ClassVar[str] = "gradient ascent on the images to forget (baseline)"
 
     def loss(self, phase: str, ctx: StepContext) -> LossTerms:

@@ -41,6 +41,7 @@ class PosteriorSubtraction(ImageMethod):
     )
 
     needs: ClassVar[frozenset[Need]] = frozenset({"retain_images", "forget_images", "prior"})
+    title: ClassVar[str] = "posterior subtraction"
     summary: ClassVar[str] = "regresses the prediction of a model trained without the images"
     train_defaults: ClassVar[Mapping[str, Any]] = {
         **ImageMethod.train_defaults,

@@ -31,6 +31,7 @@ class ReTrack(ImageMethod):
         default=10, ge=1, le=1_000_000, description="Retained images that an image is pointed at."
     )
 
+    title: ClassVar[str] = "ReTrack"
     summary: ClassVar[str] = "points images to forget at their retained neighbours (ReTrack)"
 
     def loss(self, phase: str, ctx: StepContext) -> LossTerms:

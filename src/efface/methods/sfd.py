@@ -113,6 +113,7 @@ class SFD(Method):
         default=128.86, description="Highest noise level of the wider window."
     )
 
+    title: ClassVar[str] = "SFD"
     summary: ClassVar[str] = (
         "score forgetting distillation: data-free, the result generates in one step"
     )

@@ -45,6 +45,7 @@ class SISS(SubtractingMethod):
     )
 
     one_row_per_pair: ClassVar[bool] = True
+    title: ClassVar[str] = "SISS"
     summary: ClassVar[str] = "subtracted importance sampled scores: forgets particular images"
 
     def loss(self, phase: str, ctx: StepContext) -> LossTerms:

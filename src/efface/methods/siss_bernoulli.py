@@ -24,6 +24,7 @@ class SISSBernoulli(SubtractingMethod):
     )
 
     one_row_per_pair: ClassVar[bool] = True
+    title: ClassVar[str] = "SISS with Bernoulli sampling"
     summary: ClassVar[str] = "SISS without importance weights: every row for one term"
 
     def loss(self, phase: str, ctx: StepContext) -> LossTerms:

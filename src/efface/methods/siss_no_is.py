@@ -17,6 +17,7 @@ class SISSNoIS(SubtractingMethod):
     Retained image and image to forget share timestep and noise.
     """
 
+    title: ClassVar[str] = "SISS without importance sampling"
     summary: ClassVar[str] = "SISS with two passes instead of importance sampling"
 
     def loss(self, phase: str, ctx: StepContext) -> LossTerms:

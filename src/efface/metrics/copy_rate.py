@@ -14,13 +14,13 @@ from efface.metrics.intervals import Estimate, bounded_mean
 
 
 def calibrate_distance(forgotten: Tensor, neighbours: Tensor) -> float:
-    """Distance below which a sample counts as a copy of a forgotten picture.
+    """Distance below which a sample counts as a copy of a forgotten image.
 
     Half of the smallest distance between any forgotten image (K, ...) and any neighbour (M, ...):
     real images that are not forgotten. By the triangle inequality a sample within it is nearer to
     the forgotten image than to every neighbour, so a redrawn neighbour never counts as a copy.
     SISS has 10 where the nearest digit is at 11.49 (a share of 0.87). Raises DataError if a
-    neighbour is a forgotten picture.
+    neighbour is a forgotten image.
     """
     _check_range(forgotten)
     _check_range(neighbours)

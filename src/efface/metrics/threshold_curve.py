@@ -24,6 +24,7 @@ def threshold_curve(
     detector: str,
     protocol: str,
     name: str = "threshold_curve",
+    title: str = "How often it is found, by threshold",
     extractor: dict[str, str] | None = None,
 ) -> Curve:
     """Share of samples with a score above each threshold, by model, with exact intervals.
@@ -38,6 +39,7 @@ def threshold_curve(
             )
     return Curve(
         name=name,
+        title=title,
         x_label=f"score of {detector} above",
         y_label="share of samples",
         lines={model: _line(values, THRESHOLDS) for model, values in scores.items()},
@@ -55,7 +57,8 @@ def distance_curve(nearest: Mapping[str, np.ndarray], distance: float, protocol:
     within = np.linspace(0, 2 * distance, len(THRESHOLDS) + 1)
     return Curve(
         name="copy_curve",
-        x_label="distance to the nearest forgotten picture below",
+        title="How often samples come near a forgotten image, by distance",
+        x_label="distance to the nearest forgotten image below",
         y_label="share of samples",
         lines={m: _line(-values.astype(np.float64), -within) for m, values in nearest.items()},
         protocol=f"{protocol}; a copy lies within {distance:.3g}",
@@ -71,6 +74,7 @@ def similarity_curve(
     """
     return Curve(
         name="similarity_curve",
+        title="How often the image is generated, by similarity",
         x_label="similarity to the memorised image above",
         y_label="share of samples",
         lines={model: _line(values, THRESHOLDS) for model, values in similarity.items()},

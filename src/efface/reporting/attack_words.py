@@ -14,9 +14,19 @@ from efface.evaluation.wording import (
 )
 from efface.records import AttackResult, Cost, Speed
 from efface.reporting.recorded_curves import name_model, name_way
-from efface.reporting.resistance import AttackFinding, Resistance, has_budget
+from efface.reporting.resistance import AttackFinding, Came, Resistance, has_budget
 
-SPEEDS = {"like_new": "about as fast as", "faster": "faster than"}
+MARKS: dict[Came, tuple[str, str]] = {
+    "withstood": ("good", "did not come back"),
+    "like_new": ("warn", "comes back like something new"),
+    "undecided": ("warn", "comes back, perhaps faster than something new"),
+    "came_back": ("warn", "comes back"),
+    "faster": ("bad", "comes back faster than something new"),
+    "failed_control": ("warn", "inconclusive"),
+    "unclear": ("warn", "not measured"),
+    "context": ("warn", "context, not counted"),
+}
+HOW = "Attack this run with `efface attack`."
 
 
 def read_note(result: AttackResult, note: str) -> str:
@@ -34,17 +44,6 @@ def write_budget(cost: Cost | None) -> str:
     if cost.budget == 0:
         return "at once"
     return format_count(round(cost.budget)) if cost.budget >= LARGE else f"{cost.budget:.3g}"
-
-
-def write_cost(cost: Cost | None, unit: str) -> str:
-    """'40 steps with 8 images'."""
-    text = write_budget(cost)
-    if cost is None or not cost.budget:
-        return text
-    text += f" {shorten(unit)}"
-    if cost.images is not None:
-        text += f" with {format_count(cost.images)} {plural(cost.images, 'image')}"
-    return text
 
 
 def tell_attack(finding: AttackFinding) -> str:
@@ -65,23 +64,6 @@ def tell_attack(finding: AttackFinding) -> str:
     return f"{upper_first(_tell_return(finding))}."
 
 
-def _tell_return(finding: AttackFinding) -> str:
-    """How it came back, beside what a retrained model takes, where that is known."""
-    how = _way(finding)
-    if finding.half is None or not has_budget(finding.result):
-        return f"at least half of what the original model shows was found{how}"
-    unit = finding.result.curve.x_label
-    after = "at once" if finding.half.budget == 0 else f"after {write_cost(finding.half, unit)}"
-    back = f"half of it came back {after}{how}"
-    speed = finding.result.speed
-    if speed is None:
-        return back
-    beside = f"a retrained model ({write_cost(finding.retrained, unit)}; {_tell_ratio(speed)})"
-    if finding.came == "undecided":
-        return f"{back}; whether that is faster than in {beside} is inconclusive"
-    return f"{back}, {SPEEDS[finding.came]} in {beside}"
-
-
 def _tell_ratio(speed: Speed) -> str:
     """'0.92 times its budget over 6 seeds, 0.71 to 1.2'."""
     count = len(speed.seeds)
@@ -96,49 +78,47 @@ def _tell_ratio(speed: Speed) -> str:
 
 def tell_resistance(found: Resistance, short: bool = False) -> str:
     """Whether it comes back, in a sentence or more; `short` names the worst attack alone."""
-    if found.stale:
-        return "Whether it comes back was not measured: the attacks on file were on other weights."
-    if found.answer == "not_measured":
-        return "Whether it comes back was not measured."
+    if found.stale or found.answer == "not_measured":
+        said = ["Whether it comes back was not measured"]
+        said += ["the attacks on file were on other weights"] if found.stale else []
+        return f"{': '.join(said)}." if short else f"{': '.join(said)}. {HOW}"
     if found.worst is None:
         return "Whether it comes back is not known: every attack failed its positive control."
+    count, failed = len(found.valid), found.failed
     said = [_tell_worst(found, found.worst)]
-    if short:
-        return said[0]
     others = [shorten(f.result.title) for f in found.returned if f is not found.worst]
-    if found.returned and len(found.valid) > 1:
-        count = len(found.valid)
-        were = plural(count, "attack was", "attacks were")
-        said.append(f"{found.withstood} of {count} {were} withstood.")
+    if found.returned and count > 1:
+        said.append(f"{found.withstood} of {count} attacks were withstood.")
     if others:
         said.append(f"Also back: {join_words(others)}.")
-    if found.failed:
-        more = upper_first(number_word(found.failed))
-        are = plural(found.failed, "is", "are")
-        said.append(f"{more} more {are} inconclusive and not counted.")
-    return " ".join(said)
+    if failed:
+        are = plural(failed, "is", "are")
+        said.append(f"{upper_first(number_word(failed))} more {are} inconclusive and not counted.")
+    return said[0] if short else " ".join(said)
 
 
 def _tell_worst(found: Resistance, worst: AttackFinding) -> str:
-    """The cheapest attack that succeeded, beside what it takes in a retrained model."""
+    """The cheapest attack that succeeded."""
     if worst.came == "withstood":
         count = len(found.valid)
         return f"It did not come back in {number_word(count)} {plural(count, 'attack')}."
     title = shorten(worst.result.title)
-    if worst.half is None or not has_budget(worst.result):
-        return f"{title} brings at least half of it back{_way(worst)}."
-    unit = shorten(worst.result.curve.x_label)
-    took = "at once" if not worst.half.budget else f"in {write_budget(worst.half)} {unit}"
-    retrained = worst.retrained
-    beside = "" if retrained is None else f" (retrained model: {write_budget(retrained)})"
-    said = f"brings half of it back {took}{_way(worst)}{beside}"
-    if worst.came == "undecided":
-        return f"{title} {said}; whether that is faster is inconclusive."
     if found.answer == "yes":
-        return f"It comes back no faster than in a retrained model: {title.lower()} {said}."
-    return f"{title} {said}."
+        title = f"It comes back no faster than in a retrained model: {title.lower()}"
+    return f"{title} {_tell_return(worst)}."
 
 
-def _way(finding: AttackFinding) -> str:
-    way = name_way(finding.line).rpartition(", ")[2]  # images are part of the cost
-    return f" ({way})" if way and not way.startswith("with ") else ""
+def _tell_return(finding: AttackFinding) -> str:
+    """For which budget it came back and which way, beside what a retrained model takes."""
+    way = name_way(finding.line).rpartition(", ")[2]  # images stand in the table of costs
+    way = f" ({way})" if way and not way.startswith("with ") else ""
+    if finding.half is None or not has_budget(finding.result):
+        return f"brings at least half of it back{way}"
+    budget, unit = write_budget(finding.half), shorten(finding.result.curve.x_label)
+    took = f"in {budget} {unit}" if finding.half.budget else budget
+    retrained = finding.retrained
+    beside = "" if retrained is None else f" (retrained model: {write_budget(retrained)})"
+    speed = finding.result.speed
+    ratio = "" if speed is None else f", {_tell_ratio(speed)}"
+    doubt = "; whether that is faster is inconclusive" if finding.came == "undecided" else ""
+    return f"brings half of it back {took}{way}{beside}{ratio}{doubt}"

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from efface.evaluation.wording import format_count, format_share, join_words
+from efface.evaluation.wording import format_count, format_share, is_share, join_words
 from efface.records import Evaluation, RunRecord
 from efface.reporting.findings import Findings
 from efface.reporting.resistance import Resistance
-from efface.reporting.sentences import bound_of_none
 from efface.requests.words import Words
 
 
@@ -52,12 +51,12 @@ def _about_attacks(resistance: Resistance, unknown: str) -> str:
 
 
 def _about_none(forgotten: Findings) -> list[str]:
-    """How often something may still happen that was in no sample."""
-    for finding in forgotten.found:
-        bound = bound_of_none(finding.result)
-        if finding.result.spec.event is not None and bound is not None:
-            samples = format_count(finding.result.samples)
-            return [f"0 of {samples} samples leave room for a rate of up to {format_share(bound)}."]
+    """Up to which rate something may still happen that was in no sample."""
+    for result in (finding.result for finding in forgotten.found):
+        counts = result.spec.event is not None and is_share(result.unit)
+        if counts and round(result.value * result.samples) == 0:
+            samples, rate = format_count(result.samples), format_share(result.high)
+            return [f"0 of {samples} samples leave room for a rate of up to {rate}."]
     return []
 
 

@@ -25,15 +25,14 @@ Span = tuple[float, float, float]  # value, and the ends of its interval
 
 WIDTH = 360  # about that of a phone, where text then has its size
 LEFT, RIGHT, TOP, BOTTOM = 44, 12, 24, 40
-TEXT, LINE, LETTER = 11, 13, 6.2  # size of text, height of a line, room for a letter
-MOST, LONGEST = 6, 24  # more lines, or longer names, have a legend
+TEXT, LINE = 11, 13  # size of text, height of a line
 EXTREME = 1e30  # numbers beyond it, or so near to 0, are not drawn
 NO_XML = "[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"  # characters that it forbids
 SVG, LINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}href"
 # The page's variables, and the colour that stands for each while matplotlib draws.
 TONES = (
-    *("ink", "soft", "line", "paper", "bad", "retain", "forget", "plain"),
-    *("result", "original", "retrained", "distilled", "stranger", "weak"),
+    *("ink", "soft", "line", "paper", "plain", "result", "original"),
+    *("retrained", "distilled", "stranger", "weak"),
 )
 COLOURS = {tone: f"#{number:06x}" for number, tone in enumerate(TONES, start=1)}
 STYLE: dict[Any, Any] = {
@@ -44,7 +43,7 @@ STYLE: dict[Any, Any] = {
     "xtick.labelcolor": COLOURS["soft"], "ytick.labelcolor": COLOURS["soft"],
     "xtick.bottom": False, "ytick.left": False, "xtick.major.pad": 7,
     "axes.grid": True, "axes.grid.axis": "y", "grid.color": COLOURS["line"], "grid.linewidth": 1,
-    "lines.scale_dashes": False, "lines.solid_capstyle": "round",
+    "lines.linewidth": 1.8, "lines.scale_dashes": False, "lines.solid_capstyle": "round",
 }  # fmt: skip
 
 
@@ -58,13 +57,12 @@ class Axis:
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """A line with a band, or a dot."""
+    """A line with a band, or a dot; the page names lines in a legend."""
 
     name: str
     tone: str  # one of TONES
     rows: Sequence[Row]
     dashes: tuple[float, ...] = ()
-    width: float = 1.8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,11 +78,8 @@ class Spot:
 
 @dataclass(frozen=True, kw_only=True)
 class Chart:
-    """A chart with its caption; the legend is empty where names stand beside their lines."""
-
     caption: str
     lines: tuple[Line, ...]
-    legend: tuple[Line, ...]
     svg: Markup
     logarithmic: bool
 
@@ -93,39 +88,28 @@ def is_drawable(value: float) -> bool:
     return value == 0 or 1 / EXTREME < abs(value) < EXTREME
 
 
-def level(name: str, tone: str, height: float, lines: Sequence[Line]) -> Line:
+def level(name: str, height: float, lines: Sequence[Line]) -> Line:
     """A dashed horizontal line from end to end of others."""
     xs = [row[0] for line in lines for row in line.rows]
     ends = min(xs), max(max(xs), min(xs) + 1)
     rows = [(x, height, height, height) for x in ends]
-    return Line(name=name, tone=tone, rows=rows, dashes=(3, 3), width=1)
+    return Line(name=name, tone="soft", rows=rows, dashes=(3, 3))
 
 
 def line_chart(caption: str, lines: Sequence[Line], x: Axis, y: Axis) -> Chart:
-    """Draw lines with their bands, and their names at their ends where there is room."""
-    short = len(lines) <= MOST and all(len(line.name) <= LONGEST for line in lines)
-    named = sorted(lines, key=lambda line: -line.rows[-1][1]) if short and len(lines) > 1 else []
-    room = LETTER * max((len(line.name) for line in named), default=0)
+    """Draw lines with their bands."""
     values = [value for line in lines for row in line.rows for value in row[1:]]
-    with _frame(200, RIGHT + room, BOTTOM, TOP if y.label else 8) as (figure, axes):
+    with _frame(200, BOTTOM) as (figure, axes):
         if x.logarithmic:
             _scale_logarithmically(axes, [row[0] for line in lines for row in line.rows])
-        if y.logarithmic:
-            axes.set_yscale("log")
         for line in lines:
             _draw_line(axes, line)
         axes.margins(x=0, y=0.06)
-        if y.logarithmic:
-            axes.set_ylim(bottom=_power_below(min(values)))
-        elif 0 <= min(values) <= max(values) / 2:
+        if 0 <= min(values) <= max(values) / 2:
             axes.set_ylim(bottom=0)
         _label(axes, x, y)
-        _name_lines(axes, named)
-        described = f"{y.label or caption} against {x.label}. {_describe(lines)}"
-        svg = _inline(figure, described)
-    legend = () if short else tuple(lines)
-    log = x.logarithmic or y.logarithmic
-    return Chart(caption=caption, lines=tuple(lines), legend=legend, svg=svg, logarithmic=log)
+        svg = _inline(figure, f"{y.label} against {x.label}. {_describe(lines)}")
+    return Chart(caption=caption, lines=tuple(lines), svg=svg, logarithmic=x.logarithmic)
 
 
 def spot_chart(
@@ -134,7 +118,7 @@ def spot_chart(
     """Draw points with their intervals and names; better lies to the right and above."""
     depth = LINE * len(below)
     best = sorted((spot.x[0], spot.y[0]) for spot in spots if spot.best)
-    with _frame(260 + depth, RIGHT, BOTTOM + depth) as (figure, axes):
+    with _frame(260 + depth, BOTTOM + depth) as (figure, axes):
         axes.plot([a for a, _ in best], [b for _, b in best], "--", color=COLOURS["result"])
         for spot in spots:
             _draw_spot(axes, spot)
@@ -155,16 +139,14 @@ def spot_chart(
 
 
 @contextmanager
-def _frame(
-    height: float, right: float, bottom: float, top: float = TOP
-) -> Iterator[tuple[Figure, Axes]]:
+def _frame(height: float, bottom: float) -> Iterator[tuple[Figure, Axes]]:
     """An empty chart, and our style while it is drawn, whatever the user's is."""
     from matplotlib import style  # half a second, and not every page has a chart
     from matplotlib.figure import Figure
 
     with style.context(["default", STYLE]):
         figure = Figure(figsize=(WIDTH / 72, height / 72), dpi=72, frameon=False)
-        size = (WIDTH - LEFT - right) / WIDTH, (height - top - bottom) / height
+        size = (WIDTH - LEFT - RIGHT) / WIDTH, (height - TOP - bottom) / height
         axes = figure.add_axes((LEFT / WIDTH, bottom / height, *size), frame_on=False)
         axes.locator_params("x", nbins=4, steps=[1, 2, 2.5, 5, 10])
         axes.locator_params("y", nbins=6, steps=[1, 2, 5, 10])
@@ -173,13 +155,10 @@ def _frame(
 
 def _scale_logarithmically(axes: Axes, values: Sequence[float]) -> None:
     """Up to the first power of ten the axis is linear, so that 0 has a place."""
-    first = _power_below(min((value for value in values if value > 0), default=1.0))
+    least = min((value for value in values if value > 0), default=1.0)
+    first = 10.0 ** math.floor(math.log10(least))
     axes.set_xscale("symlog", linthresh=first, linscale=0.5)
     axes.set_xlim(0 if min(values) == 0 else first, max(*values, 10 * first))
-
-
-def _power_below(value: float) -> float:
-    return 10.0 ** math.floor(math.log10(value))
 
 
 def _draw_line(axes: Axes, line: Line) -> None:
@@ -187,7 +166,7 @@ def _draw_line(axes: Axes, line: Line) -> None:
     look: dict[str, Any] = {"color": COLOURS[line.tone], "clip_on": False}
     if low != high:
         axes.fill_between(at, low, high, alpha=0.16, linewidth=0, **look)
-    look |= {"linewidth": line.width, "linestyle": (0, line.dashes) if line.dashes else "-"}
+    look["linestyle"] = (0, line.dashes) if line.dashes else "-"
     axes.plot(at, values, marker="o" if len(at) == 1 else "", **look)
 
 
@@ -213,16 +192,6 @@ def write_tick(value: float, percent: bool = False) -> str:
     if percent:
         return f"{100 * value:.3g}{SPACE}%"
     return f"{value:,.6g}".replace("e+", "e").replace("e0", "e").replace("e-0", "e-")
-
-
-def _name_lines(axes: Axes, lines: Sequence[Line]) -> None:
-    """Each name at the end of its line, from the top, but no two at one height."""
-    box = axes.get_window_extent()
-    height = box.y1 + LINE
-    for left, line in zip(reversed(range(len(lines))), lines, strict=True):
-        _, end = axes.transData.transform(line.rows[-1][:2])
-        height = max(min(end - TEXT / 3, height - LINE), box.y0 + LINE * left)
-        _write(axes, (box.x1 + 6, height), line.name, line.tone)
 
 
 def _write(axes: Axes, place: tuple[float, float], words: str, tone: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import itertools
 import json
@@ -13,19 +12,16 @@ from typing import Any
 
 from efface.evaluation.wording import (
     DASH,
-    format_count,
     format_difference,
     format_interval,
     format_range,
     format_value,
     join_words,
-    plural,
     shorten,
 )
 from efface.records import Result, RunRecord, Spec, Value
 from efface.reporting.findings import is_finite
 from efface.reporting.run_folder import Run
-from efface.reporting.sentences import name_method
 from efface.requests import words_of
 
 Place = tuple[int, int]  # of a run in what was given, and of a result in its evaluation
@@ -128,22 +124,21 @@ class Base:
 
 def compare_runs(runs: Sequence[Run], outcomes: Sequence[str]) -> list[Base]:
     """Group runs by base model, seeds by what they repeat, figures by how they were measured."""
-    bases: dict[str, list[int]] = {}
+    bases: dict[str, list[list[int]]] = {}
     for n, run in enumerate(runs):
-        bases.setdefault(digest_base(run.record), []).append(n)
-    found, number = [], 1
-    for digest, members in bases.items():
-        groups = _group_seeds([(n, runs[n]) for n in members])
-        entries = [_entry(number + i, group, runs, outcomes) for i, group in enumerate(groups)]
-        number += len(entries)
-        found.append(
-            Base(
-                source=shorten(str(runs[members[0]].record.model.get("source"))),
-                digest=digest,
-                entries=tuple(entries),
-                rows=tuple(_rows(groups, entries, runs)),
-            )
-        )
+        groups = bases.setdefault(digest_base(run.record), [])
+        own = next((group for group in groups if _repeats(run, [runs[i] for i in group])), None)
+        if own is None:
+            groups.append([n])
+        else:
+            own.append(n)
+    numbers = itertools.count(1)
+    found = []
+    for digest, groups in bases.items():
+        entries = [_entry(next(numbers), group, runs, outcomes) for group in groups]
+        source = shorten(str(runs[groups[0][0]].record.model.get("source")))
+        rows = tuple(_rows(groups, entries, runs))
+        found.append(Base(source=source, digest=digest, entries=tuple(entries), rows=rows))
     return found
 
 
@@ -152,35 +147,23 @@ def digest_base(record: RunRecord) -> str:
     weights = record.model.get("weights")
     if isinstance(weights, dict) and len(weights) == 1:
         return str(next(iter(weights.values())))
-    return _digest(weights if weights else ["source", record.model.get("source")])
-
-
-def _digest(content: Any) -> str:
-    text = json.dumps(content, sort_keys=True, default=str)
+    text = json.dumps(weights or ["source", record.model.get("source")], sort_keys=True)
     return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
 
 
-def _group_seeds(members: Sequence[tuple[int, Run]]) -> list[list[int]]:
-    """Runs that differ in their seed alone, in the order given; a repeated seed begins anew."""
-    groups: list[tuple[str, set[int | None], list[int]]] = []
-    for n, run in members:
-        key, seed = _repeated(run.record), find_seed(run.record)
-        for known, seeds, group in groups:
-            if known == key and seed is not None and seed not in seeds:
-                seeds.add(seed)
-                group.append(n)
-                break
-        else:
-            groups.append((key, {seed}, [n]))
-    return [group for _, _, group in groups]
+def _repeats(run: Run, others: Sequence[Run]) -> bool:
+    """Whether a run differs from others in its seed alone; a repeated seed is no second draw."""
+    seeds = {find_seed(other.record) for other in others}
+    same = _unseeded(run.record) == _unseeded(others[0].record)
+    return same and find_seed(run.record) not in {None, *seeds}
 
 
-def _repeated(record: RunRecord) -> str:
-    settings = copy.deepcopy(record.settings)
-    for part in ("train", "evaluate"):
-        if isinstance(settings.get(part), dict):
-            settings[part].pop("seed", None)
-    return _digest([record.request, record.material, settings, record.start])
+def _unseeded(record: RunRecord) -> list[Any]:
+    settings = {
+        name: {k: v for k, v in part.items() if k != "seed"} if isinstance(part, dict) else part
+        for name, part in record.settings.items()
+    }
+    return [record.request, record.material, settings, record.start]
 
 
 def find_seed(record: RunRecord) -> int | None:
@@ -193,7 +176,7 @@ def _entry(number: int, group: list[int], runs: Sequence[Run], outcomes: Sequenc
     seeds = tuple(find_seed(runs[n].record) for n in group)
     name = shorten(runs[group[0]].name)
     if len(group) > 1:
-        method = shorten(name_method(runs[group[0]].record))
+        method = shorten(runs[group[0]].record.method)
         name = f"{method}, seeds {join_words([str(seed) for seed in seeds])}"
     return Entry(
         number=number,
@@ -249,9 +232,11 @@ def _row(
 ) -> MetricRow:
     cells = found[key]
     figures = tuple(_cell(cell, runs) if cell else None for cell in cells)
+    originals = [runs[n].evaluation.results[i].baseline for cell in cells for n, i in cell]
+    distinct = {(value.value, value.low, value.high): value for value in originals}
     return MetricRow(
         key=key,
-        original=_original([runs[n].evaluation.results[i] for cell in cells for n, i in cell]),
+        original=_figure(list(distinct.values())),  # one where all runs saw the same of it
         cells=figures,
         apart=_tell_apart(key, found),
         differences=tuple(_between(entries, figures)),
@@ -294,21 +279,11 @@ def _paired(pairs: Sequence[tuple[float, float]]) -> Value:
     return Value(value=found.value, low=found.low, high=found.high)
 
 
-def _original(results: Sequence[Result]) -> Figure:
-    """The original model: its interval where every run saw the same of it, or the range."""
-    distinct = {(r.baseline.value, r.baseline.low, r.baseline.high): r for r in results}
-    return _figure([result.baseline for result in distinct.values()])
-
-
 def _figure(found: Sequence[Value]) -> Figure:
     values = tuple(value.value for value in found)
     if len(values) == 1:
         return Figure(value=values[0], low=found[0].low, high=found[0].high, values=values)
     return Figure(value=statistics.fmean(values), low=min(values), high=max(values), values=values)
-
-
-def count_samples(count: int) -> str:
-    return f"{format_count(count)} {plural(count, 'sample')}"
 
 
 def write_figure(figure: Figure | None, unit: str) -> tuple[str, str]:

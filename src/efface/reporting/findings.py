@@ -141,12 +141,6 @@ def is_finite(result: Result) -> bool:
     return all(map(math.isfinite, numbers))
 
 
-def find_measured(evaluation: Evaluation, metric: str) -> Result | None:
-    """A figure by its name, where it was measured."""
-    result = evaluation.get(metric)
-    return result if result is not None and is_finite(result) else None
-
-
 def is_unchanged(evaluation: Evaluation) -> bool:
     """Whether the model generates what the original model generates."""
     return evaluation.change.get("samples", math.inf) < SAME

@@ -8,7 +8,7 @@ import functools
 import hashlib
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,36 +18,33 @@ from markupsafe import Markup
 from efface.errors import DataError
 from efface.evaluation import wording
 from efface.files import write_whole
-from efface.records import Picture, Result, Value
+from efface.records import ForgottenImage
 from efface.reporting import attack_words, comparison, resistance
-from efface.reporting.cards import ATTACK_MARKS
 from efface.reporting.charts import Chart
 from efface.reporting.facts import FactSheet, fact_sheets, protocols
-from efface.reporting.findings import find_measured, is_unchanged
 from efface.reporting.label_matrix import LabelFigure, label_figure
 from efface.reporting.pareto import pareto_figures
 from efface.reporting.recorded_curves import name_model, recorded_chart
 from efface.reporting.run_folder import Run, read_run
-from efface.reporting.training_curves import guard_chart, loss_charts
 from efface.reporting.verdict import Verdict, judge_run
 from efface.reporting.whiskers import whiskers
 
 HERE = Path(__file__).parent
 GENERATOR, HEAD = b'<meta name="generator" content="efface">', 1000  # what a report begins with
 STYLES = ("report.css", "figures.css", "print.css")
-OTHERS: dict[str, Callable[[Result], Value | None]] = {  # columns that not every run has
-    "Original, one step": lambda result: result.baseline_one_step,
-    "Retrained": lambda result: result.retrained,
-    "Distilled": lambda result: result.distilled,
-    "Unseen images": lambda result: result.unseen,
+OTHERS = {  # fields of results that not every run has, and the titles of their columns
+    "baseline_one_step": "Original, one step",
+    "retrained": "Retrained",
+    "distilled": "Distilled",
+    "unseen": "Unseen images",
 }
-WRITERS = (  # what templates call
+CALLED = (  # by templates
     *(wording.format_count, wording.format_date, wording.format_interval, wording.format_share),
     *(wording.format_value, wording.number_word, wording.upper_first),
     *(attack_words.read_note, attack_words.tell_attack, attack_words.write_budget),
     *(resistance.find_cost, resistance.has_budget, resistance.own_lines),
-    *(comparison.count_samples, comparison.write_difference, comparison.write_figure),
-    *(find_measured, is_unchanged, name_model, pareto_figures, recorded_chart, whiskers),
+    *(comparison.write_difference, comparison.write_figure),
+    *(name_model, pareto_figures, recorded_chart, whiskers),
 )
 
 
@@ -58,11 +55,10 @@ class Section:
     anchor: str
     run: Run
     verdict: Verdict
-    columns: dict[str, Callable[[Result], Value | None]]  # beside this model and the original one
-    pictures: list[tuple[int, Picture]]
+    columns: dict[str, str]  # beside this model and the original one, by field of a result
+    images: list[tuple[int, ForgottenImage]]
     labels: LabelFigure | None
     curves: list[Chart | None]
-    charts: list[Chart]
     protocols: list[FactSheet]
     sheets: list[FactSheet]
 
@@ -103,36 +99,28 @@ def require_replaceable(out: Path, runs: Sequence[Path]) -> None:
 
 def _section(run: Run, number: int) -> Section:
     record, evaluation = run.record, run.evaluation
-    train = record.settings.get("train")
-    guard = guard_chart(
-        record.guard, train.get("guard_tolerance") if isinstance(train, dict) else None
-    )
+    results = [result.model_dump(include=set(OTHERS)) for result in evaluation.results]
     return Section(
         anchor=f"run-{number}",
         run=run,
         verdict=judge_run(record, evaluation, run.names, run.attacks),
-        columns={
-            title: find
-            for title, find in OTHERS.items()
-            if any(find(result) for result in evaluation.results)
-        },
-        pictures=known_best_first(evaluation.pictures),
+        columns={field: title for field, title in OTHERS.items() if any(r[field] for r in results)},
+        images=known_best_first(evaluation.images),
         labels=label_figure(evaluation.labels_seen, run.forgotten),
         curves=[recorded_chart(curve) for curve in evaluation.curves],
-        charts=[*loss_charts(run.curves), *([] if guard is None else [guard])],
         protocols=protocols(run),
         sheets=fact_sheets(record),
     )
 
 
-def known_best_first(pictures: Sequence[Picture]) -> list[tuple[int, Picture]]:
+def known_best_first(images: Sequence[ForgottenImage]) -> list[tuple[int, ForgottenImage]]:
     """Forgotten images with their numbers: those still copied, then those of the lowest loss."""
 
-    def what_is_left(numbered: tuple[int, Picture]) -> tuple[int, float]:
-        _, picture = numbered
-        return -picture.copies, picture.loss if math.isfinite(picture.loss) else math.inf
+    def what_is_left(numbered: tuple[int, ForgottenImage]) -> tuple[int, float]:
+        _, image = numbered
+        return -image.copies, image.loss if math.isfinite(image.loss) else math.inf
 
-    return sorted(enumerate(pictures, start=1), key=what_is_left)
+    return sorted(enumerate(images, start=1), key=what_is_left)
 
 
 def render_page(sections: Sequence[Section]) -> str:
@@ -167,9 +155,9 @@ def _environment() -> jinja2.Environment:
     environment.globals |= {
         "icons": {"good": "✓", "warn": "!", "bad": "✕"},
         "directions": comparison.DIRECTIONS,
-        "attack_marks": ATTACK_MARKS,
+        "attack_marks": attack_words.MARKS,
         "DASH": wording.DASH,
-        **{write.__name__: write for write in WRITERS},
+        **{write.__name__: write for write in CALLED},
     }
     environment.filters |= {"shorten": wording.shorten, "format_count": wording.format_count}
     return environment

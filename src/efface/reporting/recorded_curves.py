@@ -10,12 +10,6 @@ from efface.reporting.charts import Axis, Chart, Line, Row, is_drawable, level, 
 
 DASHES = {"original": (7, 4), "retrained": (2, 3), "weak": (9, 3, 2, 3), "distilled": (5, 2)}
 WAYS = ((1, 3.5), (6, 3), (10, 3, 2, 3), (3, 3), (14, 4))  # of dashes, for lines of one model
-CURVES = {
-    "copy_curve": "How often samples come near a forgotten image, by distance",
-    "similarity_curve": "How often the image is generated, by similarity",
-    "threshold_curve": "How often it is found, by threshold",
-    "group_threshold_curve": "How often other prompts bring it back, by threshold",
-}
 MODELS = {  # name in the record -> words, CSS class
     "result": ("this model", "result"),
     "baseline": ("original model", "original"),
@@ -26,11 +20,6 @@ MODELS = {  # name in the record -> words, CSS class
     "other_labels": ("original model, other labels", "plain"),
     "other_prompts": ("original model, other prompts", "plain"),
 }
-
-
-def name_curve(name: str) -> str:
-    """What a recorded curve is called, as untrusted text made fit for a caption."""
-    return CURVES.get(name, shorten(name.replace("_", " ")))
 
 
 def name_model(name: str) -> str:
@@ -82,10 +71,10 @@ def recorded_chart(curve: Curve, levels: Mapping[str, float] | None = None) -> C
     if not lines:
         return None
     marks = [(words, height) for words, height in (levels or {}).items() if is_drawable(height)]
-    lines += [level(words, "soft", height, lines) for words, height in marks]
+    lines += [level(words, height, lines) for words, height in marks]
     x = Axis(shorten(curve.x_label), logarithmic=curve.log_x)
     y = Axis(shorten(curve.y_label), percent=is_share(curve.y_label))
-    return line_chart(name_curve(curve.name), lines, x, y)
+    return line_chart(shorten(curve.title), lines, x, y)
 
 
 def _rows(points: Sequence[Point], log_x: bool) -> list[Row]:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import base64
 import io
-import json
-import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from PIL import Image
-from pydantic import BaseModel, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from efface.errors import DataError
 from efface.records import (
@@ -23,39 +21,19 @@ from efface.records import (
     read_record,
 )
 
-Curves = dict[str, list[tuple[float, float]]]
 
+class Grid(BaseModel):
+    """`samples/grid.json`: one row per label or prompt, one column per noise seed.
 
-class ClassGrid(BaseModel):
-    """`samples/grid.json`: one row per label or prompt, one column per noise seed."""
+    Unconditional samples have no labels, and one cell per noise seed.
+    """
 
-    kind: Literal["class"] = "class"
-    labels: list[int] = Field(min_length=1)
-    names: list[str]
+    labels: list[int]
+    names: list[str]  # of the rows
+    rows: int = Field(default=1, ge=1)  # of unconditional samples
     columns: int = Field(ge=1)
     asked: Literal["label", "prompt"] = "label"  # what a row is conditioned on
-    forgotten: list[int] = []
-    tile: int = Field(ge=1)
-    before: str
-    after: str
-
-    @model_validator(mode="after")
-    def _check_names(self) -> ClassGrid:
-        if len(self.names) != len(self.labels):
-            raise ValueError("one name per label")
-        return self
-
-    @property
-    def rows(self) -> int:
-        return len(self.labels)
-
-
-class ImageGrid(BaseModel):
-    """`samples/grid.json` of unconditional samples: one cell per noise seed."""
-
-    kind: Literal["images"]
-    rows: int = Field(ge=1)
-    columns: int = Field(ge=1)
+    forgotten: list[int]
     tile: int = Field(ge=1)
     before: str
     after: str
@@ -63,15 +41,16 @@ class ImageGrid(BaseModel):
     copies_after: list[int] = []
 
     @model_validator(mode="after")
-    def _check_cells(self) -> ImageGrid:
-        for cell in (*self.copies_before, *self.copies_after):
-            if not 0 <= cell < self.rows * self.columns:
-                raise ValueError(f"no cell {cell}")
+    def _check(self) -> Grid:
+        if len(self.names) != len(self.labels):
+            raise ValueError("one name per label")
+        self.rows = len(self.labels) or self.rows
+        cells = range(self.rows * self.columns)
+        if not all(cell in cells for cell in (*self.copies_before, *self.copies_after)):
+            raise ValueError("a copy outside of the sheet")
         return self
 
 
-Grid = Annotated[ImageGrid | ClassGrid, Field(union_mode="left_to_right")]
-GRID: TypeAdapter[ImageGrid | ClassGrid] = TypeAdapter(Grid)
 STRIP_TILES = 3  # of a forgotten image: itself, and what the two models make of it
 
 
@@ -88,7 +67,7 @@ class Sheet:
 class Sheets:
     """Samples before and after, of equal size."""
 
-    grid: ImageGrid | ClassGrid
+    grid: Grid
     before: Sheet
     after: Sheet
 
@@ -100,7 +79,6 @@ class Run:
     name: str
     record: RunRecord
     evaluation: Evaluation
-    curves: Curves
     sheets: Sheets | None
     strips: Sheet | None  # `samples/images.png`: a row of STRIP_TILES tiles per forgotten image
     attacks: Attacks | None
@@ -108,25 +86,22 @@ class Run:
     @property
     def names(self) -> dict[int, str]:
         """Names of the labels, where there are any."""
-        if self.sheets is None or not isinstance(self.sheets.grid, ClassGrid):
-            return {}
-        grid = self.sheets.grid
-        return dict(zip(grid.labels, grid.names, strict=True))
+        grid = None if self.sheets is None else self.sheets.grid
+        return {} if grid is None else dict(zip(grid.labels, grid.names, strict=True))
 
     @property
-    def forgotten(self) -> list[int]:
+    def forgotten(self) -> list[Any]:
         """The labels that were forgotten, where samples are shown by label."""
-        return _listed(self.record.request.get("labels"))
+        return listed(self.record.request.get("labels"))
 
     @property
     def image_names(self) -> list[str]:
         """What the forgotten images are called, in the order of the strips."""
-        if self.evaluation.pictures:
-            return [picture.name for picture in self.evaluation.pictures]
-        return [str(name) for name in _listed(self.record.material.get("names"))]
+        return [str(name) for name in listed(self.record.material.get("names"))]
 
 
-def _listed(given: Any) -> list[Any]:
+def listed(given: Any) -> list[Any]:
+    """What is recorded as a list; a record may hold any JSON in its place."""
     return list(given) if isinstance(given, (list, tuple)) else []
 
 
@@ -138,34 +113,10 @@ def read_run(folder: Path) -> Run:
         name=folder.resolve().name,
         record=record,
         evaluation=read_evaluation(folder) if measured else Evaluation(results=[]),
-        curves=read_curves(folder / "metrics.jsonl"),
         sheets=read_sheets(folder / "samples"),
         strips=read_strips(folder / "samples" / "images.png"),
         attacks=read_attacks(folder),
     )
-
-
-def read_curves(path: Path) -> Curves:
-    """Read finite (step, value) points by name, passing over lines that a killed run cut off."""
-    if not path.exists():
-        return {}
-    curves: Curves = {}
-    for line in _read_bytes(path).decode("utf-8", "replace").splitlines():
-        try:
-            content = json.loads(line)
-        except ValueError:
-            continue
-        if not isinstance(content, dict) or not _is_number(content.get("step")):
-            continue
-        step = float(content.pop("step"))
-        for name, value in content.items():
-            if _is_number(value):
-                curves.setdefault(name, []).append((step, float(value)))
-    return curves
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def read_sheets(folder: Path) -> Sheets | None:
@@ -174,19 +125,12 @@ def read_sheets(folder: Path) -> Sheets | None:
     if not all(path.exists() for path in paths):
         return None
     try:
-        grid = GRID.validate_json(_read_bytes(paths[0]))
+        grid = Grid.model_validate_json(_read_bytes(paths[0]))
     except ValidationError as error:
-        raise DataError(
-            f"{paths[0]} does not describe the images beside it: write them again with "
-            "`efface evaluate`."
-        ) from error
+        raise _unfit(f"{paths[0]} does not describe the images beside it") from error
     before, after = (read_sheet(path) for path in paths[1:])
-    sizes = [(sheet.width, sheet.height) for sheet in (before, after)]
-    if sizes[0] != sizes[1]:
-        raise DataError(
-            f"before.png and after.png in {folder} differ in size ({sizes[0]} and {sizes[1]}): "
-            "write them again with `efface evaluate`."
-        )
+    if (before.width, before.height) != (after.width, after.height):
+        raise _unfit(f"before.png and after.png in {folder} differ in size")
     return Sheets(grid=grid, before=before, after=after)
 
 
@@ -197,10 +141,7 @@ def read_strips(path: Path) -> Sheet | None:
     sheet = read_sheet(path)
     tile, rest = divmod(sheet.width, STRIP_TILES)
     if rest or sheet.height % tile:
-        raise DataError(
-            f"{path} is not {STRIP_TILES} square images wide ({sheet.width} by {sheet.height} "
-            "pixels): write it again with `efface evaluate`."
-        )
+        raise _unfit(f"{path} is not {STRIP_TILES} square images wide")
     return sheet
 
 
@@ -212,11 +153,13 @@ def read_sheet(path: Path) -> Sheet:
             width, height = image.size
             image.verify()
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(
-            f"{path} is no sound PNG image: write it again with `efface evaluate`."
-        ) from error
+        raise _unfit(f"{path} is no sound PNG image") from error
     source = f"data:image/png;base64,{base64.b64encode(content).decode('ascii')}"
     return Sheet(source=source, width=width, height=height)
+
+
+def _unfit(what: str) -> DataError:
+    return DataError(f"{what}: write it again with `efface evaluate`.")
 
 
 def _read_bytes(path: Path) -> bytes:

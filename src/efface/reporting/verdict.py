@@ -7,12 +7,35 @@ from dataclasses import dataclass
 
 from efface.records import Attacks, Evaluation, RunRecord
 from efface.reporting.attack_words import tell_resistance
-from efface.reporting.cards import Card, cost_card, findings_card, resistance_card, tell_cost
 from efface.reporting.caveats import caveats
-from efface.reporting.findings import Answer, Findings, find_forgotten, find_retained
+from efface.reporting.cost import mark_cost, tell_cost
+from efface.reporting.findings import (
+    Answer,
+    Findings,
+    find_forgotten,
+    find_retained,
+    is_unchanged,
+)
 from efface.reporting.resistance import Resistance, find_resistance
 from efface.reporting.sentences import tell_forgotten, tell_headline, tell_lead, tell_retained
 from efface.requests import words_of
+
+KINDS = {"yes": "good", "no": "bad"}  # of marks; what is neither is a warning
+MARKS: dict[str, dict[Answer, str]] = {
+    "Forgotten": {"yes": "forgotten", "no": "not forgotten"},
+    "Retained": {"yes": "preserved", "no": "damaged", "inconclusive": "damage not ruled out"},
+    "Resists": {"yes": "did not come back", "no": "comes back"},
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judgement:
+    """One answer with the figures that it rests on, in a sentence or more."""
+
+    title: str
+    mark: tuple[str, str]  # good, warn or bad, and a word or two
+    text: str
+    source: str = ""  # what it was read from, as it ends that part's anchor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,8 +44,7 @@ class Verdict:
 
     headline: str
     lead: str
-    cards: tuple[Card, ...]
-    told: dict[str, str]  # Forget, Retain, Resist, Cost: a sentence or more each
+    judgements: tuple[Judgement, ...]
     forgotten: Findings
     retained: Findings
     resistance: Resistance
@@ -57,25 +79,43 @@ def judge_run(
     phrases = words.phrases(record, names or {})
     forgotten, retained = find_forgotten(evaluation), find_retained(evaluation)
     resistance = find_resistance(record, attacks)
-    results = evaluation.results
-    cards = [findings_card("Retained", retained, results), cost_card(record)]
-    told = {"Retain": tell_retained(retained, phrases), "Cost": tell_cost(record)}
-    if words.forgets:
-        cards.insert(0, findings_card("Forgotten", forgotten, results))
-        cards.insert(2, resistance_card(resistance))
-        told = {
-            "Forget": tell_forgotten(evaluation, forgotten, phrases),
-            "Retain": told["Retain"],
-            "Resist": tell_resistance(resistance),
-            "Cost": told["Cost"],
-        }
+    gone = Judgement(
+        title="Forgotten",
+        mark=_mark("Forgotten", forgotten.answer),
+        text=tell_forgotten(evaluation, forgotten, phrases),
+        source="how-change" if is_unchanged(evaluation) else _source(evaluation, forgotten),
+    )
+    rest = Judgement(
+        title="Retained",
+        mark=_mark("Retained", retained.answer),
+        text=tell_retained(retained, phrases),
+        source="how-change" if evaluation.broken else _source(evaluation, retained),
+    )
+    resists = Judgement(
+        title="Resists",
+        mark=_mark("Resists", resistance.answer),
+        text=tell_resistance(resistance),
+        source="attacks" if resistance.findings else "",
+    )
+    cost = Judgement(
+        title="Cost", mark=mark_cost(record), text=tell_cost(record), source="facts-run"
+    )
     return Verdict(
         headline=tell_headline(evaluation, forgotten, retained, resistance, phrases, words),
         lead=tell_lead(record, evaluation, words, phrases),
-        cards=tuple(cards),
-        told=told,
+        judgements=(gone, rest, resists, cost) if words.forgets else (rest, cost),
         forgotten=forgotten,
         retained=retained,
         resistance=resistance,
         caveats=caveats(record, evaluation, forgotten, words, resistance),
     )
+
+
+def _mark(title: str, answer: Answer) -> tuple[str, str]:
+    return KINDS.get(answer, "warn"), MARKS[title].get(answer, answer.replace("_", " "))
+
+
+def _source(evaluation: Evaluation, findings: Findings) -> str:
+    if findings.decisive is None:
+        return ""
+    return f"how-{evaluation.results.index(findings.decisive.result)}"

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from efface.evaluation.wording import format_interval, format_value, is_share
 from efface.records import Result, Value
-from efface.reporting.charts import write_tick
 from efface.reporting.recorded_curves import MODELS
-
-LEAST_SPAN = 0.1  # of a share's axis, so that a small difference does not look like a large one
-LEAST_PART = 0.3  # the same for other units, as a part of the greatest number
 
 
 @dataclass(frozen=True, kw_only=True)
 class Whiskers:
-    """What the page's style sheet draws: rows of CSS class, value and ends, in percent."""
+    """What the page's style sheet draws: rows of CSS class, value and ends, in percent.
+
+    The axis begins at 0, or at the least number below, and that of shares ends at 1, so that a
+    small difference does not look like a large one.
+    """
 
     rows: list[tuple[str, float, float, float]]
     ends: tuple[str, str]  # of the axis
@@ -39,7 +38,9 @@ def whiskers(result: Result) -> Whiskers | None:
     }
     if not {MODELS["result"], MODELS["baseline"]} <= values.keys():
         return None
-    first, last = _ends([number for span in values.values() for number in span], result.unit)
+    numbers = [number for span in values.values() for number in span]
+    first = min(0.0, *numbers)
+    last = 1.0 if is_share(result.unit) else max(numbers) if max(numbers) > first else first + 1
     rows = []
     for (_, kind), span in values.items():
         at, low, high = (round(100 * (v - first) / (last - first), 2) for v in span)
@@ -48,16 +49,5 @@ def whiskers(result: Result) -> Whiskers | None:
         f"{name} {format_value(value, result.unit)} ({format_interval(low, high, result.unit)})"
         for (name, _), (value, low, high) in values.items()
     )
-    ends = write_tick(first, is_share(result.unit)), write_tick(last, is_share(result.unit))
+    ends = format_value(first, result.unit), format_value(last, result.unit)
     return Whiskers(rows=rows, ends=ends, described=described)
-
-
-def _ends(numbers: Sequence[float], unit: str) -> tuple[float, float]:
-    """Round ends around all numbers, not too near to each other."""
-    low, high = min(numbers), max(numbers)
-    least = LEAST_SPAN if is_share(unit) else LEAST_PART * max(abs(low), abs(high)) or 1.0
-    spare = max(0.0, least - (high - low)) / 2
-    step = 10.0 ** math.floor(math.log10(high - low + 2 * spare))
-    first = math.floor((low - spare) / step + 1e-9) * step
-    last = math.ceil((high + spare) / step - 1e-9) * step
-    return max(first, 0.0) if low >= 0 else first, min(last, 1.0) if is_share(unit) else last

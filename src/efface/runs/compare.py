@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from efface.errors import DataError
-from efface.evaluation.wording import join_words, printable
+from efface.evaluation.spreadsheet import as_csv
+from efface.evaluation.wording import format_count, join_words, printable
 from efface.files import write_whole
 from efface.reporting.comparison import (
     DIRECTIONS,
@@ -23,7 +22,6 @@ from efface.reporting.comparison import (
     Figure,
     MetricRow,
     compare_runs,
-    count_samples,
     write_difference,
     write_figure,
 )
@@ -32,7 +30,6 @@ from efface.reporting.run_folder import read_run
 from efface.reporting.verdict import judge_run
 
 ABREAST = 4  # entries in one table of the terminal
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would run
 
 
 def compare(folders: Sequence[Path]) -> list[Base]:
@@ -118,25 +115,6 @@ def as_json(bases: Sequence[Base]) -> str:
     return json.dumps(content, indent=2, allow_nan=False) + "\n"
 
 
-def as_csv(records: Iterable[Mapping[str, Any]]) -> str:
-    """One line per record; a text that a spreadsheet would run as a formula begins with '."""
-    file = io.StringIO()
-    rows = [{name: _cell(value) for name, value in record.items()} for record in records]
-    writer = csv.DictWriter(file, rows[0] if rows else (), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return file.getvalue()
-
-
-def _cell(value: Any) -> Any:
-    if isinstance(value, list):
-        value = "; ".join("" if v is None else str(v) for v in value)
-    if not isinstance(value, str):
-        return value
-    value = printable(value)
-    return f"'{value}" if value.startswith(FORMULA) else value
-
-
 def as_tables(bases: Sequence[Base]) -> list[Table]:
     """Tables for the terminal: runs on different base models are in different ones."""
     tables = []
@@ -182,7 +160,7 @@ def _name(row: MetricRow) -> Text:
     arrow, _ = DIRECTIONS[row.key.spec.better]
     seen = "".join(f", {text}" for text in (row.key.measured_with, printable(row.apart)) if text)
     name = Text(f"{printable(row.key.spec.label)} {arrow}".strip())
-    return name.append(f"\n{count_samples(row.key.samples)}{seen}", style="dim")
+    return name.append(f"\n{format_count(row.key.samples)} samples{seen}", style="dim")
 
 
 def _text(figure: Figure | None, row: MetricRow) -> Text:

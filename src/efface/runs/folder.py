@@ -18,8 +18,10 @@ from accelerate import Accelerator
 
 from efface.diffusion.model_folder import ModelInfo
 from efface.diffusion.sampling import Sampler
+from efface.diffusion.weight_files import hash_weights
 from efface.errors import RequestError
-from efface.records import RunRecord, hash_weights, read_record, write_json
+from efface.records import RunRecord, read_record, write_json
+from efface.settings.base import Settings
 from efface.training.trainer import TrainResult
 
 INCIDENTAL = ("checkpoint_every", "ignore_memory", "log_every")  # of train
@@ -29,7 +31,7 @@ PACKAGES = ("efface", "torch", "diffusers", "accelerate", "safetensors", "numpy"
 def new_record(
     info: ModelInfo | None,
     request: dict[str, Any],
-    settings: dict[str, Any],
+    settings: Settings,
     *,
     material: dict[str, Any] | None = None,
     start: dict[str, Any] | None = None,
@@ -51,7 +53,8 @@ def new_record(
         request=request,
         material=material or {},
         model=model,
-        settings=settings,
+        method=settings.method.title,
+        settings=settings.to_json(),
         start=start,
         versions=versions(),
         environment=environment(),

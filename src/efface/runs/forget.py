@@ -108,7 +108,7 @@ def begin_record(
     return new_record(
         info,
         request.model_dump(mode="json"),
-        settings.to_json(),
+        settings,
         material=material.recorded(),
         start=earlier_request(info) if start is None else describe_start(start, info),
     )

@@ -13,9 +13,10 @@ import diffusers
 from efface.diffusion.denoiser import Denoiser
 from efface.diffusion.loading import load_network
 from efface.diffusion.model_folder import ModelInfo, fetch_weights, inspect_model
+from efface.diffusion.weight_files import hash_weights
 from efface.errors import RequestError
 from efface.methods.base import Method
-from efface.records import hash_weights, read_record
+from efface.records import read_record
 from efface.requests import is_request
 from efface.settings.base import Settings
 from efface.training.checkpoint import Checkpoints, read_tensors

@@ -23,6 +23,7 @@ class Denoising(Method):
         default=0.1, description="Share of rows trained without a condition, for guidance."
     )
 
+    title: ClassVar[str] = "denoising training"
     summary: ClassVar[str] = (
         "ordinary training or fine-tuning on images, to make a model to start from"
     )

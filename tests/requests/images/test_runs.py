@@ -40,7 +40,7 @@ def test_a_run_leaves_everything_behind(
         assert result.retrained == result.baseline, result.metric
         assert result.protocol
     assert found["forgotten_loss"].unseen is not None
-    assert [p.name for p in evaluation.pictures] == record.material["names"]
+    assert [p.name for p in evaluation.images] == record.material["names"]
     page = (out / "report.html").read_text()
     assert "<b>one" not in page
     for name in ("before.png", "after.png", "images.png", "grid.json"):

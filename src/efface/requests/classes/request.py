@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from efface.diffusion.model_folder import ModelInfo
 from efface.errors import RequestError
-from efface.requests.base import CONDITIONED, Request, require_classes
+from efface.requests.base import CONDITIONED, Request, evaluate_names, require_classes
 from efface.requests.classes.words import ClassWords
 
 if TYPE_CHECKING:

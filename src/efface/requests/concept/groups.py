@@ -146,6 +146,7 @@ def group_curves(
             name_of(view),
             _text(sampled, extractor),
             name="group_threshold_curve",
+            title="How often other prompts bring it back, by threshold",
             extractor=extractor,
         )
     ]

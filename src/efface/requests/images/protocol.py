@@ -86,7 +86,7 @@ class ImageProtocol(Protocol):
         nearest = {name: _distances(own).min(1) for name, own in seen.items()}
         return Evaluation(
             results=image_results(measured, self, distance, sampler),
-            pictures=image_rows(measured, self.split),
+            images=image_rows(measured, self.split),
             curves=[distance_curve(nearest, distance, f"{sampler}, for all models")],
             terms=self._terms(distance),
         )

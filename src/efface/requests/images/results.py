@@ -14,7 +14,7 @@ from efface.metrics.base import Observations
 from efface.metrics.copy_similarity import normalised_similarity
 from efface.metrics.intervals import Estimate, mean
 from efface.metrics.membership_gap import MembershipGap, membership_gap
-from efface.records import Margin, Picture, Result, Spec
+from efface.records import ForgottenImage, Margin, Result, Spec
 from efface.requests.images.probe import BACK_AT
 
 if TYPE_CHECKING:
@@ -206,11 +206,11 @@ def _quality(seen: Mapping[str, Measured], protocol: ImageProtocol, sampled: str
     ]
 
 
-def image_rows(seen: Mapping[str, Measured], split: Split) -> list[Picture]:
+def image_rows(seen: Mapping[str, Measured], split: Split) -> list[ForgottenImage]:
     """One row per image to forget, before and after."""
     own, before = seen["result"], seen["baseline"]
     return [
-        Picture(
+        ForgottenImage(
             name=name,
             sha256=pixel_hash(split.forget.images[i]),
             loss=float(own.losses[i].mean()),

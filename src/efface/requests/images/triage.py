@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from efface.diffusion.model_folder import ModelInfo, inspect_model
 from efface.diffusion.sampling import MultiStep, draw_images
 from efface.errors import DataError, RequestError
 from efface.evaluation.grids import save_grid
+from efface.evaluation.spreadsheet import as_csv
 from efface.metrics.copy_rate import calibrate_distance
 from efface.metrics.copy_similarity import copy_similarity, denoise_back
 from efface.metrics.membership_gap import (
@@ -219,10 +219,8 @@ def _write(out: Path, result: Triage, images: Tensor, samples: Tensor, near: Ten
         out.mkdir(parents=True, exist_ok=True)
         content = json.dumps({"schema": 1} | asdict(result), indent=2) + "\n"
         (out / "triage.json").write_text(content, encoding="utf-8")
-        with (out / "triage.csv").open("w", newline="", encoding="utf-8") as file:
-            table = csv.DictWriter(file, list(asdict(result.findings[0])))
-            table.writeheader()
-            table.writerows(asdict(f) for f in result.findings)
+        table = as_csv(asdict(finding) for finding in result.findings)
+        (out / "triage.csv").write_text(table, encoding="utf-8", errors="replace", newline="")
         shown = near.topk(min(5, len(samples)), dim=0, largest=False).indices.T  # (K, 5)
         rows = [
             torch.cat([images[i : i + 1].float() / 255, samples[shown[i]]])
