@@ -19,8 +19,10 @@ from results_file import write_results
 from variants import seed_changes
 
 import efface
-from efface.attacks.base import Attack, described, estimate
+from efface.attacks.base import Attack
+from efface.attacks.costs import described
 from efface.diffusion.model_folder import inspect_model
+from efface.metrics.intervals import Estimate
 from efface.records import AttackResult, Attacks
 from efface.runs.attack import attack, choose, fitting
 from efface.runs.forget import choose_settings
@@ -163,7 +165,8 @@ def recovery(result: AttackResult, line: str) -> str:
     notes = [note for note in result.notes if note.startswith(f"{line}: ")]
     if notes:
         return notes[0].removeprefix(f"{line}: ")
-    return described(estimate(result.curve.lines[line][-1]))
+    last = result.curve.lines[line][-1]
+    return described(Estimate(value=last.value, low=last.low, high=last.high))
 
 
 def markdown(rows: list[dict[str, Any]]) -> str:
