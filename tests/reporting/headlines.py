@@ -114,6 +114,12 @@ def worse_in_pixels() -> Case:
     return make_record(), Evaluation(results=results), None
 
 
+def unlike_without_real_images() -> Case:
+    """Far from the original model's samples, which says nothing of better or worse."""
+    far = make_result("fd", about(1.5, 0.1), about(0.1, 0.02), spec={"likeness": True})
+    return make_record(), Evaluation(results=[FORGET["yes"], RETAIN["yes"], far]), None
+
+
 FALSE_VERDICTS: dict[str, Case] = {
     "an image that is still known": known_image(),
     "17 of 20 to 11 of 20": fewer("class_rate", 17, 11, 20),
@@ -126,6 +132,7 @@ FALSE_VERDICTS: dict[str, Case] = {
     "a class that was lost": worse_class(),
     "a weak original model": weak_original(),
     "worse in pixels": worse_in_pixels(),
+    "unlike, without real images": unlike_without_real_images(),
 }  # fmt: skip
 
 

@@ -150,3 +150,16 @@ def test_what_generates_the_same_has_forgotten_nothing():
     evaluation = make_evaluation((0.0, 0.0, 0.007))
     evaluation.change = {"samples": 0.0}
     assert find_forgotten(evaluation).answer == "no"
+
+
+def test_being_unlike_the_original_model_is_no_damage() -> None:
+    """Against its samples a distance grows whether the others are worse or better."""
+    far = make_result("fd", about(1.5, 0.1), about(0.1, 0.02), spec={"likeness": True})
+    found = find_retained(Evaluation(results=[far]))
+    assert found.answer == "inconclusive"
+    assert found.decisive is not None and found.decisive.is_unlike
+    assert not found.collapsed
+    near = make_result("fd", about(0.1, 0.001), about(0.1, 0.001), spec={"likeness": True})
+    assert find_retained(Evaluation(results=[near])).answer == "yes"
+    worse = make_result("retained_accuracy", about(0.7, 0.03), about(0.8, 0.03))
+    assert find_retained(Evaluation(results=[far, worse])).answer == "no"

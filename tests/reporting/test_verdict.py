@@ -107,7 +107,9 @@ def test_what_became_of_it_is_told_in_four_lines():
 
 
 def test_the_attack_that_did_best_is_named_with_what_it_took():
-    attacks = make_attacks(make_attack("relearn", 3, 45), make_attack("latent_search", None, None))
+    attacks = make_attacks(
+        make_attack("relearning", 3, 45), make_attack("noise_search", None, None)
+    )
     verdict = judge_run(make_record(), make_evaluation(), attacks=attacks)
     (resists,) = (j for j in verdict.judgements if j.title == "Resists")
     assert resists.mark == ("bad", "comes back") and verdict.answers["resist"] == "no"

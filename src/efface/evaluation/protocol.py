@@ -95,7 +95,7 @@ def evaluate(
         update={
             "change": change,
             "change_protocol": PROTOCOL,
-            "guidance": getattr(subjects.original.sampler, "guidance", 1.0),
+            "guidance": subjects.guidance,
             "terms": common_terms(subjects.original, protocol.views) | evaluation.terms,
             "judge": judge.judge.reported() if isinstance(judge, JudgeView) else None,
         }

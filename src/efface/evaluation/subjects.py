@@ -69,6 +69,12 @@ class Subjects:
         }
         return {name: subject for name, subject in found.items() if subject is not None}
 
+    @property
+    def guidance(self) -> float:
+        """That of the original model."""
+        assert isinstance(self.original.sampler, MultiStep)
+        return self.original.sampler.guidance
+
     def at_guidance(self, guidance: float) -> Subjects:
         """The same, with all that are sampled as the original model is at another guidance."""
         before = self.original.sampler

@@ -64,16 +64,16 @@ def tell_attack(finding: AttackFinding) -> str:
     return f"{upper_first(_tell_return(finding))}."
 
 
-def _tell_ratio(speed: Speed) -> str:
-    """'0.92 times its budget over 6 seeds, 0.71 to 1.2'."""
+def _tell_speed(speed: Speed) -> str:
+    """'Over 6 seeds it took 0.92 times the budget of a retrained model (0.71 to 1.2).'"""
     count = len(speed.seeds)
-    over = f"over {count} {plural(count, 'seed')}"
+    over = f"Over {count} {plural(count, 'seed')} it took"
     ends = (
         f"{speed.low:.2g} or more" if speed.high is None else f"{speed.low:.2g} to {speed.high:.2g}"
     )
     if speed.ratio is None:
-        return f"{ends} times its budget {over}"
-    return f"{speed.ratio:.2g} times its budget {over}, {ends}"
+        return f"{over} {ends} times the budget of a retrained model."
+    return f"{over} {speed.ratio:.2g} times the budget of a retrained model ({ends})."
 
 
 def tell_resistance(found: Resistance, short: bool = False) -> str:
@@ -86,6 +86,8 @@ def tell_resistance(found: Resistance, short: bool = False) -> str:
         return "Whether it comes back is not known: every attack failed its positive control."
     count, failed = len(found.valid), found.failed
     said = [_tell_worst(found, found.worst)]
+    speed = found.worst.result.speed
+    said += [] if speed is None else [_tell_speed(speed)]
     others = [shorten(f.result.title) for f in found.returned if f is not found.worst]
     if found.returned and count > 1:
         said.append(f"{found.withstood} of {count} attacks were withstood.")
@@ -118,7 +120,5 @@ def _tell_return(finding: AttackFinding) -> str:
     took = f"in {budget} {unit}" if finding.half.budget else budget
     retrained = finding.retrained
     beside = "" if retrained is None else f" (retrained model: {write_budget(retrained)})"
-    speed = finding.result.speed
-    ratio = "" if speed is None else f", {_tell_ratio(speed)}"
     doubt = "; whether that is faster is inconclusive" if finding.came == "undecided" else ""
-    return f"brings half of it back {took}{way}{beside}{ratio}{doubt}"
+    return f"brings half of it back {took}{way}{beside}{doubt}"

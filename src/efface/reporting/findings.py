@@ -31,8 +31,12 @@ class Finding:
     def answer(self) -> Answer:
         if self.excess.high <= 1:
             return "yes"
-        worse = self.excess.low > 1 and not self.result.spec.likeness
-        return "no" if worse else "inconclusive"
+        return "no" if self.excess.low > 1 and not self.is_unlike else "inconclusive"
+
+    @property
+    def is_unlike(self) -> bool:
+        """Whether samples are unlike the original model's, which need not be worse."""
+        return self.result.spec.likeness and self.excess.low > 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +58,11 @@ class Findings:
     @property
     def collapsed(self) -> bool:
         """Whether every primary figure is worse than half as good as the original model's."""
-        primary = [f.result for f in self.found if f.result.spec.role == "primary"]
+        primary = [
+            f.result
+            for f in self.found
+            if f.result.spec.role == "primary" and not f.result.spec.likeness
+        ]
         return bool(primary) and all(_has_halved(result) for result in primary)
 
 

@@ -66,6 +66,11 @@ def _headline_of_rest(retained: Findings, phrases: Phrases) -> str:
     if retained.answer == "yes":
         return f"{upper_first(rest)} {plural(phrases.rest_count, 'is', 'are')} preserved."
     evidence = describe_result(retained.decisive.result, phrases)
+    if retained.decisive.is_unlike:
+        return (
+            f"{upper_first(rest)} {plural(phrases.rest_count, 'is', 'are')} unlike those of the "
+            f"original model: {evidence}. Only real images can tell whether that is worse."
+        )
     if retained.answer == "inconclusive":
         return f"Damage to {rest} cannot be ruled out: {evidence}."
     if retained.collapsed:
