@@ -18,7 +18,7 @@ def density(drawn: np.ndarray, real: np.ndarray, k: int = NEIGHBOURS) -> np.ndar
     Naeem et al., 2020, eq. 3, is the mean: about 1 for samples like the real images, and above
     where samples crowd in dense parts.
     """
-    return count_balls(drawn.astype(np.float64), real.astype(np.float64), k) / k
+    return count_balls(drawn, real, k) / k
 
 
 DENSITY = Metric(

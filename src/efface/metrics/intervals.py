@@ -1,9 +1,5 @@
 """Confidence intervals, 95 % unless said otherwise.
 
-Shares and other means of values between known ends have exact, conservative intervals. Other means
-and statistics that are linear to first order have Student's interval, widened for skewness; shares
-of real images that samples reach have one from halves of the samples. Differences of two models
-are of the same seeds, and of the last two kinds of statistics follow from both intervals.
 `benchmarks/interval_coverage.py` says how often each of them holds the truth.
 """
 

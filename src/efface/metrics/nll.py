@@ -74,15 +74,14 @@ def nll(
     with Bar("likelihood", len(images), unit="images", hidden=quiet) as bar:
         for start in range(0, len(images), batch_size):
             x = images[start : start + batch_size].to(denoiser.device, torch.float32).clone()
-            generators = {
-                purpose: generators_from_seeds(
-                    [derive_seed(seed, purpose, start + i) for i in range(len(x))]
-                )
+            rows = range(start, start + len(x))
+            dequantise, probes = (
+                generators_from_seeds([derive_seed(seed, purpose, row) for row in rows])
                 for purpose in ("dequantise", "probes")
-            }
+            )
             if settings.dequantise:
-                x += (_uniform(x, generators["dequantise"]) - 0.5) / 127.5
-            flow = _Flow(denoiser, settings, x, generators["probes"])
+                x += (_uniform(x, dequantise) - 0.5) / 127.5
+            flow = _Flow(denoiser, settings, _make_vectors(x, probes, settings))
             solve = _heun if settings.solver == "heun" else _rk45
             log_density = solve(flow, x, settings)
             bits.append(-log_density / (math.log(2) * x[0].numel()) + LEVEL_BITS)
@@ -93,33 +92,15 @@ def nll(
 class _Flow:
     """dx/du and its divergence anywhere between timestep 0 and the last that has signal."""
 
-    def __init__(
-        self,
-        denoiser: Denoiser,
-        settings: LikelihoodSettings,
-        x: Tensor,
-        generators: list[torch.Generator],
-    ) -> None:
+    def __init__(self, denoiser: Denoiser, settings: LikelihoodSettings, vectors: Tensor) -> None:
         self._denoiser = denoiser
         self._fractional = settings.fractional
         self._exact = settings.exact
-        self._vectors = self._make_vectors(x, generators, settings)
+        self._vectors = vectors
         ratio = denoiser.schedule.noise_to_signal.cpu().numpy()
         ratio = ratio[np.isfinite(ratio)]
         self.u = np.arcsinh(ratio)
         self._timestep = PchipInterpolator(np.log(ratio), np.arange(len(ratio)))
-
-    @staticmethod
-    def _make_vectors(
-        x: Tensor, generators: list[torch.Generator], settings: LikelihoodSettings
-    ) -> Tensor:
-        """Vectors e (V, B, C, H, W) for the sum or the mean of e^T J e."""
-        if settings.exact:
-            dimensions = x[0].numel()
-            unit = torch.eye(dimensions, device=x.device).view(-1, 1, *x.shape[1:])
-            return unit.expand(-1, len(x), *x.shape[1:])
-        signs = [_uniform(x, generators) < 0.5 for _ in range(settings.probes)]
-        return torch.stack(signs).to(x.dtype) * 2 - 1
 
     def timesteps(self, u: np.ndarray) -> np.ndarray:
         """The timesteps of u, by monotone interpolation over log-SNR."""
@@ -157,6 +138,17 @@ class _Flow:
             return self._denoiser(x, t).output
         t = torch.full((len(x),), timestep, device=x.device)
         return self._denoiser.network(x, t, return_dict=False)[0][:, : x.shape[1]]
+
+
+def _make_vectors(
+    x: Tensor, generators: list[torch.Generator], settings: LikelihoodSettings
+) -> Tensor:
+    """Vectors e (V, B, C, H, W) for the sum or the mean of e^T J e."""
+    if settings.exact:
+        unit = torch.eye(x[0].numel(), device=x.device).view(-1, 1, *x.shape[1:])
+        return unit.expand(-1, len(x), *x.shape[1:])
+    signs = [_uniform(x, generators) < 0.5 for _ in range(settings.probes)]
+    return torch.stack(signs).to(x.dtype) * 2 - 1
 
 
 def _heun(flow: _Flow, x: Tensor, settings: LikelihoodSettings) -> np.ndarray:

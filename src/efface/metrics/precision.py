@@ -8,8 +8,8 @@ import numpy as np
 from sklearn.neighbors import NearestNeighbors
 
 from efface.errors import DataError
-from efface.metrics.base import Metric, Observations
-from efface.metrics.intervals import Estimate, bounded_mean
+from efface.metrics.base import Metric
+from efface.metrics.intervals import bounded_mean
 from efface.records import Margin, Spec
 
 NEIGHBOURS = 3
@@ -51,8 +51,9 @@ def pairs_in_balls(
 def count_balls(points: np.ndarray, manifold: np.ndarray, k: int) -> np.ndarray:
     """In how many balls a point lies, (N,): one around each manifold row, to its k-th neighbour.
 
-    Points (N, D), manifold (M, D), both in float64.
+    Points (N, D), manifold (M, D).
     """
+    points, manifold = points.astype(np.float64), manifold.astype(np.float64)
     counts = np.zeros(len(points), dtype=np.int64)
     for point, *_ in pairs_in_balls(points, manifold, ball_radii(manifold, k) ** 2):
         counts += np.bincount(point, minlength=len(points))
@@ -67,14 +68,8 @@ def inside_manifold(points: np.ndarray, manifold: np.ndarray, k: int = NEIGHBOUR
     return count_balls(points, manifold, k) > 0
 
 
-def _precision(seen: Observations) -> Estimate:
-    """Share of retained-label samples that lie in the manifold of the real images."""
-    inside = inside_manifold(seen.features.astype(np.float64), seen.reference.astype(np.float64))
-    return bounded_mean(inside)
-
-
 PRECISION = Metric(
-    compute=_precision,
+    compute=lambda seen: bounded_mean(inside_manifold(seen.features, seen.reference)),
     spec=Spec(
         name="precision",
         label="Precision",

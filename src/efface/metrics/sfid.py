@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from efface.errors import DataError
 from efface.metrics.base import Metric, Observations
-from efface.metrics.fd import FD
+from efface.metrics.fd import fd
 from efface.metrics.intervals import Estimate
 from efface.records import Spec
 
@@ -20,7 +18,7 @@ def _sfid(seen: Observations) -> Estimate:
     """
     if seen.spatial is None:
         raise DataError("sfid needs spatial features: observe the samples with an extractor.")
-    return FD.compute(replace(seen, features=seen.spatial))
+    return fd(seen.spatial, seen.reference, seen.asked)
 
 
 SFID = Metric(
