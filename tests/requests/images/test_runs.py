@@ -99,8 +99,8 @@ def test_retained_images_can_be_drawn_by_the_model(forget: Forget) -> None:
 def test_a_run_stops_at_the_likelihood_of_unseen_images(forget: Forget) -> None:
     """Ascent alone drives the images' bits per dimension past those of the digits."""
     more = ("--method", "neggrad", "--retain", "digits", "--unseen", "digits#0-3", "--no-evaluate")
-    changes = ("train.learning_rate=1e-2", "train.ema_decay=0", "train.steps=40")
-    changes += ("train.stop_every=15", "train.stop_by=likelihood")
+    changes = ("train.learning_rate=3e-2", "train.ema_decay=0", "train.steps=40")
+    changes += ("train.stop_every=6", "train.stop_by=likelihood")
     sets = [part for change in changes for part in ("--set", change)]
     record = read_record(forget(*more, *sets))
     assert record.status == "finished"

@@ -38,6 +38,7 @@ from efface.settings.base import Settings, read_settings
 FALSE_ALARMS = 0.05  # share of unseen images that may be called memorised
 UNSEEN = 400  # images at most
 DRAWS = 4
+MEMORISED = "memorised"
 LEAST_UNSEEN = 59  # fewer cannot show a p-value of FALSE_ALARMS / 3
 
 
@@ -47,7 +48,7 @@ class Finding:
 
     name: str
     sha256: str
-    verdict: str  # "memorised" or "not distinguishable from unseen"
+    verdict: str  # MEMORISED or "not distinguishable from unseen"
     loss: float
     loss_p: float  # share of unseen images with so low a loss
     similarity: float
@@ -118,13 +119,13 @@ def triage(
     scores, near = measure(forget.images)
     calibration, _ = measure(others.images[order[::2]])
     check, _ = measure(others.images[order[1::2]])
-    alarms = [verdict == "memorised" for *_, verdict in _judge(check, calibration)]
+    _, alarms = _judge(check, calibration)
     result = Triage(
         model=info.source,
-        findings=_findings(forget, scores, near, _judge(scores, calibration)),
+        findings=_findings(forget, scores, near, calibration),
         samples=own.samples,
         unseen=len(calibration.similarity),
-        false_alarm_rate=float(np.mean(alarms)),
+        false_alarm_rate=float(alarms.mean()),
         false_alarm_images=len(alarms),
         membership=membership_gap(
             scores.losses,
@@ -170,20 +171,20 @@ def _measure(denoiser: Denoiser, images: Tensor, copies: np.ndarray, seed: int) 
     )
 
 
-def _judge(scores: Scores, unseen: Scores) -> list[tuple[float, float, float, str]]:
-    """p-values of loss, similarity and copies against unseen images, and the verdict.
+def _judge(scores: Scores, unseen: Scores) -> tuple[np.ndarray, np.ndarray]:
+    """p-values (N, 3) of loss, similarity and copies against unseen images, and who is memorised.
 
-    Memorised where one of the three is low enough (Bonferroni).
+    Those for which one of the three is low enough (Bonferroni), (N,) bool.
     """
-    p_values = (
-        _p_value(scores.losses.mean(1), unseen.losses.mean(1)),
-        _p_value(-scores.similarity, -unseen.similarity),
-        _p_value(-scores.copies, -unseen.copies),
+    p_values = np.stack(
+        [
+            _p_value(scores.losses.mean(1), unseen.losses.mean(1)),
+            _p_value(-scores.similarity, -unseen.similarity),
+            _p_value(-scores.copies, -unseen.copies),
+        ],
+        axis=1,
     )
-    return [
-        (*p, "memorised" if 3 * min(p) <= FALSE_ALARMS else "not distinguishable from unseen")
-        for p in zip(*(values.tolist() for values in p_values), strict=True)
-    ]
+    return p_values, 3 * p_values.min(1) <= FALSE_ALARMS
 
 
 def _p_value(scores: np.ndarray, unseen: np.ndarray) -> np.ndarray:
@@ -191,25 +192,22 @@ def _p_value(scores: np.ndarray, unseen: np.ndarray) -> np.ndarray:
     return ((unseen[None] <= scores[:, None]).sum(1) + 1) / (len(unseen) + 1)
 
 
-def _findings(
-    forget: ImageSet, scores: Scores, near: Tensor, judged: list[tuple[float, float, float, str]]
-) -> list[Finding]:
+def _findings(forget: ImageSet, scores: Scores, near: Tensor, unseen: Scores) -> list[Finding]:
+    p_values, memorised = _judge(scores, unseen)
     return [
         Finding(
             name=name,
             sha256=pixel_hash(forget.images[i]),
-            verdict=verdict,
+            verdict=MEMORISED if memorised[i] else "not distinguishable from unseen",
             loss=float(scores.losses[i].mean()),
-            loss_p=loss_p,
+            loss_p=float(p_values[i, 0]),
             similarity=float(scores.similarity[i]),
-            similarity_p=similarity_p,
+            similarity_p=float(p_values[i, 1]),
             nearest=float(near[:, i].min()),
             copies=int(scores.copies[i]),
-            copies_p=copies_p,
+            copies_p=float(p_values[i, 2]),
         )
-        for i, (name, (loss_p, similarity_p, copies_p, verdict)) in enumerate(
-            zip(forget.names, judged, strict=True)
-        )
+        for i, name in enumerate(forget.names)
     ]
 
 
