@@ -32,7 +32,7 @@ class MemorisedSettings(Section):
     samples: int = Field(
         default=16,
         ge=2,
-        le=1_000_000,
+        le=100_000,
         description="Samples per prompt before training: to detect and to search.",
     )
     noises: int = Field(default=8, ge=1, le=10_000, description="Noise draws of a text-noise norm.")
