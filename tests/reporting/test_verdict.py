@@ -116,5 +116,6 @@ def test_the_attack_that_did_best_is_named_with_what_it_took():
     assert resists.source == "attacks"
     assert resists.text == (
         "Relearning brings half of it back in 3 training steps (retrained model: 45). Over 6 seeds "
-        "it took 0.067 times the budget of a retrained model (0.067 to 0.067). 1 of 2 attacks were withstood."
+        "it took 0.067 times the budget of a retrained model (0.067 to 0.067). "
+        "1 of 2 attacks were withstood."
     )
