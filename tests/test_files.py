@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from efface.files import whole_file
+from efface.errors import RequestError
+from efface.files import require_empty, whole_file
 
 
 def test_a_file_appears_when_it_is_whole(tmp_path: Path) -> None:
@@ -43,4 +44,15 @@ def test_below_a_file_nothing_is_written_and_the_reason_is_told(tmp_path: Path) 
 
     with pytest.raises(NotADirectoryError):
         write()
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_only_a_folder_with_nothing_in_it_is_written_to(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for free in ("new", "empty"):
+        require_empty(tmp_path / free)
+    (tmp_path / "file").write_text("mine")
+    for full in (tmp_path, tmp_path / "file"):
+        with pytest.raises(RequestError, match="exists.*another folder"):
+            require_empty(full)
     assert (tmp_path / "file").read_text() == "mine"

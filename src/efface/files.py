@@ -28,6 +28,12 @@ def whole_file(path: Path) -> Iterator[Path]:
             part.unlink(missing_ok=True)
 
 
+def require_empty(folder: Path) -> None:
+    """Raise RequestError where something is in the place of a folder to write to."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise RequestError(f"{folder} exists: nothing there was touched. Give another folder.")
+
+
 def write_whole(path: Path, content: bytes, what: str) -> None:
     """Write a file, and the folder for it; RequestError where it cannot be written."""
     try:

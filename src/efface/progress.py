@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
-from types import TracebackType
 from typing import Any, Self
 
 from rich.console import Console
@@ -17,7 +15,7 @@ from rich.progress import (
 )
 
 
-class Bar(AbstractContextManager["Bar"]):
+class Bar:
     """A progress bar with speed, remaining time and a note; silent when not on a terminal."""
 
     def __init__(
@@ -42,12 +40,7 @@ class Bar(AbstractContextManager["Bar"]):
         self._progress.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._progress.stop()
 
     def advance(self, count: int = 1, note: str | None = None) -> None:

@@ -189,21 +189,21 @@ def test_what_an_evaluation_holds_is_estimated_too(
 ) -> None:
     """The original model and one beside it, as an evaluation loads them."""
     info = inspect_model(pipelines("sd"))
-    taken = estimated(info, settings_of("sfd", f"evaluate.dtype={dtype}")).evaluation
+    taken = estimated(info, settings_of("siss", f"evaluate.dtype={dtype}")).evaluation
     original = load_text(pipelines("sd"), dtype=getattr(torch, dtype))
     denoisers = [original, load_beside(info, original, getattr(torch, dtype))]
     networks = [tensor for denoiser in denoisers for tensor in tensors_of(denoiser.network)]
     vae = tensors_of(cast(VAECodec, original.codec).vae)
     assert taken["evaluated networks"] == pytest.approx(held(networks), rel=0.01)
     assert taken["VAE of the evaluated networks"] == pytest.approx(held(vae), rel=0.01)
-    three = estimated(info, settings_of("sfd", f"evaluate.dtype={dtype}"), models=3).evaluation
+    three = estimated(info, settings_of("siss", f"evaluate.dtype={dtype}"), models=3).evaluation
     assert three["evaluated networks"] * 2 == taken["evaluated networks"] * 3
 
 
 def test_what_comes_before_and_after_training_counts_by_its_own_peak(
     pipelines: Pipelines, settings_of: SettingsOf
 ) -> None:
-    info, settings = inspect_model(pipelines("sd3")), settings_of("sfd")
+    info, settings = inspect_model(pipelines("sd3")), settings_of("siss")
     plain, more = estimated(info, settings), estimated(info, settings, preparation=10**9)
     assert more.before == plain.before | {"preparation": 10**9}
     assert more.peak(evaluated=True) == sum(more.before.values())
@@ -216,7 +216,7 @@ def test_what_comes_before_and_after_training_counts_by_its_own_peak(
 
 def test_what_an_evaluation_takes_can_decide(pipelines: Pipelines, settings_of: SettingsOf) -> None:
     small = ["train.lora_rank=2", "train.base_dtype=bfloat16", "train.gradient_checkpointing=true"]
-    settings = settings_of("sfd", *small, "evaluate.batch_size=64")
+    settings = settings_of("siss", *small, "evaluate.batch_size=64")
     info = inspect_model(pipelines("sd3"))
     whole = estimated(info, settings)
     assert whole.peak(evaluated=False) < whole.peak(evaluated=True)
@@ -230,7 +230,7 @@ def test_a_gpu_keeps_norms_in_float32(pipelines: Pipelines, settings_of: Setting
     info = inspect_model(pipelines("sdxl"))
     on: dict[tuple[str, str], int] = {}
     for precision in ("no", "bf16"):
-        settings = settings_of("sfd", f"train.mixed_precision={precision}")
+        settings = settings_of("siss", f"train.mixed_precision={precision}")
         for device in ("cpu", "cuda"):
             on[precision, device] = estimated(info, settings, device).parts["activations"]
     assert on["no", "cpu"] == on["no", "cuda"]
@@ -240,13 +240,13 @@ def test_a_gpu_keeps_norms_in_float32(pipelines: Pipelines, settings_of: Setting
 def test_what_was_encoded_stays_on_the_cpu_too(
     pipelines: Pipelines, settings_of: SettingsOf
 ) -> None:
-    info, settings = inspect_model(pipelines("sd")), settings_of("sfd")
+    info, settings = inspect_model(pipelines("sd")), settings_of("siss")
     on = {device: estimated(info, settings, device, prompts=100) for device in ("cpu", "cuda")}
     assert on["cpu"].parts["encoded prompts"] == 2 * on["cuda"].parts["encoded prompts"] > 0
 
 
 def test_processes_share_a_batch(pipelines: Pipelines, settings_of: SettingsOf) -> None:
-    info, settings = inspect_model(pipelines("sd3")), settings_of("sfd")
+    info, settings = inspect_model(pipelines("sd3")), settings_of("siss")
     amounts = Amounts(forget_rows=2)
     one, two = (estimate(info, settings, amounts, processes=count) for count in (1, 2))
     assert two.parts["activations"] * 2 == pytest.approx(one.parts["activations"], rel=0.01)
@@ -259,7 +259,7 @@ def test_only_configurations_are_read(
 ) -> None:
     """The same estimate without a single weight file."""
     shutil.copytree(pipelines("sd3"), tmp_path / "model")
-    info, settings = inspect_model(tmp_path / "model"), settings_of("sfd")
+    info, settings = inspect_model(tmp_path / "model"), settings_of("siss")
     whole = estimated(info, settings)
     for file in (tmp_path / "model").rglob("*.safetensors"):
         file.unlink()
@@ -311,7 +311,7 @@ def test_a_request_says_which_networks_are_guided_besides(
 
 def test_larger_images_take_more(pipelines: Pipelines, settings_of: SettingsOf) -> None:
     small, large = (
-        estimated(inspect_model(pipelines("flux"), size=size), settings_of("sfd")).parts
+        estimated(inspect_model(pipelines("flux"), size=size), settings_of("siss")).parts
         for size in (16, 64)
     )
     assert small["activations"] < large["activations"]

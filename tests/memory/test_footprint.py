@@ -178,7 +178,7 @@ def sampled(
     """What two networks and a VAE are said to hold while 64 images are sampled, and do."""
     info = inspect_small(pipelines(kind))
     changes = [f"evaluate.dtype={dtype}", f"evaluate.guidance={guidance}"]
-    settings = settings_of("sfd", *changes, "evaluate.batch_size=64")
+    settings = settings_of("siss", *changes, "evaluate.batch_size=64")
     taken = estimate(info, settings, Amounts(forget_rows=2)).evaluation
     model = load_text(pipelines(kind), getattr(torch, dtype))
     beside = load_beside(info, model, getattr(torch, dtype))

@@ -21,7 +21,7 @@ from efface.diffusion.codec import Codec, IdentityCodec, VAECodec
 from efface.diffusion.denoiser import ClassDenoiser, Denoiser, UnconditionalDenoiser
 from efface.diffusion.model_folder import ZOO, ModelInfo, fetch_weights, inspect_model
 from efface.diffusion.one_step import one_step_scheduler
-from efface.diffusion.quiet import quiet
+from efface.diffusion.quiet import loading, quiet
 from efface.diffusion.sampling import OneStep, Sampler
 from efface.diffusion.schedule import read_schedule
 from efface.diffusion.text.building import build_prompt_encoder, build_text_denoiser
@@ -114,31 +114,22 @@ def _load_encoders(info: ModelInfo) -> dict[str, Any]:
 
 def _load_scheduler(info: ModelInfo) -> Any:
     kind = getattr(diffusers, info.index["scheduler"][1])
-    try:
-        with quiet("diffusers"):  # which warns of the `sigma_max` of a one-step generator
-            return kind.from_pretrained(info.folder, subfolder="scheduler")
-    except (OSError, ValueError, TypeError) as error:
-        raise ModelError(
-            f"{info.folder / 'scheduler'} could not be loaded: {_first_line(error)}"
-        ) from error
+    # diffusers warns of the `sigma_max` of a one-step generator.
+    with loading(info.folder / "scheduler"), quiet("diffusers"):
+        return kind.from_pretrained(info.folder, subfolder="scheduler")
 
 
 def _from_pretrained(
     kind: Any, folder: Path, subfolder: str, dtype: torch.dtype = torch.float32
 ) -> Any:
-    try:
-        with quiet():
-            model, loaded = kind.from_pretrained(
-                folder,
-                subfolder=subfolder,
-                use_safetensors=True,
-                dtype=dtype,
-                output_loading_info=True,
-            )
-    except (OSError, ValueError, RuntimeError, TypeError) as error:
-        raise ModelError(
-            f"{folder / subfolder} could not be loaded: {_first_line(error)}"
-        ) from error
+    with loading(folder / subfolder), quiet():
+        model, loaded = kind.from_pretrained(
+            folder,
+            subfolder=subfolder,
+            use_safetensors=True,
+            dtype=dtype,
+            output_loading_info=True,
+        )
     if loaded["missing_keys"]:
         # diffusers would go on with random numbers in their place.
         raise ModelError(
@@ -146,10 +137,6 @@ def _from_pretrained(
             f"{sorted(loaded['missing_keys'])[0]} among them: copy or save the model again."
         )
     return model.eval()
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]
 
 
 def save_pipeline(

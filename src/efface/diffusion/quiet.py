@@ -1,11 +1,20 @@
-"""Keep libraries from talking while they load what is judged here."""
+"""Load with a library: without its bars and hints, and with one sentence for what fails."""
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Literal
+
+from huggingface_hub.errors import StrictDataclassError
+
+from efface.errors import ModelError
+
+# What libraries raise for files that make no part of a model.
+UNUSABLE = (OSError, ValueError, RuntimeError, TypeError, LookupError, AttributeError, ImportError)
+UNUSABLE += (StrictDataclassError,)
 
 
 @contextmanager
@@ -21,3 +30,13 @@ def quiet(library: Literal["transformers", "diffusers"] = "transformers") -> Ite
         logging.set_verbosity(verbosity)
         if bars:
             logging.enable_progress_bar()
+
+
+@contextmanager
+def loading(folder: Path) -> Iterator[None]:
+    """Raise ModelError, in one sentence, where a library cannot make what `folder` describes."""
+    try:
+        yield
+    except UNUSABLE as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ModelError(f"{folder} could not be loaded: {reason}") from error

@@ -15,24 +15,20 @@ import diffusers
 import torch
 import transformers
 from accelerate import Accelerator
-from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor, nn
 
 from efface.diffusion.adapters import SharedNetwork
 from efface.diffusion.codec import MOST_PIXELS, VAECodec
 from efface.diffusion.config_files import read_json
 from efface.diffusion.model_folder import ModelInfo, drawn_shape, sample_shape
+from efface.diffusion.quiet import loading
 from efface.diffusion.sampling import rows_of
 from efface.diffusion.text.encoding import constant_rows
 from efface.diffusion.text.families import FAMILIES, UNET_ATTENTION
 from efface.diffusion.text.networks import call_network
-from efface.errors import ModelError
 from efface.memory.live import Kernels, Live, tensors_of
 from efface.settings.evaluate import EvaluateSettings
 
-# What configurations raise that make no network.
-UNUSABLE = (OSError, ValueError, RuntimeError, TypeError, LookupError, AttributeError)
-UNUSABLE += (StrictDataclassError,)
 LIBRARIES = {"diffusers": diffusers, "transformers": transformers}
 Gradient = Literal["weights", "inputs", "none"]  # what the passes of a network keep tensors for
 
@@ -77,16 +73,12 @@ class Part:
     @contextlib.contextmanager
     def without_memory(self) -> Iterator[Any]:
         """The part, and all that is made of it; ModelError for a configuration that makes none."""
-        try:
-            with torch.device("meta"):
-                kind, config = getattr(LIBRARIES[self.library], self.kind), json.loads(self.config)
-                if self.library == "diffusers":
-                    yield kind.from_config(config).eval()
-                else:
-                    yield kind(kind.config_class.from_dict(config))
-        except UNUSABLE as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise ModelError(f"{self.folder} could not be loaded: {reason}") from error
+        with loading(self.folder), torch.device("meta"):
+            kind, config = getattr(LIBRARIES[self.library], self.kind), json.loads(self.config)
+            if self.library == "diffusers":
+                yield kind.from_config(config).eval()
+            else:
+                yield kind(kind.config_class.from_dict(config))
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from efface.diffusion.one_step import default_sampler
 from efface.diffusion.sampling import MultiStep, draw_images
 from efface.errors import RequestError
 from efface.evaluation.grids import save_grid
+from efface.files import require_empty
 
 
 def sample(
@@ -31,8 +32,7 @@ def sample(
     text-to-image model under the empty one. RequestError for a folder that exists, and for
     conditions that the model does not take.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise RequestError(f"{out} exists: nothing there was touched. Give another folder.")
+    require_empty(out)
     info = model if isinstance(model, ModelInfo) else inspect_model(model)
     if labels and info.num_classes is None:
         raise RequestError(f"{info.source} is not class-conditional: leave --label out.")

@@ -12,7 +12,7 @@ import torch
 
 import efface
 from efface.data.images import ImageSet, load_images
-from efface.errors import ConfigError, DataError
+from efface.errors import ConfigError, DataError, RequestError
 from efface.metrics.judge import Judge, load_judge
 from efface.zoo.build.classifier import make_classifier, train_classifier
 from efface.zoo.build.settings import ClassifierSettings
@@ -105,7 +105,7 @@ def test_a_classifier_states_its_held_out_accuracy(recipe, tmp_path):
     assert config["held_out_images"] == 450
     assert 0.3 < config["held_out_accuracy"] <= 1
     assert load_judge(tmp_path / "judge").name == judge.name == "small classifier"
-    with pytest.raises(ConfigError, match="nothing there was touched"):
+    with pytest.raises(RequestError, match="nothing there was touched"):
         make_classifier(recipe, tmp_path / "judge")
 
 

@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from efface.errors import ConfigError
-from efface.zoo.build.fitting import empty_folder, fit, seeded
+from efface.zoo.build.fitting import fit, seeded
 
 
 def test_random_numbers_of_a_seed_end_with_the_block():
@@ -33,14 +32,3 @@ def test_a_loss_is_lowered_and_the_network_left_in_evaluation_mode(steps):
     fit(network, loss, steps, 0.1, "fitting")
     assert not network.training
     assert float(loss().detach()) < (0.01 if steps == 200 else before)
-
-
-def test_only_a_folder_with_nothing_in_it_is_written_to(tmp_path):
-    assert empty_folder(tmp_path / "new") == tmp_path / "new"
-    (tmp_path / "empty").mkdir()
-    assert empty_folder(tmp_path / "empty").is_dir()
-    (tmp_path / "file").write_text("mine")
-    for full in (tmp_path, tmp_path / "file"):
-        with pytest.raises(ConfigError, match="exists.*another folder"):
-            empty_folder(full)
-    assert (tmp_path / "file").read_text() == "mine"

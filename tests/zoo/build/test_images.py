@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from efface.data.images import ImageSet, load_images
-from efface.errors import ConfigError
+from efface.errors import ConfigError, DataError
 from efface.zoo.build.images import new_denoiser, training_images
 from efface.zoo.build.settings import DataSettings, NetworkSettings
 
@@ -14,7 +14,7 @@ from efface.zoo.build.settings import DataSettings, NetworkSettings
 def test_added_images_follow_the_others_as_often_as_is_set():
     plain = training_images(DataSettings())
     symbol = load_images("zoo:symbol").images
-    added = training_images(DataSettings(added="zoo:symbol", added_rows=(0,), added_copies=3))
+    added = training_images(DataSettings(added="zoo:symbol#0", added_copies=3))
     assert torch.equal(added.images[: len(plain)], plain.images)
     assert torch.equal(added.images[len(plain) :], symbol[[0]].expand(3, -1, -1, -1))
     assert added.labels is None
@@ -27,8 +27,8 @@ def test_images_are_pooled_and_labels_left_out():
 
 
 def test_a_row_that_is_not_there_is_refused():
-    with pytest.raises(ConfigError, match=r"data.added_rows names row 5.*rows 0 to 0"):
-        training_images(DataSettings(added="zoo:symbol", added_rows=(5,)))
+    with pytest.raises(DataError, match=r"zoo:symbol names row 5.*rows 0 to 0"):
+        training_images(DataSettings(added="zoo:symbol#5"))
 
 
 @pytest.mark.parametrize("shape", [(1, 7, 7), (3, 8, 12), (1, 6, 8)])

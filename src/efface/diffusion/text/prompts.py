@@ -53,7 +53,11 @@ class PromptEncoder:
         new = [p for p in dict.fromkeys(prompts) if p not in self._rows]
         if new:
             self.check(new)
-            self._require_encoders(new[0])
+        if new and self._pipeline is None:
+            raise RequestError(
+                f"the prompt {shortened(new[0])} was not encoded before the text encoders were "
+                "given up: encode all prompts first, or load the model anew."
+            )
         for start in range(0, len(new), AT_ONCE):
             part = new[start : start + AT_ONCE]
             tensors = encode(self._pipeline, part, self._family)
@@ -87,10 +91,3 @@ class PromptEncoder:
                 if module is not None:
                     module.to(device)
         return self
-
-    def _require_encoders(self, prompt: str) -> None:
-        if self._pipeline is None:
-            raise RequestError(
-                f"the prompt {shortened(prompt)} was not encoded before the text encoders were "
-                "given up: encode all prompts first, or load the model anew."
-            )

@@ -10,6 +10,7 @@ import transformers
 
 from efface.diffusion.config_files import read_json
 from efface.diffusion.model_folder import ModelInfo
+from efface.diffusion.quiet import loading
 from efface.diffusion.text.families import TextFamily, tokenizer_of
 from efface.diffusion.text.folder import check_length
 from efface.errors import ModelError, RequestError
@@ -41,12 +42,9 @@ def _load_reader(info: ModelInfo, encoder: str) -> Reader:
             f"{folder} holds no vocabulary ({', '.join(VOCABULARIES)}): copy or download the model "
             "again."
         )
-    try:
+    with loading(folder):
         kind = getattr(transformers, info.index[folder.name][1])
         tokenizer = kind.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, TypeError, KeyError, ImportError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ModelError(f"{folder} could not be loaded: {reason}") from error
     if info.family.longest is not None and info.index[encoder][1] == "T5EncoderModel":
         return Reader(encoder, tokenizer, info.family.longest)
     longest = tokenizer.model_max_length

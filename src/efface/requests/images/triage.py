@@ -21,6 +21,7 @@ from efface.diffusion.sampling import MultiStep, draw_images
 from efface.errors import DataError, RequestError
 from efface.evaluation.grids import save_grid
 from efface.evaluation.spreadsheet import as_csv
+from efface.files import require_empty
 from efface.metrics.copy_rate import calibrate_distance
 from efface.metrics.copy_similarity import copy_similarity, denoise_back
 from efface.metrics.membership_gap import (
@@ -93,8 +94,8 @@ def triage(
     copies, the smallest times three), the other half measures how often they raise a false alarm.
     Raises DataError where there are too few.
     """
-    if out is not None and Path(out).exists() and any(Path(out).iterdir()):
-        raise RequestError(f"{out} exists: nothing there was touched. Give another folder.")
+    if out is not None:
+        require_empty(Path(out))
     settings, info, forget, others = _read(model, images, unseen, changes or [])
     config, own = settings.evaluate, settings.of(ImageSettings)
     if len(others) < 2 * LEAST_UNSEEN:

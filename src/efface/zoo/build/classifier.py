@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from efface.data.images import ImageSet, load_images
 from efface.data.randomness import derive_seed
 from efface.errors import ConfigError, DataError
+from efface.files import require_empty
 from efface.metrics.judge import Judge, ResidualClassifier, classify
-from efface.zoo.build.fitting import empty_folder, fit, seeded, shuffled
+from efface.zoo.build.fitting import fit, seeded, shuffled
 from efface.zoo.build.images import training_images
 from efface.zoo.build.settings import ClassifierSettings, read_build_settings
 
@@ -22,7 +23,8 @@ LABEL_SMOOTHING = 0.05
 
 def make_classifier(recipe: str | Path, out: str | Path, changes: Iterable[str] = ()) -> Judge:
     """Train the classifier of a recipe, measure it on the held-out part, and save it."""
-    out, settings = empty_folder(out), read_build_settings(recipe, changes)
+    out, settings = Path(out), read_build_settings(recipe, changes)
+    require_empty(out)
     data = settings.data
     if data.held_out is None and data.source != "digits":
         raise ConfigError("a classifier is measured on held-out images: set data.held_out.")

@@ -1,25 +1,15 @@
-"""Fitting small networks that are no diffusion models: where to, from which seed, and how."""
+"""Fitting small networks that are no diffusion models: from which seed, and how."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from efface.data.randomness import random_state_kept
-from efface.errors import ConfigError
 from efface.progress import Bar
-
-
-def empty_folder(out: str | Path) -> Path:
-    """A folder to write to; ConfigError if there is anything in it."""
-    folder = Path(out)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ConfigError(f"{folder} exists: nothing there was touched. Give another folder.")
-    return folder
 
 
 @contextlib.contextmanager

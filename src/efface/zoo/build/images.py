@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import diffusers
 import torch
-from torch import Tensor
 
 from efface.data.images import ImageSet, load_images
 from efface.data.source import ImageSource
@@ -18,10 +17,7 @@ def training_images(data: DataSettings) -> ImageSet:
     """The images of a recipe, with those that it adds and without those that it leaves out."""
     images = load_images(data.source, "train").without_labels(data.without_labels)
     if data.added is not None:
-        added = load_images(data.added, "train")
-        if data.added_rows:
-            added = added.select(_existing(data.added_rows, len(added), data.added))
-        images = images.with_copies(added, data.added_copies)
+        images = images.with_copies(load_images(data.added, "train"), data.added_copies)
     return images.mean_pooled(data.mean_pool)
 
 
@@ -81,12 +77,3 @@ def _classes(images: ImageSet) -> int:
             "or set data.conditional=false."
         )
     return len(images.label_names) or int(images.labels.max()) + 1
-
-
-def _existing(rows: tuple[int, ...], count: int, source: str) -> Tensor:
-    for row in rows:
-        if row >= count:
-            raise ConfigError(
-                f"data.added_rows names row {row}: {source} has rows 0 to {count - 1}."
-            )
-    return torch.tensor(rows)

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from efface.data.images import to_model
 from efface.data.randomness import derive_seed
 from efface.errors import ConfigError
-from efface.zoo.build.fitting import empty_folder, fit, seeded, shuffled
+from efface.files import require_empty
+from efface.zoo.build.fitting import fit, seeded, shuffled
 from efface.zoo.build.scenes import Scenes, held_out_scenes, training_scenes
 from efface.zoo.build.settings import (
     SIZE,
@@ -48,7 +49,8 @@ def make_autoencoder(recipe: str | Path, out: str | Path, changes: Iterable[str]
 
     The error is a root mean square, of pixels from 0 to 1.
     """
-    out, settings = empty_folder(out), read_build_settings(recipe, changes)
+    out, settings = Path(out), read_build_settings(recipe, changes)
+    require_empty(out)
     scenes, held_out = _scenes(settings, "autoencoder", settings.autoencoder.batch_size)
     device = Accelerator().device
     with seeded(derive_seed(SEED, "autoencoder")):
@@ -96,7 +98,8 @@ def make_detector(recipe: str | Path, out: str | Path, changes: Iterable[str] = 
     A `ResNetForImageClassification` of transformers with one sigmoid per kind, so that it plugs
     in wherever a detector does.
     """
-    out, settings = empty_folder(out), read_build_settings(recipe, changes)
+    out, settings = Path(out), read_build_settings(recipe, changes)
+    require_empty(out)
     scenes, held_out = _scenes(settings, "detector", settings.detector.batch_size)
     device = Accelerator().device
     with seeded(derive_seed(SEED, "detector")):

@@ -44,7 +44,6 @@ class DataSettings(Section):
         default=(), description="Labels whose images are left out."
     )
     added: str | None = Field(default=None, description="Further training images.")
-    added_rows: tuple[Label, ...] = Field(default=(), description="Rows of these; default: all.")
     added_copies: int = Field(
         default=1, ge=1, le=1_000_000, description="How often each of these is repeated."
     )
