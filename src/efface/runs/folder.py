@@ -21,7 +21,6 @@ from efface.diffusion.sampling import Sampler
 from efface.diffusion.weight_files import hash_weights
 from efface.errors import RequestError
 from efface.records import RunRecord, read_record, write_json
-from efface.settings.base import Settings
 from efface.training.trainer import TrainResult
 
 INCIDENTAL = ("checkpoint_every", "ignore_memory", "log_every", "tracker")  # of train
@@ -31,7 +30,8 @@ PACKAGES = ("efface", "torch", "diffusers", "accelerate", "safetensors", "numpy"
 def new_record(
     info: ModelInfo | None,
     request: dict[str, Any],
-    settings: Settings,
+    method: str,
+    settings: dict[str, Any],
     *,
     material: dict[str, Any] | None = None,
     start: dict[str, Any] | None = None,
@@ -53,8 +53,8 @@ def new_record(
         request=request,
         material=material or {},
         model=model,
-        method=settings.method.title,
-        settings=settings.to_json(),
+        method=method,
+        settings=settings,
         start=start,
         versions=versions(),
         environment=environment(),
