@@ -192,3 +192,16 @@ def add_line(attack: AttackResult, name: str, half: float | None) -> AttackResul
     attack.costs[name] = make_costs(half, None)
     attack.speed = None
     return attack
+
+
+def seeded(seed: int, **changes):
+    settings = make_record().settings
+    evaluate = settings["evaluate"] | {"seed": 1000 + seed}
+    parts = {"train": settings["train"] | {"seed": seed}, "evaluate": evaluate}
+    return make_record(settings=settings | parts | changes)
+
+
+def on_terms(fd: float, **terms: str):
+    evaluation = make_evaluation(fd=(fd, fd, fd))
+    evaluation.terms = {name.replace("_", " "): value for name, value in terms.items()}
+    return evaluation

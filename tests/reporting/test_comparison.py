@@ -11,18 +11,11 @@ from efface.records import Value
 from efface.reporting.comparison import Figure, write_difference, write_figure
 from efface.reporting.pareto import pareto_figures
 from tests.reporting.conftest import RunMaker, make_evaluation, make_record
-from tests.reporting.full_runs import compare_folders, measured
+from tests.reporting.full_runs import compare_folders, measured, on_terms, seeded
 from tests.reporting.image_runs import make_image_evaluation, write_image_run
 from tests.specs import spec_of
 
 Triple = tuple[float, float, float]
-
-
-def seeded(seed: int, **changes):
-    settings = make_record().settings
-    evaluate = settings["evaluate"] | {"seed": 1000 + seed}
-    parts = {"train": settings["train"] | {"seed": seed}, "evaluate": evaluate}
-    return make_record(settings=settings | parts | changes)
 
 
 def test_seeds_become_their_mean_and_their_range(make_run: RunMaker):
@@ -125,12 +118,6 @@ def test_figures_that_were_seen_otherwise_are_never_in_one_row(make_run: RunMake
     ]  # fmt: skip
 
 
-def on_terms(fd: float, **terms: str):
-    evaluation = make_evaluation(fd=(fd, fd, fd))
-    evaluation.terms = {name.replace("_", " "): value for name, value in terms.items()}
-    return evaluation
-
-
 @pytest.mark.parametrize(
     "terms",
     [
@@ -162,29 +149,6 @@ def test_rows_of_one_kind_of_terms_say_nothing_of_them(make_run: RunMaker):
     runs = [make_run(n, evaluation=on_terms(1.0, copy_distance="0.2")) for n in "ab"]
     (base,) = compare_folders(*runs)
     assert {row.apart for row in base.rows} == {""}
-
-
-def test_methods_are_compared_seed_by_seed(make_run: RunMaker):
-    """Seeds 1 and 2 are common: differences 1 and 3, mean 2; Student's t of one degree, 12.706."""
-    other = {"method": {"name": "esd"}}
-    runs = [make_run(f"a{n}", seeded(n), on_terms(10.0 + n)) for n in (0, 1, 2)]
-    runs += [
-        make_run(f"b{n}", seeded(n, **other), on_terms(10.0 + n - gap))
-        for n, gap in ((2, 3.0), (1, 1.0), (5, 9.0))
-    ]
-    (base,) = compare_folders(*runs)
-    (row,) = (row for row in base.rows if row.key.spec.name == "fd")
-    (found,) = row.differences
-    assert (found.first.number, found.second.number, found.seeds) == (1, 2, (1, 2))
-    assert found.value.value == pytest.approx(2.0)
-    assert found.value.low == pytest.approx(2.0 - 12.7062, abs=1e-3)
-    assert found.value.high == pytest.approx(2.0 + 12.7062, abs=1e-3)
-
-
-def test_one_common_seed_is_no_comparison(make_run: RunMaker):
-    other = {"method": {"name": "esd"}}
-    runs = [make_run("a", seeded(0)), make_run("b", seeded(0, **other))]
-    assert not [found for row in compare_folders(*runs)[0].rows for found in row.differences]
 
 
 def test_requests_of_another_kind_have_rows_of_their_own(make_run: RunMaker, tmp_path: Path):

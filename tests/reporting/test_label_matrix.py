@@ -8,23 +8,22 @@ from pathlib import Path
 
 from efface.records import write_json
 from efface.reporting import write_report
-from efface.reporting.label_matrix import LARGEST, label_figure
+from efface.reporting.label_matrix import LARGEST, choose_labels
 from tests.reporting.full_runs import make_full_evaluation, make_matrix, write_class_run
 
 
-def test_the_original_model_and_this_one_stand_side_by_side():
-    figure = label_figure(make_matrix(), [4])
-    assert figure is not None
-    assert figure.models == ["baseline", "result"]
-    assert figure.rows == figure.columns == list(range(10))
-    assert label_figure(None, [4]) is None
+def test_the_original_model_and_this_one_stand_side_by_side(tmp_path: Path):
+    run = write_class_run(tmp_path / "run")
+    page = write_report([run], tmp_path / "report.html").read_text(encoding="utf-8")
+    captions = re.findall(r"<caption><b>(.*?)</b>", page)
+    assert captions[:2] == ["Original model", "This model"]
+    assert choose_labels(make_matrix(), [4]) == (list(range(10)), list(range(10)))
 
 
 def test_many_labels_leave_room_for_the_forgotten_ones():
-    figure = label_figure(make_matrix(200, forgotten=150, instead=7), [150])
-    assert figure is not None
-    assert len(figure.rows) == len(figure.columns) == LARGEST
-    assert 150 in figure.rows and {150, 7} <= set(figure.columns)
+    rows, columns = choose_labels(make_matrix(200, forgotten=150, instead=7), [150])
+    assert len(rows) == len(columns) == LARGEST
+    assert 150 in rows and {150, 7} <= set(columns)
 
 
 def test_shares_that_are_no_numbers_have_no_shade(tmp_path: Path):

@@ -19,9 +19,11 @@ from efface.runs.compare import (
     as_records,
     as_tables,
     compare,
+    differences_of,
     write_comparison,
 )
 from tests.reporting.conftest import RunMaker, make_evaluation, make_record, make_run
+from tests.reporting.full_runs import on_terms, seeded
 
 __all__ = ["make_run"]  # a fixture
 EVIL = ["=HYPERLINK(1)", "+1", "@x", "<script>alert(1)</script>", "[red]x[/red]", 'a,"b"\nc']
@@ -140,6 +142,30 @@ def test_methods_against_each_other_stand_in_every_table(make_run: RunMaker, tmp
     (row,) = (r for r in rows if r["metric"] == "retained_accuracy")
     assert float(row["difference"]) == found["difference"]
     assert "1 less 2 +10.0 points" in " ".join(printed(bases).split())
+
+
+def test_methods_are_compared_seed_by_seed(make_run: RunMaker):
+    """Seeds 1 and 2 are common: differences 1 and 3, mean 2; Student's t of one degree, 12.706."""
+    other = {"method": {"name": "esd"}}
+    runs = [make_run(f"a{n}", seeded(n), on_terms(10.0 + n)) for n in (0, 1, 2)]
+    runs += [
+        make_run(f"b{n}", seeded(n, **other), on_terms(10.0 + n - gap))
+        for n, gap in ((2, 3.0), (1, 1.0), (5, 9.0))
+    ]
+    (base,) = compare(runs)
+    (row,) = (row for row in base.rows if row.key.spec.name == "fd")
+    (found,) = differences_of(base, row)
+    assert (found.first.number, found.second.number, found.seeds) == (1, 2, (1, 2))
+    assert found.value.value == pytest.approx(2.0)
+    assert found.value.low == pytest.approx(2.0 - 12.7062, abs=1e-3)
+    assert found.value.high == pytest.approx(2.0 + 12.7062, abs=1e-3)
+
+
+def test_one_common_seed_is_no_comparison(make_run: RunMaker):
+    other = {"method": {"name": "esd"}}
+    runs = [make_run("a", seeded(0)), make_run("b", seeded(0, **other))]
+    (base,) = compare(runs)
+    assert not [found for row in base.rows for found in differences_of(base, row)]
 
 
 def test_negative_numbers_stay_numbers(make_run: RunMaker):

@@ -194,7 +194,7 @@ class Entry:
 def test_a_metric_of_another_package_needs_no_other_change(
     run: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Row, card, verdict, axis and model card come from its Spec."""
+    """Row, answer, verdict, axis and model card come from its Spec."""
     whole = shutil.copytree(run, tmp_path / "run")
     entry_points = importlib.metadata.entry_points
 

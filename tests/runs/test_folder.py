@@ -18,8 +18,8 @@ from efface.settings.base import read_settings
 
 @pytest.fixture
 def record():
-    settings = read_settings("class", None)
-    return new_record(None, {"kind": "class", "labels": [0]}, settings)
+    settings = read_settings("class", None).to_json()
+    return new_record(None, {"kind": "class", "labels": [0]}, "SFD", settings)
 
 
 def test_a_folder_that_is_no_run_is_never_touched(tmp_path: Path):
@@ -87,7 +87,8 @@ def begin_in_two_processes(out: Path, overwrite: bool) -> None:
     """The second looks at the folder late; the first must not have begun to write by then."""
     PartialState._reset_state()  # or that of the parent, with one process, would be taken over
     accelerator = Accelerator(cpu=True)
-    record = new_record(None, {"kind": "class"}, read_settings("class", None))
+    settings = read_settings("class", None).to_json()
+    record = new_record(None, {"kind": "class"}, "SFD", settings)
     if not accelerator.is_main_process:
         time.sleep(2)
     assert not check_folder(out, record, False, overwrite)

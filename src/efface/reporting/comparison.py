@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import json
 import statistics
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -66,16 +66,6 @@ class Entry:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MethodDifference:
-    """What one entry shows less what another does, over the training seeds that both have."""
-
-    first: Entry
-    second: Entry
-    seeds: tuple[int, ...]
-    value: Value
-
-
-@dataclass(frozen=True, kw_only=True)
 class RowKey:
     """What figures of one row have in common; measured on other terms they are in another row."""
 
@@ -104,7 +94,6 @@ class MetricRow:
     original: Figure
     cells: tuple[Figure | None, ...]
     apart: str = ""
-    differences: tuple[MethodDifference, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +126,7 @@ def compare_runs(runs: Sequence[Run], outcomes: Sequence[str]) -> list[Base]:
     for digest, groups in bases.items():
         entries = [_entry(next(numbers), group, runs, outcomes) for group in groups]
         source = shorten(str(runs[groups[0][0]].record.model.get("source")))
-        rows = tuple(_rows(groups, entries, runs))
+        rows = tuple(_rows(groups, runs))
         found.append(Base(source=source, digest=digest, entries=tuple(entries), rows=rows))
     return found
 
@@ -188,9 +177,7 @@ def _entry(number: int, group: list[int], runs: Sequence[Run], outcomes: Sequenc
     )
 
 
-def _rows(
-    groups: Sequence[list[int]], entries: Sequence[Entry], runs: Sequence[Run]
-) -> list[MetricRow]:
+def _rows(groups: Sequence[list[int]], runs: Sequence[Run]) -> list[MetricRow]:
     found: dict[RowKey, list[list[Place]]] = {}
     for cell, group in enumerate(groups):
         for n in group:
@@ -198,7 +185,7 @@ def _rows(
                 if is_finite(result):
                     cells = found.setdefault(_row_key(runs[n], result), [[] for _ in groups])
                     cells[cell].append((n, i))
-    rows = [_row(key, found, entries, runs) for key in found]
+    rows = [_row(key, found, runs) for key in found]
     return sorted(rows, key=lambda row: (row.key.request, row.key.spec.side))
 
 
@@ -227,7 +214,6 @@ def _tell_apart(key: RowKey, keys: Iterable[RowKey]) -> str:
 def _row(
     key: RowKey,
     found: Mapping[RowKey, Sequence[Sequence[Place]]],
-    entries: Sequence[Entry],
     runs: Sequence[Run],
 ) -> MetricRow:
     cells = found[key]
@@ -239,22 +225,7 @@ def _row(
         original=_figure(list(distinct.values())),  # one where all runs saw the same of it
         cells=figures,
         apart=_tell_apart(key, found),
-        differences=tuple(_between(entries, figures)),
     )
-
-
-def _between(
-    entries: Sequence[Entry], figures: Sequence[Figure | None]
-) -> Iterator[MethodDifference]:
-    """Each two entries that have two seeds in common or more, pair by pair."""
-    measured = [(e, f) for e, f in zip(entries, figures, strict=True) if f is not None]
-    for (first, a), (second, b) in itertools.combinations(measured, 2):
-        own, other = (dict(zip(f.seeds, f.values, strict=True)) for f in (a, b))
-        seeds = sorted(seed for seed in own.keys() & other.keys() if seed is not None)
-        if len(seeds) > 1:
-            pairs = [(own[seed], other[seed]) for seed in seeds]
-            value = _paired(pairs)
-            yield MethodDifference(first=first, second=second, seeds=tuple(seeds), value=value)
 
 
 def _cell(cell: Sequence[Place], runs: Sequence[Run]) -> Figure:
@@ -265,11 +236,11 @@ def _cell(cell: Sequence[Place], runs: Sequence[Run]) -> Figure:
         _figure([result.own for result in results]),
         seeds=tuple(find_seed(runs[n].record) for n, _ in cell),
         places=tuple(cell),
-        difference=_paired(pairs) if len(pairs) > 1 else None,
+        difference=mean_difference(pairs) if len(pairs) > 1 else None,
     )
 
 
-def _paired(pairs: Sequence[tuple[float, float]]) -> Value:
+def mean_difference(pairs: Sequence[tuple[float, float]]) -> Value:
     """Mean of first less second over the pairs, with its 95 % interval."""
     import numpy as np  # it and scipy take their time, and one run needs neither
 

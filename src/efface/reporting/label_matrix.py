@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from efface.records import Matrix
 
@@ -12,30 +11,17 @@ MODELS = ("baseline", "result", "retrained")
 LARGEST = 12  # rows and columns that are shown; the others fold into a sentence
 
 
-@dataclass(frozen=True, kw_only=True)
-class LabelFigure:
-    """One grid per model, with the same rows and columns: positions in the matrix."""
+def choose_labels(matrix: Matrix, forgotten: Sequence[int]) -> tuple[list[int], list[int]]:
+    """Rows and columns to show: the forgotten labels and the first others, and what was seen most.
 
-    matrix: Matrix
-    models: list[str]
-    rows: list[int]
-    columns: list[int]
-
-
-def label_figure(matrix: Matrix | None, forgotten: Sequence[int]) -> LabelFigure | None:
-    """The forgotten labels and the first others, and what was seen most in their samples.
-
-    None where labels were not looked at.
+    Both are positions in the matrix, in its order.
     """
-    if matrix is None:
-        return None
-    models = [model for model in MODELS if model in matrix.shares]
     order = sorted(range(len(matrix.labels)), key=lambda row: matrix.labels[row] not in forgotten)
     rows = sorted(order[:LARGEST])
 
     def most(column: int) -> float:
-        shares = [matrix.shares[model][row][column] for model in models for row in rows]
+        shares = [shares[row][column] for shares in matrix.shares.values() for row in rows]
         return max((s for s in shares if math.isfinite(s)), default=0.0)
 
     columns = sorted(range(len(matrix.seen)), key=most, reverse=True)[:LARGEST]
-    return LabelFigure(matrix=matrix, models=models, rows=rows, columns=sorted(columns))
+    return rows, sorted(columns)

@@ -22,7 +22,7 @@ from efface.records import ForgottenImage
 from efface.reporting import attack_words, comparison, resistance
 from efface.reporting.charts import Chart
 from efface.reporting.facts import FactSheet, fact_sheets, protocols
-from efface.reporting.label_matrix import LabelFigure, label_figure
+from efface.reporting.label_matrix import MODELS, choose_labels
 from efface.reporting.pareto import pareto_figures
 from efface.reporting.recorded_curves import name_model, recorded_chart
 from efface.reporting.run_folder import Run, read_run
@@ -44,7 +44,7 @@ CALLED = (  # by templates
     *(attack_words.read_note, attack_words.tell_attack, attack_words.write_budget),
     *(resistance.find_cost, resistance.has_budget, resistance.own_lines),
     *(comparison.write_difference, comparison.write_figure),
-    *(name_model, pareto_figures, recorded_chart, whiskers),
+    *(choose_labels, name_model, pareto_figures, recorded_chart, whiskers),
 )
 
 
@@ -57,7 +57,6 @@ class Section:
     verdict: Verdict
     columns: dict[str, str]  # beside this model and the original one, by field of a result
     images: list[tuple[int, ForgottenImage]]
-    labels: LabelFigure | None
     curves: list[Chart | None]
     protocols: list[FactSheet]
     sheets: list[FactSheet]
@@ -106,7 +105,6 @@ def _section(run: Run, number: int) -> Section:
         verdict=judge_run(record, evaluation, run.names, run.attacks),
         columns={field: title for field, title in OTHERS.items() if any(r[field] for r in results)},
         images=known_best_first(evaluation.images),
-        labels=label_figure(evaluation.labels_seen, run.forgotten),
         curves=[recorded_chart(curve) for curve in evaluation.curves],
         protocols=protocols(run),
         sheets=fact_sheets(record),
@@ -157,6 +155,7 @@ def _environment() -> jinja2.Environment:
         "directions": comparison.DIRECTIONS,
         "attack_marks": attack_words.MARKS,
         "DASH": wording.DASH,
+        "MODELS": MODELS,
         **{write.__name__: write for write in CALLED},
     }
     environment.filters |= {"shorten": wording.shorten, "format_count": wording.format_count}

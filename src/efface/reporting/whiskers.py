@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from efface.evaluation.wording import format_interval, format_value, is_share
-from efface.records import Result, Value
+from efface.records import Result
 from efface.reporting.recorded_curves import MODELS
 
 
@@ -28,8 +28,7 @@ def whiskers(result: Result) -> Whiskers | None:
 
     None if a number of the result or the original model is not finite.
     """
-    own = Value(value=result.value, low=result.low, high=result.high)
-    found = {"result": own, "baseline": result.baseline, "retrained": result.retrained,
+    found = {"result": result.own, "baseline": result.baseline, "retrained": result.retrained,
              "distilled": result.distilled, "unseen": result.unseen}  # fmt: skip
     values = {
         MODELS[name]: (v.value, v.low, v.high)

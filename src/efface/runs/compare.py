@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from efface.errors import DataError
 from efface.evaluation.spreadsheet import as_csv
 from efface.evaluation.wording import format_count, join_words, printable
 from efface.files import write_whole
+from efface.records import Value
 from efface.reporting.comparison import (
     DIRECTIONS,
     SHORT,
@@ -22,6 +25,7 @@ from efface.reporting.comparison import (
     Figure,
     MetricRow,
     compare_runs,
+    mean_difference,
     write_difference,
     write_figure,
 )
@@ -30,6 +34,16 @@ from efface.reporting.run_folder import read_run
 from efface.reporting.verdict import judge_run
 
 ABREAST = 4  # entries in one table of the terminal
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodDifference:
+    """What one entry shows less what another does, over the training seeds that both have."""
+
+    first: Entry
+    second: Entry
+    seeds: tuple[int, ...]
+    value: Value
 
 
 def compare(folders: Sequence[Path]) -> list[Base]:
@@ -89,11 +103,27 @@ def _cell_record(entry: Entry, row: MetricRow, figure: Figure) -> dict[str, Any]
     }
 
 
+def differences_of(base: Base, row: MetricRow) -> list[MethodDifference]:
+    """Each two entries that have two seeds in common or more, pair by pair."""
+    measured = [(e, f) for e, f in zip(base.entries, row.cells, strict=True) if f is not None]
+    found = []
+    for (first, a), (second, b) in itertools.combinations(measured, 2):
+        own, other = (dict(zip(f.seeds, f.values, strict=True)) for f in (a, b))
+        seeds = sorted(seed for seed in own.keys() & other.keys() if seed is not None)
+        if len(seeds) > 1:
+            value = mean_difference([(own[seed], other[seed]) for seed in seeds])
+            difference = MethodDifference(
+                first=first, second=second, seeds=tuple(seeds), value=value
+            )
+            found.append(difference)
+    return found
+
+
 def as_differences(bases: Sequence[Base]) -> Iterator[dict[str, Any]]:
     """One flat record per figure and two entries with seeds in common."""
     for base in bases:
         for row in base.rows:
-            for found in row.differences:
+            for found in differences_of(base, row):
                 yield _shared(base, row) | {
                     "first": found.first.number,
                     "first_name": found.first.name,
@@ -121,7 +151,7 @@ def as_tables(bases: Sequence[Base]) -> list[Table]:
     for base in bases:
         for first in range(0, len(base.entries), ABREAST):
             tables.append(_table(base, slice(first, first + ABREAST)))
-        if any(row.differences for row in base.rows):
+        if any(differences_of(base, row) for row in base.rows):
             tables.append(_differences(base))
     return tables
 
@@ -132,7 +162,7 @@ def _differences(base: Base) -> Table:
     for column in ("figure", "between", "difference"):
         table.add_column(column, overflow="fold")
     for row in base.rows:
-        for n, found in enumerate(row.differences):
+        for n, found in enumerate(differences_of(base, row)):
             both = f"{found.first.number} less {found.second.number}"
             text = Text(write_difference(found.value, row.key.spec.unit))
             table.add_row(_name(row) if n == 0 else "", both, text)

@@ -11,7 +11,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -20,7 +20,6 @@ from efface.diffusion.model_folder import ModelInfo
 from efface.diffusion.sampling import Sampler
 from efface.diffusion.weight_files import hash_weights
 from efface.errors import RequestError
-from efface.methods.base import Method
 from efface.records import RunRecord, read_record, write_json
 from efface.training.trainer import TrainResult
 
@@ -28,19 +27,11 @@ INCIDENTAL = ("checkpoint_every", "ignore_memory", "log_every")  # of train
 PACKAGES = ("efface", "torch", "diffusers", "accelerate", "safetensors", "numpy")
 
 
-class Recorded(Protocol):
-    """Settings of a run, whatever is made in it."""
-
-    @property
-    def method(self) -> Method: ...
-
-    def to_json(self) -> dict[str, Any]: ...
-
-
 def new_record(
     info: ModelInfo | None,
     request: dict[str, Any],
-    settings: Recorded,
+    method: str,
+    settings: dict[str, Any],
     *,
     material: dict[str, Any] | None = None,
     start: dict[str, Any] | None = None,
@@ -62,8 +53,8 @@ def new_record(
         request=request,
         material=material or {},
         model=model,
-        method=settings.method.title,
-        settings=settings.to_json(),
+        method=method,
+        settings=settings,
         start=start,
         versions=versions(),
         environment=environment(),

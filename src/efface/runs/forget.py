@@ -108,7 +108,8 @@ def begin_record(
     return new_record(
         info,
         request.model_dump(mode="json"),
-        settings,
+        settings.method.title,
+        settings.to_json(),
         material=material.recorded(),
         start=earlier_request(info) if start is None else describe_start(start, info),
     )

@@ -36,7 +36,7 @@ def train(
     The pipeline holds the averaged weights.
     """
     out, settings = Path(out), read_build_settings(recipe, changes)
-    record = new_record(None, {"kind": "train"}, settings)
+    record = new_record(None, {"kind": "train"}, settings.method.title, settings.to_json())
     if check_folder(out, record, resume, overwrite):
         return out
     accelerator = Accelerator()
