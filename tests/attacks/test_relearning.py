@@ -11,7 +11,7 @@ from efface.diffusion.sampling import MultiStep
 
 
 def test_the_original_digits_recover_at_no_cost(digits, case_of, zero, tiny):
-    result = tiny("relearning", steps=(1,), samples=30, sampling_steps=5).run(
+    result = tiny("relearning", steps=(1,), images=(1,), samples=30, sampling_steps=5).run(
         case_of(digits, digits, zero)
     )
     assert [cost.budget for cost in result.costs["result"]] == [0, 0]
@@ -25,7 +25,7 @@ def test_the_result_and_the_retrained_model_have_a_line_for_every_number_of_imag
     model = tiny_unet()
     retrained = Subject(denoiser=tiny_unet(seed=1), sampler=MultiStep(4))
     case = dataclasses.replace(case_of(model, model, zero), retrained=retrained)
-    result = tiny("relearning", images=(1, 2, 3)).run(case)
+    result = tiny("relearning", images=(1, 2, 3), steps=(1,)).run(case)
     few = {f"{name}_{k}_images" for name in ("result", "retrained") for k in (1, 2)}
     assert result.curve.lines.keys() == {"result", "retrained", "baseline", "weak", *few}
     used = {line: costs[0].images for line, costs in result.costs.items()}
@@ -44,8 +44,9 @@ def test_each_seed_is_attacked_with_other_examples_and_as_was_best(tiny_unet, ca
 def test_real_images_are_relearned_from_where_there_are_any(tiny_unet, case_of, zero, tiny):
     model = tiny_unet()
     real = Examples(x0=torch.rand(2, *model.sample_shape) * 2 - 1, conditions=[0, 0])
-    sampled = tiny("relearning").run(case_of(model, model, zero))
-    given = tiny("relearning").run(case_of(model, model, dataclasses.replace(zero, real=real)))
+    attack = tiny("relearning", images=(3,), steps=(1,))
+    sampled = attack.run(case_of(model, model, zero))
+    given = attack.run(case_of(model, model, dataclasses.replace(zero, real=real)))
     assert (sampled.examples, given.examples) == ("samples of the original model", "real images")
     assert sampled.curve.protocol.startswith("up to 3 samples of the original model")
     assert given.curve.protocol.startswith("up to 2 real images")
@@ -54,7 +55,7 @@ def test_real_images_are_relearned_from_where_there_are_any(tiny_unet, case_of, 
 
 def test_there_are_no_more_images_than_were_forgotten(tiny_unet, case_of, heart, tiny):
     model = tiny_unet(conditional=False)
-    result = tiny("relearning", images=(1, 4)).run(case_of(model, model, heart))
+    result = tiny("relearning", images=(1, 4), steps=(1,)).run(case_of(model, model, heart))
     assert len(heart.images) == 1
     assert result.costs["result"][0].images == 1
     assert "result_1_images" not in result.curve.lines

@@ -173,7 +173,7 @@ class Attack(Section, ABC):
             settings=self.model_dump(mode="json"),
             seeds=[self.seed, *(speed.seeds if speed else ())],
             seconds=time.perf_counter() - began,
-            notes=list(findings.notes),
+            notes=self.notes(findings),
             rates={
                 line: rates
                 for line, trials in findings.trials.items()
@@ -183,6 +183,11 @@ class Attack(Section, ABC):
             examples=findings.examples,
             is_context=self.is_context,
         )
+
+    def notes(self, findings: Findings) -> list[str]:
+        """What else a reader is to know."""
+        used = [] if findings.examples is None else [f"attacked with {findings.examples}"]
+        return [*findings.notes, *used]
 
     def decisive(self, findings: Findings) -> Mapping[str, Trial]:
         """What costs are read from, by line; for an attack without a budget one point at 0."""

@@ -13,7 +13,7 @@ from efface.attacks.goals import Goal
 
 
 class BenignFineTuning(FineTuningAttack):
-    """Fine-tune on retained images alone, as any later user might (arXiv 2410.08074).
+    """Fine-tune on retained images alone, as any later user might (Suriyakumar et al., 2024).
 
     Where labels or prompts were forgotten, these are samples of the original model under others.
     """

@@ -16,8 +16,8 @@ from efface.attacks.goals import Goal
 class Relearning(FineTuningAttack):
     """Fine-tune on k forgotten examples, for several k (relearn time; Golatkar et al., 2020).
 
-    Examples are real images where there are any, else samples of the original model, which are
-    milder: it takes more steps to relearn from them. A retrained model, where there is one, is
+    Examples are real images where there are any, else samples of the original model, from which
+    relearning tends to take more steps. A retrained model, where there is one, is
     trained in the same way: what the result relearns no faster than that was really gone.
     """
 

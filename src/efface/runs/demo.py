@@ -15,7 +15,7 @@ FORGOTTEN, REPLACEMENT = 0, 1
 RETRAINED = "zoo:digits-retrained"
 QUICK = (  # so that whether it comes back is measured within half a minute for each run
     "relearning.images=[16]", "relearning.steps=[5, 20]", "relearning.samples=40",
-    "relearning.sampling_steps=10",
+    "relearning.sampling_steps=10", "relearning.learning_rates=[5e-4, 1.5e-3]",
 )  # fmt: skip
 
 
@@ -37,7 +37,7 @@ def run_demo(out: Path, overwrite: bool) -> Path:
         retrained=RETRAINED,
         overwrite=overwrite,
     )
-    attack(runs[0], ["relearning"], changes=QUICK)
+    attack(runs[0], ["relearning"], reference="digits", changes=QUICK)
     attack(runs[1], ["relearning"], retrained=RETRAINED, changes=QUICK)
     for run in runs:
         write_report([run], run / "report.html")

@@ -32,7 +32,7 @@ def test_a_run_is_attacked_by_its_prompt_and_its_image(run: Path, tmp_path: Path
     leak, search = found.results
     share = read_evaluation(run).get("memorised_share")
     assert share is not None and "correlation of pixels" in leak.curve.protocol
-    assert set(leak.curve.lines) == {"result", "baseline", "weak"}
+    assert set(leak.curve.lines) == {"result", "baseline"}
     assert len(leak.curve.lines["result"]) > 0
     assert "other_prompts" in search.curve.lines
     # What counts as a copy is what the evaluation counts: of the same number, any share of it.
