@@ -88,16 +88,16 @@ NEGATIVE = ["concept.gibberish=0.25", "concept.forget_guidance=2.0"]
 NEGATIVE += ["concept.interpolation=0.5", "concept.interpolation_null=0.25"]
 # Runs that are attacked too, and with which attacks.
 ATTACKS = {
-    "class sfd": ("relearning", "concept_inversion", "neighbour_leakage"),
+    "class sfd": ("relearning", "concept_inversion", "partial_denoising"),
     "images siss": ("relearning", "membership_inference"),
-    "concept sd": ("noise_search", "neighbour_leakage"),
-    "memorised siss": ("neighbour_leakage",),
+    "concept sd": ("noise_search", "partial_denoising"),
+    "memorised siss": ("partial_denoising",),
 }
 BUDGETS = {
     "relearning": ("sampling_steps=2", "steps=[1, 2]", "images=[1, 3]", "batch_size=4"),
     "concept_inversion": ("sampling_steps=2", "steps=[1, 2]", "images=3", "batch_size=4"),
     "noise_search": ("sampling_steps=2", "tries=[1, 3]"),
-    "neighbour_leakage": ("sampling_steps=2",),
+    "partial_denoising": ("sampling_steps=2",),
     "membership_inference": ("draws=1",),
 }
 ZERO = efface.ForgetClass(labels=(0,), replacement=(1,))

@@ -216,7 +216,6 @@ class AttackResult(Content):
     rates: dict[str, list[Rate]] = {}  # by line: all that were tried, of which the best counts
     speed: Speed | None = None  # beside a retrained model, where half of it came back
     examples: str | None = None  # "real images", or what else it was attacked with
-    is_context: bool = False  # no attack: it says nothing of whether the thing comes back
 
     @property
     def void(self) -> bool:

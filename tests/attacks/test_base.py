@@ -72,7 +72,7 @@ def test_a_misfit_says_what_the_attack_is_for_and_what_to_do(tiny):
     assert tiny("relearning").misfit(Goal, has_unseen=False) is None
     why = tiny("membership_inference").misfit(ConditionGoal, has_unseen=True)
     assert "particular images" in why and "labels or prompts" in why and "choose" in why
-    why = tiny("neighbour_leakage").misfit(ImageGoal, has_unseen=True)
+    why = tiny("concept_inversion").misfit(ImageGoal, has_unseen=True)
     assert "labels or prompts" in why and "particular images" in why and "choose" in why
     assert "--unseen" in tiny("membership_inference").misfit(ImageGoal, has_unseen=False)
 

@@ -36,7 +36,6 @@ def test_a_one_step_generator_is_sampled_in_one_step_and_in_many(tiny_unet, case
     lines = tiny("relearning", steps=(1,)).run(case).curve.lines
     assert {"result", "result_multi_step", "result_1_images"} <= lines.keys()
     assert "baseline_multi_step" not in lines
-    assert tiny("neighbour_leakage").run(case).curve.lines.keys() == {"result", "baseline"}
 
 
 def test_a_model_is_measured_before_training_and_at_every_step_named(

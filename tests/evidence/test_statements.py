@@ -59,9 +59,10 @@ def test_provenance_says_what_was_asked_of_what_with_what_and_when(label_run):
     assert build["externalParameters"] == asked | {"settings": record.settings}
     needed = {r["name"]: r["digest"]["sha256"] for r in build["resolvedDependencies"]}
     weights = record.model["weights"].items()
-    judge = evaluation.judge or {}
+    networks = [result.extractor or {} for result in evaluation.results]
+    assert len({network["sha256"] for network in networks}) == 2  # a classifier and pixels
     assert needed == {f"original model/{name}": digest for name, digest in weights} | {
-        f"network/{judge['name']}": judge["sha256"]
+        f"network/{network['name']}": network["sha256"] for network in networks
     }
     assert details["builder"]["version"] == record.versions
     assert {"efface", "torch"} <= record.versions.keys()

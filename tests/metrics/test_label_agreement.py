@@ -58,7 +58,7 @@ def test_rows_of_the_matrix_sum_to_one_and_its_diagonal_to_the_retained_accuracy
     rng = np.random.default_rng(0)
     asked = (np.arange(400) % 5 + 1).tolist()
     drawn = seen(asked, rng.integers(0, 6, 400).tolist(), classes=6)
-    matrix = labels_seen({"result": [drawn]}, "")
+    matrix = labels_seen({"result": [drawn], "baseline": [drawn]}, "")
     shares = np.array(matrix.shares["result"])
     np.testing.assert_allclose(shares.sum(1), 1)
     diagonal = [shares[row, label] for row, label in enumerate(matrix.labels)]

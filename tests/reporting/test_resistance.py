@@ -54,7 +54,8 @@ def test_the_attack_that_did_best_decides():
     said = tell_resistance(found)
     assert said == (
         "It comes back no faster than in a retrained model: relearning brings half of it back in "
-        "40 training steps (retrained model: 45). 1 of 2 attacks were withstood."
+        "40 training steps (retrained model: 45). Over 6 seeds it took 0.89 times the budget of a "
+        "retrained model (0.89 to 0.89). 1 of 2 attacks were withstood."
     )
 
 
@@ -121,7 +122,7 @@ def test_a_way_is_compared_with_the_same_way_of_a_model_that_never_knew_it():
     attack.speed = make_speed((10, 12), line="result_1_images_multi_step")
     found = find_attacks(attack)
     assert found.answer == "yes" and found.findings[0].line == "result_1_images_multi_step"
-    assert "a retrained model (12 training steps" in tell_attack(found.findings[0])
+    assert "(retrained model: 12)" in tell_attack(found.findings[0])
 
 
 def test_the_whole_interval_of_the_ratio_decides():
@@ -133,22 +134,11 @@ def test_the_whole_interval_of_the_ratio_decides():
         attack.speed = make_speed((least, 40), (most, 40))
         found = find_attacks(attack)
         assert (found.findings[0].came, found.answer) == (came, answers[came])
-        said = tell_attack(found.findings[0])
-        assert f"{least / 40:.2g} to {most / 40:.2g})" in said and "over 6 seeds" in said
-    assert "whether that is faster than in a retrained model" in said
+        said = tell_resistance(found)
+        assert f"({least / 40:.2g} to {most / 40:.2g})" in said and "Over 6 seeds" in said
     assert "whether that is faster is inconclusive" in tell_resistance(found)
     fast = make_attack("benign_fine_tuning", half=2, never=40)
     assert find_attacks(attack, fast).answer == "no"  # another attack is decided
-
-
-def test_an_evaluation_of_neighbours_never_counts():
-    leaks = make_attack("neighbour_leakage", half=0, is_context=True, self_tests=[])
-    alone = find_attacks(leaks)
-    assert (alone.answer, alone.worst, alone.failed) == ("not_measured", None, 0)
-    assert tell_resistance(alone) == "Whether it comes back was not measured."
-    beside = find_attacks(leaks, make_attack(half=None))
-    assert (beside.answer, beside.withstood, len(beside.valid)) == ("yes", 1, 1)
-    assert "no attack" in tell_attack(beside.findings[0])
 
 
 def test_of_attacks_that_did_as_well_the_cheapest_is_named():

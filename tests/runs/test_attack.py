@@ -22,7 +22,7 @@ from efface.requests.classes.material import ClassMaterial
 from efface.runs.attack import attack, choose, fitting
 from tests.metrics.detectors import MULTI, make_random
 
-TINY = ["neighbour_leakage.samples=4", "neighbour_leakage.sampling_steps=2"]
+TINY = ["partial_denoising.samples=4", "partial_denoising.sampling_steps=2"]
 
 
 @pytest.fixture(scope="module")
@@ -85,27 +85,27 @@ def test_only_fitting_attacks_are_run_and_others_refused_only_if_named():
 def test_results_are_written_replaced_and_kept(run: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(weak, "SAMPLES", 4)
     monkeypatch.setattr(weak, "RATES", (1e-3,))
-    first = attack(run, ["neighbour_leakage"], changes=TINY)
+    first = attack(run, ["partial_denoising"], changes=TINY)
     assert read_attacks(run) == first
-    assert [r.attack for r in first.results] == ["neighbour_leakage"]
+    assert [r.attack for r in first.results] == ["partial_denoising"]
     assert set(first.output) == {"unet/diffusion_pytorch_model.safetensors"}
     assert first.judge is not None and first.judge["name"] == "tiny judge"
     search = ["noise_search.tries=[1, 2]", "noise_search.samples=3"]
     both = attack(run, ["noise_search"], changes=[*search, "noise_search.sampling_steps=2"])
     assert both.results[0] == first.results[0]
-    again = attack(run, ["neighbour_leakage"], changes=["neighbour_leakage.samples=5", *TINY[1:]])
-    assert [r.attack for r in again.results] == ["noise_search", "neighbour_leakage"]
+    again = attack(run, ["partial_denoising"], changes=["partial_denoising.samples=5", *TINY[1:]])
+    assert [r.attack for r in again.results] == ["noise_search", "partial_denoising"]
     assert again.results[1].settings["samples"] == 5
     assert read_attacks(run) == again
 
 
 def test_a_retrained_model_stands_beside_the_result(run: Path, tiny_model: Path):
-    found = attack(run, ["neighbour_leakage"], changes=TINY, retrained=tiny_model)
+    found = attack(run, ["partial_denoising"], changes=TINY, retrained=tiny_model)
     lines = found.results[-1].curve.lines
     assert lines["retrained"] == lines["baseline"]  # the original model was given
     assert found.results[-1].settings["retrained"] == str(tiny_model)
     with pytest.raises(RequestError, match="labels"):
-        attack(run, ["neighbour_leakage"], retrained="zoo:digits-retrained")
+        attack(run, ["partial_denoising"], retrained="zoo:digits-retrained")
 
 
 def test_real_images_of_the_forgotten_label_are_used_where_they_are_given(
@@ -134,7 +134,7 @@ def test_changed_weights_are_refused(run: Path, tmp_path: Path):
         copy / "pipeline/unet/diffusion_pytorch_model.safetensors",
     )
     with pytest.raises(RequestError, match="does not hold the weights that the run made"):
-        attack(copy, ["neighbour_leakage"])
+        attack(copy, ["partial_denoising"])
 
 
 def test_what_forgot_nothing_or_is_not_done_is_refused(run: Path, tmp_path: Path):
@@ -159,7 +159,7 @@ def test_a_class_without_a_judge_is_refused(run: Path, tmp_path: Path, tiny_mode
     record["model"]["source"] = str(model)
     (copy / "record.json").write_text(json.dumps(record))
     with pytest.raises(RequestError, match="give it with --judge"):
-        attack(copy, ["neighbour_leakage"])
+        attack(copy, ["partial_denoising"])
 
 
 def test_a_concept_is_attacked_with_the_detector_that_is_given(
@@ -168,17 +168,17 @@ def test_a_concept_is_attacked_with_the_detector_that_is_given(
     run = tmp_path / "run"
     shutil.copytree(concept_runs("sd"), run)
     with pytest.raises(RequestError, match="evaluate.detector"):
-        attack(run, ["neighbour_leakage"])
+        attack(run, ["partial_denoising"])
     with pytest.raises(RequestError, match="'membership_inference'"):
         attack(run, ["membership_inference"])
     folder = make_random(tmp_path / "detector", MULTI)
     looks = [f"evaluate.detector={str(folder)!r}", 'evaluate.detector_labels=["bag"]']
     settings = [argument for change in (*looks, *TINY) for argument in ("--set", change)]
-    done = CliRunner().invoke(app, ["attack", str(run), "--attack", "neighbour_leakage", *settings])
+    done = CliRunner().invoke(app, ["attack", str(run), "--attack", "partial_denoising", *settings])
     found = read_attacks(run)
     assert done.exit_code == 0 and found is not None, done.output
     (finding,) = find_resistance(read_record(run), found).findings
-    assert f"neighbour_leakage: {tell_attack(finding)}" in done.output
+    assert f"partial_denoising: {tell_attack(finding)}" in done.output
     assert found.judge is not None and "bag above 0.5" in found.judge["name"]
     (result,) = found.results
     assert result.curve.x_label == "retained prompt"

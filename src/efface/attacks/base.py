@@ -112,7 +112,6 @@ class Attack(Section, ABC):
     summary: ClassVar[str]  # what is done, in a phrase for every reader
     goals: ClassVar[tuple[type[Goal], ...]]  # that it can pursue
     needs_unseen: ClassVar[bool] = False
-    is_context: ClassVar[bool] = False  # an evaluation of all models alike, and no attack
 
     @property
     def name(self) -> str:
@@ -181,7 +180,6 @@ class Attack(Section, ABC):
             },
             speed=speed,
             examples=findings.examples,
-            is_context=self.is_context,
         )
 
     def notes(self, findings: Findings) -> list[str]:

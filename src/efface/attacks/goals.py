@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
@@ -128,15 +128,6 @@ class ConditionGoal(Goal):
     @abstractmethod
     def measured_with(self) -> str:
         """What finds it in samples, in words for a protocol."""
-
-    @property
-    @abstractmethod
-    def neighbours(self) -> Mapping[int, Any]:
-        """Retained conditions to measure one by one, by their place on an axis."""
-
-    @abstractmethod
-    def describe_condition(self, condition: Any) -> str:
-        """A retained condition as a reader sees it."""
 
     @abstractmethod
     def describe_exchange(self, pairs: Sequence[tuple[Any, Any]]) -> str:

@@ -58,10 +58,10 @@ def tolerance(part: Part, path: Place) -> float:
     (zoo:digits, 600 samples). Four and two times as much is allowed, of the largest of a value and
     its interval, so that a value near zero is held to its own scale. All scales are those of the
     new measurement: nothing in a pack widens a tolerance. What is no measurement (Spec, seeds,
-    numbers of samples) has none.
+    numbers of samples, the guidance) has none.
     """
     number = part.values[path]
-    if path[0] == "spec" or (isinstance(number, int) and path[-1] not in COUNTS):
+    if not path or path[0] == "spec" or (isinstance(number, int) and path[-1] not in COUNTS):
         return 0.0
     if isinstance(number, int):
         return SAMPLES

@@ -28,7 +28,7 @@ def fd(drawn: np.ndarray, real: np.ndarray, groups: np.ndarray | None = None) ->
         )
     real = real.astype(np.float64)
     mean = real.mean(0)
-    values, vectors = linalg.eigh(np.cov(real, rowvar=False))
+    values, vectors = linalg.eigh(np.atleast_2d(np.cov(real, rowvar=False)))
     values = np.clip(values, 0, None)
     rows = drawn - mean
     offset = rows.mean(0)

@@ -24,7 +24,6 @@ MARKS: dict[Came, tuple[str, str]] = {
     "faster": ("bad", "comes back faster than something new"),
     "failed_control": ("warn", "inconclusive"),
     "unclear": ("warn", "not measured"),
-    "context": ("warn", "context, not counted"),
 }
 HOW = "Attack this run with `efface attack`."
 
@@ -54,8 +53,6 @@ def tell_attack(finding: AttackFinding) -> str:
             f"Inconclusive: the attack failed its positive control on {join_words(failed)}. It did "
             "not find what is known to be there, so that finding nothing here means nothing."
         )
-    if finding.came == "context":
-        return "An evaluation and no attack: it does not count for whether it comes back."
     if finding.came == "unclear":
         return "Nothing that can be judged was measured."
     if finding.came == "withstood":

@@ -10,17 +10,21 @@ from efface.records import AttackResult, Attacks, Cost, RunRecord, Speed
 from efface.reporting.findings import Answer
 
 Came = Literal[
-    "withstood", "like_new", "undecided", "came_back", "faster", "failed_control", "unclear",
-    "context",
-]  # fmt: skip
+    "withstood", "like_new", "undecided", "came_back", "faster", "failed_control", "unclear"
+]
 HALF, MOST = 0.5, 0.9  # of what the original model shows
 FASTER = 0.5  # less than this share of the retrained model's budget is faster than new
-NOT_COUNTED = ("failed_control", "unclear", "context")
+NOT_COUNTED = ("failed_control", "unclear")
 MULTI_STEP = "_multi_step"  # ends a line for which a one-step generator was sampled in many steps
 WORST: tuple[Came, ...] = (
-    "failed_control", "faster", "came_back", "undecided", "like_new", "withstood", "unclear",
-    "context",
-)  # fmt: skip
+    "failed_control",
+    "faster",
+    "came_back",
+    "undecided",
+    "like_new",
+    "withstood",
+    "unclear",
+)
 RESISTED: tuple[Came, ...] = ("withstood", "like_new")
 
 
@@ -45,7 +49,7 @@ class Resistance:
     @property
     def answer(self) -> Answer:
         """Yes where each attack failed, or took about what it takes in a retrained model."""
-        if all(finding.came == "context" for finding in self.findings):
+        if not self.findings:
             return "not_measured"
         if self.worst is None or self.worst.came == "undecided":
             return "inconclusive"
@@ -122,8 +126,6 @@ def _budget(cost: Cost | None) -> float:
 
 
 def _judge(result: AttackResult, line: str, half: Cost | None) -> Came:
-    if result.is_context:
-        return "context"
     if result.void:
         return "failed_control"
     if half is None:

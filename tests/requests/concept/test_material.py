@@ -117,11 +117,13 @@ def test_without_nudenet_it_is_no_detector(
         read(BAG, "evaluate.detector=nudenet")
 
 
-def test_the_digest_is_recorded_and_no_prompt(read: Callable[..., PromptMaterial]) -> None:
+def test_the_digest_is_recorded_and_no_prompt(
+    read: Callable[..., PromptMaterial], concept_settings: Make
+) -> None:
     material = read(BAG)
     assert material.recorded() == {"digest": material.prompts.digest}
     assert read(BAG, "concept.retain=2").recorded() != material.recorded()
-    assert material.retained(None) == material.prompts.retain  # type: ignore[arg-type]
+    assert material.retained(concept_settings()).asked == material.prompts.retain
 
 
 def test_groups_are_no_part_of_what_is_forgotten(

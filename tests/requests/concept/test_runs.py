@@ -128,10 +128,7 @@ def broken(detector: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["evaluate.detector={broken}/unprepared"], "unprepared is"),
         (["evaluate.clip=nowhere"], "nowhere"),
         (["evaluate.extractor=nowhere", "evaluate.reference=digits"], "nowhere"),
-        (
-            ["evaluate.extractor=nowhere", "evaluate.reference=nothing.parquet#1-3"],
-            "nothing.parquet#1-3",
-        ),
+        (["evaluate.extractor=nowhere"], "nowhere"),
     ],
 )
 def test_a_network_that_cannot_be_loaded_is_refused_before_weights_are_fetched(

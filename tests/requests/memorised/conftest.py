@@ -74,9 +74,14 @@ class PosteriorMean(nn.Module):
         self.unused = nn.Parameter(torch.zeros(1))
 
     def forward(
-        self, x_t: Tensor, t: Tensor, encoder_hidden_states: Tensor, return_dict: bool = False
+        self,
+        sample: Tensor,
+        timestep: Tensor,
+        encoder_hidden_states: Tensor,
+        return_dict: bool = False,
     ) -> tuple[Tensor]:
         del return_dict
+        x_t, t = sample, timestep
         away = (encoder_hidden_states - self.embedding).square().sum((1, 2))
         odds = (LOGIT - FALL * away)[:, None]
         prior = torch.cat([odds, x_t.new_zeros(len(x_t), OTHERS) - torch.tensor(OTHERS).log()], 1)

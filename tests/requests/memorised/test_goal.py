@@ -15,8 +15,8 @@ from efface.runs.attack import attack
 from efface.runs.recorded import read_run
 
 SHORT = [
-    "neighbour_leakage.samples=4",
-    "neighbour_leakage.sampling_steps=2",
+    "partial_denoising.samples=4",
+    "partial_denoising.sampling_steps=2",
     "noise_search.samples=4",
     "noise_search.tries=[1, 2]",
     "noise_search.sampling_steps=2",
@@ -28,7 +28,7 @@ def test_a_run_is_attacked_by_its_prompt_and_its_image(run: Path, tmp_path: Path
     shutil.copytree(run, copy)
     with pytest.raises(RequestError, match="membership_inference"):
         attack(copy, ["membership_inference"])
-    found = attack(copy, ["neighbour_leakage", "noise_search"], changes=SHORT)
+    found = attack(copy, ["partial_denoising", "noise_search"], changes=SHORT)
     leak, search = found.results
     share = read_evaluation(run).get("memorised_share")
     assert share is not None and "correlation of pixels" in leak.curve.protocol

@@ -32,13 +32,6 @@ class ClassGoal(ConditionGoal):
     def measured_with(self) -> str:
         return f"classifier: {self.judge.name}"
 
-    @property
-    def neighbours(self) -> dict[int, int]:
-        return {label: label for label in self.others}
-
-    def describe_condition(self, condition: int) -> str:
-        return str(condition)
-
     def describe_exchange(self, pairs: Sequence[tuple[int, int]]) -> str:
         named = " and ".join(f"{one} with {other}" for one, other in pairs)
         return f"its labels exchanged ({named})"

@@ -17,6 +17,7 @@ from efface.evaluation.subjects import Subjects
 from efface.evaluation.views import JudgeView, View
 from efface.metrics.base import Metric, Observations
 from efface.metrics.label_agreement import label_agreement, labels_seen
+from efface.metrics.leakage import LEAKAGE
 from efface.metrics.nearest_classes import nearest_classes, nearest_labels
 from efface.metrics.threshold_curve import forgotten_scores, threshold_curve
 from efface.metrics.worst_class import worst_class
@@ -85,6 +86,7 @@ class ClassProtocol(Protocol):
             near = [label for label in near if label in self.retain]
             metrics = (*metrics, *_beside_original(sides["retain"]))
             metrics = (*metrics, *([nearest_classes(near)] if near else []))
+            metrics = (*metrics, *([LEAKAGE] if self.forget else []))
         return [
             view_result(view, metric, sides[side], self.forget, self.seeds(side), sampled)
             for metric in metrics

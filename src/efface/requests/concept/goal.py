@@ -10,8 +10,6 @@ import numpy as np
 from torch import Tensor
 
 from efface.attacks.goals import ConditionGoal
-from efface.data.prompts import spread
-from efface.diffusion.text.readers import shortened
 from efface.requests.concept.finding import (
     ConceptView,
     Phrases,
@@ -19,7 +17,6 @@ from efface.requests.concept.finding import (
     describe_concept,
 )
 
-NEIGHBOURS = 12  # prompts that are measured one by one
 AT_ONCE = 64  # images
 
 Finder = Callable[[Tensor], np.ndarray]  # images (B, C, H, W) in [0, 1] -> scores (B,)
@@ -42,13 +39,6 @@ class ConceptGoal(ConditionGoal):
     @property
     def measured_with(self) -> str:
         return f"measured with: {self.called}"
-
-    @property
-    def neighbours(self) -> dict[int, str]:
-        return dict(enumerate(spread(self.others, NEIGHBOURS), start=1))
-
-    def describe_condition(self, condition: str) -> str:
-        return shortened(condition)
 
     def describe_exchange(self, pairs: Sequence[tuple[str, str]]) -> str:
         # Forget prompts are not written anywhere.

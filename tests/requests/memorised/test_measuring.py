@@ -12,7 +12,7 @@ from PIL import Image
 from efface.errors import ConfigError, RequestError
 from efface.metrics.intervals import bounded_mean
 from efface.records import read_evaluation, read_record
-from efface.requests.memorised.evaluation import SHARE
+from efface.requests.memorised.protocol import SHARE
 from efface.requests.memorised.sampling import PromptSampler, memorised_sampler, to_unit
 from efface.requests.memorised.stages import read_prepared
 from efface.runs.evaluate import evaluate
