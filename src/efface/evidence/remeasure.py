@@ -54,9 +54,12 @@ def remeasure(
     judge = _judge(evaluation, original, given, missing)
     retained, store = material.retained(settings), Store(None)
     views = read_views(judge, config, pixels_of(info), Accelerator().device, store)
+    lost = missing.keys() & {"extractor", "reference"}  # by which the guidance was chosen
     if request.guided and config.guidance is None:
-        subjects = subjects.at_guidance(best_guidance(subjects, views, retained, config, store))
-    views = with_own_reference(views, subjects, retained, config, store)
+        best = None if lost else best_guidance(subjects, views, retained, config, store)
+        subjects = subjects.at_guidance(evaluation.guidance if best is None else best)
+    if not lost:
+        views = with_own_reference(views, subjects, retained, config, store)
     job = Job(run=run, settings=settings, subjects=subjects, views=views, store=store)
     again = evaluate(job, material.protocol(job), info, retained.asked)
     return Again(evaluation=again, missing=missing)

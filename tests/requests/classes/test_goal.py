@@ -16,4 +16,3 @@ def test_an_image_shows_what_the_classifier_sees_in_it(tiny_model):
     goal = ClassGoal(judge=judge, sought=[2, 5], conditions=[2, 5], others=[0, 1])
     assert goal.shown(images).tolist() == np.isin(probabilities.argmax(1), [2, 5]).tolist()
     np.testing.assert_allclose(goal.score(images), probabilities[:, [2, 5]].max(1))
-    assert goal.neighbours == {0: 0, 1: 1}

@@ -9,7 +9,7 @@ import torch
 from efface.evaluation.views import ClipView, DetectorView
 from efface.metrics.clip import load_clip
 from efface.requests.concept.finding import concept_scores
-from efface.requests.concept.goal import NEIGHBOURS, concept_goal
+from efface.requests.concept.goal import concept_goal
 
 IMAGES = torch.rand(70, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 RETAIN = [f"prompt {number}" for number in range(40)]
@@ -27,10 +27,9 @@ def test_images_are_scored_as_the_evaluation_scores_them(
         assert (goal.shown(IMAGES) == (goal.score(IMAGES) > threshold)).all()
 
 
-def test_a_prompt_counts_once_and_neighbours_are_few(view: DetectorView) -> None:
+def test_a_prompt_counts_once(view: DetectorView) -> None:
     goal = concept_goal(view, ["a bag", "a bag"], [*RETAIN, *RETAIN], None, 1.0)
     assert list(goal.sought) == ["a bag"] and list(goal.others) == RETAIN
-    assert len(goal.neighbours) == NEIGHBOURS and goal.neighbours[1] == "prompt 0"
 
 
 def test_forget_prompts_are_not_written(view: DetectorView) -> None:
