@@ -89,7 +89,7 @@ NEGATIVE += ["concept.interpolation=0.5", "concept.interpolation_null=0.25"]
 # Runs that are attacked too, and with which attacks.
 ATTACKS = {
     "class sfd": ("relearning", "concept_inversion", "partial_denoising"),
-    "images siss": ("relearning", "membership_inference"),
+    "images siss": ("relearning",),
     "concept sd": ("noise_search", "partial_denoising"),
     "memorised siss": ("partial_denoising",),
 }
@@ -98,7 +98,6 @@ BUDGETS = {
     "concept_inversion": ("sampling_steps=2", "steps=[1, 2]", "images=3", "batch_size=4"),
     "noise_search": ("sampling_steps=2", "tries=[1, 3]"),
     "partial_denoising": ("sampling_steps=2",),
-    "membership_inference": ("draws=1",),
 }
 ZERO = efface.ForgetClass(labels=(0,), replacement=(1,))
 Run = Callable[[Path], Path]

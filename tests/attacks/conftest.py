@@ -45,7 +45,6 @@ TINY: dict[str, dict[str, Any]] = {
     },
     "noise_search": {"tries": (1, 3), "samples": 6},
     "partial_denoising": {"given": (0.2, 0.6), "images": 3, "samples": 6},
-    "membership_inference": {"samples": 12, "draws": 1},
 }  # fmt: skip
 KNOWN = 6  # images of the known world, each with a label of its own
 NEVER = -1e4  # logarithm of the probability of an image that is not there

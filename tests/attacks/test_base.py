@@ -68,13 +68,10 @@ def test_another_seed_gives_other_samples(tiny):
 
 
 def test_a_misfit_says_what_the_attack_is_for_and_what_to_do(tiny):
-    assert tiny("membership_inference").misfit(ImageGoal, has_unseen=True) is None
-    assert tiny("relearning").misfit(Goal, has_unseen=False) is None
-    why = tiny("membership_inference").misfit(ConditionGoal, has_unseen=True)
-    assert "particular images" in why and "labels or prompts" in why and "choose" in why
-    why = tiny("concept_inversion").misfit(ImageGoal, has_unseen=True)
+    assert tiny("concept_inversion").misfit(ConditionGoal) is None
+    assert tiny("relearning").misfit(Goal) is None
+    why = tiny("concept_inversion").misfit(ImageGoal)
     assert "labels or prompts" in why and "particular images" in why and "choose" in why
-    assert "--unseen" in tiny("membership_inference").misfit(ImageGoal, has_unseen=False)
 
 
 class Ramp(BudgetAttack):

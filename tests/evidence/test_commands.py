@@ -142,7 +142,7 @@ def test_records_of_another_version_are_refused_in_a_sentence(
 def test_attacks_of_another_version_are_to_be_moved_away(run: Path) -> None:
     (run / "attacks.json").write_text('{"schema": 2}')
     with pytest.raises(DataError, match="move it away"):
-        attack(run, ["neighbour_leakage"])
+        attack(run, ["noise_search"])
     assert (run / "attacks.json").read_text() == '{"schema": 2}'
 
 

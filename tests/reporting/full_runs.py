@@ -28,7 +28,7 @@ TITLES = {
     "relearning": "Relearning",
     "benign_fine_tuning": "Benign fine-tuning",
     "noise_search": "Noise search",
-    "membership_inference": "Membership inference",
+    "membership": "Membership",
 }
 STEPS = (0, 1, 2, 5, 10, 20, 50, 100, 200)
 OUTPUT = {"unet/model.safetensors": "4c" * 32}  # of tests.reporting.conftest.make_record

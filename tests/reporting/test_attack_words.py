@@ -39,13 +39,11 @@ def test_budgets_are_written_for_a_reader(budget: float | None, text: str):
 
 
 def test_all_attacks_that_brought_it_back_are_named():
-    found = find_attacks(
-        make_attack("relearning", 3, 45), make_attack("membership_inference", 40, 45)
-    )
+    found = find_attacks(make_attack("relearning", 3, 45), make_attack("membership", 40, 45))
     said = tell_resistance(found)
     assert said.startswith("Relearning brings half of it back in 3 training steps (retrained ")
     assert "0 of 2 attacks were withstood." in said
-    assert said.endswith("Also back: Membership inference.")
+    assert said.endswith("Also back: Membership.")
 
 
 def test_no_attack_is_not_called_resistance():

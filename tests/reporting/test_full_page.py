@@ -30,9 +30,7 @@ def make_full_run(make_run: RunMaker) -> Callable[..., Path]:
     def make(name: str = "run", attacks: Attacks | None = None, **changes) -> Path:
         evaluation = changes.pop("evaluation", None) or make_full_evaluation()
         run = make_run(name, evaluation=evaluation, **changes)
-        attacks = attacks or make_attacks(
-            make_attack(), make_attack("membership_inference"), FAILED
-        )
+        attacks = attacks or make_attacks(make_attack(), make_attack("membership"), FAILED)
         write_json(run / "attacks.json", attacks)
         return run
 
@@ -44,7 +42,7 @@ def test_all_parts_are_there_and_every_link_leads_somewhere(make_full_run, repor
     assert_safe(page)
     for said in (
         "How often it is found, by threshold", "What is generated for each label",
-        "Does it come back?", "Relearning", "Membership inference",
+        "Does it come back?", "Relearning", "Membership",
         "50\u00a0% back", "in 40 training steps (retrained model: 45)",
         "Cost in training steps", "control passed",
         "weights by hand", "ab" * 32,

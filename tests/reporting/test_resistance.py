@@ -89,7 +89,7 @@ def test_an_attack_without_controls_counts():
     ],
 )
 def test_an_attack_without_costs_is_judged_by_how_far_it_got(level, floor, last, came):
-    attack = make_attack("membership_inference", costs={}, level=level, floor=floor)
+    attack = make_attack("membership", costs={}, level=level, floor=floor)
     attack.curve.lines = {"result": make_points({0: floor, 1: last})}
     found = find_attacks(attack)
     assert found.findings[0].came == came and not has_budget(attack)

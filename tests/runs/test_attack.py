@@ -8,17 +8,21 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 import efface
 from efface.attacks import names, resolve, weak
 from efface.cli import app
+from efface.data.images import load_images
+from efface.data.split import Split
 from efface.errors import ConfigError, EffaceError, RequestError
 from efface.records import read_attacks, read_record
 from efface.reporting import write_report
 from efface.reporting.attack_words import tell_attack
 from efface.reporting.resistance import find_resistance
 from efface.requests.classes.material import ClassMaterial
+from efface.requests.images.material import ImageMaterial
 from efface.runs.attack import attack, choose, fitting
 from tests.metrics.detectors import MULTI, make_random
 
@@ -57,8 +61,8 @@ def test_settings_reach_their_attack():
         ),
         (
             ["relearning"],
-            "membership_inference.draws=3",
-            "add --attack membership_inference, or leave it out",
+            "noise_search.samples=3",
+            "add --attack noise_search, or leave it out",
         ),
         (["relearning"], "relearning.step=[3]", "Did you mean relearning.steps?"),
         (["relearning"], "relearning.steps=many", "relearning.steps is 'many'"),
@@ -76,10 +80,13 @@ def test_what_is_not_understood_is_said(chosen, change, complaint):
 def test_only_fitting_attacks_are_run_and_others_refused_only_if_named():
     everything = choose([], [])
     labels = ClassMaterial(forget=(0,), retain=(1, 2), replacement=())
-    of_class = {one.name for one in fitting(everything, labels, strict=False)}
-    assert "concept_inversion" in of_class and "membership_inference" not in of_class
-    with pytest.raises(RequestError, match="'membership_inference'"):
-        fitting(choose(["membership_inference"], []), labels, strict=True)
+    assert fitting(everything, labels, strict=True) == everything
+    forget = load_images("digits", "test").select(torch.arange(2))
+    images = ImageMaterial(split=Split(forget=forget), unseen=None, prior=None)
+    of_images = {one.name for one in fitting(everything, images, strict=False)}
+    assert "relearning" in of_images and "concept_inversion" not in of_images
+    with pytest.raises(RequestError, match="'concept_inversion'"):
+        fitting(choose(["concept_inversion"], []), images, strict=True)
 
 
 def test_results_are_written_replaced_and_kept(run: Path, monkeypatch: pytest.MonkeyPatch):
@@ -169,8 +176,6 @@ def test_a_concept_is_attacked_with_the_detector_that_is_given(
     shutil.copytree(concept_runs("sd"), run)
     with pytest.raises(RequestError, match="evaluate.detector"):
         attack(run, ["partial_denoising"])
-    with pytest.raises(RequestError, match="'membership_inference'"):
-        attack(run, ["membership_inference"])
     folder = make_random(tmp_path / "detector", MULTI)
     looks = [f"evaluate.detector={str(folder)!r}", 'evaluate.detector_labels=["bag"]']
     settings = [argument for change in (*looks, *TINY) for argument in ("--set", change)]
@@ -181,7 +186,7 @@ def test_a_concept_is_attacked_with_the_detector_that_is_given(
     assert f"partial_denoising: {tell_attack(finding)}" in done.output
     assert found.judge is not None and "bag above 0.5" in found.judge["name"]
     (result,) = found.results
-    assert result.curve.x_label == "retained prompt"
-    assert [p.x for p in result.curve.lines["result"]] == [1, 2, 3]
+    assert result.curve.x_label == "share of the schedule that is skipped"
+    assert [p.x for p in result.curve.lines["result"]] == [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]
     page = write_report([run], run / "report.html").read_text()
-    assert "neighbour" in page.lower()
+    assert "partial denoising" in page.lower()

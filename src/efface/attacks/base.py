@@ -6,7 +6,7 @@ import functools
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, model_validator
@@ -84,7 +84,6 @@ class Findings:
     log_x: bool = False
     weak: WeakErasure | None = None  # None: none was attacked
     y_label: str | None = None  # None: the goal's
-    overall: Mapping[str, Estimate] = field(default_factory=dict)  # by line, of all of its points
     notes: Sequence[str] = ()
     examples: str | None = None  # what was attacked with, where anything was
 
@@ -107,11 +106,16 @@ class Attack(Section, ABC):
         default=100, ge=1, le=LARGEST, description="Samples at every point of a curve."
     )
     seed: int = Field(default=0, ge=0, le=LARGEST, description="Seed of samples and training.")
+    sampling_steps: int = Field(
+        default=20,
+        ge=1,
+        le=1000,
+        description="DDIM steps of models that are not one-step generators.",
+    )
 
     title: ClassVar[str]
     summary: ClassVar[str]  # what is done, in a phrase for every reader
     goals: ClassVar[tuple[type[Goal], ...]]  # that it can pursue
-    needs_unseen: ClassVar[bool] = False
 
     @property
     def name(self) -> str:
@@ -124,20 +128,14 @@ class Attack(Section, ABC):
                 raise ValueError(f"{self.name}.{name} is {list(value)}: give rising numbers.")
         return self
 
-    def misfit(self, goal_class: type[Goal], has_unseen: bool) -> str | None:
+    def misfit(self, goal_class: type[Goal]) -> str | None:
         """Why the attack cannot pursue such a goal, in words; None where it can."""
-        if not issubclass(goal_class, self.goals):
-            subjects = " or ".join(goal.subject for goal in self.goals)
-            return (
-                f"it is for {subjects}, and this run forgot {goal_class.subject}: choose another "
-                "attack"
-            )
-        if self.needs_unseen and not has_unseen:
-            return (
-                "it compares with images that no model was trained on, and this run has none: "
-                "forget with --unseen"
-            )
-        return None
+        if issubclass(goal_class, self.goals):
+            return None
+        subjects = " or ".join(goal.subject for goal in self.goals)
+        return (
+            f"it is for {subjects}, and this run forgot {goal_class.subject}: choose another attack"
+        )
 
     @property
     def first_seed(self) -> int:
@@ -167,7 +165,7 @@ class Attack(Section, ABC):
             ),
             level=scale.level.value,
             floor=scale.floor.value,
-            costs={line: scale.costs(trial) for line, trial in self.decisive(findings).items()},
+            costs={line: scale.costs(trial) for line, trial in findings.best.items()},
             self_tests=self.self_tests(case, findings),
             settings=self.model_dump(mode="json"),
             seeds=[self.seed, *(speed.seeds if speed else ())],
@@ -187,10 +185,6 @@ class Attack(Section, ABC):
         used = [] if findings.examples is None else [f"attacked with {findings.examples}"]
         return [*findings.notes, *used]
 
-    def decisive(self, findings: Findings) -> Mapping[str, Trial]:
-        """What costs are read from, by line; for an attack without a budget one point at 0."""
-        return findings.best
-
     def compare(self, case: Case, findings: Findings) -> Speed | None:
         """How fast it comes back beside a retrained model; None where that was not measured."""
         return None
@@ -206,8 +200,8 @@ class Attack(Section, ABC):
             f"shows {described(scale.level)}, a model without it {described(scale.floor)}; "
             f"{recovered['baseline']}"
         )
-        passed = scale.are_apart and findings.half("baseline") is not None
         assert findings.weak is not None  # `measure` made one
+        passed = scale.are_apart and findings.half("baseline") is not None
         return [
             SelfTest(subject=ORIGINAL, passed=passed, text=text),
             SelfTest(
@@ -216,17 +210,6 @@ class Attack(Section, ABC):
                 text=f"{findings.weak.text}; {recovered['weak']}",
             ),
         ]
-
-
-class SamplingAttack(Attack):
-    """Base of the attacks that look for the forgotten thing in samples."""
-
-    sampling_steps: int = Field(
-        default=20,
-        ge=1,
-        le=1000,
-        description="DDIM steps of models that are not one-step generators.",
-    )
 
     def multi_step(self, case: Case) -> MultiStep:
         return MultiStep(self.sampling_steps, guidance=case.goal.guidance)
@@ -255,7 +238,7 @@ class SamplingAttack(Attack):
         return f"{self.samples} samples a point, {case.goal.describe(self.multi_step(case))}"
 
 
-class BudgetAttack(SamplingAttack):
+class BudgetAttack(Attack):
     """Base of the attacks that grow stronger with a budget."""
 
     repeats: int = Field(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +19,6 @@ ROWS = 64
 BACKWARD = 8  # times the memory of a pass without gradient, about
 SAMPLES = 100
 STEPS = 20
-NEGGRAD_RATE = 5e-5  # that of NegGrad's own settings
 RATES = tuple(2e-5 * 2**i for i in range(10))  # how far every weight moves, to 1e-2
 
 
@@ -38,23 +36,20 @@ def noise_loss(
     return (denoiser(x_t, t, condition).eps - eps).square().mean()
 
 
-def one_ascent_step(
-    original: Denoiser, goal: Goal, seed: int, rates: Sequence[float] | None = None
-) -> WeakErasure:
+def one_ascent_step(original: Denoiser, goal: Goal, seed: int) -> WeakErasure:
     """NegGrad at one step: Adam's first step up the denoising loss of what is forgotten.
 
-    Its length is the first of `rates` (by default `RATES`) at which the model shows at most half
+    Its length is the first of RATES at which the model shows at most half
     of what the original one does, or the last. That only hides what the model knows, and an attack
     must find it.
     """
-    rates = rates or RATES
     sampler = MultiStep(STEPS, guidance=goal.guidance)
     before = goal.measure(original, sampler, SAMPLES, seed).value
     ascended = original.clone()
     network: Any = ascended.network
     directions = _ascent_directions(ascended, original, goal, seed)
-    start, shown, rate = copy.deepcopy(network.state_dict()), None, rates[0]
-    for rate in rates:
+    start, shown, rate = copy.deepcopy(network.state_dict()), None, RATES[0]
+    for rate in RATES:
         network.load_state_dict(start)
         for name, parameter in network.named_parameters():
             if name in directions:

@@ -112,13 +112,10 @@ def line_chart(caption: str, lines: Sequence[Line], x: Axis, y: Axis) -> Chart:
     return Chart(caption=caption, lines=tuple(lines), svg=svg, logarithmic=x.logarithmic)
 
 
-def spot_chart(
-    spots: Sequence[Spot], x: Axis, y: Axis, described: str, below: Sequence[str] = ()
-) -> Markup:
+def spot_chart(spots: Sequence[Spot], x: Axis, y: Axis, described: str) -> Markup:
     """Draw points with their intervals and names; better lies to the right and above."""
-    depth = LINE * len(below)
     best = sorted((spot.x[0], spot.y[0]) for spot in spots if spot.best)
-    with _frame(260 + depth, BOTTOM + depth) as (figure, axes):
+    with _frame(260, BOTTOM) as (figure, axes):
         axes.plot([a for a, _ in best], [b for _, b in best], "--", color=COLOURS["result"])
         for spot in spots:
             _draw_spot(axes, spot)
@@ -133,8 +130,6 @@ def spot_chart(
                 up -= LINE
             taken.append((at, up))
             _write(axes, (at + 8, up + 4), spot.name, spot.tone)
-        for row, words in enumerate(reversed(below)):
-            _write(axes, (LEFT, LINE * row + 3), words, "ink")
         return _inline(figure, described)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from markupsafe import Markup
 
@@ -12,8 +11,6 @@ from efface.evaluation.wording import format_value, is_share
 from efface.records import Side
 from efface.reporting.charts import Axis, Spot, spot_chart
 from efface.reporting.comparison import Base, Entry, Figure, MetricRow
-
-ALONE = "svg { background: var(--paper); font: 11px system-ui, sans-serif; }"  # in a file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,20 +93,7 @@ def _is_dominated(merit: tuple[float, float], all_merits: Sequence[tuple[float, 
     return any(a >= x and b >= y and (a, b) != (x, y) for a, b in all_merits)
 
 
-def stand_alone(figure: ParetoFigure) -> str:
-    """The figure as a file of its own: with its colours, and the names of its points below."""
-    names = [
-        f"{dot.entry.number}. {dot.entry.name}{' (unbeaten)' if dot.best else ''}"
-        for dot in figure.dots
-    ]
-    page = Path(__file__).with_name("report.css").read_text(encoding="utf-8")
-    colours, _, _ = page.partition("*")
-    svg = str(_draw(figure, names))
-    svg = svg.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
-    return svg.replace("<title>", f"<style>{colours}{ALONE}</style><title>", 1) + "\n"
-
-
-def _draw(figure: ParetoFigure, below: Sequence[str] = ()) -> Markup:
+def _draw(figure: ParetoFigure) -> Markup:
     """Bars are intervals, or ranges over seeds."""
     x, y, dots = figure.forget, figure.retain, figure.dots
     spots = [_spot("original", "original", (_sized(x, x.original), y.original), best=False)]
@@ -120,7 +104,7 @@ def _draw(figure: ParetoFigure, below: Sequence[str] = ()) -> Markup:
         for dot in dots
     )
     across, up = _axis(x), _axis(y)
-    return spot_chart(spots, across, up, f"{across.label} against {up.label}. {points}", below)
+    return spot_chart(spots, across, up, f"{across.label} against {up.label}. {points}")
 
 
 def _axis(row: MetricRow) -> Axis:

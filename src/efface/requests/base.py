@@ -164,7 +164,6 @@ class Material(ABC):
     """What a request names on disk, read and checked, for one model."""
 
     goal_class: ClassVar[type[Goal]]  # of what an attack tries to bring back
-    has_unseen: bool = False  # whether there are images that no model was trained on
 
     @property
     def digest(self) -> str:

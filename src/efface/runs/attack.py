@@ -98,7 +98,7 @@ def fitting(attacks: Sequence[Attack], material: Material, strict: bool) -> list
     """Those attacks that apply to what was forgotten; if `strict`, RequestError where one not."""
     fit = []
     for one in attacks:
-        why = one.misfit(material.goal_class, material.has_unseen)
+        why = one.misfit(material.goal_class)
         if why is None:
             fit.append(one)
         elif strict:

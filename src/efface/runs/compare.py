@@ -29,7 +29,6 @@ from efface.reporting.comparison import (
     write_difference,
     write_figure,
 )
-from efface.reporting.pareto import pareto_figures, stand_alone
 from efface.reporting.run_folder import read_run
 from efface.reporting.verdict import judge_run
 
@@ -205,17 +204,11 @@ def _text(figure: Figure | None, row: MetricRow) -> Text:
 
 
 def write_comparison(bases: Sequence[Base], out: Path) -> list[Path]:
-    """`comparison.csv`, `comparison.json` and a `pareto-N.svg` per plot; returns what was written.
+    """`comparison.csv` and `comparison.json`; returns what was written.
 
-    Also `differences.csv`, where two entries have seeds in common. RequestError for a folder
-    that cannot be written.
+    RequestError for a folder that cannot be written.
     """
-    plots = [figure for base in bases for figure in pareto_figures(base)]
     contents = {"comparison.csv": as_csv(as_records(bases)), "comparison.json": as_json(bases)}
-    differences = list(as_differences(bases))
-    if differences:
-        contents["differences.csv"] = as_csv(differences)
-    contents |= {f"pareto-{n}.svg": stand_alone(plot) for n, plot in enumerate(plots, start=1)}
     for name, text in contents.items():
         write_whole(out / name, text.encode("utf-8", "replace"), "comparison")
     return [out / name for name in contents]

@@ -51,10 +51,6 @@ class ImageMaterial(Material):
 
     goal_class: ClassVar[type[Goal]] = ImageGoal
 
-    @property
-    def has_unseen(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
-        return self.unseen is not None
-
     @cached_property
     def hashes(self) -> list[str]:
         """Of the pixels of every image to forget."""
