@@ -28,8 +28,9 @@ def check_memory(
 
     Also for a batch that cannot be shared equally.
     """
-    rows = amounts_of(settings).forget_rows
-    check_parts(settings.method, settings.train, rows, accelerator.num_processes)
+    if settings.train.accumulation * accelerator.num_processes > 1:  # one part is no share
+        rows = amounts_of(settings).forget_rows
+        check_parts(settings.method, settings.train, rows, accelerator.num_processes)
     if settings.train.ignore_memory:
         return
     shortage = find_shortage(model, settings, amounts_of, accelerator, evaluated)

@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from efface.evaluation.wording import describe_hardware, format_count, format_duration, plural
-from efface.records import RunRecord
+from efface.records import Evaluation, RunRecord
 from efface.requests import is_request, read_request
 
 
-def passes_per_image(record: RunRecord) -> tuple[int | None, int | None]:
-    """Network passes that one image takes from the original model, and from the result."""
+def passes_per_image(record: RunRecord, evaluation: Evaluation) -> tuple[int | None, int | None]:
+    """Network passes that one image takes from the original model, and from the result.
+
+    At the guidance that was set, or else at the one that the evaluation chose.
+    """
     passes = record.sampler.get("passes")
     after = passes if isinstance(passes, int) else None
     evaluate: Any = record.settings.get("evaluate")
@@ -18,25 +21,27 @@ def passes_per_image(record: RunRecord) -> tuple[int | None, int | None]:
         return None, after
     request = read_request(record.request)
     before = evaluate.get("baseline_steps")
-    if isinstance(before, int) and request.guided and evaluate.get("guidance", 1.0) != 1.0:
+    guidance = evaluate.get("guidance")
+    guidance = evaluation.guidance if guidance is None else guidance
+    if isinstance(before, int) and request.guided and guidance != 1.0:
         before *= 2
     before = before if isinstance(before, int) else None
     return before, before if request.same_sampler else after
 
 
-def mark_cost(record: RunRecord) -> tuple[str, str]:
-    before, after = passes_per_image(record)
+def mark_cost(record: RunRecord, evaluation: Evaluation) -> tuple[str, str]:
+    before, after = passes_per_image(record, evaluation)
     if before is None or after is None:
         return "warn", "passes per image not recorded"
     return "good" if after <= before else "warn", _passes(after)
 
 
-def tell_cost(record: RunRecord) -> str:
+def tell_cost(record: RunRecord, evaluation: Evaluation) -> str:
     took = "How long training took is not recorded"
     if record.seconds is not None:
         took = f"Training took {format_duration(record.seconds)}"
     took += f" ({describe_hardware(record.hardware)})."
-    before, after = passes_per_image(record)
+    before, after = passes_per_image(record, evaluation)
     if after is None:
         return took
     beside = "" if before is None else f" (original model: {format_count(before)})"

@@ -98,7 +98,10 @@ def judge_run(
         source="attacks" if resistance.findings else "",
     )
     cost = Judgement(
-        title="Cost", mark=mark_cost(record), text=tell_cost(record), source="facts-run"
+        title="Cost",
+        mark=mark_cost(record, evaluation),
+        text=tell_cost(record, evaluation),
+        source="facts-run",
     )
     return Verdict(
         headline=tell_headline(evaluation, forgotten, retained, resistance, phrases, words),
