@@ -20,6 +20,7 @@ from variants import add_options, outcome, parse_variants, seed_changes
 
 import efface
 from efface.records import Evaluation, Result, read_evaluation, read_record
+from efface.reporting import judge_run
 
 
 def main() -> None:
@@ -74,14 +75,28 @@ def one_run(
         "steps": record.steps,
         "images_per_second": record.images_per_second,
         "passes_per_image": record.sampler["passes"],
-        "results": {r.metric: figures(r) for r in evaluation.results},
+        "verdict": judge_run(record, evaluation).summary,
+        "results": by_name(evaluation),
         "judge": evaluation.judge,
         "protocol": protocol(evaluation),
     }
 
 
+def by_name(evaluation: Evaluation) -> dict[str, dict[str, Any]]:
+    """Figures by metric, the classifier's first; those of another network carry its name."""
+    found: dict[str, dict[str, Any]] = {}
+    for result in evaluation.results:
+        other = result.metric in found and result.extractor is not None
+        name = f"{result.metric} ({result.extractor['name']})" if other else result.metric
+        found[name] = figures(result)
+    return found
+
+
 def figures(result: Result) -> dict[str, Any]:
-    keep = ("value", "low", "high", "samples", "seeds", "baseline", "baseline_one_step")
+    keep = {
+        *("value", "low", "high", "samples", "seeds"),
+        *("baseline", "baseline_one_step", "difference"),
+    }
     return {key: value for key, value in result.model_dump().items() if key in keep}
 
 
