@@ -86,8 +86,8 @@ def by_name(evaluation: Evaluation) -> dict[str, dict[str, Any]]:
     """Figures by metric, the classifier's first; those of another network carry its name."""
     found: dict[str, dict[str, Any]] = {}
     for result in evaluation.results:
-        other = result.metric in found and result.extractor is not None
-        name = f"{result.metric} ({result.extractor['name']})" if other else result.metric
+        network = (result.extractor or {}).get("name")
+        name = f"{result.metric} ({network})" if result.metric in found else result.metric
         found[name] = figures(result)
     return found
 
