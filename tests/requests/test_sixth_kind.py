@@ -1,4 +1,4 @@
-"""A sixth kind of request from another package: forget, attack and its own subcommand."""
+"""A sixth kind of request from another package, from its subcommand to a verified pack."""
 
 from __future__ import annotations
 
@@ -62,6 +62,8 @@ def pages(run: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]
         "evaluate": ["evaluate", out],
         "attack": ["attack", out, "--attack", "relearning"],
         "compare": ["compare", out, out],
+        "pack": ["report", out, "--pack", f"{out}.zip"],
+        "verify": ["verify", f"{out}.zip", "--model", f"{out}/pipeline"],
     }
     for name, changes in (("forget", SMALL), ("attack", BUDGET)):
         commands[name] += [part for change in changes for part in ("--set", change)]
@@ -101,6 +103,10 @@ def test_it_is_evaluated_reported_and_compared(pages: dict[str, str], run: Path)
     html = (run / "report.html").read_text(encoding="utf-8")
     assert "Bright rate" in html and "samples that are bright" in html
     assert "Bright rate" in pages["compare"]
+
+
+def test_its_pack_is_verified(pages: dict[str, str]) -> None:
+    assert "bright_rate" in pages["verify"] and "BAD" not in pages["verify"]
 
 
 def test_it_is_attacked(pages: dict[str, str], run: Path) -> None:
