@@ -49,7 +49,7 @@ class Spec(BaseModel):
     better: Literal["more", "less", "zero"] | None = None  # None: neither by itself
     role: Literal["primary", "secondary", "context"] = "context"  # all but context decide verdicts
     margin: Margin | None = None  # primary and secondary: what counts as gone, or as damage
-    likeness: bool = False  # to the original model: another figure is another model, no worse one
+    likeness: bool = False  # compared with the original model's samples: tells unlike, not worse
     event: str | None = None  # of a share, what it counts: "copies of {them} appeared in"
     caveat: str | None = None
 

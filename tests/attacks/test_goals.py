@@ -6,7 +6,7 @@ import dataclasses
 
 import torch
 
-from efface.attacks.goals import REAL, SAMPLED, Examples, in_turn
+from efface.attacks.goals import REAL, SAMPLED, Examples
 from efface.diffusion.sampling import MultiStep
 
 
@@ -70,9 +70,3 @@ def test_a_protocol_says_what_samples_are_conditioned_on(zero, tiny_unet):
     assert "retained labels" in zero.control().describe(sampler)
     assert "the null label" in zero.unconditioned(tiny_unet()).describe(sampler)
     assert all(part in zero.describe(sampler) for part in (sampler.describe(), zero.judge.name))
-
-
-def test_entries_come_in_turn():
-    assert in_turn([1, 2, 3], 5) == [1, 2, 3, 1, 2]
-    assert in_turn([1, 2, 3], 2) == [1, 2]
-    assert in_turn([], 3) == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from efface.data.batch import Batch, Side
+from efface.data.batch import Batch, Side, in_turn
 from efface.diffusion.denoiser import Condition
 
 
@@ -31,3 +31,9 @@ def test_an_empty_side_adds_nothing() -> None:
     batch = Batch(retain=Side(size=1, condition=rows(3), target=rows(3)), forget=Side(size=0))
     assert (batch.size, labels(batch.condition)) == (1, [3])
     assert Batch(retain=Side(size=2), forget=Side(size=0)).condition is None
+
+
+def test_entries_come_in_turn():
+    assert in_turn([1, 2, 3], 5) == [1, 2, 3, 1, 2]
+    assert in_turn([1, 2, 3], 2) == [1, 2]
+    assert in_turn([], 3) == []

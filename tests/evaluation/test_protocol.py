@@ -6,12 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import pytest
 import torch
 from torch import Tensor
 
-from efface.diffusion.model_folder import inspect_model
-from efface.diffusion.sampling import MultiStep, OneStep
 from efface.evaluation.protocol import (
     PROBES,
     Looked,
@@ -32,7 +29,6 @@ from efface.records import Evaluation, Spec
 from efface.settings.base import read_settings
 from efface.settings.evaluate import EvaluateSettings
 from tests.counting import counting_passes
-from tests.tiny import make_tiny_unet
 
 BRIGHTNESS = Spec(name="brightness", label="B", meaning="", unit="share", side="retain")
 LABELS = [1, 2, 1]
@@ -68,23 +64,12 @@ class Bright(Protocol):
 PROTOCOL = Bright(views={}, config=EvaluateSettings(batch_size=2))
 
 
-@pytest.fixture(scope="module")
-def subjects(tiny_model: Path) -> Subjects:
-    denoiser = make_tiny_unet()
-    return Subjects(
-        info=inspect_model(tiny_model),
-        device=denoiser.device,
-        result=Subject(denoiser=denoiser, sampler=OneStep(600)),
-        original=Subject(denoiser=denoiser, sampler=MultiStep(2)),
-    )
-
-
 def test_every_model_draws_every_set_once_and_answers_every_probe(subjects: Subjects) -> None:
     with counting_passes() as passes:
         seen = observe_all(subjects, PROTOCOL, Store(None))
-    assert seen.keys() == {"result", "baseline", "baseline_one_step"}
-    # Two batches of one, two and one steps: for both observers together, and none for nobody.
-    assert len(passes) == 2 * (1 + 2 + 1)
+    assert seen.keys() == {"result", "baseline", "baseline_one_step", "retrained"}
+    # Two batches of one, two, one and two steps: for both observers together, none for nobody.
+    assert len(passes) == 2 * (1 + 2 + 1 + 2)
     for model, subject in subjects.named().items():
         assert seen[model].keys() == {"labels", PROBES}
         samples = SampleSet(subject=subject, seeds=range(5, 8), asked=LABELS)

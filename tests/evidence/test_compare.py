@@ -165,6 +165,16 @@ def figure_of(subject: str) -> str:
     return re.sub(r" \([^)]*\)", "", subject)
 
 
+@pytest.mark.parametrize("lost", ["extractor", "reference"])
+def test_a_guidance_that_was_not_chosen_again_is_not_called_right(recorded, again, lost):
+    def of_guidance(found: Again) -> Check:
+        (check,) = (c for c in compare(recorded, found) if c.subject == "guidance")
+        return check
+
+    assert of_guidance(again).looked
+    assert not of_guidance(Again(evaluation=again.evaluation, missing={lost: "not here"})).looked
+
+
 def renamed(result: Result, name: str) -> Result:
     return result.model_copy(update={"spec": result.spec.model_copy(update={"name": name})})
 

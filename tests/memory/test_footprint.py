@@ -233,3 +233,16 @@ def test_finished_images_leave_a_gpu(pipelines: Pipelines, settings_of: Settings
     assert many - few == 500 * condition
     here = [sampling_footprint(info, count, False, evaluate) for count in (500, 1000)]
     assert here[1] - here[0] > 500 * condition
+
+
+def test_guidance_that_is_chosen_counts_as_guided(
+    tiny_model: Path, settings_of: SettingsOf
+) -> None:
+    """Several are tried by real images; without any there is nothing to choose by."""
+    info, evaluate = inspect_model(tiny_model), settings_of("sfd").evaluate
+
+    def size(**changes: object) -> int:
+        return sampling_footprint(info, 50, False, evaluate.model_copy(update=changes), "cuda")
+
+    assert size(guidance=None, reference="digits") == size(guidance=1.3) > size(guidance=1.0)
+    assert size(guidance=None, reference=None) == size(guidance=1.0)

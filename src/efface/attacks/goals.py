@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from efface.attacks.conditions import has_null
+from efface.data.batch import in_turn
 from efface.diffusion.denoiser import Condition, Denoiser
 from efface.diffusion.sampling import MultiStep, Sampler, draw_images
 from efface.metrics.intervals import Estimate, proportion
@@ -198,8 +199,3 @@ def encode(original: Denoiser, images: Tensor, seed: int) -> Tensor:
     """Images (N, C, H, W) from -1 to 1 -> model space."""
     generator = torch.Generator().manual_seed(EXAMPLE_SEED + seed)
     return original.codec.encode(images.to(original.device), generator)
-
-
-def in_turn(given: Sequence[Any], count: int) -> list[Any]:
-    """`count` entries, one after the other, and again from the first; of none, none."""
-    return [given[i % len(given)] for i in range(count)] if given else []

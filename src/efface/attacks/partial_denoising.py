@@ -9,9 +9,10 @@ from pydantic import Field
 
 from efface.attacks.base import LARGEST, BudgetAttack, Case, Findings, Subject, Trials
 from efface.attacks.costs import ZERO, Scale, Trial, estimate, point
-from efface.attacks.goals import ConditionGoal, Examples, Goal, in_turn
+from efface.attacks.goals import ConditionGoal, Examples, Goal
 from efface.attacks.image_goal import ImageGoal
 from efface.attacks.weak import exchanged
+from efface.data.batch import in_turn
 from efface.diffusion.denoiser import Denoiser
 from efface.metrics.copy_similarity import denoise_back
 from efface.metrics.intervals import Estimate, proportion

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from efface.attacks.conditions import with_exchanged_conditions
-from efface.attacks.goals import ConditionGoal, Goal, in_turn
+from efface.attacks.goals import ConditionGoal, Goal
+from efface.data.batch import in_turn
 from efface.data.randomness import derive_seed
 from efface.diffusion.denoiser import Condition, Denoiser
 from efface.diffusion.sampling import MultiStep, rows_at_once

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
@@ -57,3 +59,8 @@ class Batch:
 def _cat(conditions: list[Condition | None]) -> Condition | None:
     present = [c for c in conditions if c is not None and len(c) > 0]
     return Condition.cat(present) if present else None
+
+
+def in_turn(given: Sequence[Any], count: int) -> list[Any]:
+    """`count` entries, one after the other, and again from the first; of none, none."""
+    return [given[i % len(given)] for i in range(count)] if given else []

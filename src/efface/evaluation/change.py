@@ -14,6 +14,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from efface.data.batch import in_turn
 from efface.diffusion.denoiser import ClassDenoiser, Denoiser
 from efface.evaluation.sample_sets import SampleSet, Subject, draw_kept
 from efface.evaluation.store import Store
@@ -45,7 +46,7 @@ def measure_change(
     samples and those that the original model's own sampler draws, of `retained` labels or prompts
     in turn (None: a model without conditions).
     """
-    asked = None if retained is None else [retained[i % len(retained)] for i in range(SAMPLES)]
+    asked = None if retained is None else in_turn(retained, SAMPLES)
     seeds = range(SEED, SEED + SAMPLES)
     as_result = replace(original, sampler=result.sampler)
 

@@ -28,6 +28,7 @@ COUNTS = ("copies", "copies_baseline")  # of samples
 SAMPLES, VALUE, END, LEAST = 1.5, 0.02, 0.05, 1e-6
 UNMEASURED = {"schema_version", "key", "retrained"}  # what names the evaluation and its files
 MODELS = {"retrained", "distilled"}
+CHOOSING = frozenset({"extractor", "reference"})  # without which no guidance is chosen
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +91,9 @@ def compare(recorded: Evaluation, again: Again, metric: str | None = None) -> li
         then, now = ({k: p for k, p in parts.items() if k[1] == metric} for parts in (then, now))
     checks: list[Check] = []
     for key, part in then.items():
-        if key in now:
+        if key in now and part.name == "guidance" and again.missing.keys() & CHOOSING:
+            checks.append(not_checked(part.name, "not chosen again without the real images"))
+        elif key in now:
             checks += _compare_part(part, now[key], again.missing)
         elif part.network not in networks and again.missing.keys() - MODELS:
             reasons = " ".join(again.missing.values())

@@ -13,10 +13,10 @@ from efface.diffusion.weight_files import hash_weights
 from efface.errors import ConfigError, DataError, EffaceError, RequestError
 from efface.evaluation.networks import pixels_of, read_views
 from efface.evaluation.protocol import evaluate
-from efface.evaluation.references import best_guidance, with_own_reference
+from efface.evaluation.references import settle
 from efface.evaluation.store import Store
 from efface.evaluation.subjects import Job, check_retrained, read_judge, read_subjects
-from efface.evidence.compare import Again
+from efface.evidence.compare import CHOOSING, Again
 from efface.evidence.networks import Given, NotHereError, networks_here
 from efface.metrics.judge import Judge
 from efface.records import Evaluation, RunRecord
@@ -54,12 +54,15 @@ def remeasure(
     judge = _judge(evaluation, original, given, missing)
     retained, store = material.retained(settings), Store(None)
     views = read_views(judge, config, pixels_of(info), Accelerator().device, store)
-    lost = missing.keys() & {"extractor", "reference"}  # by which the guidance was chosen
-    if request.guided and config.guidance is None:
-        best = None if lost else best_guidance(subjects, views, retained, config, store)
-        subjects = subjects.at_guidance(evaluation.guidance if best is None else best)
-    if not lost:
-        views = with_own_reference(views, subjects, retained, config, store)
+    subjects, views = settle(
+        subjects,
+        views,
+        retained,
+        config,
+        store,
+        guided=request.guided,
+        recorded=evaluation.guidance if missing.keys() & CHOOSING else None,
+    )
     job = Job(run=run, settings=settings, subjects=subjects, views=views, store=store)
     again = evaluate(job, material.protocol(job), info, retained.asked)
     return Again(evaluation=again, missing=missing)

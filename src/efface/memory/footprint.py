@@ -232,7 +232,10 @@ def sampling_footprint(
     """
     network, holding = describe_network(model), Holding(bfloat16=bfloat16)
     rows = rows_of(network.shape, min(images, evaluate.batch_size))
-    passes = pass_footprint(network, holding, (rows,), guided=evaluate.guidance not in (None, 1.0))
+    guided = evaluate.set_guidance != 1.0
+    if evaluate.guidance is None:  # several are tried where there is anything to choose by
+        guided = model.null_label is not None and evaluate.reference is not None
+    passes = pass_footprint(network, holding, (rows,), guided=guided)
     passing, shape = passes.kept + passes.passing, drawn_shape(model)
     image = 4 * math.prod(shape)
     if model.vae:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from efface.metrics.base import Metric
-from efface.metrics.intervals import bounded_mean
+from efface.metrics.class_rate import CLASS_RATE
 from efface.records import Margin, Spec
 
 LEAKAGE = Metric(
-    compute=lambda seen: bounded_mean(np.isin(seen.seen, seen.forgotten)),
+    compute=CLASS_RATE.compute,  # of samples of other labels
     spec=Spec(
         name="leakage",
         label="Leakage",

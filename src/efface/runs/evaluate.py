@@ -16,7 +16,7 @@ from efface.errors import ModelError, RequestError
 from efface.evaluation.grids import sheets_are_whole
 from efface.evaluation.networks import pixels_of, read_views
 from efface.evaluation.protocol import evaluate as evaluate_by
-from efface.evaluation.references import best_guidance, with_own_reference
+from efface.evaluation.references import settle
 from efface.evaluation.store import digest, user_store
 from efface.evaluation.subjects import Job, Subjects, read_judge, read_subjects
 from efface.evaluation.views import View
@@ -70,11 +70,8 @@ def measure(
     subjects = read_subjects(run / "pipeline", record, config, compared, encoded)
     views = read_views(judge, config, pixels_of(subjects.info), subjects.device, user_store())
     retained = recorded.material.retained(recorded.settings)
-    if request.guided and config.guidance is None:
-        subjects = subjects.at_guidance(
-            best_guidance(subjects, views, retained, config, user_store())
-        )
-    views = with_own_reference(views, subjects, retained, config, user_store())
+    guided = request.guided
+    subjects, views = settle(subjects, views, retained, config, user_store(), guided=guided)
     key = _key(recorded, subjects, views)
     same = evaluation is not None and evaluation.key == key
     found = gather_object([same and sheets_are_whole(run / "samples")])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from efface.attacks.goals import in_turn
+from efface.data.batch import in_turn
 from efface.evaluation.grids import write_grids
 from efface.evaluation.protocol import Protocol, Samples, Seen, always, of_models
 from efface.evaluation.results import view_result
@@ -82,16 +82,19 @@ class ClassProtocol(Protocol):
     def _results(self, view: View, sides: Sides, sampled: str) -> list[Result]:
         metrics = view.metrics(labelled=True)
         if isinstance(view, JudgeView) and "retain" in sides:
-            near = nearest_labels(view.judge.reference, view.judge.reference_labels, self.forget)
-            near = [label for label in near if label in self.retain]
-            metrics = (*metrics, *_beside_original(sides["retain"]))
-            metrics = (*metrics, *([nearest_classes(near)] if near else []))
-            metrics = (*metrics, *([LEAKAGE] if self.forget else []))
+            metrics = (*metrics, *_beside_original(sides["retain"]), *self._of_forgotten(view))
         return [
             view_result(view, metric, sides[side], self.forget, self.seeds(side), sampled)
             for metric in metrics
             if (side := metric.spec.side) in sides
         ]
+
+    def _of_forgotten(self, view: JudgeView) -> tuple[Metric, ...]:
+        """What retained samples tell of the forgotten labels and of those that are like them."""
+        if not self.forget:
+            return ()
+        near = nearest_labels(view.judge.reference, view.judge.reference_labels, self.forget)
+        return (LEAKAGE, *([nearest_classes(near)] if near else []))
 
     def _with_labels(
         self, evaluation: Evaluation, view: JudgeView, sides: Sides, sampled: str

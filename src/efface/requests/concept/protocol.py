@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from efface.attacks.goals import in_turn
+from efface.data.batch import in_turn
 from efface.evaluation.grids import write_prompt_grids
 from efface.evaluation.protocol import Protocol, Samples, Seen, always, of_models
 from efface.evaluation.results import make_result, view_result
