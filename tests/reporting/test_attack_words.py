@@ -28,7 +28,9 @@ def test_the_way_with_the_least_budget_is_told():
     "budget, text",
     [
         (0, "at once"),
-        (9.71153846, "9.71"),
+        (9.71153846, "9.7"),
+        (9.97, "10"),
+        (99.4, "99"),
         (4.999999999999, "5"),
         (12345.6, "12,346"),
         (None, "not reached"),

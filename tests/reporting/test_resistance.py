@@ -112,7 +112,7 @@ def test_one_way_that_brings_it_back_is_enough():
     found = find_attacks(attack)
     assert (found.answer, found.withstood) == ("no", 0)
     assert tell_attack(found.findings[0]) == (
-        "Brings half of it back in 9.43 training steps (sampled in many steps)."
+        "Brings half of it back in 9.4 training steps (sampled in many steps)."
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from efface.evaluation.wording import (
     DASH,
-    LARGE,
     format_count,
     join_words,
     number_word,
@@ -25,6 +24,7 @@ MARKS: dict[Came, tuple[str, str]] = {
     "failed_control": ("warn", "inconclusive"),
     "unclear": ("warn", "not measured"),
 }
+TEN = 10  # from here on budgets are whole
 HOW = "Attack this run with `efface attack`."
 
 
@@ -35,14 +35,14 @@ def read_note(result: AttackResult, note: str) -> str:
 
 
 def write_budget(cost: Cost | None) -> str:
-    """'40', or that it was not reached; a dash where it was not measured."""
+    """'40' or '2.9', as it lies between points of a curve; a dash where it was not measured."""
     if cost is None:
         return DASH
     if cost.budget is None:
         return "not reached"
     if cost.budget == 0:
         return "at once"
-    return format_count(round(cost.budget)) if cost.budget >= LARGE else f"{cost.budget:.3g}"
+    return f"{cost.budget:.2g}" if cost.budget < TEN else format_count(round(cost.budget))
 
 
 def tell_attack(finding: AttackFinding) -> str:
