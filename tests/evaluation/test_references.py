@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -21,6 +23,7 @@ from efface.evaluation.references import (
 from efface.evaluation.store import Store
 from efface.evaluation.subjects import Subjects
 from efface.evaluation.views import ExtractorView
+from efface.metrics.extractors import InceptionExtractor
 from efface.metrics.fd import fd
 from efface.metrics.pixel_components import fit_components
 from efface.settings.evaluate import EvaluateSettings
@@ -47,7 +50,7 @@ def test_without_real_images_samples_of_the_original_model_stand_for_them(
     expected = view_of(ImageSet(images=drawn, labels=None, names=()))
     assert np.array_equal(view.real, expected.real)
     for metric in view.metrics(labelled=True):
-        assert metric.spec.likeness and metric.spec.label.endswith(", to the original")
+        assert metric.spec.likeness and metric.spec.label.endswith(", against the original)")
 
 
 def test_real_images_are_never_replaced(subjects: Subjects) -> None:
@@ -98,3 +101,13 @@ def test_all_models_with_many_steps_share_the_guidance(subjects: Subjects) -> No
     assert moved.retrained is not None
     assert moved.original.sampler == moved.retrained.sampler == MultiStep(2, guidance=1.3)
     assert moved.result.sampler == subjects.result.sampler
+
+
+def test_inception_too_tells_only_likeness_against_the_original_model() -> None:
+    network = InceptionExtractor(name="inception", sha256="00", network=torch.nn.Identity())
+    nothing = np.zeros((3, 2))
+    view = ExtractorView(network=network, real=nothing, real_spatial=nothing, labels=None)
+    fid = view.metrics(labelled=True)[0].spec
+    assert (fid.name, fid.label, fid.likeness) == ("fid", "FID", False)
+    fid = dataclasses.replace(view, of_original=True).metrics(labelled=True)[0].spec
+    assert (fid.name, fid.label) == ("fid", "FID (against the original)") and fid.likeness

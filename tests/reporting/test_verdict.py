@@ -42,12 +42,13 @@ def test_forgotten_without_an_effect_on_the_rest():
 
 def test_a_model_that_did_not_change_is_called_by_name():
     evaluation = make_evaluation((0.992, 0.98, 0.997))
-    evaluation.change = {"weights": 3.2e-4, "samples": 1e-7}
+    evaluation.change = {"weights": 3.2e-4, "samples": 1e-7, "retained_distance": 0.01}
     verdict = judge_run(make_record(), evaluation)
     assert verdict.headline.startswith("No effect: it appeared in 496 of 500 samples")
     assert "Sampled in the same way, the original model generates the same." in verdict.headline
     told = verdict.judgements[0].text
     assert "weights by 0.032\u00a0%" in told and "samples by less than 0.001\u00a0%" in told
+    assert "retained_distance" not in told  # which is no share
     assert verdict.judgements[0].source == "how-change"
 
 

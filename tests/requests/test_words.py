@@ -73,3 +73,13 @@ def test_the_network_that_decides_is_named_with_its_limits():
     assert "detector" in words.limits(make_concept_record(), found)[0]
     by_clip = Evaluation(results=[rate("concept_rate", None)])
     assert "CLIP" in words.measured_with(by_clip)
+
+
+@pytest.mark.parametrize("kind", ["class", "concept", "distil"])
+def test_no_network_is_named_where_none_looked_for_the_forgotten_thing(kind: str):
+    """As in a run without a classifier, whose samples are compared with the original model's."""
+    far = make_result("fd", (1.5, 1.4, 1.6), (0.1, 0.09, 0.11), spec={"likeness": True})
+    words, evaluation = words_of(RECORDS[kind].request), Evaluation(results=[far])
+    said = " ".join([words.measured_with(evaluation), *words.limits(RECORDS[kind], evaluation)])
+    assert "CLIP" not in said and "A classifier" not in said
+    assert ("Nothing looked for" in said) == words.forgets and words.unmeasured in said

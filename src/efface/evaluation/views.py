@@ -169,15 +169,16 @@ class ExtractorView(View):
 
     def _named(self, spec: Spec) -> Spec:
         """The figure under a name that tells it from that of another network."""
+        seen = "pixels" if isinstance(self.network, PixelComponents) else self.network.name
+        told = [shortened(seen)]
         if isinstance(self.network, InceptionExtractor) and spec.name == FD.spec.name:
-            return spec.model_copy(update={"name": "fid", "label": "FID"})
-        view = "pixels" if isinstance(self.network, PixelComponents) else self.network.name
-        named = f"{spec.label} ({shortened(view)})"
+            spec, told = spec.model_copy(update={"name": "fid", "label": "FID"}), []
         if self.of_original:
+            told.append("against the original")
             meaning = spec.meaning.replace("real images", "other samples of the original model")
-            update = {"label": f"{named}, to the original", "meaning": meaning, "likeness": True}
-            return spec.model_copy(update=update)
-        return spec.model_copy(update={"label": named})
+            spec = spec.model_copy(update={"meaning": meaning, "likeness": True})
+        label = f"{spec.label} ({', '.join(told)})" if told else spec.label
+        return spec.model_copy(update={"label": label})
 
     def observations(self, arrays: Arrays, asked: np.ndarray) -> Observations:
         return Observations(

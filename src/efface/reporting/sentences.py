@@ -144,7 +144,11 @@ def tell_forgotten(evaluation: Evaluation, findings: Findings, phrases: Phrases)
     """Say what became of the forgotten thing, figure by figure."""
     said = [_tell_figure(finding.result, phrases) for finding in findings.found]
     if is_unchanged(evaluation):
-        moved = [f"{name} by {format_change(value)}" for name, value in evaluation.change.items()]
+        moved = [
+            f"{name} by {format_change(evaluation.change[name])}"
+            for name in ("weights", "samples")
+            if name in evaluation.change
+        ]
         said.append(f"Change from the original model: {', '.join(moved)}.")
     return " ".join(said) or f"Not measured: whether {phrases.it} {phrases.are} forgotten."
 

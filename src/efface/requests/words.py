@@ -81,6 +81,9 @@ class ConditionedWords(Words):
         if detector is not None:
             return f"A detector decided what the samples show: {shorten(detector)}."
         if evaluation.judge is None:
+            if not _looked_for(evaluation):
+                said = f"Nothing looked for what was to be forgotten. {self.unmeasured}".strip()
+                return said if self.forgets else ""
             return "A CLIP chose between the concept and its replacement for every sample."
         accuracy, images = (evaluation.judge.get(f"held_out_{k}") for k in ("accuracy", "images"))
         if not isinstance(accuracy, (int, float)) or not math.isfinite(accuracy):
@@ -92,7 +95,7 @@ class ConditionedWords(Words):
         )
 
     def limits(self, record: RunRecord, evaluation: Evaluation) -> list[str]:
-        if not evaluation.results:
+        if evaluation.judge is None and not _looked_for(evaluation):
             return []
         if find_detector(evaluation) is not None:
             return [
@@ -128,6 +131,12 @@ class AppearanceWords(ConditionedWords):
         "Whether it comes back after further training, under another sampler or with other inputs "
         "is not known."
     )
+
+
+def _looked_for(evaluation: Evaluation) -> bool:
+    """Whether any network looked for the forgotten thing in samples."""
+    sides = {result.spec.side for result in evaluation.results if result.spec.role == "primary"}
+    return "forget" in sides
 
 
 def find_detector(evaluation: Evaluation) -> str | None:
