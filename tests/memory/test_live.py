@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -108,3 +110,26 @@ def test_a_checkpointed_block_is_passed_again_by_the_same_kernels() -> None:
         taken[checkpointed] = kept, live.peak - live.given
     assert taken[True][0] < taken[False][0] / 4
     assert taken[True][1] > 2 * taken[True][0]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("wanted", [(True, True, True), (True, False, False)])
+def test_norms_without_a_device_have_the_tensors_of_real_ones(
+    dtype: torch.dtype, wanted: tuple[bool, bool, bool]
+) -> None:
+    aten = torch.ops.aten
+
+    def passed(device: str) -> list[Any]:
+        x, weight = (torch.ones(*s, device=device, dtype=dtype) for s in ((3, 8, 4, 5), (8,)))
+        row = torch.ones(5, device=device, dtype=dtype)
+        with Live():
+            out, mean, rstd = aten.native_group_norm.default(x, weight, weight, 3, 8, 20, 2, 1e-5)
+            sizes = (3, 8, 20, 2, wanted)
+            back = aten.native_group_norm_backward.default(out, x, mean, rstd, weight, *sizes)
+            own = aten.native_layer_norm.default(x, (5,), row, row, 1e-5)
+            given = (own[0], x, (5,), *own[1:], row, row, wanted)
+            own_back = aten.native_layer_norm_backward.default(*given)
+        made = [out, mean, rstd, *back, *own_back]
+        return [None if t is None else (t.shape, t.dtype, t.stride()) for t in made]
+
+    assert passed("meta") == passed("cpu")
