@@ -16,7 +16,7 @@ from tests.reporting.browsing import CHROMIUM, Visit
 from tests.specs import spec_of
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, BrowserContext
 
 Triple = tuple[float, float, float]
 RunMaker = Callable[..., Path]
@@ -129,7 +129,7 @@ def make_run(tmp_path: Path) -> RunMaker:
     return make
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     """Chromium; without it, or without playwright, the test is skipped."""
     api = pytest.importorskip("playwright.sync_api", reason="pip install -e '.[dev]'")
@@ -141,15 +141,26 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
+@pytest.fixture(scope="package")
+def contexts(browser: Browser) -> dict[str, BrowserContext]:
+    """Windows by their options: a new one costs as much as two pages."""
+    return {}
+
+
 @pytest.fixture
-def visit_page(browser: Browser) -> Iterator[Callable[..., Visit]]:
+def visit_page(
+    browser: Browser, contexts: dict[str, BrowserContext]
+) -> Iterator[Callable[..., Visit]]:
     """Open an address; closed again after the test."""
-    contexts = []
+    visits = []
 
     def visit(address: str, **options: Any) -> Visit:
-        contexts.append(browser.new_context(**options))
-        return Visit(contexts[-1].new_page(), address)
+        name = repr(sorted(options.items()))
+        if name not in contexts:
+            contexts[name] = browser.new_context(**options)
+        visits.append(Visit(contexts[name].new_page(), address))
+        return visits[-1]
 
     yield visit
-    for context in contexts:
-        context.close()
+    for opened in visits:
+        opened.page.close()

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from accelerate import PartialState, debug_launcher
 from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 from torch.testing import assert_close
@@ -51,6 +52,14 @@ def arguments(model: Path, out: Path, *changes: str) -> list[str]:
     return ["forget", "class", *where, "--no-evaluate", *given]
 
 
+def command(given: list[str], processes: int) -> None:
+    """Run `efface` in this process, one of so many."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    done = CliRunner().invoke(app, given)
+    assert done.exit_code == 0, done.output
+    assert PartialState().num_processes == processes
+
+
 def log(out: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
 
@@ -59,11 +68,8 @@ def log(out: Path) -> list[dict[str, float]]:
 @pytest.mark.parametrize("shared", [pytest.param("true", marks=pytest.mark.slow), "false"])
 def test_two_processes_equal_one(shared: str, tiny_model: Path, tmp_path: Path) -> None:
     change = f"method.share_student_pass={shared}"
-    alone = CliRunner().invoke(app, arguments(tiny_model, tmp_path / "one", change))
-    assert alone.exit_code == 0, alone.output
-    both = [*TORCHRUN, "-m", "efface", *arguments(tiny_model, tmp_path / "two", change)]
-    done = subprocess.run(both, capture_output=True, text=True, timeout=250, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
+    debug_launcher(command, (arguments(tiny_model, tmp_path / "two", change), 2), 2)
+    command(arguments(tiny_model, tmp_path / "one", change), 1)
     one, two = log(tmp_path / "one"), log(tmp_path / "two")
     assert len(one) == len(two) == 4
     for a, b in zip(one, two, strict=True):
