@@ -84,6 +84,7 @@ class Denoiser(ABC):
     sample_shape: tuple[int, int, int]  # (C, H, W) in model space
     scheduler: Any  # the diffusers scheduler that came with the network
     codec: Codec = field(default_factory=IdentityCodec)
+    source: str = "the model"  # its name in sentences: folder, hub id or zoo:NAME
 
     def __call__(
         self,
