@@ -15,7 +15,6 @@ import torch
 import transformers
 from diffusers.models.embeddings import LabelEmbedding
 from safetensors import SafetensorError
-from torch import Tensor
 
 from efface.diffusion.adapters import SharedNetwork
 from efface.diffusion.codec import Codec, IdentityCodec, VAECodec
@@ -39,18 +38,19 @@ def load(
     null_label: int | None = None,
     dtype: torch.dtype = torch.float32,
     encoded: PromptEncoder | None = None,
+    finite: bool = True,
 ) -> Denoiser:
     """Load a diffusers model: a pipeline folder, a run folder, a hub id or `zoo:NAME`.
 
     The network is read in `dtype`, from `unet_ema` where the folder has one, all else in float32.
     A text-to-image model whose prompts have been `encoded` needs no text encoders. Raises
-    ModelError.
+    ModelError, without `finite` not for a network of values that are no numbers.
     """
     info = model if isinstance(model, ModelInfo) else inspect_model(model, null_label)
     if info.on_hub:
         fetch_weights(info)
     scheduler = load_scheduler(info.folder, info.index["scheduler"][1])
-    network = load_network(info, dtype)
+    network = load_network(info, dtype, finite)
     codec: Codec = IdentityCodec()
     if info.vae:
         vae = _from_pretrained(diffusers.AutoencoderKL, info.folder, "vae")
@@ -63,11 +63,16 @@ def load(
     return build_text_denoiser(info, network, scheduler, codec, encoded)
 
 
-def load_beside(model: ModelInfo, other: Denoiser, dtype: torch.dtype = torch.float32) -> Denoiser:
+def load_beside(
+    model: ModelInfo,
+    other: Denoiser,
+    dtype: torch.dtype = torch.float32,
+    finite: bool = True,
+) -> Denoiser:
     """Load what a run made of `other`; of a text-to-image pipeline the network alone."""
     if not isinstance(other, TextDenoiser):
-        return load(model, dtype=dtype)
-    network = load_network(model, dtype).to(other.device)
+        return load(model, dtype=dtype, finite=finite)
+    network = load_network(model, dtype, finite).to(other.device)
     scheduler = load_scheduler(model.folder, model.index["scheduler"][1])
     return build_text_denoiser(model, network, scheduler, other.codec, other.prompts)
 
@@ -101,10 +106,10 @@ def build_denoiser(
     return ClassDenoiser(**common, num_classes=num_classes, null_label=null_label)
 
 
-def load_network(info: ModelInfo, dtype: torch.dtype = torch.float32) -> Any:
+def load_network(info: ModelInfo, dtype: torch.dtype = torch.float32, finite: bool = True) -> Any:
     """The network alone, as diffusers knows it. Raises ModelError."""
     kind = getattr(diffusers, info.network_class)
-    return _from_pretrained(kind, info.folder, info.weights_folder.name, dtype)
+    return _from_pretrained(kind, info.folder, info.weights_folder.name, dtype, finite)
 
 
 def _load_encoders(info: ModelInfo) -> dict[str, Any]:
@@ -117,7 +122,11 @@ def _load_encoders(info: ModelInfo) -> dict[str, Any]:
 
 
 def _from_pretrained(
-    kind: Any, folder: Path, subfolder: str, dtype: torch.dtype = torch.float32
+    kind: Any,
+    folder: Path,
+    subfolder: str,
+    dtype: torch.dtype = torch.float32,
+    finite: bool = True,
 ) -> Any:
     with loading(folder / subfolder), quiet():
         model, loaded = kind.from_pretrained(
@@ -133,18 +142,13 @@ def _from_pretrained(
             f"{folder / subfolder} lacks {len(loaded['missing_keys'])} weights, "
             f"{sorted(loaded['missing_keys'])[0]} among them: copy or save the model again."
         )
-    check_finite(model.state_dict(), folder / subfolder)
-    return model.eval()
-
-
-def check_finite(weights: Mapping[str, Tensor], where: Path) -> None:
-    """Raise ModelError, which names the first, where weights are not finite numbers."""
-    for name, weight in weights.items():
-        if not weight.isfinite().all():
+    for name, weight in model.state_dict().items():
+        if finite and not weight.isfinite().all():
             raise ModelError(
-                f"{where} is broken: its weight {name} holds values that are not finite numbers. "
-                "Copy or download the model again, or give a checkpoint from before it diverged."
+                f"{folder / subfolder} is broken: its weight {name} holds values that are not "
+                "finite numbers. Copy or download the model again, or give an earlier checkpoint."
             )
+    return model.eval()
 
 
 def save_pipeline(

@@ -151,7 +151,7 @@ def read_subjects(
     original = subject(loaded, info)
 
     def beside(of: ModelInfo, same_sampler: bool = False) -> Subject:
-        denoiser = load_beside(of, original.denoiser, dtype)
+        denoiser = load_beside(of, original.denoiser, dtype, finite=of is not output)
         sampler = default_sampler(of, denoiser)
         one_step = isinstance(sampler, OneStep) and not same_sampler
         return subject(denoiser, of, sampler if one_step else many_steps)
