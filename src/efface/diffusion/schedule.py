@@ -177,11 +177,8 @@ def with_levels_of(scheduler: Any, kind: Any) -> Any:
     """
     own = {k: v for k, v in scheduler.config.items() if k != "_use_default_values"}
     last = own.get("final_sigmas_type") == "sigma_min"
-    config = {"clip_sample": False, "set_alpha_to_one": not last} | own
-    if not isinstance(scheduler, diffusers.DDIMScheduler | diffusers.DDPMScheduler):
-        # DDIM's own steps between evenly spread timesteps do not end where the next one begins.
-        leading = own.get("timestep_spacing") == "leading"
-        config["timestep_spacing"] = "leading" if leading else "trailing"
+    config = {"clip_sample": False, "set_alpha_to_one": not last, "timestep_spacing": "linspace"}
+    config |= own
     if not str(own.get("variance_type")).startswith("fixed"):
         config["variance_type"] = "fixed_small"
     levels = {"trained_betas": scheduler.betas.tolist(), "rescale_betas_zero_snr": False}
