@@ -104,4 +104,4 @@ def test_latents_are_clipped_only_where_their_scheduler_says_so(
     assert diffusers.DDPMScheduler.from_config(silent.scheduler.config).config["clip_sample"]
     assert not for_ancestral_steps(silent).scheduler.config.clip_sample
     assert not for_ancestral_steps(latent).scheduler.config.clip_sample
-    assert for_ancestral_steps(pixels) is pixels
+    assert for_ancestral_steps(pixels).scheduler.config.clip_sample

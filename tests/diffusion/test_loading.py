@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import errno
 import json
+import runpy
 import shutil
 from pathlib import Path
 
+import diffusers
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch.testing import assert_close
 
 from efface.diffusion import loading
+from efface.diffusion.ancestral import for_ancestral_steps
 from efface.diffusion.denoiser import ClassDenoiser, Denoiser, UnconditionalDenoiser
-from efface.diffusion.loading import load, save_pipeline
+from efface.diffusion.loading import build_denoiser, load, save_pipeline
 from efface.diffusion.model_folder import inspect_model
 from efface.diffusion.one_step import default_sampler, is_one_step
-from efface.diffusion.sampling import OneStep, draw_images
+from efface.diffusion.sampling import MultiStep, OneStep, draw_images, generators_from_seeds
 from efface.errors import ModelError, RunError
+from efface.metrics.copy_similarity import denoise_back
 from tests.tiny import pixel_transformer
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -97,7 +101,7 @@ def test_the_one_step_sampler_travels_with_the_weights(tiny_unet, tmp_path, kind
     save_pipeline(denoiser, tmp_path / "model", sampler)
     info = inspect_model(tmp_path / "model")
     loaded = load(info)
-    assert is_one_step(loaded)
+    assert is_one_step(info)
     assert default_sampler(info, loaded) == sampler
     before = draw_images(denoiser, sampler, denoiser.encode([1, 2]), [0, 1])
     after = draw_images(loaded, default_sampler(info, loaded), loaded.encode([1, 2]), [0, 1])
@@ -219,8 +223,10 @@ def garble_unet(folder: Path) -> None:
         pytest.param(break_shape, "unet could not be loaded.*conv_in.bias", id="wrong shape"),
         pytest.param(break_average, "unet_ema.*is truncated", id="truncated average"),
         pytest.param(break_average_pickle, "unet_ema.*pickle", id="pickled average"),
-        pytest.param(remove_scheduler, "scheduler.*could not be", id="no scheduler"),
-        pytest.param(garble_scheduler, "scheduler.*could not be", id="garbled scheduler"),
+        pytest.param(remove_scheduler, "scheduler_config.json is missing", id="no scheduler"),
+        pytest.param(
+            garble_scheduler, "scheduler_config.json is not valid JSON", id="garbled scheduler"
+        ),
         pytest.param(garble_unet, "unet could not be loaded", id="garbled network config"),
     ],
 )
@@ -229,3 +235,122 @@ def test_a_broken_folder_is_refused_with_a_sentence(folder, breakage, sentence):
     with pytest.raises(ModelError, match=sentence) as caught:
         load(folder)
     assert str(folder) in str(caught.value)
+
+
+def plain_unet(channels: int = 1, out: int | None = None, classes: int | None = None):
+    torch.manual_seed(0)
+    return diffusers.UNet2DModel(
+        sample_size=8,
+        in_channels=channels,
+        out_channels=out or channels,
+        layers_per_block=1,
+        block_out_channels=(8, 8),
+        norm_num_groups=4,
+        down_block_types=("DownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "UpBlock2D"),
+        num_class_embeds=classes,
+    )
+
+
+SIGMOID = diffusers.DDPMScheduler(beta_schedule="sigmoid")
+LEARNED = {"variance_type": "learned_range"}
+DELIVERED = [
+    (SIGMOID, "DDPMPipeline", "DDPMPipeline"),
+    (SIGMOID, None, "DDPMPipeline"),
+    (SIGMOID, "DDIMPipeline", "DDIMPipeline"),
+    (diffusers.DDPMScheduler(beta_schedule="laplace"), "DDPMPipeline", "DDPMPipeline"),
+    (diffusers.DDPMScheduler(), "DDIMPipeline", "DDIMPipeline"),
+    (diffusers.DDPMScheduler(num_train_timesteps=20), None, "DDPMPipeline"),
+    (diffusers.HeunDiscreteScheduler(beta_schedule="exp"), "DDPMPipeline", "DDIMPipeline"),
+    (diffusers.EulerDiscreteScheduler(prediction_type="v_prediction"), None, "DDIMPipeline"),
+    (diffusers.UniPCMultistepScheduler(), "DDIMPipeline", "DDIMPipeline"),
+    (diffusers.PNDMScheduler(steps_offset=1), "PNDMPipeline", "DDIMPipeline"),
+    (diffusers.DDIMScheduler(beta_schedule="squaredcos_cap_v2"), None, "DDIMPipeline"),
+    (diffusers.DDIMScheduler(20, trained_betas=[0.1] * 20), "DDIMPipeline", "DDIMPipeline"),
+]
+
+
+@pytest.mark.parametrize(("scheduler", "came", "goes"), DELIVERED)
+def test_stock_diffusers_draws_the_same_from_what_is_delivered(tmp_path, scheduler, came, goes):
+    """From ancestral steps, whose noise is their own, no more than images."""
+    denoiser = build_denoiser(plain_unet(), scheduler, None)
+    save_pipeline(denoiser, tmp_path / "model", None, {"_class_name": came} if came else None)
+    pipeline = diffusers.DiffusionPipeline.from_pretrained(tmp_path / "model")
+    pipeline.set_progress_bar_config(disable=True)
+    assert type(pipeline).__name__ == goes
+    stock = pipeline(
+        2, generator=generators_from_seeds([0, 1]), num_inference_steps=5, output_type="np"
+    ).images
+    images = draw_images(load(tmp_path / "model"), MultiStep(5), None, [0, 1])
+    assert_close(images, draw_images(denoiser, MultiStep(5), None, [0, 1]), rtol=0, atol=1e-6)
+    if goes == "DDIMPipeline":
+        assert abs(images.permute(0, 2, 3, 1).numpy() - stock).mean() <= 1e-6
+    assert stock.shape == (2, 8, 8, 1)
+
+
+@pytest.mark.parametrize("classes", [None, 10])
+@pytest.mark.parametrize("variance", ["learned", "learned_range"])
+def test_a_learned_variance_is_left_alone_and_stock_diffusers_still_draws(
+    tmp_path, classes, variance
+):
+    scheduler = diffusers.DDPMScheduler(variance_type=variance)
+    denoiser = build_denoiser(plain_unet(3, 6, classes), scheduler, classes)
+    save_pipeline(denoiser, tmp_path / "model")
+    assert inspect_model(tmp_path / "model").learns_variance
+    if classes is None:
+        pipeline = diffusers.DiffusionPipeline.from_pretrained(tmp_path / "model")
+    else:
+        code = runpy.run_path(str(tmp_path / "model" / "pipeline.py"))
+        parts = denoiser.network, scheduler.from_pretrained(tmp_path / "model" / "scheduler")
+        pipeline = code["ClassConditionalPipeline"](*parts)
+    pipeline.set_progress_bar_config(disable=True)
+    asked = [2] if classes is None else [[3, 4]]
+    images = pipeline(*asked, num_inference_steps=3, output_type="np").images
+    assert images.shape == (2, 8, 8, 3)
+    condition = None if classes is None else denoiser.encode([3, 4])
+    back = denoise_back(denoiser, torch.zeros(2, 3, 8, 8), 250, 1, 0, 3, condition=condition)
+    assert back.isfinite().all()
+    assert for_ancestral_steps(denoiser).scheduler.config.variance_type == "fixed_small"
+
+
+def test_a_variance_that_no_network_says_is_refused(tmp_path):
+    save_pipeline(build_denoiser(plain_unet(), SIGMOID, None), tmp_path / "model")
+    path = tmp_path / "model" / "scheduler" / "scheduler_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | LEARNED))
+    with pytest.raises(ModelError, match="takes a variance from the network .learned_range."):
+        inspect_model(tmp_path / "model")
+
+
+BROKEN = [
+    ("unet", "conv_in.weight", torch.nan),
+    ("unet", "conv_in.bias", torch.inf),
+    ("unet", "conv_out.weight", -torch.inf),
+    ("unet", "time_embedding.linear_1.weight", torch.nan),
+    ("unet", "class_embedding.weight", torch.nan),
+    ("unet_ema", "conv_out.bias", torch.nan),
+]
+
+
+@pytest.mark.parametrize(("part", "weight", "value"), BROKEN)
+def test_weights_that_are_not_finite_are_named_when_they_are_read(folder, part, weight, value):
+    if part == "unet_ema":
+        shutil.copytree(folder / "unet", folder / "unet_ema")
+    weights = load_file(folder / part / WEIGHTS)
+    weights[weight].view(-1)[-1] = value
+    save_file(weights, folder / part / WEIGHTS)
+    with pytest.raises(ModelError, match=f"{folder}/{part} is broken: its weight {weight} holds"):
+        load(folder)
+
+
+@pytest.mark.parametrize("part", ["transformer", "vae"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_parts_of_latent_models_are_looked_through_in_every_precision(
+    tiny_dit, tmp_path, part, dtype
+):
+    save_pipeline(tiny_dit(), tmp_path / "model")
+    path = tmp_path / "model" / part / WEIGHTS
+    weights = {name: weight.to(dtype) for name, weight in load_file(path).items()}
+    sorted(weights.items())[-1][1].view(-1)[0] = torch.nan
+    save_file(weights, path)
+    with pytest.raises(ModelError, match=f"{part} is broken: its weight {sorted(weights)[-1]}"):
+        load(tmp_path / "model")

@@ -122,6 +122,25 @@ def test_unknown_schedulers_are_named_before_weights_are_read(folder, entry, nam
         inspect_model(folder)
 
 
+@pytest.mark.parametrize(
+    ("config", "sentence"),
+    [
+        ({"rescale_betas_zero_snr": True}, "ends without signal"),
+        ({"prediction_type": "velocity"}, "prediction type as 'velocity'"),
+        ({"timestep_type": "continuous"}, "timestep_type as 'continuous'"),
+        ({"beta_schedule": "sigmoid"}, "sigmoid is not implemented"),
+        ({"trained_betas": [0.1, 0.2]}, "2 noise levels"),
+        ({"num_train_timesteps": "1000"}, "num_train_timesteps as '1000'"),
+        ({"_class_name": "EDMEulerScheduler"}, "EDMEulerScheduler is not known"),
+    ],
+)
+def test_schedules_are_refused_before_weights_are_read(folder, config, sentence):
+    edit(folder / "scheduler" / "scheduler_config.json", **config)
+    (folder / "unet" / WEIGHTS).unlink()
+    with pytest.raises(ModelError, match=sentence):
+        inspect_model(folder)
+
+
 def test_latent_models_without_weights_of_the_vae_are_named(tiny_dit, tmp_path):
     save_pipeline(tiny_dit(), tmp_path / "model")
     (tmp_path / "model" / "vae" / WEIGHTS).unlink()

@@ -12,7 +12,6 @@ from torch.testing import assert_close
 
 from efface.diffusion.prediction import Prediction, PredictionKind
 from efface.diffusion.schedule import NoiseSchedule
-from efface.errors import ModelError
 
 KINDS = get_args(PredictionKind)
 BETA_SCHEDULES = ("linear", "scaled_linear", "squaredcos_cap_v2")
@@ -38,7 +37,7 @@ def predict(kind: PredictionKind, schedule: NoiseSchedule, timestep: int) -> Pre
     x_t = schedule.add_noise(x0, eps, torch.full((4,), timestep))
     levels = schedule.levels(torch.full((4,), timestep), x_t)
     output = output_of(kind, x0, eps, *levels)
-    return Prediction.from_output(output, x_t, levels, kind, schedule.has_zero_terminal_snr)
+    return Prediction.from_output(output, x_t, levels, kind)
 
 
 def schedule_of(beta_schedule: str, zero_snr: bool = False) -> NoiseSchedule:
@@ -92,27 +91,6 @@ def test_v_equals_the_schedulers_velocity(kind):
     t = torch.full((4,), 440)
     velocity = diffusers.DDIMScheduler().get_velocity(x0, eps, t)
     assert_close(predict(kind, schedule_of("linear"), 440).v, velocity, rtol=0, atol=5e-6)
-
-
-def test_x0_and_v_of_an_epsilon_model_are_refused_where_no_signal_is_left():
-    prediction = predict("epsilon", schedule_of("linear", zero_snr=True), 999)
-    _, eps = known()
-    assert_close(prediction.eps, eps)
-    assert_close(prediction.score, -eps)
-    for what in ("x0", "v"):
-        with pytest.raises(ModelError, match="without signal"):
-            getattr(prediction, what)
-
-
-def test_one_row_without_signal_is_enough_to_refuse():
-    schedule, (x0, eps) = schedule_of("linear", zero_snr=True), known()
-    t = torch.tensor([10, 999, 20, 30])
-    levels = schedule.levels(t, x0)
-    x_t = schedule.add_noise(x0, eps, t)
-    with pytest.raises(ModelError, match="without signal"):
-        _ = Prediction.from_output(eps, x_t, levels, "epsilon", True).x0
-    below = Prediction.from_output(eps[2:], x_t[2:], schedule.levels(t[2:], x0), "epsilon", True)
-    assert_close(below.x0, x0[2:], rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["v_prediction", "sample"])

@@ -11,8 +11,8 @@ import torch
 from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from efface.diffusion.model_folder import KNOWN_SCHEDULERS
 from efface.diffusion.schedule import NoiseSchedule
+from efface.diffusion.scheduler_files import KNOWN_SCHEDULERS
 from efface.errors import ModelError
 
 BETA_SCHEDULES = ("linear", "scaled_linear", "squaredcos_cap_v2")

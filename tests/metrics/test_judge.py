@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from efface.data.images import ImageSet, load_images
 from efface.errors import DataError
@@ -102,6 +103,18 @@ def truncate(folder: Path) -> None:
 
 def swap_reference(folder: Path) -> None:
     shutil.copy(folder / "model.safetensors", folder / "reference.safetensors")
+
+
+@pytest.mark.parametrize("name", ["model", "reference"])
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_a_judge_that_is_no_numbers_is_named(folder, name, value):
+    path = folder / f"{name}.safetensors"
+    tensors = load_file(path)
+    broken = next(key for key, tensor in tensors.items() if tensor.is_floating_point())
+    tensors[broken].view(-1)[0] = value
+    save_file(tensors, path)
+    with pytest.raises(DataError, match=f"judge is broken: {broken} of its judge is not finite"):
+        load_judge(folder)
 
 
 @pytest.mark.parametrize(

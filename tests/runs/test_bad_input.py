@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from efface.diffusion import loading
 from efface.diffusion.denoiser import Denoiser
@@ -135,6 +136,46 @@ def test_damaged_models(
     out = tmp_path / "out"
     assert sentence in fails(*forget(model, out))
     assert not out.exists()
+
+
+@pytest.mark.usefixtures("no_loading")
+@pytest.mark.parametrize(
+    ("config", "sentence"),
+    [
+        ({"rescale_betas_zero_snr": True}, "ends without signal (zero terminal SNR)"),
+        ({"prediction_type": "velocity"}, "gives the prediction type as 'velocity'"),
+        ({"timestep_type": "continuous"}, "gives timestep_type as 'continuous'"),
+        ({"beta_end": "0.02"}, "gives beta_end as '0.02'"),
+    ],
+)
+@pytest.mark.parametrize("command", ["forget", "preflight", "sample"])
+def test_schedules_that_are_not_understood(
+    command: str, config: dict[str, object], sentence: str, fails: Run, model: Path, tmp_path: Path
+) -> None:
+    path, out = model / "scheduler" / "scheduler_config.json", tmp_path / "out"
+    path.write_text(json.dumps(json.loads(path.read_text()) | config))
+    given = {"preflight": ("preflight", model), "sample": ("sample", model, "--out", out)}
+    assert sentence in " ".join(fails(*given.get(command, forget(model, out))).split())
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("weight", "value", "sentence"),
+    [
+        ("conv_in.bias", float("nan"), "unet is broken: its weight conv_in.bias"),
+        ("conv_in.weight", 3e38, "model is broken, or was saved with another configuration"),
+    ],
+)
+def test_models_that_are_no_numbers(
+    weight: str, value: float, sentence: str, fails: Run, model: Path, tmp_path: Path
+) -> None:
+    path = model / "unet" / "diffusion_pytorch_model.safetensors"
+    weights = load_file(path)
+    weights[weight].fill_(value)
+    save_file(weights, path)
+    small = ("--no-evaluate", "--set", "train.guard_every=0", "--set", "train.batch_size=4")
+    told = " ".join(fails(*forget(model, tmp_path / "out", *small)).split())
+    assert sentence in told and "learning_rate" not in told
 
 
 @pytest.mark.usefixtures("no_loading")

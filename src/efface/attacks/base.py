@@ -212,7 +212,8 @@ class Attack(Section, ABC):
         ]
 
     def multi_step(self, case: Case) -> MultiStep:
-        return MultiStep(self.sampling_steps, guidance=case.goal.guidance)
+        original = case.original.denoiser
+        return MultiStep.within(original, self.sampling_steps, case.goal.guidance)
 
     def sampler_of(self, case: Case, subject: Subject) -> Sampler:
         """The one step of a one-step generator; many steps of any other model."""

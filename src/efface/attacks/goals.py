@@ -189,7 +189,7 @@ class ConditionGoal(Goal):
 
     def _samples(self, original: Denoiser, conditions: list[Any], seed: int) -> Examples:
         first = EXAMPLE_SEED + 10_000 * seed
-        sampler = MultiStep(EXAMPLE_STEPS, guidance=self.guidance)
+        sampler = MultiStep.within(original, EXAMPLE_STEPS, self.guidance)
         seeds = range(first, first + len(conditions))
         images = draw_images(original, sampler, original.encode(conditions), seeds)
         return Examples(x0=encode(original, images * 2 - 1, seed), conditions=conditions)

@@ -88,7 +88,7 @@ class NoiseSearch(BudgetAttack):
 
     def multi_step(self, case: Case) -> MultiStep:
         """Without guidance: there is no condition to be guided to."""
-        return MultiStep(self.sampling_steps)
+        return MultiStep.within(case.original.denoiser, self.sampling_steps)
 
     def _curve(self, goal: Goal, denoiser: Denoiser, sampler: Sampler) -> list[Point]:
         seeds = range(self.first_seed, self.first_seed + self.samples)

@@ -44,7 +44,7 @@ def one_ascent_step(original: Denoiser, goal: Goal, seed: int) -> WeakErasure:
     of what the original one does, or the last. That only hides what the model knows, and an attack
     must find it.
     """
-    sampler = MultiStep(STEPS, guidance=goal.guidance)
+    sampler = MultiStep.within(original, STEPS, goal.guidance)
     before = goal.measure(original, sampler, SAMPLES, seed).value
     ascended = original.clone()
     network: Any = ascended.network

@@ -10,24 +10,19 @@ import torch
 from diffusers import DDPMScheduler
 from torch import Tensor
 
-from efface.diffusion.codec import VAECodec
 from efface.diffusion.denoiser import Condition, Denoiser
-from efface.diffusion.schedule import NoiseSchedule
+from efface.diffusion.schedule import NoiseSchedule, with_levels_of
 
 
 def for_ancestral_steps(denoiser: Denoiser) -> Denoiser:
     """The same model with noise levels and a scheduler that `DDPMScheduler` takes.
 
-    Flow matching becomes diffusion, row by row of the schedule. Latents are clipped only where the
+    Flow matching becomes diffusion, row by row of the schedule. Samples are clipped only where the
     model's own scheduler says so.
     """
     if denoiser.kind == "flow":
         return _as_diffusion(denoiser)
-    if isinstance(denoiser.codec, VAECodec):
-        # It would clip latents to [-1, 1] unless told otherwise, as no latent model was.
-        config = {"clip_sample": False} | dict(denoiser.scheduler.config)
-        return replace(denoiser, scheduler=DDPMScheduler.from_config(config))
-    return denoiser
+    return replace(denoiser, scheduler=with_levels_of(denoiser.scheduler, DDPMScheduler))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -84,6 +84,7 @@ class Denoiser(ABC):
     sample_shape: tuple[int, int, int]  # (C, H, W) in model space
     scheduler: Any  # the diffusers scheduler that came with the network
     codec: Codec = field(default_factory=IdentityCodec)
+    source: str = "the model"  # its name in sentences: folder, hub id or zoo:NAME
 
     def __call__(
         self,
@@ -104,10 +105,7 @@ class Denoiser(ABC):
             if isinstance(guidance, Tensor):
                 guidance = guidance.view(-1, 1, 1, 1)
             output = without + guidance * (conditional - without)
-        levels = self.schedule.levels(t, x_t)
-        return Prediction.from_output(
-            output, x_t, levels, self.kind, self.schedule.has_zero_terminal_snr
-        )
+        return Prediction.from_output(output, x_t, self.schedule.levels(t, x_t), self.kind)
 
     def _output(self, x_t: Tensor, t: Tensor, condition: Condition | None) -> Tensor:
         tensors = {} if condition is None else condition.tensors

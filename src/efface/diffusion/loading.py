@@ -23,7 +23,7 @@ from efface.diffusion.model_folder import ZOO, ModelInfo, fetch_weights, inspect
 from efface.diffusion.one_step import one_step_scheduler
 from efface.diffusion.quiet import loading, quiet
 from efface.diffusion.sampling import OneStep, Sampler
-from efface.diffusion.schedule import read_schedule
+from efface.diffusion.schedule import load_scheduler, most_steps, read_schedule, with_levels_of
 from efface.diffusion.text.building import build_prompt_encoder, build_text_denoiser
 from efface.diffusion.text.denoiser import TextDenoiser
 from efface.diffusion.text.prompts import PromptEncoder
@@ -38,33 +38,42 @@ def load(
     null_label: int | None = None,
     dtype: torch.dtype = torch.float32,
     encoded: PromptEncoder | None = None,
+    finite: bool = True,
 ) -> Denoiser:
     """Load a diffusers model: a pipeline folder, a run folder, a hub id or `zoo:NAME`.
 
     The network is read in `dtype`, from `unet_ema` where the folder has one, all else in float32.
     A text-to-image model whose prompts have been `encoded` needs no text encoders. Raises
-    ModelError.
+    ModelError, without `finite` not for a network of values that are no numbers.
     """
     info = model if isinstance(model, ModelInfo) else inspect_model(model, null_label)
     if info.on_hub:
         fetch_weights(info)
-    scheduler, network = _load_scheduler(info), load_network(info, dtype)
+    scheduler = load_scheduler(info.folder, info.index["scheduler"][1])
+    network = load_network(info, dtype, finite)
     codec: Codec = IdentityCodec()
     if info.vae:
         vae = _from_pretrained(diffusers.AutoencoderKL, info.folder, "vae")
         codec = VAECodec(vae.requires_grad_(False))
     if info.family is None:
-        return build_denoiser(network, scheduler, info.num_classes, info.null_label, codec)
+        made = build_denoiser(network, scheduler, info.num_classes, info.null_label, codec)
+        return replace(made, source=info.source)
     if encoded is None:
         encoded = build_prompt_encoder(info, _load_encoders(info), network)
     return build_text_denoiser(info, network, scheduler, codec, encoded)
 
 
-def load_beside(model: ModelInfo, other: Denoiser, dtype: torch.dtype = torch.float32) -> Denoiser:
+def load_beside(
+    model: ModelInfo,
+    other: Denoiser,
+    dtype: torch.dtype = torch.float32,
+    finite: bool = True,
+) -> Denoiser:
     """Load what a run made of `other`; of a text-to-image pipeline the network alone."""
     if not isinstance(other, TextDenoiser):
-        return load(model, dtype=dtype)
-    network, scheduler = load_network(model, dtype).to(other.device), _load_scheduler(model)
+        return load(model, dtype=dtype, finite=finite)
+    network = load_network(model, dtype, finite).to(other.device)
+    scheduler = load_scheduler(model.folder, model.index["scheduler"][1])
     return build_text_denoiser(model, network, scheduler, other.codec, other.prompts)
 
 
@@ -97,10 +106,10 @@ def build_denoiser(
     return ClassDenoiser(**common, num_classes=num_classes, null_label=null_label)
 
 
-def load_network(info: ModelInfo, dtype: torch.dtype = torch.float32) -> Any:
+def load_network(info: ModelInfo, dtype: torch.dtype = torch.float32, finite: bool = True) -> Any:
     """The network alone, as diffusers knows it. Raises ModelError."""
     kind = getattr(diffusers, info.network_class)
-    return _from_pretrained(kind, info.folder, info.weights_folder.name, dtype)
+    return _from_pretrained(kind, info.folder, info.weights_folder.name, dtype, finite)
 
 
 def _load_encoders(info: ModelInfo) -> dict[str, Any]:
@@ -112,15 +121,12 @@ def _load_encoders(info: ModelInfo) -> dict[str, Any]:
     }
 
 
-def _load_scheduler(info: ModelInfo) -> Any:
-    kind = getattr(diffusers, info.index["scheduler"][1])
-    # diffusers warns of the `sigma_max` of a one-step generator.
-    with loading(info.folder / "scheduler"), quiet("diffusers"):
-        return kind.from_pretrained(info.folder, subfolder="scheduler")
-
-
 def _from_pretrained(
-    kind: Any, folder: Path, subfolder: str, dtype: torch.dtype = torch.float32
+    kind: Any,
+    folder: Path,
+    subfolder: str,
+    dtype: torch.dtype = torch.float32,
+    finite: bool = True,
 ) -> Any:
     with loading(folder / subfolder), quiet():
         model, loaded = kind.from_pretrained(
@@ -136,6 +142,12 @@ def _from_pretrained(
             f"{folder / subfolder} lacks {len(loaded['missing_keys'])} weights, "
             f"{sorted(loaded['missing_keys'])[0]} among them: copy or save the model again."
         )
+    for name, weight in model.state_dict().items():
+        if finite and not weight.isfinite().all():
+            raise ModelError(
+                f"{folder / subfolder} is broken: its weight {name} holds values that are not "
+                "finite numbers. Copy or download the model again, or give an earlier checkpoint."
+            )
     return model.eval()
 
 
@@ -199,27 +211,32 @@ def _write(
     if isinstance(denoiser, TextDenoiser):
         write_text(denoiser, folder, scheduler, extra)
         return
-    extra = {"default_steps": 50, "input_scale": 1.0} | extra
     network: Any = denoiser.network
     latent_classes = isinstance(denoiser.codec, VAECodec) and isinstance(denoiser, ClassDenoiser)
     component = "transformer" if latent_classes else "unet"
     network.save_pretrained(folder / component, safe_serialization=True)
-    scheduler.save_pretrained(folder / "scheduler")
-    entries: dict[str, Any] = {
-        component: ["diffusers", type(network).__name__],
-        "scheduler": ["diffusers", type(scheduler).__name__],
-    }
-    pipeline: Any = "DDIMPipeline"
+    # Read by efface; stock pipelines ignore it with a warning.
+    entries: dict[str, Any] = {component: ["diffusers", type(network).__name__]} | extra
     if isinstance(denoiser.codec, VAECodec):
-        pipeline = "DiTPipeline"
+        pipeline: Any = "DiTPipeline"
         denoiser.codec.vae.save_pretrained(folder / "vae", safe_serialization=True)
         entries |= {"vae": ["diffusers", "AutoencoderKL"], "id2label": index.get("id2label")}
-        if isinstance(sampler, OneStep):
-            entries |= extra  # read by efface; the stock pipeline ignores it with a warning
     elif isinstance(denoiser, ClassDenoiser):
         pipeline = ["pipeline", "ClassConditionalPipeline"]
         shutil.copyfile(CLASS_PIPELINE, folder / "pipeline.py")
-        entries |= {"null_label": denoiser.null_label} | extra
+        default = {"default_steps": min(50, most_steps(scheduler)), "input_scale": 1.0}
+        entries = default | entries | {"null_label": denoiser.null_label}
+        if scheduler.config.get("variance_type") in ("learned", "learned_range"):
+            scheduler = with_levels_of(scheduler, type(scheduler))  # it is given no variance
+    else:
+        pipeline = index.get("_class_name", f"{type(scheduler).__name__[:4]}Pipeline")
+        if pipeline != "DDPMPipeline" or not isinstance(scheduler, diffusers.DDPMScheduler):
+            # The stock pipeline makes a DDIMScheduler of any other, which may not know its betas.
+            pipeline = "DDIMPipeline"
+            if not isinstance(scheduler, diffusers.DDIMScheduler):
+                scheduler = with_levels_of(scheduler, diffusers.DDIMScheduler)
+    scheduler.save_pretrained(folder / "scheduler")
+    entries |= {"scheduler": ["diffusers", type(scheduler).__name__]}
     header = {"_class_name": pipeline, "_diffusers_version": diffusers.__version__}
     text = json.dumps(header | entries, indent=2) + "\n"
     (folder / "model_index.json").write_text(text, encoding="utf-8")

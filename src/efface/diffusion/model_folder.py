@@ -10,6 +10,7 @@ from typing import Any
 from efface.diffusion.class_networks import find_network, read_classes
 from efface.diffusion.config_files import class_in, read_json, read_number, read_vae
 from efface.diffusion.hub import asking_hub, hub_errors, without_bars
+from efface.diffusion.scheduler_files import KNOWN_SCHEDULERS
 from efface.diffusion.text.families import TextFamily, family_of
 from efface.diffusion.text.folder import (
     FLOW_SCHEDULERS,
@@ -33,20 +34,6 @@ from efface.diffusion.weight_files import (
 )
 from efface.errors import ModelError
 
-# Schedulers whose `alphas_cumprod` is the schedule the network was trained with.
-KNOWN_SCHEDULERS = (
-    "DDIMScheduler",
-    "DDPMScheduler",
-    "DEISMultistepScheduler",
-    "DPMSolverMultistepScheduler",
-    "DPMSolverSinglestepScheduler",
-    "EulerAncestralDiscreteScheduler",
-    "EulerDiscreteScheduler",
-    "HeunDiscreteScheduler",
-    "LMSDiscreteScheduler",
-    "PNDMScheduler",
-    "UniPCMultistepScheduler",
-)
 # What of a component's folder is read beside its weights; a .model file is sentencepiece's, no
 # pickle. Nothing else is asked for: offline, the hub's client takes a file that was never
 # downloaded for a hole in the model.
@@ -87,6 +74,7 @@ class ModelInfo:
     encoders: tuple[str, ...] = ()
     sample_size: int | None = None
     size: int | None = None
+    learns_variance: bool = False  # in as many further channels as the network takes
 
     @property
     def weights_folder(self) -> Path:
@@ -125,8 +113,9 @@ def inspect_model(
         classes, null = None, None
     else:
         classes, null = read_classes(network_class, config, index, null_label)
-    known = FLOW_SCHEDULERS if family is not None and family.flow else KNOWN_SCHEDULERS
-    check_scheduler(class_in(index, "scheduler"), known)
+    taken, made = config.get("in_channels"), config.get("out_channels")
+    learned = isinstance(taken, int) and made == 2 * taken
+    _check_schedule(folder, class_in(index, "scheduler"), family, learned)
     info = ModelInfo(
         source=str(model),
         on_hub=on_hub,
@@ -142,6 +131,7 @@ def inspect_model(
         family=family,
         encoders=() if family is None else encoders_in(index, family),
         sample_size=int(read_number(index, "sample_size", 0, folder)) or None,
+        learns_variance=learned,
     )
     if size is not None:
         info = _sized(info, size)
@@ -257,13 +247,20 @@ def _sized(info: ModelInfo, size: int) -> ModelInfo:
     return replace(info, sample_size=size // factor, size=size)
 
 
-def check_scheduler(name: str | None, known: tuple[str, ...] = KNOWN_SCHEDULERS) -> None:
-    """Raise ModelError for a scheduler whose noise levels efface would have to guess."""
-    if name not in known:
+def _check_schedule(
+    folder: Path, name: str | None, family: TextFamily | None, learns_variance: bool
+) -> None:
+    """Raise ModelError for a schedule that efface would have to guess, or cannot sample with."""
+    from efface.diffusion.schedule import load_scheduler  # torch, which builds it
+
+    known = FLOW_SCHEDULERS if family is not None and family.flow else KNOWN_SCHEDULERS
+    config = load_scheduler(folder, name, known).config
+    wanted = str(config.get("variance_type")).startswith("learned")
+    if wanted and name == "DDPMScheduler" and not learns_variance:
         raise ModelError(
-            f"the scheduler {name} is not known to efface: allowed are "
-            f"{', '.join(known)}. Save the pipeline with the one of these whose betas "
-            "the model was trained with."
+            f"the scheduler of {folder} takes a variance from the network "
+            f"({config['variance_type']}), whose out_channels are not twice its in_channels: give "
+            'the variance_type that the model was trained with, as "fixed_small".'
         )
 
 

@@ -13,22 +13,14 @@ from efface.diffusion.sampling import MultiStep, OneStep, Sampler
 
 def default_sampler(info: ModelInfo, denoiser: Denoiser, guidance: float = 1.0) -> Sampler:
     """One step for a one-step generator, otherwise 50 DDIM steps."""
-    if info.default_steps == 1 or is_one_step(denoiser):
+    if is_one_step(info):
         return OneStep(denoiser.schedule.num_timesteps - 1, info.input_scale)
-    return MultiStep(info.default_steps, guidance=guidance)
+    return MultiStep.within(denoiser, info.default_steps, guidance)
 
 
-def is_one_step(denoiser: Denoiser) -> bool:
-    """Whether the scheduler is the one that efface cuts at a generator's start timestep.
-
-    Such a schedule ends far from pure noise (sigma / alpha below 14, where the full linear,
-    scaled-linear and cosine schedules end at 157, 14.6 and more), so that unit noise fits only
-    a generator trained to start there. That of flow matching names its start as `sigma_max`.
-    """
-    if denoiser.kind == "flow":
-        return denoiser.scheduler.config.get("sigma_max") is not None
-    given = denoiser.scheduler.config.get("trained_betas") is not None
-    return given and float(denoiser.schedule.noise_to_signal[-1]) < 14.0
+def is_one_step(info: ModelInfo) -> bool:
+    """Whether a model is a one-step generator, as efface writes into its model_index.json."""
+    return info.default_steps == 1
 
 
 def one_step_scheduler(denoiser: Denoiser, t_init: int) -> Any:

@@ -7,8 +7,6 @@ from typing import Literal, get_args
 
 from torch import Tensor
 
-from efface.errors import ModelError
-
 PredictionKind = Literal["epsilon", "sample", "v_prediction", "flow"]
 PREDICTION_KINDS: tuple[str, ...] = get_args(PredictionKind)
 
@@ -31,10 +29,9 @@ def true_output(
 class Prediction:
     """One network output on x_t = alpha x0 + sigma eps, read as x0, eps, v or score, in float32.
 
-    `output` and `x_t` are (B, ...); `alpha` and `sigma` broadcast over them. `can_vanish` says
-    that the schedule reaches alpha = 0, where x0 does not follow from eps: then `x0` raises
-    ModelError for such a row instead of returning inf. A `flow` output is eps - x0 (rectified
-    flow, where alpha + sigma = 1).
+    `output` and `x_t` are (B, ...); `alpha` and `sigma` broadcast over them. A schedule that
+    reaches alpha = 0, where x0 does not follow from eps, is not read for `epsilon`. A `flow` output
+    is eps - x0 (rectified flow, where alpha + sigma = 1).
     """
 
     output: Tensor
@@ -42,26 +39,13 @@ class Prediction:
     alpha: Tensor
     sigma: Tensor
     kind: PredictionKind
-    can_vanish: bool = False
 
     @classmethod
     def from_output(
-        cls,
-        output: Tensor,
-        x_t: Tensor,
-        levels: tuple[Tensor, Tensor],
-        kind: PredictionKind,
-        can_vanish: bool = False,
+        cls, output: Tensor, x_t: Tensor, levels: tuple[Tensor, Tensor], kind: PredictionKind
     ) -> Prediction:
         alpha, sigma = levels
-        return cls(
-            output=output.float(),
-            x_t=x_t.float(),
-            alpha=alpha,
-            sigma=sigma,
-            kind=kind,
-            can_vanish=can_vanish,
-        )
+        return cls(output=output.float(), x_t=x_t.float(), alpha=alpha, sigma=sigma, kind=kind)
 
     @property
     def x0(self) -> Tensor:
@@ -72,12 +56,6 @@ class Prediction:
             return self.alpha * self.x_t - self.sigma * self.output
         if self.kind == "flow":
             return (self.x_t - self.sigma * self.output) / (self.alpha + self.sigma)
-        if self.can_vanish and bool((self.alpha == 0).any()):
-            raise ModelError(
-                "x0 cannot be read from an epsilon prediction at a timestep without signal "
-                "(zero terminal SNR): start below the last timestep, or use a model that "
-                "predicts v or the sample."
-            )
         return (self.x_t - self.sigma * self.output) / self.alpha
 
     @property

@@ -12,9 +12,8 @@ import torch
 from diffusers import DDIMScheduler
 from torch import Tensor
 
-from efface.diffusion.codec import VAECodec
 from efface.diffusion.denoiser import Condition, Denoiser
-from efface.diffusion.schedule import NoiseSchedule
+from efface.diffusion.schedule import NoiseSchedule, most_steps, with_levels_of
 from efface.errors import ModelError
 
 MOST_ENTRIES = 2**20  # of a batch in model space: 64 latents of Stable Diffusion 1.x, 16 of XL
@@ -72,6 +71,13 @@ class MultiStep(Sampler):
     steps: int = 50
     guidance: float = 1.0
 
+    @classmethod
+    def within(cls, denoiser: Denoiser, steps: int = 50, guidance: float = 1.0) -> MultiStep:
+        """At most `steps`: no more than a short schedule has timesteps."""
+        if denoiser.kind != "flow":
+            steps = min(steps, most_steps(denoiser.scheduler))
+        return cls(steps, guidance)
+
     @property
     def passes(self) -> int:
         return self.steps if self.guidance == 1.0 else 2 * self.steps
@@ -82,18 +88,14 @@ class MultiStep(Sampler):
     def draw(self, denoiser: Denoiser, noise: Tensor, condition: Condition | None) -> Tensor:
         if denoiser.kind == "flow":
             return self._draw_flow(denoiser, noise, condition)
-        config = denoiser.scheduler.config
-        if isinstance(denoiser.codec, VAECodec):
-            # It would clip latents to [-1, 1] unless told otherwise, as no latent model was.
-            config = {"clip_sample": False} | dict(config)
-        scheduler: Any = DDIMScheduler.from_config(config)
-        denoiser.set_timesteps(scheduler, self.steps)
-        ends_in_noise = denoiser.schedule.has_zero_terminal_snr and denoiser.kind == "epsilon"
-        if ends_in_noise and int(scheduler.timesteps[0]) == denoiser.schedule.num_timesteps - 1:
+        most = most_steps(denoiser.scheduler)
+        if self.steps > most:
             raise ModelError(
-                "a model that predicts epsilon cannot start at a timestep without signal (zero "
-                "terminal SNR): use a model that predicts v or the sample."
+                f"{self.steps} steps were asked for, and the model's schedule has timesteps for "
+                f"{most}: take at most as many."
             )
+        scheduler = with_levels_of(denoiser.scheduler, DDIMScheduler)
+        denoiser.set_timesteps(scheduler, self.steps)
         x_t = noise
         for timestep in scheduler.timesteps.tolist():
             t = torch.full((len(noise),), timestep, device=noise.device)
@@ -130,7 +132,10 @@ def rows_of(shape: tuple[int, int, int], wanted: int, weight: int = 1) -> int:
 def draw_from_noise(
     denoiser: Denoiser, sampler: Sampler, condition: Condition | None, noise: Tensor
 ) -> Tensor:
-    """Images (N, C, H, W) in [0, 1] on the CPU from unit noise, few at once of large samples."""
+    """Images (N, C, H, W) in [0, 1] on the CPU from unit noise, few at once of large samples.
+
+    ModelError where they are not finite numbers.
+    """
     denoiser.network.eval()
     images = []
     size = rows_at_once(denoiser, len(noise))
@@ -139,6 +144,12 @@ def draw_from_noise(
         rows = None if condition is None else condition[some]
         x0 = sampler.draw(denoiser, noise[some].to(denoiser.device), rows)
         images.append(denoiser.codec.decode(x0).clamp(-1, 1).add(1).div(2).cpu())
+        if not images[-1].isfinite().all():
+            raise ModelError(
+                f"{denoiser.source} generates images that are not finite numbers "
+                f"({sampler.describe()}), so nothing is made of them: its weights are broken, or "
+                "guidance is too high."
+            )
     return torch.cat(images)
 
 

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import functools
+import warnings
+from collections.abc import Collection
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import diffusers
 import torch
 from torch import Tensor
 
-from efface.diffusion.model_folder import check_scheduler
 from efface.diffusion.prediction import PREDICTION_KINDS
-from efface.diffusion.quiet import quiet
+from efface.diffusion.quiet import loading, quiet
+from efface.diffusion.scheduler_files import (
+    KNOWN_SCHEDULERS,
+    check_scheduler,
+    read_scheduler_config,
+)
 from efface.diffusion.text.folder import FLOW_SCHEDULERS
 from efface.errors import ModelError
+
+TRIED = 5  # steps that a scheduler takes before it is used
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +37,8 @@ class NoiseSchedule:
     def from_scheduler(cls, scheduler: Any) -> NoiseSchedule:
         """Read the schedule of a diffusers scheduler; ModelError for a kind that is not known."""
         check_scheduler(type(scheduler).__name__)
-        alphas_cumprod = scheduler.alphas_cumprod.double()
+        # From the betas: with zero terminal SNR some classes leave 2**-24 in the place of 0.
+        alphas_cumprod = (1.0 - scheduler.betas).cumprod(0).double()
         return cls(alphas_cumprod.sqrt().float(), (1 - alphas_cumprod).sqrt().float())
 
     @classmethod
@@ -85,11 +96,91 @@ class NoiseSchedule:
 
 def read_schedule(scheduler: Any) -> tuple[Any, NoiseSchedule]:
     """Kind of prediction and noise levels of a diffusers scheduler; ModelError for unknown ones."""
-    if type(scheduler).__name__ in FLOW_SCHEDULERS:
-        return "flow", NoiseSchedule.from_flow_scheduler(scheduler)
-    kind = scheduler.config.prediction_type
+    name, config = type(scheduler).__name__, scheduler.config
+    if name in FLOW_SCHEDULERS:
+        kind, schedule = "flow", NoiseSchedule.from_flow_scheduler(scheduler)
+    else:
+        kind, schedule = config.prediction_type, NoiseSchedule.from_scheduler(scheduler)
     if kind not in PREDICTION_KINDS:
         raise ModelError(
             f"prediction type {kind!r} is unknown: allowed are {', '.join(PREDICTION_KINDS)}."
         )
-    return kind, NoiseSchedule.from_scheduler(scheduler)
+    whole = kind == "flow" or schedule.num_timesteps == config.num_train_timesteps
+    rising = (schedule.noise_to_signal.diff() > 0).all() and schedule.sigmas[0] > 0
+    if not (whole and rising and schedule.alphas[-1] >= 0):
+        raise ModelError(
+            f"the {schedule.num_timesteps} noise levels of the {name} are no schedule: "
+            f"{config.num_train_timesteps} betas (num_train_timesteps) between 0 and 1 are needed, "
+            "of which only the last can be 1."
+        )
+    if schedule.has_zero_terminal_snr and kind == "epsilon":
+        raise ModelError(
+            f"the {name} ends without signal (zero terminal SNR), where nothing can be read from "
+            "an epsilon prediction: use a model that predicts v or the sample."
+        )
+    return kind, schedule
+
+
+def load_scheduler(
+    folder: Path,
+    name: str | None,
+    known: Collection[str] = (*KNOWN_SCHEDULERS, *FLOW_SCHEDULERS),
+) -> Any:
+    """The scheduler of a pipeline folder, of the class that model_index.json names.
+
+    It has taken a few steps, and so has DDIM with its levels: what loads also draws. Raises
+    ModelError.
+    """
+    check_scheduler(name, known)
+    kind = getattr(diffusers, str(name))
+    config = read_scheduler_config(folder / "scheduler" / "scheduler_config.json", kind, known)
+    # diffusers warns of the `sigma_max` of a one-step generator.
+    with (
+        loading(folder / "scheduler"),
+        quiet("diffusers"),
+        warnings.catch_warnings(action="ignore"),
+        torch.random.fork_rng(devices=[]),
+    ):
+        scheduler, tried = kind.from_config(config), [kind.from_config(config)]
+        if read_schedule(scheduler)[0] != "flow":
+            tried.append(with_levels_of(scheduler, diffusers.DDIMScheduler))
+        for stock in tried:
+            _try_out(stock)
+    return scheduler
+
+
+def _try_out(scheduler: Any) -> None:
+    """Take a few steps as a pipeline does; ModelError, or an error of diffusers, where it fails."""
+    config = scheduler.config
+    options = {"mu": 1.0} if config.get("use_dynamic_shifting") else {}
+    scheduler.set_timesteps(max(1, min(TRIED, most_steps(scheduler))), **options)
+    learned = str(config.get("variance_type")).startswith("learned")
+    x_t, output = torch.ones(1, 3, 1, 1), torch.ones(1, 6 if learned else 3, 1, 1)
+    for t in scheduler.timesteps:
+        x_t = scheduler.step(output, t, x_t).prev_sample
+    if not x_t.isfinite().all():
+        raise ModelError(f"the {type(scheduler).__name__} makes samples that are not finite.")
+
+
+def most_steps(scheduler: Any) -> int:
+    """As many steps as a scheduler can take: one for each timestep that its spacing reaches."""
+    config = scheduler.config
+    skipped = config.steps_offset if config.get("timestep_spacing") == "leading" else 0
+    return config.num_train_timesteps - skipped
+
+
+def with_levels_of(scheduler: Any, kind: Any) -> Any:
+    """A DDIMScheduler or DDPMScheduler with the noise levels and settings of any other class.
+
+    The others clip nothing and begin at the last timestep. A variance that the network learned is
+    no part of a Denoiser's output: steps take the fixed one.
+    """
+    own = {k: v for k, v in scheduler.config.items() if k != "_use_default_values"}
+    last = own.get("final_sigmas_type") == "sigma_min"
+    config = {"clip_sample": False, "set_alpha_to_one": not last, "timestep_spacing": "linspace"}
+    config |= own
+    if not str(own.get("variance_type")).startswith("fixed"):
+        config["variance_type"] = "fixed_small"
+    levels = {"trained_betas": scheduler.betas.tolist(), "rescale_betas_zero_snr": False}
+    with quiet("diffusers"):
+        return kind.from_config(config | levels)

@@ -92,13 +92,15 @@ def _tensors(folder: Path, opened: contextlib.ExitStack) -> dict[str, Any]:
 
 
 def is_broken(subject: Subject, store: Store) -> bool:
-    """Whether a network says what is no finite number, at three timesteps."""
+    """Whether a network holds what is no finite number, or says it at three timesteps."""
     key = None if subject.digest is None else {"model": subject.digest, "measured": "finite"}
     return not store.measured(key, lambda: {"finite": _says_numbers(subject.denoiser)})["finite"]
 
 
 @torch.inference_mode()
 def _says_numbers(denoiser: Denoiser) -> np.ndarray:
+    if not all(weight.isfinite().all() for weight in denoiser.network.state_dict().values()):
+        return np.array(False)
     denoiser.network.eval()
     last = denoiser.schedule.num_timesteps - 1
     t = torch.tensor([0, last // 2, last], device=denoiser.device)

@@ -129,9 +129,8 @@ def best_guidance(
     real = view.real if view.labels is None else view.real[np.isin(view.labels, retained.asked)]
 
     def distance(guidance: float) -> float:
-        original = replace(
-            subjects.original, sampler=MultiStep(config.baseline_steps, guidance=guidance)
-        )
+        sampler = MultiStep.within(denoiser, config.baseline_steps, guidance)
+        original = replace(subjects.original, sampler=sampler)
         samples = retained.samples(original, SELECTION_SEED, SELECTION_SAMPLES, config.batch_size)
         what = f"trying guidance {guidance:g}"
         drawn = observe(samples, {"view": view}, store, what)["view"]["features"]

@@ -141,16 +141,17 @@ def read_subjects(
     output = inspect_model(made, record.model["null_label"])
     other = None if compared.retrained is None else check_retrained(compared.retrained, info)
     device = Accelerator().device
-    many_steps = MultiStep(config.baseline_steps, guidance=compared.guidance)
     dtype = torch.bfloat16 if config.dtype == "bfloat16" else torch.float32
+    loaded = load(info, dtype=dtype, encoded=encoded)
+    many_steps = MultiStep.within(loaded, config.baseline_steps, compared.guidance)
 
     def subject(denoiser: Denoiser, of: ModelInfo, sampler: Sampler = many_steps) -> Subject:
         return _subject(denoiser.to(device), of, sampler, config)
 
-    original = subject(load(info, dtype=dtype, encoded=encoded), info)
+    original = subject(loaded, info)
 
     def beside(of: ModelInfo, same_sampler: bool = False) -> Subject:
-        denoiser = load_beside(of, original.denoiser, dtype)
+        denoiser = load_beside(of, original.denoiser, dtype, finite=of is not output)
         sampler = default_sampler(of, denoiser)
         one_step = isinstance(sampler, OneStep) and not same_sampler
         return subject(denoiser, of, sampler if one_step else many_steps)

@@ -158,4 +158,4 @@ class Method(ABC):
 
     def sampler(self, pretrained: Denoiser) -> Sampler:
         """How the result is to be sampled."""
-        return MultiStep()
+        return MultiStep.within(pretrained)

@@ -102,6 +102,9 @@ def load_judge(folder: Path) -> Judge:
         classifier = ResidualClassifier(config["channels"], config["widths"], config["num_classes"])
         classifier.load_state_dict(load_file(folder / "model.safetensors"))
         reference = load_file(folder / "reference.safetensors")
+        for name, weight in (classifier.state_dict() | reference).items():
+            if not weight.isfinite().all():
+                raise DataError(f"{folder} is broken: {name} of its judge is not finite.")
         missing = [key for key in REPORTED if key not in config]
         if missing:
             raise KeyError(missing[0])

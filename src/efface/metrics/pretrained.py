@@ -170,6 +170,8 @@ def load_parts(kind: Any, files: ModelFiles, spare: str = "") -> dict[str, Any]:
         setattr(network, spare, None)
     elif missing:
         raise ValueError(f"weights lack: {sorted(missing)[0]}")
+    if not all(weight.isfinite().all() for weight in network.state_dict().values()):
+        raise ValueError("weights that are not finite numbers")
     processor = AutoImageProcessor.from_pretrained(
         files.folder, trust_remote_code=False, backend="pil"
     )

@@ -35,6 +35,8 @@ from efface.training.networks import make_networks
 from efface.training.settings import TrainSettings
 from efface.training.trainer import Trainer
 
+LEARNED_VARIANCE = "learned by the network, and neither trained nor used: steps take a fixed one"
+
 
 def forget(
     model: str | Path,
@@ -157,17 +159,15 @@ def settings_of(
 
 def _load(info: ModelInfo, config: TrainSettings, device: torch.device) -> Denoiser:
     """The pretrained model; its network is shared by all where adapters are trained over it."""
-    if config.lora_rank is None:
-        denoiser = load(info)
-    else:
-        dtype = torch.bfloat16 if config.base_dtype == "bfloat16" else torch.float32
-        denoiser = share_network(load(info, dtype=dtype)).to(device)
-    if is_one_step(denoiser):
+    if is_one_step(info):
         raise RequestError(
             f"{info.source} is a one-step generator, and cannot teach at other noise levels: give "
             "the model that it was made from, and its run as --start."
         )
-    return denoiser
+    if config.lora_rank is None:
+        return load(info)
+    dtype = torch.bfloat16 if config.base_dtype == "bfloat16" else torch.float32
+    return share_network(load(info, dtype=dtype)).to(device)
 
 
 def carry_out(
@@ -186,7 +186,8 @@ def carry_out(
     with new_folder(out, record, resume, accelerator):
         feed = material.feed(denoiser, settings, out, accelerator)
         networks = make_networks(method, feed.denoiser, config)
-    record = record.model_copy(update={"notes": feed.notes})
+    notes = feed.notes | ({"variance": LEARNED_VARIANCE} if info.learns_variance else {})
+    record = record.model_copy(update={"notes": notes})
     if start is not None:
         start_from(networks, start, method)
     guard = None

@@ -10,7 +10,7 @@ from efface.diffusion.loading import load
 from efface.diffusion.model_folder import ModelInfo, inspect_model
 from efface.diffusion.one_step import default_sampler
 from efface.diffusion.sampling import MultiStep, draw_images
-from efface.errors import RequestError
+from efface.errors import ModelError, RequestError
 from efface.evaluation.grids import save_grid
 from efface.files import require_empty
 
@@ -52,6 +52,11 @@ def sample(
         condition = denoiser.encode([prompt for prompt in prompts for _ in range(count)])
     seeds = [seed + i for i in range(len(names))]
     images = draw_images(denoiser, sampler, condition, seeds)
+    if (images.flatten(1).amin(1) == images.flatten(1).amax(1)).any():
+        raise ModelError(
+            f"{info.source} generates images of a single value ({sampler.describe()}), so nothing "
+            "was written: its weights are broken, or its configuration is not theirs."
+        )
     out.mkdir(parents=True, exist_ok=True)
     for image, name in zip(images, names, strict=True):
         save_grid(image[None], 1, out / f"{name}.png")

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from efface.diffusion.denoiser import Condition, Denoiser
 from efface.diffusion.sampling import MultiStep, Sampler, draw_images
+from efface.errors import ModelError
 
 GUARD_SEED = 7_000_000  # far from the seeds of training and evaluation
 SAMPLES_PER_CONDITION = 16
@@ -66,15 +67,19 @@ class CollapseGuard:
         self._sampler = sampler
         self._tolerance = tolerance
         self._patience = patience
-        self._reference = self._sample(teacher, MultiStep(teacher_steps), self._seeds[count:])
+        many_steps = MultiStep.within(teacher, teacher_steps)
+        self._reference = self._sample(teacher, many_steps, self._seeds[count:])
         self.best = float("inf")
         self._bad = 0
 
     def check(self, student: Denoiser) -> Check:
         """Compare the student's samples with the teacher's, and remember the best distance."""
-        samples = self._sample(student, self._sampler, self._seeds[: len(self._seeds) // 2])
-        pairs = zip(samples, self._reference, strict=True)
-        distance = float(torch.stack([energy_distance(x, y) for x, y in pairs]).mean())
+        try:
+            samples = self._sample(student, self._sampler, self._seeds[: len(self._seeds) // 2])
+            pairs = zip(samples, self._reference, strict=True)
+            distance = float(torch.stack([energy_distance(x, y) for x, y in pairs]).mean())
+        except ModelError:  # samples that are not finite
+            distance = float("nan")
         # Written so that a distance that is not a number counts as bad.
         near = distance <= self.best + self._tolerance
         self._bad = 0 if near else self._bad + 1

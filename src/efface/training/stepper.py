@@ -232,6 +232,12 @@ class Stepper:
         named = {"retain loss": retain, "forget loss": forget, "gradient norm": norm_value}
         for name, value in named.items():
             if not math.isfinite(value):
+                if step == 0 and phase == self._method.phases[0]:
+                    raise RunError(
+                        f"the {name} of {phase} is {value} at step 0, before any weight was "
+                        f"changed: {self._networks[phase].source} is broken, or was saved with "
+                        "another configuration. Look at what `efface sample` makes of it."
+                    )
                 raise RunError(
                     f"the {name} of {phase} is {value} at step {step}: the weights were not "
                     "updated and the last checkpoint is good. Lower train.learning_rate or set "

@@ -57,9 +57,7 @@ def test_truth_comes_back_from_eps_minus_x0(timestep):
     x0, eps = torch.randn(2, 4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     t = torch.full((4,), timestep)
     x_t, levels = schedule.add_noise(x0, eps, t), schedule.levels(t, x0)
-    prediction = Prediction.from_output(
-        eps - x0, x_t, levels, "flow", schedule.has_zero_terminal_snr
-    )
+    prediction = Prediction.from_output(eps - x0, x_t, levels, "flow")
     assert_close(prediction.x0, x0, rtol=0, atol=2e-6)
     assert_close(prediction.eps, eps, rtol=0, atol=2e-6)
     assert_close(prediction.score, -eps / levels[1], rtol=1e-5, atol=1e-5)

@@ -45,6 +45,7 @@ def build_text_denoiser(
         prompts=prompts,
         folder=info.folder,
         index=info.index,
+        source=info.source,
     )
 
 

@@ -103,7 +103,9 @@ def generate_retained(denoiser: Denoiser, forget: Tensor, count: int, steps: int
     """
     seeds = range(GENERATED_SEED, GENERATED_SEED + count)
     with Bar("generating retained images", count, unit="images") as bar:
-        drawn = draw_images(denoiser, MultiStep(steps), None, seeds, on_batch=bar.advance)
+        drawn = draw_images(
+            denoiser, MultiStep.within(denoiser, steps), None, seeds, on_batch=bar.advance
+        )
     images = (drawn * 255).round().byte()
     between = distances(images, forget)
     nearest = between.min(1).values

@@ -106,7 +106,7 @@ def triage(
     denoiser = load(info).to(Accelerator().device)
     with Bar("sampling", own.samples, unit="images") as bar:
         seeds = range(config.seed, config.seed + own.samples)
-        sampler = MultiStep(config.baseline_steps)
+        sampler = MultiStep.within(denoiser, config.baseline_steps)
         samples = draw_images(denoiser, sampler, None, seeds, on_batch=bar.advance)
     calibrate_distance(forget.images, others.images)  # refuses unseen images that are not
     order = torch.randperm(len(others), generator=torch.Generator().manual_seed(0))

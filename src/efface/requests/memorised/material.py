@@ -116,7 +116,7 @@ class MemorisedMaterial(Material):
         """
         own = settings.of(MemorisedSettings)
         model = as_text_denoiser(denoiser).to(accelerator.device)
-        sampler, batch_size = memorised_sampler(settings), settings.evaluate.batch_size
+        sampler, batch_size = memorised_sampler(model, settings), settings.evaluate.batch_size
         preparer = Preparer(
             stages=Stages(run, accelerator.is_main_process),
             sampler=PromptSampler(denoiser=model, sampler=sampler, batch_size=batch_size),

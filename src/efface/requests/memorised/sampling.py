@@ -37,9 +37,10 @@ class PromptSampler:
         return self.sample(repeat(condition, len(seeds)), seeds, what)
 
 
-def memorised_sampler(settings: Settings) -> MultiStep:
+def memorised_sampler(model: TextDenoiser, settings: Settings) -> MultiStep:
     """How all images of a request are sampled, before and after training."""
-    return MultiStep(settings.evaluate.baseline_steps, guidance=settings.evaluate.set_guidance)
+    config = settings.evaluate
+    return MultiStep.within(model, config.baseline_steps, config.set_guidance)
 
 
 def repeat(condition: Condition, count: int) -> Condition:

@@ -51,8 +51,8 @@ class ClassConditionalPipeline(DiffusionPipeline):
         shape = (len(labels), self.unet.config.in_channels, height, width)
         if latents is None:
             latents = randn_tensor(shape, generator=generator, device=device, dtype=self.unet.dtype)
-        sample = latents.to(device) * (self.config.input_scale * self.scheduler.init_noise_sigma)
         self.scheduler.set_timesteps(num_inference_steps or self.config.default_steps)
+        sample = latents.to(device) * (self.config.input_scale * self.scheduler.init_noise_sigma)
         random = "generator" in inspect.signature(self.scheduler.step).parameters
         options = {"generator": generator} if random else {}
         for t in self.progress_bar(self.scheduler.timesteps):
