@@ -19,8 +19,9 @@ from safetensors import SafetensorError
 from efface.diffusion.adapters import SharedNetwork
 from efface.diffusion.codec import Codec, IdentityCodec, VAECodec
 from efface.diffusion.denoiser import ClassDenoiser, Denoiser, UnconditionalDenoiser
-from efface.diffusion.model_folder import ZOO, ModelInfo, fetch_weights, inspect_model
+from efface.diffusion.model_folder import ModelInfo, fetch_weights, inspect_model
 from efface.diffusion.one_step import one_step_scheduler
+from efface.diffusion.places import ZOO
 from efface.diffusion.quiet import loading, quiet
 from efface.diffusion.sampling import OneStep, Sampler
 from efface.diffusion.schedule import read_schedule
@@ -51,7 +52,7 @@ def load(
     scheduler, network = _load_scheduler(info), load_network(info, dtype)
     codec: Codec = IdentityCodec()
     if info.vae:
-        vae = _from_pretrained(diffusers.AutoencoderKL, info.folder, "vae")
+        vae = _from_pretrained(diffusers.AutoencoderKL, info.place("vae"))
         codec = VAECodec(vae.requires_grad_(False))
     if info.family is None:
         return build_denoiser(network, scheduler, info.num_classes, info.null_label, codec)
@@ -100,14 +101,17 @@ def build_denoiser(
 def load_network(info: ModelInfo, dtype: torch.dtype = torch.float32) -> Any:
     """The network alone, as diffusers knows it. Raises ModelError."""
     kind = getattr(diffusers, info.network_class)
-    return _from_pretrained(kind, info.folder, info.weights_folder.name, dtype)
+    network = _from_pretrained(kind, info.weights_folder, dtype)
+    if info.sample_size is not None and "sample_size" in network.config:
+        network.register_to_config(sample_size=info.sample_size)  # where it was left open
+    return network
 
 
 def _load_encoders(info: ModelInfo) -> dict[str, Any]:
     """Text encoders by their subfolders."""
     kinds = {name: getattr(transformers, info.index[name][1]) for name in info.encoders}
     return {
-        name: _from_pretrained(kind, info.folder, name).requires_grad_(False)
+        name: _from_pretrained(kind, info.folder / name).requires_grad_(False)
         for name, kind in kinds.items()
     }
 
@@ -115,17 +119,14 @@ def _load_encoders(info: ModelInfo) -> dict[str, Any]:
 def _load_scheduler(info: ModelInfo) -> Any:
     kind = getattr(diffusers, info.index["scheduler"][1])
     # diffusers warns of the `sigma_max` of a one-step generator.
-    with loading(info.folder / "scheduler"), quiet("diffusers"):
-        return kind.from_pretrained(info.folder, subfolder="scheduler")
+    with loading(info.place("scheduler")), quiet("diffusers"):
+        return kind.from_pretrained(info.place("scheduler"))
 
 
-def _from_pretrained(
-    kind: Any, folder: Path, subfolder: str, dtype: torch.dtype = torch.float32
-) -> Any:
-    with loading(folder / subfolder), quiet():
+def _from_pretrained(kind: Any, folder: Path, dtype: torch.dtype = torch.float32) -> Any:
+    with loading(folder), quiet():
         model, loaded = kind.from_pretrained(
             folder,
-            subfolder=subfolder,
             use_safetensors=True,
             dtype=dtype,
             output_loading_info=True,
@@ -133,7 +134,7 @@ def _from_pretrained(
     if loaded["missing_keys"]:
         # diffusers would go on with random numbers in their place.
         raise ModelError(
-            f"{folder / subfolder} lacks {len(loaded['missing_keys'])} weights, "
+            f"{folder} lacks {len(loaded['missing_keys'])} weights, "
             f"{sorted(loaded['missing_keys'])[0]} among them: copy or save the model again."
         )
     return model.eval()

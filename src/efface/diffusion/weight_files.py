@@ -29,6 +29,10 @@ OTHER_VARIANTS = tuple(
         ".?*.safetensors.index.json",
     )
 )
+AT_ROOT = f"{DIFFUSERS}*.safetensors"  # of a network that lies beside model_index.json
+# In the names of weights beside which, or into which, adapters were put; and before all of them.
+LORA_NAMES = re.compile(r"\.base_layer\.|\.lora_|_lora\.|\.lora\.(up|down)\.")
+WRAPPED = ("_orig_mod.", "module.", "base_model.model.")
 LORA_FILES = ("pytorch_lora_weights.safetensors", "adapter_config.json")
 
 
@@ -107,6 +111,25 @@ def refuse_lora(folder: Path) -> None:
         )
 
 
+def refuse_adapters(folder: Path, stem: str) -> None:
+    """Raise ModelError for weights that were saved with something around the network."""
+    for file in weights_wanted(folder, stem):
+        with safe_open(folder / file, framework="numpy") as tensors:
+            names = list(tensors.keys())
+        lora = next((name for name in names if LORA_NAMES.search(name)), None)
+        if lora is not None:
+            raise ModelError(
+                f"{folder / file} was saved while a LoRA was attached to it ({lora}): load the "
+                "pipeline, call fuse_lora() and unload_lora_weights(), then save it."
+            )
+        if names and all(name.startswith(WRAPPED) for name in names):
+            raise ModelError(
+                f"{folder / file} was saved with something wrapped around the network, as "
+                f"{names[0]} says (torch.compile, or several processes): save the network that is "
+                "inside."
+            )
+
+
 def _check_header(file: Path) -> None:
     """Raise ModelError where a header does not fit the file that it begins."""
     try:
@@ -126,7 +149,7 @@ def hash_weights(folder: Path) -> dict[str, str]:
     """
     return {
         file.relative_to(folder).as_posix(): hash_file(file)
-        for file in sorted(folder.glob("*/*.safetensors"))
+        for file in sorted([*folder.glob(AT_ROOT), *folder.glob("*/*.safetensors")])
         if file.parent.name != "judge" and not _is_variant(file)
     }
 
@@ -143,6 +166,7 @@ def hash_model(folder: Path) -> str:
     Its judge, its card and hidden files are no part of it.
     """
     files = [*folder.glob("*.json"), *folder.glob("*.py"), *folder.glob("*/*")]
+    files += folder.glob(AT_ROOT)
     parts = [
         [file.relative_to(folder).as_posix(), hash_file(file)]
         for file in sorted(files)
