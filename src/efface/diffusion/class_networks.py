@@ -55,6 +55,8 @@ def check_class_network(
         value = config.get(name, 1)
         if not isinstance(value, int | float) or not math.isfinite(value):
             raise ModelError(f"{file} gives {name} as {value!r}: a number is needed.")
+    if kind == DIT:
+        read_count(config, "patch_size", 0, file)
     sides, unit = read_sides(config, file), unit_of(kind, config)
     if sides is not None and any(side % unit for side in sides):
         raise ModelError(
@@ -180,6 +182,12 @@ def read_names(index: Mapping[str, Any]) -> dict[int, str]:
         "id2label does not map labels to their names: write it as in "
         '{"0": "tench", "1": "goldfish"}, or leave it out.'
     )
+
+
+def write_names(names: Sequence[str]) -> dict[str, str]:
+    """Names of labels for such a file; none where they are but the numbers of the labels."""
+    numbered = {str(label): name for label, name in enumerate(names)}
+    return {} if all(label == name for label, name in numbered.items()) else numbered
 
 
 def labels_of(num_classes: int, null_label: int | None) -> tuple[int, ...]:

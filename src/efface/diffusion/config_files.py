@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from efface.errors import ModelError
 
@@ -27,9 +27,10 @@ def read_json(path: Path, why: str) -> dict[str, Any]:
 
 def class_in(index: dict[str, Any], part: str) -> str | None:
     """The class that model_index.json gives a part; None for one that it leaves empty."""
-    entry = index.get(part)
-    named = isinstance(entry, list) and len(entry) == 2 and isinstance(entry[1], str)
-    return entry[1] if named else None
+    match index.get(part):
+        case [_, str(kind)]:
+            return kind
+    return None
 
 
 def read_number(index: dict[str, Any], key: str, default: float, folder: Path) -> float:
@@ -45,7 +46,7 @@ def read_number(index: dict[str, Any], key: str, default: float, folder: Path) -
     return value
 
 
-def is_count(value: object, most: int = LARGEST_COUNT) -> bool:
+def is_count(value: object, most: int = LARGEST_COUNT) -> TypeGuard[int]:
     """Whether a value is a whole number from 1 to `most`."""
     return type(value) is int and 1 <= value <= most
 

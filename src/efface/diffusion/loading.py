@@ -193,6 +193,12 @@ def _delivered(denoiser: Denoiser, sampler: Sampler | None) -> tuple[Any, dict[s
     return scheduler, {"default_steps": 1, "input_scale": sampler.input_scale}
 
 
+def _stock_pipeline(kind: object, scheduler: Any) -> str:
+    """The stock pipeline of an unconditional model: the one that it came in, or one that draws."""
+    draws = isinstance(scheduler, diffusers.DDPMScheduler | diffusers.DDIMScheduler)
+    return "DDPMPipeline" if kind == "DDPMPipeline" and draws else "DDIMPipeline"
+
+
 def _write(
     denoiser: Denoiser, folder: Path, sampler: Sampler | None, index: Mapping[str, Any]
 ) -> None:
@@ -210,11 +216,13 @@ def _write(
         component: ["diffusers", type(network).__name__],
         "scheduler": ["diffusers", type(scheduler).__name__],
     }
-    pipeline: Any = "DDIMPipeline"
+    pipeline: Any = _stock_pipeline(index.get("_class_name"), scheduler)
+    if index.get("id2label"):
+        entries["id2label"] = index["id2label"]
     if isinstance(denoiser.codec, VAECodec):
         pipeline = "DiTPipeline"
         denoiser.codec.vae.save_pretrained(folder / "vae", safe_serialization=True)
-        entries |= {"vae": ["diffusers", "AutoencoderKL"], "id2label": index.get("id2label")}
+        entries |= {"vae": ["diffusers", "AutoencoderKL"]}
         if isinstance(sampler, OneStep):
             entries |= extra  # read by efface; the stock pipeline ignores it with a warning
     elif isinstance(denoiser, ClassDenoiser):

@@ -202,8 +202,8 @@ def _tell(info: ModelInfo, null_label: int | None) -> None:
     own = null_label if null_label is not None else info.index.get("null_label")
     if own is None and info.null_label is not None and info.network_class == UNET:
         remark(
-            f"{info.source} has {info.num_classes} named labels and {info.num_classes + 1} class "
-            f"embeddings: label {info.null_label}, which has no name, is taken for the null label."
+            f"label {info.null_label} of {info.source} is the only one without a name in id2label: "
+            "it is taken for the null label. Give --null-label if another is."
         )
 
 
