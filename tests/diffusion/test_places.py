@@ -213,27 +213,11 @@ def lora_at_root(folder: Path) -> None:
     all_at_root(folder)
 
 
-def renamed(change: Callable[[str], str]) -> Callable[[Path], None]:
-    def apply(folder: Path) -> None:
-        weights = load_file(folder / "unet" / WEIGHTS)
-        save_file({change(name): w for name, w in weights.items()}, folder / "unet" / WEIGHTS)
-
-    return apply
-
-
 def old_lora(folder: Path) -> None:
     """Attention processors of earlier releases."""
     weights = load_file(folder / "unet" / WEIGHTS)
     name = "mid_block.attentions.0.processor.to_q_lora.down.weight"
     save_file(weights | {name: torch.zeros(2, 2)}, folder / "unet" / WEIGHTS)
-
-
-def compiled(folder: Path) -> None:
-    renamed(lambda name: f"_orig_mod.{name}")(folder)
-
-
-def parallel(folder: Path) -> None:
-    renamed(lambda name: f"module.{name}")(folder)
 
 
 def as_pickle(folder: Path) -> None:
@@ -298,8 +282,6 @@ BROKEN = [
     (lora_fused, FUSE),
     (lora_at_root, FUSE),
     (old_lora, FUSE),
-    (compiled, "saved with something wrapped around the network, as _orig_mod"),
-    (parallel, "saved with something wrapped around the network, as module"),
     (as_pickle, "unet holds .*bin, a pickle, .* Save the model with safe_serialization=True"),
     (pickle_at_root, "model holds .*bin, a pickle, .* Save the model with safe_serialization"),
     (variant_alone, "unet holds .*, the variant 'fp16', .* load the pipeline with variant='fp16'"),

@@ -30,9 +30,8 @@ OTHER_VARIANTS = tuple(
     )
 )
 AT_ROOT = f"{DIFFUSERS}*.safetensors"  # of a network that lies beside model_index.json
-# In the names of weights beside which, or into which, adapters were put; and before all of them.
+# In the names of weights beside which, or into which, adapters were put.
 LORA_NAMES = re.compile(r"\.base_layer\.|\.lora_|_lora\.|\.lora\.(up|down)\.")
-WRAPPED = ("_orig_mod.", "module.", "base_model.model.")
 LORA_FILES = ("pytorch_lora_weights.safetensors", "adapter_config.json")
 
 
@@ -112,21 +111,14 @@ def refuse_lora(folder: Path) -> None:
 
 
 def refuse_adapters(folder: Path, stem: str) -> None:
-    """Raise ModelError for weights that were saved with something around the network."""
+    """Raise ModelError for weights that were saved while a LoRA was attached to them."""
     for file in weights_wanted(folder, stem):
         with safe_open(folder / file, framework="numpy") as tensors:
-            names = list(tensors.keys())
-        lora = next((name for name in names if LORA_NAMES.search(name)), None)
+            lora = next(filter(LORA_NAMES.search, tensors.keys()), None)
         if lora is not None:
             raise ModelError(
                 f"{folder / file} was saved while a LoRA was attached to it ({lora}): load the "
                 "pipeline, call fuse_lora() and unload_lora_weights(), then save it."
-            )
-        if names and all(name.startswith(WRAPPED) for name in names):
-            raise ModelError(
-                f"{folder / file} was saved with something wrapped around the network, as "
-                f"{names[0]} says (torch.compile, or several processes): save the network that is "
-                "inside."
             )
 
 
