@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 import shutil
 from pathlib import Path
@@ -271,6 +272,9 @@ REFUSED: list[tuple[str, dict[str, object], dict[str, object], dict[str, object]
     ("unit", {"sample_size": 28, "block_out_channels": [8, 8, 8, 8]}, {}, {}),
     ("open", {"sample_size": None}, {}, {}),
     *[("number", {name: "x"}, {}, {}) for name in ("freq_shift", "norm_eps")],
+    *[("number", {"dropout": value}, {}, {}) for value in (-1, 1.5, math.nan, math.inf, [])],
+    *[("count", {"attention_head_dim": n}, {}, {}) for n in (0, -1, "8", [8])],
+    *[("count", {name: 0}, {}, {}) for name in ("norm_num_groups", "layers_per_block")],
     *[
         ("names", {}, {}, {"id2label": names})
         for names in (["a", "b"], "a", 3, {"a": "b"}, {"0": 1}, {"-1": "a"}, {"1": "a", "01": "b"})

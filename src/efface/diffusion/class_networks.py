@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,10 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     UNET: {"in_channels": 3, "out_channels": 3, "block_out_channels": [224, 448, 672, 896]},
     DIT: {"in_channels": 4, "num_embeds_ada_norm": 1000, "patch_size": 2, "sample_size": 32},
 }
-NUMBERS = ("freq_shift", "mid_block_scale_factor", "norm_eps")  # read as late as in a pass
+# Numbers that are read as late as in a pass, and the largest that makes sense.
+NUMBERS = {"freq_shift": 1, "mid_block_scale_factor": 100, "norm_eps": 1, "dropout": 1}
+NUMBERS |= {"downsample_padding": 1}
+COUNTS = ("attention_head_dim", "attn_norm_num_groups", "layers_per_block", "norm_num_groups")
 TIMESTEPS = "num_train_timesteps"
 LEARNED = ("learned", "learned_range")  # variances that a network returns in further channels
 
@@ -51,12 +53,13 @@ def check_class_network(
     config = DEFAULTS[kind] | config
     check_channels(config, scheduler, file)
     check_time(config, scheduler, file)
-    for name in NUMBERS:
-        value = config.get(name, 1)
-        if not isinstance(value, int | float) or not math.isfinite(value):
-            raise ModelError(f"{file} gives {name} as {value!r}: a number is needed.")
-    if kind == DIT:
-        read_count(config, "patch_size", 0, file)
+    for name, most in NUMBERS.items():
+        value = 0 if config.get(name) is None else config[name]
+        if not isinstance(value, int | float) or not 0 <= value <= most:
+            raise ModelError(f"{file} gives {name} as {value!r}: a number is needed, 0 to {most}.")
+    for name in (*COUNTS, "patch_size"):
+        if config.get(name) is not None:
+            read_count(config, name, 0, file)
     sides, unit = read_sides(config, file), unit_of(kind, config)
     if sides is not None and any(side % unit for side in sides):
         raise ModelError(

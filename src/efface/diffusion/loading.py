@@ -124,7 +124,7 @@ def _load_scheduler(info: ModelInfo) -> Any:
 
 
 def _from_pretrained(kind: Any, folder: Path, dtype: torch.dtype = torch.float32) -> Any:
-    with loading(folder), quiet():
+    with loading(folder), quiet(), quiet("diffusers"):
         model, loaded = kind.from_pretrained(
             folder,
             use_safetensors=True,
@@ -136,6 +136,13 @@ def _from_pretrained(kind: Any, folder: Path, dtype: torch.dtype = torch.float32
         raise ModelError(
             f"{folder} lacks {len(loaded['missing_keys'])} weights, "
             f"{sorted(loaded['missing_keys'])[0]} among them: copy or save the model again."
+        )
+    if loaded["unexpected_keys"] and issubclass(kind, diffusers.ModelMixin):
+        # diffusers would go on with another network than the one that was trained.
+        raise ModelError(
+            f"{folder} holds {len(loaded['unexpected_keys'])} weights that its config.json has no "
+            f"place for, {sorted(loaded['unexpected_keys'])[0]} among them: copy or save the model "
+            "again."
         )
     return model.eval()
 
