@@ -1,7 +1,8 @@
-"""A progress bar for whatever takes longer than a few seconds."""
+"""What is said on the side: a progress bar for what takes long, and what was taken for granted."""
 
 from __future__ import annotations
 
+import functools
 from typing import Any, Self
 
 from rich.console import Console
@@ -52,3 +53,9 @@ class Bar:
         if note is not None:
             fields["note"] = note
         self._progress.update(self._task, **fields)
+
+
+@functools.cache
+def remark(text: str) -> None:
+    """Say once on the terminal how something was read, where it could be read otherwise."""
+    Console(stderr=True).print(f"efface: {text}", markup=False, highlight=False, soft_wrap=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from efface.diffusion.class_networks import find_network, read_classes
+from efface.diffusion.class_networks import find_network, labels_of, read_classes
 from efface.errors import ModelError
 
 FOLDER = Path("model")
@@ -47,16 +47,26 @@ def test_other_networks_and_other_autoencoders_are_named() -> None:
 def test_every_embedding_is_a_label_but_that_of_no_class(
     kind: str, config: Any, index: Any, given: int | None, expected: tuple[int | None, int | None]
 ) -> None:
-    assert read_classes(kind, config, index, given) == expected
+    assert read_classes(kind, config, index, given, FOLDER) == expected
 
 
-@pytest.mark.parametrize("null", [0, 3, 11])
-def test_only_the_last_embedding_can_be_the_null_label(null: int) -> None:
-    sentence = f"null label {null} does not fit: the model has labels 0 to 10"
-    with pytest.raises(ModelError, match=sentence):
-        read_classes(UNET, {"num_class_embeds": 11}, {}, null)
+@pytest.mark.parametrize("null", [0, 3, 10])
+def test_any_embedding_can_be_the_null_label(null: int) -> None:
+    assert read_classes(UNET, {"num_class_embeds": 11}, {}, null, FOLDER) == (10, null)
+    assert read_classes(UNET, {"num_class_embeds": 11}, {"null_label": null}, None, FOLDER) == (
+        10,
+        null,
+    )
+    assert labels_of(10, null) == tuple(row for row in range(11) if row != null)
+
+
+@pytest.mark.parametrize("null", [-1, 11, True, 3.0, "3", [3], {}])
+def test_a_null_label_that_is_no_embedding_is_named(null: Any) -> None:
+    for index, given in (({}, null), ({"null_label": null}, None)):
+        with pytest.raises(ModelError, match="null label .* does not fit: the model has labels 0"):
+            read_classes(UNET, {"num_class_embeds": 11}, index, given, FOLDER)
 
 
 def test_class_embeddings_of_another_type_are_named() -> None:
     with pytest.raises(ModelError, match="'timestep' are not known"):
-        read_classes(UNET, {"class_embed_type": "timestep"}, {}, None)
+        read_classes(UNET, {"class_embed_type": "timestep"}, {}, None, FOLDER)

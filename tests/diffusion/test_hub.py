@@ -11,7 +11,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from efface.diffusion.hub import reason
-from efface.diffusion.loading import load
+from efface.diffusion.loading import load, save_pipeline
 from efface.diffusion.model_folder import fetch_weights, inspect_model
 from efface.errors import ModelError
 from tests.hubs import (
@@ -28,6 +28,7 @@ from tests.hubs import (
     serving,
     shows_a_page,
 )
+from tests.tiny import make_tiny_unet
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 Folders = Callable[[str], Path]
@@ -101,6 +102,28 @@ def test_sharded_weights_of_a_hub_model_are_fetched_by_their_index(
     with hub(serving(model, sent), tmp_path / "cache", monkeypatch):
         load("acme/tiny")
     assert {f"unet/{name}" for name in shards} <= set(sent)
+
+
+@pytest.mark.parametrize("described", [True, False])
+def test_weights_at_the_root_of_a_hub_model_are_fetched(
+    described: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tmp_path / "model"
+    save_pipeline(make_tiny_unet(conditional=False), model)
+    for part in ("unet", "scheduler"):
+        for file in (model / part).iterdir():
+            file.rename(model / file.name)
+        (model / part).rmdir()
+    (model / "diffusion_pytorch_model.bin").touch()
+    if not described:
+        (model / "model_index.json").unlink()
+    sent: list[str] = []
+    with hub(serving(model, sent), tmp_path / "cache", monkeypatch):
+        info = inspect_model("acme/tiny")
+        assert WEIGHTS not in sent
+        assert load(info).sample_shape == (1, 8, 8)
+    there = {file.name for file in model.iterdir()} - {"diffusion_pytorch_model.bin"}
+    assert sorted(sent) == sorted(there)
 
 
 def shard(folder: Path) -> list[str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import json
+import math
+import random
 import runpy
 import shutil
 from pathlib import Path
@@ -354,3 +356,39 @@ def test_parts_of_latent_models_are_looked_through_in_every_precision(
     save_file(weights, path)
     with pytest.raises(ModelError, match=f"{part} is broken: its weight {sorted(weights)[-1]}"):
         load(tmp_path / "model")
+
+
+def more_weights(folder: Path) -> None:
+    path = folder / "unet" / "config.json"
+    config = json.loads(path.read_text())
+    path.write_text(json.dumps(config | {"add_attention": False}))
+
+
+def test_weights_without_a_place_are_refused(folder, capsys):
+    """Stock diffusers leaves them out, and goes on with another network."""
+    more_weights(folder)
+    with pytest.raises(ModelError, match="unet holds 10 weights that its config.json has no place"):
+        load(folder)
+    assert capsys.readouterr().err == ""
+
+
+WRONG = (None, True, -1, 0, 2.5, 3, 10**30, 1e308, math.nan, "", "x", [], [None], [3, "x"], {})
+
+
+@pytest.mark.slow
+def test_a_wrong_configuration_is_a_sentence_or_a_model_that_draws(folder):
+    """200 values of the wrong type, two at once; no other error comes out of a network."""
+    path, chance, drawn = folder / "unet" / "config.json", random.Random(0), 0
+    content = json.loads(path.read_text())
+    for _ in range(200):
+        wrong = {key: chance.choice(WRONG) for key in chance.sample(sorted(content), 2)}
+        path.write_text(json.dumps(content | wrong))
+        try:
+            denoiser = load(folder)
+        except ModelError as error:
+            assert "\n" not in str(error)
+            continue
+        condition = condition_of(denoiser, [1])
+        draw_images(denoiser, OneStep(440), condition, [0])
+        drawn += 1
+    assert 10 < drawn < 190

@@ -30,7 +30,7 @@ def written(folder: Path, config: dict[str, Any]) -> Path:
 
 
 def read(folder: Path, name: str = "DDPMScheduler", **config: Any) -> Any:
-    return load_scheduler(written(folder, {"_class_name": name} | config), name)
+    return load_scheduler(written(folder, {"_class_name": name} | config) / "scheduler", name)
 
 
 @pytest.mark.parametrize(
@@ -143,9 +143,11 @@ def test_what_stock_diffusers_saves_is_read_unchanged(tmp_path, name):
     own = getattr(diffusers, name)()
     own.save_pretrained(tmp_path / "scheduler")
     hidden = "_use_default_values", "_diffusers_version"
-    assert {k: v for k, v in load_scheduler(tmp_path, name).config.items() if k not in hidden} == {
-        k: v for k, v in own.config.items() if k not in hidden
-    } | {"_class_name": name}
+    assert {
+        k: v
+        for k, v in load_scheduler(tmp_path / "scheduler", name).config.items()
+        if k not in hidden
+    } == {k: v for k, v in own.config.items() if k not in hidden} | {"_class_name": name}
 
 
 WRONG = ("many", "", "0.5", [], [1.0], [None], {}, {"a": 1}, None, True, False, -1, 0, 1, 3, 2.5)
@@ -166,7 +168,7 @@ def test_no_configuration_ends_in_a_traceback(tmp_path):
         for key in rng.sample(keys, rng.choice((1, 1, 2, 3))):
             config[key] = rng.choice(WRONG)
         try:
-            load_scheduler(written(tmp_path, config), name)
+            load_scheduler(written(tmp_path, config) / "scheduler", name)
         except ModelError as error:
             assert "\n" not in str(error)
             refused += 1

@@ -7,18 +7,34 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import diffusers
+import numpy as np
 import pytest
+import torch
 from PIL import Image
 from typer.testing import CliRunner
 
+from efface import ForgetClass
 from efface.cli import app
+from efface.data.images import ImageSet
 from efface.diffusion.loading import load, save_pipeline
 from efface.diffusion.model_folder import drawn_shape, inspect_model
 from efface.errors import ModelError, RequestError
-from efface.evaluation.subjects import Compared, check_retrained, read_subjects
-from efface.records import RunRecord, read_record, write_json
+from efface.evaluation.subjects import (
+    Compared,
+    check_retrained,
+    name_labels,
+    number_labels,
+    read_judge,
+    read_subjects,
+)
+from efface.metrics.judge import load_judge
+from efface.records import RunRecord, read_evaluation, read_record, write_json
 from efface.runs.forget import forget
+from efface.runs.sample import sample
 from efface.settings.evaluate import EvaluateSettings
+from efface.zoo.build.classifier import train_classifier
+from efface.zoo.build.settings import ClassifierSettings
 from tests.tiny import BAG, SMALL
 
 Pipelines = Callable[[str], Path]
@@ -177,3 +193,114 @@ def test_a_run_begins_from_a_distilled_generator_of_its_size(
     told(*bag, "--start", first, "--out", second, *options(SMALL))
     assert drawn_shape(inspect_model(second)) == (3, 16, 16)
     assert json.loads((second / "samples" / "grid.json").read_text())["tile"] == 16
+
+
+QUICK = ClassifierSettings(widths=(4, 4), epochs=1, batch_size=4, reference_images=40)
+CLASSES = 4
+NAMES = ("bag", "boot", "coat", "dress")
+
+
+def judge_of(folder: Path, classes: int, names: tuple[str, ...] = ()) -> Path:
+    """A classifier of so many labels."""
+    images = torch.arange(classes).repeat_interleave(8).view(-1, 1, 1, 1).expand(-1, 1, 8, 8)
+    given = ImageSet(
+        images=(images * 40).byte(),
+        labels=torch.arange(classes).repeat_interleave(8),
+        label_names=names,
+    )
+    train_classifier("four", given, given, QUICK).save(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def judges(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    root = tmp_path_factory.mktemp("judges")
+
+    def made(classes: int, *names: str) -> Path:
+        folder = root / f"{classes}-{'-'.join(names)}"
+        return folder if folder.is_dir() else judge_of(folder, classes, names)
+
+    return made
+
+
+@pytest.fixture(scope="module")
+def nameless(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of five class embeddings that says nothing of them."""
+    torch.manual_seed(0)
+    config = {**load(tiny_model).network.config, "num_class_embeds": CLASSES + 1}  # pyright: ignore
+    network = diffusers.UNet2DModel.from_config(config)
+    folder = tmp_path_factory.mktemp("nameless") / "model"
+    diffusers.DDPMPipeline(network, diffusers.DDPMScheduler()).save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("classes", [2, 3, 6])
+def test_a_classifier_of_other_labels_is_refused(
+    classes: int, judges: Callable[..., Path], nameless: Path
+) -> None:
+    info = inspect_model(nameless)
+    sentence = f"knows {classes} labels, and .* has 5: give one that was trained on the labels"
+    with pytest.raises(RequestError, match=sentence):
+        read_judge(name_labels(info, judges(classes)), judges(classes))
+
+
+@pytest.mark.parametrize("null", [0, 2, 4, None])
+def test_a_classifier_sees_the_labels_of_the_model(
+    null: int | None,
+    judges: Callable[..., Path],
+    nameless: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = judges(CLASSES, *NAMES)
+    info = name_labels(inspect_model(nameless, null), folder)
+    assert ("label 4 is taken for the null label" in capsys.readouterr().err) == (null is None)
+    assert info.null_label == (4 if null is None else null)
+    assert info.names == dict(zip(info.labels, NAMES, strict=True))
+    judge, plain = read_judge(info, folder), load_judge(folder)
+    assert judge is not None
+    assert set(judge.reference_labels) == set(info.labels)
+    assert judge.names == info.names
+    images = torch.rand(3, 1, 8, 8)
+    seen = judge.observe(images, np.zeros(3)).probabilities
+    own = plain.observe(images, np.zeros(3)).probabilities
+    np.testing.assert_array_equal(seen[:, list(info.labels)], own)
+    np.testing.assert_allclose(seen.sum(1), 1, atol=1e-6)
+    assert number_labels(info, np.arange(CLASSES)).tolist() == list(info.labels)
+
+
+def test_a_classifier_of_the_same_names_in_another_order_is_refused(
+    judges: Callable[..., Path], nameless: Path
+) -> None:
+    info = name_labels(inspect_model(nameless, 4), judges(CLASSES, *NAMES))
+    with pytest.raises(RequestError, match="label 0 is 'dress' to the classifier .* and 'bag' to"):
+        read_judge(info, judges(CLASSES, *NAMES[::-1]))
+
+
+def test_names_go_from_a_classifier_into_record_model_and_report(
+    judges: Callable[..., Path], nameless: Path, tmp_path: Path
+) -> None:
+    """The null label is row 0, and nothing but the classifier knows any names."""
+    sizes = ("forget_samples=10", "retain_samples=12", "baseline_steps=2")
+    changes = ["train.steps=1", "train.batch_size=4", "train.ignore_memory=true"]
+    run = forget(
+        nameless,
+        ForgetClass(labels=("bag",), replacement=("dress",)),
+        tmp_path / "run",
+        judge=judges(CLASSES, *NAMES),
+        null_label=0,
+        changes=[*changes, *(f"evaluate.{size}" for size in sizes)],
+    )
+    record = read_record(run)
+    assert record.request["labels"] == [1] and record.request["replacement"] == [4]
+    assert record.model["id2label"] == {"1": "bag", "2": "boot", "3": "coat", "4": "dress"}
+    assert (record.model["classes"], record.model["null_label"]) == (CLASSES, 0)
+    made = inspect_model(run)
+    assert (made.names, made.null_label) == ({1: "bag", 2: "boot", 3: "coat", 4: "dress"}, 0)
+    grid = json.loads((run / "samples" / "grid.json").read_text())
+    assert (grid["labels"], grid["names"]) == ([1, 2, 3, 4], ["bag", "boot", "coat", "dress"])
+    evaluation = read_evaluation(run)
+    assert evaluation.labels_seen is not None and evaluation.labels_seen.labels == [1, 2, 3, 4]
+    assert all(row[0] == 0 for row in evaluation.labels_seen.shares["result"])
+    assert "to forget class 1 (bag)" in (run / "report.html").read_text()
+    assert sample(run, tmp_path / "images", labels=["boot"], count=2, steps=1) == 2
+    assert (tmp_path / "images" / "label0002_00000.png").exists()

@@ -45,7 +45,8 @@ def sample(
     model: Model,
     out: Annotated[Path, typer.Option(help="A new folder for the PNG files.")],
     label: Annotated[
-        list[int] | None, typer.Option(help="A label. Repeatable; default: all.")
+        list[str] | None,
+        typer.Option(help="A label, by its number or name. Repeatable; default: all."),
     ] = None,
     prompt: Annotated[
         list[str] | None, typer.Option(help="A prompt. Repeatable; default: the empty one.")

@@ -40,7 +40,7 @@ NullLabel = Annotated[
 Size = Annotated[
     int | None,
     typer.Option(
-        help="Pixels of a side of the images, where the model does not say (FLUX); default: 1024."
+        help="Pixels of a side of the images, where the model does not say; FLUX's default: 1024."
     ),
 ]
 JudgeFolder = Annotated[

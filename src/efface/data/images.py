@@ -16,7 +16,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from efface.data.tables import HUB, encoded_images, labels_of, read_table
-from efface.diffusion.model_folder import ZOO
+from efface.diffusion.places import ZOO
 from efface.errors import DataError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from efface.errors import ModelError
+
+LARGEST_SIDE = 2**14  # of a sample
+LARGEST_COUNT = 2**24  # of channels, or of labels
 
 
 def read_json(path: Path, why: str) -> dict[str, Any]:
@@ -15,7 +18,7 @@ def read_json(path: Path, why: str) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ModelError(f"{path} is missing: {why}.") from None
-    except (json.JSONDecodeError, UnicodeDecodeError):
+    except (ValueError, RecursionError):
         raise ModelError(f"{path} is not valid JSON: write the model anew.") from None
     if not isinstance(content, dict):
         raise ModelError(f"{path} does not hold a JSON object: write the model anew.")
@@ -24,8 +27,10 @@ def read_json(path: Path, why: str) -> dict[str, Any]:
 
 def class_in(index: dict[str, Any], part: str) -> str | None:
     """The class that model_index.json gives a part; None for one that it leaves empty."""
-    entry = index.get(part)
-    return entry[1] if isinstance(entry, list) and len(entry) == 2 else None
+    match index.get(part):
+        case [_, str(kind)]:
+            return kind
+    return None
 
 
 def read_number(index: dict[str, Any], key: str, default: float, folder: Path) -> float:
@@ -33,11 +38,42 @@ def read_number(index: dict[str, Any], key: str, default: float, folder: Path) -
     if key not in index:
         return default
     value = index[key]
-    if not isinstance(value, int | float) or not value > 0:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not 0 < value <= LARGEST_COUNT:
         raise ModelError(
             f"{folder}/model_index.json gives {key} as {value!r}: a number above 0 is needed."
         )
     return value
+
+
+def is_count(value: object, most: int = LARGEST_COUNT) -> TypeGuard[int]:
+    """Whether a value is a whole number from 1 to `most`."""
+    return type(value) is int and 1 <= value <= most
+
+
+def read_count(config: dict[str, Any], key: str, default: int, file: Path) -> int:
+    """A whole number of a configuration; ModelError for one that is not above 0, or absurd."""
+    value = config.get(key, default)
+    if not is_count(value):
+        raise ModelError(
+            f"{file} gives {key} as {value!r}: a whole number from 1 to {LARGEST_COUNT:,} is "
+            "needed. Copy or download the model again."
+        )
+    return value
+
+
+def read_sides(config: dict[str, Any], file: Path) -> tuple[int, int] | None:
+    """(H, W) of the samples of a network; None where its configuration leaves them open."""
+    size = config.get("sample_size")
+    if size is None:
+        return None
+    match size if isinstance(size, list) else [size, size]:
+        case [height, width] if is_count(height, LARGEST_SIDE) and is_count(width, LARGEST_SIDE):
+            return height, width
+    raise ModelError(
+        f"{file} gives sample_size as {size!r}: a whole number from 1 to {LARGEST_SIDE:,} is "
+        "needed, or a height and a width. Copy or download the model again."
+    )
 
 
 def read_vae(folder: Path) -> tuple[int, int]:
@@ -46,7 +82,7 @@ def read_vae(folder: Path) -> tuple[int, int]:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
         return int(config["out_channels"]), 2 ** (len(config["block_out_channels"]) - 1)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ModelError(
             f"{path} does not say what images the VAE makes: copy or download the model again."
         ) from error

@@ -11,6 +11,7 @@ from typing import Any, NoReturn, Self
 import torch
 from torch import Tensor, nn
 
+from efface.diffusion.class_networks import describe_labels, labels_of
 from efface.diffusion.codec import Codec, IdentityCodec
 from efface.diffusion.prediction import Prediction, PredictionKind, true_output
 from efface.diffusion.schedule import NoiseSchedule
@@ -180,16 +181,20 @@ class ClassDenoiser(Denoiser):
     """A class-conditional `UNet2DModel` or `DiTTransformer2DModel`."""
 
     num_classes: int
-    null_label: int | None = None
+    null_label: int | None = None  # any row of the class embedding; the others are labels
+
+    @property
+    def labels(self) -> tuple[int, ...]:
+        return labels_of(self.num_classes, self.null_label)
 
     def encode(self, inputs: Sequence[Any]) -> Condition:
         """Labels -> condition rows; RequestError for a label the model does not have."""
         labels = torch.as_tensor(inputs, dtype=torch.long, device=self.device)
         for label in labels.unique().tolist():
-            if not 0 <= label < self.num_classes:
+            if label not in self.labels:
                 raise RequestError(
-                    f"label {label} is unknown: this model has labels 0 to "
-                    f"{self.num_classes - 1}. Pass one of these."
+                    f"label {label} is unknown: this model has {describe_labels(self.labels)}. "
+                    "Pass one of these."
                 )
         return Condition({"class_labels": labels})
 

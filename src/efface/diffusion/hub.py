@@ -1,13 +1,27 @@
-"""What goes wrong when the hub is asked for something, in words (no torch)."""
+"""Files from the hub, and in words what goes wrong when it is asked (no torch)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from pathlib import Path
 
-from efface.errors import EffaceError
+from efface.diffusion.config_files import read_json
+from efface.diffusion.text.folder import parts_in
+from efface.diffusion.weight_files import DIFFUSERS, TRANSFORMERS, index_name
+from efface.errors import EffaceError, ModelError
 
+# What of a component's folder is read beside its weights; a .model file is sentencepiece's, no
+# pickle. Nothing else is asked for: offline, the hub's client takes a file that was never
+# downloaded for a hole in the model.
+DESCRIPTIONS = (
+    *("config.json", "scheduler_config.json", "preprocessor_config.json", "processor_config.json"),
+    *("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+    *("tokenizer.json", "vocab.json", "merges.txt", "vocab.txt", "spiece.model"),
+    *map(index_name, (DIFFUSERS, TRANSFORMERS)),
+)
+AT_ROOT = ("config.json", "scheduler_config.json", index_name(DIFFUSERS))
 # What comes of an answer of another form: a page of a login or a proxy where JSON was expected.
 OTHERWISE = (ValueError, LookupError, TypeError, AttributeError, AssertionError, RuntimeError)
 
@@ -92,3 +106,27 @@ def _remedy(error: BaseException) -> str:
             "was downloaded to"
         )
     return "check the name and the network, or download it first"
+
+
+def download_descriptions(model: str) -> Path:
+    """The files that say what a hub model is, of the parts that it names alone."""
+    names = ["model_index.json", "adapter_config.json", *AT_ROOT]
+    folder = download(model, names, f"{model} is no local folder")
+    if not (folder / "model_index.json").exists():
+        return folder  # all lies at the root
+    index = read_json(folder / "model_index.json", "a diffusers pipeline folder has one")
+    parts = [*parts_in(index), *(f"{part}_ema" for part in ("unet", "transformer"))]
+    names = [f"{part}/{name}" for part in parts for name in DESCRIPTIONS]
+    asked = f"the description of {model} is not whole on this machine"
+    return download(model, names, asked, folder.name)
+
+
+def download(model: str, names: list[str], asked: str, commit: str | None = None) -> Path:
+    """Files of a hub model, never code and never pickles; returns the folder.
+
+    `asked` begins the sentence that says that they cannot be had.
+    """
+    from huggingface_hub import snapshot_download
+
+    with asking_hub(asked, ModelError):
+        return Path(snapshot_download(model, allow_patterns=names, revision=commit))

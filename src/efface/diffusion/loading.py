@@ -19,8 +19,9 @@ from safetensors import SafetensorError
 from efface.diffusion.adapters import SharedNetwork
 from efface.diffusion.codec import Codec, IdentityCodec, VAECodec
 from efface.diffusion.denoiser import ClassDenoiser, Denoiser, UnconditionalDenoiser
-from efface.diffusion.model_folder import ZOO, ModelInfo, fetch_weights, inspect_model
+from efface.diffusion.model_folder import ModelInfo, fetch_weights, inspect_model
 from efface.diffusion.one_step import one_step_scheduler
+from efface.diffusion.places import ZOO
 from efface.diffusion.quiet import loading, quiet
 from efface.diffusion.sampling import OneStep, Sampler
 from efface.diffusion.schedule import load_scheduler, most_steps, read_schedule, with_levels_of
@@ -49,11 +50,11 @@ def load(
     info = model if isinstance(model, ModelInfo) else inspect_model(model, null_label)
     if info.on_hub:
         fetch_weights(info)
-    scheduler = load_scheduler(info.folder, info.index["scheduler"][1])
+    scheduler = load_scheduler(info.place("scheduler"), info.index["scheduler"][1])
     network = load_network(info, dtype, finite)
     codec: Codec = IdentityCodec()
     if info.vae:
-        vae = _from_pretrained(diffusers.AutoencoderKL, info.folder, "vae")
+        vae = _from_pretrained(diffusers.AutoencoderKL, info.place("vae"))
         codec = VAECodec(vae.requires_grad_(False))
     if info.family is None:
         made = build_denoiser(network, scheduler, info.num_classes, info.null_label, codec)
@@ -73,7 +74,7 @@ def load_beside(
     if not isinstance(other, TextDenoiser):
         return load(model, dtype=dtype, finite=finite)
     network = load_network(model, dtype, finite).to(other.device)
-    scheduler = load_scheduler(model.folder, model.index["scheduler"][1])
+    scheduler = load_scheduler(model.place("scheduler"), model.index["scheduler"][1])
     return build_text_denoiser(model, network, scheduler, other.codec, other.prompts)
 
 
@@ -109,29 +110,27 @@ def build_denoiser(
 def load_network(info: ModelInfo, dtype: torch.dtype = torch.float32, finite: bool = True) -> Any:
     """The network alone, as diffusers knows it. Raises ModelError."""
     kind = getattr(diffusers, info.network_class)
-    return _from_pretrained(kind, info.folder, info.weights_folder.name, dtype, finite)
+    network = _from_pretrained(kind, info.weights_folder, dtype, finite)
+    if info.sample_size is not None and "sample_size" in network.config:
+        network.register_to_config(sample_size=info.sample_size)  # where it was left open
+    return network
 
 
 def _load_encoders(info: ModelInfo) -> dict[str, Any]:
     """Text encoders by their subfolders."""
     kinds = {name: getattr(transformers, info.index[name][1]) for name in info.encoders}
     return {
-        name: _from_pretrained(kind, info.folder, name).requires_grad_(False)
+        name: _from_pretrained(kind, info.folder / name).requires_grad_(False)
         for name, kind in kinds.items()
     }
 
 
 def _from_pretrained(
-    kind: Any,
-    folder: Path,
-    subfolder: str,
-    dtype: torch.dtype = torch.float32,
-    finite: bool = True,
+    kind: Any, folder: Path, dtype: torch.dtype = torch.float32, finite: bool = True
 ) -> Any:
-    with loading(folder / subfolder), quiet():
+    with loading(folder), quiet(), quiet("diffusers"):
         model, loaded = kind.from_pretrained(
             folder,
-            subfolder=subfolder,
             use_safetensors=True,
             dtype=dtype,
             output_loading_info=True,
@@ -139,14 +138,21 @@ def _from_pretrained(
     if loaded["missing_keys"]:
         # diffusers would go on with random numbers in their place.
         raise ModelError(
-            f"{folder / subfolder} lacks {len(loaded['missing_keys'])} weights, "
+            f"{folder} lacks {len(loaded['missing_keys'])} weights, "
             f"{sorted(loaded['missing_keys'])[0]} among them: copy or save the model again."
+        )
+    if loaded["unexpected_keys"] and issubclass(kind, diffusers.ModelMixin):
+        # diffusers would go on with another network than the one that was trained.
+        raise ModelError(
+            f"{folder} holds {len(loaded['unexpected_keys'])} weights that its config.json has no "
+            f"place for, {sorted(loaded['unexpected_keys'])[0]} among them: copy or save the model "
+            "again."
         )
     for name, weight in model.state_dict().items():
         if finite and not weight.isfinite().all():
             raise ModelError(
-                f"{folder / subfolder} is broken: its weight {name} holds values that are not "
-                "finite numbers. Copy or download the model again, or give an earlier checkpoint."
+                f"{folder} is broken: its weight {name} holds values that are not finite "
+                "numbers. Copy or download the model again, or give an earlier checkpoint."
             )
     return model.eval()
 
@@ -217,17 +223,17 @@ def _write(
     network.save_pretrained(folder / component, safe_serialization=True)
     # Read by efface; stock pipelines ignore it with a warning.
     entries: dict[str, Any] = {component: ["diffusers", type(network).__name__]} | extra
+    if index.get("id2label"):
+        entries["id2label"] = index["id2label"]
     if isinstance(denoiser.codec, VAECodec):
         pipeline: Any = "DiTPipeline"
         denoiser.codec.vae.save_pretrained(folder / "vae", safe_serialization=True)
-        entries |= {"vae": ["diffusers", "AutoencoderKL"], "id2label": index.get("id2label")}
+        entries |= {"vae": ["diffusers", "AutoencoderKL"]}
     elif isinstance(denoiser, ClassDenoiser):
         pipeline = ["pipeline", "ClassConditionalPipeline"]
         shutil.copyfile(CLASS_PIPELINE, folder / "pipeline.py")
         default = {"default_steps": min(50, most_steps(scheduler)), "input_scale": 1.0}
         entries = default | entries | {"null_label": denoiser.null_label}
-        if scheduler.config.get("variance_type") in ("learned", "learned_range"):
-            scheduler = with_levels_of(scheduler, type(scheduler))  # it is given no variance
     else:
         pipeline = index.get("_class_name", f"{type(scheduler).__name__[:4]}Pipeline")
         if pipeline != "DDPMPipeline" or not isinstance(scheduler, diffusers.DDPMScheduler):

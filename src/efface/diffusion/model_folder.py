@@ -2,14 +2,37 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from efface.diffusion.class_networks import find_network, read_classes
-from efface.diffusion.config_files import class_in, read_json, read_number, read_vae
-from efface.diffusion.hub import asking_hub, hub_errors, without_bars
+from efface.diffusion.class_networks import (
+    DEFAULTS,
+    UNET,
+    check_class_network,
+    find_network,
+    labels_of,
+    read_classes,
+    read_names,
+    unit_of,
+)
+from efface.diffusion.config_files import (
+    LARGEST_SIDE,
+    class_in,
+    read_count,
+    read_json,
+    read_number,
+    read_sides,
+    read_vae,
+)
+from efface.diffusion.hub import download, download_descriptions, hub_errors, without_bars
+from efface.diffusion.places import (
+    check_average,
+    find_folder,
+    place_of,
+    place_of_network,
+    read_index,
+)
 from efface.diffusion.scheduler_files import KNOWN_SCHEDULERS
 from efface.diffusion.text.families import TextFamily, family_of
 from efface.diffusion.text.folder import (
@@ -19,35 +42,21 @@ from efface.diffusion.text.folder import (
     check_network,
     check_tokenizers,
     encoders_in,
-    parts_in,
     weights_in,
 )
 from efface.diffusion.weight_files import (
     DIFFUSERS,
-    PICKLE_SUFFIXES,
     TRANSFORMERS,
     check_weights,
-    index_name,
+    refuse_adapters,
     refuse_lora,
     require_weights,
     weights_wanted,
 )
 from efface.errors import ModelError
+from efface.progress import remark
 
-# What of a component's folder is read beside its weights; a .model file is sentencepiece's, no
-# pickle. Nothing else is asked for: offline, the hub's client takes a file that was never
-# downloaded for a hole in the model.
-DESCRIPTIONS = (
-    *("config.json", "scheduler_config.json", "preprocessor_config.json", "processor_config.json"),
-    *("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
-    *("tokenizer.json", "vocab.json", "merges.txt", "vocab.txt", "spiece.model"),
-    *map(index_name, (DIFFUSERS, TRANSFORMERS)),
-)
-INDEX = (
-    "a diffusers pipeline folder has one; for a LoRA or other single weights give the whole base "
-    "model"
-)
-ZOO = Path(__file__).parent.parent / "zoo"
+NETWORK = "it describes the network"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,11 +85,24 @@ class ModelInfo:
     size: int | None = None
     learns_variance: bool = False  # in as many further channels as the network takes
 
+    def place(self, part: str) -> Path:
+        """Folder of a part of the pipeline."""
+        return place_of(self.folder, part)
+
     @property
     def weights_folder(self) -> Path:
         """Where the network's weights lie: an average of them, where the folder has one."""
-        average = self.folder / f"{self.component}_ema"
-        return average if average.is_dir() else self.folder / self.component
+        return place_of_network(self.folder, self.component)
+
+    @property
+    def labels(self) -> tuple[int, ...]:
+        """All labels; none of a model without classes."""
+        return labels_of(self.num_classes or 0, self.null_label)
+
+    @property
+    def names(self) -> dict[int, str]:
+        """Names of labels, where they are known."""
+        return {k: name for k, name in read_names(self.index).items() if k in self.labels}
 
 
 def inspect_model(
@@ -89,43 +111,40 @@ def inspect_model(
     """Read model_index.json and the network's config, and check the weight files' headers.
 
     `model` is a folder, a hub id or `zoo:NAME`; `size` the pixels of a side of its images, for
-    networks that do not name it (FLUX). Raises ModelError for what cannot be used.
+    networks that do not name it. Raises ModelError for what cannot be used.
     """
     folder = find_folder(str(model))
     on_hub = folder is None
     if folder is None:
         with without_bars():
-            folder = _download_descriptions(str(model))
+            folder = download_descriptions(str(model))
     refuse_lora(folder)
-    index = read_json(folder / "model_index.json", INDEX)
+    index = read_index(folder)
     family = family_of(index.get("_class_name"))
     if family is not None:
         check_components(index, folder, family)
         component, network_class = family.component, family.network
     else:
         component, network_class = find_network(index, folder)
-    config = read_json(folder / component / "config.json", "it describes the network")
-    if family is not None:
-        check_network(config, folder, family)
-        vae = read_json(folder / "vae" / "config.json", "it describes the VAE")
-        check_latents(str(model), family, config, vae)
-        check_tokenizers(index, folder, family)
-        classes, null = None, None
-    else:
-        classes, null = read_classes(network_class, config, index, null_label)
+    network = place_of_network(folder, component)
+    config = read_json(network / "config.json", NETWORK)
+    check_average(network, folder / component, config)
+    classes, null = None, None
+    if family is None:
+        classes, null = read_classes(network_class, config, index, null_label, network)
     taken, made = config.get("in_channels"), config.get("out_channels")
     learned = isinstance(taken, int) and made == 2 * taken
-    _check_schedule(folder, class_in(index, "scheduler"), family, learned)
+    _check_schedule(place_of(folder, "scheduler"), class_in(index, "scheduler"), family, learned)
     info = ModelInfo(
         source=str(model),
         on_hub=on_hub,
         folder=folder,
         component=component,
         network_class=network_class,
-        vae=bool(index.get("vae")),
+        vae=class_in(index, "vae") is not None,
         num_classes=classes,
         null_label=null,
-        default_steps=int(read_number(index, "default_steps", 50, folder)),
+        default_steps=read_count(index, "default_steps", 50, folder / "model_index.json"),
         input_scale=float(read_number(index, "input_scale", 1.0, folder)),
         index=index,
         family=family,
@@ -133,13 +152,49 @@ def inspect_model(
         sample_size=int(read_number(index, "sample_size", 0, folder)) or None,
         learns_variance=learned,
     )
-    if size is not None:
-        info = _sized(info, size)
+    _check_parts(info, config)
+    info = info if size is None else _sized(info, size)
+    drawn_shape(info)
+    _tell(info, null_label)
     if on_hub:
         _check_listed(info)
     else:
         fetch_weights(info)
     return info
+
+
+def _check_parts(info: ModelInfo, config: dict[str, Any]) -> None:
+    """Raise ModelError unless a network can be given all that it takes, by the configurations."""
+    file, scheduler = info.weights_folder / "config.json", _scheduler_config(info)
+    if info.family is None:
+        check_class_network(info.network_class, config, scheduler, file)
+        return
+    described = [info.folder / name / "config.json" for name in info.encoders]
+    encoders = [read_json(path, "it describes the encoder") for path in described]
+    vae = read_json(info.folder / "vae" / "config.json", "it describes the VAE")
+    check_latents(info.source, info.family, config, vae)
+    check_network(config, scheduler, encoders, file, info.family)
+    check_tokenizers(info.index, info.folder, info.family)
+
+
+def _scheduler_config(info: ModelInfo) -> dict[str, Any]:
+    """That of the scheduler; where it cannot be read, loading it says so."""
+    try:
+        return read_json(info.place("scheduler") / "scheduler_config.json", "")
+    except ModelError:
+        return {}
+
+
+def _tell(info: ModelInfo, null_label: int | None) -> None:
+    """Say what was taken for granted."""
+    if info.weights_folder.name == f"{info.component}_ema":
+        remark(f"{info.weights_folder} holds averaged weights: they are read as the model.")
+    own = null_label if null_label is not None else info.index.get("null_label")
+    if own is None and info.null_label is not None and info.network_class == UNET:
+        remark(
+            f"label {info.null_label} of {info.source} is the only one without a name in id2label: "
+            "it is taken for the null label. Give --null-label if another is."
+        )
 
 
 def fetch_weights(info: ModelInfo) -> None:
@@ -150,7 +205,7 @@ def fetch_weights(info: ModelInfo) -> None:
     missing = _missing_weights(info) if info.on_hub else []
     if missing:
         asked = f"{missing[0]} of {info.source} is not on this machine"
-        _download(info.source, missing, asked, info.folder.name)
+        download(info.source, missing, asked, info.folder.name)
         missing = _missing_weights(info)
     if missing:
         # Without the network, and without a list of the files, the client says nothing of it.
@@ -159,30 +214,28 @@ def fetch_weights(info: ModelInfo) -> None:
             "reached: it may not have been downloaded. Connect to the network and try again, or "
             "give the folder of a copy that is whole."
         )
-    for subfolder, stem in _weights(info).items():
-        check_weights(info.folder / subfolder, stem)
+    for place, stem in _weights(info).items():
+        check_weights(place, stem)
+        refuse_adapters(place, stem)
 
 
-def _weights(info: ModelInfo) -> dict[str, str]:
-    """Subfolders with weights, and what their files are called."""
-    stems = dict.fromkeys((info.component, f"{info.component}_ema", "vae"), DIFFUSERS)
+def _weights(info: ModelInfo) -> dict[Path, str]:
+    """Folders with weights that are loaded, and what their files are called."""
+    stems = {info.weights_folder: DIFFUSERS}
+    if info.vae:
+        stems[info.place("vae")] = DIFFUSERS
     if info.family is not None:
-        stems |= dict.fromkeys(weights_in(info.index, info.family), TRANSFORMERS)
-    return {
-        subfolder: stem
-        for subfolder, stem in stems.items()
-        if subfolder in info.index or (info.folder / subfolder).is_dir()
-    }
+        others = weights_in(info.index, info.family)
+        stems |= {info.folder / name: TRANSFORMERS for name in others}
+    return stems
 
 
 def _missing_weights(info: ModelInfo) -> list[str]:
     """Files of weights that a model on the hub lacks on this machine."""
-    names = [
-        f"{subfolder}/{name}"
-        for subfolder, stem in _weights(info).items()
-        for name in weights_wanted(info.folder / subfolder, stem)
+    files = [
+        place / name for place, s in _weights(info).items() for name in weights_wanted(place, s)
     ]
-    return [name for name in names if not (info.folder / name).is_file()]
+    return [file.relative_to(info.folder).as_posix() for file in files if not file.is_file()]
 
 
 def _check_listed(info: ModelInfo) -> None:
@@ -198,25 +251,27 @@ def _check_listed(info: ModelInfo) -> None:
         listed = HfApi().list_repo_files(info.source, revision=info.folder.name)
     except hub_errors():
         return
-    for subfolder, stem in _weights(info).items():
-        wanted = weights_wanted(info.folder / subfolder, stem)
-        here = {n.removeprefix(f"{subfolder}/") for n in listed if n.startswith(f"{subfolder}/")}
-        require_weights(f"{subfolder} of {info.source}", stem, wanted, here)
+    for place, stem in _weights(info).items():
+        here = {path.name for path in map(info.folder.joinpath, listed) if path.parent == place}
+        where = "" if place == info.folder else f"{place.name} of "
+        require_weights(f"{where}{info.source}", stem, weights_wanted(place, stem), here)
 
 
 def sample_shape(info: ModelInfo) -> tuple[int, int, int]:
     """(C, H, W) of a sample in model space: of latents, or of images without a VAE."""
-    config = read_json(info.folder / info.component / "config.json", "it describes the network")
-    size, channels = config.get("sample_size"), config.get("in_channels")
-    if info.family is not None and info.family.default_size is not None and channels:
-        size, channels = info.sample_size or info.family.default_size, channels // 4
-    match (channels, *size) if isinstance(size, list) else (channels, size, size):
-        case (int(channels), int(height), int(width)):
-            return channels, height, width
-    raise ModelError(
-        f"{info.folder / info.component} does not say the size of its images: sample_size is "
-        f"{size!r} and in_channels {channels!r}."
-    )
+    file = info.weights_folder / "config.json"
+    config = DEFAULTS.get(info.network_class, {}) | read_json(file, NETWORK)
+    channels, sides = read_count(config, "in_channels", 4, file), read_sides(config, file)
+    if info.family is not None and info.family.default_size is not None:  # in squares of four
+        channels, sides = channels // 4, (info.family.default_size, info.family.default_size)
+    if info.sample_size is not None:
+        sides = (info.sample_size, info.sample_size)
+    if sides is None:
+        raise ModelError(
+            f"{file} does not say the size of the images (sample_size is null): give their pixels "
+            "with --size, or write sample_size into that file."
+        )
+    return channels, *sides
 
 
 def drawn_shape(info: ModelInfo) -> tuple[int, int, int]:
@@ -230,92 +285,39 @@ def drawn_shape(info: ModelInfo) -> tuple[int, int, int]:
 
 def _sized(info: ModelInfo, size: int) -> ModelInfo:
     """The same model for images of `size` x `size` pixels; ModelError where it draws none."""
-    _, height, width = drawn_shape(info)
-    if (height, width) == (size, size):
-        return info
-    if info.family is None or info.family.default_size is None:
+    file = info.weights_folder / "config.json"
+    config, packed = read_json(file, NETWORK), info.family is not None and info.family.packed
+    named = read_sides(config, file) is not None and not packed
+    if named or packed:
+        _, height, width = drawn_shape(info)
+        if (height, width) == (size, size):
+            return info
+        if named:
+            raise ModelError(
+                f"images of {size} x {size} pixels were asked for, and {info.source} makes "
+                f"{height} x {width}: leave the size out."
+            )
+    factor = read_vae(info.folder)[1] if info.vae else 1
+    unit = factor * (2 if packed else unit_of(info.network_class, config))
+    if not 1 <= size <= LARGEST_SIDE or size % unit:
         raise ModelError(
-            f"images of {size} x {size} pixels were asked for, and {info.source} makes {height} "
-            f"x {width}: leave the size out."
-        )
-    _, factor = read_vae(info.folder)
-    if size < 1 or size % (2 * factor):  # the network takes latents in squares of four
-        raise ModelError(
-            f"images of {size} x {size} pixels do not fit {info.source}: give a multiple of "
-            f"{2 * factor}."
+            f"images of {size} x {size} pixels do not fit {info.source}: give a multiple of {unit}."
         )
     return replace(info, sample_size=size // factor, size=size)
 
 
 def _check_schedule(
-    folder: Path, name: str | None, family: TextFamily | None, learns_variance: bool
+    place: Path, name: str | None, family: TextFamily | None, learns_variance: bool
 ) -> None:
     """Raise ModelError for a schedule that efface would have to guess, or cannot sample with."""
     from efface.diffusion.schedule import load_scheduler  # torch, which builds it
 
     known = FLOW_SCHEDULERS if family is not None and family.flow else KNOWN_SCHEDULERS
-    config = load_scheduler(folder, name, known).config
+    config = load_scheduler(place, name, known).config
     wanted = str(config.get("variance_type")).startswith("learned")
     if wanted and name == "DDPMScheduler" and not learns_variance:
         raise ModelError(
-            f"the scheduler of {folder} takes a variance from the network "
+            f"the scheduler in {place} takes a variance from the network "
             f"({config['variance_type']}), whose out_channels are not twice its in_channels: give "
             'the variance_type that the model was trained with, as "fixed_small".'
         )
-
-
-def find_folder(model: str) -> Path | None:
-    """Folder of a local model or a `zoo:NAME`; None for what can only be a hub id."""
-    if model.startswith("zoo:"):
-        name = model.removeprefix("zoo:")
-        known = sorted(p.parent.name for p in ZOO.glob("*/model_index.json"))
-        if name not in known:
-            raise ModelError(
-                f"zoo:{name} does not ship with efface: there is zoo:{', zoo:'.join(known)}."
-            )
-        return ZOO / name
-    folder = Path(model)
-    if folder.is_dir():
-        # A run folder stands for the pipeline that it holds.
-        inner = folder / "pipeline"
-        return inner if (inner / "model_index.json").exists() else folder
-    if folder.suffix in PICKLE_SUFFIXES:
-        raise ModelError(
-            f"{model} is a pickle, which can run code when it is opened: only safetensors are "
-            "read. Convert it to a diffusers folder first."
-        )
-    if folder.suffix == ".safetensors" and folder.exists():
-        raise ModelError(
-            f"no model at {model}, but a file of weights, a LoRA perhaps: give the folder of a "
-            "diffusers pipeline, for a LoRA the base model that it was made for."
-        )
-    if folder.exists() or not re.fullmatch(r"[\w.-]+/[\w.-]+", model) or model.startswith("."):
-        raise ModelError(
-            f"no model at {model}: give a diffusers pipeline folder, a hub id (owner/name) "
-            "or zoo:NAME."
-        )
-    return None
-
-
-def _download_descriptions(model: str) -> Path:
-    """The files that say what a hub model is, of the parts that it names alone."""
-    names = ["model_index.json", "adapter_config.json"]
-    folder = _download(model, names, f"{model} is no local folder")
-    if not (folder / "model_index.json").exists():
-        return folder  # which is refused for it
-    index = read_json(folder / "model_index.json", "a diffusers pipeline folder has one")
-    parts = [*parts_in(index), *(f"{part}_ema" for part in ("unet", "transformer"))]
-    names = [f"{part}/{name}" for part in parts for name in DESCRIPTIONS]
-    asked = f"the description of {model} is not whole on this machine"
-    return _download(model, names, asked, folder.name)
-
-
-def _download(model: str, names: list[str], asked: str, commit: str | None = None) -> Path:
-    """Files of a hub model, never code and never pickles; returns the folder.
-
-    `asked` begins the sentence that says that they cannot be had.
-    """
-    from huggingface_hub import snapshot_download
-
-    with asking_hub(asked, ModelError):
-        return Path(snapshot_download(model, allow_patterns=names, revision=commit))

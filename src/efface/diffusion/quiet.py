@@ -14,7 +14,7 @@ from efface.errors import ModelError
 
 # What libraries raise for files that make no part of a model.
 UNUSABLE = (OSError, ValueError, RuntimeError, TypeError, LookupError, AttributeError, ImportError)
-UNUSABLE += (StrictDataclassError,)
+UNUSABLE += (ArithmeticError, AssertionError, StrictDataclassError)
 
 
 @contextmanager

@@ -122,21 +122,21 @@ def read_schedule(scheduler: Any) -> tuple[Any, NoiseSchedule]:
 
 
 def load_scheduler(
-    folder: Path,
+    place: Path,
     name: str | None,
     known: Collection[str] = (*KNOWN_SCHEDULERS, *FLOW_SCHEDULERS),
 ) -> Any:
-    """The scheduler of a pipeline folder, of the class that model_index.json names.
+    """The scheduler in the folder `place`, of the class that model_index.json names.
 
     It has taken a few steps, and so has DDIM with its levels: what loads also draws. Raises
     ModelError.
     """
     check_scheduler(name, known)
     kind = getattr(diffusers, str(name))
-    config = read_scheduler_config(folder / "scheduler" / "scheduler_config.json", kind, known)
+    config = read_scheduler_config(place / "scheduler_config.json", kind, known)
     # diffusers warns of the `sigma_max` of a one-step generator.
     with (
-        loading(folder / "scheduler"),
+        loading(place),
         quiet("diffusers"),
         warnings.catch_warnings(action="ignore"),
         torch.random.fork_rng(devices=[]),

@@ -29,6 +29,9 @@ OTHER_VARIANTS = tuple(
         ".?*.safetensors.index.json",
     )
 )
+AT_ROOT = f"{DIFFUSERS}*.safetensors"  # of a network that lies beside model_index.json
+# In the names of weights beside which, or into which, adapters were put.
+LORA_NAMES = re.compile(r"\.base_layer\.|\.lora_|_lora\.|\.lora\.(up|down)\.")
 LORA_FILES = ("pytorch_lora_weights.safetensors", "adapter_config.json")
 
 
@@ -107,6 +110,18 @@ def refuse_lora(folder: Path) -> None:
         )
 
 
+def refuse_adapters(folder: Path, stem: str) -> None:
+    """Raise ModelError for weights that were saved while a LoRA was attached to them."""
+    for file in weights_wanted(folder, stem):
+        with safe_open(folder / file, framework="numpy") as tensors:
+            lora = next(filter(LORA_NAMES.search, tensors.keys()), None)
+        if lora is not None:
+            raise ModelError(
+                f"{folder / file} was saved while a LoRA was attached to it ({lora}): load the "
+                "pipeline, call fuse_lora() and unload_lora_weights(), then save it."
+            )
+
+
 def _check_header(file: Path) -> None:
     """Raise ModelError where a header does not fit the file that it begins."""
     try:
@@ -126,7 +141,7 @@ def hash_weights(folder: Path) -> dict[str, str]:
     """
     return {
         file.relative_to(folder).as_posix(): hash_file(file)
-        for file in sorted(folder.glob("*/*.safetensors"))
+        for file in sorted([*folder.glob(AT_ROOT), *folder.glob("*/*.safetensors")])
         if file.parent.name != "judge" and not _is_variant(file)
     }
 
@@ -143,6 +158,7 @@ def hash_model(folder: Path) -> str:
     Its judge, its card and hidden files are no part of it.
     """
     files = [*folder.glob("*.json"), *folder.glob("*.py"), *folder.glob("*/*")]
+    files += folder.glob(AT_ROOT)
     parts = [
         [file.relative_to(folder).as_posix(), hash_file(file)]
         for file in sorted(files)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from efface.data.batch import in_turn
 from efface.diffusion.denoiser import ClassDenoiser, Denoiser
+from efface.diffusion.weight_files import DIFFUSERS, weights_wanted
 from efface.evaluation.sample_sets import SampleSet, Subject, draw_kept
 from efface.evaluation.store import Store
 from efface.training.guard import energy_distance
@@ -85,8 +86,8 @@ def weight_change(after: Path, before: Path) -> float:
 def _tensors(folder: Path, opened: contextlib.ExitStack) -> dict[str, Any]:
     """The file of every tensor, by the tensor's name."""
     found: dict[str, Any] = {}
-    for path in sorted(folder.glob("*.safetensors")):
-        file = opened.enter_context(safe_open(path, "pt"))
+    for name in weights_wanted(folder, DIFFUSERS):
+        file = opened.enter_context(safe_open(folder / name, "pt"))
         found |= dict.fromkeys(file.keys(), file)
     return found
 
@@ -106,5 +107,7 @@ def _says_numbers(denoiser: Denoiser) -> np.ndarray:
     t = torch.tensor([0, last // 2, last], device=denoiser.device)
     generator = torch.Generator().manual_seed(SEED)
     noise = torch.randn((3, *denoiser.sample_shape), generator=generator).to(denoiser.device)
-    asked = denoiser.encode([0] * 3) if isinstance(denoiser, ClassDenoiser) else None
+    asked = None
+    if isinstance(denoiser, ClassDenoiser):
+        asked = denoiser.encode(denoiser.labels[:1] * 3)
     return denoiser(noise, t, asked).output.isfinite().all().cpu().numpy()

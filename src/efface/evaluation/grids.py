@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -26,14 +27,19 @@ Models = tuple[Subject, Subject]  # the original model and the result
 
 
 def write_grids(
-    folder: Path, models: Models, forgotten: Sequence[int], config: EvaluateSettings, store: Store
+    folder: Path,
+    models: Models,
+    forgotten: Sequence[int],
+    config: EvaluateSettings,
+    store: Store,
+    names: Mapping[int, str] = MappingProxyType({}),
 ) -> None:
     """`samples/before.png`, `after.png` and `grid.json`: one row per label, the same noise."""
-    labels = _grid_labels(as_class_denoiser(models[0].denoiser).num_classes, forgotten)
+    labels = _grid_labels(as_class_denoiser(models[0].denoiser).labels, forgotten)
     asked = [label for label in labels for _ in range(GRID_COLUMNS)]
     grid = {
         "labels": labels,
-        "names": [str(label) for label in labels],
+        "names": [names.get(label, str(label)) for label in labels],
         "columns": GRID_COLUMNS,
         "forgotten": sorted(forgotten),
     }
@@ -75,9 +81,9 @@ def draw_both(
     return sheets
 
 
-def _grid_labels(classes: int, forgotten: Sequence[int]) -> list[int]:
+def _grid_labels(labels: Sequence[int], forgotten: Sequence[int]) -> list[int]:
     """All labels, or the forgotten ones and the first others."""
-    others = [label for label in range(classes) if label not in forgotten]
+    others = [label for label in labels if label not in forgotten]
     return sorted([*forgotten, *others][:GRID_ROWS])
 
 

@@ -18,7 +18,7 @@ from efface.diffusion.sampling import MultiStep
 from efface.evaluation.networks import extractor_view, load_vision, pixels_of
 from efface.evaluation.sample_sets import SampleSet, Subject, draw_kept, observe
 from efface.evaluation.store import Store
-from efface.evaluation.subjects import Subjects
+from efface.evaluation.subjects import Subjects, number_labels
 from efface.evaluation.views import ExtractorView, View
 from efface.metrics.extractors import Extractor
 from efface.metrics.fd import fd
@@ -65,6 +65,10 @@ def settle(
     `guided` says whether guidance is the request's to choose. Where the real images that it was
     chosen by are not here, it is the `recorded` one, and nothing stands for them.
     """
+    view = views.get("extractor")
+    if isinstance(view, ExtractorView) and view.labels is not None:
+        labels = number_labels(subjects.info, view.labels)
+        views = {**views, "extractor": replace(view, labels=labels)}
     if guided and config.guidance is None:
         best = recorded or best_guidance(subjects, views, retained, config, store)
         subjects = subjects.at_guidance(best)

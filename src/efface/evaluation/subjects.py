@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 
@@ -24,6 +25,7 @@ from efface.evaluation.sample_sets import Subject
 from efface.evaluation.store import Store
 from efface.evaluation.views import View
 from efface.metrics.judge import Judge, load_judge
+from efface.progress import remark
 from efface.records import RunRecord, require_finished
 from efface.settings.base import Settings
 from efface.settings.evaluate import EvaluateSettings
@@ -196,10 +198,62 @@ def read_judge(info: ModelInfo, judge: str | Path | None) -> Judge | None:
                 "out, and set evaluate.clip or evaluate.detector."
             )
         return None
-    if judge is not None:
-        return load_judge(Path(judge))
+    folder = _folder_of_judge(info, judge)
+    if folder is None or info.num_classes is None:
+        return None if folder is None else load_judge(folder)
+    found, source = load_judge(folder), info.source
+    if len(found.labels) != info.num_classes:
+        raise RequestError(
+            f"the classifier {folder} knows {len(found.labels)} labels, and {source} has "
+            f"{info.num_classes}: give one that was trained on the labels of the model."
+        )
+    if info.null_label is not None and info.null_label < info.num_classes:
+        found = found.numbered_as(info.null_label)
+    names, own = found.names, info.names
+    other = [k for k in own if k in names and names[k] != own[k]]
+    if other and sorted(names.values()) == sorted(own.values()):
+        raise RequestError(
+            f"label {other[0]} is {names[other[0]]!r} to the classifier {folder}, and "
+            f"{own[other[0]]!r} to {source}: give one that was trained on labels of the same order."
+        )
+    return found
+
+
+def name_labels(info: ModelInfo, judge: str | Path | None) -> ModelInfo:
+    """The model with what its classifier alone knows: names of labels, and that one is null.
+
+    Where a classifier knows one label fewer than there are class embeddings, the last one is taken
+    for the null label, and that is said.
+    """
+    folder = _folder_of_judge(info, judge)
+    if folder is None or info.num_classes is None:
+        return info
+    known, last = load_judge(folder), info.num_classes - 1
+    if info.null_label is None and len(known.labels) == last:
+        remark(
+            f"{info.source} has {last + 1} class embeddings, and its classifier knows {last} "
+            f"labels: label {last} is taken for the null label. Give --null-label if another is."
+        )
+        info = replace(info, num_classes=last, null_label=last)
+    if not info.names and known.names and len(known.labels) == info.num_classes:
+        names = {str(info.labels[i]): name for i, name in known.names.items()}
+        info = replace(info, index=info.index | {"id2label": names})
+    return info
+
+
+def number_labels(info: ModelInfo, labels: np.ndarray) -> np.ndarray:
+    """Labels of images, (N,), with the numbers of a model whose null label is not the last."""
+    if info.labels == tuple(range(len(info.labels))) or max(labels, default=0) >= len(info.labels):
+        return labels
+    return np.array(info.labels)[labels]
+
+
+def _folder_of_judge(info: ModelInfo, judge: str | Path | None) -> Path | None:
+    """The folder that was given, or the one beside the model where there is one."""
     beside = info.folder / "judge"
-    return load_judge(beside) if beside.is_dir() else None
+    if judge is not None or info.family is not None:
+        return None if judge is None else Path(judge)
+    return beside if beside.is_dir() else None
 
 
 def check_retrained(retrained: str | Path, info: ModelInfo) -> ModelInfo:

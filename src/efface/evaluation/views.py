@@ -125,7 +125,9 @@ class JudgeView(View):
 
     def observations(self, arrays: Arrays, asked: np.ndarray) -> Observations:
         return Observations(
-            asked=asked, features=arrays["features"], probabilities=arrays["probabilities"]
+            asked=asked,
+            features=arrays["features"],
+            probabilities=self.judge.by_label(arrays["probabilities"]),
         )
 
     def reference(self, metric: Metric, forgotten: Sequence[int]) -> np.ndarray | None:

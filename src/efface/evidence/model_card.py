@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
 from efface.diffusion.hub import hub_errors
-from efface.diffusion.model_folder import find_folder
+from efface.diffusion.places import find_folder
 from efface.errors import EffaceError, RequestError
 from efface.evaluation.wording import (
     format_count,

@@ -8,7 +8,8 @@ from typing import Any
 from accelerate import Accelerator
 
 from efface.data.tables import HUB
-from efface.diffusion.model_folder import ModelInfo, find_folder, inspect_model
+from efface.diffusion.model_folder import ModelInfo, inspect_model
+from efface.diffusion.places import find_folder
 from efface.diffusion.weight_files import hash_weights
 from efface.errors import ConfigError, DataError, EffaceError, RequestError
 from efface.evaluation.networks import pixels_of, read_views

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from efface.diffusion.model_folder import find_folder
+from efface.diffusion.places import find_folder
 from efface.diffusion.weight_files import PICKLE_SUFFIXES
 from efface.errors import EffaceError, ModelError
 from efface.evidence.archive import Archive, read_archive

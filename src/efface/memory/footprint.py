@@ -137,7 +137,8 @@ class Network:
 
 
 def describe_part(model: ModelInfo, name: str) -> Part:
-    folder, (library, kind) = model.folder / name, model.index[name]
+    folder = model.weights_folder if name == model.component else model.place(name)
+    library, kind = model.index[name]
     config = read_json(folder / "config.json", "it describes a part of the model")
     return Part(library, kind, json.dumps(config), folder)
 

@@ -14,7 +14,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from efface.errors import DataError
+from efface.diffusion.class_networks import labels_of, read_names
+from efface.errors import DataError, EffaceError
 from efface.metrics.base import Observations
 from efface.metrics.pretrained import digest_file
 
@@ -62,10 +63,34 @@ class Judge:
     classifier: ResidualClassifier
     reference: np.ndarray  # (M, D) features
     reference_labels: np.ndarray  # (M,)
-    config: dict[str, Any]  # channels, widths, num_classes, held_out_accuracy, data
+    config: dict[str, Any]  # channels, widths, num_classes, held_out_accuracy, id2label, ...
     name: str
     digest: str  # of the classifier's file
     reference_digest: str  # of the reference's file
+    null_label: int | None = None  # a label of the model below its own, which it never sees
+
+    @property
+    def labels(self) -> tuple[int, ...]:
+        """The model's labels, in the order of its own."""
+        return labels_of(self.config["num_classes"], self.null_label)
+
+    @property
+    def names(self) -> dict[int, str]:
+        """Names of labels, where they are known."""
+        own = read_names(self.config)
+        return {label: own[i] for i, label in enumerate(self.labels) if i in own}
+
+    def numbered_as(self, null_label: int) -> Judge:
+        """The same judge for a model whose null label lies between or before the others."""
+        numbered = replace(self, null_label=null_label)
+        labels = np.array(numbered.labels)[self.reference_labels]
+        return replace(numbered, reference_labels=labels)
+
+    def by_label(self, probabilities: np.ndarray) -> np.ndarray:
+        """Probabilities (N, K) of its own labels, with the model's: none for a null label."""
+        if self.null_label is None:
+            return probabilities
+        return np.insert(probabilities, self.null_label, 0, axis=1)
 
     def to(self, device: torch.device | str) -> Judge:
         return replace(self, classifier=self.classifier.to(device))
@@ -76,6 +101,7 @@ class Judge:
     def observe(self, images: Tensor, asked: np.ndarray, batch_size: int = 500) -> Observations:
         """Classify images (N, C, H, W) in [0, 1] that were asked for under labels (N,)."""
         features, probabilities = classify(self.classifier, images, batch_size)
+        probabilities = self.by_label(probabilities)
         return Observations(asked=asked, features=features, probabilities=probabilities)
 
     def reported(self) -> dict[str, Any]:
@@ -105,6 +131,7 @@ def load_judge(folder: Path) -> Judge:
         for name, weight in (classifier.state_dict() | reference).items():
             if not weight.isfinite().all():
                 raise DataError(f"{folder} is broken: {name} of its judge is not finite.")
+        read_names(config)
         missing = [key for key in REPORTED if key not in config]
         if missing:
             raise KeyError(missing[0])
@@ -117,7 +144,15 @@ def load_judge(folder: Path) -> Judge:
             digest=digest_file(folder / "model.safetensors"),
             reference_digest=digest_file(folder / "reference.safetensors"),
         )
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        RuntimeError,
+        SafetensorError,
+        EffaceError,
+    ) as error:
         raise DataError(
             f"{folder} is no judge ({type(error).__name__}): make one with `efface judge`."
         ) from error

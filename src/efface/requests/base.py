@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pydantic import (
     BaseModel,
@@ -113,6 +113,11 @@ class Request(BaseModel, ABC):
     @abstractmethod
     def describe(self) -> str:
         """What is to be forgotten, in a phrase."""
+
+    def of(self, model: ModelInfo) -> Self:
+        """The same request in the model's own words; RequestError for what it does not know."""
+        del model
+        return self
 
     def compared(
         self,

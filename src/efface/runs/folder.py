@@ -46,6 +46,8 @@ def new_record(
             "null_label": info.null_label,
             "weights": hash_weights(info.folder),
         }
+        if info.names:
+            model["id2label"] = {str(label): name for label, name in info.names.items()}
         if info.size is not None:
             model["size"] = info.size
     return RunRecord(

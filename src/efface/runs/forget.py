@@ -19,7 +19,7 @@ from efface.diffusion.text.denoiser import TextDenoiser
 from efface.diffusion.text.prompts import PromptEncoder
 from efface.errors import ConfigError, RequestError
 from efface.evaluation.networks import check_networks
-from efface.evaluation.subjects import check_retrained, read_judge
+from efface.evaluation.subjects import check_retrained, name_labels, read_judge
 from efface.evidence.model_card import write_model_card
 from efface.memory.preflight import check_memory
 from efface.records import RunRecord, read_record, write_json
@@ -68,7 +68,8 @@ def forget(
     choose_settings(request, None, method, recipe, changes)  # words first
     request.check_files()
     info = inspect_model(model, null_label, size)
-    settings = choose_settings(request, info, method, recipe, changes)
+    info = name_labels(info, judge)
+    settings, request = choose_settings(request, info, method, recipe, changes), request.of(info)
     request.check(info, settings)
     classifier = read_judge(info, judge)
     if retrained is not None:

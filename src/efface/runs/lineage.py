@@ -105,7 +105,7 @@ def _network_config(info: ModelInfo) -> dict[str, Any]:
 
     Other versions of diffusers write fewer or more keys for the same network.
     """
-    text = (info.folder / info.component / "config.json").read_text(encoding="utf-8")
+    text = (info.weights_folder / "config.json").read_text(encoding="utf-8")
     given = json.loads(text)
     taken = inspect.signature(getattr(diffusers, info.network_class)).parameters
     content = {name: given.get(name, parameter.default) for name, parameter in taken.items()}

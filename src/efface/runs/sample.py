@@ -12,14 +12,16 @@ from efface.diffusion.one_step import default_sampler
 from efface.diffusion.sampling import MultiStep, draw_images
 from efface.errors import ModelError, RequestError
 from efface.evaluation.grids import save_grid
+from efface.evaluation.subjects import name_labels
 from efface.files import require_empty
+from efface.requests.classes.labels import find_label
 
 
 def sample(
     model: str | Path | ModelInfo,
     out: Path,
     *,
-    labels: Sequence[int] = (),
+    labels: Sequence[int | str] = (),
     prompts: Sequence[str] = (),
     count: int = 10,
     seed: int = 0,
@@ -34,6 +36,7 @@ def sample(
     """
     require_empty(out)
     info = model if isinstance(model, ModelInfo) else inspect_model(model)
+    info = name_labels(info, None)
     if labels and info.num_classes is None:
         raise RequestError(f"{info.source} is not class-conditional: leave --label out.")
     if prompts and info.family is None:
@@ -44,7 +47,8 @@ def sample(
         sampler = MultiStep(steps, guidance=guidance)
     condition, names = None, [f"{i:05d}" for i in range(count)]
     if isinstance(denoiser, ClassDenoiser):
-        each = [n for n in (labels or range(denoiser.num_classes)) for _ in range(count)]
+        given = [find_label(label, info) for label in labels]
+        each = [label for label in (given or denoiser.labels) for _ in range(count)]
         names = [f"label{label:04d}_{i % count:05d}" for i, label in enumerate(each)]
         condition = denoiser.encode(each)
     elif prompts:

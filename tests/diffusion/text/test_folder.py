@@ -11,11 +11,12 @@ from typing import Any
 import diffusers
 import pytest
 import torch
+from peft import LoraConfig
 from safetensors.torch import load_file, save_file
 from torch.testing import assert_close
 
 from efface.diffusion.loading import load
-from efface.diffusion.model_folder import inspect_model
+from efface.diffusion.model_folder import drawn_shape, inspect_model
 from efface.errors import ModelError
 from tests.text_pipelines import load_text
 
@@ -152,6 +153,80 @@ def odd_channels(folder: Path) -> None:
     config = diffusers.UNet2DConditionModel.load_config(folder / "unet")
     network = diffusers.UNet2DConditionModel.from_config({**config, "in_channels": 9})
     network.save_pretrained(folder / "unet")
+
+
+def lora_attached(folder: Path) -> None:
+    network = diffusers.UNet2DConditionModel.from_pretrained(folder / "unet")
+    network.add_adapter(LoraConfig(r=2, target_modules=["to_q", "to_v"]))
+    network.save_pretrained(folder / "unet")
+
+
+def encoder_with_lora(folder: Path) -> None:
+    weights = load_file(folder / "text_encoder" / "model.safetensors")
+    save_file(
+        {f"{name}.base_layer.weight": w for name, w in weights.items()},
+        folder / "text_encoder" / "model.safetensors",
+    )
+
+
+def network_config(**changes: Any) -> Callable[[Path], None]:
+    return lambda folder: edit(folder / "unet" / "config.json", **changes)
+
+
+TOLD = "as .*, for a network that is told something else than StableDiffusionPipeline tells it"
+CLASSES = "unet takes classes beside prompts"
+OTHER_NETWORKS = [
+    *[
+        (network_config(addition_embed_type=kind), f"addition_embed_type {TOLD}")
+        for kind in ("text_time", "text_image", "image", "image_hint", 3, ["text"])
+    ],
+    *[
+        (network_config(encoder_hid_dim_type=kind), f"encoder_hid_dim_type {TOLD}")
+        for kind in ("image_proj", "text_image_proj", "ip_image_proj", 1)
+    ],
+    *[
+        (network_config(class_embed_type=kind), CLASSES)
+        for kind in ("timestep", "identity", "projection", "simple_projection")
+    ],
+    (network_config(num_class_embeds=10), CLASSES),
+    (network_config(time_embedding_type="fourier"), "time_embedding_type as 'fourier'"),
+    (network_config(time_cond_proj_dim=256), "unet takes its guidance as an input"),
+    (network_config(cross_attention_dim=32), "as 32, and the text encoders beside it make 16"),
+    (network_config(encoder_hid_dim=24), "encoder_hid_dim as 24, and the text encoders beside it"),
+    (network_config(out_channels=3), "takes 4 channels and returns 3"),
+    (network_config(sample_size=None), "does not say the size of the images .* with --size"),
+    (network_config(sample_size="8"), "sample_size as '8': a whole number"),
+    (lora_attached, "unet/.* was saved while a LoRA was attached .*fuse_lora"),
+    (encoder_with_lora, "text_encoder/.* was saved while a LoRA was attached .*fuse_lora"),
+]
+
+
+@pytest.mark.parametrize(("breakage", "sentence"), OTHER_NETWORKS)
+def test_a_network_that_is_told_more_than_a_prompt_is_refused_by_its_configuration(
+    folder: Path, breakage: Callable[[Path], None], sentence: str
+) -> None:
+    breakage(folder)
+    with pytest.raises(ModelError, match=sentence) as caught:
+        inspect_model(folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_sdxl_network_that_is_not_told_its_size_is_refused(
+    pipelines: Folders, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(pipelines("sdxl"), tmp_path / "model")
+    edit(folder / "unet" / "config.json", addition_embed_type=None)
+    with pytest.raises(ModelError, match="told something else than StableDiffusionXLPipeline"):
+        inspect_model(folder)
+
+
+def test_latents_without_a_size_have_the_one_that_was_given(folder: Path) -> None:
+    edit(folder / "unet" / "config.json", sample_size=None)
+    info = inspect_model(folder, size=24)
+    assert drawn_shape(info) == (3, 24, 24)
+    assert load(info).sample_shape == (4, 12, 12)
+    edit(folder / "unet" / "config.json", sample_size=[8, 12])
+    assert drawn_shape(inspect_model(folder)) == (3, 16, 24)
 
 
 @pytest.mark.parametrize(

@@ -92,6 +92,31 @@ def test_fewer_images_than_one_batch_are_refused(digits):
         train_classifier("x", train.select(torch.arange(20)), held_out, QUICK)
 
 
+@pytest.mark.parametrize(
+    ("names", "kept"),
+    [
+        (tuple("abcdefghij"), dict(zip("0123456789", "abcdefghij", strict=True))),
+        (tuple("abcdefghijk"), dict(zip([*"0123456789", "10"], "abcdefghijk", strict=True))),
+        (tuple("0123456789"), {}),
+        ((), {}),
+    ],
+)
+def test_names_of_labels_go_along(digits, names, kept, tmp_path):
+    train, held_out = (replace(images, label_names=names) for images in digits)
+    train_classifier("named", train, held_out, QUICK).save(tmp_path / "judge")
+    loaded = load_judge(tmp_path / "judge")
+    assert loaded.config["id2label"] == kept
+    assert loaded.names == {int(label): name for label, name in kept.items()}
+    assert len(loaded.labels) == max(len(names), 10)
+
+
+def test_held_out_images_of_other_labels_are_refused(digits):
+    train, held_out = digits
+    others = replace(held_out, label_names=tuple("123456789"))
+    with pytest.raises(DataError, match="have the labels 0, 1.* held-out images 1, 2.*both the"):
+        train_classifier("x", train, others, QUICK)
+
+
 @pytest.fixture
 def recipe(tmp_path) -> Path:
     path = tmp_path / "small.toml"

@@ -10,6 +10,7 @@ import torch
 import efface
 from efface.data.images import load_images
 from efface.diffusion.denoiser import ClassDenoiser, UnconditionalDenoiser
+from efface.diffusion.model_folder import inspect_model
 from efface.errors import ConfigError, DataError
 from efface.metrics.membership_gap import denoising_losses, loss_timesteps, membership_gap
 from efface.records import read_record
@@ -33,6 +34,8 @@ def test_a_model_is_trained_from_a_folder(conditional, digit_folder, tmp_path):
     assert isinstance(model, ClassDenoiser if conditional else UnconditionalDenoiser)
     if isinstance(model, ClassDenoiser):
         assert (model.num_classes, model.null_label) == (10, 10)
+    named = {label: f"digit {label}" for label in range(10)} if conditional else {}
+    assert inspect_model(out).names == named
 
 
 def test_a_record_says_what_was_trained_and_with_what(tmp_path):
@@ -49,6 +52,8 @@ def test_a_model_is_trained_from_parquet(digit_folder, tmp_path):
     images = [{"bytes": file.read_bytes(), "path": file.name} for file in files]
     labels = [int(file.parent.name.split()[-1]) for file in files]
     rows = datasets.Dataset.from_dict({"image": images, "label": labels})
+    names = [f"the digit {label}" for label in range(10)]
+    rows = rows.cast_column("label", datasets.ClassLabel(names=names))
     rows.cast_column("image", datasets.Image()).to_parquet(tmp_path / "digits.parquet")
     network = [
         "network.prediction=v_prediction",
@@ -58,6 +63,7 @@ def test_a_model_is_trained_from_parquet(digit_folder, tmp_path):
     model = efface.load(train(None, tmp_path / "out", changes=[*TINY, *network]))
     assert isinstance(model, ClassDenoiser)
     assert (model.num_classes, model.kind) == (10, "v_prediction")
+    assert inspect_model(tmp_path / "out").names == dict(enumerate(names))
 
 
 def test_training_leaves_out_labels_on_request(tmp_path: Path) -> None:

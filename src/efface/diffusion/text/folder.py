@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from efface.diffusion.class_networks import check_channels, check_time
 from efface.diffusion.config_files import class_in, read_json
 from efface.diffusion.text.families import (
     ENCODER_CLASSES,
@@ -36,16 +37,53 @@ def check_components(index: dict[str, Any], folder: Path, family: TextFamily) ->
             )
 
 
-def check_network(config: dict[str, Any], folder: Path, family: TextFamily) -> None:
-    """Raise ModelError for networks that ask for more than a prompt."""
+def check_network(
+    config: dict[str, Any],
+    scheduler: Mapping[str, Any],
+    encoders: Sequence[Mapping[str, Any]],
+    file: Path,
+    family: TextFamily,
+) -> None:
+    """Raise ModelError for networks that ask for more than a prompt.
+
+    `config` is read from `file`; the scheduler and the text encoders are given by theirs.
+    """
     if config.get("time_cond_proj_dim") is not None:
         raise ModelError(
-            f"{folder / family.component} takes its guidance as an input (a consistency model): "
-            "give the model that it was distilled from."
+            f"{file.parent} takes its guidance as an input (a consistency model): give the model "
+            "that it was distilled from."
         )
-    if config.get("class_embed_type") is not None:
+    for name in ("class_embed_type", "num_class_embeds"):
+        if config.get(name) is not None:
+            raise ModelError(
+                f"{file.parent} takes classes beside prompts ({name}): give a text-to-image model."
+            )
+    told = {
+        "addition_embed_type": ("text_time",) if family.name == "sdxl" else (None, "text"),
+        "encoder_hid_dim_type": (None, "text_proj"),
+    }
+    for name, known in told.items():
+        if config.get(name) not in known:
+            raise ModelError(
+                f"{file} gives {name} as {config.get(name)!r}, for a network that is told "
+                f"something else than {family.pipelines[0]} tells it: give a text-to-image model."
+            )
+    check_time(config, scheduler, file)
+    check_channels({"in_channels": 4} | config, scheduler, file)
+    _check_width(config, encoders, file)
+
+
+def _check_width(
+    config: Mapping[str, Any], encoders: Sequence[Mapping[str, Any]], file: Path
+) -> None:
+    """Raise ModelError where a U-Net takes embeddings of another width than its encoders make."""
+    name = "cross_attention_dim" if config.get("encoder_hid_dim") is None else "encoder_hid_dim"
+    taken, made = config.get(name), [encoder.get("hidden_size") for encoder in encoders]
+    widths = [width for width in made if isinstance(width, int)]
+    if isinstance(taken, int) and len(widths) == len(made) and sum(widths) != taken:
         raise ModelError(
-            f"{folder / family.component} takes classes beside prompts: give a text-to-image model."
+            f"{file} gives {name} as {taken}, and the text encoders beside it make {sum(widths)}: "
+            "give a pipeline whose parts belong together."
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch import Tensor
 from efface.attacks.goals import ConditionGoal, Examples
 from efface.data.images import read_at, to_model
 from efface.diffusion.model_folder import ModelInfo, drawn_shape
+from efface.evaluation.subjects import number_labels
 from efface.metrics.judge import Judge
 
 
@@ -53,7 +54,9 @@ def read_real(source: str | None, model: ModelInfo, labels: Sequence[int]) -> Ex
     images = read_at(source, drawn_shape(model), resize=True)
     if images.labels is None:
         return None
-    of_them = images.select(torch.isin(images.labels, torch.tensor(labels)))
+    numbers = torch.from_numpy(number_labels(model, images.labels.numpy()))
+    images = replace(images, labels=numbers)
+    of_them = images.select(torch.isin(numbers, torch.tensor(labels)))
     if len(of_them) == 0 or of_them.labels is None:
         return None
     return Examples(x0=to_model(of_them.images), conditions=of_them.labels.tolist())

@@ -43,20 +43,21 @@ class ClassMaterial(Material):
         self, denoiser: Denoiser, settings: Settings, run: Path, accelerator: Accelerator
     ) -> Feed:
         denoiser = denoiser.to(accelerator.device)
-        table = as_class_denoiser(denoiser).encode(range(len(self.forget) + len(self.retain)))
+        labels = as_class_denoiser(denoiser).labels
+        row = {label: number for number, label in enumerate(labels)}.__getitem__
+        retain = [row(label) for label in self.retain]
+        instead = [row(label) for label in self.replacement] or retain
         source = ConditionSource(
-            table=table.to(accelerator.device),
-            retain=self.retain,
-            forget=self.forget,
-            replacements=[self.replacement or self.retain for _ in self.forget],
+            table=as_class_denoiser(denoiser).encode(labels).to(accelerator.device),
+            retain=retain,
+            forget=[row(label) for label in self.forget],
+            replacements=[instead for _ in self.forget],
             retain_rows=settings.train.batch_size,
             forget_rows=self.amounts(settings).forget_rows,
             seed=settings.train.seed,
             forget_dropout=False,  # as published: forgetting a label is never left to chance
         )
-        return Feed(
-            denoiser=denoiser, source=source, retained=source.table[torch.tensor(self.retain)]
-        )
+        return Feed(denoiser=denoiser, source=source, retained=source.table[torch.tensor(retain)])
 
     def protocol(self, job: Job) -> Protocol:
         return ClassProtocol(
@@ -64,6 +65,7 @@ class ClassMaterial(Material):
             config=job.settings.evaluate,
             forget=self.forget,
             retain=self.retain,
+            names=job.subjects.info.names,
         )
 
     def retained(self, settings: Settings) -> Retained:

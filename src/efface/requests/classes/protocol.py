@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +33,7 @@ class ClassProtocol(Protocol):
 
     forget: Sequence[int]
     retain: Sequence[int]
+    names: Mapping[int, str] = field(default_factory=dict)  # of labels, where the model has any
 
     def labels(self, side: Side) -> list[int]:
         """The label of each sample; none where a side has none."""
@@ -113,7 +114,9 @@ class ClassProtocol(Protocol):
         self, folder: Path, seen: Mapping[str, Seen], subjects: Subjects, store: Store
     ) -> None:
         models = (subjects.original, subjects.result)
-        write_grids(folder, models, list(self.forget), self.config, store)
+        judge = self.views.get("judge")
+        names = self.names or (judge.judge.names if isinstance(judge, JudgeView) else {})
+        write_grids(folder, models, list(self.forget), self.config, store, names)
 
 
 def _beside_original(retain: Mapping[str, Observations]) -> tuple[Metric, ...]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from efface.diffusion.class_networks import describe_labels
 from efface.diffusion.model_folder import ModelInfo
 from efface.errors import RequestError
 from efface.requests.base import CONDITIONED, Request, evaluate_names, require_classes
+from efface.requests.classes.labels import find_label
 from efface.requests.classes.words import ClassWords
 
 if TYPE_CHECKING:
@@ -20,10 +23,11 @@ class ForgetClass(Request):
     """Forget labels of a class-conditional model, without data."""
 
     kind: Literal["class"] = "class"
-    labels: tuple[int, ...] = Field(
-        description="A label to forget.", json_schema_extra={"option": "--label"}
+    labels: tuple[int | str, ...] = Field(
+        description="A label to forget, by its number or name.",
+        json_schema_extra={"option": "--label"},
     )
-    replacement: tuple[int, ...] = Field(
+    replacement: tuple[int | str, ...] = Field(
         default=(),
         description="A label to generate instead, or 'random' for all retained ones.",
         json_schema_extra={"option": "--replace"},
@@ -32,7 +36,7 @@ class ForgetClass(Request):
     section: ClassVar[str] = "class"
     words_class: ClassVar[type[ClassWords]] = ClassWords
     need: ClassVar[str] = "conditions"
-    options: ClassVar[frozenset[str]] = frozenset({"start", "judge", "null_label"})
+    options: ClassVar[frozenset[str]] = frozenset({"start", "judge", "null_label", "size"})
     subject: ClassVar[str] = "a class-conditional model"
     measured: ClassVar[frozenset[str]] = CONDITIONED
     attacked: ClassVar[frozenset[str]] = evaluate_names("baseline_steps", "guidance", "reference")
@@ -49,7 +53,7 @@ class ForgetClass(Request):
         for labels in (self.labels, self.replacement):
             if len(set(labels)) < len(labels):
                 raise RequestError(f"labels {list(labels)} name one twice: give each once.")
-        both = sorted(set(self.labels) & set(self.replacement))
+        both = [label for label in self.labels if label in self.replacement]
         if both:
             raise RequestError(
                 f"label {both[0]} was given as forgotten and as its own replacement: a replacement "
@@ -65,18 +69,28 @@ class ForgetClass(Request):
     def suits(cls, model: ModelInfo) -> bool:
         return model.num_classes is not None
 
-    def retained(self, classes: int) -> list[int]:
-        return [label for label in range(classes) if label not in self.labels]
+    def retained(self, labels: Sequence[int]) -> list[int]:
+        return [label for label in labels if label not in self.labels]
+
+    def of(self, model: ModelInfo) -> Self:
+        """The same request with the numbers of labels in place of their names."""
+        require_classes(model)
+        labels, instead = (
+            tuple(find_label(label, model) for label in given)
+            for given in (self.labels, self.replacement)
+        )
+        return type(self)(labels=labels, replacement=instead)
 
     def check(self, model: ModelInfo, settings: Settings) -> None:
         """Raise RequestError unless the model has these labels and at least one is retained."""
-        classes = require_classes(model)
+        classes, labelled = require_classes(model), describe_labels(model.labels)
         for word, labels in (("forgotten", self.labels), ("a replacement", self.replacement)):
             for label in labels:
-                if not 0 <= label < classes:
+                if label not in model.labels:
+                    null = ", and that is its null label" if label == model.null_label else ""
                     raise RequestError(
-                        f"label {label} cannot be {word}: {model.source} has labels 0 to "
-                        f"{classes - 1}. Pass one of these."
+                        f"label {label} cannot be {word}: {model.source} has {labelled}{null}. "
+                        "Pass one of these."
                     )
         if len(self.labels) == classes:
             raise RequestError(
@@ -86,8 +100,9 @@ class ForgetClass(Request):
     def read(self, model: ModelInfo, settings: Settings) -> ClassMaterial:
         from efface.requests.classes.material import ClassMaterial
 
+        known = self.of(model)
         return ClassMaterial(
-            forget=self.labels,
-            retain=tuple(self.retained(require_classes(model))),
-            replacement=self.replacement,
+            forget=tuple(map(int, known.labels)),
+            retain=tuple(known.retained(model.labels)),
+            replacement=tuple(map(int, known.replacement)),
         )

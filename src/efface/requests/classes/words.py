@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from efface.evaluation.wording import format_count, join_words, number_word, plural
+from efface.evaluation.wording import format_count, join_words, number_word, plural, shorten
 from efface.records import RunRecord
 from efface.requests.words import AppearanceWords, Phrases, source_of
 
@@ -25,6 +25,7 @@ class ClassWords(AppearanceWords):
 
     def phrases(self, record: RunRecord, names: Mapping[int, str]) -> Phrases:
         labels, replacement = self.request.labels, self.request.replacement
+        names = {**_recorded_names(record), **names}
         forgotten = _name(labels, names)
         rest = _others(record.model.get("classes"), len(labels))
         instead = _name(replacement, names) if replacement else f"one of {rest} at random"
@@ -43,7 +44,15 @@ class ClassWords(AppearanceWords):
         return f"{plural(len(labels), 'label')} {join_words([str(label) for label in labels])}{of}"
 
 
-def _name(labels: Sequence[int], names: Mapping[int, str]) -> str:
+def _recorded_names(record: RunRecord) -> dict[Any, str]:
+    """Names of labels; a record may hold any JSON in their place."""
+    names = record.model.get("id2label")
+    if not isinstance(names, dict):
+        return {}
+    return {int(k): shorten(str(name)) for k, name in names.items() if str(k).isdecimal()}
+
+
+def _name(labels: Sequence[int | str], names: Mapping[Any, str]) -> str:
     words = []
     for label in labels:
         name = names.get(label, str(label))

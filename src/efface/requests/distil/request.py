@@ -83,8 +83,8 @@ class Distil(Request):
         if model.family is None:
             from efface.requests.classes.material import ClassMaterial
 
-            retain = tuple(range(require_classes(model)))
-            return ClassMaterial(forget=(), retain=retain, replacement=())
+            require_classes(model)
+            return ClassMaterial(forget=(), retain=model.labels, replacement=())
         from efface.requests.concept.material import read_retained
 
         return read_retained(

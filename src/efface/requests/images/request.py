@@ -49,7 +49,7 @@ class ForgetImages(Request):
     words_class: ClassVar[type[ImageWords]] = ImageWords
     need: ClassVar[str] = "forget_images"
     default_method: ClassVar[str] = "siss"
-    options: ClassVar[frozenset[str]] = frozenset({"judge"})
+    options: ClassVar[frozenset[str]] = frozenset({"judge", "size"})
     guided: ClassVar[bool] = False
     same_sampler: ClassVar[bool] = True
     subject: ClassVar[str] = "images"

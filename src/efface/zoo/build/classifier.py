@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from efface.data.images import ImageSet, load_images
 from efface.data.randomness import derive_seed
+from efface.diffusion.class_networks import write_names
 from efface.errors import ConfigError, DataError
 from efface.files import require_empty
 from efface.metrics.judge import Judge, ResidualClassifier, classify
@@ -51,13 +52,20 @@ def train_classifier(
         raise DataError(
             "a classifier needs labelled images: sort them into one subfolder per label."
         )
+    names = train.label_names
+    if names and held_out.label_names and names != held_out.label_names:
+        raise DataError(
+            f"the training images have the labels {', '.join(names)}, and the held-out images "
+            f"{', '.join(held_out.label_names)}: give both the same."
+        )
     if len(train) < settings.batch_size:
         raise DataError(
             f"{len(train)} training images are fewer than one batch of {settings.batch_size}: give "
             "more, or set judge.batch_size lower."
         )
+    classes = len(names) or int(train.labels.max()) + 1
     with seeded(derive_seed(settings.seed, "judge")):
-        classifier = _fitted(train.images.to(device), train.labels.to(device), settings)
+        classifier = _fitted(train.images.to(device), train.labels.to(device), classes, settings)
     _, probabilities = classify(classifier, held_out.images.float() / 255)
     correct = probabilities.argmax(1) == held_out.labels.numpy()
     spread = torch.linspace(0, len(train) - 1, min(settings.reference_images, len(train))).long()
@@ -70,7 +78,8 @@ def train_classifier(
             "name": name,
             "channels": train.images.shape[1],
             "widths": list(settings.widths),
-            "num_classes": int(train.labels.max()) + 1,
+            "num_classes": classes,
+            "id2label": write_names(names),
             "held_out_accuracy": float(correct.mean()),
             "held_out_images": len(held_out),
             "training_images": len(train),
@@ -82,8 +91,9 @@ def train_classifier(
     )
 
 
-def _fitted(images: Tensor, labels: Tensor, settings: ClassifierSettings) -> ResidualClassifier:
-    classes = int(labels.max()) + 1
+def _fitted(
+    images: Tensor, labels: Tensor, classes: int, settings: ClassifierSettings
+) -> ResidualClassifier:
     classifier = ResidualClassifier(images.shape[1], settings.widths, classes).to(images.device)
     steps = settings.epochs * (len(images) // settings.batch_size)
     rows = shuffled(len(images), settings.batch_size, steps)

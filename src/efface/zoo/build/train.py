@@ -10,6 +10,7 @@ import torch
 from accelerate import Accelerator
 
 from efface.data.source import ImageSource
+from efface.diffusion.class_networks import write_names
 from efface.diffusion.denoiser import Denoiser
 from efface.diffusion.loading import save_pipeline
 from efface.diffusion.sampling import MultiStep
@@ -41,14 +42,15 @@ def train(
         return out
     accelerator = Accelerator()
     with seeded(settings.train.seed), tempfile.TemporaryDirectory() as untrained:
-        denoiser, source = _start(settings, Path(untrained), accelerator.device)
+        denoiser, source, names = _start(settings, Path(untrained), accelerator.device)
         networks = {"student": denoiser}
         trainer = Trainer(settings.method, networks, source, settings.train, out, accelerator)
         with new_folder(out, record, resume, accelerator):
             pass  # nothing is prepared in it
         result = trainer.run(resume, on_step)
         if accelerator.is_main_process:
-            save_pipeline(result.denoiser.to("cpu"), out / "pipeline")
+            index = {"id2label": write_names(names)}
+            save_pipeline(result.denoiser.to("cpu"), out / "pipeline", index=index)
             write_json(out / "record.json", finished_record(record, result, MultiStep(), out))
         accelerator.wait_for_everyone()
     return out
@@ -56,12 +58,16 @@ def train(
 
 def _start(
     settings: BuildSettings, untrained: Path, device: torch.device
-) -> tuple[Denoiser, ImageSource]:
-    """A fresh model and what it is trained on; `untrained` is a folder for its frozen parts."""
+) -> tuple[Denoiser, ImageSource, tuple[str, ...]]:
+    """A fresh model, what it is trained on, and names of labels.
+
+    `untrained` is a folder for its frozen parts.
+    """
     if settings.scenes.images:
         text = new_text_denoiser(settings, untrained).to(device)
         source = latent_source(settings, text, device)
-        return text.without_encoders(), source
+        return text.without_encoders(), source, ()
     images = training_images(settings.data)
     denoiser = new_denoiser(settings.network, images, settings.data.conditional)
-    return denoiser, image_source(settings, images, denoiser, device)
+    names = images.label_names if settings.data.conditional else ()
+    return denoiser, image_source(settings, images, denoiser, device), names

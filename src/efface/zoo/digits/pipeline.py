@@ -18,16 +18,30 @@ class ClassConditionalPipeline(DiffusionPipeline):
 
     `null_label` is the label that means "no class" (None: the model takes no guidance);
     `default_steps` is what the weights were made for, 1 for a one-step generator; `input_scale`
-    is the standard deviation of the noise that they start from.
+    is the standard deviation of the noise that they start from; `id2label` are names of labels.
     """
 
     model_cpu_offload_seq = "unet"
 
-    def __init__(self, unet, scheduler, null_label=None, default_steps=50, input_scale=1.0):
+    def __init__(
+        self,
+        unet,
+        scheduler,
+        null_label=None,
+        default_steps=50,
+        input_scale=1.0,
+        id2label=None,
+    ):
         super().__init__()
+        if str(scheduler.config.get("variance_type")).startswith("learned"):
+            # A variance that the network learned is not passed on: steps take the fixed one.
+            scheduler = type(scheduler).from_config(scheduler.config, variance_type="fixed_small")
         self.register_modules(unet=unet, scheduler=scheduler)
         self.register_to_config(
-            null_label=null_label, default_steps=default_steps, input_scale=input_scale
+            null_label=null_label,
+            default_steps=default_steps,
+            input_scale=input_scale,
+            id2label=id2label,
         )
 
     @torch.no_grad()
