@@ -6,7 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import diffusers
 import pytest
@@ -139,8 +139,8 @@ def test_a_pipeline_is_delivered_in_the_class_that_it_came_in(
     layout(folder)
     info = inspect_model(folder)
     save_pipeline(load(info), tmp_path / "out", index=info.index)
-    pipeline = diffusers.DiffusionPipeline.from_pretrained(tmp_path / "out")
-    assert type(pipeline) is diffusers.DDPMPipeline
+    pipeline = cast(Any, diffusers.DiffusionPipeline.from_pretrained(tmp_path / "out"))
+    assert type(pipeline).__name__ == "DDPMPipeline"
     assert type(pipeline.scheduler) is diffusers.DDPMScheduler
     pipeline.set_progress_bar_config(disable=True)
     assert pipeline(num_inference_steps=2, output_type="np").images.shape == (1, 8, 8, 1)

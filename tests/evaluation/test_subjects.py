@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import diffusers
 import numpy as np
@@ -228,7 +229,7 @@ def nameless(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     """A model of five class embeddings that says nothing of them."""
     torch.manual_seed(0)
     config = {**load(tiny_model).network.config, "num_class_embeds": CLASSES + 1}  # pyright: ignore
-    network = diffusers.UNet2DModel.from_config(config)
+    network: Any = diffusers.UNet2DModel.from_config(config)
     folder = tmp_path_factory.mktemp("nameless") / "model"
     diffusers.DDPMPipeline(network, diffusers.DDPMScheduler()).save_pretrained(folder)
     return folder

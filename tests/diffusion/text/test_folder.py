@@ -6,7 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import diffusers
 import pytest
@@ -156,7 +156,7 @@ def odd_channels(folder: Path) -> None:
 
 
 def lora_attached(folder: Path) -> None:
-    network = diffusers.UNet2DConditionModel.from_pretrained(folder / "unet")
+    network = cast(Any, diffusers.UNet2DConditionModel.from_pretrained(folder / "unet"))
     network.add_adapter(LoraConfig(r=2, target_modules=["to_q", "to_v"]))
     network.save_pretrained(folder / "unet")
 
