@@ -82,7 +82,7 @@ class ForgetMemorised(Request):
     def expected_amounts(cls, model: ModelInfo, settings: Settings) -> Amounts:
         from efface.requests.memorised.material import expected_amounts
 
-        return expected_amounts(model, settings, searched=True)
+        return expected_amounts(model, settings)
 
     def check_files(self) -> None:
         from efface.data.images import check_source

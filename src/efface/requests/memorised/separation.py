@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from pydantic import ConfigDict
 from sklearn.cluster import KMeans
 from torch import Tensor
 
 from efface.errors import DataError
-from efface.requests.memorised.sampling import to_unit
+from efface.requests.memorised.sampling import PromptSampler, to_unit
 from efface.requests.memorised.settings import MemorisedSettings
 from efface.requests.memorised.similarity import CopyDetector
 
@@ -21,16 +22,18 @@ MOSTLY = 0.5  # k-means splits anything; a cluster of copies has at least this s
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Separation:
-    """Which images are copies, which are others, and how far the other criterion agrees.
+class Sides:
+    """Images (N, C, H, W) uint8 to learn from.
 
     Some are on neither side: learning to generate near-copies would retain what is to be forgotten.
     """
 
-    copies: Tensor  # (N,) bool
-    others: Tensor  # (N,) bool
-    similarity: Tensor  # (N,) to the reference
-    agreement: float  # share of images on which k-means and the similarity threshold agree
+    __pydantic_config__ = ConfigDict(arbitrary_types_allowed=True)
+
+    forget: Tensor
+    retain: Tensor
+    undecided: int
+    agreement: float  # share of images on which k-means and the threshold of similarity agree
 
 
 def cluster(images: Tensor, reference: Tensor, seed: int) -> np.ndarray:
@@ -46,7 +49,14 @@ def cluster(images: Tensor, reference: Tensor, seed: int) -> np.ndarray:
     return fitted.labels_ == away.argmin()
 
 
-def separate(images: Tensor, detector: CopyDetector, settings: MemorisedSettings) -> Separation:
+def separate(
+    sampler: PromptSampler, detector: CopyDetector, settings: MemorisedSettings, prompt: str
+) -> Sides:
+    """Sample a partly memorised prompt and separate its images."""
+    return split(sampler.sample([prompt], settings.images, "synthetic"), detector, settings)
+
+
+def split(images: Tensor, detector: CopyDetector, settings: MemorisedSettings) -> Sides:
     """Separate images (N, C, H, W) uint8; DataError where one side has next to nothing.
 
     Of those that are no copies the share `undecided` that is most similar to the memorised image is
@@ -56,10 +66,12 @@ def separate(images: Tensor, detector: CopyDetector, settings: MemorisedSettings
     close = similarity >= detector.threshold
     clustered = cluster(images, detector.reference, settings.seed)
     copies = clustered if settings.split == "kmeans" else close
-    others = least_similar(~copies, similarity, settings.undecided)
-    count, total, least = int(copies.sum()), len(images), settings.least_rows
-    enough = min(count, int(others.sum())) >= least
-    if not enough or not LEAST_SHARE <= count / total <= MOST_SHARE:
+    others = np.flatnonzero(~copies)
+    left_out = int(settings.undecided * len(others))
+    farthest = others[np.argsort(similarity[others], kind="stable")][: len(others) - left_out]
+    forget, retain = images[torch.from_numpy(copies)], images[np.sort(farthest)]
+    count, total, least = len(forget), len(images), settings.least_rows
+    if min(count, len(retain)) < least or not LEAST_SHARE <= count / total <= MOST_SHARE:
         raise DataError(
             f"{count} of {total} samples count as copies (memorised.split={settings.split}), which "
             f"leaves one side too small to learn from (at least {least}, and {LEAST_SHARE:.0%} of "
@@ -72,19 +84,9 @@ def separate(images: Tensor, detector: CopyDetector, settings: MemorisedSettings
             "nearest to the memorised image are copies: give another --modified-prompt, or set "
             "memorised.copy_similarity."
         )
-    return Separation(
-        copies=torch.from_numpy(copies),
-        others=torch.from_numpy(others),
-        similarity=torch.from_numpy(similarity),
+    return Sides(
+        forget=forget,
+        retain=retain,
+        undecided=left_out,
         agreement=float((clustered == close).mean()),
     )
-
-
-def least_similar(candidates: np.ndarray, similarity: np.ndarray, left_out: float) -> np.ndarray:
-    """Those of `candidates` (N,) that remain when the share most similar is left out."""
-    rows = np.flatnonzero(candidates)
-    count = len(rows) - int(left_out * len(rows))
-    kept = rows[np.argsort(similarity[rows], kind="stable")][:count]
-    remaining = np.zeros_like(candidates)
-    remaining[kept] = True
-    return remaining
