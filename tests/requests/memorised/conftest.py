@@ -40,7 +40,6 @@ SMALL = (
     "train.gradient_checkpointing=false",
     "train.ignore_memory=true",  # tests/memory estimates every family
     "method.rule_name=relative_norm",
-    "memorised.split=similarity",
     "memorised.original_share=0.5",
     "memorised.undecided=0.5",
     "evaluate.guidance=1.0",

@@ -21,7 +21,6 @@ SIDES = Sides(
     forget=torch.zeros(2, 3, 4, 4).byte(),
     retain=torch.ones(3, 3, 4, 4).byte(),
     undecided=1,
-    agreement=1.0,
 )
 
 

@@ -114,5 +114,4 @@ def preparation_notes(
         "copies": len(sides.forget),
         "others": len(sides.retain),
         "undecided": sides.undecided,
-        "split_agreement": sides.agreement,
     }

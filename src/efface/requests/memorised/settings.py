@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Self
 
 from pydantic import Field, model_validator
 
@@ -52,9 +52,6 @@ class MemorisedSettings(Section):
         description="Shares of copies between which a prompt is partly memorised.",
     )
     images: int = Field(default=100, ge=2, le=100_000, description="Images of the synthetic set.")
-    split: Literal["kmeans", "similarity"] = Field(
-        default="similarity", description="How copies are separated from other samples."
-    )
     least_rows: int = Field(
         default=4, ge=1, le=10_000, description="Images on either side, at least."
     )
