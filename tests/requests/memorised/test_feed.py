@@ -24,7 +24,7 @@ def random_images(count: int) -> torch.Tensor:
 
 
 def sides_of(images: torch.Tensor) -> Sides:
-    return Sides(forget=images[:2], retain=images[2:], undecided=0, agreement=1.0)
+    return Sides(forget=images[:2], retain=images[2:], undecided=0)
 
 
 def test_latents_of_images_decode_to_them(text_model: TextModel) -> None:

@@ -8,7 +8,6 @@ import pytest
 from efface.errors import RequestError
 from efface.requests.memorised.searching import (
     WORDS,
-    Modification,
     PromptSearch,
     Tried,
     drops,
@@ -84,10 +83,3 @@ def test_a_prompt_of_one_word_is_changed_by_other_words(make_search: MakeSearch)
     search = make_search(NEVER, "memorised.tries=2")
     candidates = search.ranked(("tv",))
     assert candidates and all(set(text.split()) <= {"tv", *WORDS} for text in candidates)
-
-
-def test_what_was_not_taken_is_left_out(prompt: str) -> None:
-    tried = [Tried(text=f"{prompt} {n}", norm=1.0, copies=n, samples=4) for n in range(3)]
-    modification = Modification(tried=tuple(tried))
-    assert modification.without_attempts().tried == (modification.prompt,)
-    assert modification.prompt.share == 0.5

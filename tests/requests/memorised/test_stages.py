@@ -33,7 +33,7 @@ def test_a_stage_is_made_once_and_read_as_it_was(tmp_path: Path, outcome: Any) -
         return outcome
 
     for _ in range(2):
-        found = Stages(tmp_path).once("own", type(outcome), make)
+        found = Stages(tmp_path).once(type(outcome), make)
         for name, value in vars(outcome).items():
             kept = getattr(found, name)
             assert kept.equal(value) if isinstance(value, torch.Tensor) else kept == value
@@ -41,17 +41,17 @@ def test_a_stage_is_made_once_and_read_as_it_was(tmp_path: Path, outcome: Any) -
 
 
 def test_a_process_that_does_not_write_leaves_nothing(tmp_path: Path) -> None:
-    Stages(tmp_path, writes=False).once("own", Modification, lambda: TRIED)
+    Stages(tmp_path, writes=False).once(Modification, lambda: TRIED)
     assert not list(tmp_path.iterdir())
 
 
 def test_a_stage_is_whole_once_its_json_is_there(tmp_path: Path) -> None:
     """Tensors are written first, so that a process that ends between both leaves no stage."""
-    assert [*as_files("own", SIDES)] == ["own.safetensors", "own.json"]
-    Stages(tmp_path).once("own", Sides, lambda: SIDES, lambda made: {"copies": made.forget})
+    assert [*as_files(SIDES)] == ["sides.safetensors", "sides.json"]
+    Stages(tmp_path).once(Sides, lambda: SIDES, lambda made: {"copies": made.forget})
     assert (tmp_path / "preparation" / "copies.png").exists()
-    (tmp_path / "preparation" / "own.json").unlink()
-    assert Stages(tmp_path).read("own", Sides) is None
+    (tmp_path / "preparation" / "sides.json").unlink()
+    assert Stages(tmp_path).read(Sides) is None
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ def test_a_packed_preparation_is_read_as_that_of_the_run(run: Path, tmp_path: Pa
 def test_neither_samples_nor_prompts_that_were_tried_are_packed(prepared: Path, run: Path) -> None:
     _, own = read_prepared(run)
     tried = (replace(own.prompt, text="a cat"), *own.tried)
-    kept = as_files("modification", Modification(tried=tried))["modification.json"]
+    kept = as_files(Modification(tried=tried))["modification.json"]
     (prepared / "preparation" / "modification.json").write_bytes(kept)
     packed = pack_preparation(prepared)
     assert not any(name.endswith(".png") for name in packed)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Self
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -51,10 +51,6 @@ class Detection:
     def sheet(self) -> Tensor:
         """The memorised image, then samples of the prompt: (N, C, H, W) uint8."""
         return torch.cat([(self.reference[None] * 255).round().byte(), self.prompt_images])
-
-    def without_samples(self) -> Self:
-        nothing = self.prompt_images[:0]
-        return replace(self, prompt_images=nothing, control_images=nothing)
 
 
 def detect(

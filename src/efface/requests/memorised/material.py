@@ -36,13 +36,7 @@ from efface.requests.memorised.searching import Modification, modify
 from efface.requests.memorised.separation import Sides, separate
 from efface.requests.memorised.settings import MemorisedSettings
 from efface.requests.memorised.similarity import Comparison, read_comparison
-from efface.requests.memorised.stages import (
-    DETECTION,
-    MODIFICATION,
-    SPLIT,
-    Stages,
-    read_prepared,
-)
+from efface.requests.memorised.stages import Stages, read_prepared
 from efface.requests.memorised.text_noise import AT_ONCE
 from efface.settings.base import Settings
 
@@ -107,7 +101,6 @@ class MemorisedMaterial(Material):
         image = None if self.image is None else to_unit(self.image)
         stages = Stages(run, accelerator.is_main_process)
         detection = stages.once(
-            DETECTION,
             Detection,
             lambda: detect(sampler, self.prompt, self.controls, image, comparison, own),
             lambda found: {"detection": found.sheet()},
@@ -116,13 +109,11 @@ class MemorisedMaterial(Material):
             require_memorised(detection)
         detector = detector_of(detection, comparison)
         modification = stages.once(
-            MODIFICATION,
             Modification,
             lambda: modify(sampler, detector, own, self.prompt, self.modified_prompt),
         )
         modified = modification.prompt.text
         sides = stages.once(
-            SPLIT,
             Sides,
             lambda: separate(sampler, detector, own, modified),
             lambda found: {"copies": found.forget, "others": found.retain},
@@ -172,10 +163,7 @@ class MemorisedMaterial(Material):
             finder=detector.similarity,
             threshold=detector.threshold,
             image=detector.reference,
-            called=(
-                f"{detector.comparison.name} with the memorised image, a copy has "
-                f"{detector.threshold:.3f} or more"
-            ),
+            called=detector.called,
         )
 
 

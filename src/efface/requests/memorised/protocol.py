@@ -159,8 +159,7 @@ class MemorisedProtocol(Protocol):
         """All figures of one prompt."""
         prompt = "the modified prompt" if which == MODIFIED else "the prompt"
         detector, sampled = self.detector, f"{sampled}, conditioned on {prompt}"
-        compared = f"{sampled}; {detector.comparison.name} with the memorised image"
-        copy = f"{compared}; a copy has {detector.threshold:.3f} or more"
+        compared = f"{sampled}; {detector.called}"
         effect = (
             f"difference that {prompt} makes to the network's output at pure noise, at the last "
             "timestep"
@@ -171,7 +170,7 @@ class MemorisedProtocol(Protocol):
         similarity = {m: mean(own) for m, own in similar.items()}
         noise = {m: mean(own) for m, own in norms.items()}
         return [
-            make_result(of_prompt(SHARE, which), copies, self.seeds, protocol=copy),
+            make_result(of_prompt(SHARE, which), copies, self.seeds, protocol=compared),
             make_result(of_prompt(REFERENCE, which), similarity, self.seeds, protocol=compared),
             make_result(of_prompt(NORM, which), noise, self.noises, protocol=effect),
             *(

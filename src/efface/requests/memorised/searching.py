@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import Self
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -41,9 +40,6 @@ class Modification:
     @property
     def prompt(self) -> Tried:
         return self.tried[-1]
-
-    def without_attempts(self) -> Self:
-        return replace(self, tried=self.tried[-1:])
 
 
 def modify(

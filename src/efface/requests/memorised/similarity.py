@@ -86,6 +86,11 @@ class CopyDetector:
     threshold: float
     comparison: Comparison
 
+    @property
+    def called(self) -> str:
+        name = self.comparison.name
+        return f"{name} with the memorised image; a copy has {self.threshold:.3f} or more"
+
     def similarity(self, images: Tensor) -> np.ndarray:
         """Cosine with the reference, (N, C, H, W) -> (N,)."""
         both = self.comparison.unit_features(torch.cat([self.reference[None], images]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,7 +21,6 @@ from efface.requests.memorised.sampling import to_unit
 from efface.requests.memorised.searching import Modification
 
 FOLDER = "preparation"
-DETECTION, MODIFICATION, SPLIT = "detection", "modification", "split"
 COLUMNS = 8
 
 S = TypeVar("S")
@@ -29,18 +29,18 @@ S = TypeVar("S")
 class Stages:
     """`preparation/` of a run: a stage that is there is not made again.
 
-    Every process makes the same; the one that `writes` keeps it. An outcome is a dataclass: its
-    tensors are kept as safetensors, all else as JSON. JSON comes last, so that a stage with JSON is
-    whole.
+    Every process makes the same; the one that `writes` keeps it. An outcome is a dataclass, which
+    its files are named after: its tensors are kept as safetensors, all else as JSON. JSON comes
+    last, so that a stage with JSON is whole.
     """
 
     def __init__(self, run: Path, writes: bool = True) -> None:
         self.folder = run / FOLDER
         self._writes = writes
 
-    def read(self, name: str, kind: type[S]) -> S | None:
+    def read(self, kind: type[S]) -> S | None:
         """A stage's outcome; None where it is not there. DataError for what is not of this kind."""
-        path = self.folder / f"{name}.json"
+        path = self.folder / f"{kind.__name__.lower()}.json"
         if not path.exists():
             return None
         tensors = path.with_suffix(".safetensors")
@@ -55,7 +55,6 @@ class Stages:
 
     def once(
         self,
-        name: str,
         kind: type[S],
         make: Callable[[], S],
         sheets: Callable[[S], Mapping[str, Tensor]] | None = None,
@@ -64,7 +63,7 @@ class Stages:
 
         `sheets` are images (N, C, H, W) uint8 to look at, by name.
         """
-        kept = self.read(name, kind)
+        kept = self.read(kind)
         if kept is not None:
             return kept
         made = make()
@@ -72,13 +71,14 @@ class Stages:
             self.folder.mkdir(parents=True, exist_ok=True)
             for sheet, images in ({} if sheets is None else sheets(made)).items():
                 save_grid(to_unit(images), COLUMNS, self.folder / f"{sheet}.png")
-            for file, content in as_files(name, made).items():
+            for file, content in as_files(made).items():
                 write_whole(self.folder / file, content, "preparation")
         return made
 
 
-def as_files(name: str, outcome: Any) -> dict[str, bytes]:
+def as_files(outcome: Any) -> dict[str, bytes]:
     """A stage's files by name, in the order in which they are written."""
+    name = type(outcome).__name__.lower()
     tensors = {
         field: value.cpu().contiguous()
         for field, value in vars(outcome).items()
@@ -95,8 +95,7 @@ def read_prepared(run: Path) -> tuple[Detection, Modification]:
     Anybody may have written it: the image is (C, H, W) in [0, 1], and a prompt was found.
     """
     stages = Stages(run)
-    detection = stages.read(DETECTION, Detection)
-    modification = stages.read(MODIFICATION, Modification)
+    detection, modification = stages.read(Detection), stages.read(Modification)
     if detection is None or modification is None:
         raise DataError(
             f"{stages.folder} does not hold what this run was prepared with: restore it, or run "
@@ -117,6 +116,7 @@ def pack_preparation(run: Path) -> dict[str, bytes]:
     left out. DataError where `preparation/` of the run is not whole.
     """
     detection, modification = read_prepared(run)
-    files = as_files(DETECTION, detection.without_samples())
-    files |= as_files(MODIFICATION, modification.without_attempts())
+    nothing = detection.prompt_images[:0]
+    files = as_files(replace(detection, prompt_images=nothing, control_images=nothing))
+    files |= as_files(Modification(tried=(modification.prompt,)))
     return {f"{FOLDER}/{name}": content for name, content in files.items()}
