@@ -6,7 +6,6 @@ from dataclasses import replace
 import pytest
 
 from efface.requests.memorised.protocol import MODIFIED, ORIGINAL, MemorisedProtocol
-from efface.requests.memorised.settings import MemorisedSettings
 from efface.requests.memorised.similarity import CopyDetector
 from efface.settings.base import Settings
 
@@ -17,11 +16,10 @@ def protocol(
     prompt: str,
     make_settings: Callable[..., Settings],
 ) -> MemorisedProtocol:
-    settings = make_settings(["evaluate.forget_samples=12", "memorised.noises=3"])
+    settings = make_settings(["evaluate.forget_samples=12"])
     return MemorisedProtocol(
         views={},
         config=settings.evaluate,
-        noise_draws=settings.of(MemorisedSettings).noises,
         prompt=prompt,
         modified="red cat",
         controls=("blue cat", "old cup"),
@@ -35,10 +33,9 @@ def test_a_prompt_that_needed_no_change_is_measured_once(protocol: MemorisedProt
     assert list(replace(protocol, modified=protocol.prompt).prompts) == [ORIGINAL]
 
 
-def test_samples_and_noises_have_the_seeds_of_the_evaluation(protocol: MemorisedProtocol) -> None:
+def test_samples_have_the_seeds_of_the_evaluation(protocol: MemorisedProtocol) -> None:
     first = protocol.config.seed
     assert list(protocol.seeds) == list(range(first, first + 12))
-    assert list(protocol.noises) == list(range(first, first + 3))
 
 
 def test_terms_change_with_whatever_makes_figures_incomparable(
@@ -53,7 +50,6 @@ def test_terms_change_with_whatever_makes_figures_incomparable(
         "memorised image": replace(
             protocol, detector=replace(detector, reference=1 - detector.reference)
         ),
-        "noise draws": replace(protocol, noise_draws=4),
     }
     terms = protocol.terms()
     assert changed.keys() == terms.keys()

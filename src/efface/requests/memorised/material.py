@@ -146,7 +146,6 @@ class MemorisedMaterial(Material):
             controls=self.measured_prompts(job.settings.evaluate.retain_samples),
             held_out=self.held_out,
             detector=detector_of(detection, self.comparison.to(job.subjects.device)),
-            noise_draws=job.settings.of(MemorisedSettings).noises,
         )
 
     def goal(
@@ -225,11 +224,7 @@ def expected_amounts(model: ModelInfo, settings: Settings) -> Amounts:
     """Training, and sampling and norms before it."""
     own = settings.of(MemorisedSettings)
     held = settings.train.base_dtype == "bfloat16"
-    measured = settings.evaluate.dtype == "bfloat16"
     samples = max(own.controls * own.control_images, own.samples, own.images)
     sampling = sampling_footprint(model, samples, held, settings.evaluate)
-    return Amounts(
-        forget_rows=forget_rows(settings),
-        preparation=max(sampling, rows_footprint(model, AT_ONCE, held)),
-        sampling=rows_footprint(model, AT_ONCE, measured),
-    )
+    preparation = max(sampling, rows_footprint(model, AT_ONCE, held))
+    return Amounts(forget_rows=forget_rows(settings), preparation=preparation)

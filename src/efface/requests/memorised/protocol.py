@@ -9,12 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from efface.diffusion.text.denoiser import as_text_denoiser
 from efface.evaluation.grids import write_prompt_grids
-from efface.evaluation.protocol import PROBES, Looked, Protocol, Samples, Seen, always, of_models
+from efface.evaluation.protocol import Protocol, Samples, Seen, always, of_models
 from efface.evaluation.results import make_result
-from efface.evaluation.sample_sets import Observer, Subject
-from efface.evaluation.store import Arrays, Store, digest_of_array, digest_of_json
+from efface.evaluation.sample_sets import Observer
+from efface.evaluation.store import Store, digest_of_array
 from efface.evaluation.subjects import Subjects
 from efface.evaluation.terms import Terms, digest_of, shorten
 from efface.evaluation.views import ClipView
@@ -25,10 +24,8 @@ from efface.records import Curve, Evaluation, Margin, Result, Spec
 from efface.requests.concept.prompts import ConceptPrompts
 from efface.requests.concept.protocol import ConceptProtocol
 from efface.requests.memorised.similarity import SIMILARITY, CopyDetector
-from efface.requests.memorised.text_noise import text_noise_norms
 
 ORIGINAL, MODIFIED = "", "_modified"  # prompts, by what the names of their figures end in
-COPY, NOISES, CONTROLS = "copy", "noise draws", "control prompts"  # terms
 COLUMNS, CONTROL_ROWS = 8, 6
 
 SHARE = Spec(
@@ -49,13 +46,6 @@ REFERENCE = Spec(
     label="Similarity",
     meaning="of the prompt's samples to the memorised image: 1 for the same",
     unit="cosine",
-    side="forget",
-)
-NORM = Spec(
-    name="text_noise_norm",
-    label="Text-noise norm",
-    meaning="how much the prompt changes the predicted noise: large where an image is memorised",
-    unit="norm",
     side="forget",
 )
 QUALITY = Spec(
@@ -88,7 +78,6 @@ class MemorisedProtocol(Protocol):
     controls: tuple[str, ...]
     held_out: bool  # whether no control prompt was trained on
     detector: CopyDetector
-    noise_draws: int
 
     @property
     def prompts(self) -> dict[str, str]:
@@ -99,10 +88,6 @@ class MemorisedProtocol(Protocol):
     @property
     def seeds(self) -> range:
         return range(self.config.seed, self.config.seed + self.config.forget_samples)
-
-    @property
-    def noises(self) -> range:
-        return range(self.config.seed, self.config.seed + self.noise_draws)
 
     @property
     def _of_controls(self) -> ConceptProtocol:
@@ -124,25 +109,6 @@ class MemorisedProtocol(Protocol):
         }
         return own | self._of_controls.samples()
 
-    def probe(self, subject: Subject, store: Store) -> Looked:
-        """Text-noise norms by draw, of both prompts; nothing is sampled for them."""
-        denoiser = as_text_denoiser(subject.denoiser)
-
-        def look(prompt: str) -> Arrays:
-            key = None
-            if subject.digest is not None:
-                key = {
-                    "model": subject.digest,
-                    "measured": "text noise norms",
-                    "prompt": digest_of_json(prompt),
-                    "seeds": [self.noises.start, self.noises.stop],
-                }
-            return store.measured(
-                key, lambda: {"norms": text_noise_norms(denoiser, [prompt], self.noises)[0]}
-            )
-
-        return {which: look(prompt) for which, prompt in self.prompts.items()}
-
     def report(self, seen: Mapping[str, Seen], subjects: Subjects) -> Evaluation:
         sampled = f"{subjects.result.sampler.describe()}, for all models"
         controls = self._of_controls.report(seen, subjects)
@@ -160,33 +126,21 @@ class MemorisedProtocol(Protocol):
         prompt = "the modified prompt" if which == MODIFIED else "the prompt"
         detector, sampled = self.detector, f"{sampled}, conditioned on {prompt}"
         compared = f"{sampled}; {detector.called}"
-        effect = (
-            f"difference that {prompt} makes to the network's output at pure noise, at the last "
-            "timestep"
-        )
         similar = {m: o[SIMILARITY] for m, o in of_models(seen, which, SIMILARITY).items()}
-        norms = {m: o["norms"] for m, o in of_models(seen, PROBES, which).items()}
         copies = {m: bounded_mean(own >= detector.threshold) for m, own in similar.items()}
         similarity = {m: mean(own) for m, own in similar.items()}
-        noise = {m: mean(own) for m, own in norms.items()}
-        return [
+        results = [
             make_result(of_prompt(SHARE, which), copies, self.seeds, protocol=compared),
             make_result(of_prompt(REFERENCE, which), similarity, self.seeds, protocol=compared),
-            make_result(of_prompt(NORM, which), noise, self.noises, protocol=effect),
-            *(
-                make_result(
-                    of_prompt(QUALITY, which),
-                    {
-                        m: mean(prompt_quality(view.clip, own["embedded"]))
-                        for m, own in of_models(seen, which, name).items()
-                    },
-                    self.seeds,
-                    protocol=f"{sampled}; measured with: {view.clip.name}",
-                    extractor=view.extractor,
-                )
-                for name, view in self._clips.items()
-            ),
         ]
+        for name, view in self._clips.items():
+            embedded = {m: o["embedded"] for m, o in of_models(seen, which, name).items()}
+            quality = {m: mean(prompt_quality(view.clip, own)) for m, own in embedded.items()}
+            text, spec = f"{sampled}; measured with: {view.clip.name}", of_prompt(QUALITY, which)
+            results.append(
+                make_result(spec, quality, self.seeds, protocol=text, extractor=view.extractor)
+            )
+        return results
 
     def _curve(self, seen: Mapping[str, Seen], sampled: str) -> Curve:
         similarity = {
@@ -208,10 +162,9 @@ class MemorisedProtocol(Protocol):
         return {
             "prompt": digest_of(self.prompt),
             "modified prompt": digest_of(self.modified),
-            CONTROLS: digest_of(self.controls),
-            COPY: f"{detector.comparison.name}, {detector.threshold:.6g}",
+            "control prompts": digest_of(self.controls),
+            "copy": f"{detector.comparison.name}, {detector.threshold:.6g}",
             "memorised image": shorten(digest_of_array(detector.reference.numpy())),
-            NOISES: str(len(self.noises)),
         }
 
     def write_sheets(
