@@ -11,13 +11,13 @@ controls. Nothing is trained.
 from __future__ import annotations
 
 import argparse
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from recipe_settings import request_settings
 from results_file import write_results
 from scene_prompts import fresh_scenes
+from torch import Tensor
 
 from efface.data.prompts import spread
 from efface.diffusion.loading import load
@@ -25,7 +25,7 @@ from efface.diffusion.text.denoiser import as_text_denoiser
 from efface.metrics.intervals import proportion
 from efface.requests.memorised.detection import detect
 from efface.requests.memorised.request import ForgetMemorised
-from efface.requests.memorised.sampling import PromptSampler, memorised_sampler
+from efface.requests.memorised.sampling import prompt_sampler
 from efface.requests.memorised.settings import MemorisedSettings
 from efface.requests.memorised.similarity import read_comparison
 from efface.zoo.build.settings import read_build_settings
@@ -40,21 +40,15 @@ def main() -> None:
     controls = spread(captions, own.controls)
     ordinary = spread([c for c in captions if c not in set(controls)], arguments.ordinary)
     memorised = [scene.caption for scene in teacher.scenes.memorised]
-    denoiser = as_text_denoiser(load(arguments.model))
-    sampler = PromptSampler(
-        denoiser=denoiser,
-        sampler=memorised_sampler(settings),
-        batch_size=settings.evaluate.batch_size,
-    )
+    sampler = prompt_sampler(as_text_denoiser(load(arguments.model)), settings)
     comparison = read_comparison(own.extractor)
-    others = denoiser.encode(controls)
     rows: list[dict[str, Any]] = []
     for kind, prompts in (("memorised", memorised), ("ordinary", ordinary)):
         for prompt in prompts:
-            condition = denoiser.encode([prompt])
-            detection = detect(sampler, condition, others, None, comparison, own).detection
-            called = {"prompt": prompt, "kind": kind, "called_memorised": detection.is_memorised}
-            rows.append(called | asdict(detection))
+            found = detect(sampler, prompt, controls, None, comparison, own)
+            called = {"prompt": prompt, "kind": kind, "called_memorised": found.is_memorised}
+            figures = {k: v for k, v in vars(found).items() if not isinstance(v, Tensor)}
+            rows.append(called | figures)
             print(called, flush=True)
             content = {"summary": summarise(rows), "prompts": rows}
             write_results(arguments.out, [own.seed], content)

@@ -33,8 +33,6 @@ from efface.errors import EffaceError
 from efface.metrics.detector import Detector, load_classifier
 from efface.metrics.intervals import proportion
 from efface.records import read_evaluation, read_record
-from efface.requests.memorised.sampling import repeat
-from efface.requests.memorised.searching import UNCHANGED
 from efface.zoo.build.scenes import memorised_images
 from efface.zoo.build.settings import BuildSettings, read_build_settings
 
@@ -134,12 +132,12 @@ def one_run(
 
 
 def tried_shares(out: Path) -> dict[str, Any]:
-    """What the search for a modified prompt went through, where it got so far."""
+    """What the search for a modified prompt found, and after how many; {} where it failed."""
     path = out / "preparation" / "modification.json"
     if not path.exists():
         return {}
     content = json.loads(path.read_text(encoding="utf-8"))
-    return {"found": content["found"], "tried": len(content["tried"])}
+    return {"found": content["tried"][-1], "tried": len(content["tried"])}
 
 
 @torch.inference_mode()
@@ -149,7 +147,7 @@ def items_shown(
     """How often samples of a caption show the item that it names, and any item at all."""
     denoiser = as_text_denoiser(efface.load(model))
     seeds = range(1000 + seed * SAMPLES, 1000 + (seed + 1) * SAMPLES)
-    condition = repeat(denoiser.encode([caption]), SAMPLES)
+    condition = denoiser.encode([caption] * SAMPLES)
     images = draw_images(denoiser, MultiStep(STEPS), condition, seeds)
     probabilities = detector.probabilities(images)
     shown = {
@@ -172,7 +170,7 @@ def check(run: dict[str, Any], expected: dict[str, float]) -> dict[str, bool]:
     and the rest is as good as before.
     """
     found = run.get("found")
-    bars = {PROMPT: found is not None and found["way"] != UNCHANGED}
+    bars = {PROMPT: found is not None and run["tried"] > 1}
     if "results" not in run:
         return bars | {"forgotten": False}
     results = run["results"]
@@ -208,7 +206,7 @@ def describe(run: dict[str, Any]) -> str:
         for metric, found in run["results"].items()
     ]
     notes = run["notes"]
-    found = f"{notes['modified_by']} share {notes['modified_share']:.2g}"
+    found = f"{notes['modified_prompt']!r} share {notes['modified_share']:.2g}"
     return f"{head}: {found} after {run['tried']}; {'  '.join(parts)}; {run['bars']}"
 
 

@@ -1,11 +1,11 @@
-"""How often a prompt whose image is memorised is modified with no hand work, by way of searching.
+"""How often a prompt whose image is memorised is modified with no hand work, as words.
 
     python benchmarks/prompt_search.py runs/scenes recipes/scenes-teacher.toml \
         recipes/scenes-siss.toml --detector runs/scenes-detector --seed 0 \
         --out benchmarks/results/prompt-search.json
 
 The first two stages of `efface forget memorised`, for all captions that the teacher's recipe
-repeats, with the ways in either order. Nothing is trained. A search ends at a share of copies
+repeats. Nothing is trained. A search ends at a share of copies
 in memorised.copy_band among its own samples; what counts here is the share among as many fresh
 ones as the synthetic set has.
 """
@@ -13,8 +13,6 @@ ones as the synthetic set has.
 from __future__ import annotations
 
 import argparse
-import tempfile
-from pathlib import Path
 from typing import Any
 
 from forget_memorised import write_memorised
@@ -25,23 +23,18 @@ from scene_prompts import add_scene_options, fresh_scenes, write_captions
 from efface import ForgetMemorised
 from efface.diffusion.loading import load
 from efface.diffusion.model_folder import inspect_model
-from efface.diffusion.text.denoiser import TextDenoiser, as_text_denoiser
+from efface.diffusion.text.denoiser import as_text_denoiser
 from efface.errors import RequestError
+from efface.requests.memorised.detection import detect, detector_of
 from efface.requests.memorised.material import MemorisedMaterial, read_memorised
-from efface.requests.memorised.sampling import (
-    PromptSampler,
-    memorised_sampler,
-    seeds_for,
-    to_unit,
-)
-from efface.requests.memorised.searching import UNCHANGED
+from efface.requests.memorised.sampling import PromptSampler, prompt_sampler, to_unit
+from efface.requests.memorised.searching import modify
 from efface.requests.memorised.settings import MemorisedSettings
-from efface.requests.memorised.stages import Preparer, Stages
-from efface.settings.base import Settings
 from efface.zoo.build.settings import read_build_settings
 
-ORDERS = (("embedding", "tokens"), ("tokens", "embedding"))
 BAR = 0.8  # of the prompts
+
+Found = dict[str, Any]
 
 
 def main() -> None:
@@ -54,77 +47,60 @@ def main() -> None:
     captions = [scene.caption for scene in teacher.scenes.memorised]
     info = inspect_model(arguments.model)
     denoiser = as_text_denoiser(load(info))
-    prompts: list[dict[str, Any]] = []
+    prompts: list[Found] = []
     for seed in arguments.seed:
-        for order in ORDERS:
-            changes = [f"memorised.search={list(order)}", f"memorised.seed={seed}"]
-            settings = request_settings(ForgetMemorised, arguments.recipe, changes)
-            for caption, path in zip(captions, paths, strict=True):
-                request = ForgetMemorised(
-                    prompt=caption, image=str(path), control_prompts=str(controls)
-                )
-                own = search(read_memorised(request, info, settings), denoiser, settings)
-                prompts.append({"seed": seed, "search": order, "caption": caption} | own)
-                print(prompts[-1], flush=True)
-                content = {"bar": BAR, "summary": summarise(prompts), "prompts": prompts}
-                write_results(arguments.out, arguments.seed, content)
+        changes = [f"memorised.seed={seed}"]
+        settings = request_settings(ForgetMemorised, arguments.recipe, changes)
+        own, sampler = settings.of(MemorisedSettings), prompt_sampler(denoiser, settings)
+        for caption, path in zip(captions, paths, strict=True):
+            request = ForgetMemorised(
+                prompt=caption, image=str(path), control_prompts=str(controls)
+            )
+            found = search(read_memorised(request, info, settings), sampler, own)
+            prompts.append({"seed": seed, "caption": caption} | found)
+            print(prompts[-1], flush=True)
+            content = {"bar": BAR, "summary": summarise(prompts), "prompts": prompts}
+            write_results(arguments.out, arguments.seed, content)
 
 
-def search(
-    material: MemorisedMaterial, denoiser: TextDenoiser, settings: Settings
-) -> dict[str, Any]:
+def search(material: MemorisedMaterial, sampler: PromptSampler, own: MemorisedSettings) -> Found:
     """What was found for one prompt, and after how many tries."""
-    sampler, batch_size = memorised_sampler(settings), settings.evaluate.batch_size
-    with tempfile.TemporaryDirectory() as folder:
-        preparer = Preparer(
-            stages=Stages(Path(folder)),
-            sampler=PromptSampler(denoiser=denoiser, sampler=sampler, batch_size=batch_size),
-            settings=settings.of(MemorisedSettings),
-            prompt=material.prompt,
-            comparison=material.comparison,
-        )
-        return search_with(preparer, material)
-
-
-def search_with(preparer: Preparer, material: MemorisedMaterial) -> dict[str, Any]:
     assert material.image is not None
-    detected = preparer.detect(material.controls, to_unit(material.image))
-    own: dict[str, Any] = {"copies": detected.detection.copies, "of": detected.detection.samples}
+    image, comparison = to_unit(material.image), material.comparison
+    detection = detect(sampler, material.prompt, material.controls, image, comparison, own)
+    detector = detector_of(detection, comparison)
+    found: Found = {"copies": detection.copies, "of": detection.samples}
     try:
-        modified = preparer.modify(detected, None)
+        modification = modify(sampler, detector, own, material.prompt, None)
     except RequestError as error:
-        return own | {"way": None, "refused": str(error)}
-    tried, settings = modified.tried, preparer.settings
-    seeds = seeds_for(settings.seed, "synthetic", settings.images)
-    fresh = to_unit(preparer.sampler.sample_one(modified.condition, seeds, "fresh samples"))
-    share = float(preparer.detector(detected).copies(fresh).mean())
-    low, high = settings.copy_band
-    return own | {
-        "way": tried.way,
-        "prompt": tried.text,
-        "share": tried.share,
+        return found | {"prompt": None, "refused": str(error)}
+    prompt = modification.prompt
+    fresh = to_unit(sampler.sample([prompt.text], own.images, "synthetic"))
+    share = float(detector.copies(fresh).mean())
+    low, high = own.copy_band
+    return found | {
+        "prompt": prompt.text,
+        "share": prompt.share,
         "fresh_share": share,
         "partly_memorised": low <= share <= high,
-        "tried": modified.count,
+        "tried": len(modification.tried),
     }
 
 
-def summarise(prompts: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """How many prompts generate their image sometimes, by seed and order."""
+def summarise(prompts: list[Found]) -> list[Found]:
+    """How many prompts generate their image sometimes, by seed; unchanged ones do not count."""
     rows = []
-    for seed, order in dict.fromkeys((one["seed"], one["search"]) for one in prompts):
-        same = [one for one in prompts if (one["seed"], one["search"]) == (seed, order)]
-        found = [one for one in same if one["way"] not in (None, UNCHANGED)]
+    for seed in dict.fromkeys(one["seed"] for one in prompts):
+        same = [one for one in prompts if one["seed"] == seed]
+        found = [one for one in same if one["prompt"] not in (None, one["caption"])]
         partly = [one for one in found if one["partly_memorised"]]
         rows.append(
             {
                 "seed": seed,
-                "search": order,
                 "prompts": len(same),
                 "found": len(found),
                 "partly_memorised": len(partly),
                 "bar_met": len(partly) >= BAR * len(same),
-                "with_text": sum(one["prompt"] is not None for one in partly),
                 "tried": sum(one["tried"] for one in found) / max(1, len(found)),
             }
         )

@@ -71,7 +71,6 @@ MEMORISED = [
     "memorised.images=16",
     "memorised.least_rows=2",
     "memorised.copy_similarity=0.25",
-    "memorised.split=kmeans",
 ]
 WORDS = [
     f"{colour} {thing}"

@@ -110,7 +110,8 @@ def test_prompts_are_captions_but_paraphrases_and_the_own_word_in_other_template
 MEMORISED: Run = {
     "variant": "recipe",
     "status": "finished",
-    "found": {"way": "tokens"},
+    "found": {"text": "a new bag"},
+    "tried": 3,
     "results": {
         "memorised_share": figure(0.0, 1.0),
         "memorised_share_modified": figure(0.0, 0.5),
@@ -127,7 +128,7 @@ def test_a_memorised_image_that_is_gone_meets_its_bars() -> None:
 @pytest.mark.parametrize(
     ("missed", "change"),
     [
-        (forget_memorised.PROMPT, lambda run: run["found"].update(way="unchanged")),
+        (forget_memorised.PROMPT, lambda run: run.update(tried=1)),
         ("finished", lambda run: run.update(status="collapsed")),
         (
             "memorised before",
@@ -161,7 +162,7 @@ def test_eight_of_ten_prompts_are_enough(found: int, enough: bool) -> None:
 @pytest.mark.parametrize(("partly", "met"), [(8, True), (7, False)])
 def test_a_search_is_evaluated_on_fresh_samples(partly: int, met: bool) -> None:
     """The share that ended it lies in the band in all ten."""
-    one = {"seed": 0, "search": ("tokens",), "way": "tokens", "prompt": "a", "share": 0.5}
+    one = {"seed": 0, "caption": "a bag", "prompt": "a new bag", "share": 0.5}
     prompts = [one | {"tried": 3, "partly_memorised": i < partly} for i in range(10)]
     (row,) = prompt_search.summarise(prompts)
     assert (row["found"], row["partly_memorised"], row["bar_met"]) == (10, partly, met)

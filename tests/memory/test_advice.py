@@ -9,8 +9,7 @@ import pytest
 from efface.errors import ConfigError
 from efface.memory.advice import accumulations, advise
 from efface.memory.amounts import Amounts
-from efface.requests.memorised.settings import MemorisedSettings
-from efface.settings.base import Settings, read_settings
+from efface.settings.base import Settings
 
 SettingsOf = Callable[..., Settings]
 AMOUNTS = Amounts(forget_rows=4)
@@ -91,17 +90,6 @@ def test_adapters_are_not_proposed_for_a_network_without_attention(
     assert "evaluate.dtype=bfloat16" in advise(settings_of("sfd"), AMOUNTS, 1, 700, needed)
     hopeless = advise(settings_of("sfd"), AMOUNTS, 1, 600, needed)
     assert "no setting" in hopeless and "700 B" in hopeless
-
-
-def test_a_request_may_save_by_settings_of_its_own() -> None:
-    settings = read_settings("memorised", MemorisedSettings, method="siss")
-    ways = settings.of(MemorisedSettings).search
-
-    def needed(settings: Settings) -> int:
-        return 1000 if settings.of(MemorisedSettings).search == ways else 800
-
-    amounts = Amounts(forget_rows=64, savings={"memorised.search": [("tokens",)]})
-    assert 'memorised.search=["tokens"] it' in advise(settings, amounts, 1, 900, needed)
 
 
 @pytest.mark.parametrize(

@@ -24,5 +24,5 @@ def test_images_are_forgotten_in_pairs(settings_of: Callable[..., Settings]) -> 
 
 def test_a_request_may_have_nothing_besides_its_rows() -> None:
     amounts = Amounts(forget_rows=3)
-    assert (amounts.prompts, amounts.preparation, amounts.sampling, amounts.models) == (0, 0, 0, 2)
-    assert not amounts.guided and not amounts.savings
+    assert (amounts.prompts, amounts.preparation, amounts.models) == (0, 0, 2)
+    assert not amounts.guided

@@ -208,10 +208,6 @@ def test_what_comes_before_and_after_training_counts_by_its_own_peak(
     assert more.before == plain.before | {"preparation": 10**9}
     assert more.peak(evaluated=True) == sum(more.before.values())
     assert (more.parts, more.evaluation) == (plain.parts, plain.evaluation)
-    sampled = estimated(info, settings, sampling=10**9)
-    assert sampled.evaluation["sampling"] == 10**9
-    assert sampled.peak(evaluated=False) == plain.peak(evaluated=False) < 10**9
-    assert sampled.peak(evaluated=True) == sum(sampled.evaluation.values())
 
 
 def test_what_an_evaluation_takes_can_decide(pipelines: Pipelines, settings_of: SettingsOf) -> None:

@@ -58,7 +58,7 @@ def make_memorised_record(
         },
         "sampler": {"text": "50 DDIM steps", "passes": 50},
         "notes": {
-            "modified_by": "tokens", "modified_prompt": modified, "modified_share": 0.5,
+            "modified_prompt": modified, "modified_share": 0.5,
             "copies": 40, "others": 60,
         },
     }  # fmt: skip

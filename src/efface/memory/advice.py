@@ -70,7 +70,7 @@ def _choices(settings: Settings, amounts: Amounts, processes: int) -> Mapping[st
         "evaluate.batch_size": [FEW] if evaluate.batch_size > FEW else [],
         "evaluate.dtype": ["bfloat16"] if evaluate.dtype == "float32" else [],
     }
-    return {name: values for name, values in {**choices, **amounts.savings}.items() if values}
+    return {name: values for name, values in choices.items() if values}
 
 
 def accumulations(settings: Settings, forget_rows: int, processes: int) -> Iterator[int]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 from efface.settings.base import Settings
 
@@ -13,19 +11,15 @@ from efface.settings.base import Settings
 class Amounts:
     """Rows, prompts, and bytes that come and go beside what every run holds.
 
-    `preparation` is held beside what is loaded before training begins, `sampling` at least while
-    the result is measured; `models` are measured at once. `savings` are values that take less
-    memory, by the SECTION.NAME of further settings of the request. `guided` are networks that are
-    guided in some rows whatever the method says.
+    `preparation` is held beside what is loaded before training begins; `models` are measured at
+    once. `guided` are networks that are guided in some rows whatever the method says.
     """
 
     forget_rows: int  # of a whole batch
     prompts: int = 0  # held encoded
     preparation: int = 0
-    sampling: int = 0
     models: int = 2
     guided: frozenset[str] = frozenset()
-    savings: Mapping[str, Sequence[Any]] = field(default_factory=dict)
 
 
 def forget_rows(settings: Settings) -> int:

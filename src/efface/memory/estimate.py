@@ -89,7 +89,7 @@ def estimate(
         evaluation={
             "evaluated networks": amounts.models * measured,
             "VAE of the evaluated networks": vae,
-            "sampling": max(sampling, amounts.sampling),
+            "sampling": sampling,
         },
     )
 

@@ -206,16 +206,14 @@ def pass_footprint(
     return Passes(kept=kept, passing=live.peak - live.given - kept)
 
 
-def rows_footprint(
-    model: ModelInfo, rows: int, bfloat16: bool, gradient: Gradient = "none", weight: int = 1
-) -> int:
+def rows_footprint(model: ModelInfo, rows: int, bfloat16: bool) -> int:
     """Bytes of one pass of the pretrained network, with its conditions.
 
-    Of `rows`, or of as many as pass at once where each counts `weight`.
+    Of `rows`, or of as many as pass at once.
     """
     network, holding = describe_network(model), Holding(bfloat16=bfloat16)
-    rows = rows_of(network.shape, rows, weight)
-    passes = pass_footprint(network, holding, (rows,), gradient)
+    rows = rows_of(network.shape, rows)
+    passes = pass_footprint(network, holding, (rows,))
     return rows * network_footprint(network, holding).condition + passes.kept + passes.passing
 
 

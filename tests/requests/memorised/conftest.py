@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from typer.testing import CliRunner
 
-import efface
+from efface.cli import app
 from efface.diffusion.sampling import MultiStep
 from efface.diffusion.text.denoiser import TextDenoiser
 from efface.requests.memorised.request import ForgetMemorised
 from efface.requests.memorised.sampling import PromptSampler
-from efface.requests.memorised.searching import Prober
+from efface.requests.memorised.searching import PromptSearch
 from efface.requests.memorised.settings import MemorisedSettings
 from efface.requests.memorised.similarity import PIXELS, CopyDetector
 from efface.settings.base import Settings, read_settings
@@ -32,18 +33,18 @@ WORDS = [
 SMALL = (
     "train.steps=2",
     "train.batch_size=4",
-    "train.learning_rate=1e-3",
+    "train.learning_rate=1e-2",
     "train.checkpoint_every=1",
     # In place of what the recipe that ships has for Stable Diffusion 1.x and whole batches.
     "train.accumulation=1",
     "train.gradient_checkpointing=false",
     "train.ignore_memory=true",  # tests/memory estimates every family
     "method.rule_name=relative_norm",
-    "memorised.split=similarity",
     "memorised.original_share=0.5",
     "memorised.undecided=0.5",
     "evaluate.guidance=1.0",
     "evaluate.baseline_steps=2",
+    "evaluate.batch_size=64",
     "evaluate.forget_samples=10",
     "evaluate.retain_samples=10",
     "memorised.force=true",
@@ -131,22 +132,6 @@ def detector(memorised_image: Tensor) -> CopyDetector:
     return CopyDetector(reference=memorised_image, threshold=0.9, comparison=PIXELS)
 
 
-@pytest.fixture
-def make_prober(sampler: PromptSampler, detector: CopyDetector) -> Callable[..., Prober]:
-    def make(left: int = 12, band: tuple[float, float] = (0.2, 0.8)) -> Prober:
-        return Prober(
-            sampler=sampler,
-            detector=detector,
-            low=band[0],
-            high=band[1],
-            seeds=range(16),
-            norm_seeds=range(2),
-            left=left,
-        )
-
-    return make
-
-
 @pytest.fixture(scope="session")
 def small() -> tuple[str, ...]:
     """Changes that make a run short."""
@@ -173,6 +158,17 @@ def own_settings(make_settings: Callable[..., Settings]) -> Callable[..., Memori
 
 
 @pytest.fixture(scope="session")
+def make_search(
+    sampler: PromptSampler, detector: CopyDetector, own_settings: Callable[..., MemorisedSettings]
+) -> Callable[..., PromptSearch]:
+    def make(*changes: str) -> PromptSearch:
+        own = own_settings("memorised.samples=16", "memorised.noises=2", *changes)
+        return PromptSearch(sampler=sampler, detector=detector, settings=own)
+
+    return make
+
+
+@pytest.fixture(scope="session")
 def controls(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A file of control prompts, of which training uses the first half."""
     file = tmp_path_factory.mktemp("prompts") / "controls.txt"
@@ -193,14 +189,28 @@ def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def clip(clip_folder: Path) -> str:
+    """The change that measures with a CLIP."""
+    return f"evaluate.clip={str(clip_folder)!r}"
+
+
+@pytest.fixture(scope="session")
 def run(
     pipelines: Callable[[str], Path],
     request_: ForgetMemorised,
+    clip: str,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
-    """A finished run, which tests copy before they change it."""
+    """A finished run of the command line, which tests copy before they change it."""
     out = tmp_path_factory.mktemp("runs") / "memorised"
-    return efface.forget(pipelines("sd"), request_, out, changes=SMALL)
+    words = request_.model_dump(exclude={"kind"}, exclude_none=True)
+    options = {f"--{name.replace('_', '-')}": value for name, value in words.items()}
+    options |= {"--out": str(out)}
+    given = [part for option in options.items() for part in option]
+    changes = [part for change in (*SMALL, clip) for part in ("--set", change)]
+    done = CliRunner().invoke(app, ["forget", "memorised", str(pipelines("sd")), *given, *changes])
+    assert done.exit_code == 0, done.output
+    return out
 
 
 @pytest.fixture(scope="session")

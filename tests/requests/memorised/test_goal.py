@@ -38,14 +38,14 @@ def test_a_run_is_attacked_by_its_prompt_and_its_image(run: Path, tmp_path: Path
 def test_a_goal_knows_copies_from_other_images(run: Path) -> None:
     recorded, record = read_run(run, (), "attack"), read_record(run)
     settings = recorded.settings
-    compared = Compared(guidance=settings.evaluate.guidance, same_sampler=True)
+    compared = Compared(guidance=settings.evaluate.set_guidance, same_sampler=True)
     models = read_subjects(run, record, settings.evaluate, compared)
     goal = recorded.material.goal(run, models, settings, None)
     assert isinstance(goal, recorded.material.goal_class)
-    detected, _ = read_prepared(run)
+    detection, _ = read_prepared(run)
     assert isinstance(goal, MemorisedGoal) and list(goal.conditions) == ["a red bag"]
-    negative = 1 - detected.reference
-    shown = goal.shown(torch.stack([detected.reference, negative]))
+    negative = 1 - detection.reference
+    shown = goal.shown(torch.stack([detection.reference, negative]))
     assert shown.tolist() == [True, False]
     assert "a red bag" not in goal.others
     examples = goal.originals(models.original.denoiser, 3, seed=0)

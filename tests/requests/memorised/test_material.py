@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from accelerate import Accelerator
 from PIL import Image
 from safetensors.torch import load_file
-from typer.testing import CliRunner
 
-from efface.cli import app
-from efface.diffusion.denoiser import Denoiser
 from efface.diffusion.model_folder import drawn_shape, inspect_model
 from efface.errors import DataError, EffaceError, RequestError
-from efface.records import read_evaluation, read_record
+from efface.records import read_record
+from efface.requests import words_of
+from efface.requests.base import Feed
+from efface.requests.memorised.feed import CopyStopper
 from efface.requests.memorised.material import MemorisedMaterial, read_memorised
 from efface.requests.memorised.request import ForgetMemorised
-from efface.requests.memorised.stopping import CopyStopper
 from efface.runs.forget import forget
 from efface.settings.base import Settings
+from tests.text_pipelines import load_text
 
 Pipelines = Callable[[str], Path]
 MakeSettings = Callable[..., Settings]
+MakeFeed = Callable[[Sequence[str]], Feed]
 
 
 def save(folder: Path, *sizes: int) -> str:
@@ -103,19 +107,43 @@ def test_what_else_is_generated_is_measured_on_prompts_that_training_does_not_us
         read(58)
 
 
+@pytest.fixture
+def feed(
+    pipelines: Pipelines, request_: ForgetMemorised, make_settings: MakeSettings, tmp_path: Path
+) -> MakeFeed:
+    """What a run in one folder is fed with, by its settings."""
+
+    def make(changes: Sequence[str]) -> Feed:
+        settings = make_settings(changes)
+        material = read_memorised(request_, inspect_model(pipelines("sd")), settings)
+        return material.feed(load_text(pipelines("sd")), settings, tmp_path, Accelerator())
+
+    return make
+
+
 def test_a_prompt_with_nothing_memorised_is_refused_unless_forced(
-    pipelines: Pipelines, request_: ForgetMemorised, small: tuple[str, ...], tmp_path: Path
+    feed: MakeFeed, small: tuple[str, ...]
 ) -> None:
     changes = [change for change in small if "copy_similarity" not in change]
     with pytest.raises(RequestError, match=r"nothing memorised.*memorised\.force"):
-        forget(
-            pipelines("sd"),
-            request_,
-            tmp_path / "out",
-            changes=[*changes, "memorised.force=false"],
-        )
+        feed([*changes, "memorised.force=false"])
     with pytest.raises(DataError, match="too small"):
-        forget(pipelines("sd"), request_, tmp_path / "forced", changes=changes)
+        feed(changes)
+
+
+def test_a_run_is_stopped_by_samples_of_both_prompts(
+    feed: MakeFeed, small: tuple[str, ...], run: Path, tmp_path: Path
+) -> None:
+    """From other seeds than those of the figures; at the start there are copies."""
+    shutil.copytree(run / "preparation", tmp_path / "preparation")
+    stopper = feed([*small, "memorised.stop_images=6"]).stopper
+    assert isinstance(stopper, CopyStopper)
+    assert list(stopper.prompts) == ["a red bag", "a bag"] and len(stopper.seeds) == 6
+    assert set(stopper.seeds).isdisjoint(range(1000, 1010))
+    denoiser = feed(small).denoiser
+    assert stopper.check(denoiser) is None
+    never = replace(stopper, detector=replace(stopper.detector, threshold=1.1))
+    assert "none of 12 samples" in (never.check(denoiser) or "")
 
 
 def test_a_run_goes_from_a_prompt_to_a_report(run: Path) -> None:
@@ -124,7 +152,7 @@ def test_a_run_goes_from_a_prompt_to_a_report(run: Path) -> None:
     assert record.material["digest"]
     notes = record.notes
     assert notes["copies"] + notes["others"] + notes["undecided"] == 16
-    assert notes["modified_by"] == "given" and notes["modified_prompt"] == "a bag"
+    assert notes["modified_prompt"] == "a bag"
     changed = {k for k, v in record.output.items() if v != record.model["weights"][k]}
     assert {name.split("/")[0] for name in changed} == {"unet"}
     for name in ("detection", "copies", "others"):
@@ -146,7 +174,7 @@ def test_a_resumed_run_repeats_no_stage_and_is_the_same_bit_for_bit(
     with pytest.raises(KeyboardInterrupt):
         forget(pipelines("sd"), request_, out, changes=small, on_step=stop)
     kept = {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in (out / "preparation").iterdir()}
-    assert len(kept) >= 10
+    assert len(kept) == 8
     forget(pipelines("sd"), request_, out, changes=small, resume=True, measure=False)
     for path, (moment, content) in kept.items():
         assert (path.stat().st_mtime_ns, path.read_bytes()) == (moment, content), path
@@ -162,60 +190,25 @@ def test_a_resumed_run_repeats_no_stage_and_is_the_same_bit_for_bit(
 def test_a_whole_run_searches_for_the_modified_prompt_itself(
     obedient: Path, request_: ForgetMemorised, small: tuple[str, ...], tmp_path: Path
 ) -> None:
-    """Of 16 samples 15 are copies with the prompt itself, and 8 after one descent."""
+    """More than four fifths of its samples are copies, until a word is changed."""
     request = request_.model_copy(update={"modified_prompt": None})
-    changes = [*small, "memorised.copy_similarity=0.4", 'memorised.search=["embedding"]']
-    changes += ["memorised.samples=16", "evaluate.guidance=30.0"]
-    out = forget(obedient, request, tmp_path / "run", changes=changes)
+    changes = [*small, "memorised.copy_similarity=0.4"]
+    changes += ["memorised.samples=8", "evaluate.guidance=30.0"]
+    out = forget(obedient, request, tmp_path / "run", changes=changes, measure=False)
     record = read_record(out)
     assert record.status == "finished"
-    assert record.notes["modified_by"] == "embedding" and record.notes["prompts_tried"] > 1
+    assert record.notes["prompts_tried"] > 1
     assert 0.2 <= record.notes["modified_share"] <= 0.8
     assert record.notes["copies"] >= 2 and record.notes["others"] >= 2
-    found = json.loads((out / "preparation" / "modification.json").read_text())
-    assert found["tried"][0]["way"] == "unchanged" and found["tried"][0]["share"] > 0.8
-    assert read_evaluation(out).get("memorised_share_modified") is not None
-    embedding = record.notes["modified_prompt"]
-    assert "no prompt has" in embedding and embedding in (out / "report.html").read_text()
+    first, *_, last = json.loads((out / "preparation" / "modification.json").read_text())["tried"]
+    assert first["text"] == "a red bag" and first["copies"] > 0.8 * first["samples"]
+    assert last["text"] == record.notes["modified_prompt"] != "a red bag"
+    requested = words_of(record.request).phrases(record, {}).requested
+    assert last["text"] in requested and "found by changing words" in requested
 
 
-def test_a_run_stops_where_its_stopper_says_so(
-    pipelines: Pipelines,
-    request_: ForgetMemorised,
-    small: tuple[str, ...],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Random weights generate copies or not by chance: the real stopper's answer is replaced."""
-    answers: list[str | None] = []
-    check = CopyStopper.check
-
-    def answer(stopper: CopyStopper, student: Denoiser) -> str | None:
-        assert len(stopper.prompts) == 2 and len(stopper.seeds) == 3
-        answers.append(check(stopper, student))
-        return "enough" if len(answers) == 3 else None
-
-    monkeypatch.setattr(CopyStopper, "check", answer)
-    changes = [*small, "train.steps=9", "train.stop_every=2", "memorised.stop_images=3"]
-    out = forget(pipelines("sd"), request_, tmp_path / "run", changes=changes, measure=False)
-    record = read_record(out)
-    assert record.steps == 4 and "enough" in (record.stopped or "")
-    assert len(answers) == 3
-
-
-def test_the_command_line_takes_the_words_of_a_request(
-    pipelines: Pipelines, controls: str, small: tuple[str, ...], tmp_path: Path
-) -> None:
-    out = tmp_path / "out"
-    words = ["--prompt", "a red bag", "--modified-prompt", "a bag", "--control-prompts", controls]
-    changes = [part for change in small for part in ("--set", change)]
-    done = CliRunner().invoke(
-        app,
-        ["forget", "memorised", str(pipelines("sd")), "--out", str(out), "--no-evaluate"]
-        + [*words, *changes],
-    )
-    assert done.exit_code == 0, done.output
-    record = read_record(out)
+def test_the_command_line_takes_the_words_of_a_request(run: Path, controls: str) -> None:
+    record = read_record(run)
     assert record.request == {
         "kind": "memorised",
         "prompt": "a red bag",
@@ -224,7 +217,8 @@ def test_the_command_line_takes_the_words_of_a_request(
         "control_prompts": controls,
     }
     assert (record.status, record.steps) == ("finished", 2)
-    assert {path.name for path in out.iterdir()} == {
+    assert {path.name for path in run.iterdir()} == {
         *("record.json", "metrics.jsonl", "preparation", "checkpoints", "pipeline"),
+        *("evaluation.json", "report.html", "samples"),
     }
-    assert (out / "pipeline" / "README.md").exists()
+    assert (run / "pipeline" / "README.md").exists()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,6 @@ from torch import Tensor
 from efface.diffusion.sampling import MultiStep, draw_images
 from efface.metrics.intervals import mean
 from efface.records import Evaluation, Value, read_evaluation
-from efface.requests.memorised.request import ForgetMemorised
-from efface.runs.forget import forget
 from tests.metrics.clips import tokenizer
 from tests.text_pipelines import load_text
 
@@ -25,22 +23,8 @@ SEEDS = range(1000, 1010)
 
 
 @pytest.fixture(scope="module")
-def measured(
-    pipelines: Callable[[str], Path],
-    clip_folder: Path,
-    request_: ForgetMemorised,
-    small: Sequence[str],
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Path:
-    """A run that is measured with a CLIP from the beginning, as the page about it says."""
-    changes = [*small, "train.learning_rate=1e-2", f"evaluate.clip={str(clip_folder)!r}"]
-    out = tmp_path_factory.mktemp("measured") / "run"
-    return forget(pipelines("sd"), request_, out, changes=changes)
-
-
-@pytest.fixture(scope="module")
-def evaluation(measured: Path) -> Evaluation:
-    return read_evaluation(measured)
+def evaluation(run: Path) -> Evaluation:
+    return read_evaluation(run)
 
 
 def images_of(model: Path, prompt: str) -> list[Tensor]:
@@ -64,7 +48,7 @@ def probabilities(folder: Path, images: list[Tensor]) -> np.ndarray:
 @pytest.mark.parametrize("metric", PROMPTS)
 def test_it_is_that_of_images_sampled_by_hand(
     evaluation: Evaluation,
-    measured: Path,
+    run: Path,
     pipelines: Callable[[str], Path],
     clip_folder: Path,
     metric: str,
@@ -75,7 +59,7 @@ def test_it_is_that_of_images_sampled_by_hand(
     assert (found.samples, found.seeds) == (len(SEEDS), [SEEDS[0], SEEDS[-1]])
     own = Value(value=found.value, low=found.low, high=found.high)
     means = []
-    for model, figure in ((measured / "pipeline", own), (pipelines("sd"), found.baseline)):
+    for model, figure in ((run / "pipeline", own), (pipelines("sd"), found.baseline)):
         by_hand = probabilities(clip_folder, images_of(model, PROMPTS[metric]))
         assert by_hand.std() > 1e-3  # the images are not all alike
         means.append(by_hand.mean())

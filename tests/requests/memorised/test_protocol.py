@@ -5,31 +5,23 @@ from dataclasses import replace
 
 import pytest
 
-from efface.diffusion.text.denoiser import TextDenoiser
 from efface.requests.memorised.protocol import MODIFIED, ORIGINAL, MemorisedProtocol
-from efface.requests.memorised.searching import GIVEN, UNCHANGED, Tried
-from efface.requests.memorised.settings import MemorisedSettings
 from efface.requests.memorised.similarity import CopyDetector
-from efface.requests.memorised.stages import Modified
 from efface.settings.base import Settings
 
 
 @pytest.fixture
 def protocol(
-    memorising: TextDenoiser,
     detector: CopyDetector,
     prompt: str,
     make_settings: Callable[..., Settings],
 ) -> MemorisedProtocol:
-    tried = Tried(way=GIVEN, text="red cat", weight=None, norm=1.0, copies=1, images=2)
-    condition = memorising.encode(["red cat"])
-    settings = make_settings(["evaluate.forget_samples=12", "memorised.noises=3"])
+    settings = make_settings(["evaluate.forget_samples=12"])
     return MemorisedProtocol(
         views={},
         config=settings.evaluate,
-        noise_draws=settings.of(MemorisedSettings).noises,
         prompt=prompt,
-        modified=Modified(tried=tried, condition=condition, count=1),
+        modified="red cat",
         controls=("blue cat", "old cup"),
         held_out=True,
         detector=detector,
@@ -37,31 +29,27 @@ def protocol(
 
 
 def test_a_prompt_that_needed_no_change_is_measured_once(protocol: MemorisedProtocol) -> None:
-    assert protocol.prompts == (ORIGINAL, MODIFIED)
-    unchanged = replace(protocol.modified, tried=replace(protocol.modified.tried, way=UNCHANGED))
-    assert replace(protocol, modified=unchanged).prompts == (ORIGINAL,)
+    assert list(protocol.prompts) == [ORIGINAL, MODIFIED]
+    assert list(replace(protocol, modified=protocol.prompt).prompts) == [ORIGINAL]
 
 
-def test_samples_and_noises_have_the_seeds_of_the_evaluation(protocol: MemorisedProtocol) -> None:
+def test_samples_have_the_seeds_of_the_evaluation(protocol: MemorisedProtocol) -> None:
     first = protocol.config.seed
     assert list(protocol.seeds) == list(range(first, first + 12))
-    assert list(protocol.noises) == list(range(first, first + 3))
 
 
 def test_terms_change_with_whatever_makes_figures_incomparable(
-    protocol: MemorisedProtocol, memorising: TextDenoiser
+    protocol: MemorisedProtocol,
 ) -> None:
-    modified, detector = protocol.modified, protocol.detector
-    other = replace(modified, condition=memorising.encode(["blue cat"]))
+    detector = protocol.detector
     changed = {
         "prompt": replace(protocol, prompt="red cup"),
-        "modified prompt": replace(protocol, modified=other),
+        "modified prompt": replace(protocol, modified="blue cat"),
         "control prompts": replace(protocol, controls=("blue cat",)),
         "copy": replace(protocol, detector=replace(detector, threshold=0.8)),
         "memorised image": replace(
             protocol, detector=replace(detector, reference=1 - detector.reference)
         ),
-        "noise draws": replace(protocol, noise_draws=4),
     }
     terms = protocol.terms()
     assert changed.keys() == terms.keys()

@@ -1,16 +1,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
 from efface.errors import ConfigError
+from efface.requests.memorised.detection import FALSE_ALARMS
 from efface.requests.memorised.settings import LEAST_CONTROLS, MemorisedSettings
-from efface.requests.memorised.verdict import FALSE_ALARMS
-from efface.settings.base import Settings
-
-RECIPES = Path(__file__).parents[3] / "recipes"
 
 
 @pytest.mark.parametrize(
@@ -25,7 +21,6 @@ RECIPES = Path(__file__).parents[3] / "recipes"
         ("tries=0", "1"),
         ("copy_similarity=1.0", "below 1"),
         ("stop_images=0", "1"),
-        ("search=[]", "search"),
     ],
 )
 def test_settings_out_of_range_are_refused(
@@ -38,12 +33,3 @@ def test_settings_out_of_range_are_refused(
 
 def test_fewer_controls_could_not_show_that_a_prompt_stands_out() -> None:
     assert 3 / (LEAST_CONTROLS + 1) <= FALSE_ALARMS < 3 / LEAST_CONTROLS
-
-
-def test_the_embedding_is_descended_first_and_recipes_of_words_say_so(
-    own_settings: Callable[..., MemorisedSettings], make_settings: Callable[..., Settings]
-) -> None:
-    assert own_settings().search == ("embedding", "tokens")
-    for name in ("scenes", "memorised"):
-        settings = make_settings(method=None, recipe=RECIPES / f"{name}-siss.toml")
-        assert settings.of(MemorisedSettings).search == ("tokens", "embedding")

@@ -10,7 +10,6 @@ from efface.errors import DataError
 from efface.requests.memorised.similarity import (
     PIXELS,
     CopyDetector,
-    SimilarityObserver,
     copy_threshold,
     mean_similarity,
     mode,
@@ -58,13 +57,12 @@ def test_what_an_observer_keeps_depends_on_the_reference_and_on_what_compares(
 ) -> None:
     images = torch.rand(4, 3, 16, 16)
     detector = CopyDetector(reference=images[0], threshold=0.9, comparison=PIXELS)
-    observer = SimilarityObserver(detector=detector)
-    assert observer(images)["similarity"][0] == pytest.approx(1.0)
+    assert detector(images)["similarity"][0] == pytest.approx(1.0)
     changed = [
         CopyDetector(reference=images[1], threshold=0.9, comparison=PIXELS),
         CopyDetector(
             reference=images[0], threshold=0.9, comparison=read_comparison(str(clip_folder))
         ),
     ]
-    others = [SimilarityObserver(detector=other).digest for other in changed]
-    assert len({observer.digest, *others}) == 3
+    others = [other.digest for other in changed]
+    assert len({detector.digest, *others}) == 3

@@ -1,92 +1,132 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load, load_file, save_file
 
-from efface.diffusion.denoiser import Condition
-from efface.errors import DataError, RequestError
-from efface.requests.memorised.sampling import PromptSampler
-from efface.requests.memorised.searching import Tried
-from efface.requests.memorised.settings import MemorisedSettings
-from efface.requests.memorised.similarity import PIXELS
-from efface.requests.memorised.stages import Modified, Preparer, Stages, read_prepared
+from efface.errors import DataError
+from efface.requests.memorised.searching import Modification, Tried
+from efface.requests.memorised.separation import Sides
+from efface.requests.memorised.stages import Stages, as_files, pack_preparation, read_prepared
 
-MakePreparer = Callable[..., Preparer]
+TRIED = Modification(tried=(Tried(text="a bag", norm=1.5, copies=1, samples=4),))
+SIDES = Sides(
+    forget=torch.zeros(2, 3, 4, 4).byte(),
+    retain=torch.ones(3, 3, 4, 4).byte(),
+    undecided=1,
+)
+
+
+@pytest.mark.parametrize("outcome", [TRIED, SIDES])
+def test_a_stage_is_made_once_and_read_as_it_was(tmp_path: Path, outcome: Any) -> None:
+    made: list[str] = []
+
+    def make() -> Any:
+        made.append("made")
+        return outcome
+
+    for _ in range(2):
+        found = Stages(tmp_path).once(type(outcome), make)
+        for name, value in vars(outcome).items():
+            kept = getattr(found, name)
+            assert kept.equal(value) if isinstance(value, torch.Tensor) else kept == value
+    assert made == ["made"]
+
+
+def test_a_process_that_does_not_write_leaves_nothing(tmp_path: Path) -> None:
+    Stages(tmp_path, writes=False).once(Modification, lambda: TRIED)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_stage_is_whole_once_its_json_is_there(tmp_path: Path) -> None:
+    """Tensors are written first, so that a process that ends between both leaves no stage."""
+    assert [*as_files(SIDES)] == ["sides.safetensors", "sides.json"]
+    Stages(tmp_path).once(Sides, lambda: SIDES, lambda made: {"copies": made.forget})
+    assert (tmp_path / "preparation" / "copies.png").exists()
+    (tmp_path / "preparation" / "sides.json").unlink()
+    assert Stages(tmp_path).read(Sides) is None
 
 
 @pytest.fixture
-def make_preparer(
-    sampler: PromptSampler,
-    prompt: str,
-    own_settings: Callable[..., MemorisedSettings],
-    tmp_path: Path,
-) -> MakePreparer:
-    def make(*changes: str) -> Preparer:
-        short = ("memorised.samples=16", "memorised.noises=2", "memorised.images=40")
-        return Preparer(
-            stages=Stages(tmp_path),
-            sampler=sampler,
-            settings=own_settings(*short, *changes),
-            prompt=prompt,
-            comparison=PIXELS,
+def prepared(run: Path, tmp_path: Path) -> Path:
+    """A copy of what a run was prepared with, to be changed."""
+    shutil.copytree(run / "preparation", tmp_path / "run" / "preparation")
+    return tmp_path / "run"
+
+
+def rewrite(change: Callable[[dict[str, Any]], object], stage: str = "detection") -> Any:
+    def apply(folder: Path) -> None:
+        content = json.loads((folder / f"{stage}.json").read_text())
+        change(content)
+        (folder / f"{stage}.json").write_text(json.dumps(content))
+
+    return apply
+
+
+def reshape(change: Callable[[torch.Tensor], torch.Tensor]) -> Any:
+    def apply(folder: Path) -> None:
+        tensors = load_file(folder / "detection.safetensors")
+        save_file(
+            tensors | {"reference": change(tensors["reference"]).contiguous()},
+            folder / "detection.safetensors",
         )
 
-    return make
+    return apply
 
 
-@pytest.mark.parametrize("way", ["tokens", "embedding"])
-def test_a_memorised_prompt_is_found_and_modified_and_its_samples_separated(
-    make_preparer: MakePreparer, words: list[str], way: str
-) -> None:
-    """Without hand work, on a model that has memorised one image exactly."""
-    # The prompt itself generates too many copies for this band.
-    preparer = make_preparer("memorised.copy_band=[0.2, 0.6]", f'memorised.search=["{way}"]')
-    detected = preparer.detect(words[:59], None)
-    assert detected.detection.is_memorised
-    modified = preparer.modify(detected, None)
-    assert modified.tried.way == way and modified.count > 1 and not modified.is_original
-    assert (modified.tried.text is None) == (way == "embedding")
-    assert 0.2 <= modified.tried.share <= 0.6
-    sides = preparer.separate(detected, modified)
-    copies, others = sides.forget.float(), sides.retain.float()
-    assert 0.05 <= len(copies) / 40 <= 0.95
-    assert len(copies) + len(others) + sides.undecided == 40
-    # Copies are similar to a few grey levels, others are not.
-    assert (copies - copies.mean(0)).abs().mean() < 0.3 * (others - others.mean(0)).abs().mean()
-    again = make_preparer()
-    found = again.modify(again.detect([], None), None)
-    kept = again.separate(detected, found)
-    assert kept.forget.equal(sides.forget) and kept.retain.equal(sides.retain)
-    assert found.tried == modified.tried
-    for name, tensor in modified.condition.tensors.items():
-        assert tensor.equal(found.condition.tensors[name])
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda folder: (folder / "detection.json").unlink(),
+        lambda folder: (folder / "detection.json").write_text("[1]"),
+        lambda folder: (folder / "detection.json").write_text("{"),
+        lambda folder: (folder / "detection.safetensors").unlink(),
+        lambda folder: (folder / "detection.safetensors").write_text("no tensors"),
+        lambda folder: (folder / "modification.json").write_text('{"tried": [{"text": 1}]}'),
+        rewrite(lambda content: content.update(threshold="high")),
+        rewrite(lambda content: content.pop("compared_by")),
+        rewrite(lambda content: content.update(tried=[]), "modification"),
+        rewrite(lambda content: content["tried"][0].pop("text"), "modification"),
+        reshape(lambda image: image[0]),
+        reshape(lambda image: image + 1),
+        reshape(lambda image: image * torch.nan),
+    ],
+)
+def test_what_is_no_preparation_is_refused(prepared: Path, spoil: Callable[[Path], object]) -> None:
+    read_prepared(prepared)
+    spoil(prepared / "preparation")
+    with pytest.raises(DataError, match=r"preparation.*run again"):
+        read_prepared(prepared)
+    with pytest.raises(DataError, match=r"preparation.*run again"):
+        pack_preparation(prepared)
 
 
-def test_a_search_without_success_is_kept_and_refused_again(
-    make_preparer: MakePreparer, words: list[str], tmp_path: Path
-) -> None:
-    for _ in range(2):
-        preparer = make_preparer("memorised.copy_band=[0.985, 0.99]", "memorised.tries=2")
-        detected = preparer.detect(words[:59], None)
-        with pytest.raises(RequestError, match=r"none of \d.*--modified-prompt.*memorised\.tries"):
-            preparer.modify(detected, None)
-    tried = json.loads((tmp_path / "preparation" / "modification.json").read_text())["tried"]
-    assert tried[0]["way"] == "unchanged" and len(tried) > 2
+def test_a_packed_preparation_is_read_as_that_of_the_run(run: Path, tmp_path: Path) -> None:
+    for name, content in pack_preparation(run).items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    (detection, modification), (own, other) = read_prepared(tmp_path), read_prepared(run)
+    assert detection.reference.equal(own.reference)
+    assert (detection.threshold, detection.copies) == (own.threshold, own.copies)
+    assert modification.prompt == other.prompt
 
 
-def test_an_embedding_is_called_what_it_is() -> None:
-    tried = Tried(way="embedding", text=None, weight=0.5, norm=1.0, copies=1, images=2)
-    assert "no prompt has" in Modified(tried=tried, condition=Condition({}), count=3).called
-
-
-def test_what_was_prepared_must_be_there_to_measure(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="preparation"):
-        read_prepared(tmp_path)
-    folder = tmp_path / "preparation"
-    folder.mkdir()
-    (folder / "detection.json").write_text("[1]")
-    with pytest.raises(DataError, match=r"detection\.json.*--overwrite"):
-        read_prepared(tmp_path)
+def test_neither_samples_nor_prompts_that_were_tried_are_packed(prepared: Path, run: Path) -> None:
+    _, own = read_prepared(run)
+    tried = (replace(own.prompt, text="a cat"), *own.tried)
+    kept = as_files(Modification(tried=tried))["modification.json"]
+    (prepared / "preparation" / "modification.json").write_bytes(kept)
+    packed = pack_preparation(prepared)
+    assert not any(name.endswith(".png") for name in packed)
+    tensors = load(packed["preparation/detection.safetensors"])
+    every = load_file(run / "preparation" / "detection.safetensors")
+    assert any(len(tensor) for name, tensor in every.items() if name != "reference")
+    assert [name for name, tensor in tensors.items() if len(tensor)] == ["reference"]
+    assert b"a cat" in kept and b"a cat" not in packed["preparation/modification.json"]

@@ -12,7 +12,7 @@ def test_the_norm_is_what_the_prompt_adds_to_the_prediction_from_pure_noise(
 ) -> None:
     """Against the posterior mean at the last timestep, written out for two prompts."""
     seeds = range(5, 8)
-    found = text_noise_norms(memorising, memorising.encode([prompt, "red cat"]), seeds)
+    found = text_noise_norms(memorising, [prompt, "red cat"], seeds)
     noise = torch.stack(
         [torch.randn(4, 8, 8, generator=torch.Generator().manual_seed(s)) for s in seeds]
     )

@@ -1,7 +1,9 @@
-"""Latents that the loop is fed with, and what the record says of their preparation."""
+"""Latents that the loop is fed with, when it may stop, and what the record says of both."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,11 +14,13 @@ from efface.data.images import to_model
 from efface.data.randomness import derive_seed
 from efface.data.source import PairSource, RetainOnly
 from efface.diffusion.denoiser import Condition, Denoiser
-from efface.diffusion.sampling import rows_at_once
+from efface.diffusion.sampling import Sampler, draw_images, rows_at_once
 from efface.memory.amounts import forget_rows
+from efface.requests.memorised.detection import Detection
+from efface.requests.memorised.searching import Modification
+from efface.requests.memorised.separation import Sides
 from efface.requests.memorised.settings import MemorisedSettings
-from efface.requests.memorised.stages import Modified, Sides
-from efface.requests.memorised.verdict import Detection
+from efface.requests.memorised.similarity import CopyDetector
 from efface.settings.base import Settings
 
 ENCODE_SEED = 9_100_000  # of the VAE's posterior
@@ -26,11 +30,11 @@ AT_ONCE = 32  # images in one pass of the VAE
 def pair_source(
     denoiser: Denoiser,
     sides: Sides,
-    prompts: tuple[Condition, Condition],
+    prompts: Condition,
     controls: tuple[Condition, Tensor],
     settings: Settings,
 ) -> PairSource:
-    """Latents of both sides, under the original and the modified prompt.
+    """Latents of both sides, under the original and the modified prompt (two rows).
 
     If the settings ask for them, there are retain-only rows beside the pairs: samples (uint8) of
     control prompts (one row each), each conditioned on its own prompt.
@@ -54,7 +58,7 @@ def pair_source(
         retain_rows=settings.train.batch_size,
         forget_rows=forget_rows(settings),
         seed=derive_seed(settings.train.seed, "images"),
-        table=Condition.cat(list(prompts)),
+        table=prompts,
         shares=(own.original_share, 1 - own.original_share),
         retain_only=retain_only,
     )
@@ -71,17 +75,43 @@ def encode_images(denoiser: Denoiser, images: Tensor) -> Tensor:
     return torch.cat(parts)
 
 
-def preparation_notes(detection: Detection, modified: Modified, sides: Sides) -> dict[str, Any]:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class CopyStopper:
+    """Stops where the prompts no longer generate the memorised image.
+
+    Samples every prompt from the same seeds at every check. Nothing is remembered: a resumed run
+    stops where an uninterrupted one does.
+    """
+
+    detector: CopyDetector
+    prompts: Sequence[str]
+    sampler: Sampler
+    seeds: range  # one sample of each prompt per seed; not those of the evaluation
+    batch_size: int
+
+    def check(self, student: Denoiser) -> str | None:
+        """A sentence if the run should stop. The first copy ends the sampling."""
+        rows = [(prompt, seed) for prompt in self.prompts for seed in self.seeds]
+        for start in range(0, len(rows), self.batch_size):
+            prompts, seeds = zip(*rows[start : start + self.batch_size], strict=True)
+            condition = student.encode(prompts)
+            images = draw_images(student, self.sampler, condition, seeds, self.batch_size)
+            if self.detector.copies(images).any():
+                return None
+        return f"none of {len(rows)} samples of its prompts is a copy"
+
+
+def preparation_notes(
+    detection: Detection, modification: Modification, sides: Sides
+) -> dict[str, Any]:
     return {
-        "verdict": detection.verdict,
+        "memorised": detection.is_memorised,
         "copies_before": detection.copies,
         "samples_before": detection.samples,
-        "modified_by": modified.tried.way,
-        "modified_prompt": modified.called,
-        "modified_share": modified.tried.share,
-        "prompts_tried": modified.count,
+        "modified_prompt": modification.prompt.text,
+        "modified_share": modification.prompt.share,
+        "prompts_tried": len(modification.tried),
         "copies": len(sides.forget),
         "others": len(sides.retain),
         "undecided": sides.undecided,
-        "split_agreement": sides.agreement,
     }

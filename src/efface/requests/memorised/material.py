@@ -13,14 +13,13 @@ from efface.attacks.goals import Goal
 from efface.data.images import read_at
 from efface.data.prompts import SUBJECTS, TEMPLATES, fill_templates, read_prompts, spread
 from efface.data.split import pixel_hash
-from efface.diffusion.denoiser import Condition, Denoiser
+from efface.diffusion.denoiser import Denoiser
 from efface.diffusion.model_folder import ModelInfo, drawn_shape
 from efface.diffusion.text.denoiser import as_text_denoiser
 from efface.diffusion.text.readers import check_lengths
 from efface.errors import DataError, RequestError
 from efface.evaluation.protocol import Protocol
 from efface.evaluation.references import Retained
-from efface.evaluation.sample_sets import Subject
 from efface.evaluation.store import digest_of_json
 from efface.evaluation.subjects import Job, Subjects
 from efface.evaluation.views import View
@@ -28,35 +27,21 @@ from efface.memory.amounts import Amounts, forget_rows
 from efface.memory.footprint import rows_footprint, sampling_footprint
 from efface.metrics.judge import Judge
 from efface.requests.base import Feed, Material, same_phrase
-from efface.requests.memorised.embedding_descent import WEIGHT
-from efface.requests.memorised.feed import pair_source, preparation_notes
+from efface.requests.memorised.detection import Detection, detect, detector_of, require_memorised
+from efface.requests.memorised.feed import CopyStopper, pair_source, preparation_notes
 from efface.requests.memorised.goal import MemorisedGoal
 from efface.requests.memorised.protocol import MemorisedProtocol
-from efface.requests.memorised.sampling import (
-    PromptSampler,
-    memorised_sampler,
-    seeds_for,
-    to_unit,
-)
+from efface.requests.memorised.sampling import prompt_sampler, to_unit
+from efface.requests.memorised.searching import Modification, modify
+from efface.requests.memorised.separation import Sides, separate
 from efface.requests.memorised.settings import MemorisedSettings
 from efface.requests.memorised.similarity import Comparison, read_comparison
-from efface.requests.memorised.stages import (
-    Modified,
-    Preparer,
-    Stages,
-    detector_of,
-    read_prepared,
-)
-from efface.requests.memorised.stopping import CopyStopper
+from efface.requests.memorised.stages import Stages, read_prepared
 from efface.requests.memorised.text_noise import AT_ONCE
-from efface.requests.memorised.verdict import Detection
 from efface.settings.base import Settings
 
 if TYPE_CHECKING:
     from efface.requests.memorised.request import ForgetMemorised
-
-
-ENCODED_ALIKE = 0.01  # relative difference of one text's tensors on two machines, at most
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -96,15 +81,11 @@ class MemorisedMaterial(Material):
         return tuple(spread(self.others, samples)) if self.held_out else self.controls
 
     def amounts(self, settings: Settings) -> Amounts:
-        return expected_amounts(self.model, settings, searched=self.modified_prompt is None)
+        return expected_amounts(self.model, settings)
 
     def retained(self, settings: Settings) -> Retained:
-        return Retained(
-            asked=self.control_prompts(settings), count=settings.evaluate.retain_samples
-        )
-
-    def control_prompts(self, settings: Settings) -> tuple[str, ...]:
-        return self.measured_prompts(settings.evaluate.retain_samples)
+        samples = settings.evaluate.retain_samples
+        return Retained(asked=self.measured_prompts(samples), count=samples)
 
     def feed(
         self, denoiser: Denoiser, settings: Settings, run: Path, accelerator: Accelerator
@@ -114,62 +95,65 @@ class MemorisedMaterial(Material):
         RequestError where nothing is memorised or no prompt generates the image only sometimes,
         DataError where its samples cannot be separated.
         """
-        own = settings.of(MemorisedSettings)
-        model = as_text_denoiser(denoiser).to(accelerator.device)
-        sampler, batch_size = memorised_sampler(model, settings), settings.evaluate.batch_size
-        preparer = Preparer(
-            stages=Stages(run, accelerator.is_main_process),
-            sampler=PromptSampler(denoiser=model, sampler=sampler, batch_size=batch_size),
-            settings=own,
-            prompt=self.prompt,
-            comparison=self.comparison.to(accelerator.device),
-        )
+        own, device = settings.of(MemorisedSettings), accelerator.device
+        model = as_text_denoiser(denoiser).to(device)
+        sampler, comparison = prompt_sampler(model, settings), self.comparison.to(device)
         image = None if self.image is None else to_unit(self.image)
-        detected = preparer.detect(self.controls, image)
-        if not detected.detection.is_memorised and not own.force:
-            raise RequestError(_not_memorised(detected.detection))
-        modified = preparer.modify(detected, self.modified_prompt)
-        sides = preparer.separate(detected, modified)
-        controls, original = model.encode(self.controls), model.encode([self.prompt])
-        model.encode(self.control_prompts(settings))  # for the evaluation
-        model = model.without_encoders()
-        both = (original, modified.condition)
-        prompts = both[:1] if modified.is_original else both
+        stages = Stages(run, accelerator.is_main_process)
+        detection = stages.once(
+            Detection,
+            lambda: detect(sampler, self.prompt, self.controls, image, comparison, own),
+            lambda found: {"detection": found.sheet()},
+        )
+        if not own.force:
+            require_memorised(detection)
+        detector = detector_of(detection, comparison)
+        modification = stages.once(
+            Modification,
+            lambda: modify(sampler, detector, own, self.prompt, self.modified_prompt),
+        )
+        modified = modification.prompt.text
+        sides = stages.once(
+            Sides,
+            lambda: separate(sampler, detector, own, modified),
+            lambda found: {"copies": found.forget, "others": found.retain},
+        )
+        prompts, retained = model.encode([self.prompt, modified]), model.encode(self.controls)
+        model.encode(self.measured_prompts(settings.evaluate.retain_samples))  # for the evaluation
+        model, controls = model.without_encoders(), (retained, detection.control_images)
         return Feed(
             denoiser=model,
-            source=pair_source(model, sides, both, (controls, detected.controls), settings),
-            retained=controls,
+            source=pair_source(model, sides, prompts, controls, settings),
+            retained=retained,
             stopper=CopyStopper(
-                detector=preparer.detector(detected),
-                prompts=Condition.cat(list(prompts)).to(accelerator.device),
-                sampler=sampler,
-                seeds=seeds_for(own.seed, "stop", own.stop_images),
-                batch_size=batch_size,
+                detector=detector,
+                prompts=tuple(dict.fromkeys([self.prompt, modified])),
+                sampler=sampler.sampler,
+                seeds=sampler.seeds("stop", own.stop_images),
+                batch_size=sampler.batch_size,
             ),
-            notes=preparation_notes(detected.detection, modified, sides),
+            notes=preparation_notes(detection, modification, sides),
         )
 
     def protocol(self, job: Job) -> Protocol:
         """The memorised image, the threshold and the modified prompt are those of preparation."""
-        detected, modified = read_prepared(job.run)
-        _require_own_text(job.subjects.original, modified, self.prompt)
+        detection, modification = read_prepared(job.run)
         return MemorisedProtocol(
             views=job.views,
             config=job.settings.evaluate,
             prompt=self.prompt,
-            modified=modified,
-            controls=self.control_prompts(job.settings),
+            modified=modification.prompt.text,
+            controls=self.measured_prompts(job.settings.evaluate.retain_samples),
             held_out=self.held_out,
-            detector=detector_of(detected, self.comparison.to(job.subjects.device)),
-            noise_draws=job.settings.of(MemorisedSettings).noises,
+            detector=detector_of(detection, self.comparison.to(job.subjects.device)),
         )
 
     def goal(
         self, run: Path, models: Subjects, settings: Settings, finder: Judge | View | None
     ) -> Goal:
         """The memorised image and the threshold are those of preparation."""
-        detected, _ = read_prepared(run)
-        detector = detector_of(detected, self.comparison.to(models.device))
+        detection, _ = read_prepared(run)
+        detector = detector_of(detection, self.comparison.to(models.device))
         return MemorisedGoal(
             sought=[self.prompt],
             conditions=[self.prompt],
@@ -178,31 +162,8 @@ class MemorisedMaterial(Material):
             finder=detector.similarity,
             threshold=detector.threshold,
             image=detector.reference,
-            called=(
-                f"{detector.comparison.name} with the memorised image, a copy has "
-                f"{detector.threshold:.3f} or more"
-            ),
+            called=detector.called,
         )
-
-
-def _require_own_text(original: Subject, modified: Modified, prompt: str) -> None:
-    """DataError unless the modified prompt is what the model makes of its text.
-
-    One that is an embedding has no text: it is to have the form of a prompt.
-    """
-    given, text = modified.condition.tensors, modified.tried.text
-    encoded = as_text_denoiser(original.denoiser).encode([prompt if text is None else text])
-    own = encoded.to("cpu").tensors
-
-    def same(name: str) -> bool:
-        ours, theirs = own[name], given[name].to(own[name].device)
-        if (ours.shape, ours.dtype) != (theirs.shape, theirs.dtype):
-            return False
-        apart = (ours.double() - theirs.double()).norm()
-        return text is None or bool(apart <= ENCODED_ALIKE * ours.double().norm())
-
-    if own.keys() != given.keys() or not all(map(same, own)):
-        raise DataError("the modified prompt is not one of this model: restore it, or run again.")
 
 
 def read_memorised(
@@ -259,32 +220,11 @@ def _read_controls(
     return controls, tuple(prompt for prompt in different if prompt not in set(controls))
 
 
-def _not_memorised(detection: Detection) -> str:
-    return (
-        f"nothing memorised was found for this prompt: {detection.copies} of {detection.samples} "
-        f"samples are copies, its text-noise norm is {detection.norm:.3g} (p = "
-        f"{detection.norm_p:.2g} among {detection.controls} control prompts) and the similarity of "
-        f"its samples {detection.similarity:.2g} (p = {detection.similarity_p:.2g}); there is "
-        "nothing to forget, or set memorised.force=true to go on."
-    )
-
-
-def expected_amounts(model: ModelInfo, settings: Settings, searched: bool) -> Amounts:
-    """Training, and before it sampling, norms and, where a prompt is `searched`, a descent."""
+def expected_amounts(model: ModelInfo, settings: Settings) -> Amounts:
+    """Training, and sampling and norms before it."""
     own = settings.of(MemorisedSettings)
     held = settings.train.base_dtype == "bfloat16"
-    measured = settings.evaluate.dtype == "bfloat16"
     samples = max(own.controls * own.control_images, own.samples, own.images)
-    takes = [
-        sampling_footprint(model, samples, held, settings.evaluate),
-        rows_footprint(model, AT_ONCE, held),
-    ]
-    descends = searched and "embedding" in own.search
-    if descends:
-        takes.append(rows_footprint(model, own.noises, held, gradient="inputs", weight=WEIGHT))
-    return Amounts(
-        forget_rows=forget_rows(settings),
-        preparation=max(takes),
-        sampling=rows_footprint(model, AT_ONCE, measured),
-        savings={"memorised.search": [("tokens",)]} if descends else {},
-    )
+    sampling = sampling_footprint(model, samples, held, settings.evaluate)
+    preparation = max(sampling, rows_footprint(model, AT_ONCE, held))
+    return Amounts(forget_rows=forget_rows(settings), preparation=preparation)

@@ -9,14 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
-from efface.diffusion.denoiser import Condition
-from efface.diffusion.text.denoiser import as_text_denoiser
 from efface.evaluation.grids import write_prompt_grids
-from efface.evaluation.protocol import PROBES, Looked, Protocol, Samples, Seen, of_models
+from efface.evaluation.protocol import Protocol, Samples, Seen, always, of_models
 from efface.evaluation.results import make_result
-from efface.evaluation.sample_sets import Observer, Subject, digest_of_condition
+from efface.evaluation.sample_sets import Observer
 from efface.evaluation.store import Store, digest_of_array
 from efface.evaluation.subjects import Subjects
 from efface.evaluation.terms import Terms, digest_of, shorten
@@ -27,15 +23,10 @@ from efface.metrics.threshold_curve import similarity_curve
 from efface.records import Curve, Evaluation, Margin, Result, Spec
 from efface.requests.concept.prompts import ConceptPrompts
 from efface.requests.concept.protocol import ConceptProtocol
-from efface.requests.memorised.sampling import repeat
-from efface.requests.memorised.similarity import CopyDetector, SimilarityObserver
-from efface.requests.memorised.stages import Modified
-from efface.requests.memorised.text_noise import text_noise_norms
+from efface.requests.memorised.similarity import SIMILARITY, CopyDetector
 
 ORIGINAL, MODIFIED = "", "_modified"  # prompts, by what the names of their figures end in
-COPY, NOISES, CONTROLS = "copy", "noise draws", "control prompts"  # terms
 COLUMNS, CONTROL_ROWS = 8, 6
-SIMILARITY = "similarity"  # the observer's name, and that of its array
 
 SHARE = Spec(
     name="memorised_share",
@@ -55,13 +46,6 @@ REFERENCE = Spec(
     label="Similarity",
     meaning="of the prompt's samples to the memorised image: 1 for the same",
     unit="cosine",
-    side="forget",
-)
-NORM = Spec(
-    name="text_noise_norm",
-    label="Text-noise norm",
-    meaning="how much the prompt changes the predicted noise: large where an image is memorised",
-    unit="norm",
     side="forget",
 )
 QUALITY = Spec(
@@ -90,31 +74,20 @@ class MemorisedProtocol(Protocol):
     """Both prompts, and control prompts, of which nothing is forgotten."""
 
     prompt: str
-    modified: Modified
+    modified: str
     controls: tuple[str, ...]
     held_out: bool  # whether no control prompt was trained on
     detector: CopyDetector
-    noise_draws: int
 
     @property
-    def prompts(self) -> tuple[str, ...]:
-        """ORIGINAL and MODIFIED; a prompt that needed no change is there once."""
-        return (ORIGINAL,) if self.modified.is_original else (ORIGINAL, MODIFIED)
-
-    def condition(self, which: str, subject: Subject) -> Condition:
-        """One row."""
-        denoiser = as_text_denoiser(subject.denoiser)
-        if which == ORIGINAL:
-            return denoiser.encode([self.prompt])
-        return self.modified.condition.to(denoiser.device)
+    def prompts(self) -> dict[str, str]:
+        """The original and the modified one; a prompt that needed no change is there once."""
+        own = {ORIGINAL: self.prompt}
+        return own if self.modified == self.prompt else own | {MODIFIED: self.modified}
 
     @property
     def seeds(self) -> range:
         return range(self.config.seed, self.config.seed + self.config.forget_samples)
-
-    @property
-    def noises(self) -> range:
-        return range(self.config.seed, self.config.seed + self.noise_draws)
 
     @property
     def _of_controls(self) -> ConceptProtocol:
@@ -127,37 +100,14 @@ class MemorisedProtocol(Protocol):
 
     def samples(self) -> dict[str, Samples]:
         """Those of both prompts, which CLIPs see too, as published; and of control prompts."""
-        observers: dict[str, Observer] = {
-            SIMILARITY: SimilarityObserver(detector=self.detector), **self._clips
-        }  # fmt: skip
-
-        def of_prompt(which: str) -> Samples:
-            def asked(subject: Subject) -> Condition:
-                return repeat(self.condition(which, subject), len(self.seeds))
-
-            return Samples(seeds=self.seeds, observers=observers, asked=asked)
-
-        return {which: of_prompt(which) for which in self.prompts} | self._of_controls.samples()
-
-    def probe(self, subject: Subject, store: Store) -> Looked:
-        """Text-noise norms by draw, of both prompts; nothing is sampled for them."""
-        found: Looked = {}
-        for which in self.prompts:
-            condition, key = self.condition(which, subject), None
-            if subject.digest is not None:
-                key = {
-                    "model": subject.digest,
-                    "measured": "text noise norms",
-                    "condition": digest_of_condition(condition),
-                    "seeds": [self.noises.start, self.noises.stop],
-                }
-            found[which] = store.measured(
-                key,
-                lambda own=condition: {
-                    "norms": text_noise_norms(subject.denoiser, own, self.noises)[0]
-                },
+        observers: dict[str, Observer] = {SIMILARITY: self.detector, **self._clips}
+        own = {
+            which: Samples(
+                seeds=self.seeds, observers=observers, asked=always([prompt] * len(self.seeds))
             )
-        return found
+            for which, prompt in self.prompts.items()
+        }
+        return own | self._of_controls.samples()
 
     def report(self, seen: Mapping[str, Seen], subjects: Subjects) -> Evaluation:
         sampled = f"{subjects.result.sampler.describe()}, for all models"
@@ -175,35 +125,22 @@ class MemorisedProtocol(Protocol):
         """All figures of one prompt."""
         prompt = "the modified prompt" if which == MODIFIED else "the prompt"
         detector, sampled = self.detector, f"{sampled}, conditioned on {prompt}"
-        compared = f"{sampled}; {detector.comparison.name} with the memorised image"
-        copy = f"{compared}; a copy has {detector.threshold:.3f} or more"
-        effect = (
-            f"difference that {prompt} makes to the network's output at pure noise, at the last "
-            "timestep"
-        )
+        compared = f"{sampled}; {detector.called}"
         similar = {m: o[SIMILARITY] for m, o in of_models(seen, which, SIMILARITY).items()}
-        norms = {m: o["norms"] for m, o in of_models(seen, PROBES, which).items()}
         copies = {m: bounded_mean(own >= detector.threshold) for m, own in similar.items()}
         similarity = {m: mean(own) for m, own in similar.items()}
-        noise = {m: mean(own) for m, own in norms.items()}
-        return [
-            make_result(of_prompt(SHARE, which), copies, self.seeds, protocol=copy),
+        results = [
+            make_result(of_prompt(SHARE, which), copies, self.seeds, protocol=compared),
             make_result(of_prompt(REFERENCE, which), similarity, self.seeds, protocol=compared),
-            make_result(of_prompt(NORM, which), noise, self.noises, protocol=effect),
-            *(
-                make_result(
-                    of_prompt(QUALITY, which),
-                    {
-                        m: mean(prompt_quality(view.clip, own["embedded"]))
-                        for m, own in of_models(seen, which, name).items()
-                    },
-                    self.seeds,
-                    protocol=f"{sampled}; measured with: {view.clip.name}",
-                    extractor=view.extractor,
-                )
-                for name, view in self._clips.items()
-            ),
         ]
+        for name, view in self._clips.items():
+            embedded = {m: o["embedded"] for m, o in of_models(seen, which, name).items()}
+            quality = {m: mean(prompt_quality(view.clip, own)) for m, own in embedded.items()}
+            text, spec = f"{sampled}; measured with: {view.clip.name}", of_prompt(QUALITY, which)
+            results.append(
+                make_result(spec, quality, self.seeds, protocol=text, extractor=view.extractor)
+            )
+        return results
 
     def _curve(self, seen: Mapping[str, Seen], sampled: str) -> Curve:
         similarity = {
@@ -221,26 +158,20 @@ class MemorisedProtocol(Protocol):
 
     def terms(self) -> Terms:
         """What two evaluations share if their figures may be compared."""
-        modified = sorted(self.modified.condition.tensors.items())
         detector = self.detector
         return {
             "prompt": digest_of(self.prompt),
-            "modified prompt": digest_of([digest_of_array(t.numpy()) for _, t in modified]),
-            CONTROLS: digest_of(self.controls),
-            COPY: f"{detector.comparison.name}, {detector.threshold:.6g}",
+            "modified prompt": digest_of(self.modified),
+            "control prompts": digest_of(self.controls),
+            "copy": f"{detector.comparison.name}, {detector.threshold:.6g}",
             "memorised image": shorten(digest_of_array(detector.reference.numpy())),
-            NOISES: str(len(self.noises)),
         }
 
     def write_sheets(
         self, folder: Path, seen: Mapping[str, Seen], subjects: Subjects, store: Store
     ) -> None:
         """Both prompts first, then control prompts, one row each."""
-        models, controls = (subjects.original, subjects.result), self.controls[:CONTROL_ROWS]
-        # Both models have the same text encoders.
-        own = [self.condition(which, subjects.original) for which in self.prompts]
-        text = as_text_denoiser(subjects.original.denoiser)
-        rows = Condition.cat([*own, text.encode(controls)])
-        asked = rows[torch.arange(len(rows)).repeat_interleave(COLUMNS)]
-        names = [*[self.prompt, self.modified.called][: len(own)], *controls]
-        write_prompt_grids(folder, models, names, asked, len(own), self.config, store)
+        rows = [*self.prompts.values(), *self.controls[:CONTROL_ROWS]]
+        asked = [prompt for prompt in rows for _ in range(COLUMNS)]
+        models = (subjects.original, subjects.result)
+        write_prompt_grids(folder, models, rows, asked, len(self.prompts), self.config, store)

@@ -26,10 +26,6 @@ if TYPE_CHECKING:
     from efface.requests.memorised.material import MemorisedMaterial
     from efface.settings.base import Settings
 
-MEASURED = {"memorised.noises", "memorised.extractor"} | evaluate_names(
-    *SHARED, *EXTRACTOR, "clip", "guidance", "forget_samples", "retain_samples"
-)
-
 
 class ForgetMemorised(Request):
     """Forget the image that a text-to-image model has memorised for a prompt."""
@@ -57,7 +53,9 @@ class ForgetMemorised(Request):
     options: ClassVar[frozenset[str]] = frozenset({"size"})
     same_sampler: ClassVar[bool] = True
     subject: ClassVar[str] = "a memorised image"
-    measured: ClassVar[frozenset[str]] = frozenset(MEASURED)
+    measured: ClassVar[frozenset[str]] = evaluate_names(
+        *SHARED, *EXTRACTOR, "clip", "guidance", "forget_samples", "retain_samples"
+    ) | {"memorised.extractor"}
 
     @model_validator(mode="after")
     def _check_words(self) -> Self:
@@ -82,7 +80,7 @@ class ForgetMemorised(Request):
     def expected_amounts(cls, model: ModelInfo, settings: Settings) -> Amounts:
         from efface.requests.memorised.material import expected_amounts
 
-        return expected_amounts(model, settings, searched=True)
+        return expected_amounts(model, settings)
 
     def check_files(self) -> None:
         from efface.data.images import check_source

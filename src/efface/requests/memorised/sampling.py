@@ -2,58 +2,62 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
+import numpy as np
 from torch import Tensor
 
 from efface.data.randomness import derive_seed
-from efface.diffusion.denoiser import Condition
 from efface.diffusion.sampling import MultiStep, Sampler, draw_images
 from efface.diffusion.text.denoiser import TextDenoiser
 from efface.progress import Bar
+from efface.requests.memorised.settings import MemorisedSettings
+from efface.requests.memorised.text_noise import text_noise_norms
 from efface.settings.base import Settings
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class PromptSampler:
-    """A model and how it is sampled."""
+    """A model, how it is sampled, and the seed of all that is sampled before training."""
 
     denoiser: TextDenoiser
     sampler: Sampler
     batch_size: int
+    seed: int = 0
 
-    def sample(self, conditions: Condition, seeds: range, what: str) -> Tensor:
-        """Images (N, C, H, W) uint8, one per row and seed."""
-        with Bar(what, len(seeds), unit="images") as bar:
+    def sample(self, prompts: Sequence[str], each: int, purpose: str) -> Tensor:
+        """`each` images of every prompt, (N, C, H, W) uint8."""
+        condition = self.denoiser.encode([prompt for prompt in prompts for _ in range(each)])
+        seeds = self.seeds(purpose, len(condition))
+        with Bar(f"sampling ({purpose})", len(seeds), unit="images") as bar:
             images = draw_images(
-                self.denoiser, self.sampler, conditions, seeds, self.batch_size, bar.advance
+                self.denoiser, self.sampler, condition, seeds, self.batch_size, bar.advance
             )
         # A VAE's layout would not survive a file, and with it goes the last digit of a sum.
         return (images * 255).round().byte().contiguous()
 
-    def sample_one(self, condition: Condition, seeds: range, what: str) -> Tensor:
-        """Images of one condition (one row), one per seed."""
-        return self.sample(repeat(condition, len(seeds)), seeds, what)
+    def norms(self, prompts: Sequence[str], draws: int) -> np.ndarray:
+        """Text-noise norms (P,), means over draws."""
+        return text_noise_norms(self.denoiser, prompts, self.seeds("norms", draws)).mean(1)
+
+    def seeds(self, purpose: str, count: int) -> range:
+        """Seeds that no other purpose shares."""
+        first = derive_seed(self.seed, "memorised", purpose)
+        return range(first, first + count)
 
 
-def memorised_sampler(model: TextDenoiser, settings: Settings) -> MultiStep:
+def prompt_sampler(denoiser: TextDenoiser, settings: Settings) -> PromptSampler:
     """How all images of a request are sampled, before and after training."""
-    config = settings.evaluate
-    return MultiStep.within(model, config.baseline_steps, config.set_guidance)
-
-
-def repeat(condition: Condition, count: int) -> Condition:
-    """One row `count` times."""
-    return condition[torch.zeros(count, dtype=torch.long)]
+    evaluate = settings.evaluate
+    return PromptSampler(
+        denoiser=denoiser,
+        sampler=MultiStep.within(denoiser, evaluate.baseline_steps, evaluate.set_guidance),
+        batch_size=evaluate.batch_size,
+        seed=settings.of(MemorisedSettings).seed,
+    )
 
 
 def to_unit(images: Tensor) -> Tensor:
     """Pixels 0 to 255 as numbers from 0 to 1."""
     return images.float() / 255
-
-
-def seeds_for(seed: int, purpose: str, count: int) -> range:
-    """Seeds that no other purpose shares."""
-    first = derive_seed(seed, "memorised", purpose)
-    return range(first, first + count)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Self
 
 from pydantic import Field, model_validator
 
 from efface.settings.reading import Section
 
-Way = Literal["tokens", "embedding"]
 LEAST_CONTROLS = 59  # fewer cannot show a p-value of a third of the false-alarm rate of 5 %
 
 
@@ -45,20 +44,14 @@ class MemorisedSettings(Section):
         lt=1,
         description="Similarity of a copy; default: calibrated on the controls.",
     )
-    search: tuple[Way, ...] = Field(
-        default=("embedding", "tokens"),
-        min_length=1,
-        description="Ways to modify the prompt, in order.",
+    tries: int = Field(
+        default=24, ge=1, le=10_000, description="Modified prompts to sample from, at most."
     )
-    tries: int = Field(default=24, ge=1, le=10_000, description="Prompts to sample from, per way.")
     copy_band: tuple[float, float] = Field(
         default=(0.2, 0.8),
         description="Shares of copies between which a prompt is partly memorised.",
     )
     images: int = Field(default=100, ge=2, le=100_000, description="Images of the synthetic set.")
-    split: Literal["kmeans", "similarity"] = Field(
-        default="similarity", description="How copies are separated from other samples."
-    )
     least_rows: int = Field(
         default=4, ge=1, le=10_000, description="Images on either side, at least."
     )

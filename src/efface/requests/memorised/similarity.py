@@ -16,6 +16,7 @@ from efface.metrics.pretrained import split_pin
 
 NEAREST = 0.99  # quantile: a few of many controls may happen to be copies too
 AT_ONCE = 250
+SIMILARITY = "similarity"  # what it keeps as an observer, and under which name
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -79,11 +80,16 @@ def copy_threshold(controls: np.ndarray) -> float:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class CopyDetector:
-    """Distinguishes copies of one image from other images."""
+    """Distinguishes copies of one image from other images; an observer of samples."""
 
     reference: Tensor  # (C, H, W) in [0, 1]
     threshold: float
     comparison: Comparison
+
+    @property
+    def called(self) -> str:
+        name = self.comparison.name
+        return f"{name} with the memorised image; a copy has {self.threshold:.3f} or more"
 
     def similarity(self, images: Tensor) -> np.ndarray:
         """Cosine with the reference, (N, C, H, W) -> (N,)."""
@@ -94,17 +100,9 @@ class CopyDetector:
         """Which images are copies, (N,)."""
         return self.similarity(images) >= self.threshold
 
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class SimilarityObserver:
-    """Cosine (B,) with the memorised image."""
-
-    detector: CopyDetector
-
     @property
     def digest(self) -> str:
-        reference = digest_of_array(self.detector.reference.numpy())
-        return f"similarity {self.detector.comparison.name} {reference}"
+        return f"{SIMILARITY} {self.comparison.name} {digest_of_array(self.reference.numpy())}"
 
     def __call__(self, images: Tensor) -> Arrays:
-        return {"similarity": self.detector.similarity(images)}
+        return {SIMILARITY: self.similarity(images)}

@@ -12,13 +12,6 @@ from efface.requests.words import Phrases, Words, source_of
 if TYPE_CHECKING:
     from efface.requests.memorised.request import ForgetMemorised
 
-WAYS = {
-    "unchanged": "the prompt itself",
-    "given": "given with the request",
-    "tokens": "found by changing words",
-    "embedding": "found by descent on the prompt's embedding, and no prompt has that text",
-}
-
 
 class MemorisedWords(Words):
     """Words of a request to forget the image memorised for a prompt."""
@@ -37,7 +30,7 @@ class MemorisedWords(Words):
         return Phrases(
             forgotten="the memorised image",
             rest="samples of other prompts",
-            requested=f"{asked} {_describe_modified(record.notes)}".strip(),
+            requested=f"{asked} {self._modified(record.notes)}".strip(),
         )
 
     def anonymous(self, record: RunRecord) -> str:
@@ -49,18 +42,18 @@ class MemorisedWords(Words):
             "more.",
         ]
 
-
-def _describe_modified(notes: Mapping[str, Any]) -> str:
-    """What the training images were generated for, as far as that is recorded."""
-    share, copies, others = (notes.get(key) for key in ("modified_share", "copies", "others"))
-    if not (isinstance(share, float) and isinstance(copies, int) and isinstance(others, int)):
-        return ""
-    way, text = notes.get("modified_by"), ""
-    if way in ("given", "tokens"):
-        text = f" “{shorten(str(notes.get('modified_prompt')))}”"
-    how = WAYS.get(str(way), "")
-    return (
-        f"It was trained on {format_count(copies)} copies and {format_count(others)} other samples "
-        f"of a prompt{text} ({how + '; ' if how else ''}{format_share(share)} of its trial samples "
-        "are copies)."
-    )
+    def _modified(self, notes: Mapping[str, Any]) -> str:
+        """What the training images were generated for, as far as that is recorded."""
+        share, copies, others = (notes.get(key) for key in ("modified_share", "copies", "others"))
+        if not (isinstance(share, float) and isinstance(copies, int) and isinstance(others, int)):
+            return ""
+        text = str(notes.get("modified_prompt"))
+        prompt, how = f"a prompt “{shorten(text)}”", "found by changing words"
+        if text == self.request.prompt:
+            prompt, how = "that prompt", "unchanged"
+        elif text == self.request.modified_prompt:
+            how = "given with the request"
+        return (
+            f"It was trained on {format_count(copies)} copies and {format_count(others)} other "
+            f"samples of {prompt} ({how}; {format_share(share)} of its trial samples are copies)."
+        )
