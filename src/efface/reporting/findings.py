@@ -93,7 +93,7 @@ def _gather(evaluation: Evaluation, side: Side, measure: Callable[[Result], Valu
         and is_finite(result)
     )
     answers = [finding.answer for finding in found]
-    worst: Answer = min(answers, key=WORST.index) if answers else "not_measured"
+    worst: Answer = next((answer for answer in WORST if answer in answers), "not_measured")
     return Findings(answer=worst, found=found)
 
 
