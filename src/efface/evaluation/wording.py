@@ -73,7 +73,7 @@ def format_change(value: float) -> str:
 
 
 def format_value(value: float, unit: str) -> str:
-    """A gap of -4.86 between losses, which no reader takes for a share, is '5.86 times the loss'."""
+    """A gap of losses of -4.86, which nobody takes for a share, is "5.86 times the loss"."""
     if unit == LOSS_GAP and -math.inf < value < -1:
         return f"{format_number(1 - value)} times the loss"
     if is_share(unit):
