@@ -160,7 +160,7 @@ def test_few_values_have_students_interval_and_one_none():
     ("count", "shape"), [(3, 16.0), (10, 4.0), (20, 0.5), (60, 0.5), (500, 0.25)]
 )
 def test_the_interval_of_a_mean_holds_the_truth(count, shape):
-    """Gamma with mean 1; 1,500 draws, three standard errors around 92.5 to 97.5 %, or more of few."""
+    """Gamma with mean 1; 1,500 draws, three standard errors around 92.5 to 97.5 %; of few more."""
     draws = np.random.default_rng(4).gamma(shape, 1 / shape, (1500, count))
     most = 0.985 if count < SMALLEST_SKEWNESS or count >= FEW else 0.995
     assert 0.91 <= held([mean(values) for values in draws], 1.0) <= most
