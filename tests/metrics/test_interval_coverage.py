@@ -16,6 +16,7 @@ from interval_cases import CASES, Case
 from interval_coverage import DRAWS, measure
 
 RECORDED = Path(__file__).parents[2] / "benchmarks" / "results" / "interval-coverage.json"
+DOCUMENTED = Path(__file__).parents[2] / "docs" / "evaluation.md"
 LEAST = 0.925
 QUICK = (
     "share 0.02, n 20",
@@ -55,6 +56,18 @@ def test_what_was_recorded_holds_the_truth_as_often_as_it_says() -> None:
     assert {(row["case"], row["interval"]) for row in recorded} == expected
     for row in recorded:
         assert is_rare(row) or row["held"] >= least(row["draws"], 2), row
+
+
+def test_the_documentation_says_what_was_recorded() -> None:
+    recorded = json.loads(RECORDED.read_text(encoding="utf-8"))["cases"]
+    rows = [row for row in recorded if not is_rare(row)]
+    lines = []
+    for interval in dict.fromkeys(row["interval"] for row in rows):
+        own = [row for row in rows if row["interval"] == interval]
+        least, most = (100 * f(row["held"] for row in own) for f in (min, max))
+        draws = " or ".join(f"{n:,}" for n in sorted({row["draws"] for row in own}))
+        lines.append(f"| `{interval}` | {len(own)} | {draws} | {least:.1f} to {most:.1f} % |\n")
+    assert "".join(lines) in DOCUMENTED.read_text(encoding="utf-8")
 
 
 @pytest.mark.slow

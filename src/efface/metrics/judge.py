@@ -15,8 +15,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from efface.errors import DataError
+from efface.files import hash_file
 from efface.metrics.base import Observations
-from efface.metrics.pretrained import digest_file
 
 REPORTED = ("name", "held_out_accuracy", "held_out_images")  # what an evaluation says of its judge
 
@@ -111,8 +111,8 @@ def load_judge(folder: Path) -> Judge:
             reference_labels=reference["labels"].numpy(),
             config=config,
             name=config["name"],
-            digest=digest_file(folder / "model.safetensors"),
-            reference_digest=digest_file(folder / "reference.safetensors"),
+            digest=hash_file(folder / "model.safetensors"),
+            reference_digest=hash_file(folder / "reference.safetensors"),
         )
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise DataError(

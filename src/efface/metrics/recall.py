@@ -38,8 +38,7 @@ def recall(drawn: np.ndarray, real: np.ndarray, k: int = NEIGHBOURS) -> Measured
         if len(image):
             inside[:, images] = np.logical_or.reduceat(apart <= radii[:, sample], first, axis=1)
         for row, centre in np.argwhere(kept & ~full[:, :, -1]):
-            near_kept = np.sort(((drawn[kept[row]] - drawn[centre]) ** 2).sum(1))
-            radius = near_kept[k]  # the first is itself
+            radius = np.sort(((drawn[kept[row]] - drawn[centre]) ** 2).sum(1))[k]  # itself first
             inside[row] |= ((real - drawn[centre]) ** 2).sum(1) <= radius
         return inside.mean(1)
 
