@@ -39,7 +39,6 @@ class Case:
     intervals: tuple[str, ...]
     draw: Callable[[Generator], Sequence[Estimate]]
     truth: tuple[float, ...] | None = None
-    draws: int = 4000
 
 
 def broken(apart: float, spread: float = 1.0) -> Sampler:
@@ -109,7 +108,7 @@ def shares_by_seed() -> Iterator[Case]:
 
 
 def means() -> Iterator[Case]:
-    for count in (20, 100, 1000):
+    for count in (20, 50, 100, 1000):
         for name, (sample, truth) in PROBABILITIES.items():
             yield Case(
                 name=f"probabilities {name}, n {count}",
@@ -207,7 +206,7 @@ def real_images(dimensions: int) -> np.ndarray:
 
 DISTANCES = (
     (200, 4, "broken 10"), (200, 16, "broken 5"), (20, 4, "normal"), (200, 4, "normal"),
-    (200, 4, "t5"), (100, 64, "normal"), (1000, 4, "broken 10"),
+    (200, 4, "t5"), (100, 64, "normal"), (1000, 4, "broken 10"), (50, 4, "broken 10"),
 )  # fmt: skip
 
 
@@ -235,7 +234,6 @@ def distances() -> Iterator[Case]:
             name=f"features {kind}, n {count}, {dimensions} dimensions",
             intervals=("fd", "fd difference", "kid", "kid difference", "density"),
             draw=draw,
-            draws=2000,
         )
 
 
@@ -265,7 +263,6 @@ def manifolds() -> Iterator[Case]:
             name=f"images reached {kind}, n {count}, {dimensions} dimensions",
             intervals=("recall", "recall difference", "coverage", "coverage difference"),
             draw=draw,
-            draws=300,
         )
 
 

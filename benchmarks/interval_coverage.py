@@ -25,11 +25,12 @@ from interval_cases import CASES, Case
 from results_file import checked_out, write_results
 
 SEED = 1
+DRAWS = 4000
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--scale", type=float, default=1.0, help="draws in units of a case's own")
+    parser.add_argument("--draws", type=int, default=DRAWS, help="of each case")
     parser.add_argument("--only", default="", help="cases whose names begin like this")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
@@ -38,9 +39,8 @@ def main() -> None:
     commit = checked_out()
     order = [case.name for case in CASES]
     for case in chosen:
-        draws = round(arguments.scale * case.draws)
         rows = [row for row in rows if row["case"] != case.name]
-        rows += [row | {"commit": commit} for row in measure(case, draws)]
+        rows += [row | {"commit": commit} for row in measure(case, arguments.draws)]
         rows.sort(key=lambda row: order.index(row["case"]))
         write_results(arguments.out, [SEED], {"cases": rows}, commit)
 

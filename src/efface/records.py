@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 from efface.errors import DataError, RequestError
 from efface.files import whole_file
 
+MULTI_STEP = "_multi_step"  # ends the line of a one-step generator that is sampled in many steps
 M = TypeVar("M", bound=BaseModel)
 Side = Literal["forget", "retain"]  # of which samples or images a figure is
 

@@ -25,7 +25,7 @@ from tests.tiny import make_tiny_unet
 SMALL = ("evaluate.baseline_steps=10",)
 CLASSES = (*SMALL, "evaluate.forget_samples=20", "evaluate.retain_samples=36")
 IMAGES = (*SMALL, "images.samples=32", "images.unseen=4", "images.controls=2", "images.draws=1")
-IMAGES += ("images.likelihood_tolerance=1.0",)
+IMAGES += ("images.likelihood_steps=2",)
 
 
 def digits() -> Subject:

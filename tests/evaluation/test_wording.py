@@ -11,6 +11,7 @@ from efface.evaluation.wording import (
     describe_hardware,
     describe_interval,
     format_date,
+    format_difference,
     format_duration,
     format_interval,
     format_number,
@@ -102,3 +103,25 @@ def test_one_value_has_no_interval():
     assert format_interval(0.2, 0.2, "share") == describe_interval(3, 3, "loss") == "no interval"
     assert describe_interval(0.2, 0.3, "loss") == "95 % interval 0.200 to 0.300"
     assert format_range(0.5, 0.5, "loss") == "0.500 to 0.500"
+
+
+@pytest.mark.parametrize(
+    "low, high, text",
+    [
+        (-0.5, 0.2, f"-50.0 to 20.0{SPACE}%"),
+        (-1.0, -0.5, f"-100.0 to -50.0{SPACE}%"),
+        (-8.0, -4.86, "5.86 to 9.00 times the loss"),
+        (-4.86, 0.102, f"5.86 times the loss to 10.2{SPACE}%"),
+        (-math.inf, -4.0, "5.00 to –"),
+    ],
+)
+def test_a_gap_far_below_0_is_written_as_a_ratio_of_losses(low: float, high: float, text: str):
+    assert format_range(low, high, "share of loss") == text
+
+
+def test_differences_of_gaps_follow():
+    unit = "share of loss"
+    assert format_difference(0.1, 0.05, 0.15, unit) == f"+10.0{SPACE}points (+5.0 to +15.0)"
+    assert format_difference(-4.9, -6.0, 0.2, unit) == "-4.90 times the loss (-6.00 to +0.20)"
+    assert format_value(-0.999, unit) == f"-99.9{SPACE}%"
+    assert format_value(-4.86, "share of samples") == f"-486.0{SPACE}%"

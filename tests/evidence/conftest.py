@@ -35,7 +35,7 @@ IMAGES = [
     "train.guard_every=0",
     "images.samples=30",
     "evaluate.baseline_steps=2",
-    "images.likelihood_tolerance=1.0",
+    "images.likelihood_steps=2",
     "images.draws=1",
     "images.generate=24",
 ]

@@ -152,7 +152,7 @@ def test_batches_do_not_change_what_comes_back(tiny_unet):
 @pytest.mark.parametrize(
     ("t", "steps", "expected"),
     [
-        (250, None, list(range(250, -1, -1))),
+        (250, 251, list(range(250, -1, -1))),
         (100, 5, [100, 75, 50, 25, 0]),
         (3, 20, [3, 2, 1, 0]),
         (0, 20, [0]),

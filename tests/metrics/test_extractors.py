@@ -302,7 +302,7 @@ def test_code_beside_a_model_is_never_run(tmp_path):
         ("owner/name", "could not be had from the hub"),
         ("nowhere", "no vision model at nowhere"),
         ("../up", "no vision model at ../up"),
-        ("missing.safetensors", "cannot be read"),
+        ("missing.safetensors", "is no readable .* file of Inception-v3"),
     ],
 )
 def test_what_is_not_there_is_named(source, message):

@@ -11,10 +11,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from efface.errors import DataError
+from efface.files import hash_file
 from efface.metrics.extractors import INCEPTION, extract, load_extractor, load_inception
 from efface.metrics.inception_network import InceptionV3, resize_as_tensorflow
 from efface.metrics.inception_weights import kept_weights
-from efface.metrics.pretrained import digest_file
 
 
 @pytest.fixture(scope="module")
@@ -181,7 +181,7 @@ def test_inception_is_the_published_network_with_the_weights_that_are_kept(
     kept_weights().parent.mkdir(parents=True)
     kept_weights().symlink_to(file)
     extractor = load_extractor("inception")
-    assert (extractor.name, extractor.sha256) == (INCEPTION, digest_file(file))
+    assert (extractor.name, extractor.sha256) == (INCEPTION, hash_file(file))
 
 
 @pytest.mark.network

@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import load_file
 
 from efface.errors import DataError
+from efface.files import hash_file
 from efface.metrics import inception_weights
-from efface.metrics.pretrained import digest_file
 
 WEIGHTS = {"fc.bias": torch.arange(5.0), "fc.weight": torch.arange(15.0).view(3, 5).T}
 
@@ -22,7 +22,7 @@ def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     torch.save(WEIGHTS, path)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(inception_weights, "URL", path.as_uri())
-    monkeypatch.setattr(inception_weights, "SHA256", digest_file(path))
+    monkeypatch.setattr(inception_weights, "SHA256", hash_file(path))
     return path
 
 
@@ -58,7 +58,7 @@ def test_what_holds_more_than_tensors_is_refused(
     published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     torch.save({"fc.bias": torch.nn.Linear(1, 1)}, published)
-    monkeypatch.setattr(inception_weights, "SHA256", digest_file(published))
+    monkeypatch.setattr(inception_weights, "SHA256", hash_file(published))
     with pytest.raises(DataError, match=r"could not be had from file:.*\(UnpicklingError\)"):
         inception_weights.inception_weights()
     assert files_in(tmp_path) == [published]

@@ -20,17 +20,14 @@ from efface.metrics.nll import LikelihoodSettings, nll
 
 SHAPE = (1, 2, 2)
 MU = np.array([0.5, -0.3, 0.1, 0.0])
+INDEPENDENT = np.diag([0.3, 0.2, 0.1, 0.4])  # one Rademacher vector gives the exact trace
 MIXING = np.array([[0.5, 0.1, 0.0, 0.2], [0, 0.4, -0.2, 0], [0.1, 0, 0.3, 0], [0, 0.2, 0, 0.6]])
-CORRELATED = MIXING @ MIXING.T  # so that one Rademacher vector does not give the exact trace
-TIMESTEPS = 1000
+CORRELATED = MIXING @ MIXING.T  # it does not
 SMALLEST, LARGEST = 0.01, math.pi / 2 - 0.001  # angles of the first and last timestep
 
 
 class GaussianScore(nn.Module):
-    """Exact eps of x_t for data N(mu, C): sigma (alpha^2 C + sigma^2 I)^-1 (x_t - alpha mu).
-
-    Knows the noise levels at whole timesteps, or of the angle schedule below at any.
-    """
+    """Exact eps of x_t for data N(mu, C): sigma (alpha^2 C + sigma^2 I)^-1 (x_t - alpha mu)."""
 
     def __init__(
         self, schedule: NoiseSchedule, covariance: np.ndarray, kind: str, error: float
@@ -43,17 +40,11 @@ class GaussianScore(nn.Module):
         self.seen: list[Tensor] = []  # timesteps
         self.first: list[Tensor] = []  # x at timestep 0
 
-    def levels(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        if t.dtype == torch.int64:
-            return self.schedule.alphas[t[0]].double(), self.schedule.sigmas[t[0]].double()
-        angle = SMALLEST + t[0].double() / (TIMESTEPS - 1) * (LARGEST - SMALLEST)
-        return angle.cos(), angle.sin()
-
     def forward(self, x: Tensor, t: Tensor, return_dict: bool) -> tuple[Tensor]:
         del return_dict
         self.seen.append(t)
         self.first += [x] if t[0] == 0 else []
-        alpha, sigma = self.levels(t)
+        alpha, sigma = self.schedule.alphas[t[0]].double(), self.schedule.sigmas[t[0]].double()
         marginal = alpha**2 * self.covariance + sigma**2 * torch.eye(4)
         centred = x.flatten(1).double() - alpha * self.mu
         eps = sigma * torch.linalg.solve(marginal, centred.T).T + self.error
@@ -66,14 +57,15 @@ def linear_schedule() -> NoiseSchedule:
     return NoiseSchedule.from_scheduler(DDPMScheduler())
 
 
-def angle_schedule() -> NoiseSchedule:
-    angles = torch.linspace(SMALLEST, LARGEST, TIMESTEPS, dtype=torch.float64)
+def fine_schedule() -> NoiseSchedule:
+    """So many timesteps that steps between them are even."""
+    angles = torch.linspace(SMALLEST, LARGEST, 20_000, dtype=torch.float64)
     return NoiseSchedule(angles.cos().float(), angles.sin().float())
 
 
 def gaussian_denoiser(
     schedule: NoiseSchedule,
-    covariance: np.ndarray = CORRELATED,
+    covariance: np.ndarray = INDEPENDENT,
     kind: str = "epsilon",
     error: float = 0.0,
 ) -> UnconditionalDenoiser:
@@ -86,24 +78,24 @@ def gaussian_denoiser(
     )
 
 
-def draw(count: int, covariance: np.ndarray = CORRELATED) -> Tensor:
+def draw(count: int, covariance: np.ndarray = INDEPENDENT) -> Tensor:
     rng = np.random.default_rng(0)
     drawn = rng.multivariate_normal(MU, covariance, count)
     return torch.tensor(drawn, dtype=torch.float32).view(count, *SHAPE)
 
 
-def exact_bits(images: Tensor, covariance: np.ndarray = CORRELATED) -> np.ndarray:
+def exact_bits(images: Tensor, covariance: np.ndarray = INDEPENDENT) -> np.ndarray:
     log_density = stats.multivariate_normal.logpdf(images.flatten(1).numpy(), MU, covariance)
     return -log_density / (4 * math.log(2)) + math.log2(255 / 2)
 
 
-EXACT = LikelihoodSettings(exact=True)
+DEFAULT = LikelihoodSettings()
 
 
 @pytest.mark.parametrize("kind", ["epsilon", "sample", "v_prediction"])
 def test_the_likelihood_of_gaussian_data_is_the_known_one(kind):
     images = draw(8)
-    result = nll(gaussian_denoiser(linear_schedule(), kind=kind), images, EXACT)
+    result = nll(gaussian_denoiser(linear_schedule(), kind=kind), images, DEFAULT)
     expected = exact_bits(images)
     assert np.ptp(expected) > 0.5  # the images differ in likelihood by more than is allowed for
     np.testing.assert_allclose(result, expected, atol=0.02)
@@ -113,58 +105,37 @@ def test_the_likelihood_of_gaussian_data_is_the_known_one(kind):
 def test_narrow_and_wide_data_are_as_well_resolved(deviation):
     covariance = deviation**2 * np.eye(4)
     images = draw(8, covariance)
-    result = nll(gaussian_denoiser(linear_schedule(), covariance), images, EXACT)
+    result = nll(gaussian_denoiser(linear_schedule(), covariance), images, DEFAULT)
     # Timestep 0 stands for the data, and it has noise of sigma 0.01.
     noisy = exact_bits(images, covariance + 1e-4 * np.eye(4))
     np.testing.assert_allclose(result, noisy, atol=0.02)
 
 
-@pytest.mark.parametrize("solver", ["heun", "rk45"])
-def test_timesteps_between_integers_give_the_same(solver):
-    images = draw(4)
-    settings = replace(EXACT, solver=solver, fractional=True)
-    denoiser = gaussian_denoiser(angle_schedule())
-    result = nll(denoiser, images, settings)
-    np.testing.assert_allclose(result, exact_bits(images), atol=0.01)
-    seen = torch.stack([t[0] for t in denoiser.network.seen])  # pyright: ignore
-    assert ((seen % 1) > 0).any() and seen.min() >= 0 and seen.max() <= TIMESTEPS - 1
-
-
-def test_the_adaptive_solver_takes_whole_timesteps_too():
-    images = draw(2)
-    settings = replace(EXACT, solver="rk45", rtol=1e-3, atol=1e-3)
-    result = nll(gaussian_denoiser(linear_schedule()), images, settings)
-    np.testing.assert_allclose(result, exact_bits(images), atol=0.05)
-
-
-def test_more_steps_bring_the_fixed_solver_nearer():
-    """Heun's error falls with the square of the step."""
-    images, denoiser = draw(8), gaussian_denoiser(angle_schedule())
-    truth = nll(denoiser, images, replace(EXACT, steps=160, fractional=True))
+def test_more_steps_bring_the_solver_nearer():
+    """Heun's error falls with the square of the step, to the density at timestep 0."""
+    images, denoiser = draw(8), gaussian_denoiser(fine_schedule())
+    at_zero = math.cos(SMALLEST) ** 2 * INDEPENDENT + math.sin(SMALLEST) ** 2 * np.eye(4)
+    truth = exact_bits(images, at_zero)
     errors = []
-    for steps in (8, 16, 32):
+    for steps in (8, 16, 32, 160):
         before = len(denoiser.network.seen)  # pyright: ignore
-        result = nll(denoiser, images, replace(EXACT, steps=steps, fractional=True))
+        result = nll(denoiser, images, LikelihoodSettings(steps=steps))
         errors.append(np.abs(result - truth).max())
         assert len(denoiser.network.seen) - before == 2 * steps  # pyright: ignore
-    # What the limit of either solver is: the density at timestep 0.
-    at_zero = math.cos(SMALLEST) ** 2 * CORRELATED + math.sin(SMALLEST) ** 2 * np.eye(4)
-    np.testing.assert_allclose(truth, exact_bits(images, at_zero), rtol=1e-4)
-    adaptive = nll(denoiser, images, replace(EXACT, solver="rk45", fractional=True))
-    np.testing.assert_allclose(adaptive, exact_bits(images, at_zero), rtol=1e-4)
+    assert errors[-1] < 1e-3
     assert 2.5 < errors[0] / errors[1] < 8 and 2.5 < errors[1] / errors[2] < 6
 
 
 def test_random_vectors_average_to_the_exact_trace():
-    images, denoiser = draw(1).expand(64, -1, -1, -1), gaussian_denoiser(linear_schedule())
-    few = replace(EXACT, exact=False, steps=20)
-    exact = nll(denoiser, images[:1], replace(EXACT, steps=20))
-    one = nll(denoiser, images, few)
-    many = nll(denoiser, images, replace(few, probes=16))
+    images = draw(1, CORRELATED).expand(256, -1, -1, -1)
+    denoiser = gaussian_denoiser(linear_schedule(), CORRELATED)
+    one = nll(denoiser, images, LikelihoodSettings(), batch_size=256)
+    many = nll(denoiser, images, LikelihoodSettings(probes=16), batch_size=256)
+    exact = exact_bits(images[:1], CORRELATED)
     assert one.std() > 0.02  # one vector is not the trace
-    assert abs(one.mean() - exact) < 3 * one.std() / 8
-    assert abs(many.mean() - exact) < 3 * many.std() / 8
-    assert 2.5 < one.std() / many.std() < 6.5  # the square root of 16 is 4
+    assert abs(one.mean() - exact) < 3 * one.std() / 16 + 0.01
+    assert abs(many.mean() - exact) < 3 * many.std() / 16 + 0.01
+    assert 3 < one.std() / many.std() < 5  # the square root of 16 is 4
 
 
 def test_the_same_seed_gives_the_same_numbers_in_any_batch():
@@ -203,34 +174,29 @@ def test_a_schedule_that_ends_in_noise_alone_stops_before():
     schedule = NoiseSchedule(schedule.alphas.where(schedule.alphas > 1e-3, 0.0), schedule.sigmas)
     assert schedule.has_zero_terminal_snr
     images = draw(4)
-    result = nll(gaussian_denoiser(schedule, kind="v_prediction"), images, EXACT)
+    result = nll(gaussian_denoiser(schedule, kind="v_prediction"), images, DEFAULT)
     np.testing.assert_allclose(result, exact_bits(images), atol=0.02)
 
 
 def test_a_networks_error_where_hardly_any_signal_is_left_does_not_grow():
-    """The cosine schedule's last step goes from alpha 2e-3 to 5e-5; solvers must agree on it."""
+    """The cosine schedule's last step goes from alpha 2e-3 to 5e-5."""
     scheduler = DDPMScheduler(beta_schedule="squaredcos_cap_v2")
     denoiser = gaussian_denoiser(NoiseSchedule.from_scheduler(scheduler), error=0.03)
     images = draw(4)
-    heun = nll(denoiser, images, replace(EXACT, steps=200))
-    rk45 = nll(denoiser, images, replace(EXACT, solver="rk45", rtol=1e-4, atol=1e-4))
-    assert np.abs(heun - exact_bits(images)).max() > 0.05  # the error matters
-    np.testing.assert_allclose(heun, rk45, atol=0.02)
+    few, many = (nll(denoiser, images, LikelihoodSettings(steps=n)) for n in (50, 400))
+    assert 0.05 < np.abs(many - exact_bits(images)).max() < 1  # the error matters, and no more
+    np.testing.assert_allclose(few, many, atol=0.02)
 
 
-def test_a_real_network_takes_timesteps_between_integers(tiny_unet):
+def test_a_real_network_is_left_as_it_was(tiny_unet):
     denoiser = tiny_unet(conditional=False)
-    images = 0.5 * torch.randn(
-        2, *denoiser.sample_shape, generator=torch.Generator().manual_seed(0)
-    )
-    whole = nll(denoiser, images, LikelihoodSettings(steps=5))
-    between = nll(denoiser, images, LikelihoodSettings(steps=5, fractional=True))
-    np.testing.assert_allclose(between, whole, rtol=0.1)
-    assert np.abs(between - whole).min() > 1e-5
+    generator = torch.Generator().manual_seed(0)
+    images = 0.5 * torch.randn(2, *denoiser.sample_shape, generator=generator)
+    assert np.isfinite(nll(denoiser, images, LikelihoodSettings(steps=5))).all()
     assert not any(p.grad is not None for p in denoiser.network.parameters())
 
 
 def test_latent_models_are_refused():
     denoiser = replace(gaussian_denoiser(linear_schedule()), codec=VAECodec(None))
     with pytest.raises(ModelError, match="this model works on latents"):
-        nll(denoiser, draw(1), EXACT)
+        nll(denoiser, draw(1), DEFAULT)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from efface.records import Evaluation
-from efface.reporting.cost import mark_cost, passes_per_image, tell_cost
+from efface.reporting.cost import passes_per_image, tell_cost
 from tests.reporting.conftest import make_record
 from tests.reporting.image_runs import make_image_record
 
@@ -27,7 +27,7 @@ def test_guidance_takes_every_pass_twice(guidance: float, passes: int):
 def test_an_image_costs_what_it_cost_before_however_many_steps_were_measured():
     settings = {"evaluate": {"baseline_steps": 25}}
     record = make_image_record(settings=settings, sampler={"text": "50 DDIM steps", "passes": 50})
-    assert "25 network passes per image (original model: 25)" in tell_cost(record, NOTHING)
+    assert "25 network passes per image (original model: 25)" in tell_cost(record, NOTHING)[1]
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def test_an_image_costs_what_it_cost_before_however_many_steps_were_measured():
 def test_what_is_not_recorded_is_not_made_up(changes: dict[str, Any], expected: Any):
     record = make_record(**changes)
     assert passes_per_image(record, NOTHING) == expected
-    assert "not recorded" in mark_cost(record, NOTHING)[1]
+    assert "not recorded" in tell_cost(record, NOTHING)[0][1]
 
 
 @pytest.mark.parametrize(("chosen", "passes"), [(1.0, 50), (1.15, 100)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import subprocess
@@ -12,10 +13,16 @@ from pathlib import Path
 import pytest
 
 from efface.errors import DataError, RequestError
-from efface.records import Evaluation
+from efface.records import Evaluation, write_json
 from efface.reporting import write_report
+from efface.reporting.page import MOST_LABELS, choose_labels
 from tests.reporting.conftest import RunMaker, make_evaluation, make_record, make_result
-from tests.reporting.full_runs import make_curve
+from tests.reporting.full_runs import (
+    make_curve,
+    make_full_evaluation,
+    make_matrix,
+    write_class_run,
+)
 from tests.reporting.pages import HOSTILE, Page, assert_safe
 
 
@@ -169,3 +176,31 @@ def test_no_run_and_no_record_are_refused(tmp_path: Path):
 def test_reporting_imports_no_torch():
     code = "import sys, efface.reporting; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_original_model_and_this_one_stand_side_by_side(tmp_path: Path):
+    run = write_class_run(tmp_path / "run")
+    page = write_report([run], tmp_path / "report.html").read_text(encoding="utf-8")
+    captions = re.findall(r"<caption><b>(.*?)</b>", page)
+    assert captions[:2] == ["Original model", "This model"]
+    assert choose_labels(make_matrix(), [4]) == (list(range(10)), list(range(10)))
+
+
+def test_many_labels_leave_room_for_the_forgotten_ones():
+    rows, columns = choose_labels(make_matrix(200, forgotten=150, instead=7), [150])
+    assert len(rows) == len(columns) == MOST_LABELS
+    assert 150 in rows and {150, 7} <= set(columns)
+
+
+def test_shares_that_are_no_numbers_have_no_shade(tmp_path: Path):
+    run = write_class_run(tmp_path / "run")
+    evaluation = make_full_evaluation()
+    assert evaluation.labels_seen is not None
+    grid = evaluation.labels_seen.shares["result"]
+    grid[0][0], grid[0][1] = math.nan, math.inf
+    write_json(run / "evaluation.json", evaluation)
+    page = write_report([run], tmp_path / "report.html").read_text(encoding="utf-8")
+    after = page[page.index("<caption><b>This model</b>") :]
+    assert re.findall(r"--share: (.*?)\"", after)[:2] == ["0.0", "0.0"]
+    assert 'title="samples of 0, classified as 0: –"></td>' in after
+    assert "classified as 9: 96.0\N{NO-BREAK SPACE}%" in after

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import pytest
 
+from efface.records import Cost
 from efface.reporting.attack_words import tell_attack, tell_resistance
-from efface.reporting.resistance import (
-    find_recovered,
-    find_resistance,
-    has_budget,
-)
+from efface.reporting.resistance import find_resistance, has_budget
 from tests.reporting.conftest import make_record
 from tests.reporting.full_runs import (
     add_line,
     find_attacks,
     make_attack,
     make_attacks,
-    make_points,
     make_speed,
 )
 
@@ -78,25 +74,21 @@ def test_an_attack_without_controls_counts():
     assert find_attacks(make_attack(half=None, self_tests=[])).answer == "yes"
 
 
-@pytest.mark.parametrize(
-    "level, floor, last, came",
-    [
-        (0.9, 0.1, 0.4, "withstood"),
-        (0.9, 0.1, 0.6, "came_back"),
-        (0.1, 0.9, 0.4, "came_back"),  # a loss: it falls where the thing is back
-        (0.1, 0.9, 0.6, "withstood"),
-        (0.5, 0.5, 0.6, "unclear"),
-    ],
-)
-def test_an_attack_without_costs_is_judged_by_how_far_it_got(level, floor, last, came):
-    attack = make_attack("membership", costs={}, level=level, floor=floor)
-    attack.curve.lines = {"result": make_points({0: floor, 1: last})}
-    found = find_attacks(attack)
-    assert found.findings[0].came == came and not has_budget(attack)
-    said = "Brings at least half of it back."
-    assert (tell_attack(found.findings[0]) == said) == (came == "came_back")
-    if came == "unclear":
-        assert find_recovered(attack, "result") is None
+def test_an_attack_that_measured_no_cost_says_nothing():
+    found = find_attacks(make_attack("relearning", costs={}))
+    assert (found.answer, found.findings[0].came) == ("inconclusive", "unclear")
+    assert tell_attack(found.findings[0]) == "Nothing that can be judged was measured."
+    assert not has_budget(found.findings[0].result)
+
+
+def test_an_attack_that_takes_no_budget_succeeds_at_once_or_never():
+    attack = make_attack("partial_denoising", costs={"result": [Cost(share=0.5, budget=0)]})
+    attack.speed = None
+    assert tell_attack(find_attacks(attack).findings[0]) == "Brings at least half of it back."
+    attack.costs["result"][0].budget = None
+    assert tell_attack(find_attacks(attack).findings[0]) == (
+        "Withstood: less than half of it came back."
+    )
 
 
 def test_attacks_on_other_weights_say_nothing_of_this_run():

@@ -19,7 +19,7 @@ from efface.diffusion.loading import save_pipeline
 SMALL = ["train.steps=2", "train.batch_size=4", "train.checkpoint_every=2"]
 SMALL += ["evaluate.baseline_steps=2"]
 IMAGES = ["images.samples=12", "images.unseen=10", "images.controls=2", "images.draws=1"]
-IMAGES += ["images.likelihood_tolerance=1.0"]
+IMAGES += ["images.likelihood_steps=2"]
 LABELS = ["evaluate.forget_samples=10", "evaluate.retain_samples=18"]
 
 

@@ -18,13 +18,12 @@ from efface.attacks.weak import WeakErasure, one_ascent_step
 from efface.diffusion.denoiser import Denoiser
 from efface.diffusion.sampling import MultiStep, OneStep, Sampler
 from efface.metrics.intervals import Estimate
-from efface.records import AttackResult, Curve, SelfTest, Speed
+from efface.records import MULTI_STEP, AttackResult, Curve, SelfTest, Speed
 from efface.settings.reading import Section
 
 SAMPLE_SEED = 7_000_000  # away from the seeds of training and evaluation
 SEED_STEP = 1_000  # between the seeds of one comparison
 ORIGINAL, WEAK = "the original model", "a knowingly weak erasure"
-MULTI_STEP = "_multi_step"  # ends the line of a one-step generator that is sampled in many steps
 LARGEST = 1_000_000  # of whatever is counted
 
 Counts = Annotated[tuple[Annotated[int, Field(ge=1, le=LARGEST)], ...], Field(min_length=1)]

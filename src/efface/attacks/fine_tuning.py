@@ -9,7 +9,7 @@ from accelerate import Accelerator
 from pydantic import Field
 from torch import Tensor
 
-from efface.attacks.base import MULTI_STEP, Case, Counts, Findings, Subject, Trials
+from efface.attacks.base import Case, Counts, Findings, Subject, Trials
 from efface.attacks.costs import Trial, point
 from efface.attacks.goals import Examples
 from efface.attacks.sweep import Rates, SweepingAttack
@@ -18,7 +18,7 @@ from efface.data.randomness import Shard, random_state_kept
 from efface.data.source import BatchSource, epoch_rows
 from efface.diffusion.denoiser import Condition, Denoiser
 from efface.diffusion.sampling import OneStep
-from efface.records import Point
+from efface.records import MULTI_STEP, Point
 from efface.training.denoising import Denoising
 from efface.training.settings import TrainSettings
 from efface.training.stepper import Stepper

@@ -143,8 +143,8 @@ def observe(
     keys = {name: samples.key(observer) for name, observer in observers.items()}
     kept = {name: None if key is None else store.get(key) for name, key in keys.items()}
     # A store may be seen differently by different processes; all of them draw, or none.
-    missing = sorted({name for names in _gather([n for n in kept if kept[n] is None])
-                      for name in names})  # fmt: skip
+    lacking = [name for name, arrays in kept.items() if arrays is None]
+    missing = sorted(set(gather_object(lacking)))
     seen = {name: arrays for name, arrays in kept.items() if arrays is not None}
     if missing:
         drawn = _look(samples, {name: observers[name] for name in missing}, what)
@@ -172,7 +172,7 @@ def _look(samples: SampleSet, observers: Mapping[str, Observer], what: str) -> d
             images = _draw(samples, rows)
             parts.append({name: observer(images) for name, observer in observers.items()})
             bar.advance(len(rows))
-    parts = [part for process in _gather(parts) for part in process]
+    parts = gather_object(parts)
     return {
         name: {array: np.concatenate([part[name][array] for part in parts])
                for array in parts[0][name]}
@@ -187,8 +187,3 @@ def _draw(samples: SampleSet, rows: Sequence[int]) -> Tensor:
     if asked is not None and not isinstance(asked, Condition):
         asked = denoiser.encode(asked)
     return draw_images(denoiser, some.subject.sampler, asked, some.seeds, some.batch_size)
-
-
-def _gather(value: Any) -> list[Any]:
-    """The value of every process, in order."""
-    return gather_object([value]) if PartialState().num_processes > 1 else [value]

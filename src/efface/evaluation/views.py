@@ -76,9 +76,9 @@ class View(ABC):
         return "real images"
 
     @property
-    @abstractmethod
     def digest(self) -> str:
         """Changes whenever the network would see something else in the same images."""
+        return f"{type(self).__name__} {self.extractor['sha256']}"
 
     @abstractmethod
     def __call__(self, images: Tensor) -> Arrays:
@@ -108,10 +108,6 @@ class JudgeView(View):
     @property
     def compared_with(self) -> str:
         return self.judge.reference_digest
-
-    @property
-    def digest(self) -> str:
-        return f"judge {self.judge.digest}"
 
     def __call__(self, images: Tensor) -> Arrays:
         features, probabilities = classify(self.judge.classifier, images)
@@ -156,10 +152,6 @@ class ExtractorView(View):
     def real_name(self) -> str:
         return "other samples of the original model" if self.of_original else super().real_name
 
-    @property
-    def digest(self) -> str:
-        return f"extractor {self.network.sha256}"
-
     def __call__(self, images: Tensor) -> Arrays:
         features, spatial = extract(self.network, [images])
         return {"features": features, "spatial": spatial}
@@ -203,10 +195,6 @@ class ClipView(View):
     @property
     def extractor(self) -> dict[str, str]:
         return self.clip.described()
-
-    @property
-    def digest(self) -> str:
-        return f"clip {self.clip.sha256}"
 
     def __call__(self, images: Tensor) -> Arrays:
         """Embeddings; prompts are compared with them afterwards."""

@@ -11,6 +11,7 @@ from typing import Any
 SPACE = "\N{NO-BREAK SPACE}"  # between a number and its unit
 DASH = "\N{EN DASH}"
 NO_INTERVAL = "no interval"
+LOSS_GAP = "share of loss"  # the unit whose values below -1 are written as ratios of losses
 LARGE, SMALL = 1000, 1e-3  # numbers beyond get separators, or an exponent
 LEAST_CHANGE = 1e-5  # a relative difference below this is not written out
 LEAST = 5e-4  # a share below this would be rounded to 0 percent
@@ -72,6 +73,9 @@ def format_change(value: float) -> str:
 
 
 def format_value(value: float, unit: str) -> str:
+    """A gap of losses of -4.86, which nobody takes for a share, is "5.86 times the loss"."""
+    if unit == LOSS_GAP and -math.inf < value < -1:
+        return f"{format_number(1 - value)} times the loss"
     if is_share(unit):
         return format_share(value)
     if unit in PLACES and math.isfinite(value):
@@ -93,19 +97,23 @@ def describe_interval(low: float, high: float, unit: str) -> str:
 
 def format_range(low: float, high: float, unit: str) -> str:
     """'97.1 to 98.9 %' or '5.2 to 6.1', whatever its ends are."""
-    if is_share(unit):
+    if unit == LOSS_GAP and high < -1:
+        return f"{format_number(1 - high)} to {format_value(low, unit)}"
+    if is_share(unit) and not (unit == LOSS_GAP and low < -1):
         return f"{format_share(low, sign=False)} to {format_share(high)}"
     return f"{format_value(low, unit)} to {format_value(high, unit)}"
 
 
 def format_difference(value: float, low: float, high: float, unit: str) -> str:
     """'+97.5 points (+96.1 to +98.9)' of shares, or '-1.2 (-1.5 to -0.9)'."""
+    values = (value, low, high)
+    if unit == LOSS_GAP and max(map(abs, values)) > 1:
+        own, least, most = (f"{v:+.2f}" for v in values)
+        return f"{own} times the loss ({least} to {most})"
     if is_share(unit):
-        own, least, most = (f"{round(100 * v, 1) + 0.0:+.1f}" for v in (value, low, high))
+        own, least, most = (f"{round(100 * v, 1) + 0.0:+.1f}" for v in values)
         return f"{own}{SPACE}points ({least} to {most})"
-    own, least, most = (
-        f"{'+' if v > 0 else ''}{format_value(v, unit)}" for v in (value, low, high)
-    )
+    own, least, most = (f"{'+' if v > 0 else ''}{format_value(v, unit)}" for v in values)
     return f"{own} ({least} to {most})"
 
 

@@ -27,7 +27,7 @@ def denoise_back(
     t: int,
     draws: int,
     seed: int,
-    steps: int | None = STEPS,
+    steps: int = STEPS,
     batch_size: int = 256,
     condition: Condition | None = None,
 ) -> Tensor:
@@ -35,10 +35,9 @@ def denoise_back(
 
     With a `condition`, each image under its row of it.
 
-    Ancestral steps at up to `steps` timesteps spread evenly from t to 0; None takes all t + 1 of
-    them, as SISS does at t = 250. Injected noise and the sampler's come from generators of their
-    own for every (image, draw): with a seed shared by both, as in the code of SISS, the first step
-    would add the injected noise once more.
+    Ancestral steps at up to `steps` timesteps spread evenly from t to 0. Injected noise and the
+    sampler's come from generators of their own for every (image, draw): with a seed shared by both,
+    as in the code of SISS, the first step would add the injected noise once more.
     """
     denoiser = for_ancestral_steps(denoiser)
     timesteps = _timesteps(denoiser, t, steps)
@@ -64,19 +63,18 @@ def denoise_back(
     return torch.cat(results).view(len(images), draws, *images.shape[1:])
 
 
-def _timesteps(denoiser: Denoiser, t: int, steps: int | None) -> list[int]:
+def _timesteps(denoiser: Denoiser, t: int, steps: int) -> list[int]:
     """Timesteps in falling order from t to 0; RequestError or ModelError if t cannot be used."""
     last = denoiser.schedule.num_timesteps - 1
     if not 0 <= t <= last:
         raise RequestError(f"timestep {t} was given: this model has timesteps 0 to {last}.")
-    if steps is not None and steps < 1:
+    if steps < 1:
         raise RequestError(f"{steps} steps were given: denoising needs 1 or more.")
     if t == last and denoiser.schedule.has_zero_terminal_snr:
         raise ModelError(
             f"nothing of an image is left at timestep {t} (zero terminal SNR): give a lower one."
         )
-    count = t + 1 if steps is None else min(steps, t + 1)
-    return np.linspace(t, 0, count).round().astype(int).tolist()
+    return np.linspace(t, 0, min(steps, t + 1)).round().astype(int).tolist()
 
 
 def _denoise(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from efface.metrics.base import Metric
 from efface.metrics.density import NEIGHBOURS
-from efface.metrics.intervals import Measured, share_from_halves, split_in_halves
+from efface.metrics.intervals import Measured, share_by_halves
 from efface.metrics.precision import ball_radii, pairs_in_balls
 from efface.records import Spec
 
@@ -20,13 +21,12 @@ def coverage(drawn: np.ndarray, real: np.ndarray, k: int = NEIGHBOURS) -> Measur
     drawn, real = drawn.astype(np.float64), real.astype(np.float64)
     pairs = pairs_in_balls(drawn, real, ball_radii(real, k) ** 2)
     sample, image, _ = map(np.concatenate, zip(*pairs, strict=True))
+    near = csr_array((np.ones(len(image)), (image, sample)), shape=(len(real), len(drawn)))
 
-    def reached(kept: np.ndarray) -> float:
-        return np.bincount(image[kept[sample]], minlength=len(real)).astype(bool).mean()
+    def reached(kept: np.ndarray) -> np.ndarray:
+        return (near @ kept.T.astype(np.float64) > 0).mean(0)
 
-    halves = [[reached(first), reached(~first)] for first in split_in_halves(len(drawn))]
-    value = float(reached(np.ones(len(drawn), dtype=bool)))
-    return share_from_halves(value, np.array(halves), len(real))
+    return share_by_halves(reached, len(drawn), len(real))
 
 
 COVERAGE = Metric(

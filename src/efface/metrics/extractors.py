@@ -16,13 +16,13 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from efface.errors import DataError
+from efface.files import hash_file
 from efface.metrics.inception_network import InceptionV3
 from efface.metrics.inception_weights import inception_weights
 from efface.metrics.pretrained import (
     Pinned,
     Pretrained,
     check_digest,
-    digest_file,
     find_files,
     load_parts,
     refusing,
@@ -108,11 +108,11 @@ def load_inception(path: Path, sha256: str | None = None) -> InceptionExtractor:
 
     Its classification layer is left out.
     """
-    found = digest_file(path)
-    check_digest(path, found, sha256)
     with torch.device("meta"):  # weights that the file replaces
         network = InceptionV3()
     with refusing(path, "file of Inception-v3: give its weights for FID as safetensors"):
+        found = hash_file(path)
+        check_digest(path, found, sha256)
         weights = {k: v for k, v in load_file(path).items() if not k.startswith("fc.")}
         network.load_state_dict(weights, assign=True)
     return InceptionExtractor(

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -16,6 +17,7 @@ from efface.errors import DataError
 
 SPLITS = 50
 SMALLEST_SKEWNESS = 8  # values below which their skewness says nothing
+LEAST_MISSES, FEW = 0.02, 250  # of the interval of a mean of few values, and how many are few
 STEEPEST = 25.0  # saddlepoint of a bounded mean; the bound is then 1 to 11 digits
 
 
@@ -114,14 +116,18 @@ def mean(values: np.ndarray) -> Measured:
     """Mean of independent values (N,) without known ends; a single one has no interval.
 
     Student's interval, and from `SMALLEST_SKEWNESS` values on whatever of Hall's (1992), which
-    takes their skewness into account, reaches beyond it. No interval holds for every distribution
-    without ends (Bahadur & Savage, 1956): what is so rare that none of it was sampled, and so
-    large that it moves the mean, is not covered. Fewer values are taken to be nearly normal.
+    takes their skewness into account, reaches beyond it. Of so many it is conservative below `FEW`,
+    up to an interval of 98 % below 100: what is rare is missing from many such samples, and neither
+    their spread nor their skewness tells. No interval holds for every distribution without ends
+    (Bahadur & Savage, 1956). Fewer values are taken to be nearly normal.
     """
-    centre = float(values.mean())
-    if len(values) < 2:
+    centre, count = float(values.mean()), len(values)
+    if count < 2:
         return Measured(centre, centre, centre, np.zeros(1))
-    return linear(centre, values)
+    misses = 0.05
+    if SMALLEST_SKEWNESS <= count < FEW:
+        misses = max(LEAST_MISSES, misses * count / FEW)
+    return linear(centre, values, misses=misses)
 
 
 def within_groups(values: np.ndarray, groups: np.ndarray | None = None) -> tuple[np.ndarray, int]:
@@ -143,10 +149,10 @@ def within_groups(values: np.ndarray, groups: np.ndarray | None = None) -> tuple
     return rows, max(len(values) - means, 1)
 
 
-def _reach(rows: np.ndarray, freedom: int) -> tuple[float, float]:
+def _reach(rows: np.ndarray, freedom: int, misses: float) -> tuple[float, float]:
     """How far the interval of a mean reaches below and above it, from `within_groups`."""
     count, spread = len(rows), float(np.sqrt((rows**2).mean()))
-    t = float(special.stdtrit(freedom, 0.975))
+    t = float(special.stdtrit(freedom, 1 - misses / 2))
     below = above = t
     if count >= SMALLEST_SKEWNESS and spread > 0:
         skewness = float(((rows / spread) ** 3).mean()) * (count * (count - 1)) ** 0.5 / (count - 2)
@@ -169,18 +175,19 @@ def linear(
     groups: np.ndarray | None = None,
     scale: Literal["plain", "root", "log"] = "plain",
     floor: float = 0.0,
+    misses: float = 0.05,
 ) -> Measured:
     """A statistic of N samples that to first order is the mean of what each adds to it, (N,).
 
     `influence` is the statistic's influence function at the samples (Hampel, 1974), its mean any;
-    the interval is that of `mean`, for the statistic at this sample size. Samples of one of
+    the interval is Student's and Hall's, for the statistic at this sample size. Samples of one of
     `groups` (N,) share a distribution, as those of a label do: chance is within them. What is not
     below its `floor`, as a squared distance, has the interval of its `root`, an exponential that of
     its `log`: their chance is less skewed. Conservative where samples are so few that what pairs of
     them do together matters, which influences count twice (Efron & Stein, 1981).
     """
     rows, freedom = within_groups(influence, groups)
-    below, above = _reach(rows, freedom)
+    below, above = _reach(rows, freedom, misses)
     if scale == "log":
         low, high = (value * float(np.exp(by / value)) for by in (-below, above))
     elif scale == "root":
@@ -206,6 +213,16 @@ def split_in_halves(count: int, splits: int = SPLITS) -> np.ndarray:
     """
     first = np.random.default_rng(0).random((splits, (count + 1) // 2)) < 0.5
     return np.stack([first, ~first], axis=2).reshape(splits, -1)[:, :count]
+
+
+def share_by_halves(
+    reached: Callable[[np.ndarray], np.ndarray], samples: int, images: int, narrowing: float = 0.0
+) -> Measured:
+    """`share_from_halves` of what sets of samples reach: (R, N) bool -> (R,)."""
+    firsts = split_in_halves(samples)
+    shares = reached(np.concatenate([np.ones((1, samples), dtype=bool), firsts, ~firsts]))
+    halves = shares[1:].reshape(2, -1).T
+    return share_from_halves(float(shares[0]), halves, images, narrowing=narrowing)
 
 
 def share_from_halves(

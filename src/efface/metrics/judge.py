@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from efface.diffusion.class_networks import labels_of, read_names
 from efface.errors import DataError, EffaceError
+from efface.files import hash_file
 from efface.metrics.base import Observations
-from efface.metrics.pretrained import digest_file
 
 REPORTED = ("name", "held_out_accuracy", "held_out_images")  # what an evaluation says of its judge
 
@@ -141,8 +141,8 @@ def load_judge(folder: Path) -> Judge:
             reference_labels=reference["labels"].numpy(),
             config=config,
             name=config["name"],
-            digest=digest_file(folder / "model.safetensors"),
-            reference_digest=digest_file(folder / "reference.safetensors"),
+            digest=hash_file(folder / "model.safetensors"),
+            reference_digest=hash_file(folder / "reference.safetensors"),
         )
     except (
         OSError,

@@ -9,7 +9,7 @@ from efface.metrics.base import Metric
 from efface.metrics.intervals import Measured, linear
 from efface.records import Spec
 
-ROWS = 512  # of a kernel matrix at a time: as many stay in a core's cache
+ROWS = 128  # of a kernel matrix at a time: as many stay in a core's cache
 
 
 def polynomial_kernel(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -35,40 +35,27 @@ def kid(drawn: np.ndarray, real: np.ndarray, groups: np.ndarray | None = None) -
             "give three and two at least."
         )
     drawn, real = drawn.astype(np.float64), real.astype(np.float64)
-    across = _kernel_sums(drawn, real)[0] / len(real)
-    (own, itself), (real_own, real_itself) = map(_within, (drawn, real))
+    own, across = _kernel_means(drawn, drawn), _kernel_means(drawn, real)
+    real_own = _kernel_means(real, real)
     distance = float(own.mean() + real_own.mean() - 2 * across.mean())
     # A sample's kernel with itself is no part of the unbiased value, but of the squared distance of
     # what was sampled, which is not below 0.
     excess = sum(
-        float((alone - means).mean()) / (len(means) - 1)
-        for means, alone in ((own, itself), (real_own, real_itself))
+        float((_kernel_of_itself(rows) - means).mean()) / (len(rows) - 1)
+        for rows, means in ((drawn, own), (real, real_own))
     )
     influence = 2 * (own - across)
     return linear(distance - excess, influence, groups, scale="root", floor=-excess)
 
 
-def _kernel_sums(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of the kernel of rows (N, D) and (M, D), over the latter (N,) and the former (M,)."""
-    over_b, over_a = np.zeros(len(a)), np.zeros(len(b))
-    for i in range(0, len(a), ROWS):
-        for j in range(0, len(b), ROWS):
-            kernel = polynomial_kernel(a[i : i + ROWS], b[j : j + ROWS])
-            over_b[i : i + ROWS] += kernel.sum(1)
-            over_a[j : j + ROWS] += kernel.sum(0)
-    return over_b, over_a
+def _kernel_means(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The kernel of each row (N, D) with rows (M, D), its mean (N,)."""
+    parts = [a[start : start + ROWS] for start in range(0, len(a), ROWS)]
+    return np.concatenate([polynomial_kernel(part, b).mean(1) for part in parts])
 
 
-def _within(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The kernel of each row (N, D): its mean with all rows (N,), and that with itself (N,)."""
-    sums = np.zeros(len(features))
-    for i in range(0, len(features), ROWS):
-        rows = features[i : i + ROWS]
-        sums[i : i + ROWS] += polynomial_kernel(rows, rows).sum(1)
-        across, back = _kernel_sums(rows, features[i + ROWS :])
-        sums[i : i + ROWS] += across
-        sums[i + ROWS :] += back
-    return sums / len(features), ((features**2).sum(1) / features.shape[1] + 1) ** 3
+def _kernel_of_itself(rows: np.ndarray) -> np.ndarray:
+    return ((rows**2).sum(1) / rows.shape[1] + 1) ** 3
 
 
 KID = Metric(

@@ -14,7 +14,7 @@ from torch import Tensor
 from efface.data.randomness import derive_seed
 from efface.diffusion.denoiser import Denoiser
 from efface.errors import DataError, RequestError
-from efface.metrics.intervals import Estimate, mean, proportion, ratio
+from efface.metrics.intervals import Estimate, linear, proportion, ratio
 from efface.progress import Bar
 
 RESAMPLES = 1000
@@ -131,7 +131,7 @@ def _gap(forgotten: np.ndarray, unseen: np.ndarray) -> Estimate:
         reach = t * float(logs.std(ddof=1)) * (1 + 1 / len(unseen)) ** 0.5
         low, high = (math.exp(centre + sign * reach) for sign in (-1, 1))
     else:
-        own = ratio(mean(forgotten), mean(unseen))
+        own = ratio(*(linear(float(losses.mean()), losses) for losses in (forgotten, unseen)))
         rng = np.random.default_rng(0)
         chance = _resampled_means(unseen, len(forgotten), rng) / _resampled_means(
             unseen, len(unseen), rng

@@ -13,11 +13,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
-from scipy.integrate import solve_ivp
 from scipy.interpolate import PchipInterpolator
 from torch import Tensor
 
@@ -26,7 +24,7 @@ from efface.diffusion.codec import IdentityCodec
 from efface.diffusion.denoiser import Denoiser
 from efface.diffusion.prediction import Prediction
 from efface.diffusion.sampling import generators_from_seeds
-from efface.errors import ModelError, RunError
+from efface.errors import ModelError
 from efface.progress import Bar
 
 # Levels 0 to 255 lie 1 / 127.5 apart in [-1, 1], so a level has probability p(x) 127.5^-D, and
@@ -36,20 +34,10 @@ LEVEL_BITS = math.log2(127.5)
 
 @dataclass(frozen=True, kw_only=True)
 class LikelihoodSettings:
-    """How a likelihood is computed.
+    """How a likelihood is computed: by Heun's method between timesteps of the model's own."""
 
-    `heun` takes up to `steps` fixed steps of two network passes; without `fractional` they are
-    between timesteps of the model's own. `rk45` adapts to `rtol` and `atol`; without `fractional`
-    the network sees the nearest timestep, and a small tolerance costs more for the jumps between.
-    """
-
-    solver: Literal["heun", "rk45"] = "heun"
-    steps: int = 100
-    rtol: float = 1e-5
-    atol: float = 1e-5
-    fractional: bool = False  # give the network timesteps between integers (UNet2DModel can)
+    steps: int = 100  # of two network passes each, at most
     probes: int = 1  # Rademacher vectors of Hutchinson's estimate of the divergence
-    exact: bool = False  # the whole trace instead: one backward pass per dimension
     dequantise: bool = False  # add uniform noise of one 8-bit level, centred
 
 
@@ -81,104 +69,52 @@ def nll(
             )
             if settings.dequantise:
                 x += (_uniform(x, dequantise) - 0.5) / 127.5
-            flow = _Flow(denoiser, settings, _make_vectors(x, probes, settings))
-            solve = _heun if settings.solver == "heun" else _rk45
-            log_density = solve(flow, x, settings)
+            signs = [_uniform(x, probes) < 0.5 for _ in range(settings.probes)]
+            vectors = torch.stack(signs).to(x.dtype) * 2 - 1
+            log_density = _log_density(denoiser, x, vectors, settings.steps)
             bits.append(-log_density / (math.log(2) * x[0].numel()) + LEVEL_BITS)
             bar.advance(len(x))
     return np.concatenate(bits)
 
 
-class _Flow:
-    """dx/du and its divergence anywhere between timestep 0 and the last that has signal."""
-
-    def __init__(self, denoiser: Denoiser, settings: LikelihoodSettings, vectors: Tensor) -> None:
-        self._denoiser = denoiser
-        self._fractional = settings.fractional
-        self._exact = settings.exact
-        self._vectors = vectors
-        ratio = denoiser.schedule.noise_to_signal.cpu().numpy()
-        ratio = ratio[np.isfinite(ratio)]
-        self.u = np.arcsinh(ratio)
-        self._timestep = PchipInterpolator(np.log(ratio), np.arange(len(ratio)))
-
-    def timesteps(self, u: np.ndarray) -> np.ndarray:
-        """The timesteps of u, by monotone interpolation over log-SNR."""
-        return self._timestep(np.log(np.sinh(u)))
-
-    def nodes(self, steps: int) -> list[tuple[float, float]]:
-        """(u, timestep), even in log-SNR; at whole timesteps unless fractional."""
-        first, last = self.u[0], self.u[-1]
-        ratios = np.geomspace(np.sinh(first), np.sinh(last), steps + 1)
-        u = np.arcsinh(ratios).clip(first, last)
-        timesteps = self.timesteps(u)
-        if not self._fractional:
-            timesteps = np.unique(timesteps.round())
-            u = self.u[timesteps.astype(int)]
-        return list(zip(u.tolist(), timesteps.tolist(), strict=True))
-
-    def __call__(self, x: Tensor, u: float, timestep: float) -> tuple[Tensor, np.ndarray]:
-        """dx/du (B, C, H, W) and its divergence (B,) in float64."""
-        alpha, sigma = torch.tensor([1 / math.cosh(u), math.tanh(u)], device=x.device)
-        with torch.enable_grad():
-            x = x.detach().requires_grad_(True)
-            output = self._output(x, timestep)
-            kind = self._denoiser.kind
-            slope = Prediction.from_output(output, x, (alpha, sigma), kind).eps - sigma * x
-            total = torch.zeros(len(x), dtype=torch.float64, device=x.device)
-            for e in self._vectors:
-                product = torch.autograd.grad(slope, x, e, retain_graph=True)[0]
-                total += (product.double() * e).flatten(1).sum(1)
-        divergence = total if self._exact else total / len(self._vectors)
-        return slope.detach(), divergence.cpu().numpy()
-
-    def _output(self, x: Tensor, timestep: float) -> Tensor:
-        if not self._fractional:
-            t = torch.full((len(x),), round(timestep), device=x.device)
-            return self._denoiser(x, t).output
-        t = torch.full((len(x),), timestep, device=x.device)
-        return self._denoiser.network(x, t, return_dict=False)[0][:, : x.shape[1]]
-
-
-def _make_vectors(
-    x: Tensor, generators: list[torch.Generator], settings: LikelihoodSettings
-) -> Tensor:
-    """Vectors e (V, B, C, H, W) for the sum or the mean of e^T J e."""
-    if settings.exact:
-        unit = torch.eye(x[0].numel(), device=x.device).view(-1, 1, *x.shape[1:])
-        return unit.expand(-1, len(x), *x.shape[1:])
-    signs = [_uniform(x, generators) < 0.5 for _ in range(settings.probes)]
-    return torch.stack(signs).to(x.dtype) * 2 - 1
-
-
-def _heun(flow: _Flow, x: Tensor, settings: LikelihoodSettings) -> np.ndarray:
-    """Log-density (B,) by Heun's method."""
+def _log_density(denoiser: Denoiser, x: Tensor, vectors: Tensor, steps: int) -> np.ndarray:
+    """(B,) of x, by Heun's method; vectors e (V, B, C, H, W) for the mean of e^T J e."""
     gain = np.zeros(len(x))
-    nodes = flow.nodes(settings.steps)
-    for here, there in zip(nodes[:-1], nodes[1:], strict=True):
-        step = there[0] - here[0]
-        slope, divergence = flow(x, *here)
-        slope_there, divergence_there = flow(x + step * slope, *there)
+    nodes = _nodes(denoiser, steps)
+    for (u, t), (u_there, t_there) in zip(nodes[:-1], nodes[1:], strict=True):
+        step = u_there - u
+        slope, divergence = _flow(denoiser, x, u, t, vectors)
+        slope_there, divergence_there = _flow(denoiser, x + step * slope, u_there, t_there, vectors)
         x = x + step / 2 * (slope + slope_there)
         gain += step / 2 * (divergence + divergence_there)
     return gain + _log_normal(x)
 
 
-def _rk45(flow: _Flow, x: Tensor, settings: LikelihoodSettings) -> np.ndarray:
-    """Log-density (B,) by scipy's adaptive Runge-Kutta method on the whole batch as one state."""
+def _nodes(denoiser: Denoiser, steps: int) -> list[tuple[float, int]]:
+    """(u, timestep) from 0 to the last that has signal, as evenly in log-SNR as timesteps allow."""
+    ratios = denoiser.schedule.noise_to_signal.cpu().numpy()
+    ratios = ratios[np.isfinite(ratios)]
+    even = np.geomspace(ratios[0], ratios[-1], steps + 1)
+    timestep = PchipInterpolator(np.log(ratios), np.arange(len(ratios)))
+    timesteps = timestep(np.log(even.clip(ratios[0], ratios[-1]))).round()
+    return [(float(np.arcsinh(ratios[t])), int(t)) for t in np.unique(timesteps.astype(int))]
 
-    def derivative(u: float, state: np.ndarray) -> np.ndarray:
-        now = torch.from_numpy(state[: x.numel()]).to(x.device, x.dtype).view_as(x)
-        slope, divergence = flow(now, u, float(flow.timesteps(np.array(u))))
-        return np.concatenate([slope.double().cpu().numpy().ravel(), divergence])
 
-    start = np.concatenate([x.double().cpu().numpy().ravel(), np.zeros(len(x))])
-    span = (flow.u[0], flow.u[-1])
-    result = solve_ivp(derivative, span, start, "RK45", rtol=settings.rtol, atol=settings.atol)
-    if not result.success:
-        raise RunError(f"the likelihood's ODE was not solved ({result.message}): loosen rtol.")
-    end = result.y[:, -1]
-    return end[x.numel() :] + _log_normal(torch.from_numpy(end[: x.numel()]).view_as(x))
+def _flow(
+    denoiser: Denoiser, x: Tensor, u: float, timestep: int, vectors: Tensor
+) -> tuple[Tensor, np.ndarray]:
+    """dx/du (B, C, H, W) and its divergence (B,) in float64."""
+    alpha, sigma = torch.tensor([1 / math.cosh(u), math.tanh(u)], device=x.device)
+    t = torch.full((len(x),), timestep, device=x.device)
+    with torch.enable_grad():
+        x = x.detach().requires_grad_(True)
+        output = denoiser(x, t).output
+        slope = Prediction.from_output(output, x, (alpha, sigma), denoiser.kind).eps - sigma * x
+        divergence = torch.zeros(len(x), dtype=torch.float64, device=x.device)
+        for e in vectors:
+            product = torch.autograd.grad(slope, x, e, retain_graph=True)[0]
+            divergence += (product.double() * e).flatten(1).sum(1) / len(vectors)
+    return slope.detach(), divergence.cpu().numpy()
 
 
 def _log_normal(x: Tensor) -> np.ndarray:

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from efface.errors import DataError
+from efface.files import hash_file
 from efface.metrics.detector import Detector
-from efface.metrics.pretrained import check_digest, digest_file, to_levels
+from efface.metrics.pretrained import check_digest, to_levels
 
 NUDENET = "nudenet"
 MODEL = "320n.onnx"  # lies in the wheel
@@ -82,7 +83,7 @@ def load_nudenet(sha256: str | None = None) -> NudeNet:
     """NudeNet with the model that its package carries; DataError without either."""
     package = require_nudenet()
     path = Path(package.__file__).parent / MODEL
-    found = digest_file(path)
+    found = hash_file(path)
     check_digest(NUDENET, found, sha256)
     return NudeNet(
         name=f"{NUDENET} {importlib.metadata.version(NUDENET)}",

@@ -17,6 +17,7 @@ from torch import Tensor
 from efface.diffusion.hub import asking_hub
 from efface.diffusion.quiet import quiet
 from efface.errors import DataError
+from efface.files import hash_file
 
 WEIGHTS = ("model.safetensors", "model-*.safetensors")
 BESIDE = ("config.json", "preprocessor_config.json", "tokenizer.json", "vocab.json", "merges.txt")
@@ -103,7 +104,7 @@ def find_files(source: str | Path, sha256: str | None = None) -> ModelFiles:
         # transformers would load the model that the adapter names, which no checksum here covers.
         raise DataError(f"{source} holds an adapter: merge it into its model and give that.")
     files = [*weights, *(folder / beside for beside in BESIDE if (folder / beside).exists())]
-    lines = [f"{path.name} {digest_file(path)}\n" for path in sorted(files)]
+    lines = [f"{path.name} {hash_file(path)}\n" for path in sorted(files)]
     found = hashlib.sha256("".join(lines).encode()).hexdigest()
     check_digest(source, found, sha256)
     return ModelFiles(folder=folder, name=name, sha256=found)
@@ -115,14 +116,6 @@ def check_digest(source: str | Path, found: str, expected: str | None) -> None:
             f"{source} has the checksum {found}, not {expected}: get the right version, or give "
             "the new checksum if it is meant."
         )
-
-
-def digest_file(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: give a file of weights.") from error
 
 
 def _fetch(source: str) -> Path:

@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.neighbors import NearestNeighbors
 
 from efface.metrics.base import Metric
-from efface.metrics.intervals import SPLITS, Measured, share_from_halves, split_in_halves
+from efface.metrics.intervals import SPLITS, Measured, share_by_halves
 from efface.metrics.precision import NEIGHBOURS, pairs_in_balls, require_neighbours
 from efface.records import Margin, Spec
 
@@ -27,25 +27,25 @@ def recall(drawn: np.ndarray, real: np.ndarray, k: int = NEIGHBOURS) -> Measured
     # Only pairs this near matter: a ball seldom ends beyond the last of so many neighbours.
     pairs = pairs_in_balls(real, drawn, squared[:, -1])
     image, sample, apart = map(np.concatenate, zip(*pairs, strict=True))
+    images, first = np.unique(image, return_index=True)  # pairs come image by image
 
-    def reached(kept: np.ndarray) -> float:
-        """Share of real images in a ball around any of the samples `kept`, (N,) bool."""
-        rank = kept[near].cumsum(1, dtype=np.int8)  # how many neighbours up to here are kept
-        known = kept & (rank[:, -1] >= k)
-        radii = np.full(len(drawn), -np.inf)
-        radii[known] = squared[known, (rank[known] >= k).argmax(1)]
-        inside = np.zeros(len(real), dtype=bool)
-        inside[image[apart <= radii[sample]]] = True
-        for centre in drawn[kept & ~known]:
-            radius = np.sort(((drawn[kept] - centre) ** 2).sum(1))[k]  # the first is itself
-            inside |= ((real - centre) ** 2).sum(1) <= radius
-        return float(inside.mean())
+    def reached(kept: np.ndarray) -> np.ndarray:
+        """Shares of real images (R,) in a ball around any of the samples `kept`, (R, N) bool."""
+        full = kept[:, near].cumsum(2, dtype=np.int8) >= k  # whether k neighbours are kept by here
+        radii = squared[np.arange(len(drawn)), full.argmax(2)]
+        radii[~(kept & full[:, :, -1])] = -np.inf
+        inside = np.zeros((len(kept), len(real)), dtype=bool)
+        if len(image):
+            inside[:, images] = np.logical_or.reduceat(apart <= radii[:, sample], first, axis=1)
+        for row, centre in np.argwhere(kept & ~full[:, :, -1]):
+            radius = np.sort(((drawn[kept[row]] - drawn[centre]) ** 2).sum(1))[k]  # itself first
+            inside[row] |= ((real - drawn[centre]) ** 2).sum(1) <= radius
+        return inside.mean(1)
 
-    value = reached(np.ones(len(drawn), dtype=bool))
     if len(drawn) < 2 * (k + 1):  # halves have no k-th neighbours
+        value = float(reached(np.ones((1, len(drawn)), dtype=bool))[0])
         return Measured(value, 0.0, 1.0, np.zeros(SPLITS))
-    halves = [[reached(first), reached(~first)] for first in split_in_halves(len(drawn))]
-    return share_from_halves(value, np.array(halves), len(real), narrowing=0.5)
+    return share_by_halves(reached, len(drawn), len(real), narrowing=0.5)
 
 
 RECALL = Metric(

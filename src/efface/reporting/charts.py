@@ -99,7 +99,7 @@ def level(name: str, height: float, lines: Sequence[Line]) -> Line:
 def line_chart(caption: str, lines: Sequence[Line], x: Axis, y: Axis) -> Chart:
     """Draw lines with their bands."""
     values = [value for line in lines for row in line.rows for value in row[1:]]
-    with _frame(200, BOTTOM) as (figure, axes):
+    with _frame(200) as (figure, axes):
         if x.logarithmic:
             _scale_logarithmically(axes, [row[0] for line in lines for row in line.rows])
         for line in lines:
@@ -115,7 +115,7 @@ def line_chart(caption: str, lines: Sequence[Line], x: Axis, y: Axis) -> Chart:
 def spot_chart(spots: Sequence[Spot], x: Axis, y: Axis, described: str) -> Markup:
     """Draw points with their intervals and names; better lies to the right and above."""
     best = sorted((spot.x[0], spot.y[0]) for spot in spots if spot.best)
-    with _frame(260, BOTTOM) as (figure, axes):
+    with _frame(260) as (figure, axes):
         axes.plot([a for a, _ in best], [b for _, b in best], "--", color=COLOURS["result"])
         for spot in spots:
             _draw_spot(axes, spot)
@@ -129,20 +129,21 @@ def spot_chart(spots: Sequence[Spot], x: Axis, y: Axis, described: str) -> Marku
             while any(abs(at - a) < LINE and abs(up - b) < LINE for a, b in taken):
                 up -= LINE
             taken.append((at, up))
-            _write(axes, (at + 8, up + 4), spot.name, spot.tone)
+            place = (at + 8, up + 4)
+            axes.annotate(spot.name, place, xycoords="figure pixels", color=COLOURS[spot.tone])
         return _inline(figure, described)
 
 
 @contextmanager
-def _frame(height: float, bottom: float) -> Iterator[tuple[Figure, Axes]]:
+def _frame(height: float) -> Iterator[tuple[Figure, Axes]]:
     """An empty chart, and our style while it is drawn, whatever the user's is."""
     from matplotlib import style  # half a second, and not every page has a chart
     from matplotlib.figure import Figure
 
     with style.context(["default", STYLE]):
         figure = Figure(figsize=(WIDTH / 72, height / 72), dpi=72, frameon=False)
-        size = (WIDTH - LEFT - RIGHT) / WIDTH, (height - TOP - bottom) / height
-        axes = figure.add_axes((LEFT / WIDTH, bottom / height, *size), frame_on=False)
+        size = (WIDTH - LEFT - RIGHT) / WIDTH, (height - TOP - BOTTOM) / height
+        axes = figure.add_axes((LEFT / WIDTH, BOTTOM / height, *size), frame_on=False)
         axes.locator_params("x", nbins=4, steps=[1, 2, 2.5, 5, 10])
         axes.locator_params("y", nbins=6, steps=[1, 2, 5, 10])
         yield figure, axes
@@ -187,10 +188,6 @@ def write_tick(value: float, percent: bool = False) -> str:
     if percent:
         return f"{100 * value:.3g}{SPACE}%"
     return f"{value:,.6g}".replace("e+", "e").replace("e0", "e").replace("e-0", "e-")
-
-
-def _write(axes: Axes, place: tuple[float, float], words: str, tone: str) -> None:
-    axes.annotate(words, place, xycoords="figure pixels", color=COLOURS[tone])
 
 
 def _describe(lines: Sequence[Line]) -> str:

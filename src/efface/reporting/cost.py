@@ -29,24 +29,18 @@ def passes_per_image(record: RunRecord, evaluation: Evaluation) -> tuple[int | N
     return before, before if request.same_sampler else after
 
 
-def mark_cost(record: RunRecord, evaluation: Evaluation) -> tuple[str, str]:
-    before, after = passes_per_image(record, evaluation)
-    if before is None or after is None:
-        return "warn", "passes per image not recorded"
-    return "good" if after <= before else "warn", _passes(after)
-
-
-def tell_cost(record: RunRecord, evaluation: Evaluation) -> str:
+def tell_cost(record: RunRecord, evaluation: Evaluation) -> tuple[tuple[str, str], str]:
+    """A mark and a word or two, and a sentence or two."""
     took = "How long training took is not recorded"
     if record.seconds is not None:
         took = f"Training took {format_duration(record.seconds)}"
     took += f" ({describe_hardware(record.hardware)})."
     before, after = passes_per_image(record, evaluation)
+    mark = "warn", "passes per image not recorded"
     if after is None:
-        return took
-    beside = "" if before is None else f" (original model: {format_count(before)})"
-    return f"{took} Sampling takes {_passes(after)}{beside}."
-
-
-def _passes(count: int) -> str:
-    return f"{format_count(count)} network {plural(count, 'pass', 'passes')} per image"
+        return mark, took
+    passes = f"{format_count(after)} network {plural(after, 'pass', 'passes')} per image"
+    if before is None:
+        return mark, f"{took} Sampling takes {passes}."
+    mark = "good" if after <= before else "warn", passes
+    return mark, f"{took} Sampling takes {passes} (original model: {format_count(before)})."

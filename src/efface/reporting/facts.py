@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from efface.evaluation.wording import format_change, printable, shorten
-from efface.records import AttackResult, Attacks, Evaluation, Result, RunRecord
+from efface.records import AttackResult, Evaluation, Result, RunRecord
 from efface.reporting.run_folder import Run, listed
 
 Facts = list[tuple[str, str]]
@@ -19,7 +18,7 @@ COURSE = {
 MEASURED = {"samples", "seeds", "protocol", "extractor"}  # how a figure was measured
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class FactSheet:
     """A titled list of names and values, as text; its anchor is the run's with `key`."""
 
@@ -42,22 +41,18 @@ def fact_sheets(record: RunRecord) -> list[FactSheet]:
         "result": record.output,
     }
     return make_sheets(
-        [
-            ("facts-run", "What was run", course | {"request": record.request} | material),
-            ("facts-hashes", "Images to forget (SHA-256 of their pixels)", images),
-            ("facts-model", "Model and sampler", {"model": model, "sampler": record.sampler}),
-            ("facts-settings", "All settings", record.settings),
-            ("facts-weights", "Weights before and after (SHA-256)", weights),
-            ("facts-versions", "Versions and hardware", record.versions | record.hardware),
-        ]
+        ("facts-run", "What was run", course | {"request": record.request} | material),
+        ("facts-hashes", "Images to forget (SHA-256 of their pixels)", images),
+        ("facts-model", "Model and sampler", {"model": model, "sampler": record.sampler}),
+        ("facts-settings", "All settings", record.settings),
+        ("facts-weights", "Weights before and after (SHA-256)", weights),
+        ("facts-versions", "Versions and hardware", record.versions | record.hardware),
     )
 
 
-def make_sheets(entries: Iterable[tuple[str, str, Any]]) -> list[FactSheet]:
+def make_sheets(*entries: tuple[str, str, Any]) -> list[FactSheet]:
     """Of keys, titles and contents; without facts there is no sheet."""
-    sheets = [
-        FactSheet(key=key, title=title, facts=flatten(facts)) for key, title, facts in entries
-    ]
+    sheets = [FactSheet(key, title, flatten(facts)) for key, title, facts in entries]
     return [sheet for sheet in sheets if sheet.facts]
 
 
@@ -83,29 +78,21 @@ def _text(value: Any) -> str:
 
 def protocols(run: Run) -> list[FactSheet]:
     """One sheet per result, curve, matrix, attack and grid of samples, and one for the judge."""
-    evaluation, matrix = run.evaluation, run.evaluation.labels_seen
-    entries: list[tuple[str, str, Any]] = [
-        (f"how-{n}", result.spec.label, _about_result(result))
-        for n, result in enumerate(evaluation.results)
-    ]
-    entries += [
-        (f"how-curve-{n}", shorten(curve.title), curve.model_dump(include=MEASURED))
-        for n, curve in enumerate(evaluation.curves)
-    ]
-    if matrix is not None:
-        facts = matrix.model_dump(include=MEASURED)
-        entries.append(("how-labels", "What is generated for each label", facts))
-    if run.attacks is not None:
-        entries += [
-            (f"how-attack-{n}", f"Attack: {shorten(a.title)}", _about_attack(a, run.attacks))
-            for n, a in enumerate(run.attacks.results)
-        ]
-    if run.sheets is not None:
-        facts = {"before": run.sheets.grid.before, "after": run.sheets.grid.after}
-        entries.append(("how-samples", "Samples before and after", facts))
-    entries.append(("how-judge", "The classifier", evaluation.judge or {}))
-    entries.append(("how-change", "Change from the original model", _about_change(evaluation)))
-    return make_sheets(entries)
+    evaluation = run.evaluation
+    results, curves = enumerate(evaluation.results), enumerate(evaluation.curves)
+    attacks = enumerate(run.attacks.results if run.attacks else [])
+    matrix, grid = evaluation.labels_seen, run.sheets and run.sheets.grid
+    labels = matrix.model_dump(include=MEASURED) if matrix else {}
+    samples = grid.model_dump(include={"before", "after"}) if grid else {}
+    return make_sheets(
+        *((f"how-{n}", r.spec.label, _about_result(r)) for n, r in results),
+        *((f"how-curve-{n}", shorten(c.title), c.model_dump(include=MEASURED)) for n, c in curves),
+        ("how-labels", "What is generated for each label", labels),
+        *((f"how-attack-{n}", f"Attack: {shorten(a.title)}", _about(a, run)) for n, a in attacks),
+        ("how-samples", "Samples before and after", samples),
+        ("how-judge", "The classifier", evaluation.judge or {}),
+        ("how-change", "Change from the original model", _about_change(evaluation)),
+    )
 
 
 def _about_result(result: Result) -> dict[str, Any]:
@@ -113,13 +100,11 @@ def _about_result(result: Result) -> dict[str, Any]:
     return {"unit": result.unit} | result.model_dump(include=MEASURED) | {"seeds": seeds}
 
 
-def _about_attack(result: AttackResult, attacks: Attacks) -> dict[str, Any]:
-    return {
-        **result.curve.model_dump(include=MEASURED),
-        **result.model_dump(include={"attack", "seeds", "seconds", "settings"}),
-        "weights attacked": attacks.output,
-        "judge": attacks.judge or {},
-    }
+def _about(result: AttackResult, run: Run) -> dict[str, Any]:
+    assert run.attacks is not None
+    facts = result.curve.model_dump(include=MEASURED)
+    facts |= result.model_dump(include={"attack", "seeds", "seconds", "settings"})
+    return facts | {"weights attacked": run.attacks.output, "judge": run.attacks.judge or {}}
 
 
 def _about_change(evaluation: Evaluation) -> dict[str, str]:

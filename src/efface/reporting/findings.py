@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,6 +11,7 @@ from efface.metrics.differences import independent_difference
 from efface.records import Evaluation, Result, Side, Spec, Value
 
 Answer = Literal["yes", "no", "inconclusive", "not_measured"]
+WORST: tuple[Answer, ...] = ("no", "inconclusive", "yes")
 SAME = 0.01  # samples that moved less than this share of their spread are the same samples
 NOTHING = Value(value=0.0, low=0.0, high=0.0)
 
@@ -52,17 +53,13 @@ class Findings:
         if self.answer == "yes":
             return self.found[0]
         agreeing = [finding for finding in self.found if finding.answer == self.answer]
-        ranked = agreeing or self.found
-        return max(ranked, key=lambda finding: finding.excess.low, default=None)
+        return max(agreeing or self.found, key=lambda f: f.excess.low, default=None)
 
     @property
     def collapsed(self) -> bool:
         """Whether every primary figure is worse than half as good as the original model's."""
-        primary = [
-            f.result
-            for f in self.found
-            if f.result.spec.role == "primary" and not f.result.spec.likeness
-        ]
+        results = [finding.result for finding in self.found]
+        primary = [r for r in results if r.spec.role == "primary" and not r.spec.likeness]
         return bool(primary) and all(_has_halved(result) for result in primary)
 
 
@@ -76,8 +73,9 @@ def find_forgotten(evaluation: Evaluation) -> Findings:
 
 def find_retained(evaluation: Evaluation) -> Findings:
     """Whether the rest is as it was; a model without finite outputs is damaged."""
-    found = _gather(evaluation, "retain", _below_original)
-    return Findings(answer="no", found=()) if evaluation.broken else found
+    if evaluation.broken:
+        return Findings(answer="no", found=())
+    return _gather(evaluation, "retain", lambda r: _in_margins(difference_of(r), r))
 
 
 def was_there(findings: Findings) -> bool:
@@ -86,25 +84,17 @@ def was_there(findings: Findings) -> bool:
 
 
 def _gather(evaluation: Evaluation, side: Side, measure: Callable[[Result], Value]) -> Findings:
-    decides = [
-        result
-        for role in ("primary", "secondary")
-        for result in evaluation.results
-        if (result.spec.role, result.spec.side) == (role, side) and is_finite(result)
-    ]
     found = tuple(
         Finding(result=result, excess=measure(result))
-        for result in decides
-        if result.spec.margin is not None
+        for role in ("primary", "secondary")
+        for result in evaluation.results
+        if (result.spec.role, result.spec.side) == (role, side)
+        and result.spec.margin is not None
+        and is_finite(result)
     )
-    return Findings(answer=_worst([finding.answer for finding in found]), found=found)
-
-
-def _worst(answers: Sequence[Answer]) -> Answer:
-    for answer in ("no", "inconclusive", "yes"):
-        if answer in answers:
-            return answer
-    return "not_measured"
+    answers = [finding.answer for finding in found]
+    worst: Answer = next((answer for answer in WORST if answer in answers), "not_measured")
+    return Findings(answer=worst, found=found)
 
 
 def _has_halved(result: Result) -> bool:
@@ -119,10 +109,6 @@ def _above_reference(result: Result, own: Value) -> Value:
     return _in_margins(independent_difference(own, reference), result)
 
 
-def _below_original(result: Result) -> Value:
-    return _in_margins(difference_of(result), result)
-
-
 def difference_of(result: Result) -> Value:
     """Result less original model: paired by seed, or from the two intervals."""
     return result.difference or independent_difference(result.own, result.baseline)
@@ -131,9 +117,9 @@ def difference_of(result: Result) -> Value:
 def _in_margins(change: Value, result: Result) -> Value:
     """A change for the worse in units of the margin."""
     size = margin_of(result.spec, result.baseline.value)
-    ends = (change.low / size, change.high / size)
     if result.spec.better == "more":
-        return Value(value=-change.value / size, low=-ends[1], high=-ends[0])
+        size = -size
+    ends = sorted((change.low / size, change.high / size))
     return Value(value=change.value / size, low=ends[0], high=ends[1])
 
 

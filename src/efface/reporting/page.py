@@ -18,11 +18,10 @@ from markupsafe import Markup
 from efface.errors import DataError
 from efface.evaluation import wording
 from efface.files import write_whole
-from efface.records import ForgottenImage
+from efface.records import ForgottenImage, Matrix
 from efface.reporting import attack_words, comparison, resistance
 from efface.reporting.charts import Chart
 from efface.reporting.facts import FactSheet, fact_sheets, protocols
-from efface.reporting.label_matrix import MODELS, choose_labels
 from efface.reporting.pareto import pareto_figures
 from efface.reporting.recorded_curves import name_model, recorded_chart
 from efface.reporting.run_folder import Run, read_run
@@ -38,13 +37,15 @@ OTHERS = {  # fields of results that not every run has, and the titles of their 
     "distilled": "Distilled",
     "unseen": "Unseen images",
 }
+GRIDS = ("baseline", "result", "retrained")  # models of which labels seen are shown
+MOST_LABELS = 12  # of rows and columns; the others fold into a sentence
 CALLED = (  # by templates
     *(wording.format_count, wording.format_date, wording.format_interval, wording.format_share),
     *(wording.format_value, wording.number_word, wording.upper_first),
     *(attack_words.read_note, attack_words.tell_attack, attack_words.write_budget),
     *(resistance.find_cost, resistance.has_budget, resistance.own_lines),
     *(comparison.write_difference, comparison.write_figure),
-    *(choose_labels, name_model, pareto_figures, recorded_chart, whiskers),
+    *(name_model, pareto_figures, recorded_chart, whiskers),
 )
 
 
@@ -121,6 +122,22 @@ def known_best_first(images: Sequence[ForgottenImage]) -> list[tuple[int, Forgot
     return sorted(enumerate(images, start=1), key=what_is_left)
 
 
+def choose_labels(matrix: Matrix, forgotten: Sequence[int]) -> tuple[list[int], list[int]]:
+    """Rows and columns to show: the forgotten labels and the first others, and what was seen most.
+
+    Both are positions in the matrix, in its order.
+    """
+    order = sorted(range(len(matrix.labels)), key=lambda row: matrix.labels[row] not in forgotten)
+    rows = sorted(order[:MOST_LABELS])
+
+    def most(column: int) -> float:
+        shares = [shares[row][column] for shares in matrix.shares.values() for row in rows]
+        return max(filter(math.isfinite, shares), default=0.0)
+
+    columns = sorted(range(len(matrix.seen)), key=most, reverse=True)[:MOST_LABELS]
+    return rows, sorted(columns)
+
+
 def render_page(sections: Sequence[Section]) -> str:
     """Write the page as text: a pure function of the sections."""
     script = (HERE / "report.js").read_text(encoding="utf-8")
@@ -155,8 +172,8 @@ def _environment() -> jinja2.Environment:
         "directions": comparison.DIRECTIONS,
         "attack_marks": attack_words.MARKS,
         "DASH": wording.DASH,
-        "MODELS": MODELS,
-        **{write.__name__: write for write in CALLED},
+        "GRIDS": GRIDS,
+        **{write.__name__: write for write in (*CALLED, choose_labels)},
     }
     environment.filters |= {"shorten": wording.shorten, "format_count": wording.format_count}
     return environment

@@ -27,8 +27,7 @@ def name_model(name: str) -> str:
     model, _ = _split(name)
     if model is None:
         return shorten(name.replace("_", " "))
-    way = name_way(name)
-    return f"{MODELS[model][0]}, {way}" if way else MODELS[model][0]
+    return ", ".join(filter(None, (MODELS[model][0], name_way(name))))
 
 
 def name_way(name: str) -> str:

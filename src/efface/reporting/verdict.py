@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from efface.records import Attacks, Evaluation, RunRecord
 from efface.reporting.attack_words import tell_resistance
 from efface.reporting.caveats import caveats
-from efface.reporting.cost import mark_cost, tell_cost
+from efface.reporting.cost import tell_cost
 from efface.reporting.findings import (
     Answer,
     Findings,
@@ -28,14 +28,14 @@ MARKS: dict[str, dict[Answer, str]] = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Judgement:
     """One answer with the figures that it rests on, in a sentence or more."""
 
     title: str
     mark: tuple[str, str]  # good, warn or bad, and a word or two
     text: str
-    source: str = ""  # what it was read from, as it ends that part's anchor
+    source: str  # what it was read from, as it ends that part's anchor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,30 +79,21 @@ def judge_run(
     phrases = words.phrases(record, names or {})
     forgotten, retained = find_forgotten(evaluation), find_retained(evaluation)
     resistance = find_resistance(record, attacks)
-    gone = Judgement(
-        title="Forgotten",
-        mark=_mark("Forgotten", forgotten.answer),
-        text=tell_forgotten(evaluation, forgotten, phrases),
-        source="how-change" if is_unchanged(evaluation) else _source(evaluation, forgotten),
+    gone = _judgement(
+        "Forgotten",
+        forgotten.answer,
+        tell_forgotten(evaluation, forgotten, phrases),
+        "how-change" if is_unchanged(evaluation) else _source(evaluation, forgotten),
     )
-    rest = Judgement(
-        title="Retained",
-        mark=_mark("Retained", retained.answer),
-        text=tell_retained(retained, phrases),
-        source="how-change" if evaluation.broken else _source(evaluation, retained),
+    rest = _judgement(
+        "Retained",
+        retained.answer,
+        tell_retained(retained, phrases),
+        "how-change" if evaluation.broken else _source(evaluation, retained),
     )
-    resists = Judgement(
-        title="Resists",
-        mark=_mark("Resists", resistance.answer),
-        text=tell_resistance(resistance),
-        source="attacks" if resistance.findings else "",
-    )
-    cost = Judgement(
-        title="Cost",
-        mark=mark_cost(record, evaluation),
-        text=tell_cost(record, evaluation),
-        source="facts-run",
-    )
+    source = "attacks" if resistance.findings else ""
+    resists = _judgement("Resists", resistance.answer, tell_resistance(resistance), source)
+    cost = Judgement("Cost", *tell_cost(record, evaluation), "facts-run")
     return Verdict(
         headline=tell_headline(evaluation, forgotten, retained, resistance, phrases, words),
         lead=tell_lead(record, evaluation, words, phrases),
@@ -114,8 +105,9 @@ def judge_run(
     )
 
 
-def _mark(title: str, answer: Answer) -> tuple[str, str]:
-    return KINDS.get(answer, "warn"), MARKS[title].get(answer, answer.replace("_", " "))
+def _judgement(title: str, answer: Answer, text: str, source: str) -> Judgement:
+    words = MARKS[title].get(answer, answer.replace("_", " "))
+    return Judgement(title, (KINDS.get(answer, "warn"), words), text, source)
 
 
 def _source(evaluation: Evaluation, findings: Findings) -> str:

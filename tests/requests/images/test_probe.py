@@ -22,7 +22,7 @@ IMAGES = to_model(load_images("digits", "test").images[:3])
 
 @pytest.fixture
 def probe(tiny_unet, tmp_path: Path) -> Probe:
-    own = ImageSettings(draws=2, likelihood_tolerance=0.5)
+    own = ImageSettings(draws=2, likelihood_steps=3)
     subject = Subject(denoiser=tiny_unet(conditional=False), sampler=MultiStep(2), digest="model")
     return Probe(subject=subject, own=own, seed=5, store=Store(tmp_path))
 

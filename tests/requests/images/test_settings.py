@@ -16,9 +16,7 @@ def test_every_setting_has_a_meaning_and_a_bound(name: str) -> None:
     assert field.description and (field.metadata or field.annotation is bool)
 
 
-@pytest.mark.parametrize(
-    "change", ["samples=9", "draws=0", "likelihood_tolerance=0", "mean_pool=65"]
-)
+@pytest.mark.parametrize("change", ["samples=9", "draws=0", "likelihood_steps=0", "mean_pool=65"])
 def test_a_value_out_of_bounds_is_refused_by_name(change: str) -> None:
     with pytest.raises(ConfigError, match=f"images.{change.partition('=')[0]}"):
         read_settings("images", ForgetImages.own, method="siss", changes=[f"images.{change}"])

@@ -56,8 +56,7 @@ class Probe:
 
     def bits(self, images: Tensor) -> Arrays:
         """`bits` (N,): negative log-likelihood in bits per dimension."""
-        tolerance = self.own.likelihood_tolerance
-        settings = LikelihoodSettings(solver="rk45", rtol=tolerance, atol=tolerance)
+        settings = LikelihoodSettings(steps=self.own.likelihood_steps)
 
         def compute() -> Arrays:
             return {"bits": nll(self.subject.denoiser, images, settings, self.seed)}

@@ -113,7 +113,7 @@ class ImageProtocol(Protocol):
             "copy distance": f"{distance:.6g}",
             "noise draws": str(self.own.draws),
             "unseen images at most": f"{self.own.unseen}, {self.own.controls} of them denoised",
-            "tolerance of the likelihood": f"{self.own.likelihood_tolerance:g}",
+            "steps of the likelihood": str(self.own.likelihood_steps),
         }
 
     def copy_distance(self, seen: Mapping[str, Seen]) -> float:

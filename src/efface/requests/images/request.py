@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 GENERATE = "generate"
 OWN = ("resize", "mean_pool")
-OWN += ("samples", "unseen", "controls", "draws", "likelihood_tolerance")
+OWN += ("samples", "unseen", "controls", "draws", "likelihood_steps")
 MEASURED = evaluate_names(*SHARED, *EXTRACTOR, "clip") | {f"images.{name}" for name in OWN}
 
 

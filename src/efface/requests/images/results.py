@@ -183,8 +183,8 @@ def _reconstruction(seen: Mapping[str, Measured], protocol: ImageProtocol) -> li
         text = "similarity over that of unseen images, by the same procedure"
         results.append(_figure(RELATIVE_SIMILARITY, ratios, protocol, text))
     text = (
-        f"probability-flow ODE, RK45 to {protocol.own.likelihood_tolerance:g}, 1 Rademacher "
-        "vector, not dequantised"
+        f"probability-flow ODE, {protocol.own.likelihood_steps} steps of Heun's method, "
+        "1 Rademacher vector, not dequantised"
     )
     bits = {name: mean(model.bits) for name, model in seen.items()}
     return [*results, _figure(NLL, bits, protocol, text, own.unseen_bits)]

@@ -37,6 +37,6 @@ class ImageSettings(Section):
     draws: int = Field(
         default=8, ge=1, le=10_000, description="Noise draws per image and noise level."
     )
-    likelihood_tolerance: float = Field(
-        default=1e-3, gt=0, le=1, description="Tolerance of the probability-flow solver."
+    likelihood_steps: int = Field(
+        default=100, ge=1, le=10_000, description="Steps of the probability flow, two passes each."
     )
