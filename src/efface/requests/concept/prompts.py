@@ -6,15 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from efface.data.prompts import (
-    fill_templates,
-    gibberish,
-    names,
-    read_pairs,
-    read_prompts,
-    replace_phrase,
-    spread,
-)
+from efface.data.phrases import fold, names, replace_phrase
+from efface.data.prompts import fill_templates, gibberish, read_pairs, read_prompts, spread
 from efface.diffusion.text.readers import shortened
 from efface.errors import RequestError
 from efface.evaluation.store import digest_of_json
@@ -80,8 +73,8 @@ def read_concept_prompts(request: ForgetConcept, config: ConceptSettings) -> Con
     # The replacement is retained as well.
     more = [] if request.replacement is None else [request.replacement]
     given = prompts_to_retain(request.retain_prompts, config, more)
-    same = {prompt.casefold() for prompt in forget}
-    others = [p for p in given if p.casefold() not in same and not names(p, *unwanted)]
+    same = set(map(fold, forget))
+    others = [p for p in given if fold(p) not in same and not names(p, *unwanted)]
     if not others:
         raise RequestError(
             f"every retained prompt names {request.concept!r}: give at least one that does not."
@@ -140,8 +133,7 @@ def _gibberish_prompts(
 ) -> list[str]:
     """As many beside the `retained` prompts as makes them their share of all retained ones."""
     count = round(config.gibberish / (1 - config.gibberish) * retained)
-    words = gibberish(count + len(unwanted))
-    words = [word for word in words if not names(word, *unwanted)][:count]
+    words = gibberish(count, without=unwanted)
     templates = [config.templates[i % len(config.templates)] for i in range(count)]
     return [fill_templates([t], [word])[0] for t, word in zip(templates, words, strict=True)]
 

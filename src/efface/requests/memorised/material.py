@@ -11,6 +11,7 @@ from torch import Tensor
 
 from efface.attacks.goals import Goal
 from efface.data.images import read_at
+from efface.data.phrases import same_phrase
 from efface.data.prompts import SUBJECTS, TEMPLATES, fill_templates, read_prompts, spread
 from efface.data.split import pixel_hash
 from efface.diffusion.denoiser import Condition, Denoiser
@@ -27,7 +28,7 @@ from efface.evaluation.views import View
 from efface.memory.amounts import Amounts, forget_rows
 from efface.memory.footprint import rows_footprint, sampling_footprint
 from efface.metrics.judge import Judge
-from efface.requests.base import Feed, Material, same_phrase
+from efface.requests.base import Feed, Material
 from efface.requests.memorised.embedding_descent import WEIGHT
 from efface.requests.memorised.feed import pair_source, preparation_notes
 from efface.requests.memorised.goal import MemorisedGoal
