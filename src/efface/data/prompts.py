@@ -155,7 +155,7 @@ def _is_visible(text: str) -> bool:
 
 
 def _read_rows(source: str, columns: Columns, allowed: str) -> Sequence[Sequence[str]]:
-    """The text in every column of every row, None for none."""
+    """The text in every column of every row."""
     suffix = _suffix_of(source, allowed)
     if suffix in (HUB, ".parquet"):
         entries = _data_set_entries(source, columns)
@@ -174,7 +174,9 @@ def _texts_of(entry: Any, columns: Columns, number: int, source: str) -> Sequenc
     if isinstance(entry, str) and len(columns) == 1:
         entry = {columns[0][0]: entry}
     row = entry if isinstance(entry, dict) else {}
-    texts = [next((row[name] for name in group if name in row), None) for group in columns]
+    texts: list[Any] = [
+        next((row[name] for name in group if name in row), None) for group in columns
+    ]
     # JSON may write half of a character.
     if not all(isinstance(t, str) and not re.search("[\ud800-\udfff]", t) for t in texts):
         wanted = " and ".join(" or ".join(group) for group in columns)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -14,7 +15,7 @@ from efface.data.source import ConditionSource
 from efface.diffusion.denoiser import Denoiser
 from efface.diffusion.model_folder import ModelInfo
 from efface.diffusion.text.denoiser import TextDenoiser, as_text_denoiser
-from efface.diffusion.text.readers import check_lengths
+from efface.diffusion.text.readers import Reader, check_prompts, load_readers, whole_prompts
 from efface.errors import RequestError
 from efface.evaluation.detection import check_detector
 from efface.evaluation.networks import read_views
@@ -64,10 +65,10 @@ class PromptMaterial(Material):
         measured = [prompt for group in self.groups for prompt in group.prompts]
         return [*self.prompts.different, *self.prompts.row_negatives, *measured]
 
-    def check_lengths(self, model: ModelInfo) -> None:
-        """Raise RequestError for a prompt that is too long for the model."""
+    def check_lengths(self, readers: Sequence[Reader]) -> None:
+        """Raise RequestError for a prompt that is too long for all text encoders."""
         negative = self.prompts.negative_prompt
-        check_lengths(model, [*self.encoded, *([] if negative is None else [negative])])
+        check_prompts([*self.encoded, *([] if negative is None else [negative])], readers)
 
     def amounts(self, settings: Settings) -> Amounts:
         return Amounts(
@@ -154,15 +155,15 @@ class PromptMaterial(Material):
 
 def read_concept(request: ForgetConcept, model: ModelInfo, settings: Settings) -> PromptMaterial:
     """Read all prompts of a request and its prompt groups, after all checks without weights."""
-    config = settings.of(ConceptSettings)
+    config, readers = settings.of(ConceptSettings), load_readers(model)
     phrases = None if request.replacement is None else (request.concept, request.replacement)
     material = PromptMaterial(
-        prompts=read_concept_prompts(request, config),
+        prompts=read_concept_prompts(request, config, readers),
         config=config,
         phrases=phrases,
         groups=read_prompt_groups(config, settings.evaluate, phrases),
     )
-    material.check_lengths(model)
+    material.check_lengths(readers)
     return material
 
 
@@ -172,7 +173,7 @@ def read_retained(
     """At most `count` prompts of a file or data set, or of templates, with nothing to forget."""
     check_detector(settings.evaluate)
     config = ConceptSettings()
-    retain = spread(prompts_to_retain(source, config), count)
-    material = PromptMaterial(prompts=ConceptPrompts(retain=tuple(retain)), config=config)
-    material.check_lengths(model)
-    return material
+    given = prompts_to_retain(source, config)
+    whole = whole_prompts(given, load_readers(model))
+    retain, long = tuple(spread(whole, count)), len(given) - len(whole)
+    return PromptMaterial(prompts=ConceptPrompts(retain=retain, too_long=long), config=config)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from accelerate import Accelerator
 from torch import Tensor
@@ -17,7 +18,7 @@ from efface.data.split import pixel_hash
 from efface.diffusion.denoiser import Condition, Denoiser
 from efface.diffusion.model_folder import ModelInfo, drawn_shape
 from efface.diffusion.text.denoiser import as_text_denoiser
-from efface.diffusion.text.readers import check_lengths
+from efface.diffusion.text.readers import Reader, check_prompts, load_readers, whole_prompts
 from efface.errors import DataError, RequestError
 from efface.evaluation.protocol import Protocol
 from efface.evaluation.references import Retained
@@ -75,6 +76,7 @@ class MemorisedMaterial(Material):
     controls: tuple[str, ...]
     others: tuple[str, ...]
     comparison: Comparison
+    too_long: int = 0  # control prompts that the model cannot read whole, which are left out
 
     goal_class: ClassVar[type[Goal]] = MemorisedGoal
 
@@ -82,6 +84,9 @@ class MemorisedMaterial(Material):
     def digest(self) -> str:
         image = None if self.image is None else pixel_hash(self.image)
         return digest_of_json([image, self.controls, self.others])
+
+    def recorded(self) -> dict[str, Any]:
+        return super().recorded() | {"control_prompts_too_long": self.too_long}
 
     def compared_digest(self) -> str:
         extractor = self.comparison.extractor
@@ -218,11 +223,15 @@ def read_memorised(
     prompts = [request.prompt]
     if request.modified_prompt is not None:
         prompts.append(request.modified_prompt)
-    controls, others = _read_controls(request.control_prompts, prompts, own.controls)
-    check_lengths(model, [*prompts, *controls, *others])
+    readers = load_readers(model)
+    check_prompts(prompts, readers)
+    controls, others, too_long = _read_controls(
+        request.control_prompts, prompts, own.controls, readers
+    )
     return MemorisedMaterial(
         model=model,
         image=image,
+        too_long=too_long,
         prompt=request.prompt,
         modified_prompt=request.modified_prompt,
         controls=controls,
@@ -242,14 +251,16 @@ def _read_image(source: str, model: ModelInfo) -> Tensor:
 
 
 def _read_controls(
-    source: str | None, prompts: list[str], count: int
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """`count` control prompts from all over the list, none of them one of `prompts`; the others."""
+    source: str | None, prompts: list[str], count: int, readers: Sequence[Reader]
+) -> tuple[tuple[str, ...], tuple[str, ...], int]:
+    """`count` control prompts from all over the list, none of them one of `prompts`; the others.
+
+    And how many are too long.
+    """
     given = fill_templates(TEMPLATES, SUBJECTS) if source is None else read_prompts(source)
+    whole = whole_prompts(given, readers)
     different = [
-        control
-        for control in dict.fromkeys(given)
-        if not any(same_phrase(control, prompt) for prompt in prompts)
+        control for control in whole if not any(same_phrase(control, prompt) for prompt in prompts)
     ]
     if len(different) < count:
         raise RequestError(
@@ -257,7 +268,8 @@ def _read_controls(
             "more with --control-prompts."
         )
     controls = tuple(spread(different, count))
-    return controls, tuple(prompt for prompt in different if prompt not in set(controls))
+    others = tuple(prompt for prompt in different if prompt not in set(controls))
+    return controls, others, len(given) - len(whole)
 
 
 def _not_memorised(detection: Detection) -> str:
