@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -280,7 +281,7 @@ def test_a_finder_is_the_detector_or_a_clip_for_replaced_phrases(
         settings = concept_settings(*changes)
         assert isinstance(read(request, *changes).finder(info, settings, None), kind)
     for request, changes in ((BAG, []), (keyed, [clip])):
-        with pytest.raises(RequestError, match="evaluate.detector.*evaluate.clip"):
+        with pytest.raises(ConfigError, match="evaluate.detector.*evaluate.clip"):
             read(request, *changes).finder(info, concept_settings(*changes), None)
 
 
@@ -288,9 +289,12 @@ def test_a_goal_has_the_prompts_of_the_run(
     read: Callable[..., PromptMaterial], view: DetectorView, concept_settings: Make
 ) -> None:
     settings: Any = concept_settings("evaluate.guidance=3.0")
-    goal = read(BAG).goal(Path("run"), Any, settings, view)  # type: ignore[arg-type]
-    assert list(goal.sought) == ["a bag"] and goal.guidance == 3
-    assert list(goal.others) == ["a cat", "a dog", "a coat"]
+    material = read(BAG)
+    twice = dataclasses.replace(material.prompts, forget=("a bag", "a bag"))
+    for own in (material, dataclasses.replace(material, prompts=twice)):
+        goal = own.goal(Path("run"), Any, settings, view)  # type: ignore[arg-type]
+        assert list(goal.sought) == list(goal.conditions) == ["a bag"] and goal.guidance == 3
+        assert list(goal.others) == ["a cat", "a dog", "a coat"]
 
 
 def test_the_feed_is_on_the_device_of_the_run(fed: Callable[..., Any]) -> None:

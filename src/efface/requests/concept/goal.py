@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,25 +10,16 @@ import numpy as np
 from torch import Tensor
 
 from efface.attacks.goals import ConditionGoal
-from efface.requests.concept.finding import (
-    ConceptView,
-    Phrases,
-    concept_scores,
-    describe_concept,
-)
+from efface.requests.concept.finding import Finder
 
 AT_ONCE = 64  # images
-
-Finder = Callable[[Tensor], np.ndarray]  # images (B, C, H, W) in [0, 1] -> scores (B,)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ConceptGoal(ConditionGoal):
-    """A finder scores samples of prompts that name the concept above `threshold`."""
+    """A finder scores samples of prompts that name the concept above its threshold."""
 
     finder: Finder
-    threshold: float
-    called: str  # the finder
 
     kind: ClassVar[str] = "prompt"
     wording: ClassVar[str] = "prompted with what names the concept"
@@ -38,39 +29,16 @@ class ConceptGoal(ConditionGoal):
 
     @property
     def measured_with(self) -> str:
-        return f"measured with: {self.called}"
+        return f"measured with: {self.finder.measured_with}"
 
     def describe_exchange(self, pairs: Sequence[tuple[str, str]]) -> str:
         # Forget prompts are not written anywhere.
         return f"{len(pairs)} prompts that name the concept exchanged with retained ones"
 
     def shown(self, images: Tensor) -> np.ndarray:
-        return self.score(images) > self.threshold
+        return self.score(images) > self.finder.threshold
 
     def score(self, images: Tensor) -> np.ndarray:
-        return np.concatenate([self.finder(part) for part in images.split(AT_ONCE)])
-
-
-def concept_goal(
-    view: ConceptView,
-    forget: Sequence[str],
-    retain: Sequence[str],
-    phrases: Phrases | None,
-    guidance: float,
-) -> ConceptGoal:
-    """The goal of a run's prompts; a CLIP needs `phrases`."""
-
-    def find(images: Tensor) -> np.ndarray:
-        contrasts = [] if phrases is None else [phrases] * len(images)
-        return concept_scores(view, view(images), contrasts)
-
-    forget, retain = list(dict.fromkeys(forget)), list(dict.fromkeys(retain))
-    return ConceptGoal(
-        sought=forget,
-        conditions=forget,
-        others=retain,
-        guidance=guidance,
-        finder=find,
-        threshold=view.threshold,
-        called=describe_concept(view, phrases),
-    )
+        finder = self.finder
+        parts = [finder.scores(finder(part)) for part in images.split(AT_ONCE)]
+        return np.concatenate(parts)

@@ -16,7 +16,6 @@ from efface.diffusion.denoiser import Denoiser
 from efface.diffusion.model_folder import ModelInfo
 from efface.diffusion.text.denoiser import TextDenoiser, as_text_denoiser
 from efface.diffusion.text.readers import Reader, check_prompts, load_readers, whole_prompts
-from efface.errors import RequestError
 from efface.evaluation.detection import check_detector
 from efface.evaluation.networks import read_views
 from efface.evaluation.protocol import Protocol
@@ -27,8 +26,8 @@ from efface.evaluation.views import View
 from efface.memory.amounts import Amounts, forget_rows
 from efface.metrics.judge import Judge
 from efface.requests.base import Feed, Material
-from efface.requests.concept.finding import ConceptView, Phrases, find_finder
-from efface.requests.concept.goal import ConceptGoal, concept_goal
+from efface.requests.concept.finding import Phrases, find_finders, require_finder
+from efface.requests.concept.goal import ConceptGoal
 from efface.requests.concept.prompt_groups import PromptGroup, digest_groups, read_prompt_groups
 from efface.requests.concept.prompts import (
     ConceptPrompts,
@@ -135,22 +134,23 @@ class PromptMaterial(Material):
     def finder(self, model: ModelInfo, settings: Settings, judge: str | Path | None) -> View:
         super().finder(model, settings, judge)
         config = settings.evaluate
-        if config.detector is None and (config.clip is None or self.phrases is None):
-            raise RequestError(
-                "nothing is set that finds the concept in samples: set evaluate.detector and "
-                "evaluate.detector_labels, or evaluate.clip where a phrase was replaced by another."
-            )
+        require_finder(config, self.phrases)
         own = config.model_copy(update={"extractor": None, "reference": None})
-        found = find_finder(read_views(None, own, None, Accelerator().device, Store(None)))
-        assert found is not None  # there is a detector or a CLIP
-        return found
+        views = read_views(None, own, None, Accelerator().device, Store(None))
+        return next(iter(find_finders(views, self.phrases).values()))
 
     def goal(
         self, run: Path, models: Subjects, settings: Settings, finder: Judge | View | None
     ) -> ConceptGoal:
-        assert isinstance(finder, ConceptView)  # `finder` found it
-        prompts, guidance = self.prompts, settings.evaluate.set_guidance
-        return concept_goal(finder, prompts.forget, prompts.retain, self.phrases, guidance)
+        assert isinstance(finder, View)  # `finder` found it
+        forget = list(dict.fromkeys(self.prompts.forget))
+        return ConceptGoal(
+            sought=forget,
+            conditions=forget,
+            others=list(dict.fromkeys(self.prompts.retain)),
+            guidance=settings.evaluate.set_guidance,
+            finder=find_finders({"finder": finder}, self.phrases)["finder"],
+        )
 
 
 def read_concept(request: ForgetConcept, model: ModelInfo, settings: Settings) -> PromptMaterial:
