@@ -136,6 +136,8 @@ def test_another_word_is_none(prompt: str, phrase: str) -> None:
          "\u179a\u17bc\u1794X\u178f\u17bc\u1785"),  # Khmer
         ("Nike\u2122 shoe", "nike", "X\u2122 shoe"),
         (decomposed("caf\u00e9 d\u2019Andr\u00e9"), "andr\u00e9", decomposed("caf\u00e9 d\u2019X")),
+        ("cat\U0001f431!", "\U0001f431", "catX!"),
+        ("a <tok>s", "<tok>", "a Xs"),
         ("die GROSSE STRASSE", "gro\u00dfe stra\u00dfe", "die X"),
     ],
 )  # fmt: skip

@@ -82,17 +82,20 @@ def _pattern(phrases: tuple[str, ...]) -> re.Pattern[str]:
 
 
 def _whole(words: Sequence[str]) -> str:
-    """A pattern of words that no longer word holds; in scripts without spaces no word is longer.
+    """A pattern of words that no longer word holds.
 
-    A letter with an accent is another letter than the one without.
+    In scripts without spaces, and of signs, no word is longer. A letter with an accent is another
+    letter than the one without.
     """
     accent = _accents()
     before = rf"(?:(?<![\w{accent}])|(?<=[{UNSPACED}]))"
     after = rf"(?:(?!\w)|(?=[{UNSPACED}]))"
-    first, last = (re.match(f"[{UNSPACED}]", c) for c in (words[0][0], words[-1][-1]))
-    text = r"\s+".join(map(re.escape, words))
-    soon = f"(?={re.escape(words[0][0])})"  # the rest is slow
-    return f"{soon}{'' if first else before}{text}(?![{accent}]){'' if last else after}"
+    alone = re.compile(rf"[^\w{accent}]|[{UNSPACED}]")
+    first, last = words[0][0], words[-1][-1]
+    soon = f"(?={re.escape(first)})"  # the rest is slow
+    text = r"\s+".join(map(re.escape, words)) + f"(?![{accent}])"
+    start, end = "" if alone.match(first) else before, "" if alone.match(last) else after
+    return f"{soon}{start}{text}{end}"
 
 
 @functools.cache

@@ -63,8 +63,9 @@ def test_a_prompt_that_every_encoder_would_cut_is_refused(text_model: Make, fami
 
 
 def test_prompts_are_text(text_model: Make) -> None:
-    with pytest.raises(RequestError, match="3 is no prompt"):
-        text_model("sd").encode([3])
+    for prompt in (3, "half \ud83d of a character"):
+        with pytest.raises(RequestError, match="(3|half .* character') is no prompt"):
+            text_model("sd").encode([prompt])
 
 
 def test_the_encoders_can_be_given_up_once_all_prompts_are_known(

@@ -36,6 +36,7 @@ PAIRS = [("a bag", "a coat"), ("a coat", "a bag"), ("red bag", "a coat")]
         (("a bag", "a coat"), (), [PAIRS[0]] * 4),
         (("a bag", "a coat"), ("a bag",), [PAIRS[0]] * 4),
         (("a bag", "a coat"), ("a coat",), [PAIRS[1]] * 4),
+        (("a bag", "a coat"), ("A  Coat",), [("A  Coat", "a bag")] * 4),
         (("a bag", "a coat"), ("a cup",), [("a cup", "a bag", "a coat")] * 4),
     ],
 )

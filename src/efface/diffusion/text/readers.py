@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -101,7 +102,7 @@ def _too_long(prompts: Sequence[str], readers: Sequence[Reader]) -> dict[str, in
 def check_prompts(prompts: Sequence[str], readers: Sequence[Reader]) -> None:
     """Raise RequestError for a prompt that is no text or that every encoder would cut."""
     for prompt in prompts:
-        if not isinstance(prompt, str):
+        if not isinstance(prompt, str) or re.search("[\ud800-\udfff]", prompt):
             raise RequestError(f"{prompt!r} is no prompt: this model takes text.")
     readers = sorted(reversed(readers), key=lambda reader: reader.longest)
     for prompt, count in _too_long(prompts, readers).items():

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from efface.data.batch import in_turn
+from efface.data.phrases import same_phrase
 from efface.errors import ConfigError
 from efface.evaluation.store import Arrays
 from efface.evaluation.views import ClipView, DetectorView, View
@@ -52,7 +53,8 @@ class ClipFinder(ClipView):
 
     def _texts(self, labels: Sequence[str]) -> tuple[str, ...]:
         assert self.phrases is not None  # or there were no groups
-        return tuple(dict.fromkeys((*labels, *self.phrases)))
+        others = [p for p in self.phrases if not any(same_phrase(p, label) for label in labels)]
+        return (*labels, *others)
 
 
 Finder = DetectorView | ClipFinder

@@ -10,6 +10,7 @@ from typing import Any, Literal, Self
 
 from pydantic import model_validator
 
+from efface.data.phrases import same_phrase
 from efface.data.prompts import fill_templates
 from efface.errors import ConfigError
 from efface.evaluation.detection import check_detector, concept_labels
@@ -147,9 +148,9 @@ def _checked(
             f"the group {group.name!r} has several labels, and a CLIP takes one text: give one, or "
             "a detector."
         )
-    concept = concept_labels(evaluate) if phrases is None or evaluate.detector else phrases[:1]
-    own = set(group.labels) & set(concept)
-    if own and (group.kind == "neighbour" or own < set(group.labels)):
+    concept = phrases[:1] if phrases and not evaluate.detector else concept_labels(evaluate)
+    own = [label for label in group.labels if any(same_phrase(label, name) for name in concept)]
+    if own and (group.kind == "neighbour" or len(own) < len(group.labels)):
         raise ConfigError(
             f"the group {group.name!r} has labels of the concept among others: give its own alone, "
             "or none for the concept."
