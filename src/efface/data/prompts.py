@@ -54,12 +54,6 @@ PAIRS = (
     ") with columns prompt and target"
 )
 MOST_BYTES = 2**30
-ENCODINGS = {  # by the file's first bytes; those of UTF-32 begin with those of UTF-16
-    codecs.BOM_UTF32_LE: "utf-32",
-    codecs.BOM_UTF32_BE: "utf-32",
-    codecs.BOM_UTF16_LE: "utf-16",
-    codecs.BOM_UTF16_BE: "utf-16",
-}
 # The first line of a web page, a pointer to a large file, JSON over many lines, or a table.
 FOREIGN = re.compile(
     r"<!doctype|<html|<\?xml|version https://git-lfs|[\[{ ]*$|(.*[,;])?(prompt|caption) *([,;]|$)",
@@ -185,14 +179,14 @@ def _texts_of(entry: Any, columns: Columns, number: int, source: str) -> Sequenc
 
 
 def _read_text(source: str, allowed: str) -> str:
-    """A file's text, in UTF-8 or as its first bytes say; a line ends with a newline alone."""
+    """A file's text, in UTF-8, or in UTF-16 where its first bytes say so."""
     try:
         with open(source, "rb") as file:
             content = file.read(MOST_BYTES + 1)
         if len(content) > MOST_BYTES:
             raise DataError(f"{source} is larger than {MOST_BYTES >> 30} GiB: give a part of it.")
-        marked = (name for mark, name in ENCODINGS.items() if content.startswith(mark))
-        text = content.decode(next(marked, "utf-8-sig")).replace("\r\n", "\n")
+        marked = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        text = content.decode("utf-16" if marked else "utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
         raise DataError(f"{source} is not UTF-8 text: give {allowed}.") from error
     except OSError as error:

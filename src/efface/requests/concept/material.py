@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -15,7 +14,7 @@ from efface.data.source import ConditionSource
 from efface.diffusion.denoiser import Denoiser
 from efface.diffusion.model_folder import ModelInfo
 from efface.diffusion.text.denoiser import TextDenoiser, as_text_denoiser
-from efface.diffusion.text.readers import Reader, check_prompts, load_readers, whole_prompts
+from efface.diffusion.text.readers import check_prompts, load_readers, whole_prompts
 from efface.evaluation.detection import check_detector
 from efface.evaluation.networks import read_views
 from efface.evaluation.protocol import Protocol
@@ -63,11 +62,6 @@ class PromptMaterial(Material):
         """Every prompt that is trained on or measured, in the order in which they are encoded."""
         measured = [prompt for group in self.groups for prompt in group.prompts]
         return [*self.prompts.different, *self.prompts.row_negatives, *measured]
-
-    def check_lengths(self, readers: Sequence[Reader]) -> None:
-        """Raise RequestError for a prompt that is too long for all text encoders."""
-        negative = self.prompts.negative_prompt
-        check_prompts([*self.encoded, *([] if negative is None else [negative])], readers)
 
     def amounts(self, settings: Settings) -> Amounts:
         return Amounts(
@@ -163,7 +157,8 @@ def read_concept(request: ForgetConcept, model: ModelInfo, settings: Settings) -
         phrases=phrases,
         groups=read_prompt_groups(config, settings.evaluate, phrases),
     )
-    material.check_lengths(readers)
+    negative = material.prompts.negative_prompt
+    check_prompts([*material.encoded, *([] if negative is None else [negative])], readers)
     return material
 
 
