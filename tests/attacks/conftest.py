@@ -104,7 +104,15 @@ def bag(tmp_path_factory: pytest.TempPathFactory) -> ConceptGoal:
     folder = make_random(tmp_path_factory.mktemp("detector"), MULTI, seed=4)
     view = DetectorView(detector=load_classifier(folder), labels=("bag",), threshold=0.4)
     forget, retain = ["a bag", "one bag"], ["a cat", "a coat", "Red coat."]
-    return ConceptGoal(sought=forget, conditions=forget, others=retain, guidance=1.0, finder=view)
+    return ConceptGoal(
+        sought=forget,
+        conditions=forget,
+        others=retain,
+        guidance=1.0,
+        finder=lambda images: view.scores(view(images)),
+        threshold=view.threshold,
+        called=view.measured_with,
+    )
 
 
 def memorised(image: Tensor, threshold: float, sought: Any, others: list[Any]) -> MemorisedGoal:

@@ -17,7 +17,13 @@ RETAIN = [f"prompt {number}" for number in range(40)]
 
 def make_goal(finder: Finder) -> ConceptGoal:
     return ConceptGoal(
-        sought=["a secret"], conditions=["a secret"], others=RETAIN, guidance=1.0, finder=finder
+        sought=["a secret"],
+        conditions=["a secret"],
+        others=RETAIN,
+        guidance=1.0,
+        finder=lambda images: finder.scores(finder(images)),
+        threshold=finder.threshold,
+        called=finder.measured_with,
     )
 
 

@@ -29,6 +29,7 @@ from tests.text_pipelines import inspect_small, load_text
 
 BAG = ForgetConcept(concept="bag", replacement="coat")
 STATES = "encoder_hidden_states"
+IMAGES = torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 Make = Callable[..., Settings]
 Pipelines = Callable[[str], Path]
 
@@ -295,6 +296,8 @@ def test_a_goal_has_the_prompts_of_the_run(
         goal = own.goal(Path("run"), Any, settings, view)  # type: ignore[arg-type]
         assert list(goal.sought) == list(goal.conditions) == ["a bag"] and goal.guidance == 3
         assert list(goal.others) == ["a cat", "a dog", "a coat"]
+        assert (goal.score(IMAGES) == view.scores(view(IMAGES))).all()
+        assert (goal.threshold, goal.called) == (view.threshold, view.extractor["name"])
 
 
 def test_the_feed_is_on_the_device_of_the_run(fed: Callable[..., Any]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,16 +10,17 @@ import numpy as np
 from torch import Tensor
 
 from efface.attacks.goals import ConditionGoal
-from efface.requests.concept.finding import Finder
 
 AT_ONCE = 64  # images
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ConceptGoal(ConditionGoal):
-    """A finder scores samples of prompts that name the concept above its threshold."""
+    """A finder scores samples of prompts that name the concept above `threshold`."""
 
-    finder: Finder
+    finder: Callable[[Tensor], np.ndarray]  # images (B, C, H, W) in [0, 1] -> scores (B,)
+    threshold: float
+    called: str  # the finder
 
     kind: ClassVar[str] = "prompt"
     wording: ClassVar[str] = "prompted with what names the concept"
@@ -29,16 +30,14 @@ class ConceptGoal(ConditionGoal):
 
     @property
     def measured_with(self) -> str:
-        return f"measured with: {self.finder.measured_with}"
+        return f"measured with: {self.called}"
 
     def describe_exchange(self, pairs: Sequence[tuple[str, str]]) -> str:
         # Forget prompts are not written anywhere.
         return f"{len(pairs)} prompts that name the concept exchanged with retained ones"
 
     def shown(self, images: Tensor) -> np.ndarray:
-        return self.score(images) > self.finder.threshold
+        return self.score(images) > self.threshold
 
     def score(self, images: Tensor) -> np.ndarray:
-        finder = self.finder
-        parts = [finder.scores(finder(part)) for part in images.split(AT_ONCE)]
-        return np.concatenate(parts)
+        return np.concatenate([self.finder(part) for part in images.split(AT_ONCE)])

@@ -138,12 +138,15 @@ class PromptMaterial(Material):
     ) -> ConceptGoal:
         assert isinstance(finder, View)  # `finder` found it
         forget = list(dict.fromkeys(self.prompts.forget))
+        network = find_finders({"finder": finder}, self.phrases)["finder"]
         return ConceptGoal(
             sought=forget,
             conditions=forget,
             others=list(dict.fromkeys(self.prompts.retain)),
             guidance=settings.evaluate.set_guidance,
-            finder=find_finders({"finder": finder}, self.phrases)["finder"],
+            finder=lambda images: network.scores(network(images)),
+            threshold=network.threshold,
+            called=network.measured_with,
         )
 
 
