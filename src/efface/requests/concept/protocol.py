@@ -46,20 +46,15 @@ class ConceptProtocol(Protocol):
     groups: tuple[PromptGroup, ...] = ()
     group_samples: int = 0  # of each group
 
-    def rows(self, side: Side) -> list[int]:
-        """The number of each sample's prompt."""
-        if side == "forget":
-            return in_turn(range(len(self.prompts.forget)), self.config.forget_samples)
-        return in_turn(range(len(self.prompts.retain)), self.config.retain_samples)
-
     def sampled(self, side: Side) -> list[str]:
         """The prompt of each sample."""
-        prompts = self.prompts.forget if side == "forget" else self.prompts.retain
-        return [prompts[row] for row in self.rows(side)]
+        if side == "forget":
+            return in_turn(self.prompts.forget, self.config.forget_samples)
+        return in_turn(self.prompts.retain, self.config.retain_samples)
 
     def seeds(self, side: Side) -> range:
         first = self.config.seed + (0 if side == "forget" else self.config.forget_samples)
-        return range(first, first + len(self.rows(side)))
+        return range(first, first + len(self.sampled(side)))
 
     def sampled_group(self, group: PromptGroup) -> list[str]:
         """The prompt of each sample of a group."""
@@ -107,12 +102,11 @@ class ConceptProtocol(Protocol):
     def report(self, seen: Mapping[str, Seen], subjects: Subjects) -> Evaluation:
         """Without a network nothing is claimed."""
         sampled = subjects.sampled()
-        found = []
-        if self.prompts.forget:
-            for name, finder in self.finders.items():
-                found.append(
-                    self._about_forgotten(finder, of_models(seen, "forget", name), sampled)
-                )
+        finders = self.finders if self.prompts.forget else {}
+        found = [
+            self._about_forgotten(finder, of_models(seen, "forget", name), sampled)
+            for name, finder in finders.items()
+        ]
         results, curves = [rate for rate, _ in found], [curve for _, curve in found]
         for name, view in self.views.items():
             if self._observes(name, "retain"):
@@ -128,7 +122,8 @@ class ConceptProtocol(Protocol):
         self, view: View, retain: Mapping[str, Arrays], sampled: str
     ) -> list[Result]:
         """How good retained samples are, and how well they show their prompts."""
-        rows, prompts = np.array(self.rows("retain")), self.sampled("retain")
+        prompts = self.sampled("retain")
+        rows = np.array(in_turn(range(len(self.prompts.retain)), len(prompts)))
         seen = {model: view.observations(arrays, rows) for model, arrays in retain.items()}
         metrics = view.metrics(labelled=False)
         if isinstance(view, ClipView):
