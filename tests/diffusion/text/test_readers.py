@@ -61,24 +61,23 @@ def test_prompts_that_are_left_out_are_said_once(
 
 @torch.no_grad()
 @pytest.mark.parametrize("kind", ["sd3", "sd35", "flux", "flux_schnell"])
-@pytest.mark.parametrize("length", [15, 60, 240])
 def test_an_encoder_that_reads_less_cuts_as_in_the_stock_pipeline(
-    text_model: Callable[..., TextDenoiser], kind: str, length: int
+    text_model: Callable[..., TextDenoiser], kind: str
 ) -> None:
-    prompt = ("a cat on a red mat in a house by the sea, " * 6)[:length].strip() + "z"
+    text = "a cat on a red mat in a house by the sea, " * 6
+    prompts = [*(f"{text[:length].strip()}z" for length in (14, 15, 60, 240)), "a cat"]
     said: list[logging.LogRecord] = []
     handler = logging.Handler()
     handler.emit = said.append
     logging.getLogger("diffusers").addHandler(handler)
-    denoiser = text_model(kind, fresh=True)
-    encoded = denoiser.encode([prompt, "a cat"]).tensors
+    encoded = text_model(kind, fresh=True).encode(prompts).tensors
     logging.getLogger("diffusers").removeHandler(handler)
-    stock = BUILD[kind]().encode_prompt(prompt, prompt_2=None, **(
-        {"prompt_3": None, "do_classifier_free_guidance": False} if kind.startswith("sd") else {}
-    ))  # fmt: skip
-    assert_close(encoded["encoder_hidden_states"][:1], stock[0])
-    assert_close(encoded["pooled_projections"][:1], stock[2 if kind.startswith("sd") else 1])
     assert not said  # prompts to forget are shown nowhere
+    three = kind.startswith("sd")
+    options = {"prompt_3": None, "do_classifier_free_guidance": False} if three else {}
+    stock = BUILD[kind]().encode_prompt(prompts, prompt_2=None, **options)
+    assert_close(encoded["encoder_hidden_states"], stock[0])
+    assert_close(encoded["pooled_projections"], stock[2 if three else 1])
 
 
 def test_the_table_names_the_families_that_spell_textual_inversions() -> None:
@@ -100,6 +99,16 @@ def inverted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def stock(inverted: Path) -> diffusers.StableDiffusionPipeline:
+    return diffusers.StableDiffusionPipeline.from_pretrained(inverted)
+
+
+@pytest.fixture(scope="module")
+def denoiser(inverted: Path) -> TextDenoiser:
+    return load_text(inverted)
+
+
 @pytest.mark.parametrize(
     ("prompt", "tokens"),
     [
@@ -117,12 +126,13 @@ def inverted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 )
 @torch.no_grad()
 def test_a_textual_inversion_has_as_many_tokens_as_vectors(
-    inverted: Path, prompt: str, tokens: int
+    denoiser: TextDenoiser,
+    stock: diffusers.StableDiffusionPipeline,
+    prompt: str,
+    tokens: int,
 ) -> None:
-    readers = load_readers(inspect_small(inverted))
-    assert list(readers[0].counts([prompt])) == [tokens]
-    encoded = load_text(inverted).encode([prompt]).tensors["encoder_hidden_states"]
-    stock = diffusers.StableDiffusionPipeline.from_pretrained(inverted)
+    assert list(denoiser.prompts._readers[0].counts([prompt])) == [tokens]
+    encoded = denoiser.encode([prompt]).tensors["encoder_hidden_states"]
     assert_close(encoded, stock.encode_prompt(prompt, "cpu", 1, False)[0])
 
 
