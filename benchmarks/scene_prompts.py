@@ -12,7 +12,7 @@ from PIL import Image
 from variants import add_options
 
 from efface.data.images import load_images
-from efface.data.prompts import names
+from efface.data.phrases import names
 from efface.zoo.build.scenes import PAIR, SINGLE, Scenes, compose
 from efface.zoo.build.settings import BuildSettings
 

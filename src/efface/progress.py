@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from typing import Any, Self
 
 from rich.console import Console
@@ -14,6 +15,19 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+
+
+def note(text: str) -> None:
+    """Print a line on standard error, in the first of several processes alone."""
+    if os.environ.get("RANK", "0") == "0":
+        text = f"efface: {text}".encode(errors="replace").decode()
+        Console(stderr=True).print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+@functools.cache
+def remark(text: str) -> None:
+    """Note once in a process how something was read, where it could be read otherwise."""
+    note(text)
 
 
 class Bar:
@@ -53,9 +67,3 @@ class Bar:
         if note is not None:
             fields["note"] = note
         self._progress.update(self._task, **fields)
-
-
-@functools.cache
-def remark(text: str) -> None:
-    """Say once on the terminal how something was read, where it could be read otherwise."""
-    Console(stderr=True).print(f"efface: {text}", markup=False, highlight=False, soft_wrap=True)

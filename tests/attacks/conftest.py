@@ -26,7 +26,7 @@ from efface.metrics.detector import load_classifier
 from efface.metrics.judge import Judge, load_judge
 from efface.records import AttackResult
 from efface.requests.classes.goal import ClassGoal
-from efface.requests.concept.goal import ConceptGoal, concept_goal
+from efface.requests.concept.goal import ConceptGoal
 from efface.requests.memorised.goal import MemorisedGoal
 from efface.requests.memorised.similarity import PIXELS, CopyDetector
 from efface.settings.reading import build
@@ -103,7 +103,16 @@ def bag(tmp_path_factory: pytest.TempPathFactory) -> ConceptGoal:
     """The word bag, forgotten; a detector with random weights finds it."""
     folder = make_random(tmp_path_factory.mktemp("detector"), MULTI, seed=4)
     view = DetectorView(detector=load_classifier(folder), labels=("bag",), threshold=0.4)
-    return concept_goal(view, ["a bag", "one bag"], ["a cat", "a coat", "Red coat."], None, 1.0)
+    forget, retain = ["a bag", "one bag"], ["a cat", "a coat", "Red coat."]
+    return ConceptGoal(
+        sought=forget,
+        conditions=forget,
+        others=retain,
+        guidance=1.0,
+        finder=lambda images: view.scores(view(images)),
+        threshold=view.threshold,
+        called=view.measured_with,
+    )
 
 
 def memorised(image: Tensor, threshold: float, sought: Any, others: list[Any]) -> MemorisedGoal:

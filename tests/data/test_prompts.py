@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from efface.data.prompts import (
     PEOPLE,
@@ -19,10 +17,8 @@ from efface.data.prompts import (
     check_prompts,
     fill_templates,
     gibberish,
-    names,
     read_pairs,
     read_prompts,
-    replace_phrase,
     spread,
 )
 from efface.errors import DataError
@@ -32,8 +28,8 @@ Write = Callable[..., str]
 
 @pytest.fixture
 def write(tmp_path: Path) -> Write:
-    def write(name: str, content: str, encoding: str = "utf-8") -> str:
-        (tmp_path / name).write_text(content, encoding=encoding)
+    def write(name: str, content: str, encoding: str = "utf-8", newline: str | None = None) -> str:
+        (tmp_path / name).write_text(content, encoding=encoding, newline=newline)
         return str(tmp_path / name)
 
     return write
@@ -43,6 +39,8 @@ def test_gibberish_words_are_different_and_the_same_again() -> None:
     words = gibberish(500)
     assert len(set(words)) == 500 and words == gibberish(500) and words[:9] == gibberish(9)
     assert all(word.isalpha() and word.islower() for word in words)
+    without = gibberish(500, without=[words[1].upper(), f"{words[2]} and", words[4]])
+    assert without[:498] == [w for w in words if w not in (words[1], words[4])]
     assert gibberish(500, seed=1) != words and gibberish(0) == []
 
 
@@ -124,19 +122,27 @@ def test_a_missing_file_and_one_that_is_no_text_are_refused(write: Write, tmp_pa
         read_prompts(str(tmp_path / "missing.txt"))
     with pytest.raises(DataError, match=r"no prompts at .* \(Is a directory"):
         read_prompts(str(tmp_path))
-    with pytest.raises(DataError, match="is not UTF-8 text: give a UTF-8 text file with one prom"):
+    with pytest.raises(DataError, match="is not UTF-8 text: give a .txt file with one prom"):
         read_prompts(write("latin.txt", "café", encoding="latin-1"))
 
 
-def test_a_table_is_refused_with_what_prompts_are_read_from(tmp_path: Path) -> None:
+def test_parquet_is_read_where_it_has_the_columns(tmp_path: Path) -> None:
     datasets = pytest.importorskip("datasets")
-    table = str(tmp_path / "captions.parquet")
-    datasets.Dataset.from_dict({"caption": ["a cat"]}).to_parquet(table)
-    with pytest.raises(DataError, match="one prompt per line, a .csv or .jsonl file, or datasets:"):
-        read_prompts(table)
-    with pytest.raises(DataError, match="a prompt, a tab and another prompt per line") as caught:
+    table = str(tmp_path / "captions.PARQUET")
+    columns = {"id": [1, 2, 3], "caption": ["a bag", None, "a bag"], "target": ["a cup"] * 3}
+    datasets.Dataset.from_dict(columns).to_parquet(table)
+    assert read_prompts(table) == ["a bag"]
+    with pytest.raises(DataError, match="row 1 of .* has no text under prompt and target"):
         read_pairs(table)
-    assert "datasets:" not in str(caught.value)
+    datasets.Dataset.from_dict({"prompt": ["a bag"], "target": ["a cup"]}).to_parquet(table)
+    assert read_pairs(table) == [("a bag", "a cup")]
+    for column in ([1], [["a cat", "a dog"]], [{"raw": "a cat"}]):
+        datasets.Dataset.from_dict({"caption": column}).to_parquet(table)
+        with pytest.raises(DataError, match="row 1 of .* has no text under prompt or caption"):
+            read_prompts(table)
+    (tmp_path / "captions.PARQUET").write_bytes(b"PAR1")
+    with pytest.raises(DataError, match="no readable parquet file"):
+        read_prompts(table)
 
 
 @pytest.mark.parametrize("name", ["pairs.txt", "pairs.csv", "datasets:someone/pairs"])
@@ -206,31 +212,6 @@ def test_a_data_set_that_cannot_be_fetched_is_refused() -> None:
         read_prompts("datasets:nobody/nothing")
 
 
-@pytest.mark.parametrize(
-    ("prompt", "expected"),
-    [
-        ("Brad Pitt waves", "a man waves"),
-        ("BRAD  PITT's hat, by brad pitt", "a man's hat, by a man"),
-        ("bradpitt and brad pitts", None),
-        ("brad pitt2", None),
-        ("Brad\nPitt", "a man"),
-    ],
-)
-def test_phrases_are_whole_words_in_any_case(prompt: str, expected: str | None) -> None:
-    assert names(prompt, "brad pitt") == (expected is not None)
-    assert replace_phrase(prompt, ["brad pitt"], "a man") == (expected or prompt)
-
-
-@given(st.text(), st.text(), st.text(min_size=1).filter(lambda s: s.strip() != ""))
-def test_replacing_never_reads_a_phrase_as_a_pattern(before: str, new: str, phrase: str) -> None:
-    """What stands between two spaces is found and replaced as it is, backslashes included."""
-    phrase = " ".join(phrase.split())
-    assert names(f"{before} {phrase} .", phrase)
-    if not names(before, phrase):
-        replaced = replace_phrase(f"{phrase} .", [phrase], new)
-        assert replaced.startswith(new)
-
-
 def test_templates_hold_every_subject_once() -> None:
     assert fill_templates(["a {}", "{}"], ["cat", "a cat"]) == ["a cat", "cat", "a a cat"]
     assert all(template.count(SLOT) == 1 for template in TEMPLATES)
@@ -254,8 +235,244 @@ def test_prompts_are_kept_as_they_are(write: Write) -> None:
     assert read_prompts(write("p.jsonl", json.dumps({"prompt": hostile}))) == [hostile]
 
 
-def test_of_several_phrases_the_longest_is_replaced_and_slots_are_left_alone() -> None:
-    known = ["red bag", "bag", "red bag of leather"]
-    assert replace_phrase("a Red  bag of leather {} bag", known, "coat") == "a coat {} coat"
-    assert names("a red bag", *known)
-    assert not names("a handbag", *known)
+ROWS = '{"prompt": "a cat"}\n{"prompt": "two bags, red", "seed": 12}\n'
+CELLS = 'prompt,seed\na cat,12\n"two bags, red",13\n'
+TABBED = "prompt\tseed\na cat\t12\ntwo bags, red\t13\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("p.tsv", TABBED),
+        ("p.TSV", TABBED.replace("\n", "\r\n")),
+        ("p.CSV", CELLS),
+        ("p.Csv", CELLS.replace("prompt", " Prompt ")),
+        ("p.csv", "\ufeff" + CELLS.replace("prompt", '"prompt"')),
+        ("p.csv", CELLS + "\n\n"),
+        ("p.csv", 'prompt\n" a cat "\n"two bags, red"\n""\n'),
+        ("p.JSONL", ROWS),
+        ("p.ndjson", ROWS.replace("\n", "\r\n")),
+        ("p.NDJSON", "\ufeff" + ROWS),
+        ("p.jsonl", '"a cat"\n"two bags, red"'),
+        ("p.json", '["a cat", "two bags, red"]'),
+        ("p.JSON", '[\n "a cat",\n "two bags, red"\n]\n'),
+        ("p.json", '[{"caption": "a cat"}, {"text": "two bags, red"}]'),
+        ("p.json", '\ufeff["a cat", " ", "", "a cat", "two bags, red"]'),
+        ("p.TXT", "a cat\ntwo bags, red"),
+        ("prompts", "a cat\ntwo bags, red\n\n"),
+        (".prompts", "a cat\ntwo bags, red\n"),
+        ("p.txt", "\ufeffa cat\n\ufefftwo bags, red\n"),  # two files, one behind the other
+        ("p.txt", "a cat \n\t\n \u3000\n\u200b\n\x01\ntwo bags, red\na cat"),
+    ],
+)
+def test_what_a_file_holds_is_told_by_its_suffix_in_any_case(
+    write: Write, name: str, content: str
+) -> None:
+    assert read_prompts(write(name, content)) == ["a cat", "two bags, red"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("p.tsv", "prompt\ttarget\na bag\ta coat\n"),
+        ("p.CSV", "target,prompt\na coat,a bag\na coat,a bag\n"),
+        ("p.json", '[{"prompt": "a bag", "target": "a coat"}]'),
+        ("p.NDJSON", '{"prompt": "a bag", "target": "a coat"}'),
+        ("p.TXT", "a bag\ta coat\r\na bag\ta coat\r\n"),
+    ],
+)
+def test_pairs_are_read_by_suffix_too(write: Write, name: str, content: str) -> None:
+    assert read_pairs(write(name, content)) == [("a bag", "a coat")]
+
+
+SUFFIXES = (".gz", ".csv.gz", ".zip", ".bz2", ".xlsx", ".xls", ".docx", ".pdf", ".yaml", ".toml")
+SUFFIXES += (
+    ".md",
+    ".html",
+    ".npy",
+    ".pkl",
+    ".jpg",
+    ".safetensors",
+    ".arrow",
+    ".text",
+    ".1",
+    ".jsonl~",
+)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_other_suffixes_are_refused_before_and_when_they_are_read(
+    write: Write, suffix: str
+) -> None:
+    file, last = write(f"p{suffix}", "a cat\n"), "." + suffix.rsplit(".", 1)[1]
+    for read in (check_prompts, read_prompts, read_pairs):
+        with pytest.raises(DataError, match=f"is a {last} file, which is not read: give a .txt"):
+            read(file)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '["a cat", "a dog"]',
+        '[\n "a cat",\n "a dog"\n]\n',
+        "[\n",
+        '{\n"prompts": ["a cat"]\n}',
+        '{"prompt": "a cat"}\n{"prompt": "a dog"}\n',
+        '\n\n  {"prompt": "a cat"}\n',
+        '"a cat"\n"a dog"\n',
+        "12\n13\n",
+        "[{\n",
+        "null\n",
+        '\ufeff["a cat"]',
+        "prompt\na cat\n",
+        "case_number,prompt,seed\n0,a cat,12\n",
+        "Prompt;Seed\na cat;12\n",
+        "a cat\t12\na dog\t13\n",
+        "<!DOCTYPE html>\n<p>Not found</p>\n",
+        '<?xml version="1.0"?>\n<a/>\n',
+        "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n",
+    ],
+)
+def test_a_table_or_a_page_is_not_read_as_lines_of_text(write: Write, content: str) -> None:
+    with pytest.raises(DataError, match="holds other things than lines of text"):
+        read_prompts(write("p.txt", content))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "[a cat|a dog] in a hat",
+        "{red|blue} cat",
+        '"Hope", a poster',
+        "12 cats",
+        "null and void",
+        "a prompt, a caption",
+        "captions, prompts",
+        "<tok> in a hat",
+        "(a cat:1.2), [blurry]",
+        "a cat; a dog",
+    ],
+)
+def test_a_prompt_that_begins_like_a_table_is_one(write: Write, line: str) -> None:
+    assert read_prompts(write("p.txt", f"{line}\na dog\n")) == [line, "a dog"]
+
+
+INSIDE = ("\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c", "\x1d", "\x1e", "\x1f", "\r")
+INSIDE += ("\xa0", "\u3000", "\u200b", "\x07", "\x1b", "\x7f")
+
+
+@pytest.mark.parametrize("sign", INSIDE)
+def test_a_line_ends_at_a_newline_alone(write: Write, sign: str) -> None:
+    prompts = [f"first{sign}half", "a dog"]
+    assert read_prompts(write("p.txt", "\n".join(prompts) + "\n", newline="")) == prompts
+    pairs = f"a{sign}bag\ta coat\nb\tc\n"
+    assert read_pairs(write("q.txt", pairs, newline="")) == [(f"a{sign}bag", "a coat"), ("b", "c")]
+    row = json.dumps({"prompt": prompts[0]}, ensure_ascii=False)
+    assert read_prompts(write("p.jsonl", row)) == prompts[:1]
+    cells = f'prompt,seed\n"{prompts[0]}",1\na dog,2\n'
+    assert read_prompts(write("p.csv", cells, newline="")) == prompts
+    assert read_prompts(write("p.tsv", cells.replace(",", "\t"), newline="")) == prompts
+
+
+def test_carriage_returns_alone_end_no_line(write: Write) -> None:
+    with pytest.raises(DataError, match="ends its lines with carriage returns: end them with new"):
+        read_prompts(write("p.txt", "a cat\ra dog\r", newline=""))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "row", "cells"),
+    [
+        ("p.csv", "id,prompt\n0,a cat, sitting\n", 1, 3),
+        ("p.csv", "id,prompt\n0,a cat\n1\n", 2, 1),
+        ("p.csv", "prompt\na cat\na dog, a hat\n", 2, 2),
+        ("p.csv", "prompt,seed\n\na cat,1\n\na dog,\nx,y,z\n", 3, 3),
+        ("p.csv", "prompt,seed\na cat,1,\n", 1, 3),
+        ("p.CSV", "prompt,seed\na cat\t1\n", 1, 1),
+        ("p.tsv", "prompt\tseed\na cat\t1\t2\n", 1, 3),
+        ("p.tsv", "prompt\tseed\na cat\t1\na dog\n", 2, 1),
+        ("p.tsv", "prompt\na\tcat\n", 1, 2),
+        ("p.TSV", "id\tprompt\n1\ta cat\n2\ta\tdog\n", 2, 3),
+    ],
+)
+def test_a_row_with_other_cells_than_the_header_is_refused_by_its_number(
+    write: Write, name: str, content: str, row: int, cells: int
+) -> None:
+    with pytest.raises(DataError, match=f"row {row} of .* has {cells} cells?, and the first line"):
+        read_prompts(write(name, content))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("p.csv", "a cat\na dog\n", "row 1 of .* has no text under prompt or caption or text"),
+        ("p.csv", "prompt;seed\na cat;1\n", "row 1 of"),
+        ("p.csv", "prompt,Prompt\na cat,a dog\n", "two columns 'prompt'"),
+        ("p.csv", 'prompt\n"a "red" cat"\n', "is not readable CSV"),
+        ("p.csv", "", "holds no prompt"),
+        ("p.json", "", "is not JSON"),
+        ("p.json", '{"prompts": ["a cat"]}', "holds no list"),
+        ("p.json", '["a cat", ["a dog"]]', "row 2 of .* has no text"),
+        ("p.json", '["a cat", null]', "row 2 of"),
+        ("p.json", "[" * 100_000, "is not JSON"),
+        ("p.json", ROWS, "is not JSON"),
+        ("p.json", "[]", "holds no prompt"),
+        ("p.json", '[" "]', "holds no prompt"),
+        ("p.json", r'["\ud800"]', "row 1 of"),
+        ("p.jsonl", "[" * 100_000, "has a line that is not JSON"),
+        ("p.jsonl", "1" * 5000, "has a line that is not JSON"),
+        ("p.jsonl", '{"prompt": "a\nb"}', "has a line that is not JSON"),
+        ("p.txt", "\u200b\n\u2028\n\x01\n", "holds no prompt"),
+        ("p.txt", "a\0b\n", "is not UTF-8 text"),
+        ("p.txt", "", "holds no prompt"),
+    ],
+)
+def test_what_cannot_be_read_is_answered_in_a_sentence(
+    write: Write, name: str, content: str, sentence: str
+) -> None:
+    with pytest.raises(DataError, match=sentence):
+        read_prompts(write(name, content))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("name", ["p.txt", "p.csv", "p.json"])
+def test_unicode_is_read_in_every_encoding_that_marks_itself(
+    write: Write, name: str, encoding: str
+) -> None:
+    content = {"p.txt": "caf\u00e9\n\u732b\n", "p.csv": "text\ncaf\u00e9\n\u732b\n"}
+    file = write(name, content.get(name, '["caf\u00e9", "\u732b"]'), encoding)
+    assert read_prompts(file) == ["caf\u00e9", "\u732b"]
+
+
+@pytest.mark.parametrize(
+    "encoding", ["latin-1", "cp1252", "utf-16-le", "utf-16-be", "utf-32", "cp437"]
+)
+def test_other_encodings_are_refused(write: Write, encoding: str) -> None:
+    with pytest.raises(DataError, match="is not UTF-8 text"):
+        read_prompts(write("p.txt", "caf\u00e9\n", encoding))
+
+
+def test_a_file_that_is_too_large_is_refused(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("efface.data.prompts.MOST_BYTES", 5)
+    assert read_prompts(write("p.txt", "a cat")) == ["a cat"]
+    with pytest.raises(DataError, match="is larger than"):
+        read_prompts(write("p.txt", "a cats"))
+
+
+@pytest.mark.parametrize("other", ["A bag", "a  BAG", "\uff41 bag", "a ba\u00adg"])
+def test_a_target_that_says_the_same_is_refused(write: Write, other: str) -> None:
+    with pytest.raises(DataError, match="pair 2 of .* cannot be read"):
+        read_pairs(write("p.txt", f"b\tc\na bag\t{other}\n"))
+
+
+def test_what_was_read_is_said(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
+    read_prompts(write("p.txt", "a cat\na dog\n\n \na cat\n"))
+    read_pairs(write("q.tsv", "prompt\ttarget\na cat\ta dog\n"))
+    one, other = capsys.readouterr().err.splitlines()
+    assert one.endswith("p.txt: 2 prompts; 1 repeated or empty left out.")
+    assert other.endswith("q.tsv: 1 pair.")
+
+
+@pytest.mark.parametrize("name", ["a\0b.txt", "a" * 300 + ".txt", "", "."])
+def test_a_strange_name_is_no_file(name: str) -> None:
+    with pytest.raises(DataError, match="no prompts at"):
+        check_prompts(name)

@@ -1,18 +1,21 @@
-"""Prompts from files, data sets and templates; phrases found and replaced in them (no torch)."""
+"""Prompts from files, data sets and templates (no torch)."""
 
 from __future__ import annotations
 
+import codecs
 import csv
-import io
 import json
+import os
 import random
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from efface.data.phrases import names, same_phrase
 from efface.data.tables import HUB, read_data_set
 from efface.errors import DataError
+from efface.progress import note
 
 SLOT = "{}"  # where a template takes its subject
 TEMPLATES = (
@@ -40,66 +43,68 @@ PEOPLE = (
 )  # fmt: skip
 CONSONANTS = ("b", "d", "f", "g", "k", "l", "m", "n", "p", "r", "s", "t", "v", "z", "br", "st")
 VOWELS = ("a", "e", "i", "o", "u", "ee", "oo", "an", "el", "ish", "on")
-PROMPT_COLUMNS = ("prompt", "caption", "text")
-PAIR_COLUMNS = ("prompt", "target")
-PROMPTS = f"a UTF-8 text file with one prompt per line, a .csv or .jsonl file, or {HUB}OWNER/NAME"
+PROMPT_COLUMNS = (("prompt", "caption", "text"),)
+PAIR_COLUMNS = (("prompt",), ("target",))
+TEXT = ("", ".txt")
+CELLS = {".csv": ",", ".tsv": "\t"}  # what separates them, by suffix
+TABLES = (*CELLS, ".json", ".jsonl", ".ndjson", ".parquet")
+PROMPTS = f"a .txt file with one prompt per line, a table ({', '.join(TABLES)}) or {HUB}OWNER/NAME"
 PAIRS = (
-    "a UTF-8 text file with a prompt, a tab and another prompt per line, or a .csv or .jsonl file "
-    "with columns prompt and target"
+    f"a .txt file with a prompt, a tab and another prompt per line, or a table ({', '.join(TABLES)}"
+    ") with columns prompt and target"
 )
+MOST_BYTES = 2**30
+# The first line of a web page, a pointer to a large file, JSON over many lines, or a table.
+FOREIGN = re.compile(
+    r"<!doctype|<html|<\?xml|version https://git-lfs|[\[{ ]*$|(.*[,;])?(prompt|caption) *([,;]|$)",
+    re.IGNORECASE,
+)
+
+Columns = Sequence[Sequence[str]]  # the names that each may have, the first that is there counts
 
 
 def read_prompts(source: str) -> list[str]:
     """Prompts of a file or data set, in order, stripped of spaces and without duplicates.
 
-    A .csv or .jsonl file, or `datasets:OWNER/NAME`, has a column `prompt`, `caption` or `text`;
-    any other file has one prompt per line. Of a data set the split `train` or the only one is read.
-    Raises DataError.
+    Tables have a column `prompt`, `caption` or `text`; a text file has one prompt per line. Of a
+    data set the split `train` or the only one is read. Says how many there are. Raises DataError.
     """
-    if source.startswith(HUB):
-        found = _read_column(source)
-    elif source.endswith((".csv", ".jsonl")):
-        found = [row[0] for row in _read_rows(source, [PROMPT_COLUMNS], PROMPTS)]
-    else:
-        found = _read_text(source, PROMPTS).splitlines()
-    prompts = list(dict.fromkeys(p.strip() for p in found if p.strip()))
+    given = [row[0] for row in _read_rows(source, PROMPT_COLUMNS, PROMPTS)]
+    prompts = list(dict.fromkeys(text.strip() for text in given if _is_visible(text)))
     if not prompts:
         raise DataError(f"{source} holds no prompt: write one per line.")
+    _say_read(source, "prompt", len(prompts), len(given))
     return prompts
 
 
 def check_prompts(source: str) -> None:
     """Raise DataError unless there is something to read prompts from; nothing is read."""
-    if not source.startswith(HUB) and not Path(source).is_file():
+    if not source.startswith(HUB) and not os.path.isfile(source):
         raise DataError(f"no prompts at {source}: give {PROMPTS}.")
+    _suffix_of(source, PROMPTS)
 
 
 def read_pairs(source: str) -> list[tuple[str, str]]:
     """Pairs of a forget prompt and its target, which replaces it.
 
-    A .csv or .jsonl file has columns `prompt` and `target`; in any other file a tab separates the
-    two. Raises DataError.
+    Tables have columns `prompt` and `target`; in a text file a tab separates the two. Says how
+    many there are. Raises DataError.
     """
     if source.startswith(HUB):
         raise DataError(f"pairs of prompts come from a file, which {source} is not: give {PAIRS}.")
-    in_columns = source.endswith((".csv", ".jsonl"))
-    if in_columns:
-        rows = _read_rows(source, [(name,) for name in PAIR_COLUMNS], PAIRS)
-    else:
-        lines = [line for line in _read_text(source, PAIRS).splitlines() if line.strip()]
-        rows = [line.split("\t") for line in lines]
-    remedy = (
-        "write different texts under prompt and target"
-        if in_columns
-        else "write a prompt, a tab and another prompt that replaces it"
-    )
-    pairs = [tuple(part.strip() for part in row) for row in rows]
-    for number, pair in enumerate(pairs, start=1):
-        if len(pair) != 2 or not all(pair) or pair[0] == pair[1]:
+    remedy = "write different texts under prompt and target"
+    if _suffix_of(source, PAIRS) in TEXT:
+        remedy = "write a prompt, a tab and another prompt that replaces it"
+    rows = _read_rows(source, PAIR_COLUMNS, PAIRS)
+    pairs: dict[tuple[str, str], None] = {}
+    for number, row in enumerate(rows, start=1):
+        if len(row) != 2 or not all(map(_is_visible, row)) or same_phrase(*row):
             raise DataError(f"pair {number} of {source} cannot be read: {remedy}.")
+        pairs[row[0].strip(), row[1].strip()] = None
     if not pairs:
         raise DataError(f"{source} holds no pair: {remedy}.")
-    return [(prompt, target) for prompt, target in pairs]
+    _say_read(source, "pair", len(pairs), len(rows))
+    return list(pairs)
 
 
 def fill_templates(templates: Iterable[str], subjects: Sequence[str]) -> list[str]:
@@ -108,12 +113,14 @@ def fill_templates(templates: Iterable[str], subjects: Sequence[str]) -> list[st
     return list(dict.fromkeys(filled))
 
 
-def gibberish(count: int, seed: int = 0) -> list[str]:
-    """Words without meaning, all different: one to three open syllables."""
+def gibberish(count: int, seed: int = 0, without: Sequence[str] = ()) -> list[str]:
+    """Words without meaning, all different, none of `without`: one to three open syllables."""
     rng, words = random.Random(seed), dict[str, None]()
     while len(words) < count:
         syllables = (rng.choice(CONSONANTS) + rng.choice(VOWELS) for _ in range(rng.randint(1, 3)))
-        words["".join(syllables)] = None
+        word = "".join(syllables)
+        if not names(word, *without):
+            words[word] = None
     return list(words)
 
 
@@ -124,73 +131,141 @@ def spread(prompts: Sequence[str], count: int) -> list[str]:
     return [prompts[i * len(prompts) // count] for i in range(count)]
 
 
-def names(prompt: str, *phrases: str) -> bool:
-    """Whether a prompt holds one of the phrases as whole words, in any case."""
-    return _pattern(phrases).search(prompt) is not None
+def _suffix_of(source: str, allowed: str) -> str:
+    """How the name ends, which says what the file holds; for a data set its prefix."""
+    suffix = HUB if source.startswith(HUB) else Path(source).suffix.lower()
+    if suffix not in (HUB, *TEXT, *TABLES):
+        raise DataError(f"{source} is a {suffix} file, which is not read: give {allowed}.")
+    return suffix
 
 
-def replace_phrase(prompt: str, phrases: Sequence[str], replacement: str) -> str:
-    """The prompt with `replacement` for each of `phrases`, as whole words."""
-    return _pattern(phrases).sub(lambda _: replacement, prompt)
+def _say_read(source: str, what: str, used: int, given: int) -> None:
+    also = f"; {given - used} repeated or empty left out" if given > used else ""
+    note(f"{source}: {used} {what if used == 1 else what + 's'}{also}.")
 
 
-def _pattern(phrases: Sequence[str]) -> re.Pattern[str]:
-    """Any of the phrases; where one begins with another, the longer is found."""
-    words = [r"\s+".join(map(re.escape, phrase.split())) for phrase in phrases]
-    any_of_them = "|".join(sorted(words, key=len, reverse=True))
-    return re.compile(rf"(?<!\w)(?:{any_of_them})(?!\w)", re.IGNORECASE)
+def _is_visible(text: str) -> bool:
+    return any(c.isprintable() and not c.isspace() for c in text)
+
+
+def _read_rows(source: str, columns: Columns, allowed: str) -> Sequence[Sequence[str]]:
+    """The text in every column of every row."""
+    suffix = _suffix_of(source, allowed)
+    if suffix in (HUB, ".parquet"):
+        entries = _data_set_entries(source, columns)
+    elif suffix in CELLS:
+        entries = _cell_entries(source, _read_text(source, allowed), CELLS[suffix])
+    elif suffix in TABLES:
+        entries = _json_entries(source, _read_text(source, allowed), suffix)
+    else:
+        lines = [line for line in _read_lines(source, allowed) if line.strip()]
+        return [line.split("\t") if len(columns) > 1 else [line] for line in lines]
+    return [_texts_of(entry, columns, n, source) for n, entry in enumerate(entries, start=1)]
+
+
+def _texts_of(entry: Any, columns: Columns, number: int, source: str) -> Sequence[str]:
+    """The text of an entry in each column; where there is but one, the entry may be the text."""
+    if isinstance(entry, str) and len(columns) == 1:
+        entry = {columns[0][0]: entry}
+    row = entry if isinstance(entry, dict) else {}
+    texts: list[Any] = [
+        next((row[name] for name in group if name in row), None) for group in columns
+    ]
+    # JSON may write half of a character.
+    if not all(isinstance(t, str) and not re.search("[\ud800-\udfff]", t) for t in texts):
+        wanted = " and ".join(" or ".join(group) for group in columns)
+        raise DataError(f"row {number} of {source} has no text under {wanted}: add it.")
+    return texts
 
 
 def _read_text(source: str, allowed: str) -> str:
+    """A file's text, in UTF-8, or in UTF-16 where its first bytes say so."""
     try:
-        return Path(source).read_text(encoding="utf-8-sig")
+        with open(source, "rb") as file:
+            content = file.read(MOST_BYTES + 1)
+        if len(content) > MOST_BYTES:
+            raise DataError(f"{source} is larger than {MOST_BYTES >> 30} GiB: give a part of it.")
+        marked = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        text = content.decode("utf-16" if marked else "utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
         raise DataError(f"{source} is not UTF-8 text: give {allowed}.") from error
     except OSError as error:
         what = "pairs of prompts" if allowed == PAIRS else "prompts"
         raise DataError(f"no {what} at {source} ({error.strerror}): give {allowed}.") from error
+    if "\0" in text:
+        raise DataError(f"{source} is not UTF-8 text: give {allowed}.")
+    if "\r" in text and "\n" not in text:
+        raise DataError(f"{source} ends its lines with carriage returns: end them with newlines.")
+    return text
 
 
-def _read_rows(source: str, columns: Sequence[Sequence[str]], allowed: str) -> list[list[str]]:
-    """One text per row and group of columns: that of the group's first column that exists."""
+def _read_lines(source: str, allowed: str) -> list[str]:
+    """The lines of a text file; DataError for a table or a page under that name."""
     text = _read_text(source, allowed)
-    rows: list[Any]
-    if source.endswith(".csv"):
-        try:
-            rows = list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
-        except csv.Error as error:
-            raise DataError(f"{source} is not readable CSV ({error}): write it anew.") from error
-    else:
-        rows = [_read_line(line, source) for line in text.split("\n") if line.strip()]
-    found = []
-    for number, row in enumerate(rows, start=1):
-        content = row if isinstance(row, dict) else {}
-        texts = [next((content[n] for n in group if n in content), None) for group in columns]
-        if not all(isinstance(text, str) for text in texts):
-            wanted = " and ".join(" or ".join(group) for group in columns)
-            raise DataError(f"row {number} of {source} has no text under {wanted}: add it.")
-        found.append(texts)
-    return found
-
-
-def _read_line(line: str, source: str) -> Any:
-    try:
-        return json.loads(line)
-    except ValueError as error:
+    lines = [line.strip("\ufeff") for line in text.split("\n")]
+    first = next((line.strip() for line in lines if line.strip()), "a")
+    tabs = allowed == PROMPTS and "\t" in first
+    if tabs or FOREIGN.match(first) or _is_json(first) or _is_json(text):
         raise DataError(
-            f"{source} has a line that is not JSON: write one object per line."
-        ) from error
-
-
-def _read_column(source: str) -> list[str]:
-    splits = read_data_set(source, None)
-    if "train" not in splits and len(splits) != 1:
-        raise DataError(
-            f"{source} has the splits {', '.join(splits) or 'none'}: give a data set with a split "
-            "'train' or with one split, or write its prompts to a file."
+            f"{source} holds other things than lines of text, as {first[:40]!r}: name a table "
+            f"by what it is, or give {allowed}."
         )
-    rows = splits["train"] if "train" in splits else next(iter(splits.values()))
-    column = next((name for name in PROMPT_COLUMNS if name in rows.column_names), None)
-    if column is None:
-        raise DataError(f"{source} has no column {' or '.join(PROMPT_COLUMNS)}: give another.")
-    return [text for text in rows[column][:] if isinstance(text, str)]
+    return lines
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _cell_entries(source: str, text: str, separator: str) -> list[dict[str, str]]:
+    lines = (f"{line}\n" for line in text.split("\n"))
+    try:
+        rows = [row for row in csv.reader(lines, delimiter=separator, strict=True) if row]
+    except csv.Error as error:
+        raise DataError(f"{source} is not readable CSV ({error}): write it anew.") from error
+    names = [cell.strip().lower() for cell in rows[0]] if rows else []
+    twice = [name for name in names if name and names.count(name) > 1]
+    if twice:
+        raise DataError(f"{source} has two columns {twice[0]!r}: leave one out.")
+    for number, row in enumerate(rows[1:], start=1):
+        if len(row) != len(names):
+            raise DataError(
+                f"row {number} of {source} has {len(row)} cells, and the first line {len(names)}: "
+                "give every row as many, and quote a text that holds what separates them."
+            )
+    return [dict(zip(names, row, strict=True)) for row in rows[1:]]
+
+
+def _json_entries(source: str, text: str, suffix: str) -> list[Any]:
+    """The entries of a list, or one per line."""
+    try:
+        if suffix != ".json":
+            return [json.loads(line) for line in text.split("\n") if line.strip()]
+        entries = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        what = "is not JSON" if suffix == ".json" else "has a line that is not JSON"
+        raise DataError(f"{source} {what}: write one object per line of a .jsonl file.") from error
+    if not isinstance(entries, list):
+        raise DataError(f"{source} holds no list: write all prompts into one.")
+    return entries
+
+
+def _data_set_entries(source: str, columns: Columns) -> list[dict[str, str]]:
+    rows = read_data_set(source, None)
+    if source.startswith(HUB):
+        if "train" not in rows and len(rows) != 1:
+            raise DataError(
+                f"{source} has the splits {', '.join(rows) or 'none'}: give a data set with a "
+                "split 'train' or with one split, or write its prompts to a file."
+            )
+        rows = rows["train"] if "train" in rows else next(iter(rows.values()))
+    wanted = [name for group in columns for name in group if name in rows.column_names]
+    if not wanted:
+        named = " or ".join(columns[0])
+        raise DataError(f"{source} has no column {named}: give another, or name one so.")
+    entries = rows.select_columns(wanted).to_list()
+    return [{name: "" if text is None else text for name, text in e.items()} for e in entries]

@@ -223,7 +223,16 @@ class DetectorView(View):
 
     @property
     def extractor(self) -> dict[str, str]:
-        return self.described(self.labels)
+        return self.described_as(self.name_sought())
+
+    @property
+    def name(self) -> str:
+        return self.detector.name
+
+    @property
+    def measured_with(self) -> str:
+        """What finds the concept, in words for a protocol."""
+        return self.extractor["name"]
 
     @property
     def digest(self) -> str:
@@ -233,17 +242,17 @@ class DetectorView(View):
         """Probabilities of all labels; which of them count is decided afterwards."""
         return {"probabilities": self.detector.probabilities(images)}
 
-    def described(self, labels: Sequence[str]) -> dict[str, str]:
-        return self.described_as(name_labels(labels))
-
     def described_as(self, looked_for: str) -> dict[str, str]:
         """Rates of other labels or thresholds never share a row: they are named otherwise."""
         name = f"{self.detector.name}, {looked_for} above {self.threshold:g}"
         return {"name": name, "sha256": self.detector.sha256, "kind": "detector"}
 
-    def scores(self, arrays: Arrays, labels: Sequence[str]) -> np.ndarray:
-        """How likely each sample shows any of `labels`: (N,)."""
-        return self.detector.scores(arrays["probabilities"], labels)
+    def name_sought(self, labels: Sequence[str] = ()) -> str:
+        return name_labels(labels or self.labels)
+
+    def scores(self, arrays: Arrays, labels: Sequence[str] = ()) -> np.ndarray:
+        """How likely each sample shows any of `labels`, or the concept: (N,)."""
+        return self.detector.scores(arrays["probabilities"], labels or self.labels)
 
     def metrics(self, labelled: bool) -> tuple[Metric, ...]:
         return (concept_rate(self.threshold),) if labelled else ()
@@ -252,6 +261,6 @@ class DetectorView(View):
         """With the concept's score as the only probability."""
         return Observations(
             asked=asked,
-            probabilities=self.scores(arrays, self.labels)[:, None],
+            probabilities=self.scores(arrays)[:, None],
             features=np.zeros((len(asked), 0)),
         )

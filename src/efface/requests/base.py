@@ -245,9 +245,5 @@ def require_classes(model: ModelInfo) -> int:
     return model.num_classes
 
 
-def same_phrase(phrase: str, other: str) -> bool:
-    return phrase.casefold().split() == other.casefold().split()
-
-
 def has_words(text: str) -> bool:
     return any(map(str.isalnum, text))

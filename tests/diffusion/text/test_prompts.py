@@ -12,7 +12,8 @@ from efface.errors import RequestError
 
 Make = Callable[..., TextDenoiser]
 # Characters are tokens: CLIP's mark the beginning and the end, T5's the end, with a space first.
-LONGEST = {"sd": 14, "sdxl": 14, "sd3": 14, "flux": 14, "pixart_alpha": 118, "pixart_sigma": 298}
+LONGEST = {"sd": 14, "sdxl": 14, "sd3": 254, "flux": 510, "pixart_alpha": 118, "pixart_sigma": 298}
+READS_MOST = {"sd3": "text_encoder_3", "flux": "text_encoder_2"}
 
 
 def count_encoded(denoiser: TextDenoiser) -> list[int]:
@@ -50,19 +51,21 @@ def test_rows_do_not_depend_on_what_is_encoded_beside_them(text_model: Make, kin
 
 
 @pytest.mark.parametrize("family", LONGEST)
-def test_a_prompt_that_an_encoder_would_cut_is_refused(text_model: Make, family: str) -> None:
+def test_a_prompt_that_every_encoder_would_cut_is_refused(text_model: Make, family: str) -> None:
     denoiser, longest = text_model(family), LONGEST[family]
     denoiser.prompts.check(["a" * longest])
     limit = longest + 2
-    sentence = rf"the prompt 'a+(\.\.\.)?' has {limit + 1} tokens, and the text_encoder of this "
+    most = READS_MOST.get(family, "text_encoder")
+    sentence = rf"the prompt 'a+(\.\.\.)?' has {limit + 1} tokens, and the {most} of this "
     with pytest.raises(RequestError, match=sentence + f"model reads at most {limit},"):
         denoiser.encode(["a cat", "a" * (longest + 1)])
     assert "a" * (longest + 1) not in denoiser.prompts._rows
 
 
 def test_prompts_are_text(text_model: Make) -> None:
-    with pytest.raises(RequestError, match="3 is no prompt"):
-        text_model("sd").encode([3])
+    for prompt in (3, "half \ud83d of a character"):
+        with pytest.raises(RequestError, match="(3|half .* character') is no prompt"):
+            text_model("sd").encode([prompt])
 
 
 def test_the_encoders_can_be_given_up_once_all_prompts_are_known(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -24,10 +25,11 @@ from efface.requests.base import Feed
 from efface.requests.concept.material import PromptMaterial
 from efface.requests.concept.request import ForgetConcept
 from efface.settings.base import Settings
-from tests.text_pipelines import load_text
+from tests.text_pipelines import inspect_small, load_text
 
 BAG = ForgetConcept(concept="bag", replacement="coat")
 STATES = "encoder_hidden_states"
+IMAGES = torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 Make = Callable[..., Settings]
 Pipelines = Callable[[str], Path]
 
@@ -88,6 +90,63 @@ def test_a_prompt_that_is_too_long_is_refused_without_weights(
     )
     with pytest.raises(RequestError, match="'a boot a boot a boot' has"):
         read(BAG, *detected, f"concept.prompt_groups={str(file)!r}")
+
+
+@pytest.mark.parametrize("side", ["--replace", "forget_prompts", "prompt_pairs", "negative"])
+def test_what_is_forgotten_is_never_left_out(
+    read: Callable[..., PromptMaterial], tmp_path: Path, side: str
+) -> None:
+    file = tmp_path / "p.txt"
+    file.write_text("a bag\nbag beyond this model\n")
+    request: dict[str, Any] = {"replacement": "coat", side: str(file)}
+    if side == "--replace":
+        request = {"replacement": "coat beyond this model"}
+    elif side == "prompt_pairs":
+        file.write_text("a bag\ta coat\nred bag\ta coat beyond this model\n")
+    if side in ("prompt_pairs", "negative"):
+        del request["replacement"]
+    with pytest.raises(RequestError, match="beyond this model.* reads at most 16.* shorten it"):
+        read(ForgetConcept(concept="bag", **request))
+
+
+def test_retained_prompts_that_are_too_long_are_left_out_and_counted(
+    read: Callable[..., PromptMaterial], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "p.txt"
+    long = "a cat on a red mat in a house by the sea"
+    file.write_text(f"a cat\n{long}\na bag\na dog\n{long} bag\n")
+    request = BAG.model_copy(update={"retain_prompts": str(file)})
+    for change, retain in (
+        ("concept.retain=500", ("a cat", "a dog")),
+        ("concept.retain=1", ("a cat",)),
+    ):
+        capsys.readouterr()
+        material = read(request, change)
+        assert material.prompts.retain == retain
+        counts = {"forget_prompts": 1, "retain_prompts": len(retain)}
+        counts |= {"retain_prompts_dropped": 2, "retain_prompts_too_long": 1}
+        assert material.prompts.notes() == counts
+        said = capsys.readouterr().err
+        assert "p.txt: 5 prompts." in said and "1 of 3 prompts, as 'a cat on" in said
+        assert "2 of 5 retained prompts name 'bag' and are left out." in said
+    file.write_text(f"{long}\n{long} too\n")
+    with pytest.raises(RequestError, match="shorten it"):
+        read(request)
+
+
+@pytest.mark.parametrize("kind", ["sd3", "flux"])
+def test_captions_of_the_usual_length_are_forgotten_and_retained_where_t5_reads_them(
+    pipelines: Pipelines, concept_settings: Make, tmp_path: Path, kind: str
+) -> None:
+    caption = "a photograph of a {} on a wooden table beside a window, in the evening light"
+    (tmp_path / "f.txt").write_text(caption.format("bag") + "\n")
+    (tmp_path / "r.txt").write_text(caption.format("cat") + "\na dog\n")
+    files = {"forget_prompts": str(tmp_path / "f.txt"), "retain_prompts": str(tmp_path / "r.txt")}
+    request = BAG.model_copy(update=files)
+    prompts = request.read(inspect_small(pipelines(kind)), concept_settings()).prompts
+    assert prompts.forget == (caption.format("bag"),)
+    assert prompts.targets == (caption.format("coat"),)
+    assert prompts.retain == (caption.format("cat"), "a dog") and prompts.too_long == 0
 
 
 @pytest.mark.parametrize(
@@ -223,7 +282,7 @@ def test_a_finder_is_the_detector_or_a_clip_for_replaced_phrases(
         settings = concept_settings(*changes)
         assert isinstance(read(request, *changes).finder(info, settings, None), kind)
     for request, changes in ((BAG, []), (keyed, [clip])):
-        with pytest.raises(RequestError, match="evaluate.detector.*evaluate.clip"):
+        with pytest.raises(ConfigError, match="evaluate.detector.*evaluate.clip"):
             read(request, *changes).finder(info, concept_settings(*changes), None)
 
 
@@ -231,9 +290,14 @@ def test_a_goal_has_the_prompts_of_the_run(
     read: Callable[..., PromptMaterial], view: DetectorView, concept_settings: Make
 ) -> None:
     settings: Any = concept_settings("evaluate.guidance=3.0")
-    goal = read(BAG).goal(Path("run"), Any, settings, view)  # type: ignore[arg-type]
-    assert list(goal.sought) == ["a bag"] and goal.guidance == 3
-    assert list(goal.others) == ["a cat", "a dog", "a coat"]
+    material = read(BAG)
+    twice = dataclasses.replace(material.prompts, forget=("a bag", "a bag"))
+    for own in (material, dataclasses.replace(material, prompts=twice)):
+        goal = own.goal(Path("run"), Any, settings, view)  # type: ignore[arg-type]
+        assert list(goal.sought) == list(goal.conditions) == ["a bag"] and goal.guidance == 3
+        assert list(goal.others) == ["a cat", "a dog", "a coat"]
+        assert (goal.score(IMAGES) == view.scores(view(IMAGES))).all()
+        assert (goal.threshold, goal.called) == (view.threshold, view.extractor["name"])
 
 
 def test_the_feed_is_on_the_device_of_the_run(fed: Callable[..., Any]) -> None:

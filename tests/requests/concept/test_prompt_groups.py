@@ -95,6 +95,18 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path, text, named):
         read(tmp_path, text)
 
 
+def test_a_label_in_another_spelling_is_the_concept(tmp_path):
+    (group,) = read(tmp_path, as_json(kind="composition", labels=["BAG "]), name="g.JSON")
+    assert group.labels == ()
+    with pytest.raises(ConfigError, match="'g' has labels of the concept among others"):
+        read(tmp_path, as_json(kind="neighbour", labels=["Bag"]), name="g.json")
+
+
+def test_deep_nesting_is_no_group(tmp_path):
+    with pytest.raises(ConfigError, match="is not readable JSON"):
+        read(tmp_path, "[" * 100_000, name="g.json")
+
+
 def test_a_missing_file_is_named(tmp_path):
     config = ConceptSettings(prompt_groups=str(tmp_path / "none.toml"))
     with pytest.raises(ConfigError, match="no prompt groups at .*none.toml"):
@@ -132,13 +144,13 @@ def test_labels_that_the_detector_lacks_and_another_detector_are_refused(brightn
 
 
 def test_groups_need_a_network(tmp_path):
-    with pytest.raises(ConfigError, match="evaluate.detector or evaluate.clip"):
+    with pytest.raises(ConfigError, match="set evaluate.detector .* or evaluate.clip"):
         read(tmp_path, GROUPS, EvaluateSettings())
 
 
 def test_a_clip_needs_one_text_and_a_replaced_phrase(tmp_path):
     assert [group.name for group in read(tmp_path, GROUPS)] == ["purse", "coat"]
-    with pytest.raises(ConfigError, match="phrase was replaced.*evaluate.detector"):
+    with pytest.raises(ConfigError, match="set evaluate.detector .* where a phrase was replaced"):
         read(tmp_path, GROUPS, phrases=None)
     two = GROUPS.replace('labels = ["coat"]', 'labels = ["coat", "jacket"]')
     with pytest.raises(ConfigError, match="'coat' has several labels"):

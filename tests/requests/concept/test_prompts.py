@@ -119,3 +119,39 @@ def test_the_digest_tells_prompts_and_targets_apart(tmp_path: Path) -> None:
         pairs.write_text(content)
         digests.add(read_concept_prompts(request, CONFIG).digest)
     assert len(digests) == 3
+
+
+@pytest.mark.parametrize(
+    ("concept", "written"),
+    [
+        ("Zo\u00eb", "Zoe\u0308"),
+        ("O'Keeffe", "O\u2019KEEFFE"),
+        ("stra\u00dfe", "STRASSE"),
+        ("Spider-Man", "spider\u2011man"),
+        ("\u732b", "\u7ea2\u732b\u5934"),
+        ("Brad Pitt", "brad\u00a0pitt"),
+    ],
+)
+def test_a_concept_is_found_however_a_prompt_writes_it(
+    tmp_path: Path, concept: str, written: str
+) -> None:
+    retain, forget = tmp_path / "retain.txt", tmp_path / "forget.txt"
+    retain.write_text(f"a dog\na photo of {written}, large\n", encoding="utf-8")
+    forget.write_text(f"a photo of {written}\n", encoding="utf-8")
+    request = ForgetConcept(
+        concept=concept, replacement="x", retain_prompts=str(retain), forget_prompts=str(forget)
+    )
+    prompts = read_concept_prompts(request, CONFIG)
+    assert (prompts.retain, prompts.dropped) == (("a dog",), 1)
+    expected = written.replace(concept, "x") if concept in written else "x"
+    assert prompts.targets == (f"a photo of {expected}",)
+    with pytest.raises(RequestError, match="own replacement"):
+        ForgetConcept(concept=concept, replacement=written.replace("\u7ea2", "").rstrip("\u5934"))
+
+
+def test_a_forget_prompt_in_another_spelling_is_not_retained(tmp_path: Path) -> None:
+    pairs, retain = tmp_path / "pairs.txt", tmp_path / "retain.txt"
+    pairs.write_text("caf\u00e9 \u2018bag\u2019\ta coat\n", encoding="utf-8")
+    retain.write_text("CAFE\u0301 'bag'\na cat\n", encoding="utf-8")
+    request = ForgetConcept(concept="shoe", prompt_pairs=str(pairs), retain_prompts=str(retain))
+    assert read_concept_prompts(request, CONFIG).retain == ("a cat",)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 
+from efface.evaluation.views import ClipView
+from efface.metrics.clip import load_clip
+from efface.requests.concept.finding import ClipFinder
 from efface.requests.concept.prompt_groups import PromptGroup
 from efface.requests.concept.prompts import ConceptPrompts
 from efface.requests.concept.protocol import ConceptProtocol
@@ -40,12 +44,13 @@ def test_no_seed_is_used_in_two_sets(protocol: ConceptProtocol) -> None:
 
 
 def test_a_clip_chooses_between_a_prompt_and_its_target_or_the_two_phrases(
-    protocol: ConceptProtocol,
+    protocol: ConceptProtocol, clip_folder: Path
 ) -> None:
-    pairs = [("a bag", "a coat"), ("one bag", "one coat")]
-    assert protocol.contrasts() == [*pairs * 5, pairs[0]]
-    phrases = dataclasses.replace(protocol, phrases=("bag", "coat"))
-    assert phrases.contrasts() == [("bag", "coat")] * 11
+    views = {"clip": ClipView(clip=load_clip(clip_folder))}
+    for phrases in (None, ("bag", "coat")):
+        finder = dataclasses.replace(protocol, views=views, phrases=phrases).finders["clip"]
+        assert isinstance(finder, ClipFinder) and finder.phrases == phrases
+        assert list(finder.pairs) == [("a bag", "a coat"), ("one bag", "one coat")]
 
 
 def test_terms_change_with_what_they_name_alone(protocol: ConceptProtocol) -> None:

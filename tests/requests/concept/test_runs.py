@@ -46,7 +46,9 @@ def test_a_run_goes_from_request_to_report(concept_runs: Callable[[str], Path], 
     out = concept_runs(kind)
     record = read_record(out)
     assert record.status == "finished"
-    assert record.notes == {"forget_prompts": 1, "retain_prompts": 3, "retain_prompts_dropped": 0}
+    counts = {"forget_prompts": 1, "retain_prompts": 3}
+    left_out = {"retain_prompts_dropped": 0, "retain_prompts_too_long": 0}
+    assert record.notes == counts | left_out
     assert record.sampler["passes"] == 1
     changed = {k for k, v in record.output.items() if v != record.model["weights"][k]}
     assert {name.split("/")[0] for name in changed} == {"transformer" if kind == "sd3" else "unet"}

@@ -53,3 +53,6 @@ def test_prompts_that_are_too_long_are_refused(
     file.write_text("a cat that is too long for this model\n")
     with pytest.raises(RequestError, match="shorten it"):
         Distil(retain_prompts=str(file)).read(inspect_model(pipelines("sd")), settings())
+    file.write_text("a cat\na cat that is too long for this model\na dog\n")
+    material = Distil(retain_prompts=str(file)).read(inspect_model(pipelines("sd")), settings())
+    assert material.retained(settings()).asked == ("a cat", "a dog")

@@ -53,7 +53,7 @@ def test_an_image_is_brought_to_the_size_of_the_model(
     material = read_memorised(request, model, settings)
     assert material.image is not None and material.image.shape == (3, 16, 16)
     assert len(material.controls) == 59 and "a red  BAG" not in material.controls
-    assert material.recorded() == {"digest": material.digest}
+    assert material.recorded() == {"digest": material.digest, "control_prompts_too_long": 0}
     assert material.digest != read_memorised(request_, model, settings).digest
 
 
@@ -105,6 +105,12 @@ def test_what_else_is_generated_is_measured_on_prompts_that_training_does_not_us
     assert few.digest != enough.digest
     with pytest.raises(RequestError, match="58 different control prompts and 59"):
         read(58)
+    given = [f"a bag {i}" for i in range(118)]
+    file.write_text("\n".join([*given, "a bag that is much too long", *given[:2]]))
+    request = ForgetMemorised(prompt="a red bag", control_prompts=str(file))
+    material = read_memorised(request, model, settings)
+    assert (*sorted((*material.controls, *material.others)),) == (*sorted(given),)
+    assert material.recorded()["control_prompts_too_long"] == 1
 
 
 @pytest.fixture

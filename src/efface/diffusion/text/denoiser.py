@@ -44,7 +44,7 @@ class TextDenoiser(Denoiser):
         return output[:, : x_t.shape[1]]
 
     def encode(self, inputs: Sequence[Any]) -> Condition:
-        """Prompts -> condition rows; RequestError for a prompt that an encoder would cut."""
+        """Prompts -> condition rows; RequestError for a prompt that every encoder would cut."""
         return self.prompts.encode(inputs).to(self.device)
 
     def null(self, like: Condition) -> Condition:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from efface.diffusion.quiet import quiet
 from efface.diffusion.text.families import TextFamily
 
 Encoded = Mapping[str, Tensor]
@@ -33,7 +34,8 @@ def encode(pipeline: Any, prompts: list[str], family: TextFamily) -> Encoded:
     }
     known = inspect.signature(pipeline.encode_prompt).parameters
     taken = {name: value for name, value in options.items() if name in known}
-    given = zip(family.encoded, pipeline.encode_prompt(prompts, **taken), strict=False)
+    with quiet(), quiet("diffusers"):  # which print what they cut for an encoder that reads less
+        given = zip(family.encoded, pipeline.encode_prompt(prompts, **taken), strict=False)
     return {name: tensor for name, tensor in given if name}
 
 

@@ -28,6 +28,7 @@ class TextFamily:
     optional: tuple[str, ...] = ()  # encoders that a folder may lack
     longest: int | None = None  # tokens that the T5 encoder is given
     lower_case: bool = False  # whether the pipeline strips prompts and writes them small
+    spells_tokens: bool = False  # whether it writes a token of several vectors as several tokens
     flow: bool = False  # flow matching: alpha = 1 - sigma, the network predicts eps - x0
     scheduler_options: tuple[tuple[str, Any], ...] = ()  # that the pipeline sets in any scheduler
     even_steps: bool = False  # whether the pipeline itself hands 1, ..., 1/n to the scheduler
@@ -45,6 +46,7 @@ SD = TextFamily(
     network="UNet2DConditionModel",
     encoders=("text_encoder",),
     encoded=("encoder_hidden_states",),
+    spells_tokens=True,
     scheduler_options=(("clip_sample", False), ("steps_offset", 1)),
     attention=UNET_ATTENTION,
 )
@@ -77,6 +79,7 @@ FLUX = TextFamily(
     encoders=("text_encoder", "text_encoder_2"),
     encoded=("encoder_hidden_states", "pooled_projections"),
     longest=512,
+    spells_tokens=True,
     flow=True,
     even_steps=True,
     guidance_scale=False,

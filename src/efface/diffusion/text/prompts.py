@@ -44,8 +44,8 @@ class PromptEncoder:
         return len(self._rows)
 
     def check(self, prompts: Sequence[str]) -> None:
-        """Raise RequestError for a prompt that is no text or that an encoder would cut."""
-        check_prompts(prompts, self._readers, self._family)
+        """Raise RequestError for a prompt that is no text or that every encoder would cut."""
+        check_prompts(prompts, self._readers)
 
     @torch.no_grad()
     def encode(self, prompts: Sequence[str]) -> Condition:

@@ -3,45 +3,77 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
+from efface.data.batch import in_turn
+from efface.data.phrases import same_phrase
+from efface.errors import ConfigError
 from efface.evaluation.store import Arrays
 from efface.evaluation.views import ClipView, DetectorView, View
 from efface.metrics.clip_contrast import detector_scores
+from efface.settings.evaluate import EvaluateSettings
 
-ConceptView = DetectorView | ClipView
 Phrases = tuple[str, str]  # the concept and its replacement
 
 
-def find_finder(views: Mapping[str, View]) -> ConceptView | None:
-    """The detector, or where there is none a CLIP."""
-    for kind in (DetectorView, ClipView):
-        for view in views.values():
-            if isinstance(view, kind):
-                return view
-    return None
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ClipFinder(ClipView):
+    """Finds in samples what it prefers to other texts: the concept, or a label in its place.
 
-
-def name_of(view: ConceptView) -> str:
-    return view.detector.name if isinstance(view, DetectorView) else view.clip.name
-
-
-def describe_concept(view: ConceptView, phrases: Phrases | None) -> str:
-    """What was measured with, in words for a protocol."""
-    if isinstance(view, DetectorView):
-        return view.extractor["name"]
-    pair = "each prompt and its target" if phrases is None else "the concept and its replacement"
-    return f"{view.clip.name}, which chooses between {pair}"
-
-
-def concept_scores(
-    view: ConceptView, arrays: Arrays, contrasts: Sequence[tuple[str, ...]]
-) -> np.ndarray:
-    """How probable it is that each sample shows the concept: (N,).
-
-    A CLIP chooses the first of its sample's `contrasts`.
+    Without `phrases` every forget prompt is compared with its own target, in `pairs` that take
+    turns as the samples do.
     """
-    if isinstance(view, DetectorView):
-        return view.scores(arrays, view.labels)
-    return detector_scores(view.clip, arrays["embedded"], contrasts)
+
+    phrases: Phrases | None
+    pairs: Sequence[tuple[str, str]] = ()
+
+    @property
+    def name(self) -> str:
+        return self.clip.name
+
+    @property
+    def measured_with(self) -> str:
+        pair = "the concept and its replacement" if self.phrases else "each prompt and its target"
+        return f"{self.name}, which chooses between {pair}"
+
+    def scores(self, arrays: Arrays, labels: Sequence[str] = ()) -> np.ndarray:
+        """How probable it is that each sample shows the label, or the concept: (N,)."""
+        texts = self.pairs if self.phrases is None else [self._texts(labels)]
+        embedded = arrays["embedded"]
+        return detector_scores(self.clip, embedded, in_turn(texts, len(embedded)))
+
+    def name_sought(self, labels: Sequence[str]) -> str:
+        sought, *others = self._texts(labels)
+        return f"{sought!r} rather than {' or '.join(map(repr, others))}"
+
+    def described_as(self, sought: str) -> dict[str, str]:
+        return self.extractor | {"name": f"{self.name}, {sought}"}
+
+    def _texts(self, labels: Sequence[str]) -> tuple[str, ...]:
+        assert self.phrases is not None  # or there were no groups
+        others = [p for p in self.phrases if not any(same_phrase(p, label) for label in labels)]
+        return (*labels, *others)
+
+
+Finder = DetectorView | ClipFinder
+
+
+def find_finders(
+    views: Mapping[str, View], phrases: Phrases | None, pairs: Sequence[tuple[str, str]] = ()
+) -> dict[str, Finder]:
+    """Those of the networks that find a concept, by name: a detector before a CLIP."""
+    detectors = {n: view for n, view in views.items() if isinstance(view, DetectorView)}
+    clips = {n: view.clip for n, view in views.items() if isinstance(view, ClipView)}
+    finders = {n: ClipFinder(clip=c, phrases=phrases, pairs=pairs) for n, c in clips.items()}
+    return {**detectors, **finders}
+
+
+def require_finder(config: EvaluateSettings, phrases: Phrases | None) -> None:
+    """Raise ConfigError unless the settings name what can find a concept."""
+    if config.detector is None and (config.clip is None or phrases is None):
+        raise ConfigError(
+            "nothing is set that finds the concept in samples: set evaluate.detector and "
+            "evaluate.detector_labels, or evaluate.clip where a phrase was replaced by another."
+        )

@@ -10,23 +10,15 @@ import numpy as np
 from torch import Tensor
 
 from efface.attacks.goals import ConditionGoal
-from efface.requests.concept.finding import (
-    ConceptView,
-    Phrases,
-    concept_scores,
-    describe_concept,
-)
 
 AT_ONCE = 64  # images
-
-Finder = Callable[[Tensor], np.ndarray]  # images (B, C, H, W) in [0, 1] -> scores (B,)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ConceptGoal(ConditionGoal):
     """A finder scores samples of prompts that name the concept above `threshold`."""
 
-    finder: Finder
+    finder: Callable[[Tensor], np.ndarray]  # images (B, C, H, W) in [0, 1] -> scores (B,)
     threshold: float
     called: str  # the finder
 
@@ -49,28 +41,3 @@ class ConceptGoal(ConditionGoal):
 
     def score(self, images: Tensor) -> np.ndarray:
         return np.concatenate([self.finder(part) for part in images.split(AT_ONCE)])
-
-
-def concept_goal(
-    view: ConceptView,
-    forget: Sequence[str],
-    retain: Sequence[str],
-    phrases: Phrases | None,
-    guidance: float,
-) -> ConceptGoal:
-    """The goal of a run's prompts; a CLIP needs `phrases`."""
-
-    def find(images: Tensor) -> np.ndarray:
-        contrasts = [] if phrases is None else [phrases] * len(images)
-        return concept_scores(view, view(images), contrasts)
-
-    forget, retain = list(dict.fromkeys(forget)), list(dict.fromkeys(retain))
-    return ConceptGoal(
-        sought=forget,
-        conditions=forget,
-        others=retain,
-        guidance=guidance,
-        finder=find,
-        threshold=view.threshold,
-        called=describe_concept(view, phrases),
-    )

@@ -14,8 +14,7 @@ from efface.data.source import ConditionSource
 from efface.diffusion.denoiser import Denoiser
 from efface.diffusion.model_folder import ModelInfo
 from efface.diffusion.text.denoiser import TextDenoiser, as_text_denoiser
-from efface.diffusion.text.readers import check_lengths
-from efface.errors import RequestError
+from efface.diffusion.text.readers import check_prompts, load_readers, whole_prompts
 from efface.evaluation.detection import check_detector
 from efface.evaluation.networks import read_views
 from efface.evaluation.protocol import Protocol
@@ -26,8 +25,8 @@ from efface.evaluation.views import View
 from efface.memory.amounts import Amounts, forget_rows
 from efface.metrics.judge import Judge
 from efface.requests.base import Feed, Material
-from efface.requests.concept.finding import ConceptView, Phrases, find_finder
-from efface.requests.concept.goal import ConceptGoal, concept_goal
+from efface.requests.concept.finding import Phrases, find_finders, require_finder
+from efface.requests.concept.goal import ConceptGoal
 from efface.requests.concept.prompt_groups import PromptGroup, digest_groups, read_prompt_groups
 from efface.requests.concept.prompts import (
     ConceptPrompts,
@@ -63,11 +62,6 @@ class PromptMaterial(Material):
         """Every prompt that is trained on or measured, in the order in which they are encoded."""
         measured = [prompt for group in self.groups for prompt in group.prompts]
         return [*self.prompts.different, *self.prompts.row_negatives, *measured]
-
-    def check_lengths(self, model: ModelInfo) -> None:
-        """Raise RequestError for a prompt that is too long for the model."""
-        negative = self.prompts.negative_prompt
-        check_lengths(model, [*self.encoded, *([] if negative is None else [negative])])
 
     def amounts(self, settings: Settings) -> Amounts:
         return Amounts(
@@ -134,35 +128,40 @@ class PromptMaterial(Material):
     def finder(self, model: ModelInfo, settings: Settings, judge: str | Path | None) -> View:
         super().finder(model, settings, judge)
         config = settings.evaluate
-        if config.detector is None and (config.clip is None or self.phrases is None):
-            raise RequestError(
-                "nothing is set that finds the concept in samples: set evaluate.detector and "
-                "evaluate.detector_labels, or evaluate.clip where a phrase was replaced by another."
-            )
+        require_finder(config, self.phrases)
         own = config.model_copy(update={"extractor": None, "reference": None})
-        found = find_finder(read_views(None, own, None, Accelerator().device, Store(None)))
-        assert found is not None  # there is a detector or a CLIP
-        return found
+        views = read_views(None, own, None, Accelerator().device, Store(None))
+        return next(iter(find_finders(views, self.phrases).values()))
 
     def goal(
         self, run: Path, models: Subjects, settings: Settings, finder: Judge | View | None
     ) -> ConceptGoal:
-        assert isinstance(finder, ConceptView)  # `finder` found it
-        prompts, guidance = self.prompts, settings.evaluate.set_guidance
-        return concept_goal(finder, prompts.forget, prompts.retain, self.phrases, guidance)
+        assert isinstance(finder, View)  # `finder` found it
+        forget = list(dict.fromkeys(self.prompts.forget))
+        network = find_finders({"finder": finder}, self.phrases)["finder"]
+        return ConceptGoal(
+            sought=forget,
+            conditions=forget,
+            others=list(dict.fromkeys(self.prompts.retain)),
+            guidance=settings.evaluate.set_guidance,
+            finder=lambda images: network.scores(network(images)),
+            threshold=network.threshold,
+            called=network.measured_with,
+        )
 
 
 def read_concept(request: ForgetConcept, model: ModelInfo, settings: Settings) -> PromptMaterial:
     """Read all prompts of a request and its prompt groups, after all checks without weights."""
-    config = settings.of(ConceptSettings)
+    config, readers = settings.of(ConceptSettings), load_readers(model)
     phrases = None if request.replacement is None else (request.concept, request.replacement)
     material = PromptMaterial(
-        prompts=read_concept_prompts(request, config),
+        prompts=read_concept_prompts(request, config, readers),
         config=config,
         phrases=phrases,
         groups=read_prompt_groups(config, settings.evaluate, phrases),
     )
-    material.check_lengths(model)
+    negative = material.prompts.negative_prompt
+    check_prompts([*material.encoded, *([] if negative is None else [negative])], readers)
     return material
 
 
@@ -172,7 +171,7 @@ def read_retained(
     """At most `count` prompts of a file or data set, or of templates, with nothing to forget."""
     check_detector(settings.evaluate)
     config = ConceptSettings()
-    retain = spread(prompts_to_retain(source, config), count)
-    material = PromptMaterial(prompts=ConceptPrompts(retain=tuple(retain)), config=config)
-    material.check_lengths(model)
-    return material
+    given = prompts_to_retain(source, config)
+    whole = whole_prompts(given, load_readers(model))
+    retain, long = tuple(spread(whole, count)), len(given) - len(whole)
+    return PromptMaterial(prompts=ConceptPrompts(retain=retain, too_long=long), config=config)

@@ -10,13 +10,14 @@ from typing import Any, Literal, Self
 
 from pydantic import model_validator
 
+from efface.data.phrases import same_phrase
 from efface.data.prompts import fill_templates
 from efface.errors import ConfigError
 from efface.evaluation.detection import check_detector, concept_labels
 from efface.evaluation.store import digest_of_json
 from efface.metrics.detector import check_labels
 from efface.records import Spec
-from efface.requests.concept.finding import Phrases
+from efface.requests.concept.finding import Phrases, require_finder
 from efface.requests.concept.settings import ConceptSettings
 from efface.settings.evaluate import EvaluateSettings
 from efface.settings.reading import Section, build
@@ -97,16 +98,7 @@ def read_prompt_groups(
     known = check_detector(evaluate)
     if config.prompt_groups is None:
         return ()
-    if evaluate.detector is None and evaluate.clip is None:
-        raise ConfigError(
-            "concept.prompt_groups has no effect without a network that evaluates samples: set "
-            "evaluate.detector or evaluate.clip."
-        )
-    if evaluate.detector is None and phrases is None:
-        raise ConfigError(
-            "a CLIP tells prompt groups apart only where a phrase was replaced by another: set "
-            "evaluate.detector."
-        )
+    require_finder(evaluate, phrases)
     groups = _parse(config.prompt_groups, config.templates)
     return tuple(_checked(group, evaluate, known, phrases) for group in groups)
 
@@ -114,33 +106,34 @@ def read_prompt_groups(
 def _parse(path: str, templates: Sequence[str]) -> list[PromptGroup]:
     """The groups of a TOML or JSON file, with words in templates; ConfigError for others."""
     content = _read(path)
-    entries = content.get("groups") if isinstance(content, dict) else None
-    if not isinstance(entries, list) or not entries or len(content) > 1:
+    entries = content.pop("groups", None) if isinstance(content, dict) else None
+    if not isinstance(entries, list) or not entries or content:
         raise ConfigError(f"{path} does not hold prompt groups alone: {EXAMPLE}.")
-    groups = []
+    groups: dict[str, PromptGroup] = {}
     for number, entry in enumerate(entries, start=1):
         if not isinstance(entry, dict):
             raise ConfigError(f"group {number} of {path} is not a table: {EXAMPLE}.")
         group = build(PromptGroup, entry, f"groups[{number}]")
+        if group.name in groups:
+            raise ConfigError(
+                f"{path} names two groups {group.name!r}: give each a name of its own."
+            )
         prompts = dict.fromkeys((*group.prompts, *fill_templates(templates, group.words)))
-        groups.append(group.model_copy(update={"prompts": tuple(prompts), "words": ()}))
-    names = [group.name for group in groups]
-    for name in names:
-        if names.count(name) > 1:
-            raise ConfigError(f"{path} names two groups {name!r}: give each a name of its own.")
-    return groups
+        update = {"prompts": tuple(prompts), "words": ()}
+        groups[group.name] = group.model_copy(update=update)
+    return list(groups.values())
 
 
 def _read(path: str) -> Any:
+    kind = "JSON" if path.lower().endswith(".json") else "TOML"
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
-        return json.loads(text) if path.endswith(".json") else tomllib.loads(text)
+        return json.loads(text) if kind == "JSON" else tomllib.loads(text)
     except OSError as error:
         raise ConfigError(
             f"no prompt groups at {path} ({error.strerror}): give a TOML or JSON file."
         ) from error
-    except ValueError as error:
-        kind = "JSON" if path.endswith(".json") else "TOML"
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path} is not readable {kind} ({error}): write it anew.") from error
 
 
@@ -150,22 +143,19 @@ def _checked(
     """The group, without labels where those are the concept's; `known` are the detector's."""
     if evaluate.detector is not None:
         check_labels(group.labels, known, f"the group {group.name!r}")
-        concept = set(concept_labels(evaluate))
-    else:
-        assert phrases is not None  # or a detector would have been required
-        concept = {phrases[0]}
-        if len(group.labels) > 1:
-            raise ConfigError(
-                f"the group {group.name!r} has several labels, and a CLIP takes one text: give "
-                "one, or a detector."
-            )
-    labels = set(group.labels)
-    if labels & concept and (group.kind == "neighbour" or labels - concept):
+    elif len(group.labels) > 1:
+        raise ConfigError(
+            f"the group {group.name!r} has several labels, and a CLIP takes one text: give one, or "
+            "a detector."
+        )
+    concept = phrases[:1] if phrases and not evaluate.detector else concept_labels(evaluate)
+    own = [label for label in group.labels if any(same_phrase(label, name) for name in concept)]
+    if own and (group.kind == "neighbour" or len(own) < len(group.labels)):
         raise ConfigError(
             f"the group {group.name!r} has labels of the concept among others: give its own alone, "
             "or none for the concept."
         )
-    return group.model_copy(update={"labels": () if labels & concept else group.labels})
+    return group.model_copy(update={"labels": ()}) if own else group
 
 
 def digest_groups(groups: Sequence[PromptGroup]) -> str:

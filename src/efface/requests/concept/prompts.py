@@ -6,18 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from efface.data.prompts import (
-    fill_templates,
-    gibberish,
-    names,
-    read_pairs,
-    read_prompts,
-    replace_phrase,
-    spread,
-)
-from efface.diffusion.text.readers import shortened
+from efface.data.phrases import fold, names, replace_phrase
+from efface.data.prompts import fill_templates, gibberish, read_pairs, read_prompts, spread
+from efface.diffusion.text.readers import Reader, shortened, whole_prompts
 from efface.errors import RequestError
 from efface.evaluation.store import digest_of_json
+from efface.progress import note
 from efface.requests.concept.request import ForgetConcept
 from efface.requests.concept.settings import ConceptSettings
 
@@ -28,7 +22,7 @@ class ConceptPrompts:
 
     Gibberish prompts are retained too, and not measured: the teacher's guidance for them is
     negative, with `row_negative_prompt`. So may it be for targets. `dropped` counts retained
-    prompts that were given and name the concept.
+    prompts that were given and name the concept, `too_long` those that no text encoder reads whole.
     """
 
     forget: tuple[str, ...] = ()
@@ -38,6 +32,7 @@ class ConceptPrompts:
     negative_prompt: str | None = None  # keywords, which are shown nowhere; None: the empty prompt
     row_negative_prompt: str | None = None
     dropped: int = 0
+    too_long: int = 0
 
     @property
     def different(self) -> list[str]:
@@ -60,11 +55,17 @@ class ConceptPrompts:
         counts = {"forget_prompts": len(self.forget), "retain_prompts": len(self.retain)}
         if self.gibberish:
             counts["gibberish_prompts"] = len(self.gibberish)
-        return counts | {"retain_prompts_dropped": self.dropped}
+        dropped = {"retain_prompts_dropped": self.dropped, "retain_prompts_too_long": self.too_long}
+        return counts | dropped
 
 
-def read_concept_prompts(request: ForgetConcept, config: ConceptSettings) -> ConceptPrompts:
-    """Read or make all prompts of a request; DataError or RequestError for what cannot be used."""
+def read_concept_prompts(
+    request: ForgetConcept, config: ConceptSettings, readers: Sequence[Reader] = ()
+) -> ConceptPrompts:
+    """Read or make all prompts of a request; DataError or RequestError for what cannot be used.
+
+    Those of the retained ones that are too long for all `readers` are left out.
+    """
     negative = None
     unwanted = list(request.names)
     if request.prompt_pairs is not None:
@@ -80,13 +81,17 @@ def read_concept_prompts(request: ForgetConcept, config: ConceptSettings) -> Con
     # The replacement is retained as well.
     more = [] if request.replacement is None else [request.replacement]
     given = prompts_to_retain(request.retain_prompts, config, more)
-    same = {prompt.casefold() for prompt in forget}
-    others = [p for p in given if p.casefold() not in same and not names(p, *unwanted)]
+    same = set(map(fold, forget))
+    others = [p for p in given if fold(p) not in same and not names(p, *unwanted)]
     if not others:
         raise RequestError(
             f"every retained prompt names {request.concept!r}: give at least one that does not."
         )
-    retain = spread(others, config.retain)
+    if len(others) < len(given):
+        dropped = f"{len(given) - len(others)} of {len(given)} retained prompts"
+        note(f"{dropped} name {request.concept!r} and are left out.")
+    whole = whole_prompts(others, readers)
+    retain = spread(whole, config.retain)
     return ConceptPrompts(
         forget=forget,
         targets=targets,
@@ -95,6 +100,7 @@ def read_concept_prompts(request: ForgetConcept, config: ConceptSettings) -> Con
         negative_prompt=negative,
         row_negative_prompt=_row_negative(request, negative, config),
         dropped=len(given) - len(others),
+        too_long=len(others) - len(whole),
     )
 
 
@@ -140,8 +146,7 @@ def _gibberish_prompts(
 ) -> list[str]:
     """As many beside the `retained` prompts as makes them their share of all retained ones."""
     count = round(config.gibberish / (1 - config.gibberish) * retained)
-    words = gibberish(count + len(unwanted))
-    words = [word for word in words if not names(word, *unwanted)][:count]
+    words = gibberish(count, without=unwanted)
     templates = [config.templates[i % len(config.templates)] for i in range(count)]
     return [fill_templates([t], [word])[0] for t, word in zip(templates, words, strict=True)]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -16,20 +17,13 @@ from efface.evaluation.results import make_result, view_result
 from efface.evaluation.store import Arrays, Store
 from efface.evaluation.subjects import Subjects
 from efface.evaluation.terms import Terms, digest_of, shorten
-from efface.evaluation.views import ClipView, DetectorView, View
+from efface.evaluation.views import ClipView, View
 from efface.metrics.clip_score import CLIP_SCORE, prompt_similarity
 from efface.metrics.concept_rate import SPEC as CONCEPT_RATE
 from efface.metrics.concept_rate import rate_above
 from efface.metrics.threshold_curve import threshold_curve
-from efface.records import Evaluation, Result, Side
-from efface.requests.concept.finding import (
-    ConceptView,
-    Phrases,
-    concept_scores,
-    describe_concept,
-    find_finder,
-    name_of,
-)
+from efface.records import Curve, Evaluation, Result, Side
+from efface.requests.concept.finding import Finder, Phrases, find_finders
 from efface.requests.concept.groups import group_curves, group_results, score_groups, set_of
 from efface.requests.concept.prompt_groups import PromptGroup, digest_groups
 from efface.requests.concept.prompts import ConceptPrompts
@@ -52,20 +46,15 @@ class ConceptProtocol(Protocol):
     groups: tuple[PromptGroup, ...] = ()
     group_samples: int = 0  # of each group
 
-    def rows(self, side: Side) -> list[int]:
-        """The number of each sample's prompt."""
-        if side == "forget":
-            return in_turn(range(len(self.prompts.forget)), self.config.forget_samples)
-        return in_turn(range(len(self.prompts.retain)), self.config.retain_samples)
-
     def sampled(self, side: Side) -> list[str]:
         """The prompt of each sample."""
-        prompts = self.prompts.forget if side == "forget" else self.prompts.retain
-        return [prompts[row] for row in self.rows(side)]
+        if side == "forget":
+            return in_turn(self.prompts.forget, self.config.forget_samples)
+        return in_turn(self.prompts.retain, self.config.retain_samples)
 
     def seeds(self, side: Side) -> range:
         first = self.config.seed + (0 if side == "forget" else self.config.forget_samples)
-        return range(first, first + len(self.rows(side)))
+        return range(first, first + len(self.sampled(side)))
 
     def sampled_group(self, group: PromptGroup) -> list[str]:
         """The prompt of each sample of a group."""
@@ -75,12 +64,11 @@ class ConceptProtocol(Protocol):
         first = self.config.seed + self.config.forget_samples + self.config.retain_samples
         return range(first, first + self.group_samples)
 
-    def contrasts(self) -> list[tuple[str, str]]:
-        """The two texts between which a CLIP chooses, for each sample of the forget prompts."""
-        if self.phrases is not None:
-            return [self.phrases] * len(self.rows("forget"))
+    @cached_property
+    def finders(self) -> dict[str, Finder]:
+        """What finds the concept, by name of the network; groups are measured with the first."""
         pairs = list(zip(self.prompts.forget, self.prompts.targets, strict=True))
-        return [pairs[row] for row in self.rows("forget")]
+        return find_finders(self.views, self.phrases, pairs)
 
     def terms(self) -> Terms:
         """What two evaluations share if their figures may be compared."""
@@ -97,39 +85,45 @@ class ConceptProtocol(Protocol):
         for side in SIDES:
             prompts = self.sampled(side)
             if prompts:
-                observers = {n: view for n, view in self.views.items() if _observes(view, side)}
+                observers = {n: v for n, v in self.views.items() if self._observes(n, side)}
                 sets[side] = _samples(self.seeds(side), prompts, observers)
-        finder = find_finder(self.views)
-        if finder is not None:
-            name = next(name for name, view in self.views.items() if view is finder)
+        for name in list(self.finders)[:1]:
             for group in self.groups:
-                prompts = self.sampled_group(group)
-                sets[set_of(group)] = _samples(self.group_seeds(), prompts, {name: finder})
+                prompts, observers = self.sampled_group(group), {name: self.finders[name]}
+                sets[set_of(group)] = _samples(self.group_seeds(), prompts, observers)
         return sets
+
+    def _observes(self, name: str, side: Side) -> bool:
+        """Whether a network measures anything in samples of forget, or of retained prompts."""
+        if side == "forget":
+            return name in self.finders
+        return bool(self.views[name].metrics(labelled=False))
 
     def report(self, seen: Mapping[str, Seen], subjects: Subjects) -> Evaluation:
         """Without a network nothing is claimed."""
         sampled = subjects.sampled()
-        evaluation = Evaluation(results=[], terms=self.terms())
+        finders = self.finders if self.prompts.forget else {}
+        found = [
+            self._about_forgotten(finder, of_models(seen, "forget", name), sampled)
+            for name, finder in finders.items()
+        ]
+        results, curves = [rate for rate, _ in found], [curve for _, curve in found]
         for name, view in self.views.items():
-            if _observes(view, "retain"):
+            if self._observes(name, "retain"):
                 retain = of_models(seen, "retain", name)
-                evaluation.results += self._about_retained(view, retain, sampled)
-            if isinstance(view, ConceptView) and self.prompts.forget:
-                forget = of_models(seen, "forget", name)
-                evaluation = self._with_concept(evaluation, view, forget, sampled)
-        finder = find_finder(self.views)
-        if self.groups and finder is not None:
-            scores = score_groups(self, finder, seen)
-            evaluation.results += group_results(self, finder, scores, sampled)
-            evaluation.curves += group_curves(self, finder, scores, sampled)
-        return evaluation
+                results += self._about_retained(view, retain, sampled)
+        for name in list(self.finders)[:1] if self.groups else []:
+            scores = score_groups(self, name, seen)
+            results += group_results(self, name, scores, sampled)
+            curves += group_curves(self, name, scores, sampled)
+        return Evaluation(results=results, curves=curves, terms=self.terms())
 
     def _about_retained(
         self, view: View, retain: Mapping[str, Arrays], sampled: str
     ) -> list[Result]:
         """How good retained samples are, and how well they show their prompts."""
-        rows, prompts = np.array(self.rows("retain")), self.sampled("retain")
+        prompts = self.sampled("retain")
+        rows = np.array(in_turn(range(len(self.prompts.retain)), len(prompts)))
         seen = {model: view.observations(arrays, rows) for model, arrays in retain.items()}
         metrics = view.metrics(labelled=False)
         if isinstance(view, ClipView):
@@ -140,31 +134,16 @@ class ConceptProtocol(Protocol):
         seeds = self.seeds("retain")
         return [view_result(view, metric, seen, (), seeds, sampled) for metric in metrics]
 
-    def _with_concept(
-        self,
-        evaluation: Evaluation,
-        view: ConceptView,
-        forget: Mapping[str, Arrays],
-        sampled: str,
-    ) -> Evaluation:
+    def _about_forgotten(
+        self, finder: Finder, forget: Mapping[str, Arrays], sampled: str
+    ) -> tuple[Result, Curve]:
         """How often the concept is found in samples of forget prompts, also by threshold."""
-        contrasts = self.contrasts()
-        scores = {m: concept_scores(view, arrays, contrasts) for m, arrays in forget.items()}
-        text = f"{sampled}; measured with: {describe_concept(view, self.phrases)}"
-        rate = make_result(
-            CONCEPT_RATE,
-            {model: rate_above(values, view.threshold) for model, values in scores.items()},
-            self.seeds("forget"),
-            protocol=text,
-            extractor=view.extractor,
-        )
-        curve = threshold_curve(scores, name_of(view), text, extractor=view.extractor)
-        return evaluation.model_copy(
-            update={
-                "results": [rate, *evaluation.results],
-                "curves": [*evaluation.curves, curve],
-            }
-        )
+        text = f"{sampled}; measured with: {finder.measured_with}"
+        scores = {model: finder.scores(arrays) for model, arrays in forget.items()}
+        rates = {model: rate_above(values, finder.threshold) for model, values in scores.items()}
+        own = finder.extractor
+        rate = make_result(CONCEPT_RATE, rates, self.seeds("forget"), protocol=text, extractor=own)
+        return rate, threshold_curve(scores, finder.name, text, extractor=own)
 
     def write_sheets(
         self, folder: Path, seen: Mapping[str, Seen], subjects: Subjects, store: Store
@@ -180,10 +159,3 @@ class ConceptProtocol(Protocol):
 
 def _samples(seeds: range, prompts: Sequence[str], observers: Mapping[str, View]) -> Samples:
     return Samples(seeds=seeds, observers=observers, asked=always(prompts))
-
-
-def _observes(view: View, side: Side) -> bool:
-    """Whether a network measures anything in samples of forget, or of retained prompts."""
-    if side == "forget":
-        return isinstance(view, ConceptView)
-    return not isinstance(view, DetectorView)

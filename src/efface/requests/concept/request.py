@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
 
+from efface.data.phrases import same_phrase
 from efface.diffusion.model_folder import ModelInfo
 from efface.errors import ConfigError, RequestError
 from efface.requests.base import (
@@ -15,7 +16,6 @@ from efface.requests.base import (
     evaluate_names,
     has_words,
     require_text,
-    same_phrase,
 )
 from efface.requests.concept.settings import ConceptSettings
 from efface.requests.concept.words import ConceptWords

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from accelerate import Accelerator
 from torch import Tensor
 
 from efface.attacks.goals import Goal
 from efface.data.images import read_at
+from efface.data.phrases import same_phrase
 from efface.data.prompts import SUBJECTS, TEMPLATES, fill_templates, read_prompts, spread
 from efface.data.split import pixel_hash
 from efface.diffusion.denoiser import Denoiser
 from efface.diffusion.model_folder import ModelInfo, drawn_shape
 from efface.diffusion.text.denoiser import as_text_denoiser
-from efface.diffusion.text.readers import check_lengths
+from efface.diffusion.text.readers import Reader, check_prompts, load_readers, whole_prompts
 from efface.errors import DataError, RequestError
 from efface.evaluation.protocol import Protocol
 from efface.evaluation.references import Retained
@@ -26,7 +28,7 @@ from efface.evaluation.views import View
 from efface.memory.amounts import Amounts, forget_rows
 from efface.memory.footprint import rows_footprint, sampling_footprint
 from efface.metrics.judge import Judge
-from efface.requests.base import Feed, Material, same_phrase
+from efface.requests.base import Feed, Material
 from efface.requests.memorised.detection import Detection, detect, detector_of, require_memorised
 from efface.requests.memorised.feed import CopyStopper, pair_source, preparation_notes
 from efface.requests.memorised.goal import MemorisedGoal
@@ -59,6 +61,7 @@ class MemorisedMaterial(Material):
     controls: tuple[str, ...]
     others: tuple[str, ...]
     comparison: Comparison
+    too_long: int = 0  # control prompts that the model cannot read whole, which are left out
 
     goal_class: ClassVar[type[Goal]] = MemorisedGoal
 
@@ -66,6 +69,9 @@ class MemorisedMaterial(Material):
     def digest(self) -> str:
         image = None if self.image is None else pixel_hash(self.image)
         return digest_of_json([image, self.controls, self.others])
+
+    def recorded(self) -> dict[str, Any]:
+        return super().recorded() | {"control_prompts_too_long": self.too_long}
 
     def compared_digest(self) -> str:
         extractor = self.comparison.extractor
@@ -178,11 +184,15 @@ def read_memorised(
     prompts = [request.prompt]
     if request.modified_prompt is not None:
         prompts.append(request.modified_prompt)
-    controls, others = _read_controls(request.control_prompts, prompts, own.controls)
-    check_lengths(model, [*prompts, *controls, *others])
+    readers = load_readers(model)
+    check_prompts(prompts, readers)
+    controls, others, too_long = _read_controls(
+        request.control_prompts, prompts, own.controls, readers
+    )
     return MemorisedMaterial(
         model=model,
         image=image,
+        too_long=too_long,
         prompt=request.prompt,
         modified_prompt=request.modified_prompt,
         controls=controls,
@@ -202,14 +212,16 @@ def _read_image(source: str, model: ModelInfo) -> Tensor:
 
 
 def _read_controls(
-    source: str | None, prompts: list[str], count: int
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """`count` control prompts from all over the list, none of them one of `prompts`; the others."""
+    source: str | None, prompts: list[str], count: int, readers: Sequence[Reader]
+) -> tuple[tuple[str, ...], tuple[str, ...], int]:
+    """`count` control prompts from all over the list, none of them one of `prompts`; the others.
+
+    And how many are too long.
+    """
     given = fill_templates(TEMPLATES, SUBJECTS) if source is None else read_prompts(source)
+    whole = whole_prompts(given, readers)
     different = [
-        control
-        for control in dict.fromkeys(given)
-        if not any(same_phrase(control, prompt) for prompt in prompts)
+        control for control in whole if not any(same_phrase(control, prompt) for prompt in prompts)
     ]
     if len(different) < count:
         raise RequestError(
@@ -217,7 +229,8 @@ def _read_controls(
             "more with --control-prompts."
         )
     controls = tuple(spread(different, count))
-    return controls, tuple(prompt for prompt in different if prompt not in set(controls))
+    others = tuple(prompt for prompt in different if prompt not in set(controls))
+    return controls, others, len(given) - len(whole)
 
 
 def expected_amounts(model: ModelInfo, settings: Settings) -> Amounts:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
 
+from efface.data.phrases import same_phrase
 from efface.diffusion.model_folder import ModelInfo
 from efface.errors import RequestError
 from efface.requests.base import (
@@ -16,7 +17,6 @@ from efface.requests.base import (
     evaluate_names,
     has_words,
     require_text,
-    same_phrase,
 )
 from efface.requests.memorised.settings import MemorisedSettings
 from efface.requests.memorised.words import MemorisedWords
