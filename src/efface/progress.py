@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, Self
 
 from rich.console import Console
@@ -13,6 +14,13 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+
+
+def note(text: str) -> None:
+    """Print a line on standard error, in the first of several processes alone."""
+    if os.environ.get("RANK", "0") == "0":
+        text = f"efface: {text}".encode(errors="replace").decode()
+        Console(stderr=True).print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 class Bar:
