@@ -18,7 +18,7 @@ from PIL import Image, ImageOps
 from torch.testing import assert_close
 
 from efface.data.image_files import AS_IS, Reading, decode, natural, stack, walk
-from efface.data.images import load_images
+from efface.data.images import load_images, read_at
 from efface.errors import DataError
 
 COMPLETE = Reading(complete=True)
@@ -402,3 +402,30 @@ def test_squares_are_scaled_as_before():
     image = COLOURS[:, :8]
     scaled = np.array(Image.fromarray(image).resize((3, 3), Image.Resampling.LANCZOS))
     assert_close(pixels_of(encoded(image), Reading(size=(3, 3))), scaled)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        os.mkfifo,
+        lambda path: path.symlink_to("gone"),
+        lambda path: path.symlink_to(path),
+        lambda path: path.symlink_to("/dev/zero"),
+        lambda path: path.write_text("words"),
+        lambda path: path.touch(),
+        lambda path: path.write_bytes(b"%PDF-1.7"),
+    ],
+    ids=["fifo", "dangling", "loop", "device", "text", "empty", "pdf"],
+)
+def test_a_source_that_is_no_image_is_answered(tmp_path, make):
+    make(tmp_path / "x")
+    with pytest.raises(DataError, match=r"no images at .*x: give 'digits', a folder of images"):
+        load_images(str(tmp_path / "x"))
+
+
+@pytest.mark.parametrize("shape", [(4, 8), (8, 4), (5, 3)])
+def test_images_are_brought_to_models_that_are_not_square(tmp_path, shape):
+    Image.fromarray(COLOURS).save(tmp_path / "a.png")
+    for resize in (True, "squash"):
+        images = read_at(str(tmp_path), (3, *shape), resize=resize)
+        assert images.images.shape == (1, 3, *shape)

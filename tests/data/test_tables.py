@@ -248,3 +248,16 @@ def test_a_source_names_its_columns(tmp_path, words, greys, labels):
 def test_words_that_name_no_columns_are_refused(tmp_path, words):
     with pytest.raises(DataError, match="ends in no columns|no column 'nowhere'"):
         load_images(write(tmp_path / "x.parquet", {"image": STRUCTS}) + words)
+
+
+def test_a_parquet_file_is_a_data_set_without_splits(tmp_path):
+    path = write(tmp_path / "x.parquet", {"caption": ["a", "b"]})
+    assert read_data_set(path, None)["caption"][:] == ["a", "b"]
+
+
+def test_images_to_forget_are_not_one_split_of_several(tmp_path):
+    for name in ("train-0", "test-0"):
+        write(tmp_path / f"{name}.parquet", {"image": STRUCTS})
+    assert len(load_images(str(tmp_path))) == 2
+    with pytest.raises(DataError, match="holds parquet files of several splits"):
+        load_images(str(tmp_path), how=Reading(complete=True))

@@ -18,9 +18,9 @@ LARGEST = 1_000_000  # labels without names
 
 
 def read_data_set(source: str, split: str | None, files: Sequence[str] = ()) -> Any:
-    """A `datasets.Dataset`: HUB and a data set's id, or the parquet `files` of a source.
+    """A `datasets.Dataset`: HUB and a data set's id, or parquet, a file or the `files` of a source.
 
-    Of a data set without `split` all of them, by name. Raises DataError.
+    Of a data set's id without `split` all of them, by name. Raises DataError.
     """
     try:
         from datasets import Dataset, load_dataset
@@ -34,14 +34,14 @@ def read_data_set(source: str, split: str | None, files: Sequence[str] = ()) -> 
         ) from None
     disable_progress_bar()
     try:
-        if not files:
+        if source.startswith(HUB):
             return load_dataset(source.removeprefix(HUB), split=split)
-        rows = Dataset(concat_tables([ParquetFile(file).read() for file in files]))
+        rows = Dataset(concat_tables([ParquetFile(file).read() for file in files or [source]]))
         if len(rows):
             return rows
         raise ValueError
     except (*hub_errors(), DatasetsError, ArrowException, TypeError) as error:
-        if not files:
+        if source.startswith(HUB):
             named = "" if split is None else f", its split {split!r}"
             raise DataError(
                 f"{source} cannot be read from the hub, {reason(error)}: check its id{named} and "
