@@ -76,7 +76,9 @@ def read_table(
 
     rows = read_data_set(source, split, _of_split(source, files, split, how.complete))
     kinds = {
-        name: kind.dtype if isinstance(kind, Value) else type(kind).__name__
+        name: kind.dtype
+        if isinstance(kind, Value)
+        else type(kind).__name__.replace("dict", "struct")
         for name, kind in rows.features.items()
     }
     structs = [n for n, f in rows.features.items() if isinstance(f, dict) and "bytes" in f]

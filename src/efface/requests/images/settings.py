@@ -18,7 +18,7 @@ class ImageSettings(Section):
         le=10_000_000,
         description="Retained images to generate, where none are given.",
     )
-    resize: bool | Literal["squash"] = Field(
+    resize: Literal[False, True, "squash"] = Field(
         default=False,
         description="Resize the middle of images of another size, or 'squash' all of it; they are "
         "refused otherwise.",
