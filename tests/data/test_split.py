@@ -62,8 +62,9 @@ def test_distances_and_copy_distance() -> None:
 def test_distances_equal_brute_force_across_chunks() -> None:
     samples = torch.rand(2500, 3, 4, 4, generator=torch.Generator().manual_seed(0))
     pictures = torch.rand(5, 3, 4, 4, generator=torch.Generator().manual_seed(1))
-    difference = (samples[:, None] - pictures[None]).double().flatten(2).numpy()
-    expected = np.sqrt((difference**2).sum(2))
+    both = torch.stack([pictures, pictures.flip(-1)])
+    difference = (samples[:, None, None] - both).double().flatten(3).numpy()
+    expected = np.sqrt((difference**2).sum(3)).min(1)
     between = distances(samples, pictures).numpy()
     np.testing.assert_allclose(between, expected, rtol=1e-5)
     np.testing.assert_array_equal(between.argmin(1), expected.argmin(1))
@@ -75,3 +76,23 @@ def test_small_distances_are_not_lost_to_rounding() -> None:
     sample = picture + 1e-4
     expected = float(sample[0, 0, 0, 0].double() - picture[0, 0, 0, 0].double()) * 28
     assert distances(sample, picture).numpy() == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 16, 16), (3, 5, 7), (1, 1, 9), (4, 6, 6)])
+@pytest.mark.parametrize("kind", [torch.uint8, torch.float32])
+def test_a_mirrored_copy_is_a_copy(shape: tuple[int, ...], kind: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(256, (21, *shape), generator=generator, dtype=torch.uint8)
+    every = pixels if kind == torch.uint8 else pixels / 255
+    image, others = every[:1], every[1:]
+    between = distances(torch.cat([image.flip(-1), image, others]), image)
+    assert between[:2].flatten().tolist() == [0, 0]
+    assert int((between < copy_distance(between)).sum()) == 2
+    assert torch.equal(between, distances(torch.cat([image, image.flip(-1), others]), image))
+
+
+def test_a_mirrored_image_to_forget_is_not_retained() -> None:
+    forget, others = images(2, 0), images(5, 1)
+    split = split_images(make(forget), make(torch.cat([others, forget[:1].flip(-1)])))
+    assert (split.exact, split.near) == (0, 1)
+    assert split.retain is not None and torch.equal(split.retain.images, others)

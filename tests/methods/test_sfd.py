@@ -250,7 +250,7 @@ def test_no_data_set_is_read(
     def refuse(*args: object, **kwargs: object) -> None:
         raise AssertionError("data were read")
 
-    for name in ("load_images", "_digits", "_image_folder", "_table", "_decode"):
+    for name in ("load_images", "_digits", "_image_folder", "_table", "decode"):
         monkeypatch.setattr(images, name, refuse)
     real_import = builtins.__import__
 

@@ -29,9 +29,9 @@ def counts(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Counter[str]]]
     found: dict[str, Counter[str]] = {"read": Counter(), "hashed": Counter()}
     load, digest = data_images.load_images, hashlib.file_digest
 
-    def loading(source: str, split: str = "train", size: int | None = None) -> Any:
+    def loading(source: str, split: str = "train", **how: Any) -> Any:
         found["read"][f"{source} {split}"] += 1
-        return load(source, split, size)
+        return load(source, split, **how)
 
     def hashing(stream: Any, name: str) -> Any:
         if stream.name.endswith(".safetensors"):

@@ -20,12 +20,15 @@ def triage(
         str, typer.Option(help="Images that the model was not trained on, or 'digits'.")
     ],
     out: Annotated[Path | None, typer.Option(help="A new folder for table, JSON and page.")] = None,
+    image_column: Annotated[
+        str | None, typer.Option(help="The column of images in tables, where several could be.")
+    ] = None,
     changes: Set = None,
 ) -> None:
     """Has the model memorised these images at all?"""
     from efface.requests.images.triage import triage as examine
 
-    found = examine(model, images, unseen, out, changes)
+    found = examine(model, images, unseen, out, changes, image_column)
     rows = []
     for f in found.findings:
         row = (f"{f.loss:.4f}", f"{f.loss_p:.3f}", f"{f.similarity:.3f}", f"{f.similarity_p:.3f}")

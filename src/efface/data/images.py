@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
-import io
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from efface.data.image_files import (
+    AS_IS,
+    BACKGROUND,
+    NoImageError,
+    Reading,
+    decode,
+    natural,
+    stack,
+    table_files,
+    walk,
+)
 from efface.data.tables import HUB, encoded_images, labels_of, read_table
 from efface.diffusion.places import ZOO
 from efface.errors import DataError
+from efface.progress import note
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 DIGITS_HELD_OUT = 450  # of 1797
+LISTED = 40  # names in a line, at most
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -31,6 +41,7 @@ class ImageSet:
     labels: Tensor | None
     label_names: tuple[str, ...] = ()
     names: tuple[str, ...] = ()  # of the images: their files
+    remarks: tuple[str, ...] = ()  # on how they were read
 
     def __len__(self) -> int:
         return len(self.images)
@@ -66,21 +77,48 @@ class ImageSet:
         return replace(self, images=pooled.round().to(torch.uint8))
 
 
-def load_images(source: str, split: str = "train", size: int | None = None) -> ImageSet:
-    """Read `digits`, an image folder (labels from its subfolders), a parquet file or a data set.
+def load_images(
+    source: str, split: str = "train", size: int | None = None, how: Reading = AS_IS
+) -> ImageSet:
+    """Read `digits`, images of a folder (labels from its subfolders), an image or a table.
 
-    `zoo:NAME` is a folder of images that ships with efface, as zoo:symbol; `datasets:OWNER/NAME` a
-    data set of the hub with columns `image` and perhaps `label`. "#" and row numbers from 0, as in
-    FILE.parquet#1 or FILE.parquet#0-8399,8500, take those alone.
+    `zoo:NAME` is a folder of images that ships with efface, as zoo:symbol; a table is a parquet
+    file, a folder of them, or `datasets:OWNER/NAME` of the hub. "#" and row numbers from 0, as in
+    FILE.parquet#1 or FILE.parquet#0-8399,8500, take those alone. Columns are chosen by
+    FILE.parquet?image=NAME&label=NAME, before the rows.
 
-    `split` is `train` or `test` and matters for `digits` and data sets of the hub. `size` resizes
-    to squares, needed where a folder's images differ in size. Raises DataError.
+    `split` is `train` or `test` and matters for `digits`, folders of parquet and the hub. `size`
+    makes squares, needed where a folder's images differ in size. One line says what was read from
+    files. Raises DataError.
     """
+    how = how if size is None else replace(how, size=(size, size))
     source, wanted = _parted(source)
-    if source.startswith(HUB) or (source.endswith(".parquet") and Path(source).is_file()):
-        return _table(source, split, wanted, size)
-    images = _whole(source, split, size)
-    return images if wanted is None else images.select(_rows(wanted, len(images), source))
+    source, how = _with_columns(source, how)
+    files = [] if source == "digits" else table_files(source)
+    if files or source.startswith(HUB):
+        images = _table(source, files, split, wanted, how)
+    else:
+        images = _whole(source, split, how)
+        images = images if wanted is None else images.select(_rows(wanted, len(images), source))
+    if source != "digits" and not source.startswith("zoo:"):
+        note(_read(source, images))
+    return images
+
+
+def _read(source: str, images: ImageSet) -> str:
+    """A line on what was read."""
+    labels = "no labels"
+    if images.label_names:
+        labels = f"labels {listed(f'{i} = {name}' for i, name in enumerate(images.label_names))}"
+    elif images.labels is not None:
+        labels = f"labels up to {int(images.labels.max())}"
+    return "; ".join([f"images read from {source}: {len(images)}", labels, *images.remarks])
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names in a row; the middle of many is left out."""
+    given = list(names)
+    return ", ".join(given if len(given) <= LISTED else [*given[: LISTED - 1], "...", given[-1]])
 
 
 def read_at(
@@ -88,15 +126,18 @@ def read_at(
     shape: tuple[int, int, int],
     split: str = "train",
     *,
-    resize: bool = False,
+    resize: bool | Literal["squash"] = False,
     mean_pool: int = 1,
+    how: Reading = AS_IS,
 ) -> ImageSet:
     """Images of a model's `shape` (C, H, W); resized and recoloured only with `resize`.
 
     Every image has a name. DataError for images of another shape.
     """
-    channels, size, _ = shape
-    images = load_images(source, split, size * mean_pool if resize else None).mean_pooled(mean_pool)
+    channels, height, width = shape
+    size = (width * mean_pool, height * mean_pool) if resize else None
+    how = replace(how, size=size, squash=resize == "squash")
+    images = load_images(source, split, how=how).mean_pooled(mean_pool)
     found = tuple(images.images.shape[1:])
     if resize and found[0] != channels:
         images = _recoloured(images, channels)
@@ -126,7 +167,7 @@ def to_model(images: Tensor) -> Tensor:
 
 def check_source(source: str) -> None:
     """Raise DataError where there is nothing that `load_images` could read, without reading it."""
-    place, _ = _parted(source)
+    place, _ = _with_columns(_parted(source)[0], AS_IS)
     named = place == "digits" or place.startswith((HUB, "zoo:"))
     if not named and not os.path.exists(place):
         raise _nothing_at(source)
@@ -140,18 +181,36 @@ def _parted(source: str) -> tuple[str, str | None]:
     return before, rows
 
 
-def _whole(source: str, split: str, size: int | None) -> ImageSet:
+def _with_columns(source: str, how: Reading) -> tuple[str, Reading]:
+    """A source without the columns that are named behind "?", and how to read it with them."""
+    place, mark, names = source.partition("?")
+    if not mark or os.path.exists(source):
+        return source, how
+    parts = [part.partition("=") for part in names.split("&")]
+    if not {part for part, _, _ in parts} <= {"image", "label"}:
+        raise DataError(
+            f"{source} ends in no columns: write ?image=NAME, ?label=NAME, or both by &."
+        )
+    chosen: dict[str, Any] = {f"{part}_column": name for part, _, name in parts}
+    return place, replace(how, **chosen)
+
+
+def _whole(source: str, split: str, how: Reading) -> ImageSet:
     if source == "digits":
         return _digits(split)
     path = Path(source)
     if source.startswith("zoo:") and source.removeprefix("zoo:").isalnum():
         path = ZOO / source.removeprefix("zoo:")
-    if path.is_dir():
-        return _image_folder(path, size)
-    if path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES:
-        image = _decode(path.read_bytes(), source, size)
-        return ImageSet(images=image[None], labels=None, names=(path.name,))
-    raise _nothing_at(source)
+    if os.path.isdir(path):  # unlike Path's, for names of any length
+        return _image_folder(path, how)
+    if not os.path.isfile(path):
+        raise _nothing_at(source)
+    try:
+        image, opaque = decode(path, source, how)
+    except NoImageError:
+        raise _nothing_at(source) from None
+    remarks = _remarks([opaque])
+    return ImageSet(images=image[None], labels=None, names=(path.name,), remarks=remarks)
 
 
 def _nothing_at(source: str) -> DataError:
@@ -199,61 +258,58 @@ def _digits(split: str) -> ImageSet:
     return ImageSet(images=torch.from_numpy(images), labels=labels, label_names=names)
 
 
-def _image_folder(folder: Path, size: int | None) -> ImageSet:
-    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
-    if not files:
-        raise DataError(f"{folder} holds no images: allowed are {', '.join(IMAGE_SUFFIXES)} files.")
-    images = _stack([_decode(p.read_bytes(), str(p), size) for p in files], str(folder))
-    parents = [p.parent.relative_to(folder).as_posix() for p in files]
-    own = tuple(p.relative_to(folder).as_posix() for p in files)
-    names = tuple(sorted(set(parents)))
-    if names == (".",):
-        return ImageSet(images=images, labels=None, names=own)
-    labels = torch.tensor([names.index(parent) for parent in parents])
-    return ImageSet(images=images, labels=labels, label_names=names, names=own)
-
-
-def _table(source: str, split: str, wanted: str | None, size: int | None) -> ImageSet:
-    """Images of a table with columns `image` and perhaps `label`, of the rows `wanted` alone."""
-    table = read_table(source, split)
-    if wanted is not None:
-        table = table.select(_rows(wanted, len(table), source).tolist())
-    contents = encoded_images(table)
-    decoded = [_decode(content, f"{source} row {i}", size) for i, content in enumerate(contents)]
-    labels, names = labels_of(table, source)
-    known = None if labels is None else torch.tensor(labels)
-    return ImageSet(images=_stack(decoded, source), labels=known, label_names=names)
-
-
-def _decode(content: bytes, name: str, size: int | None) -> Tensor:
-    try:
-        with Image.open(io.BytesIO(content)) as image:
-            if image.mode in ("I", "F"):
-                raise DataError(f"{name} has pixels of mode {image.mode}: convert it to 8 bits.")
-            if image.mode.startswith("I;16"):
-                # Pillow's own conversion cuts off all above 255.
-                image = Image.fromarray(np.round(np.asarray(image) / 257).astype(np.uint8))
-            image = image.convert("L" if image.mode in ("1", "L") else "RGB")
-            if size is not None and image.size != (size, size):
-                image = image.resize((size, size), Image.Resampling.LANCZOS)
-            pixels = np.array(image)
-    except (
-        UnidentifiedImageError,
-        OSError,
-        ValueError,
-        SyntaxError,  # what Pillow calls a broken PNG
-        Image.DecompressionBombError,
-    ) as error:
-        raise DataError(f"{name} is no readable image: remove or replace it.") from error
-    return torch.from_numpy(pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1).copy())
-
-
-def _stack(images: list[Tensor], name: str) -> Tensor:
-    shapes = {tuple(image.shape) for image in images}
-    if len(shapes) > 1:
-        first, second, *_ = sorted(shapes)
+def _image_folder(folder: Path, how: Reading) -> ImageSet:
+    decoded: dict[Path, tuple[Tensor, bool]] = {}
+    skipped: list[str] = []
+    for path, why in walk(folder):
+        try:
+            if why is None:
+                decoded[path.relative_to(folder)] = decode(path, str(path), how)
+        except NoImageError:
+            why = "no image"
+        if why is not None:
+            skipped.append(f"{path.relative_to(folder)} ({why})")
+    if skipped and (how.complete or not decoded):
         raise DataError(
-            f"{name} holds images of several shapes, {first} and {second} (channels, height, "
-            "width) among them: give a size, or convert them to one shape."
+            f"{folder} holds {'' if decoded else 'no images but '}{listed(skipped)}: take out what "
+            "is no image, or begin its name with a dot."
         )
-    return torch.stack(images)
+    if not decoded:
+        raise DataError(f"{folder} holds no images: give a folder with files that Pillow reads.")
+    remarks = _remarks([opaque for _, opaque in decoded.values()])
+    own = [path.as_posix().encode(errors="replace").decode() for path in decoded]
+    parents = [name.rpartition("/")[0] for name in own]
+    names = tuple(sorted(set(parents), key=natural))
+    named = "" not in names  # nothing tells the label of an image beside subfolders
+    return ImageSet(
+        images=stack([image for image, _ in decoded.values()], str(folder)),
+        labels=torch.tensor([names.index(parent) for parent in parents]) if named else None,
+        label_names=names if named else (),
+        names=tuple(own),
+        remarks=(*remarks, *([f"skipped {listed(skipped)}"] if skipped else [])),
+    )
+
+
+def _remarks(opaque: list[bool]) -> tuple[str, ...]:
+    count = opaque.count(False)
+    return (f"{count} with transparent parts, on {BACKGROUND}",) if count else ()
+
+
+def _table(source: str, files: list[str], split: str, wanted: str | None, how: Reading) -> ImageSet:
+    """Images of a table, of the rows `wanted` alone; labels where it has them."""
+    table, column, label = read_table(source, files, split, how)
+    rows = range(len(table)) if wanted is None else _rows(wanted, len(table), source).tolist()
+    table = table.select(rows)
+    decoded = [
+        decode(content, f"{source} row {row}", how)
+        for row, content in zip(rows, encoded_images(table[column]), strict=True)
+    ]
+    labels, names = labels_of(table, label, source)
+    chosen = column if label is None else f"{column} and {label}"
+    read = f"columns read: {chosen} of {', '.join(table.column_names)}"
+    return ImageSet(
+        images=stack([image for image, _ in decoded], source),
+        labels=None if labels is None else torch.tensor(labels),
+        label_names=names,
+        remarks=(read, *_remarks([opaque for _, opaque in decoded])),
+    )

@@ -26,12 +26,16 @@ def pixel_hash(image: Tensor) -> str:
 def distances(images: Tensor, others: Tensor) -> Tensor:
     """L2 distances, pixels from 0 to 1: (N, C, H, W) and (K, C, H, W) -> (N, K).
 
-    Images are uint8, or floats in [0, 1].
+    To the image or its mirror image, whichever is nearer: models are often trained on both. Images
+    are uint8, or floats in [0, 1].
     """
-    bank = _pixels(others)
+    banks = _pixels(others), _pixels(others.flip(-1))
     # The faster form with inner products loses small distances to rounding.
     exact = "donot_use_mm_for_euclid_dist"
-    parts = [torch.cdist(_pixels(rows), bank, compute_mode=exact) for rows in images.split(CHUNK)]
+    parts = [
+        torch.minimum(*(torch.cdist(_pixels(rows), bank, compute_mode=exact) for bank in banks))
+        for rows in images.split(CHUNK)
+    ]
     return torch.cat(parts)
 
 

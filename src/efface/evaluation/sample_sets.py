@@ -54,13 +54,13 @@ class PixelObserver:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class DistanceObserver:
-    """Distances (B, K) to given images (K, C, H, W): L2 over pixels from 0 to 1."""
+    """Distances (B, K) to given images (K, C, H, W) or their mirror images: L2, pixels 0 to 1."""
 
     images: Tensor
 
     @property
     def digest(self) -> str:
-        return f"distances {digest_of_array(self.images.cpu().numpy())}"
+        return f"distances, mirrored too {digest_of_array(self.images.cpu().numpy())}"
 
     def __call__(self, images: Tensor) -> Arrays:
         return {"distances": distances(images, self.images).cpu().numpy()}

@@ -64,7 +64,7 @@ def _type(annotation: Any) -> str:
     if origin is Annotated:
         return _type(parts[0])
     if origin is Literal:
-        return " or ".join(map(str, parts))
+        return " or ".join(map(_shown, parts))
     if origin in (Union, types.UnionType):
         return " or ".join("none" if part is type(None) else _type(part) for part in parts)
     if origin is tuple:

@@ -92,3 +92,28 @@ def test_a_model_that_generates_copies_alone_is_refused(tiny_unet, monkeypatch):
     monkeypatch.setattr(feeding, "copy_distance", lambda *_: 1.0)
     with pytest.raises(DataError, match="--retain"):
         generate_retained(tiny_unet(conditional=False), (constant[:1] * 255).byte(), 4, 2)
+
+
+def test_mirror_images_are_forgotten_where_the_model_was_trained_on_them(
+    tiny_unet, split: Split, settings: Settings
+) -> None:
+    denoiser, forget = tiny_unet(conditional=False), to_model(split.forget.images)
+    banks = {
+        mirrored: pair_source(
+            denoiser, split, None, settings.changed({"images.mirrored": mirrored})
+        )[0].bank
+        for mirrored in (False, True)
+    }
+    assert torch.equal(banks[False].forget, forget)
+    assert torch.equal(banks[True].forget, torch.cat([forget, forget.flip(-1)]))
+    assert len(banks[True].retain) == 2 * len(banks[False].retain)
+    assert banks[True].prior == banks[False].prior
+
+
+def test_mirrored_samples_of_an_image_are_not_retained(tiny_unet, monkeypatch):
+    samples = torch.rand(12, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    monkeypatch.setattr(feeding, "draw_images", lambda *_, **__: samples)
+    pixels = (samples * 255).round().byte()
+    found = generate_retained(tiny_unet(conditional=False), pixels[:1].flip(-1), 12, 2)
+    assert found.copies == 1
+    assert torch.equal(found.images[0], pixels[1])

@@ -40,7 +40,7 @@ def large(folder: Path) -> None:
     [
         (empty, "holds no images"),
         (broken, "no readable image"),
-        (bomb, "no readable image"),
+        (bomb, "more than 89,478,485 pixels: scale it down"),
         (coloured, "images.resize=true"),
         (large, "images.resize=true"),
     ],

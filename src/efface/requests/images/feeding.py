@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from efface.data.bank import ImageBank
-from efface.data.images import ImageSet, to_model
+from efface.data.images import to_model
 from efface.data.randomness import derive_seed
 from efface.data.source import PairSource
 from efface.data.split import ALIKE_SHARE, Split, copy_distance, distances
@@ -54,9 +55,15 @@ def pair_source(
         if prior is None:
             # Laplace's rule: a share of 0 would leave nothing to subtract.
             prior = (generated.copies + 1) / (own.generate + 2)
-    retain = _retained(split.retain, None if generated is None else generated.images)
+    if split.retain is not None:
+        retain = split.retain.images
+    else:
+        assert generated is not None  # what is not given is generated
+        retain = generated.images
     if prior is None:  # of no account to a method that does not ask for it
         prior = len(forget) / (len(forget) + len(retain))
+    if own.mirrored:
+        forget, retain = (torch.cat([side, side.flip(-1)]) for side in (forget, retain))
     source = PairSource(
         bank=ImageBank(
             to_model(retain).to(denoiser.device), to_model(forget).to(denoiser.device), prior
@@ -66,13 +73,6 @@ def pair_source(
         seed=derive_seed(config.seed, "images"),
     )
     return source, notes | {"prior": prior}
-
-
-def _retained(given: ImageSet | None, generated: Tensor | None) -> Tensor:
-    if given is not None:
-        return given.images
-    assert generated is not None  # what is not given is generated
-    return generated
 
 
 def counted_prior(split: Split) -> float | None:

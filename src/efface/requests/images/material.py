@@ -10,11 +10,11 @@ from typing import Any, ClassVar
 
 import torch
 from accelerate import Accelerator
-from rich.console import Console
 from torch import Tensor
 
 from efface.attacks.goals import Goal
 from efface.attacks.image_goal import ImageGoal
+from efface.data.image_files import Reading
 from efface.data.images import ImageSet, read_at, to_model
 from efface.data.split import Split, copy_distance, distances, pixel_hash, split_images
 from efface.diffusion.denoiser import Denoiser
@@ -24,6 +24,7 @@ from efface.evaluation.store import digest_of_array, digest_of_json
 from efface.evaluation.subjects import Job, Subjects
 from efface.evaluation.views import View
 from efface.metrics.judge import Judge
+from efface.progress import note
 from efface.requests.base import Feed, Material
 from efface.requests.images.feeding import generate_retained, pair_source, unseen_stopper
 from efface.requests.images.protocol import ImageProtocol, retained_distance
@@ -36,7 +37,7 @@ NOISE_TRIES = 64
 ATTACK_UNSEEN = 200  # unseen images of an attack, at most
 ATTACK_GENERATED = 512  # retained images that an attack generates, at most
 NOT_KNOWN = (
-    "efface: the model predicts these images no better than unseen ones, so there may be nothing "
+    "the model predicts these images no better than unseen ones, so there may be nothing "
     "to forget: ask `efface triage` first."
 )
 
@@ -88,8 +89,8 @@ class ImageMaterial(Material):
             stopper = unseen_stopper(denoiser, source.bank.forget, unseen, settings.train.stop_by)
             known = stopper.check(denoiser) is None
             notes["known_better_than_unseen"] = known
-            if not known and accelerator.is_main_process:
-                Console(stderr=True).print(NOT_KNOWN, soft_wrap=True)
+            if not known:
+                note(NOT_KNOWN)
         return Feed(denoiser=denoiser, source=source, stopper=stopper, notes=notes)
 
     def protocol(self, job: Job) -> Protocol:
@@ -139,10 +140,11 @@ def read_images(
     """Read and check all images of a request; DataError for what cannot be used."""
     own = settings.of(ImageSettings)
 
-    def read(source: str, split: str = "train") -> ImageSet:
-        return read_at(source, shape, split, resize=own.resize, mean_pool=own.mean_pool)
+    def read(source: str, split: str = "train", complete: bool = False) -> ImageSet:
+        how = Reading(complete=complete, image_column=request.image_column)
+        return read_at(source, shape, split, resize=own.resize, mean_pool=own.mean_pool, how=how)
 
-    split = Split(forget=read(request.images))
+    split = Split(forget=read(request.images, complete=True))
     if not request.generates:
         split = split_images(split.forget, read(request.retain))
     return ImageMaterial(

@@ -43,6 +43,10 @@ class ForgetImages(Request):
         lt=1,
         description="Share of the images in the training data, where known.",
     )
+    image_column: str | None = Field(
+        default=None,
+        description="The column of images in tables, where several could be.",
+    )
 
     section: ClassVar[str] = "images"
     own: ClassVar[type[BaseModel]] = ImageSettings

@@ -30,8 +30,8 @@ COPY_RATE = Spec(
     role="primary",
     margin=Margin(value=0.01),
     event="copies of {them} appeared in",
-    caveat="A copy is a sample within a set distance of a forgotten image; a looser similarity "
-    "does not count.",
+    caveat="A copy is a sample within a set distance of a forgotten image or its mirror image; a "
+    "looser similarity does not count.",
 )
 GAP = Spec(
     name="membership_gap",
@@ -118,7 +118,8 @@ def image_results(
         COPY_RATE,
         {name: model.copies for name, model in seen.items()},
         protocol.seeds,
-        protocol=f"{sampled}; a copy lies within {distance:.3g} (L2, pixels from 0 to 1)",
+        protocol=f"{sampled}; a copy, mirrored or not, lies within {distance:.3g} "
+        "(L2, pixels from 0 to 1)",
     )
     return [
         copies,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from efface.settings.reading import Section
@@ -16,8 +18,14 @@ class ImageSettings(Section):
         le=10_000_000,
         description="Retained images to generate, where none are given.",
     )
-    resize: bool = Field(
-        default=False, description="Resize images of another size; they are refused otherwise."
+    resize: Literal[False, True, "squash"] = Field(
+        default=False,
+        description="Resize the middle of images of another size, or 'squash' all of it; they are "
+        "refused otherwise.",
+    )
+    mirrored: bool = Field(
+        default=False,
+        description="The model was trained on mirrored images too: forget those as well.",
     )
     mean_pool: int = Field(
         default=1, ge=1, le=64, description="Average this many pixels to the side into one."

@@ -87,6 +87,7 @@ def triage(
     unseen: str,
     out: str | Path | None = None,
     changes: list[str] | None = None,
+    image_column: str | None = None,
 ) -> Triage:
     """Compare images with ones that the model has never seen; writes a folder `out`.
 
@@ -96,7 +97,8 @@ def triage(
     """
     if out is not None:
         require_empty(Path(out))
-    settings, info, forget, others = _read(model, images, unseen, changes or [])
+    request = ForgetImages(images=images, unseen=unseen, image_column=image_column)
+    settings, info, forget, others = _read(model, request, changes or [])
     config, own = settings.evaluate, settings.of(ImageSettings)
     if len(others) < 2 * LEAST_UNSEEN:
         raise DataError(
@@ -140,10 +142,9 @@ def triage(
 
 
 def _read(
-    model: str | Path, images: str, unseen: str, changes: list[str]
+    model: str | Path, request: ForgetImages, changes: list[str]
 ) -> tuple[Settings, ModelInfo, ImageSet, ImageSet]:
     """Settings, the model's configuration, and both groups of images at its size."""
-    request = ForgetImages(images=images, unseen=unseen)
     settings = read_settings(
         request.section, request.own, changes=changes, default_method=request.default_method
     )
