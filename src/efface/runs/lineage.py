@@ -1,10 +1,11 @@
-"""What a run builds upon: the request that made its model, and the run that it starts from."""
+"""What a run builds upon: the first original model, and the run that it starts from."""
 
 from __future__ import annotations
 
 import inspect
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,25 +13,89 @@ import diffusers
 
 from efface.diffusion.denoiser import Denoiser
 from efface.diffusion.loading import load_network
-from efface.diffusion.model_folder import ModelInfo, fetch_weights, inspect_model
+from efface.diffusion.model_folder import ModelInfo, fetch_weights, find_folder, inspect_model
 from efface.diffusion.weight_files import hash_weights
-from efface.errors import RequestError
+from efface.errors import ModelError, RequestError
 from efface.methods.base import Method
-from efface.records import read_record
-from efface.requests import is_request
-from efface.settings.base import Settings
+from efface.records import RunRecord, read_record
+from efface.requests import is_request, read_request
+from efface.requests.base import Request
+from efface.runs.recorded import read_unchanged
+from efface.settings.base import Settings, from_json
 from efface.training.checkpoint import Checkpoints, read_tensors
 
 
-def earlier_request(info: ModelInfo) -> dict[str, Any] | None:
-    """The earlier request, where the model is the output of one."""
-    folder = info.folder.parent
-    if info.folder.name != "pipeline" or not (folder / "record.json").exists():
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """What a run begins from: the first original model, which teaches, and an earlier run if any.
+
+    `before` is the record of that run, None where the start is no run.
+    """
+
+    info: ModelInfo
+    start: Path | None = None
+    before: RunRecord | None = None
+
+    def completed(self, request: Request, settings: Settings) -> Request:
+        """The request, with all that the earlier run forgot; RequestError where none can be.
+
+        Also where what that run forgot has changed since.
+        """
+        if self.before is None or not is_request(self.before.request):
+            return request
+        earlier = read_request(self.before.request)
+        if earlier.forgets:
+            own = from_json(self.before.settings, earlier.section, earlier.own)
+            read_unchanged(earlier, self.before, self.info, own)
+        request = request.after(earlier)
+        request.check(self.info, settings)
+        return request
+
+
+def find_origin(
+    model: str | Path, start: str | Path | None, null_label: int | None, size: int | None
+) -> Origin:
+    """Trace a model back: the result of an earlier run stands for its original model and that run.
+
+    RequestError where the original model is not to be had.
+    """
+    run = _run_of(model)
+    if start is not None and not (Path(start) / "record.json").exists():
+        start = _run_of(start) or start  # the result of a run stands for the run here too
+    if run is not None:
+        if start is not None and Path(start).resolve() != run.resolve():
+            raise RequestError(
+                f"{model} is the result of {run}, and {start} was given to start from: give the "
+                "one, or the original model and the other."
+            )
+        start = run
+    if start is None or not (Path(start) / "record.json").exists():
+        started = None if start is None else Path(start)
+        return Origin(info=inspect_model(model, null_label, size), start=started)
+    start, before = Path(start), read_record(Path(start))
+    if run is None:
+        return Origin(info=inspect_model(model, null_label, size), start=start, before=before)
+    source, label = before.model["source"], before.model["null_label"]
+    try:
+        size = before.model.get("size") if size is None else size
+        info = inspect_model(source, label if null_label is None else null_label, size)
+    except ModelError as error:
+        raise RequestError(
+            f"{source}, the original model of {run}, is not to be had, and it must teach what is "
+            f"forgotten after that run ({error})"
+        ) from error
+    return Origin(info=info, start=start, before=before)
+
+
+def _run_of(model: str | Path) -> Path | None:
+    """The run whose result a model is; None for any other, also for one trained from nothing."""
+    folder = find_folder(str(model))
+    if folder is None or folder.resolve().name != "pipeline":
         return None
-    earlier = read_record(folder)
-    if not is_request(earlier.request):  # a model that was trained from nothing
+    run = folder.resolve().parent
+    if not (run / "record.json").exists() or not is_request(read_record(run).request):
         return None
-    return {"request": earlier.request, "output": earlier.output, "start": earlier.start}
+    return run
 
 
 def check_start(start: str | Path, info: ModelInfo, settings: Settings) -> None:
@@ -94,8 +159,8 @@ def describe_start(start: str | Path, info: ModelInfo) -> dict[str, Any]:
     earlier = read_record(start)
     if earlier.model["weights"] != hash_weights(info.folder):
         raise RequestError(
-            f"{start} was made from another model than {info.source}: start from a run of this "
-            "very model."
+            f"{start} was made from another model than {info.source} is now: restore that, or "
+            "start from a run of this very model."
         )
     return {"request": earlier.request, "output": earlier.output, "source": str(start)}
 

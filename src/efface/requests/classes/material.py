@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -30,11 +31,15 @@ from efface.settings.base import Settings
 class ClassMaterial(Material):
     """Labels of a request; without any to forget, those of a model to distil."""
 
-    forget: tuple[int, ...]
     retain: tuple[int, ...]
-    replacement: tuple[int, ...]  # empty: any retained label
+    replacements: Mapping[int, tuple[int, ...]]  # of labels to forget; empty: any retained label
+    requests: int = 1  # that are carried out together
 
     goal_class: ClassVar[type[Goal]] = ClassGoal
+
+    @property
+    def forget(self) -> tuple[int, ...]:
+        return tuple(self.replacements)
 
     def amounts(self, settings: Settings) -> Amounts:
         return Amounts(forget_rows=forget_rows(settings) if self.forget else 0)
@@ -48,7 +53,7 @@ class ClassMaterial(Material):
             table=table.to(accelerator.device),
             retain=self.retain,
             forget=self.forget,
-            replacements=[self.replacement or self.retain for _ in self.forget],
+            replacements=[given or self.retain for given in self.replacements.values()],
             retain_rows=settings.train.batch_size,
             forget_rows=self.amounts(settings).forget_rows,
             seed=settings.train.seed,
@@ -64,6 +69,7 @@ class ClassMaterial(Material):
             config=job.settings.evaluate,
             forget=self.forget,
             retain=self.retain,
+            requests=self.requests,
         )
 
     def retained(self, settings: Settings) -> Retained:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -32,10 +33,19 @@ class ForgetClass(Request):
     section: ClassVar[str] = "class"
     words_class: ClassVar[type[ClassWords]] = ClassWords
     need: ClassVar[str] = "conditions"
+    keeps: ClassVar[frozenset[str]] = frozenset({"class"})
     options: ClassVar[frozenset[str]] = frozenset({"start", "judge", "null_label"})
     subject: ClassVar[str] = "a class-conditional model"
     measured: ClassVar[frozenset[str]] = CONDITIONED
     attacked: ClassVar[frozenset[str]] = evaluate_names("baseline_steps", "guidance", "reference")
+
+    @field_validator("labels", "replacement", mode="before")
+    @classmethod
+    def _split(cls, given: Any) -> Any:
+        """Labels in one text: "4,7"."""
+        if not isinstance(given, (list, tuple)) or not all(isinstance(g, str) for g in given):
+            return given
+        return [part.strip() for text in given for part in text.split(",") if part.strip()]
 
     @field_validator("replacement", mode="before")
     @classmethod
@@ -55,6 +65,13 @@ class ForgetClass(Request):
                 f"label {both[0]} was given as forgotten and as its own replacement: a replacement "
                 "must be a retained label."
             )
+        before = [label for one in self.together[:-1] for label in one.labels]
+        gone = sorted(set(before) & set(self.replacement))
+        if gone:
+            raise RequestError(
+                f"label {gone[0]} was forgotten before and cannot take the place of another: a "
+                "replacement must be a retained label."
+            )
         return self
 
     def describe(self) -> str:
@@ -65,8 +82,21 @@ class ForgetClass(Request):
     def suits(cls, model: ModelInfo) -> bool:
         return model.num_classes is not None
 
+    @property
+    def replacements(self) -> dict[int, tuple[int, ...]]:
+        """What takes the place of each label that is forgotten; empty: any retained label.
+
+        A replacement that was itself forgotten later gives way to its own.
+        """
+        found: dict[int, tuple[int, ...]] = {}
+        for request in reversed(self.together):
+            chosen = [found.get(label, (label,)) for label in request.replacement]
+            own = () if () in chosen else tuple(dict.fromkeys(itertools.chain(*chosen)))
+            found = dict.fromkeys(request.labels, own) | found
+        return found
+
     def retained(self, classes: int) -> list[int]:
-        return [label for label in range(classes) if label not in self.labels]
+        return [label for label in range(classes) if label not in self.replacements]
 
     def check(self, model: ModelInfo, settings: Settings) -> None:
         """Raise RequestError unless the model has these labels and at least one is retained."""
@@ -78,7 +108,7 @@ class ForgetClass(Request):
                         f"label {label} cannot be {word}: {model.source} has labels 0 to "
                         f"{classes - 1}. Pass one of these."
                     )
-        if len(self.labels) == classes:
+        if not self.retained(classes):
             raise RequestError(
                 f"all {classes} labels were to be forgotten: at least one must be retained."
             )
@@ -87,7 +117,7 @@ class ForgetClass(Request):
         from efface.requests.classes.material import ClassMaterial
 
         return ClassMaterial(
-            forget=self.labels,
+            replacements=self.replacements,
             retain=tuple(self.retained(require_classes(model))),
-            replacement=self.replacement,
+            requests=len(self.together),
         )

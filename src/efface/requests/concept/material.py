@@ -33,6 +33,7 @@ from efface.requests.concept.prompts import (
     ConceptPrompts,
     prompts_to_retain,
     read_concept_prompts,
+    without_earlier,
 )
 from efface.requests.concept.protocol import ConceptProtocol
 from efface.requests.concept.request import ForgetConcept
@@ -47,6 +48,7 @@ class PromptMaterial(Material):
     prompts: ConceptPrompts
     config: ConceptSettings
     phrases: Phrases | None = None  # None: no phrase was replaced by another
+    earlier: tuple[Phrases | None, ...] = ()  # those of earlier requests
     groups: tuple[PromptGroup, ...] = ()
 
     goal_class: ClassVar[type[ConceptGoal]] = ConceptGoal
@@ -124,6 +126,7 @@ class PromptMaterial(Material):
             config=job.settings.evaluate,
             prompts=self.prompts,
             phrases=self.phrases,
+            earlier=self.earlier,
             groups=self.groups,
             group_samples=self.config.group_samples,
         )
@@ -149,17 +152,24 @@ class PromptMaterial(Material):
     ) -> ConceptGoal:
         assert isinstance(finder, ConceptView)  # `finder` found it
         prompts, guidance = self.prompts, settings.evaluate.set_guidance
-        return concept_goal(finder, prompts.forget, prompts.retain, self.phrases, guidance)
+        own = prompts.of_request(len(self.earlier))
+        return concept_goal(finder, own, prompts.retain, self.phrases, guidance)
 
 
 def read_concept(request: ForgetConcept, model: ModelInfo, settings: Settings) -> PromptMaterial:
     """Read all prompts of a request and its prompt groups, after all checks without weights."""
     config = settings.of(ConceptSettings)
-    phrases = None if request.replacement is None else (request.concept, request.replacement)
+    *earlier, phrases = (
+        None
+        if one.replacement is None
+        else (one.concept, without_earlier(request, one.replacement))
+        for one in request.together
+    )
     material = PromptMaterial(
         prompts=read_concept_prompts(request, config),
         config=config,
         phrases=phrases,
+        earlier=tuple(earlier),
         groups=read_prompt_groups(config, settings.evaluate, phrases),
     )
     material.check_lengths(model)

@@ -44,18 +44,26 @@ class ConceptProtocol(Protocol):
     """Prompts take turns, and sample i has seed first + i.
 
     `phrases` are the concept and its replacement; without them a CLIP compares every forget prompt
-    with its own target. All groups have the same seeds, so that none depends on the others.
+    with its own target. All groups have the same seeds, so that none depends on the others. There
+    are as many samples of forget prompts for each request.
     """
 
     prompts: ConceptPrompts
     phrases: Phrases | None = None
+    earlier: tuple[Phrases | None, ...] = ()  # those of earlier requests
     groups: tuple[PromptGroup, ...] = ()
     group_samples: int = 0  # of each group
+
+    @property
+    def requests(self) -> range:
+        return range(1 + len(self.earlier))
 
     def rows(self, side: Side) -> list[int]:
         """The number of each sample's prompt."""
         if side == "forget":
-            return in_turn(range(len(self.prompts.forget)), self.config.forget_samples)
+            prompts = self.prompts.owners or (0,) * len(self.prompts.forget)
+            owned = [[n for n, own in enumerate(prompts) if own == i] for i in self.requests]
+            return [row for own in owned for row in in_turn(own, self.config.forget_samples)]
         return in_turn(range(len(self.prompts.retain)), self.config.retain_samples)
 
     def sampled(self, side: Side) -> list[str]:
@@ -77,14 +85,19 @@ class ConceptProtocol(Protocol):
 
     def contrasts(self) -> list[tuple[str, str]]:
         """The two texts between which a CLIP chooses, for each sample of the forget prompts."""
-        if self.phrases is not None:
-            return [self.phrases] * len(self.rows("forget"))
         pairs = list(zip(self.prompts.forget, self.prompts.targets, strict=True))
-        return [pairs[row] for row in self.rows("forget")]
+        phrases = (*self.earlier, self.phrases)
+        rows = zip(self.owners(), self.rows("forget"), strict=True)
+        return [phrases[number] or pairs[row] for number, row in rows]
+
+    def owners(self) -> list[int]:
+        """The number of the request of each sample of the forget prompts."""
+        owners = self.prompts.owners
+        return [owners[row] if owners else 0 for row in self.rows("forget")]
 
     def terms(self) -> Terms:
         """What two evaluations share if their figures may be compared."""
-        forget = [self.prompts.forget, self.prompts.targets, self.phrases]
+        forget = [self.prompts.forget, self.prompts.targets, self.phrases, *self.earlier]
         return {
             "forget prompts": digest_of(forget),
             "retained prompts": digest_of(self.prompts.retain),
@@ -158,13 +171,36 @@ class ConceptProtocol(Protocol):
             protocol=text,
             extractor=view.extractor,
         )
+        rates = [rate, *self._by_request(view, scores, text)]
         curve = threshold_curve(scores, name_of(view), text, extractor=view.extractor)
         return evaluation.model_copy(
             update={
-                "results": [rate, *evaluation.results],
+                "results": [*rates, *evaluation.results],
                 "curves": [*evaluation.curves, curve],
             }
         )
+
+    def _by_request(
+        self, view: ConceptView, scores: Mapping[str, np.ndarray], text: str
+    ) -> list[Result]:
+        """How often the concept of each of several requests is found."""
+        owners, found = np.array(self.owners()), []
+        for number in self.requests if self.earlier else ():
+            own = {model: values[owners == number] for model, values in scores.items()}
+            if not len(own["result"]):  # a later request names the same concept
+                continue
+            called = f"concept {number + 1}"
+            found.append(
+                make_result(
+                    CONCEPT_RATE.about(number + 1, called, called, decides=True),
+                    {model: rate_above(values, view.threshold) for model, values in own.items()},
+                    self.seeds("forget"),
+                    samples=len(own["result"]),
+                    protocol=text,
+                    extractor=view.extractor,
+                )
+            )
+        return found
 
     def write_sheets(
         self, folder: Path, seen: Mapping[str, Seen], subjects: Subjects, store: Store

@@ -84,7 +84,7 @@ class Distil(Request):
             from efface.requests.classes.material import ClassMaterial
 
             retain = tuple(range(require_classes(model)))
-            return ClassMaterial(forget=(), retain=retain, replacement=())
+            return ClassMaterial(retain=retain, replacements={})
         from efface.requests.concept.material import read_retained
 
         return read_retained(

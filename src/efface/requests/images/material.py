@@ -15,7 +15,7 @@ from torch import Tensor
 
 from efface.attacks.goals import Goal
 from efface.attacks.image_goal import ImageGoal
-from efface.data.images import ImageSet, read_at, to_model
+from efface.data.images import ImageSet, join_images, read_at, to_model
 from efface.data.split import Split, copy_distance, distances, pixel_hash, split_images
 from efface.diffusion.denoiser import Denoiser
 from efface.evaluation.protocol import Protocol
@@ -48,6 +48,7 @@ class ImageMaterial(Material):
     split: Split
     unseen: ImageSet | None
     prior: float | None  # share of the images in the training data, where it was given
+    counts: tuple[int, ...] = ()  # of images to forget, by request, the earliest first
 
     goal_class: ClassVar[type[Goal]] = ImageGoal
 
@@ -100,6 +101,7 @@ class ImageMaterial(Material):
             unseen=self.unseen,
             own=job.settings.of(ImageSettings),
             digests={"images to forget": self.digest} | self.sets,
+            counts=self.counts,
         )
 
     def retained(self, settings: Settings) -> Retained:
@@ -142,11 +144,15 @@ def read_images(
     def read(source: str, split: str = "train") -> ImageSet:
         return read_at(source, shape, split, resize=own.resize, mean_pool=own.mean_pool)
 
-    split = Split(forget=read(request.images))
+    parts = [read(one.images) for one in request.together]
+    forget = join_images(parts)
+    split = Split(forget=forget)
     if not request.generates:
-        split = split_images(split.forget, read(request.retain))
+        split = split_images(forget, read(request.retain))
+    unseen = request.unseen_images
     return ImageMaterial(
         split=split,
-        unseen=None if request.unseen is None else read(request.unseen, "test"),
+        unseen=None if unseen is None else read(unseen, "test"),
         prior=request.prior,
+        counts=tuple(map(len, parts)),
     )
