@@ -65,29 +65,25 @@ def request_command(kind: type[Request]) -> Callable[..., None]:
 def _make(kind: type[Request], words: dict[str, Any]) -> Request:
     """A request of the words given; several of one kind are carried out together.
 
-    Of fields that belong together each is given as often as the first, or once for all of them.
+    Options that may be given for each are given as often as one another, or once for all.
     """
-    several = [name for name in words if _extra(kind.model_fields[name]).get("several")]
-    count = max((len(words[name]) for name in several), default=1)
-    for name in several:
-        if len(words[name]) not in (1, count):
-            flags = " and ".join(_flag(one, kind.model_fields[one]) for one in several)
+    extras = {name: _extra(kind.model_fields[name]) for name in words}
+    several = {name: words[name] for name in words if "several" in extras[name]}
+    count = max(map(len, several.values()), default=1)
+    for name, values in several.items():
+        if len(values) not in (1, count):
             raise RequestError(
-                f"{flags} were given {' and '.join(str(len(words[one])) for one in several)} "
-                "times: give each as often, in the same order, or one for all."
+                f"{_flag(name, kind.model_fields[name])} was given {len(values)} times and another "
+                f"option {count} times: give one for each, in the same order, or one for all."
             )
-    for name in words if count > 1 else ():
-        if _extra(kind.model_fields[name]).get("of_one"):
-            raise RequestError(
-                f"{_flag(name, kind.model_fields[name])} is about one, and {count} were given: "
-                "forget them one after the other, each with --start."
-            )
-    every = [
-        {name: words[name][number if len(words[name]) > 1 else 0] for name in several}
-        for number in range(count)
-    ]
-    *earlier, last = every
-    return kind(**(words | last), earlier=[kind(**one) for one in earlier])
+    alone = [name for name in words if "of_one" in extras[name]]
+    if alone and count > 1:
+        raise RequestError(
+            f"{_flag(alone[0], kind.model_fields[alone[0]])} is about one, and {count} were given: "
+            "forget them one after the other, each with --start."
+        )
+    every = [{n: (v * count)[i] for n, v in several.items()} for i in range(count)]
+    return kind(**(words | every[-1]), earlier=[kind(**own) for own in every[:-1]])
 
 
 def _extra(field: FieldInfo) -> dict[str, Any]:

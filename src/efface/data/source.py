@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from efface.data.bank import ImageBank
-from efface.data.batch import Batch, NegativeGuidance, Side
+from efface.data.batch import Batch, Choices, NegativeGuidance, Side
 from efface.data.images import to_model
 from efface.data.randomness import Shard, derive_seed
 from efface.diffusion.denoiser import Condition
@@ -86,7 +87,19 @@ class ConditionSource(BatchSource):
             size=len(condition),
             condition=condition,
             target=self.table[target[rows]],
+            choices=self._choices(which[rows]),
             keeps_condition=not self.forget_dropout,
+        )
+
+    def _choices(self, which: Tensor) -> Choices | None:
+        """All replacements of the forget rows `which`; None where each has one."""
+        counts = torch.tensor([len(given) for given in self.replacements])
+        if int(counts.max()) == 1:
+            return None
+        rows = pad_sequence([torch.tensor(given) for given in self.replacements], batch_first=True)
+        device = self.table.device
+        return Choices(
+            table=self.table, rows=rows[which].to(device), counts=counts[which].to(device)
         )
 
     def _interpolated(

@@ -208,6 +208,7 @@ class SFD(Method):
         teacher, fake_score = ctx.networks["teacher"], ctx.networks["fake_score"]
         condition, target = self._conditions(ctx, self.student_condition_dropout)
         x = ctx.memo["x"] if self.share_student_pass else self._generate(ctx, condition)
+        target = self._chosen(ctx, target)
         t, _, x_t = self._noised(ctx, x)
         with torch.no_grad() if self.stop_score_gradient else contextlib.nullcontext():
             p = teacher(x_t, t, target, *self._teacher_guidance(ctx, target)).x0
@@ -227,7 +228,7 @@ class SFD(Method):
     def _generate(self, ctx: StepContext, condition: Condition | None) -> Tensor:
         """X = g_theta(z, c), (B, C, H, W): one step from noise, never clamped."""
         student = ctx.networks["student"]
-        z = ctx.rng.normal(student.sample_shape)
+        z = ctx.memo["z"] = ctx.rng.normal(student.sample_shape)
         return self.sampler(student).draw(student, z, condition)
 
     def _noised(self, ctx: StepContext, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -265,6 +266,13 @@ class SFD(Method):
                 ctx.memo["dropped"][ctx.batch.retain.size :] = False
         dropped, null = ctx.memo["dropped"], ctx.networks["teacher"].empty(condition)
         return condition.where(dropped, null), target.where(dropped, null)
+
+    def _chosen(self, ctx: StepContext, target: Condition | None) -> Condition | None:
+        """Targets, of which those of forget rows follow from the student's noise where several."""
+        retain, choices = ctx.batch.retain.size, ctx.batch.forget.choices
+        if target is None or choices is None:
+            return target
+        return Condition.cat([target[:retain], choices.of(ctx.memo["z"][retain:])])
 
     def _weighted(self, ctx: StepContext, losses: Tensor, forget_weight: float) -> LossTerms:
         """Mean of each side's rows (B,), the forget side times its weight."""

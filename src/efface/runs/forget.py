@@ -27,7 +27,7 @@ from efface.requests import sections
 from efface.requests.base import Material, Request
 from efface.runs.evaluate import measure as measure_run
 from efface.runs.folder import check_folder, finished_record, holds_run, new_folder, new_record
-from efface.runs.lineage import check_start, describe_start, find_origin, start_from
+from efface.runs.lineage import check_start, describe_start, find_origin, keep_earlier, start_from
 from efface.runs.recorded import Recorded
 from efface.settings.base import Settings, read_settings
 from efface.training.guard import CollapseGuard
@@ -66,8 +66,7 @@ def forget(
     out, changes = Path(out), list(changes)
     choose_settings(request, None, method, recipe, changes)  # words first
     request.check_files()
-    origin = find_origin(model, start, null_label, size)
-    info, start = origin.info, origin.start
+    info, start = find_origin(model, start, null_label, size)
     settings = choose_settings(request, info, method, recipe, changes)
     request.check(info, settings)
     classifier = read_judge(info, judge)
@@ -75,7 +74,7 @@ def forget(
         check_retrained(retrained, info)
     if start is not None:
         check_start(start, info, settings)
-    request = origin.completed(request, settings)
+    request = keep_earlier(request, start, info, settings)
     material = request.read(info, settings)
     accelerator = Accelerator()
     check_memory(info, settings, material.amounts, accelerator, measure)

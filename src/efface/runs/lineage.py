@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,9 @@ from efface.diffusion.loading import load_network
 from efface.diffusion.model_folder import ModelInfo, fetch_weights, find_folder, inspect_model
 from efface.diffusion.weight_files import hash_weights
 from efface.errors import ModelError, RequestError
+from efface.methods import resolve
 from efface.methods.base import Method
-from efface.records import RunRecord, read_record
+from efface.records import read_record
 from efface.requests import is_request, read_request
 from efface.requests.base import Request
 from efface.runs.recorded import read_unchanged
@@ -25,66 +25,54 @@ from efface.settings.base import Settings, from_json
 from efface.training.checkpoint import Checkpoints, read_tensors
 
 
-@dataclass(frozen=True, kw_only=True)
-class Origin:
-    """What a run begins from: the first original model, which teaches, and an earlier run if any.
-
-    `before` is the record of that run, None where the start is no run.
-    """
-
-    info: ModelInfo
-    start: Path | None = None
-    before: RunRecord | None = None
-
-    def completed(self, request: Request, settings: Settings) -> Request:
-        """The request, with all that the earlier run forgot; RequestError where none can be.
-
-        Also where what that run forgot has changed since.
-        """
-        if self.before is None or not is_request(self.before.request):
-            return request
-        earlier = read_request(self.before.request)
-        if earlier.forgets:
-            own = from_json(self.before.settings, earlier.section, earlier.own)
-            read_unchanged(earlier, self.before, self.info, own)
-        request = request.after(earlier)
-        request.check(self.info, settings)
-        return request
-
-
 def find_origin(
     model: str | Path, start: str | Path | None, null_label: int | None, size: int | None
-) -> Origin:
-    """Trace a model back: the result of an earlier run stands for its original model and that run.
+) -> tuple[ModelInfo, Path | None]:
+    """The original model, and what to start from: the result of a run stands for both.
 
     RequestError where the original model is not to be had.
     """
     run = _run_of(model)
     if start is not None and not (Path(start) / "record.json").exists():
-        start = _run_of(start) or start  # the result of a run stands for the run here too
-    if run is not None:
-        if start is not None and Path(start).resolve() != run.resolve():
-            raise RequestError(
-                f"{model} is the result of {run}, and {start} was given to start from: give the "
-                "one, or the original model and the other."
-            )
-        start = run
-    if start is None or not (Path(start) / "record.json").exists():
-        started = None if start is None else Path(start)
-        return Origin(info=inspect_model(model, null_label, size), start=started)
-    start, before = Path(start), read_record(Path(start))
+        start = _run_of(start) or start
     if run is None:
-        return Origin(info=inspect_model(model, null_label, size), start=start, before=before)
-    source, label = before.model["source"], before.model["null_label"]
+        return inspect_model(model, null_label, size), None if start is None else Path(start)
+    if start is not None and Path(start).resolve() != run:
+        raise RequestError(
+            f"{model} is the result of {run}, and {start} was given to start from: give the one, "
+            "or the original model and the other."
+        )
+    made = read_record(run).model
+    null_label = made["null_label"] if null_label is None else null_label
     try:
-        size = before.model.get("size") if size is None else size
-        info = inspect_model(source, label if null_label is None else null_label, size)
+        info = inspect_model(made["source"], null_label, made.get("size") if size is None else size)
     except ModelError as error:
         raise RequestError(
-            f"{source}, the original model of {run}, is not to be had, and it must teach what is "
-            f"forgotten after that run ({error})"
+            f"{made['source']}, the original model of {run}, is not to be had, and it must teach "
+            f"what is forgotten after that run ({error})"
         ) from error
-    return Origin(info=info, start=start, before=before)
+    return info, run
+
+
+def keep_earlier(
+    request: Request, start: Path | None, info: ModelInfo, settings: Settings
+) -> Request:
+    """The request with all that the run `start` forgot; RequestError where none can be.
+
+    Also where what that run forgot has changed since.
+    """
+    if start is None or not (start / "record.json").exists():
+        return request
+    before = read_record(start)
+    if not is_request(before.request):
+        return request
+    earlier = read_request(before.request)
+    if earlier.forgets:
+        own = from_json(before.settings, earlier.section, earlier.own)
+        read_unchanged(earlier, before, info, own)
+    request = request.after(earlier)
+    request.check(info, settings)
+    return request
 
 
 def _run_of(model: str | Path) -> Path | None:
@@ -111,10 +99,11 @@ def check_start(start: str | Path, info: ModelInfo, settings: Settings) -> None:
     if Checkpoints(start / "checkpoints").latest() is None or earlier.status != "finished":
         raise RequestError(f"{start} is not finished: complete it with --resume first.")
     method, train = earlier.settings["method"], earlier.settings["train"]
-    if method["name"] != settings.method_name:
+    if resolve(method["name"]).phases != settings.method.phases:
         raise RequestError(
             f"{start} is a run of the method {method['name']!r}, and this one of "
-            f"{settings.method_name!r}: start from a run of the same method, as of `efface distil`."
+            f"{settings.method_name!r}, which trains other networks: start from a run of the same "
+            "method, as of `efface distil`."
         )
     shared = {"--size": (earlier.model.get("size"), info.size)}
     for name in settings.method.inherited:

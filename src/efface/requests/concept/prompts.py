@@ -86,7 +86,8 @@ def read_concept_prompts(request: ForgetConcept, config: ConceptSettings) -> Con
     negative = ", ".join(keywords) or None
     unwanted = [*(name for one in request.together for name in one.names), *keywords]
     # The replacements are retained as well.
-    more = [one.replacement for one in request.together if one.replacement is not None]
+    own = (one.replacement for one in request.together if one.replacement is not None)
+    more = list(dict.fromkeys(without_earlier(request, phrase) for phrase in own))
     given = prompts_to_retain(request.retain_prompts, config, more)
     same = {prompt.casefold() for prompt in forget}
     others = [p for p in given if p.casefold() not in same and not names(p, *unwanted)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import dataclass
 from functools import cached_property
@@ -86,7 +87,9 @@ class ImageMaterial(Material):
         stopper = None
         if self.unseen is not None:
             unseen = to_model(self.unseen.images)
-            stopper = unseen_stopper(denoiser, source.bank.forget, unseen, settings.train.stop_by)
+            ends = list(itertools.accumulate(self.counts[:-1]))  # near duplicates follow at the end
+            forget = source.bank.forget.tensor_split(ends)
+            stopper = unseen_stopper(denoiser, forget, unseen, settings.train.stop_by)
             known = stopper.check(denoiser) is None
             notes["known_better_than_unseen"] = known
             if not known and accelerator.is_main_process:
