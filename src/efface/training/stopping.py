@@ -32,8 +32,8 @@ class Measure:
 class UnseenStopper:
     """Compares how well the images to forget are predicted with unseen images.
 
-    Of several sets to forget, the one that is predicted best. Nothing is remembered: a resumed run stops where an uninterrupted one does. More forgetting
-    than of unseen images is not better.
+    Of several sets to forget, the one that is predicted best. Nothing is remembered: a resumed run
+    stops where an uninterrupted one does. More forgetting than of unseen images is not better.
     """
 
     def __init__(self, measure: Measure, forget: Sequence[Tensor], unseen: Tensor) -> None:
