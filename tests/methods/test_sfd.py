@@ -9,19 +9,26 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
 from torch import Tensor
 from torch.testing import assert_close
 
+import efface
 from efface.data import images
 from efface.data.batch import Choices
 from efface.data.source import BatchSource
 from efface.diffusion.denoiser import Denoiser
+from efface.diffusion.loading import load
+from efface.diffusion.model_folder import inspect_model
+from efface.diffusion.one_step import default_sampler
+from efface.diffusion.sampling import draw_images
 from efface.errors import ConfigError
 from efface.methods.base import StepContext
 from efface.methods.sfd import SFD, sid_loss
+from efface.metrics.judge import load_judge
 from efface.training.settings import TrainSettings
 from efface.training.trainer import Trainer
 
@@ -86,13 +93,15 @@ def test_of_several_replacements_the_students_noise_decides(
     denoiser = tiny_unet()
     ctx = sfd_context(denoiser)
     choices = Choices(
-        table=denoiser.encode(range(10)),
-        rows=torch.arange(1, 10).expand(FORGET, 9),
+        table=denoiser.encode(range(1, 10)),
+        rows=torch.arange(9).expand(FORGET, 9),
         counts=torch.tensor([9] * FORGET),
     )
     forget = replace(ctx.batch.forget, choices=choices)
     ctx = replace(ctx, batch=replace(ctx.batch, forget=forget))
     method = SFD(share_student_pass=shared)
+    prepared = method.prepare(iter([ctx]))
+    ctx = replace(ctx, prepared=prepared)
     with recorded(ctx) as calls:
         if shared:
             method.loss("fake_score", ctx)
@@ -100,7 +109,8 @@ def test_of_several_replacements_the_students_noise_decides(
     z, _, labels = calls["student"][0]
     asked = calls["teacher"][0][2]
     assert asked[:RETAIN].equal(labels[:RETAIN])
-    assert asked[RETAIN:].equal(choices.of(z[RETAIN:]).tensors["class_labels"])
+    chosen = choices.of(z[RETAIN:], prepared["directions"])
+    assert asked[RETAIN:].equal(chosen.tensors["class_labels"])
 
 
 @pytest.mark.parametrize("stop", [False, True])
@@ -340,3 +350,29 @@ def test_what_is_guided_is_declared() -> None:
         method = SFD(**{name: 2.0})
         assert method.guided("fake_score") and not method.guided("teacher")
         assert not method.guides_teacher
+
+
+@pytest.mark.slow
+def test_random_replacement_is_spread_over_the_other_labels(tmp_path: Path) -> None:
+    """The most frequent label has at most twice its share, as a mean over three seeds."""
+    shares = []
+    for seed in range(3):
+        request = efface.ForgetClass(labels=(4,))
+        run = efface.forget(
+            "zoo:digits",
+            request,
+            tmp_path / str(seed),
+            recipe="recipes/digits-sfd.toml",
+            changes=[f"train.seed={seed}", "train.guard_every=0"],
+            measure=False,
+        )
+        info = inspect_model(run)
+        denoiser = load(info)
+        sampler, labels = default_sampler(info, denoiser), [4] * 300
+        images = draw_images(denoiser, sampler, denoiser.encode(labels), range(300))
+        judge = load_judge(inspect_model("zoo:digits").folder / "judge")
+        seen = judge.observe(images, np.array(labels)).seen
+        counts = np.bincount(seen, minlength=10)
+        assert counts[4] <= 3
+        shares.append(counts.max() / len(labels))
+    assert np.mean(shares) <= 2 / 9

@@ -41,7 +41,7 @@ def request_command(kind: type[Request]) -> Callable[..., None]:
         from efface.runs.forget import forget
 
         words = {name: given.pop(name) for name in fields}
-        request = _make(kind, {name: v for name, v in words.items() if v is not None})
+        request = make_request(kind, {name: v for name, v in words.items() if v is not None})
         model, out = given.pop("model"), given.pop("out")
         changes, skipped = given.pop("changes") or [], given.pop("no_evaluate")
         forget(model, request, out, changes=changes, measure=not skipped, **given)
@@ -62,7 +62,7 @@ def request_command(kind: type[Request]) -> Callable[..., None]:
     return command
 
 
-def _make(kind: type[Request], words: dict[str, Any]) -> Request:
+def make_request(kind: type[Request], words: dict[str, Any]) -> Request:
     """A request of the words given; several of one kind are carried out together.
 
     Options that may be given for each are given as often as one another, or once for all.

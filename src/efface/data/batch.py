@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,27 +20,30 @@ class Choices:
     changed would teach it the product of their densities, which is one of them or none.
     """
 
-    table: Condition
+    table: Condition  # C rows
     rows: Tensor  # (B, K) of the table; of every row the first `counts` (B,) may be chosen
     counts: Tensor
 
-    def of(self, noise: Tensor) -> Condition:
-        """The target of each row of `noise` (B, C, H, W): of the wave that is strongest in it."""
-        noise = noise.mean(1)
-        strength = noise.flatten(1) @ waves(*noise.shape[1:], self.rows.shape[1]).to(noise).T
+    def of(self, noise: Tensor, directions: Tensor) -> Condition:
+        """The target of each row of `noise` (B, ...): of the direction it is most along.
+
+        Any two of the `directions` (C, N), one per row of the table, are at one angle.
+        """
+        along = (noise.flatten(1) @ directions.T).gather(1, self.rows)
         beyond = torch.arange(self.rows.shape[1], device=noise.device) >= self.counts[:, None]
-        chosen = strength.masked_fill(beyond, -torch.inf).argmax(1, keepdim=True)
+        chosen = along.masked_fill(beyond, -torch.inf).argmax(1, keepdim=True)
         return self.table[self.rows.gather(1, chosen)[:, 0]]
 
 
-@functools.lru_cache(maxsize=8)
-def waves(height: int, width: int, count: int) -> Tensor:
-    """The `count` longest waves of the cosine transform, orthonormal: (count, height * width)."""
-    x, y = ((torch.arange(size) + 0.5) * torch.pi / size for size in (width, height))
-    order = sorted(itertools.product(range(height), range(width)), key=lambda f: (sum(f), f))
-    made = [torch.outer((v * y).cos(), (u * x).cos()).flatten() for v, u in order]
-    every = torch.stack([wave / wave.norm() for wave in made])
-    return every[torch.arange(count) % len(every)]
+def spread_directions(images: Tensor) -> Tensor:
+    """The directions nearest to those of images (C, ...) that are at one angle, (C, N).
+
+    So each is as often as any other the one that Gaussian noise is most along.
+    """
+    flat = images.flatten(1)
+    left, _, right = torch.linalg.svd(flat - flat.mean(0), full_matrices=False)
+    rank = min(len(flat) - 1, flat.shape[1])  # of differences from the mean
+    return left[:, :rank] @ right[:rank]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

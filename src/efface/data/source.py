@@ -96,10 +96,13 @@ class ConditionSource(BatchSource):
         counts = torch.tensor([len(given) for given in self.replacements])
         if int(counts.max()) == 1:
             return None
-        rows = pad_sequence([torch.tensor(given) for given in self.replacements], batch_first=True)
+        every = sorted({row for given in self.replacements for row in given})
+        rows = [torch.tensor([every.index(row) for row in given]) for given in self.replacements]
         device = self.table.device
         return Choices(
-            table=self.table, rows=rows[which].to(device), counts=counts[which].to(device)
+            table=self.table[torch.tensor(every)],
+            rows=pad_sequence(rows, batch_first=True)[which].to(device),
+            counts=counts[which].to(device),
         )
 
     def _interpolated(

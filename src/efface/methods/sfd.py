@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
@@ -12,6 +12,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
+from efface.data.batch import spread_directions
 from efface.diffusion.denoiser import Condition, Denoiser
 from efface.diffusion.sampling import OneStep
 from efface.diffusion.schedule import NoiseSchedule
@@ -187,6 +188,25 @@ class SFD(Method):
         published = self.input_scale == "published"
         return OneStep(t_init, float(pretrained.schedule.sigmas[t_init]) if published else 1.0)
 
+    @torch.no_grad()
+    def prepare(self, contexts: Iterator[StepContext]) -> dict[str, Tensor]:
+        """Directions in noise by which one of several replacements is chosen: of mean images.
+
+        So a generator learns the map with little effort: noise becomes what it is like.
+        """
+        ctx = next(contexts)
+        choices = ctx.batch.forget.choices
+        if choices is None:
+            return {}
+        teacher = ctx.networks["teacher"]
+        z, sampler = ctx.rng.normal(teacher.sample_shape), self.sampler(teacher)
+        same = torch.zeros(len(z), dtype=torch.long)
+        means = [
+            sampler.draw(teacher, z, choices.table[same + row]).mean(0)
+            for row in range(len(choices.table))
+        ]
+        return {"directions": spread_directions(torch.stack(means))}
+
     def loss(self, phase: str, ctx: StepContext) -> LossTerms:
         if phase == "fake_score":
             return self._fake_score_loss(ctx)
@@ -272,7 +292,8 @@ class SFD(Method):
         retain, choices = ctx.batch.retain.size, ctx.batch.forget.choices
         if target is None or choices is None:
             return target
-        return Condition.cat([target[:retain], choices.of(ctx.memo["z"][retain:])])
+        chosen = choices.of(ctx.memo["z"][retain:], ctx.prepared["directions"])
+        return Condition.cat([target[:retain], chosen])
 
     def _weighted(self, ctx: StepContext, losses: Tensor, forget_weight: float) -> LossTerms:
         """Mean of each side's rows (B,), the forget side times its weight."""

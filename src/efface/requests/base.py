@@ -99,6 +99,12 @@ class Request(BaseModel, ABC):
     def _read_earlier(cls, given: Any) -> Any:
         from efface.requests import read_request
 
+        if not isinstance(given, (list, tuple)):
+            raise ValueError("earlier requests are no list")
+        for one in given:
+            plain = isinstance(one, Request) or (isinstance(one, dict) and "earlier" not in one)
+            if not plain:
+                raise ValueError("an earlier request is none, or has earlier ones of its own")
         return [one if isinstance(one, Request) else read_request(one) for one in given]
 
     @model_serializer(mode="wrap")
@@ -111,8 +117,8 @@ class Request(BaseModel, ABC):
         for one in self.earlier:
             if one.kind not in self.keeps:
                 raise RequestError(
-                    f"an earlier request forgot {one.describe()}, and no run can keep that and "
-                    f"forget {self.describe()} too: start from the original model."
+                    f"an earlier request forgot {one.describe()}, and one of the kind "
+                    f"{self.kind!r} cannot keep that forgotten: start from the original model."
                 )
         return self
 
