@@ -9,26 +9,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
 from torch import Tensor
 from torch.testing import assert_close
 
-import efface
 from efface.data import images
 from efface.data.batch import Choices
 from efface.data.source import BatchSource
 from efface.diffusion.denoiser import Denoiser
-from efface.diffusion.loading import load
-from efface.diffusion.model_folder import inspect_model
-from efface.diffusion.one_step import default_sampler
-from efface.diffusion.sampling import draw_images
 from efface.errors import ConfigError
 from efface.methods.base import StepContext
 from efface.methods.sfd import SFD, sid_loss
-from efface.metrics.judge import load_judge
 from efface.training.settings import TrainSettings
 from efface.training.trainer import Trainer
 
@@ -350,29 +343,3 @@ def test_what_is_guided_is_declared() -> None:
         method = SFD(**{name: 2.0})
         assert method.guided("fake_score") and not method.guided("teacher")
         assert not method.guides_teacher
-
-
-@pytest.mark.slow
-def test_random_replacement_is_spread_over_the_other_labels(tmp_path: Path) -> None:
-    """The most frequent label has at most twice its share, as a mean over three seeds."""
-    shares = []
-    for seed in range(3):
-        request = efface.ForgetClass(labels=(4,))
-        run = efface.forget(
-            "zoo:digits",
-            request,
-            tmp_path / str(seed),
-            recipe="recipes/digits-sfd.toml",
-            changes=[f"train.seed={seed}", "train.guard_every=0"],
-            measure=False,
-        )
-        info = inspect_model(run)
-        denoiser = load(info)
-        sampler, labels = default_sampler(info, denoiser), [4] * 300
-        images = draw_images(denoiser, sampler, denoiser.encode(labels), range(300))
-        judge = load_judge(inspect_model("zoo:digits").folder / "judge")
-        seen = judge.observe(images, np.array(labels)).seen
-        counts = np.bincount(seen, minlength=10)
-        assert counts[4] <= 3
-        shares.append(counts.max() / len(labels))
-    assert np.mean(shares) <= 2 / 9
