@@ -99,13 +99,15 @@ class Request(BaseModel, ABC):
     def _read_earlier(cls, given: Any) -> Any:
         from efface.requests import read_request
 
-        if not isinstance(given, (list, tuple)):
-            raise ValueError("earlier requests are no list")
-        for one in given:
-            plain = isinstance(one, Request) or (isinstance(one, dict) and "earlier" not in one)
-            if not plain:
+        found: list[Request] = []
+        for one in given if isinstance(given, (list, tuple)) else [None]:
+            request = one
+            if isinstance(one, dict) and "earlier" not in one:
+                request = read_request(one)
+            if not isinstance(request, Request):
                 raise ValueError("an earlier request is none, or has earlier ones of its own")
-        return [one if isinstance(one, Request) else read_request(one) for one in given]
+            found += [*request.earlier, request.model_copy(update={"earlier": ()})]
+        return found
 
     @model_serializer(mode="wrap")
     def _without_nothing(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -129,9 +131,9 @@ class Request(BaseModel, ABC):
 
     def after(self, before: Request) -> Self:
         """The same request, with all that an earlier one forgot; RequestError where none can."""
-        known = [before.model_copy(update={"earlier": ()})] if before.forgets else []
         own = self.model_dump(exclude={"earlier"})
-        found = [one for one in (*before.earlier, *known, *self.earlier) if one.model_dump() != own]
+        known = (*before.earlier, before.model_copy(update={"earlier": ()}), *self.earlier)
+        found = [one for one in known if one.forgets and one.model_dump() != own]
         return type(self).model_validate(own | {"earlier": found})
 
     @classmethod
