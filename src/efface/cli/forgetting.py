@@ -83,7 +83,7 @@ def make_request(kind: type[Request], words: dict[str, Any]) -> Request:
             "forget them one after the other, each with --start."
         )
     every = [{n: (v * count)[i] for n, v in several.items()} for i in range(count)]
-    return kind(**(words | every[-1]), earlier=[kind(**own) for own in every[:-1]])
+    return kind(**(words | every[-1]), earlier=tuple(kind(**own) for own in every[:-1]))
 
 
 def _extra(field: FieldInfo) -> dict[str, Any]:
