@@ -53,6 +53,13 @@ class Spec(BaseModel):
     likeness: bool = False  # compared with the original model's samples: tells unlike, not worse
     event: str | None = None  # of a share, what it counts: "copies of {them} appeared in"
     caveat: str | None = None
+    subject: str | None = None  # what it is about, where that is one of several forgotten things
+
+    def about(self, key: object, what: str, subject: str, *, decides: bool) -> Spec:
+        """The same figure of one of several forgotten things; `what` names it in tables."""
+        changed: dict[str, Any] = {"name": f"{self.name}/{key}", "label": f"{self.label}, {what}"}
+        changed |= {"subject": subject} | ({} if decides else {"role": "context"})
+        return self.model_copy(update=changed)
 
 
 class Result(Content):

@@ -8,7 +8,8 @@ import typer
 from typer.testing import CliRunner
 
 from efface.cli import app
-from efface.cli.forgetting import ALWAYS, SOMETIMES, request_command
+from efface.cli.forgetting import ALWAYS, SOMETIMES, make_request, request_command
+from efface.errors import RequestError
 from efface.requests import kinds
 from efface.requests.base import Request
 
@@ -23,7 +24,7 @@ def command_of(kind: type[Request]) -> click.Command:
 def test_a_command_takes_the_fields_of_its_kind_and_what_the_kind_allows(name: str) -> None:
     kind = kinds()[name]
     parameters = {parameter.name: parameter for parameter in command_of(kind).params}
-    fields = set(kind.model_fields) - {"kind"}
+    fields = set(kind.model_fields) - {"kind", "earlier"}
     allowed = set(SOMETIMES) & kind.options
     assert set(parameters) == {"model", "out"} | fields | allowed | set(ALWAYS)
     for field in fields:
@@ -41,3 +42,23 @@ def test_a_field_of_several_values_is_an_option_that_can_be_repeated() -> None:
 def test_what_must_be_given_is_asked_for() -> None:
     done = CliRunner().invoke(app, ["forget", "class", "zoo:digits", "--out", "run"])
     assert done.exit_code == 2 and "--label" in done.output
+
+
+def test_several_of_a_kind_are_one_request_each_with_its_own() -> None:
+    concept, images = kinds()["concept"], kinds()["images"]
+    made = make_request(concept, {"concept": ["bag", "cup"], "replacement": ["coat", "pen"]})
+    assert [
+        one.model_dump(include={"concept", "replacement"}) for one in (*made.earlier, made)
+    ] == [
+        {"concept": "bag", "replacement": "coat"},
+        {"concept": "cup", "replacement": "pen"},
+    ]
+    shared = make_request(concept, {"concept": ["bag", "cup"], "replacement": ["pen"]})
+    assert [one.model_dump()["replacement"] for one in (*shared.earlier, shared)] == ["pen"] * 2
+    folders = make_request(images, {"images": ["a", "b", "c"], "retain": "digits"})
+    assert [one.model_dump()["images"] for one in folders.earlier] == ["a", "b"]
+    assert make_request(images, {"images": ["a"]}).earlier == ()
+    with pytest.raises(RequestError, match="--replace was given 2 times and another option 3"):
+        make_request(concept, {"concept": ["a", "b", "c"], "replacement": ["d", "e"]})
+    with pytest.raises(RequestError, match="--also is about one, and 2 were given"):
+        make_request(concept, {"concept": ["a", "b"], "replacement": ["d"], "also": ["c"]})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from efface.data import images
+from efface.data.batch import Choices
 from efface.data.source import BatchSource
 from efface.diffusion.denoiser import Denoiser
 from efface.errors import ConfigError
@@ -75,6 +77,33 @@ def float64_cotangent(
     by_p = (r + (1 - 2 * alpha) * delta) / omega
     by_q = (-r + 2 * alpha * delta) / omega
     return loss.sum((1, 2, 3)), by_p, by_q, -delta / omega
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_of_several_replacements_the_students_noise_decides(
+    tiny_unet: Make, sfd_context: MakeContext, recorded: Recorded, shared: bool
+) -> None:
+    denoiser = tiny_unet()
+    ctx = sfd_context(denoiser)
+    choices = Choices(
+        table=denoiser.encode(range(1, 10)),
+        rows=torch.arange(9).expand(FORGET, 9),
+        counts=torch.tensor([9] * FORGET),
+    )
+    forget = replace(ctx.batch.forget, choices=choices)
+    ctx = replace(ctx, batch=replace(ctx.batch, forget=forget))
+    method = SFD(share_student_pass=shared)
+    prepared = method.prepare(iter([ctx]))
+    ctx = replace(ctx, prepared=prepared)
+    with recorded(ctx) as calls:
+        if shared:
+            method.loss("fake_score", ctx)
+        method.loss("student", ctx)
+    z, _, labels = calls["student"][0]
+    asked = calls["teacher"][0][2]
+    assert asked[:RETAIN].equal(labels[:RETAIN])
+    chosen = choices.of(z[RETAIN:], prepared["directions"])
+    assert asked[RETAIN:].equal(chosen.tensors["class_labels"])
 
 
 @pytest.mark.parametrize("stop", [False, True])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from pydantic import BaseModel, ValidationError
 
 import efface
-from efface import ForgetClass
+from efface import Distil, ForgetClass
 from efface.errors import DataError, RequestError
 from efface.requests import is_request, kinds, read_request, sections
 from efface.requests.base import Request, has_words
@@ -83,3 +85,40 @@ def test_a_request_is_described_in_words():
 
 def test_small_words():
     assert has_words("a?") and not has_words("?!")
+
+
+def test_what_was_forgotten_before_goes_along_once() -> None:
+    first, second = ForgetClass(labels=(4,), replacement=(9,)), ForgetClass(labels=(7,))
+    both = second.after(first)
+    assert both.earlier == (first,) and "earlier" not in first.model_dump()
+    assert read_request(both.model_dump(mode="json")) == both
+    assert second.after(both) == both and both.after(Distil()) == both
+    third = first.after(both)  # once more: it is the last one now
+    assert third.labels == (4,) and third.earlier == (second,)
+    assert ForgetClass(labels=(0,)).after(both).earlier == (first, second)
+
+
+@pytest.mark.parametrize(
+    "earlier", [5, "class", [5], [{}], [{"kind": "gone"}], [{"kind": "class", "earlier": []}]]
+)
+def test_earlier_requests_of_a_record_are_not_trusted(earlier: object) -> None:
+    with pytest.raises(DataError):
+        read_request({"kind": "class", "labels": [1], "earlier": earlier})
+
+
+@pytest.mark.parametrize("kind", sorted(kinds()))
+def test_a_kind_keeps_what_it_says_and_refuses_the_rest(kind: str) -> None:
+    words: dict[str, dict[str, Any]] = {
+        "class": {"labels": (1,)},
+        "images": {"images": "folder"},
+        "concept": {"concept": "bag", "replacement": "coat"},
+        "memorised": {"prompt": "a bag"},
+        "distil": {},
+    }
+    for other in sorted(set(words) - {"distil"}):
+        before = kinds()[other](**words[other])
+        if other in kinds()[kind].keeps:
+            kinds()[kind](**words[kind]).after(before)
+            continue
+        with pytest.raises(RequestError, match=f"one of the kind '{kind}' cannot keep that"):
+            kinds()[kind](**words[kind], earlier=(before,))

@@ -79,7 +79,7 @@ def test_what_is_not_understood_is_said(chosen, change, complaint):
 
 def test_only_fitting_attacks_are_run_and_others_refused_only_if_named():
     everything = choose([], [])
-    labels = ClassMaterial(forget=(0,), retain=(1, 2), replacement=())
+    labels = ClassMaterial(retain=(1, 2), replacements={0: ()})
     assert fitting(everything, labels, strict=True) == everything
     forget = load_images("digits", "test").select(torch.arange(2))
     images = ImageMaterial(split=Split(forget=forget), unseen=None, prior=None)

@@ -151,9 +151,11 @@ def test_starting_from_a_run_that_does_not_fit_is_refused(
 
 
 def test_a_one_step_generator_teaches_nobody(small, run: Path, tmp_path: Path) -> None:
+    """A result whose run is not there: otherwise its original model would teach."""
     request = efface.ForgetClass(labels=(0,), replacement=(1,))
+    alone = shutil.copytree(run / "pipeline", tmp_path / "alone")
     with pytest.raises(RequestError, match="one-step generator, and cannot teach"):
-        efface.forget(run, request, tmp_path / "out", changes=small)
+        efface.forget(alone, request, tmp_path / "out", changes=small)
     assert not (tmp_path / "out").exists()
 
 

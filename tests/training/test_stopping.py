@@ -35,7 +35,7 @@ def run(tiny_unet: Callable[..., Denoiser], tmp_path: Path) -> Run:
         settings = TrainSettings(steps=steps, batch_size=2, stop_every=2, checkpoint_every=4)
         denoiser, left = tiny_unet(conditional=False), iter(losses)
         measure = Measure("loss", lambda _, images: next(left) if len(images) == 1 else 1.0, 9)
-        stopper = UnseenStopper(measure, x[:1], x[1:])
+        stopper = UnseenStopper(measure, [x[:1]], x[1:])
         networks = NegGrad().networks(denoiser)
         trainer = Trainer(NegGrad(), networks, source, settings, tmp_path, stopper=stopper)
         result = trainer.run(resume, on_step)
@@ -74,3 +74,12 @@ def test_a_step_is_checked_once_even_if_the_run_is_resumed_there(
 
 def test_a_run_that_has_forgotten_before_its_first_step_makes_none(run: Run) -> None:
     assert run([1.0]).steps == 0
+
+
+def test_every_set_of_images_must_be_forgotten(tiny_unet: Callable[..., Denoiser]) -> None:
+    """One that is known still goes on, however badly the others are predicted."""
+    measure = Measure("brightness", lambda _, images: float(images.mean()), images=4)
+    dark, grey, bright = (torch.full((2, 1, 2, 2), level) for level in (0.1, 0.5, 0.9))
+    student = tiny_unet(conditional=False)
+    assert UnseenStopper(measure, [bright, dark], grey).check(student) is None
+    assert UnseenStopper(measure, [bright, grey], grey).check(student) is not None

@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 
 from efface.cli import options
 from efface.cli.output import tell
+from efface.errors import RequestError
 from efface.requests.base import Request
 
 ALWAYS = {
@@ -33,13 +34,14 @@ SOMETIMES = {
 
 def request_command(kind: type[Request]) -> Callable[..., None]:
     """A command whose options are the fields of a kind of request, and what all commands take."""
-    fields = {name: field for name, field in kind.model_fields.items() if name != "kind"}
+    own = kind.model_fields.items()
+    fields = {name: field for name, field in own if name not in ("kind", "earlier")}
 
     def command(**given: Any) -> None:
         from efface.runs.forget import forget
 
         words = {name: given.pop(name) for name in fields}
-        request = kind(**{name: value for name, value in words.items() if value is not None})
+        request = make_request(kind, {name: v for name, v in words.items() if v is not None})
         model, out = given.pop("model"), given.pop("out")
         changes, skipped = given.pop("changes") or [], given.pop("no_evaluate")
         forget(model, request, out, changes=changes, measure=not skipped, **given)
@@ -60,11 +62,42 @@ def request_command(kind: type[Request]) -> Callable[..., None]:
     return command
 
 
+def make_request(kind: type[Request], words: dict[str, Any]) -> Request:
+    """A request of the words given; several of one kind are carried out together.
+
+    Options that may be given for each are given as often as one another, or once for all.
+    """
+    extras = {name: _extra(kind.model_fields[name]) for name in words}
+    several = {name: words[name] for name in words if "several" in extras[name]}
+    count = max(map(len, several.values()), default=1)
+    for name, values in several.items():
+        if len(values) not in (1, count):
+            raise RequestError(
+                f"{_flag(name, kind.model_fields[name])} was given {len(values)} times and another "
+                f"option {count} times: give one for each, in the same order, or one for all."
+            )
+    alone = [name for name in words if "of_one" in extras[name]]
+    if alone and count > 1:
+        raise RequestError(
+            f"{_flag(alone[0], kind.model_fields[alone[0]])} is about one, and {count} were given: "
+            "forget them one after the other, each with --start."
+        )
+    every = [{n: (v * count)[i] for n, v in several.items()} for i in range(count)]
+    return kind(**(words | every[-1]), earlier=tuple(kind(**own) for own in every[:-1]))
+
+
+def _extra(field: FieldInfo) -> dict[str, Any]:
+    return field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+
+
+def _flag(name: str, field: FieldInfo) -> str:
+    return str(_extra(field).get("option", f"--{name.replace('_', '-')}"))
+
+
 def _option(name: str, field: FieldInfo) -> inspect.Parameter:
-    """The option of a field: text, or a number; a tuple is an option that can be repeated."""
-    extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
-    flag = str(extra.get("option", f"--{name.replace('_', '-')}"))
-    many = get_origin(field.annotation) is tuple
+    """The option of a field: text, or a number; one for several values can be repeated."""
+    flag = _flag(name, field)
+    many = get_origin(field.annotation) is tuple or "several" in _extra(field)
     text = f"{field.description} Repeatable." if many else field.description
     kind: Any = list[str] if many else _scalar(field.annotation)
     if field.is_required():

@@ -17,7 +17,11 @@ Method = Annotated[
     ),
 ]
 Start = Annotated[
-    Path | None, typer.Option(help="Two-stage: a run of `efface distil`, or a one-step generator.")
+    Path | None,
+    typer.Option(
+        help="An earlier run, of which all that it forgot is kept forgotten, or a one-step "
+        "generator."
+    ),
 ]
 Recipe = Annotated[
     Path | None,

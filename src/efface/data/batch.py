@@ -6,9 +6,44 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from efface.diffusion.denoiser import Condition
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Choices:
+    """Targets among which the noise of a row decides, each as often as the others.
+
+    The same noise has the same target throughout, so that a generator can learn which; targets that
+    changed would teach it the product of their densities, which is one of them or none.
+    """
+
+    table: Condition  # C rows
+    rows: Tensor  # (B, K) of the table; of every row the first `counts` (B,) may be chosen
+    counts: Tensor
+
+    def of(self, noise: Tensor, directions: Tensor) -> Condition:
+        """The target of each row of `noise` (B, ...): of the direction it is most along.
+
+        Any two of the `directions` (C, N), one per row of the table, are at one angle.
+        """
+        along = (noise.flatten(1) @ directions.T).gather(1, self.rows)
+        beyond = torch.arange(self.rows.shape[1], device=noise.device) >= self.counts[:, None]
+        chosen = along.masked_fill(beyond, -torch.inf).argmax(1, keepdim=True)
+        return self.table[self.rows.gather(1, chosen)[:, 0]]
+
+
+def spread_directions(images: Tensor) -> Tensor:
+    """The directions nearest to those of images (C, ...) that are at one angle, (C, N).
+
+    So each is as often as any other the one that Gaussian noise is most along.
+    """
+    flat = images.flatten(1)
+    left, _, right = torch.linalg.svd(flat - flat.mean(0), full_matrices=False)
+    rank = min(len(flat) - 1, flat.shape[1])  # of differences from the mean
+    return left[:, :rank] @ right[:rank]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -20,6 +55,7 @@ class Side:
     condition: Condition | None = None  # B rows: what the student is conditioned on
     target: Condition | None = None  # B rows: what the teacher is; as `condition` where retained
     retain_only: Tensor | None = None  # (B,) bool: pairs in which nothing is forgotten
+    choices: Choices | None = None  # in place of `target`, where there are several for a row
     keeps_condition: bool = False  # whether condition dropout leaves these rows as they are
 
 

@@ -77,6 +77,14 @@ class ImageSet:
         return replace(self, images=pooled.round().to(torch.uint8))
 
 
+def join_images(sets: Sequence[ImageSet]) -> ImageSet:
+    """The images of several sets of one shape, without labels."""
+    if len(sets) == 1:
+        return sets[0]
+    names = tuple(name for one in sets for name in one.names)
+    return ImageSet(images=torch.cat([one.images for one in sets]), labels=None, names=names)
+
+
 def load_images(
     source: str, split: str = "train", size: int | None = None, how: Reading = AS_IS
 ) -> ImageSet:

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from efface.data.bank import ImageBank
-from efface.data.batch import Batch, NegativeGuidance, Side
+from efface.data.batch import Batch, Choices, NegativeGuidance, Side
 from efface.data.images import to_model
 from efface.data.randomness import Shard, derive_seed
 from efface.diffusion.denoiser import Condition
@@ -86,7 +87,22 @@ class ConditionSource(BatchSource):
             size=len(condition),
             condition=condition,
             target=self.table[target[rows]],
+            choices=self._choices(which[rows]),
             keeps_condition=not self.forget_dropout,
+        )
+
+    def _choices(self, which: Tensor) -> Choices | None:
+        """All replacements of the forget rows `which`; None where each has one."""
+        counts = torch.tensor([len(given) for given in self.replacements])
+        if int(counts.max()) == 1:
+            return None
+        every = sorted({row for given in self.replacements for row in given})
+        rows = [torch.tensor([every.index(row) for row in given]) for given in self.replacements]
+        device = self.table.device
+        return Choices(
+            table=self.table[torch.tensor(every)],
+            rows=pad_sequence(rows, batch_first=True)[which].to(device),
+            counts=counts[which].to(device),
         )
 
     def _interpolated(

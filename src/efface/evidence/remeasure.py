@@ -93,7 +93,8 @@ def _original(record: RunRecord) -> ModelInfo:
 
 def _check_files(request: Request) -> None:
     """NotHereError for files of the request that are not on this machine; none is downloaded."""
-    for value in request.model_dump().values():
+    everything = (*request.earlier, request)
+    for value in (value for one in everything for value in one.model_dump().values()):
         if isinstance(value, str) and value.startswith(HUB):
             raise NotHereError(f"{value} is not on this machine.")
     try:

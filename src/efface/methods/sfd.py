@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
@@ -12,6 +12,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
+from efface.data.batch import spread_directions
 from efface.diffusion.denoiser import Condition, Denoiser
 from efface.diffusion.sampling import OneStep
 from efface.diffusion.schedule import NoiseSchedule
@@ -187,6 +188,25 @@ class SFD(Method):
         published = self.input_scale == "published"
         return OneStep(t_init, float(pretrained.schedule.sigmas[t_init]) if published else 1.0)
 
+    @torch.no_grad()
+    def prepare(self, contexts: Iterator[StepContext]) -> dict[str, Tensor]:
+        """Directions in noise by which one of several replacements is chosen: of mean images.
+
+        So a generator learns the map with little effort: noise becomes what it is like.
+        """
+        ctx = next(contexts)
+        choices = ctx.batch.forget.choices
+        if choices is None:
+            return {}
+        teacher = ctx.networks["teacher"]
+        z, sampler = ctx.rng.normal(teacher.sample_shape), self.sampler(teacher)
+        same = torch.zeros(len(z), dtype=torch.long)
+        means = [
+            sampler.draw(teacher, z, choices.table[same + row]).mean(0)
+            for row in range(len(choices.table))
+        ]
+        return {"directions": spread_directions(torch.stack(means))}
+
     def loss(self, phase: str, ctx: StepContext) -> LossTerms:
         if phase == "fake_score":
             return self._fake_score_loss(ctx)
@@ -208,6 +228,7 @@ class SFD(Method):
         teacher, fake_score = ctx.networks["teacher"], ctx.networks["fake_score"]
         condition, target = self._conditions(ctx, self.student_condition_dropout)
         x = ctx.memo["x"] if self.share_student_pass else self._generate(ctx, condition)
+        target = self._chosen(ctx, target)
         t, _, x_t = self._noised(ctx, x)
         with torch.no_grad() if self.stop_score_gradient else contextlib.nullcontext():
             p = teacher(x_t, t, target, *self._teacher_guidance(ctx, target)).x0
@@ -227,7 +248,7 @@ class SFD(Method):
     def _generate(self, ctx: StepContext, condition: Condition | None) -> Tensor:
         """X = g_theta(z, c), (B, C, H, W): one step from noise, never clamped."""
         student = ctx.networks["student"]
-        z = ctx.rng.normal(student.sample_shape)
+        z = ctx.memo["z"] = ctx.rng.normal(student.sample_shape)
         return self.sampler(student).draw(student, z, condition)
 
     def _noised(self, ctx: StepContext, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -265,6 +286,14 @@ class SFD(Method):
                 ctx.memo["dropped"][ctx.batch.retain.size :] = False
         dropped, null = ctx.memo["dropped"], ctx.networks["teacher"].empty(condition)
         return condition.where(dropped, null), target.where(dropped, null)
+
+    def _chosen(self, ctx: StepContext, target: Condition | None) -> Condition | None:
+        """Targets, of which those of forget rows follow from the student's noise where several."""
+        retain, choices = ctx.batch.retain.size, ctx.batch.forget.choices
+        if target is None or choices is None:
+            return target
+        chosen = choices.of(ctx.memo["z"][retain:], ctx.prepared["directions"])
+        return Condition.cat([target[:retain], chosen])
 
     def _weighted(self, ctx: StepContext, losses: Tensor, forget_weight: float) -> LossTerms:
         """Mean of each side's rows (B,), the forget side times its weight."""

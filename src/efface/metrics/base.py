@@ -40,6 +40,15 @@ class Observations:
     def __len__(self) -> int:
         return len(self.asked)
 
+    def of_label(self, label: int) -> Observations:
+        """Samples that were asked for one label, as a judge sees them."""
+        rows = self.asked == label
+        return Observations(
+            asked=self.asked[rows],
+            probabilities=self.probabilities[rows],
+            features=self.features[rows],
+        )
+
     @property
     def seen(self) -> np.ndarray:
         """(N,) label that the judge assigns."""

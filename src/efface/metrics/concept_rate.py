@@ -24,7 +24,7 @@ SPEC = Spec(
     better="less",
     role="primary",
     margin=Margin(value=0.05),
-    event="{it} was found in",
+    event="{it} {was} found in",
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from efface.evaluation.wording import (
     describe_interval,
@@ -45,14 +46,18 @@ def tell_headline(
 
 
 def _headline_of_it(evaluation: Evaluation, forgotten: Findings, phrases: Phrases) -> str:
-    what, are = phrases.forgotten, phrases.are
+    what = phrases.forgotten
     if forgotten.decisive is None:
-        return f"Whether {what} {are} forgotten was not measured."
-    evidence = describe_result(forgotten.decisive.result, phrases)
+        return f"Whether {what} {phrases.are} forgotten was not measured."
+    part = forgotten.decisive.result.spec.subject
+    if part is not None:
+        what, phrases = f"{part} (of {what})", replace(phrases, many=False)
+    several = any(found.result.spec.subject for found in forgotten.found)
+    evidence, are = describe_result(forgotten.decisive.result, phrases), phrases.are
     if not was_there(forgotten):
-        return f"Nothing to forget was found: {evidence}."
+        return f"Nothing to forget was found{f' of {what}' if several else ''}: {evidence}."
     if is_unchanged(evaluation):
-        return f"No effect: {evidence}. {UNCHANGED}"
+        return f"No effect{f' on {what}' if several else ''}: {evidence}. {UNCHANGED}"
     if forgotten.answer == "inconclusive":
         return f"Not enough evidence to tell whether {what} {are} forgotten: {evidence}."
     negation = "" if forgotten.answer == "yes" else " not"
@@ -88,7 +93,7 @@ def describe_result(result: Result, phrases: Phrases, *details: str) -> str:
 
     own = f"{name_figure(result)} {write(result.value)}"
     if result.spec.event is not None:
-        event = result.spec.event.format(it=phrases.it, them=phrases.them)
+        event = result.spec.event.format(it=phrases.it, them=phrases.them, was=phrases.was)
         own = f"{event} {write(result.value)} of {format_count(result.samples)} samples"
     models = {"original model": result.baseline, "retrained model": result.retrained}
     beside = [

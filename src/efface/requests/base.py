@@ -14,8 +14,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from pydantic import (
     BaseModel,
     ConfigDict,
+    SerializeAsAny,
+    SerializerFunctionWrapHandler,
     ValidationError,
     ValidatorFunctionWrapHandler,
+    field_validator,
+    model_serializer,
     model_validator,
 )
 
@@ -64,6 +68,7 @@ class Request(BaseModel, ABC):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: str
+    earlier: tuple[SerializeAsAny[Request], ...] = ()  # forgotten before, and forgotten still
 
     section: ClassVar[str]  # of its own settings in recipes
     own: ClassVar[type[BaseModel] | None] = None  # their class; None for a kind without any
@@ -73,6 +78,7 @@ class Request(BaseModel, ABC):
     text_recipe: ClassVar[str | None] = None  # that ships, for text-to-image models
     options: ClassVar[frozenset[str]] = frozenset()  # of `efface forget`, beside what all take
     forgets: ClassVar[bool] = True
+    keeps: ClassVar[frozenset[str]] = frozenset()  # kinds of earlier requests that `read` takes up
     guided: ClassVar[bool] = True  # whether models are sampled with evaluate.guidance
     same_sampler: ClassVar[bool] = False  # whether the result is sampled as the original model is
     subject: ClassVar[str]  # what a run is about, in a phrase
@@ -87,6 +93,48 @@ class Request(BaseModel, ABC):
             return handler(data)
         except ValidationError as error:
             raise RequestError(explain(error, "request")) from None
+
+    @field_validator("earlier", mode="before")
+    @classmethod
+    def _read_earlier(cls, given: Any) -> Any:
+        from efface.requests import read_request
+
+        found: list[Request] = []
+        for one in given if isinstance(given, (list, tuple)) else [None]:
+            request = one
+            if isinstance(one, dict) and "earlier" not in one:
+                request = read_request(one)
+            if not isinstance(request, Request):
+                raise ValueError("an earlier request is none, or has earlier ones of its own")
+            found += [*request.earlier, request.model_copy(update={"earlier": ()})]
+        return found
+
+    @model_serializer(mode="wrap")
+    def _without_nothing(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        content = handler(self)
+        return content if self.earlier else {k: v for k, v in content.items() if k != "earlier"}
+
+    @model_validator(mode="after")
+    def _check_earlier(self) -> Self:
+        for one in self.earlier:
+            if one.kind not in self.keeps:
+                raise RequestError(
+                    f"an earlier request forgot {one.describe()}, and one of the kind "
+                    f"{self.kind!r} cannot keep that forgotten: start from the original model."
+                )
+        return self
+
+    @property
+    def together(self) -> tuple[Self, ...]:
+        """The requests of this kind that are carried out, the earliest first."""
+        return (*(one for one in self.earlier if isinstance(one, type(self))), self)
+
+    def after(self, before: Request) -> Self:
+        """The same request, with all that an earlier one forgot; RequestError where none can."""
+        own = self.model_dump(exclude={"earlier"})
+        known = (*before.earlier, before.model_copy(update={"earlier": ()}), *self.earlier)
+        found = [one for one in known if one.forgets and one.model_dump() != own]
+        return type(self).model_validate(own | {"earlier": found})
 
     @classmethod
     @abstractmethod

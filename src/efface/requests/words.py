@@ -27,6 +27,10 @@ class Phrases:
         return "are" if self.many else "is"
 
     @property
+    def was(self) -> str:
+        return "were" if self.many else "was"
+
+    @property
     def it(self) -> str:
         return "they" if self.many else "it"
 
@@ -67,6 +71,13 @@ class Words(ABC):
     def limits(self, record: RunRecord, evaluation: Evaluation) -> list[str]:
         """Sentences on what such a report does not claim, beside the caveats of its figures."""
         return []
+
+
+def keeping(request: Any, everything: str) -> str:
+    """A further sentence where earlier requests are kept: what is forgotten with them."""
+    if not request.earlier:
+        return ""
+    return f" What earlier requests forgot was to stay forgotten: {everything}."
 
 
 def source_of(record: RunRecord) -> str:

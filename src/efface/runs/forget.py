@@ -12,7 +12,7 @@ from efface.data.randomness import random_state_kept
 from efface.diffusion.adapters import SharedNetwork, share_network
 from efface.diffusion.denoiser import Denoiser
 from efface.diffusion.loading import load, load_network, save_lora, save_pipeline
-from efface.diffusion.model_folder import ModelInfo, fetch_weights, inspect_model
+from efface.diffusion.model_folder import ModelInfo, fetch_weights
 from efface.diffusion.one_step import is_one_step
 from efface.diffusion.sampling import Sampler
 from efface.diffusion.text.denoiser import TextDenoiser
@@ -27,7 +27,7 @@ from efface.requests import sections
 from efface.requests.base import Material, Request
 from efface.runs.evaluate import measure as measure_run
 from efface.runs.folder import check_folder, finished_record, holds_run, new_folder, new_record
-from efface.runs.lineage import check_start, describe_start, earlier_request, start_from
+from efface.runs.lineage import check_start, describe_start, find_origin, keep_earlier, start_from
 from efface.runs.recorded import Recorded
 from efface.settings.base import Settings, read_settings
 from efface.training.guard import CollapseGuard
@@ -58,16 +58,17 @@ def forget(
 ) -> Path:
     """Carry out a request and write the run folder `out`; returns it.
 
-    `start` is an earlier `Distil` run or a one-step generator to begin from; `judge` the folder of
-    a classifier (default: the one beside the model); `retrained` a model that was trained without
-    what is forgotten, measured beside the result; `size` the pixels of a side, for networks that
-    do not name it (FLUX). `on_step` is called after every step, and may raise to stop.
-    Raises an EffaceError, before weights are fetched where that is possible.
+    `start` is a run, whose requests are kept, or a one-step generator to begin from; the result of
+    a run as `model` stands for its original model and that run. `judge` is the folder of a
+    classifier (default: the one beside the model); `retrained` a model trained without what is
+    forgotten, measured beside the result; `size` the pixels of a side, for networks that do not
+    name it (FLUX). `on_step` is called after every step, and may raise to stop. Raises an
+    EffaceError, before weights are fetched where that is possible.
     """
     out, changes = Path(out), list(changes)
     choose_settings(request, None, method, recipe, changes)  # words first
     request.check_files()
-    info = inspect_model(model, null_label, size)
+    info, start = find_origin(model, start, null_label, size)
     info = name_labels(info, judge)
     settings, request = choose_settings(request, info, method, recipe, changes), request.of(info)
     request.check(info, settings)
@@ -76,6 +77,7 @@ def forget(
         check_retrained(retrained, info)
     if start is not None:
         check_start(start, info, settings)
+    request = keep_earlier(request, start, info, settings)
     material = request.read(info, settings)
     accelerator = Accelerator()
     check_memory(info, settings, material.amounts, accelerator, measure)
@@ -114,7 +116,7 @@ def begin_record(
         settings.method.title,
         settings.to_json(),
         material=material.recorded(),
-        start=earlier_request(info) if start is None else describe_start(start, info),
+        start=None if start is None else describe_start(start, info),
     )
 
 
@@ -163,7 +165,7 @@ def _load(info: ModelInfo, config: TrainSettings, device: torch.device) -> Denoi
     if is_one_step(info):
         raise RequestError(
             f"{info.source} is a one-step generator, and cannot teach at other noise levels: give "
-            "the model that it was made from, and its run as --start."
+            "the run that made it, or the model that it was made from."
         )
     if config.lora_rank is None:
         return load(info)

@@ -1,4 +1,4 @@
-"""What a run builds upon: the request that made its model, and the run that it starts from."""
+"""What a run builds upon: the first original model, and the run that it starts from."""
 
 from __future__ import annotations
 
@@ -12,25 +12,78 @@ import diffusers
 
 from efface.diffusion.denoiser import Denoiser
 from efface.diffusion.loading import load_network
-from efface.diffusion.model_folder import ModelInfo, fetch_weights, inspect_model
+from efface.diffusion.model_folder import ModelInfo, fetch_weights, find_folder, inspect_model
 from efface.diffusion.weight_files import hash_weights
-from efface.errors import RequestError
+from efface.errors import ModelError, RequestError
+from efface.methods import resolve
 from efface.methods.base import Method
 from efface.records import read_record
-from efface.requests import is_request
-from efface.settings.base import Settings
+from efface.requests import is_request, read_request
+from efface.requests.base import Request
+from efface.runs.recorded import read_unchanged
+from efface.settings.base import Settings, from_json
 from efface.training.checkpoint import Checkpoints, read_tensors
 
 
-def earlier_request(info: ModelInfo) -> dict[str, Any] | None:
-    """The earlier request, where the model is the output of one."""
-    folder = info.folder.parent
-    if info.folder.name != "pipeline" or not (folder / "record.json").exists():
+def find_origin(
+    model: str | Path, start: str | Path | None, null_label: int | None, size: int | None
+) -> tuple[ModelInfo, Path | None]:
+    """The original model, and what to start from: the result of a run stands for both.
+
+    RequestError where the original model is not to be had.
+    """
+    run = _run_of(model)
+    if start is not None and not (Path(start) / "record.json").exists():
+        start = _run_of(start) or start
+    if run is None:
+        return inspect_model(model, null_label, size), None if start is None else Path(start)
+    if start is not None and Path(start).resolve() != run:
+        raise RequestError(
+            f"{model} is the result of {run}, and {start} was given to start from: give the one, "
+            "or the original model and the other."
+        )
+    made = read_record(run).model
+    null_label = made["null_label"] if null_label is None else null_label
+    try:
+        info = inspect_model(made["source"], null_label, made.get("size") if size is None else size)
+    except ModelError as error:
+        raise RequestError(
+            f"{made['source']}, the original model of {run}, is not to be had, and it must teach "
+            f"what is forgotten after that run ({error})"
+        ) from error
+    return info, run
+
+
+def keep_earlier(
+    request: Request, start: Path | None, info: ModelInfo, settings: Settings
+) -> Request:
+    """The request with all that the run `start` forgot; RequestError where none can be.
+
+    Also where what that run forgot has changed since.
+    """
+    if start is None or not (start / "record.json").exists():
+        return request
+    before = read_record(start)
+    if not is_request(before.request):
+        return request
+    earlier = read_request(before.request)
+    if earlier.forgets:
+        own = from_json(before.settings, earlier.section, earlier.own)
+        read_unchanged(earlier, before, info, own)
+    request = request.after(earlier)
+    request.check(info, settings)
+    return request
+
+
+def _run_of(model: str | Path) -> Path | None:
+    """The run whose result a model is; None for any other, also for one trained from nothing."""
+    folder = find_folder(str(model))
+    if folder is None or folder.resolve().name != "pipeline":
         return None
-    earlier = read_record(folder)
-    if not is_request(earlier.request):  # a model that was trained from nothing
+    run = folder.resolve().parent
+    if not (run / "record.json").exists() or not is_request(read_record(run).request):
         return None
-    return {"request": earlier.request, "output": earlier.output, "start": earlier.start}
+    return run
 
 
 def check_start(start: str | Path, info: ModelInfo, settings: Settings) -> None:
@@ -46,10 +99,11 @@ def check_start(start: str | Path, info: ModelInfo, settings: Settings) -> None:
     if Checkpoints(start / "checkpoints").latest() is None or earlier.status != "finished":
         raise RequestError(f"{start} is not finished: complete it with --resume first.")
     method, train = earlier.settings["method"], earlier.settings["train"]
-    if method["name"] != settings.method_name:
+    if resolve(method["name"]).phases != settings.method.phases:
         raise RequestError(
             f"{start} is a run of the method {method['name']!r}, and this one of "
-            f"{settings.method_name!r}: start from a run of the same method, as of `efface distil`."
+            f"{settings.method_name!r}, which trains other networks: start from a run of the same "
+            "method, as of `efface distil`."
         )
     shared = {"--size": (earlier.model.get("size"), info.size)}
     for name in settings.method.inherited:
@@ -94,8 +148,8 @@ def describe_start(start: str | Path, info: ModelInfo) -> dict[str, Any]:
     earlier = read_record(start)
     if earlier.model["weights"] != hash_weights(info.folder):
         raise RequestError(
-            f"{start} was made from another model than {info.source}: start from a run of this "
-            "very model."
+            f"{start} was made from another model than {info.source} is now: restore that, or "
+            "start from a run of this very model."
         )
     return {"request": earlier.request, "output": earlier.output, "source": str(start)}
 

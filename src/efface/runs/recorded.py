@@ -56,15 +56,23 @@ def read_run(run: Path, changes: Sequence[str], what: str) -> Recorded:
     info = inspect_model(
         record.model["source"], record.model["null_label"], record.model.get("size")
     )
-    material = request.read(info, settings)
-    if material.recorded() != record.material:
-        raise RequestError(
-            f"{request.describe()} is no longer what this run forgot: restore the files that the "
-            "request names, or run again."
-        )
+    material = read_unchanged(request, record, info, settings)
     return Recorded(
         run=run, record=record, request=request, info=info, settings=settings, material=material
     )
+
+
+def read_unchanged(
+    request: Request, record: RunRecord, info: ModelInfo, settings: Settings
+) -> Material:
+    """What a recorded request names on disk; RequestError where that has changed since."""
+    material = request.read(info, settings)
+    if material.recorded() != record.material:
+        raise RequestError(
+            f"{request.describe()} is no longer what was forgotten: restore the files that the "
+            "request names, or run again."
+        )
+    return material
 
 
 def measured_before(run: Path) -> Evaluation | None:

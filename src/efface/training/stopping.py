@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -32,18 +32,19 @@ class Measure:
 class UnseenStopper:
     """Compares how well the images to forget are predicted with unseen images.
 
-    Nothing is remembered: a resumed run stops where an uninterrupted one does. More forgetting
-    than of unseen images is not better.
+    Of several sets to forget, the one that is predicted best. Nothing is remembered: a resumed run
+    stops where an uninterrupted one does. More forgetting than of unseen images is not better.
     """
 
-    def __init__(self, measure: Measure, forget: Tensor, unseen: Tensor) -> None:
+    def __init__(self, measure: Measure, forget: Sequence[Tensor], unseen: Tensor) -> None:
         spread = torch.linspace(0, len(unseen) - 1, min(measure.images, len(unseen))).long()
         self._measure, self._forget = measure, forget
         self._unseen = unseen[spread.to(unseen.device)]
 
     def check(self, student: Denoiser) -> str | None:
         """A sentence if the run should stop."""
-        forget, unseen = (self._measure.of(student, x) for x in (self._forget, self._unseen))
+        forget = min(self._measure.of(student, images) for images in self._forget)
+        unseen = self._measure.of(student, self._unseen)
         if forget < unseen:
             return None
         return (

@@ -34,7 +34,7 @@ def material(tiny_model: Path, settings: Settings) -> ClassMaterial:
 
 
 def test_a_request_names_all_labels(material, settings):
-    assert (material.forget, material.replacement) == ((0, 3), (1,))
+    assert material.replacements == {0: (1,), 3: (1,)} and material.forget == (0, 3)
     assert material.retain == material.retained(settings).asked == (1, 2, 4, 5, 6, 7, 8, 9)
     assert material.digest == "" and material.recorded() == {}
     assert material.amounts(settings).forget_rows == 4
@@ -56,7 +56,7 @@ def test_rows_to_forget_have_the_replacement_as_target(
 
 
 def test_a_distilled_model_forgets_no_row(settings, tiny_unet: Callable[..., Denoiser], tmp_path):
-    everything = ClassMaterial(forget=(), retain=tuple(range(10)), replacement=())
+    everything = ClassMaterial(retain=tuple(range(10)), replacements={})
     feed = everything.feed(tiny_unet(), settings, tmp_path, Accelerator())
     batch = feed.source.batch(3, Shard())
     assert batch.forget.size == 0 and batch.retain.size == 8

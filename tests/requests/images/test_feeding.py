@@ -72,7 +72,7 @@ def test_training_stops_where_images_are_predicted_as_unseen_ones(tiny_unet, by:
     denoiser = tiny_unet(conditional=False)
     digits: ImageSet = load_images("digits", "test")
     same = to_model(digits.images[:2])
-    assert unseen_stopper(denoiser, same, same, by).check(denoiser) is not None
+    assert unseen_stopper(denoiser, [same], same, by).check(denoiser) is not None
 
 
 def test_samples_near_an_image_to_forget_are_dropped(tiny_unet):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -30,11 +31,15 @@ from efface.settings.base import Settings
 class ClassMaterial(Material):
     """Labels of a request; without any to forget, those of a model to distil."""
 
-    forget: tuple[int, ...]
     retain: tuple[int, ...]
-    replacement: tuple[int, ...]  # empty: any retained label
+    replacements: Mapping[int, tuple[int, ...]]  # of labels to forget; empty: any retained label
+    requests: int = 1  # that are carried out together
 
     goal_class: ClassVar[type[Goal]] = ClassGoal
+
+    @property
+    def forget(self) -> tuple[int, ...]:
+        return tuple(self.replacements)
 
     def amounts(self, settings: Settings) -> Amounts:
         return Amounts(forget_rows=forget_rows(settings) if self.forget else 0)
@@ -46,12 +51,11 @@ class ClassMaterial(Material):
         labels = as_class_denoiser(denoiser).labels
         row = {label: number for number, label in enumerate(labels)}.__getitem__
         retain = [row(label) for label in self.retain]
-        instead = [row(label) for label in self.replacement] or retain
         source = ConditionSource(
             table=as_class_denoiser(denoiser).encode(labels).to(accelerator.device),
             retain=retain,
             forget=[row(label) for label in self.forget],
-            replacements=[instead for _ in self.forget],
+            replacements=[[*map(row, own)] or retain for own in self.replacements.values()],
             retain_rows=settings.train.batch_size,
             forget_rows=self.amounts(settings).forget_rows,
             seed=settings.train.seed,
@@ -66,6 +70,7 @@ class ClassMaterial(Material):
             forget=self.forget,
             retain=self.retain,
             names=job.subjects.info.names,
+            requests=self.requests,
         )
 
     def retained(self, settings: Settings) -> Retained:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +17,12 @@ from efface.evaluation.store import Store
 from efface.evaluation.subjects import Subjects
 from efface.evaluation.views import JudgeView, View
 from efface.metrics.base import Metric, Observations
+from efface.metrics.class_rate import CLASS_RATE
 from efface.metrics.label_agreement import label_agreement, labels_seen
 from efface.metrics.leakage import LEAKAGE
 from efface.metrics.nearest_classes import nearest_classes, nearest_labels
 from efface.metrics.threshold_curve import forgotten_scores, threshold_curve
+from efface.metrics.unlearning_accuracy import UNLEARNING_ACCURACY
 from efface.metrics.worst_class import worst_class
 from efface.records import Evaluation, Result, Side
 
@@ -29,16 +32,20 @@ Sides = dict[Side, dict[str, Observations]]  # what one network saw, by side and
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ClassProtocol(Protocol):
-    """Which samples are generated: labels take turns, sample i has seed first + i."""
+    """Which samples are generated: labels take turns, sample i has seed first + i.
+
+    Of forgotten labels there are as many samples for each of the `requests`.
+    """
 
     forget: Sequence[int]
     retain: Sequence[int]
     names: Mapping[int, str] = field(default_factory=dict)  # of labels, where the model has any
+    requests: int = 1
 
     def labels(self, side: Side) -> list[int]:
         """The label of each sample; none where a side has none."""
         if side == "forget":
-            return in_turn(self.forget, self.config.forget_samples)
+            return in_turn(self.forget, self.config.forget_samples * self.requests)
         return in_turn(self.retain, self.config.retain_samples)
 
     def seeds(self, side: Side) -> range:
@@ -84,11 +91,26 @@ class ClassProtocol(Protocol):
         metrics = view.metrics(labelled=True)
         if isinstance(view, JudgeView) and "retain" in sides:
             metrics = (*metrics, *_beside_original(sides["retain"]), *self._of_forgotten(view))
-        return [
+        results = [
             view_result(view, metric, sides[side], self.forget, self.seeds(side), sampled)
             for metric in metrics
             if (side := metric.spec.side) in sides
         ]
+        return [*results, *self._by_label(view, sides, sampled)]
+
+    def _by_label(self, view: View, sides: Sides, sampled: str) -> list[Result]:
+        """Whether each of several labels is gone; they decide where there were earlier requests."""
+        if not isinstance(view, JudgeView) or len(self.forget) < 2:
+            return []
+        results = []
+        for metric, label in itertools.product((CLASS_RATE, UNLEARNING_ACCURACY), self.forget):
+            seen = {model: own.of_label(label) for model, own in sides["forget"].items()}
+            named = (label, f"label {label}", f"class {label}")
+            spec = metric.spec.about(*named, decides=self.requests > 1)
+            own = replace(metric, spec=spec)
+            seeds = self.seeds("forget")
+            results.append(view_result(view, own, seen, [label], seeds, sampled))
+        return results
 
     def _of_forgotten(self, view: JudgeView) -> tuple[Metric, ...]:
         """What retained samples tell of the forgotten labels and of those that are like them."""

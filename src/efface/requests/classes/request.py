@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
@@ -36,10 +37,19 @@ class ForgetClass(Request):
     section: ClassVar[str] = "class"
     words_class: ClassVar[type[ClassWords]] = ClassWords
     need: ClassVar[str] = "conditions"
+    keeps: ClassVar[frozenset[str]] = frozenset({"class"})
     options: ClassVar[frozenset[str]] = frozenset({"start", "judge", "null_label", "size"})
     subject: ClassVar[str] = "a class-conditional model"
     measured: ClassVar[frozenset[str]] = CONDITIONED
     attacked: ClassVar[frozenset[str]] = evaluate_names("baseline_steps", "guidance", "reference")
+
+    @field_validator("labels", "replacement", mode="before")
+    @classmethod
+    def _split(cls, given: Any) -> Any:
+        """Labels in one text: "4,7"."""
+        if not isinstance(given, (list, tuple)) or not all(isinstance(g, str) for g in given):
+            return given
+        return [part.strip() for text in given for part in text.split(",") if part.strip()]
 
     @field_validator("replacement", mode="before")
     @classmethod
@@ -59,6 +69,13 @@ class ForgetClass(Request):
                 f"label {both[0]} was given as forgotten and as its own replacement: a replacement "
                 "must be a retained label."
             )
+        before = [label for one in self.together[:-1] for label in one.labels]
+        gone = [label for label in self.replacement if label in before]
+        if gone:
+            raise RequestError(
+                f"label {gone[0]} was forgotten before and cannot take the place of another: a "
+                "replacement must be a retained label."
+            )
         return self
 
     def describe(self) -> str:
@@ -69,17 +86,31 @@ class ForgetClass(Request):
     def suits(cls, model: ModelInfo) -> bool:
         return model.num_classes is not None
 
-    def retained(self, labels: Sequence[int]) -> list[int]:
-        return [label for label in labels if label not in self.labels]
-
     def of(self, model: ModelInfo) -> Self:
         """The same request with the numbers of labels in place of their names."""
         require_classes(model)
         labels, instead = (
-            tuple(find_label(label, model) for label in given)
+            tuple(dict.fromkeys(find_label(label, model) for label in given))
             for given in (self.labels, self.replacement)
         )
-        return type(self)(labels=labels, replacement=instead)
+        earlier = tuple(one.of(model) for one in self.earlier)
+        return type(self)(labels=labels, replacement=instead, earlier=earlier)
+
+    @property
+    def replacements(self) -> dict[int | str, tuple[int | str, ...]]:
+        """What takes the place of each label that is forgotten; empty: any retained label.
+
+        A replacement that was itself forgotten later gives way to its own.
+        """
+        found: dict[int | str, tuple[int | str, ...]] = {}
+        for request in reversed(self.together):
+            chosen = [found.get(label, (label,)) for label in request.replacement]
+            own = () if () in chosen else tuple(dict.fromkeys(itertools.chain(*chosen)))
+            found = dict.fromkeys(request.labels, own) | found
+        return found
+
+    def retained(self, labels: Sequence[int]) -> list[int]:
+        return [label for label in labels if label not in self.replacements]
 
     def check(self, model: ModelInfo, settings: Settings) -> None:
         """Raise RequestError unless the model has these labels and at least one is retained."""
@@ -92,7 +123,7 @@ class ForgetClass(Request):
                         f"label {label} cannot be {word}: {model.source} has {labelled}{null}. "
                         "Pass one of these."
                     )
-        if len(self.labels) == classes:
+        if not self.retained(model.labels):
             raise RequestError(
                 f"all {classes} labels were to be forgotten: at least one must be retained."
             )
@@ -102,7 +133,7 @@ class ForgetClass(Request):
 
         known = self.of(model)
         return ClassMaterial(
-            forget=tuple(map(int, known.labels)),
+            replacements={int(k): tuple(map(int, own)) for k, own in known.replacements.items()},
             retain=tuple(known.retained(model.labels)),
-            replacement=tuple(map(int, known.replacement)),
+            requests=len(known.together),
         )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from efface.evaluation.wording import format_count, join_words, number_word, plural, shorten
 from efface.records import RunRecord
-from efface.requests.words import AppearanceWords, Phrases, source_of
+from efface.requests.words import AppearanceWords, Phrases, keeping, source_of
 
 if TYPE_CHECKING:
     from efface.requests.classes.request import ForgetClass
@@ -24,22 +24,22 @@ class ClassWords(AppearanceWords):
     )
 
     def phrases(self, record: RunRecord, names: Mapping[int, str]) -> Phrases:
-        labels, replacement = self.request.labels, self.request.replacement
+        labels, replacement = list(self.request.replacements), self.request.replacement
         names = {**_recorded_names(record), **names}
-        forgotten = _name(labels, names)
+        forgotten, own = _name(labels, names), _name(self.request.labels, names)
         rest = _others(record.model.get("classes"), len(labels))
         instead = _name(replacement, names) if replacement else f"one of {rest} at random"
         return Phrases(
             forgotten=forgotten,
             rest=rest,
-            requested=f"The model {source_of(record)} was to forget {forgotten} and to generate "
-            f"{instead} instead.",
+            requested=f"The model {source_of(record)} was to forget {own} and to generate "
+            f"{instead} instead.{keeping(self.request, f'{forgotten} in all')}",
             many=len(labels) > 1,
             rest_count=1 if rest == "the other class" else 2,
         )
 
     def anonymous(self, record: RunRecord) -> str:
-        labels, classes = self.request.labels, record.model.get("classes")
+        labels, classes = list(self.request.replacements), record.model.get("classes")
         of = f" of {format_count(classes)}" if isinstance(classes, int) else ""
         return f"{plural(len(labels), 'label')} {join_words([str(label) for label in labels])}{of}"
 

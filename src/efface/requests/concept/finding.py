@@ -22,8 +22,8 @@ Phrases = tuple[str, str]  # the concept and its replacement
 class ClipFinder(ClipView):
     """Finds in samples what it prefers to other texts: the concept, or a label in its place.
 
-    Without `phrases` every forget prompt is compared with its own target, in `pairs` that take
-    turns as the samples do.
+    Without `phrases` each sample has two texts of its own in `pairs`, which take turns: its prompt
+    and the target of that, or the concept of one of several requests and its replacement.
     """
 
     phrases: Phrases | None
@@ -35,7 +35,9 @@ class ClipFinder(ClipView):
 
     @property
     def measured_with(self) -> str:
-        pair = "the concept and its replacement" if self.phrases else "each prompt and its target"
+        pair = "the concept and its replacement"
+        if self.phrases is None:
+            pair = "what each sample was asked for and what replaces it"
         return f"{self.name}, which chooses between {pair}"
 
     def scores(self, arrays: Arrays, labels: Sequence[str] = ()) -> np.ndarray:

@@ -36,7 +36,7 @@ def set_of(group: PromptGroup) -> str:
 
 def score_groups(protocol: ConceptProtocol, observer: str, seen: Mapping[str, Seen]) -> Scores:
     """How probable it is that each sample of a group shows what is sought in it."""
-    finder = protocol.finders[observer]
+    finder = protocol.group_finders[observer]
     return {
         group.name: {
             model: finder.scores(arrays, group.labels)
@@ -50,7 +50,7 @@ def group_results(
     protocol: ConceptProtocol, observer: str, scores: Scores, sampled: str
 ) -> list[Result]:
     """One rate per group, and that of all neighbours together."""
-    finder, seeds = protocol.finders[observer], protocol.group_seeds()
+    finder, seeds = protocol.group_finders[observer], protocol.group_seeds()
     threshold = finder.threshold
 
     def result(spec: Spec, rates: Mapping[str, Estimate], sought: str, groups: int = 1) -> Result:
@@ -82,7 +82,10 @@ def group_curves(
     protocol: ConceptProtocol, observer: str, scores: Scores, sampled: str
 ) -> list[Curve]:
     """Rates of the concept by threshold in each group without labels, before and after."""
-    forget, finder = [g.name for g in protocol.groups if not g.labels], protocol.finders[observer]
+    forget, finder = (
+        [g.name for g in protocol.groups if not g.labels],
+        protocol.group_finders[observer],
+    )
     if not forget:
         return []
     extractor = finder.described_as(finder.name_sought(()))

@@ -32,6 +32,7 @@ from efface.requests.concept.prompts import (
     ConceptPrompts,
     prompts_to_retain,
     read_concept_prompts,
+    without_earlier,
 )
 from efface.requests.concept.protocol import ConceptProtocol
 from efface.requests.concept.request import ForgetConcept
@@ -46,6 +47,7 @@ class PromptMaterial(Material):
     prompts: ConceptPrompts
     config: ConceptSettings
     phrases: Phrases | None = None  # None: no phrase was replaced by another
+    earlier: tuple[Phrases | None, ...] = ()  # those of earlier requests
     groups: tuple[PromptGroup, ...] = ()
 
     goal_class: ClassVar[type[ConceptGoal]] = ConceptGoal
@@ -118,6 +120,7 @@ class PromptMaterial(Material):
             config=job.settings.evaluate,
             prompts=self.prompts,
             phrases=self.phrases,
+            earlier=self.earlier,
             groups=self.groups,
             group_samples=self.config.group_samples,
         )
@@ -137,7 +140,7 @@ class PromptMaterial(Material):
         self, run: Path, models: Subjects, settings: Settings, finder: Judge | View | None
     ) -> ConceptGoal:
         assert isinstance(finder, View)  # `finder` found it
-        forget = list(dict.fromkeys(self.prompts.forget))
+        forget = list(dict.fromkeys(self.prompts.of_request(len(self.earlier))))
         network = find_finders({"finder": finder}, self.phrases)["finder"]
         return ConceptGoal(
             sought=forget,
@@ -153,11 +156,17 @@ class PromptMaterial(Material):
 def read_concept(request: ForgetConcept, model: ModelInfo, settings: Settings) -> PromptMaterial:
     """Read all prompts of a request and its prompt groups, after all checks without weights."""
     config, readers = settings.of(ConceptSettings), load_readers(model)
-    phrases = None if request.replacement is None else (request.concept, request.replacement)
+    *earlier, phrases = (
+        None
+        if one.replacement is None
+        else (one.concept, without_earlier(request, one.replacement))
+        for one in request.together
+    )
     material = PromptMaterial(
         prompts=read_concept_prompts(request, config, readers),
         config=config,
         phrases=phrases,
+        earlier=tuple(earlier),
         groups=read_prompt_groups(config, settings.evaluate, phrases),
     )
     negative = material.prompts.negative_prompt

@@ -27,6 +27,7 @@ class ConceptPrompts:
 
     forget: tuple[str, ...] = ()
     targets: tuple[str, ...] = ()
+    owners: tuple[int, ...] = ()  # the request of each forget prompt, by number; (): all of one
     retain: tuple[str, ...]
     gibberish: tuple[str, ...] = ()
     negative_prompt: str | None = None  # keywords, which are shown nowhere; None: the empty prompt
@@ -50,6 +51,11 @@ class ConceptPrompts:
         content += [self.negative_prompt, self.row_negative_prompt]
         return digest_of_json(content)
 
+    def of_request(self, number: int) -> list[str]:
+        """Forget prompts of one of several requests."""
+        owners = self.owners or (number,) * len(self.forget)
+        return [prompt for prompt, own in zip(self.forget, owners, strict=True) if own == number]
+
     def notes(self) -> dict[str, Any]:
         """How many prompts there are, for the record."""
         counts = {"forget_prompts": len(self.forget), "retain_prompts": len(self.retain)}
@@ -64,28 +70,30 @@ def read_concept_prompts(
 ) -> ConceptPrompts:
     """Read or make all prompts of a request; DataError or RequestError for what cannot be used.
 
-    Those of the retained ones that are too long for all `readers` are left out.
+    Those of earlier requests are forgotten too, and none of their concepts is in a target. Those of
+    the retained ones that are too long for all `readers` are left out.
     """
-    negative = None
-    unwanted = list(request.names)
-    if request.prompt_pairs is not None:
-        pairs = read_pairs(request.prompt_pairs)
-    elif request.negative is not None:
-        keywords = read_prompts(request.negative)
-        pairs = _keyword_pairs(keywords, config.people)
-        negative = ", ".join(keywords)
-        unwanted += keywords
-    else:
-        pairs = _phrase_pairs(request, config)
-    forget, targets = (tuple(side) for side in zip(*pairs, strict=True))
-    # The replacement is retained as well.
-    more = [] if request.replacement is None else [request.replacement]
+    rows: list[tuple[str, str, int]] = []  # a prompt, its target, the number of the request
+    keywords: list[str] = []
+    for number, one in enumerate(request.together):
+        pairs, own_keywords = _read_pairs(one, config)
+        anew = {fold(prompt) for prompt, _ in pairs}
+        rows = [row for row in rows if fold(row[0]) not in anew]
+        rows += [(prompt, target, number) for prompt, target in pairs]
+        keywords += own_keywords
+    forget, targets, owners = (tuple(column) for column in zip(*rows, strict=True))
+    negative = ", ".join(keywords) or None
+    unwanted = [*(name for one in request.together for name in one.names), *keywords]
+    # The replacements are retained as well.
+    own = (one.replacement for one in request.together if one.replacement is not None)
+    more = list(dict.fromkeys(without_earlier(request, phrase) for phrase in own))
     given = prompts_to_retain(request.retain_prompts, config, more)
     same = set(map(fold, forget))
     others = [p for p in given if fold(p) not in same and not names(p, *unwanted)]
     if not others:
+        concepts = " or ".join(repr(one.concept) for one in request.together)
         raise RequestError(
-            f"every retained prompt names {request.concept!r}: give at least one that does not."
+            f"every retained prompt names {concepts}: give at least one that does not."
         )
     if len(others) < len(given):
         dropped = f"{len(given) - len(others)} of {len(given)} retained prompts"
@@ -94,7 +102,8 @@ def read_concept_prompts(
     retain = spread(whole, config.retain)
     return ConceptPrompts(
         forget=forget,
-        targets=targets,
+        targets=tuple(without_earlier(request, target) for target in targets),
+        owners=owners,
         retain=tuple(retain),
         gibberish=tuple(_gibberish_prompts(len(retain), config, unwanted)),
         negative_prompt=negative,
@@ -102,6 +111,34 @@ def read_concept_prompts(
         dropped=len(given) - len(others),
         too_long=len(others) - len(whole),
     )
+
+
+def without_earlier(request: ForgetConcept, target: str) -> str:
+    """A target in which each of several forgotten concepts has given way to its replacement."""
+    if not request.earlier:
+        return target
+    for one in request.together:
+        if one.replacement is not None:
+            target = replace_phrase(target, one.names, one.replacement)
+    for one in request.together:
+        if names(target, *one.names):
+            raise RequestError(
+                f"the target {shortened(target)} names {one.concept!r}, which is to be forgotten "
+                "too: give another replacement."
+            )
+    return target
+
+
+def _read_pairs(
+    request: ForgetConcept, config: ConceptSettings
+) -> tuple[list[tuple[str, str]], list[str]]:
+    """The forget prompts of one request with their targets, and keywords of a negative prompt."""
+    if request.prompt_pairs is not None:
+        return read_pairs(request.prompt_pairs), []
+    if request.negative is not None:
+        keywords = read_prompts(request.negative)
+        return _keyword_pairs(keywords, config.people), keywords
+    return _phrase_pairs(request, config), []
 
 
 def prompts_to_retain(
@@ -154,10 +191,10 @@ def _gibberish_prompts(
 def _row_negative(
     request: ForgetConcept, negative: str | None, config: ConceptSettings
 ) -> str | None:
-    """The keywords, or all names of the concept; None where no row has negative guidance."""
+    """The keywords, or all names of the concepts; None where no row has negative guidance."""
     if not config.gibberish and config.forget_guidance is None:
         return None
-    return negative or ", ".join(request.names)
+    return negative or ", ".join(name for one in request.together for name in one.names)
 
 
 def _keyword_pairs(keywords: Sequence[str], people: Sequence[str]) -> list[tuple[str, str]]:

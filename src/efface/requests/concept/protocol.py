@@ -38,18 +38,27 @@ class ConceptProtocol(Protocol):
     """Prompts take turns, and sample i has seed first + i.
 
     `phrases` are the concept and its replacement; without them a CLIP compares every forget prompt
-    with its own target. All groups have the same seeds, so that none depends on the others.
+    with its own target. All groups have the same seeds, so that none depends on the others. There
+    are as many samples of forget prompts for each request.
     """
 
     prompts: ConceptPrompts
     phrases: Phrases | None = None
+    earlier: tuple[Phrases | None, ...] = ()  # those of earlier requests
     groups: tuple[PromptGroup, ...] = ()
     group_samples: int = 0  # of each group
+
+    def _rows(self) -> list[int]:
+        """The number of the forget prompt of each sample."""
+        owners = self.prompts.owners or (0,) * len(self.prompts.forget)
+        requests = range(1 + len(self.earlier))
+        owned = [[row for row, own in enumerate(owners) if own == one] for one in requests]
+        return [row for own in owned for row in in_turn(own, self.config.forget_samples)]
 
     def sampled(self, side: Side) -> list[str]:
         """The prompt of each sample."""
         if side == "forget":
-            return in_turn(self.prompts.forget, self.config.forget_samples)
+            return [self.prompts.forget[row] for row in self._rows()]
         return in_turn(self.prompts.retain, self.config.retain_samples)
 
     def seeds(self, side: Side) -> range:
@@ -66,13 +75,29 @@ class ConceptProtocol(Protocol):
 
     @cached_property
     def finders(self) -> dict[str, Finder]:
-        """What finds the concept, by name of the network; groups are measured with the first."""
+        """What finds the concept in samples of forget prompts, by name of the network.
+
+        After earlier requests a CLIP chooses between other phrases in each of them.
+        """
         pairs = list(zip(self.prompts.forget, self.prompts.targets, strict=True))
-        return find_finders(self.views, self.phrases, pairs)
+        phrases = (*self.earlier, self.phrases)
+        rows = zip(self._owners(), self._rows(), strict=True)
+        contrasts = [phrases[owner] or pairs[row] for owner, row in rows]
+        return find_finders(self.views, None if self.earlier else self.phrases, contrasts)
+
+    @cached_property
+    def group_finders(self) -> dict[str, Finder]:
+        """What finds the concept in prompt groups: the first of them is asked."""
+        return dict(list(find_finders(self.views, self.phrases).items())[:1])
+
+    def _owners(self) -> list[int]:
+        """The number of the request of each sample of the forget prompts."""
+        owners = self.prompts.owners
+        return [owners[row] if owners else 0 for row in self._rows()]
 
     def terms(self) -> Terms:
         """What two evaluations share if their figures may be compared."""
-        forget = [self.prompts.forget, self.prompts.targets, self.phrases]
+        forget = [self.prompts.forget, self.prompts.targets, self.phrases, *self.earlier]
         return {
             "forget prompts": digest_of(forget),
             "retained prompts": digest_of(self.prompts.retain),
@@ -87,10 +112,9 @@ class ConceptProtocol(Protocol):
             if prompts:
                 observers = {n: v for n, v in self.views.items() if self._observes(n, side)}
                 sets[side] = _samples(self.seeds(side), prompts, observers)
-        for name in list(self.finders)[:1]:
-            for group in self.groups:
-                prompts, observers = self.sampled_group(group), {name: self.finders[name]}
-                sets[set_of(group)] = _samples(self.group_seeds(), prompts, observers)
+        for group in self.groups if self.group_finders else ():
+            prompts = self.sampled_group(group)
+            sets[set_of(group)] = _samples(self.group_seeds(), prompts, self.group_finders)
         return sets
 
     def _observes(self, name: str, side: Side) -> bool:
@@ -107,12 +131,13 @@ class ConceptProtocol(Protocol):
             self._about_forgotten(finder, of_models(seen, "forget", name), sampled)
             for name, finder in finders.items()
         ]
-        results, curves = [rate for rate, _ in found], [curve for _, curve in found]
+        results = [rate for rates, _ in found for rate in rates]
+        curves = [curve for _, curve in found]
         for name, view in self.views.items():
             if self._observes(name, "retain"):
                 retain = of_models(seen, "retain", name)
                 results += self._about_retained(view, retain, sampled)
-        for name in list(self.finders)[:1] if self.groups else []:
+        for name in self.group_finders if self.groups else ():
             scores = score_groups(self, name, seen)
             results += group_results(self, name, scores, sampled)
             curves += group_curves(self, name, scores, sampled)
@@ -136,14 +161,37 @@ class ConceptProtocol(Protocol):
 
     def _about_forgotten(
         self, finder: Finder, forget: Mapping[str, Arrays], sampled: str
-    ) -> tuple[Result, Curve]:
+    ) -> tuple[list[Result], Curve]:
         """How often the concept is found in samples of forget prompts, also by threshold."""
         text = f"{sampled}; measured with: {finder.measured_with}"
         scores = {model: finder.scores(arrays) for model, arrays in forget.items()}
         rates = {model: rate_above(values, finder.threshold) for model, values in scores.items()}
         own = finder.extractor
         rate = make_result(CONCEPT_RATE, rates, self.seeds("forget"), protocol=text, extractor=own)
-        return rate, threshold_curve(scores, finder.name, text, extractor=own)
+        curve = threshold_curve(scores, finder.name, text, extractor=own)
+        return [rate, *self._by_request(finder, scores, text)], curve
+
+    def _by_request(
+        self, finder: Finder, scores: Mapping[str, np.ndarray], text: str
+    ) -> list[Result]:
+        """How often the concept of each of several requests is found."""
+        owners, found = np.array(self._owners()), []
+        for number in range(1 + len(self.earlier)) if self.earlier else ():
+            own = {model: values[owners == number] for model, values in scores.items()}
+            if not len(own["result"]):  # a later request names the same concept
+                continue
+            called = f"concept {number + 1}"
+            found.append(
+                make_result(
+                    CONCEPT_RATE.about(number + 1, called, called, decides=True),
+                    {model: rate_above(values, finder.threshold) for model, values in own.items()},
+                    self.seeds("forget"),
+                    samples=len(own["result"]),
+                    protocol=text,
+                    extractor=finder.extractor,
+                )
+            )
+        return found
 
     def write_sheets(
         self, folder: Path, seen: Mapping[str, Seen], subjects: Subjects, store: Store

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
@@ -36,15 +37,23 @@ class ForgetConcept(Request):
     """
 
     kind: Literal["concept"] = "concept"
-    concept: str = Field(description="What to forget, as prompts name it.")
-    also: tuple[str, ...] = Field(default=(), description="Another name of it, to forget as well.")
+    concept: str = Field(
+        description="What to forget, as prompts name it.", json_schema_extra={"several": True}
+    )
+    also: tuple[str, ...] = Field(
+        default=(),
+        description="Another name of it, to forget as well.",
+        json_schema_extra={"of_one": True},
+    )
     replacement: str | None = Field(
         default=None,
         description="The phrase that takes its place in a prompt.",
-        json_schema_extra={"option": "--replace"},
+        json_schema_extra={"option": "--replace", "several": True},
     )
     forget_prompts: str | None = Field(
-        default=None, description="Prompts that name the concept; default: templates."
+        default=None,
+        description="Prompts that name the concept; default: templates.",
+        json_schema_extra={"of_one": True},
     )
     retain_prompts: str | None = Field(
         default=None,
@@ -61,6 +70,7 @@ class ForgetConcept(Request):
     own: ClassVar[type[BaseModel]] = ConceptSettings
     words_class: ClassVar[type[ConceptWords]] = ConceptWords
     need: ClassVar[str] = "conditions"
+    keeps: ClassVar[frozenset[str]] = frozenset({"concept"})
     text_recipe: ClassVar[str | None] = "concept-sfd"
     options: ClassVar[frozenset[str]] = frozenset({"start", "size"})
     subject: ClassVar[str] = "prompts"
@@ -119,14 +129,16 @@ class ForgetConcept(Request):
     def check_files(self) -> None:
         from efface.data.prompts import check_prompts
 
-        for source in (self.forget_prompts, self.retain_prompts, self.prompt_pairs, self.negative):
+        own = [(one.forget_prompts, one.prompt_pairs, one.negative) for one in self.together]
+        for source in (self.retain_prompts, *itertools.chain(*own)):
             if source is not None:
                 check_prompts(source)
 
     def check(self, model: ModelInfo, settings: Settings) -> None:
         """Raise RequestError for a model without prompts, ConfigError for guidance of no effect."""
         require_text(model)
-        if self.negative is not None and not settings.method.guides_teacher:
+        negative = any(one.negative is not None for one in self.together)
+        if negative and not settings.method.guides_teacher:
             raise ConfigError(
                 "keywords for a negative prompt have no effect without guidance of the teacher: "
                 "set method.teacher_guidance above 1, as recipes/nudity-sfd.toml does."

@@ -84,7 +84,7 @@ class Distil(Request):
             from efface.requests.classes.material import ClassMaterial
 
             require_classes(model)
-            return ClassMaterial(forget=(), retain=model.labels, replacement=())
+            return ClassMaterial(retain=model.labels, replacements={})
         from efface.requests.concept.material import read_retained
 
         return read_retained(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -119,8 +120,10 @@ def generate_retained(denoiser: Denoiser, forget: Tensor, count: int, steps: int
     return Generated(images=images[~near], copies=copies, alike=int(near.sum()) - copies)
 
 
-def unseen_stopper(denoiser: Denoiser, forget: Tensor, unseen: Tensor, by: str) -> UnseenStopper:
-    """Stop where images to forget are predicted no better than unseen ones, in model space."""
+def unseen_stopper(
+    denoiser: Denoiser, forget: Sequence[Tensor], unseen: Tensor, by: str
+) -> UnseenStopper:
+    """Stop where no set of images to forget is predicted better than unseen ones."""
     return UnseenStopper(STOP_MEASURES[by], forget, unseen.to(denoiser.device))
 
 

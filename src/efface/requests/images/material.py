@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,7 +16,7 @@ from torch import Tensor
 from efface.attacks.goals import Goal
 from efface.attacks.image_goal import ImageGoal
 from efface.data.image_files import Reading
-from efface.data.images import ImageSet, read_at, to_model
+from efface.data.images import ImageSet, join_images, read_at, to_model
 from efface.data.split import Split, copy_distance, distances, pixel_hash, split_images
 from efface.diffusion.denoiser import Denoiser
 from efface.evaluation.protocol import Protocol
@@ -49,6 +50,7 @@ class ImageMaterial(Material):
     split: Split
     unseen: ImageSet | None
     prior: float | None  # share of the images in the training data, where it was given
+    counts: tuple[int, ...] = ()  # of images to forget, by request, the earliest first
 
     goal_class: ClassVar[type[Goal]] = ImageGoal
 
@@ -86,7 +88,9 @@ class ImageMaterial(Material):
         stopper = None
         if self.unseen is not None:
             unseen = to_model(self.unseen.images)
-            stopper = unseen_stopper(denoiser, source.bank.forget, unseen, settings.train.stop_by)
+            ends = list(itertools.accumulate(self.counts[:-1]))  # near duplicates follow at the end
+            forget = source.bank.forget.tensor_split(ends)
+            stopper = unseen_stopper(denoiser, forget, unseen, settings.train.stop_by)
             known = stopper.check(denoiser) is None
             notes["known_better_than_unseen"] = known
             if not known:
@@ -101,6 +105,7 @@ class ImageMaterial(Material):
             unseen=self.unseen,
             own=job.settings.of(ImageSettings),
             digests={"images to forget": self.digest} | self.sets,
+            counts=self.counts,
         )
 
     def retained(self, settings: Settings) -> Retained:
@@ -140,15 +145,24 @@ def read_images(
     """Read and check all images of a request; DataError for what cannot be used."""
     own = settings.of(ImageSettings)
 
-    def read(source: str, split: str = "train", complete: bool = False) -> ImageSet:
-        how = Reading(complete=complete, image_column=request.image_column)
+    def read(
+        source: str,
+        split: str = "train",
+        complete: bool = False,
+        column: str | None = request.image_column,
+    ) -> ImageSet:
+        how = Reading(complete=complete, image_column=column)
         return read_at(source, shape, split, resize=own.resize, mean_pool=own.mean_pool, how=how)
 
-    split = Split(forget=read(request.images, complete=True))
+    parts = [read(one.images, complete=True, column=one.image_column) for one in request.together]
+    forget = join_images(parts)
+    split = Split(forget=forget)
     if not request.generates:
-        split = split_images(split.forget, read(request.retain))
+        split = split_images(forget, read(request.retain))
+    unseen = request.unseen_images
     return ImageMaterial(
         split=split,
-        unseen=None if request.unseen is None else read(request.unseen, "test"),
+        unseen=None if unseen is None else read(unseen, "test"),
         prior=request.prior,
+        counts=tuple(map(len, parts)),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -29,13 +30,14 @@ from efface.metrics.membership_gap import loss_timesteps
 from efface.metrics.threshold_curve import distance_curve
 from efface.records import Evaluation
 from efface.requests.images.probe import Probe
-from efface.requests.images.results import Measured, image_results, image_rows
+from efface.requests.images.results import Measured, image_results, image_rows, request_results
 from efface.requests.images.settings import ImageSettings
 from efface.requests.images.sheets import comparison_order, write_comparison, write_strips
 
 SAMPLES = "samples"
 NEAR, PIXELS = "distances to the images", "the images themselves"  # observers
 FORGET, UNSEEN, CONTROLS = "forget", "unseen", "controls"  # images that are shown to a model
+ALL = slice(None)
 MOST_KEPT = 2**26  # bytes of a model's samples; of more those that are shown are drawn again
 
 
@@ -47,6 +49,7 @@ class ImageProtocol(Protocol):
     unseen: ImageSet | None
     own: ImageSettings
     digests: Mapping[str, str]  # of the sets of images, by what they are
+    counts: Sequence[int] = ()  # of images to forget, by request
 
     @property
     def seeds(self) -> range:
@@ -84,15 +87,29 @@ class ImageProtocol(Protocol):
         timesteps = loss_timesteps(subjects.original.denoiser.schedule.num_timesteps)
         measured = {name: self._measured(own, distance, timesteps) for name, own in seen.items()}
         nearest = {name: _distances(own).min(1) for name, own in seen.items()}
+        results = image_results(measured, self, distance, sampler)
+        for number, rows in self._by_request():
+            part = {n: self._measured(own, distance, timesteps, rows) for n, own in seen.items()}
+            results += request_results(part, self, distance, sampler, number)
         return Evaluation(
-            results=image_results(measured, self, distance, sampler),
+            results=results,
             images=image_rows(measured, self.split),
             curves=[distance_curve(nearest, distance, f"{sampler}, for all models")],
             terms=self._terms(distance),
         )
 
-    def _measured(self, seen: Seen, distance: float, timesteps: list[int]) -> Measured:
-        copies, by_image = count_copies(_distances(seen), distance)
+    def _by_request(self) -> list[tuple[int, slice]]:
+        """The number of each of several requests, from 1, and the rows of its images."""
+        if len(self.counts) < 2:
+            return []
+        ends = list(itertools.accumulate(self.counts))
+        return [(n, slice(end - self.counts[n - 1], end)) for n, end in enumerate(ends, start=1)]
+
+    def _measured(
+        self, seen: Seen, distance: float, timesteps: list[int], rows: slice = ALL
+    ) -> Measured:
+        """What was measured of the images to forget, or of some `rows` of them."""
+        copies, by_image = count_copies(_distances(seen)[:, rows], distance)
         probed, labels = seen[PROBES], np.zeros(len(self.seeds), dtype=np.int64)
         unseen, controls = probed.get(UNSEEN), probed.get(CONTROLS)
         return Measured(
@@ -100,11 +117,11 @@ class ImageProtocol(Protocol):
             copies=copies,
             copies_by_image=by_image,
             timesteps=timesteps,
-            losses=probed[FORGET]["losses"],
+            losses=probed[FORGET]["losses"][rows],
             unseen_losses=None if unseen is None else unseen["losses"],
-            similarity=probed[FORGET]["similarities"],
+            similarity=probed[FORGET]["similarities"][rows],
             unseen_similarity=None if controls is None else controls["similarities"],
-            bits=probed[FORGET]["bits"],
+            bits=probed[FORGET]["bits"][rows],
             unseen_bits=None if controls is None else controls["bits"],
         )
 

@@ -27,7 +27,8 @@ class ForgetImages(Request):
 
     kind: Literal["images"] = "images"
     images: str = Field(
-        description="The images to forget: a folder, a parquet file or datasets:OWNER/NAME."
+        description="The images to forget: a folder, a parquet file or datasets:OWNER/NAME.",
+        json_schema_extra={"several": True},
     )
     retain: str = Field(
         default=GENERATE,
@@ -52,8 +53,9 @@ class ForgetImages(Request):
     own: ClassVar[type[BaseModel]] = ImageSettings
     words_class: ClassVar[type[ImageWords]] = ImageWords
     need: ClassVar[str] = "forget_images"
+    keeps: ClassVar[frozenset[str]] = frozenset({"images"})
     default_method: ClassVar[str] = "siss"
-    options: ClassVar[frozenset[str]] = frozenset({"judge", "size"})
+    options: ClassVar[frozenset[str]] = frozenset({"judge", "size", "start"})
     guided: ClassVar[bool] = False
     same_sampler: ClassVar[bool] = True
     subject: ClassVar[str] = "images"
@@ -65,6 +67,11 @@ class ForgetImages(Request):
         """Whether the model generates the retained images."""
         return self.retain == GENERATE
 
+    @property
+    def unseen_images(self) -> str | None:
+        """Those of this request, or of the last one that gave any."""
+        return next((one.unseen for one in reversed(self.together) if one.unseen), None)
+
     def describe(self) -> str:
         return f"the images in {self.images}"
 
@@ -75,7 +82,8 @@ class ForgetImages(Request):
     def check_files(self) -> None:
         from efface.data.images import check_source
 
-        for source in (self.images, self.retain, self.unseen):
+        images = [one.images for one in self.together]
+        for source in (*images, self.retain, self.unseen_images):
             if source not in (None, GENERATE):
                 check_source(source)
 
@@ -88,7 +96,7 @@ class ForgetImages(Request):
                 "models: give one of those, or forget a class, a concept or the image memorised "
                 "for a caption."
             )
-        if settings.train.stop_every and self.unseen is None:
+        if settings.train.stop_every and self.unseen_images is None:
             raise ConfigError(
                 "train.stop_every stops at the loss of unseen images: give some with --unseen, or "
                 "set train.stop_every=0."

@@ -114,19 +114,40 @@ def image_results(
 ) -> list[Result]:
     """All figures; `sampler` says how samples of every model were generated."""
     sampled = f"{sampler}, for all models"
-    copies = make_result(
+    return [
+        _copies(seen, protocol, distance, sampled),
+        *_membership(seen, protocol),
+        *_reconstruction(seen, protocol),
+        *_quality(seen, protocol, sampled),
+    ]
+
+
+def request_results(
+    seen: Mapping[str, Measured],
+    protocol: ImageProtocol,
+    distance: float,
+    sampler: str,
+    number: int,
+) -> list[Result]:
+    """What decides whether the images of one of several requests are forgotten."""
+    images = len(seen["result"].losses)
+    found = [_copies(seen, protocol, distance, f"{sampler}, for all models")]
+    gaps = [one for one in _membership(seen, protocol) if one.spec.role == "primary"]
+    found += [one.model_copy(update={"samples": images}) for one in gaps]
+    named = (number, f"request {number}", f"what request {number} named")
+    return [one.model_copy(update={"spec": one.spec.about(*named, decides=True)}) for one in found]
+
+
+def _copies(
+    seen: Mapping[str, Measured], protocol: ImageProtocol, distance: float, sampled: str
+) -> Result:
+    return make_result(
         COPY_RATE,
         {name: model.copies for name, model in seen.items()},
         protocol.seeds,
         protocol=f"{sampled}; a copy, mirrored or not, lies within {distance:.3g} "
         "(L2, pixels from 0 to 1)",
     )
-    return [
-        copies,
-        *_membership(seen, protocol),
-        *_reconstruction(seen, protocol),
-        *_quality(seen, protocol, sampled),
-    ]
 
 
 def _figure(

@@ -32,10 +32,11 @@ class ImageWords(Words):
         number = f"{number_word(count)} " if count > 1 else ""
         forgotten = "the image" if count == 1 else f"the {number}images"
         what = "one image" if count == 1 else f"{number or 'particular '}images"
+        before = " Earlier requests named some of them." if self.request.earlier else ""
         return Phrases(
             forgotten=forgotten,
             rest="other samples",
-            requested=f"The model {source_of(record)} was to forget {what}.",
+            requested=f"The model {source_of(record)} was to forget {what}.{before}",
             many=count != 1,
         )
 
@@ -54,7 +55,7 @@ class ImageWords(Words):
                 "What it generates seldom or badly was protected less."
             )
         if evaluation.results:
-            said += _about_gap(evaluation, self.request.unseen, count_images(record))
+            said += _about_gap(evaluation, self.request.unseen_images, count_images(record))
         return said
 
 
