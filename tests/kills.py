@@ -63,7 +63,7 @@ def commands(root: Path) -> dict[str, list[str]]:
     kinds = {
         "class": ([str(root / "model"), "--label", "0", "--replace", "1"], [*STEPS, *SAMPLES]),
         "images": (["zoo:digits-symbol", *symbols], IMAGES),
-        "concept": ([sd, "--concept", "bag", "--replacement", "coat"], [*TEXT, *PROMPTS]),
+        "concept": ([sd, "--concept", "bag", "--replace", "coat"], [*TEXT, *PROMPTS]),
         "memorised": ([sd, *memorised], siss),
     }
     return {

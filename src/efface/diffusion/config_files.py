@@ -2,11 +2,33 @@
 
 from __future__ import annotations
 
+import functools
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from efface.errors import ModelError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+STRANGE = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
+
+
+def understanding(inspect: Callable[P, R]) -> Callable[P, R]:
+    """Raise ModelError where a value of a description is of no kind that anybody thought of."""
+
+    @functools.wraps(inspect)
+    def inspected(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return inspect(*args, **kwargs)
+        except STRANGE as error:
+            raise ModelError(
+                f"a JSON file of {args[0]} holds a value of another kind than diffusers writes "
+                f"({error}): copy or download the model again."
+            ) from error
+
+    return inspected
 
 
 def read_json(path: Path, why: str) -> dict[str, Any]:
@@ -15,7 +37,9 @@ def read_json(path: Path, why: str) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ModelError(f"{path} is missing: {why}.") from None
-    except (json.JSONDecodeError, UnicodeDecodeError):
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read ({error.strerror}): {why}.") from error
+    except (ValueError, RecursionError):
         raise ModelError(f"{path} is not valid JSON: write the model anew.") from None
     if not isinstance(content, dict):
         raise ModelError(f"{path} does not hold a JSON object: write the model anew.")
@@ -46,7 +70,7 @@ def read_vae(folder: Path) -> tuple[int, int]:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
         return int(config["out_channels"]), 2 ** (len(config["block_out_channels"]) - 1)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ModelError(
             f"{path} does not say what images the VAE makes: copy or download the model again."
         ) from error

@@ -8,7 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from efface.diffusion.class_networks import find_network, read_classes
-from efface.diffusion.config_files import class_in, read_json, read_number, read_vae
+from efface.diffusion.config_files import (
+    class_in,
+    read_json,
+    read_number,
+    read_vae,
+    understanding,
+)
 from efface.diffusion.hub import asking_hub, hub_errors, without_bars
 from efface.diffusion.text.families import TextFamily, family_of
 from efface.diffusion.text.folder import (
@@ -95,6 +101,7 @@ class ModelInfo:
         return average if average.is_dir() else self.folder / self.component
 
 
+@understanding
 def inspect_model(
     model: str | Path, null_label: int | None = None, size: int | None = None
 ) -> ModelInfo:
@@ -214,6 +221,7 @@ def _check_listed(info: ModelInfo) -> None:
         require_weights(f"{subfolder} of {info.source}", stem, wanted, here)
 
 
+@understanding
 def sample_shape(info: ModelInfo) -> tuple[int, int, int]:
     """(C, H, W) of a sample in model space: of latents, or of images without a VAE."""
     config = read_json(info.folder / info.component / "config.json", "it describes the network")

@@ -136,7 +136,7 @@ def _choose_retrained(
     if before is None or before.retrained is None:
         return None
     try:
-        inspect_model(before.retrained, record.model["null_label"])
+        inspect_model(before.retrained, record.model.get("null_label"))
     except ModelError as error:
         raise RequestError(
             f"{before.retrained} stood beside this run as the retrained model and cannot be used "

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from efface.errors import DataError, RunError
-from efface.records import parse_json
+from efface.files import parse_json
 
 
 class Stateful(Protocol):
