@@ -131,7 +131,9 @@ class MemorisedMaterial(Material):
         modified = preparer.modify(detected, self.modified_prompt)
         sides = preparer.separate(detected, modified)
         controls, original = model.encode(self.controls), model.encode([self.prompt])
-        model.encode(self.control_prompts(settings))  # for the evaluation
+        # For the evaluation; a resumed run reads the modified prompt where the first encoded it.
+        text = modified.tried.text
+        model.encode([*self.control_prompts(settings), *([] if text is None else [text])])
         model = model.without_encoders()
         both = (original, modified.condition)
         prompts = both[:1] if modified.is_original else both
