@@ -145,7 +145,7 @@ class Experiment:
         with contextlib.suppress(TrialOver):
             self.run(stage, folder, trial)
         shutil.rmtree(folder, ignore_errors=True)
-        every = self.settings(stage).train.checkpoint_every
+        every = self.settings(stage).train.checkpoint_every or 1
         # A little less than fits: checkpoints and the guard take time too.
         fitting = 0.95 * 60 * minutes[stage] / trial.seconds_per_step
         path, steps = self.work / "plan.json", max(1, int(fitting / every)) * every

@@ -54,7 +54,8 @@ class Watch:
         now = time.perf_counter()
         self.durations.append(now - self._step)
         self._step = now
-        if step % self._settings.checkpoint_every == 0 and step < self._settings.steps:
+        every = self._settings.checkpoint_every or self._settings.steps
+        if step % every == 0 and step < self._settings.steps:
             since, self._checkpoint = now - self._checkpoint, now
             self._call.checkpoint_written(since)
 

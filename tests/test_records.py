@@ -151,3 +151,33 @@ def test_a_matrix_of_another_shape_is_refused(change: dict):
     Matrix.model_validate(whole | {"protocol": ""})
     with pytest.raises(ValidationError):
         Matrix.model_validate(whole | {"protocol": ""} | change)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(json.dumps(written() | {"steps": 10**18 * 10}), id="beyond 64 bits"),
+        pytest.param('{"schema": 1, "a": ' + "[" * 100_000 + "]" * 100_000 + "}", id="deep"),
+        pytest.param('{"schema": 1, "a": ' + '{"a": ' * 65 + "1" + "}" * 66, id="nested"),
+        pytest.param(json.dumps(written() | {"model": {"source": 3}}), id="source"),
+        pytest.param(json.dumps(written() | {"model": {"null_label": "x"}}), id="null label"),
+        pytest.param(json.dumps(written() | {"model": {"size": 1.5}}), id="size"),
+        pytest.param(json.dumps(written() | {"model": {"weights": ["a"]}}), id="weights"),
+        pytest.param(json.dumps(written() | {"model": {"weights": {"a": 1}}}), id="a hash"),
+        pytest.param(json.dumps(written() | {"start": {"output": None}}), id="start"),
+        pytest.param(json.dumps(written() | {"start": {"request": "distil"}}), id="its request"),
+        pytest.param(json.dumps(written() | {"settings": {"train": 3}}), id="a section"),
+        pytest.param(json.dumps(written() | {"settings": [1]}), id="settings"),
+    ],
+)
+def test_entries_of_another_kind_are_no_record(tmp_path, content):
+    (tmp_path / "record.json").write_text(content)
+    with pytest.raises(DataError, match="record.json is not what efface writes"):
+        read_record(tmp_path)
+
+
+@pytest.mark.parametrize("model", [{}, {"source": None}, {"source": "m", "later": [1]}])
+def test_entries_may_be_left_out_and_more_may_be_there(tmp_path, model):
+    changed = record().model_copy(update={"model": model, "settings": {}})
+    write_json(tmp_path / "record.json", changed)
+    assert read_record(tmp_path) == changed

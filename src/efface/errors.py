@@ -5,6 +5,14 @@ class EffaceError(Exception):
     """Base of every error that the command line prints as one sentence."""
 
 
+class Stopped(KeyboardInterrupt):  # noqa: N818
+    """A signal stopped the work; the sentence, if any, says how to go on. No error to be mended."""
+
+    def __init__(self, sentence: str, signal: int) -> None:
+        super().__init__(sentence)
+        self.signal = signal
+
+
 class RequestError(EffaceError):
     """What is to be forgotten does not fit the model or the folder."""
 

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from efface.errors import DataError, RequestError
-from efface.files import whole_file
+from efface.files import parse_json, whole_file
 
 MULTI_STEP = "_multi_step"  # ends the line of a one-step generator that is sampled in many steps
 M = TypeVar("M", bound=BaseModel)
@@ -239,6 +239,24 @@ class Attacks(Content):
     judge: dict[str, Any] | None = None
 
 
+class ModelEntry(BaseModel):
+    """What is read of a record's `model`, where it is there."""
+
+    source: str | None = None  # None: a model made from nothing
+    classes: int | None = None
+    null_label: int | None = None
+    size: int | None = None
+    weights: dict[str, str] = {}
+
+
+class StartEntry(BaseModel):
+    """What is read of a record's `start`, where it is there."""
+
+    request: dict[str, Any] = {}
+    output: dict[str, str] = {}
+    source: str = ""
+
+
 class RunRecord(Content):
     """`record.json`: what was asked, with what it was done, what came out."""
 
@@ -248,7 +266,7 @@ class RunRecord(Content):
     material: dict[str, Any] = {}  # digests of what the request names on disk
     model: dict[str, Any]  # source, network class, classes, weight hashes
     method: str  # as papers call it
-    settings: dict[str, Any]
+    settings: dict[str, dict[str, Any]]
     start: dict[str, Any] | None = None  # an earlier run whose networks this one began from
     sampler: dict[str, Any] = {}
     versions: dict[str, str]  # of what a run rests on
@@ -265,9 +283,14 @@ class RunRecord(Content):
     stopped: str | None = None  # why the run ended before its last step though all was well
     notes: dict[str, Any] = {}  # what was found in the data: duplicates, generated images, prior
 
+    @model_validator(mode="after")
+    def _check_entries(self) -> RunRecord:
+        ModelEntry.model_validate(self.model, strict=True)
+        StartEntry.model_validate(self.start or {}, strict=True)
+        return self
+
 
 SCHEMA = 1  # of all records
-MAX_BYTES = 2**26  # of a record
 
 
 def require_finished(run: Path, record: RunRecord) -> None:
@@ -326,24 +349,3 @@ def parse_record(kind: type[M], content: bytes, name: str, remedy: str) -> M:
         return kind.model_validate(values | {"schema_version": schema})
     except (ValueError, TypeError) as error:
         raise DataError(f"{name} is not what efface writes: {remedy}.") from error
-
-
-def parse_json(content: bytes, name: str, remedy: str) -> dict[str, Any]:
-    """A JSON object in which no key stands twice; DataError where it is none, or too large."""
-    try:
-        if len(content) > MAX_BYTES:
-            raise ValueError("too large")
-        values = json.loads(content.decode("utf-8"), object_pairs_hook=_unique)
-        if isinstance(values, dict):
-            return values
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{name} is not what efface writes: {remedy}.") from error
-    raise DataError(f"{name} is not what efface writes: {remedy}.")
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Refuse a key that stands twice: of the two values, readers differ in which they take."""
-    values = dict(pairs)
-    if len(values) < len(pairs):
-        raise ValueError("a key stands twice")
-    return values

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
+
 import click
 import pytest
 import typer
 from typer.testing import CliRunner
 
-from efface.cli import app
+from efface.cli import app, main
 from efface.cli.forgetting import ALWAYS, SOMETIMES, make_request, request_command
-from efface.errors import RequestError
+from efface.errors import RequestError, Stopped
 from efface.requests import kinds
 from efface.requests.base import Request
 
@@ -62,3 +66,49 @@ def test_several_of_a_kind_are_one_request_each_with_its_own() -> None:
         make_request(concept, {"concept": ["a", "b", "c"], "replacement": ["d", "e"]})
     with pytest.raises(RequestError, match="--also is about one, and 2 were given"):
         make_request(concept, {"concept": ["a", "b"], "replacement": ["d"], "also": ["c"]})
+
+
+@pytest.mark.parametrize(
+    ("stop", "sentence", "code"),
+    [
+        (KeyboardInterrupt(), "stopped", 130),
+        (Stopped("", signal.SIGTERM), "stopped", 143),
+        (Stopped("at step 3; add --resume", signal.SIGINT), "at step 3; add --resume", 130),
+        (
+            Stopped("stopped at step 3; add --resume", signal.SIGTERM),
+            "at step 3; add --resume",
+            143,
+        ),
+    ],
+)
+@pytest.mark.parametrize("command", ["methods", "forget class zoo:digits --label 0 --out nothing"])
+def test_what_is_stopped_says_so_and_exits_as_the_signal_asks(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    stop: KeyboardInterrupt,
+    sentence: str,
+    code: int,
+    command: str,
+) -> None:
+    def interrupted(*arguments: object, **named: object) -> None:
+        raise stop
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr("efface.methods.names", interrupted)
+    monkeypatch.setattr("efface.runs.forget.forget", interrupted)
+    monkeypatch.setattr(sys, "argv", ["efface", *command.split()])
+    with pytest.raises(SystemExit) as left:
+        main()
+    signal.signal(signal.SIGTERM, before)
+    assert left.value.code == code
+    written = capsys.readouterr().err
+    assert sentence in written and written.count("\n") == 1
+
+
+def test_sigterm_is_an_interruption(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr("efface.cli.app", lambda: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(Stopped) as stopped:
+        main()
+    signal.signal(signal.SIGTERM, before)
+    assert stopped.value.signal == signal.SIGTERM

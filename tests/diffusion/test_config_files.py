@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from efface.diffusion.config_files import read_json, read_number, read_vae
+from efface.diffusion.config_files import read_json, read_number, read_vae, understanding
 from efface.errors import ModelError
 
 
@@ -40,3 +40,36 @@ def test_a_vae_halves_a_side_at_each_block_but_the_first(
     (tmp_path / "vae" / "config.json").write_text("{}")
     with pytest.raises(ModelError, match="does not say what images the VAE makes"):
         read_vae(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "no text", [], ValueError("x"), TypeError("x"), KeyError("x"),
+        IndexError("x"), AttributeError("x"), OverflowError("x"), ZeroDivisionError("x"),
+        RecursionError("x"),
+    ],
+)  # fmt: skip
+def test_a_value_that_nobody_thought_of_is_one_sentence(damage: object) -> None:
+    @understanding
+    def inspect(model: str) -> object:
+        if isinstance(damage, Exception):
+            raise damage
+        return damage
+
+    if not isinstance(damage, Exception):
+        assert inspect("m") is damage
+        return
+    with pytest.raises(ModelError, match="a JSON file of m holds a value of another kind"):
+        inspect("m")
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"\xff", b"[" * 100_000, b"[1]", b"3", b'{"a": ' + b"9" * 5000 + b"}"]
+)
+def test_a_file_that_is_no_object_is_one_sentence(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "config.json").write_bytes(content)
+    with pytest.raises(ModelError, match="write the model anew"):
+        read_json(tmp_path / "config.json", "it describes the network")
+    with pytest.raises(ModelError, match="cannot be read"):
+        read_json(tmp_path, "it describes the network")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -12,11 +15,13 @@ import torch
 from torch import Tensor
 
 from efface.diffusion.denoiser import Denoiser
-from efface.errors import ConfigError
+from efface.errors import ConfigError, Stopped
 from efface.methods.sfd import SFD
+from efface.training.checkpoint import Progress
 from efface.training.networks import make_networks
 from efface.training.settings import TrainSettings
 from efface.training.trainer import Trainer, TrainResult
+from tests.tiny import make_tiny_unet
 
 Make = Callable[..., Denoiser]
 MakeTrainer = Callable[..., Trainer]
@@ -136,3 +141,83 @@ def test_a_resumed_run_is_the_same_run(
         make_trainer(tiny_unet(), tmp_path / "parts", **settings).run(on_step=stopping_at(2))
     parts = make_trainer(tiny_unet(), tmp_path / "parts", **settings).run(resume=True)
     assert weights(parts.denoiser).equal(weights(whole.denoiser))
+
+
+LONGER = {"steps": 5, "guard_every": 2, "batch_size": 4}
+
+
+@pytest.fixture(scope="module")
+def longer(
+    make_trainer: MakeTrainer, weights: Weights, tmp_path_factory: pytest.TempPathFactory
+) -> Tensor:
+    """The weights after a run without interruption."""
+    folder = tmp_path_factory.mktemp("runs") / "longer"
+    return weights(make_trainer(make_tiny_unet(), folder, **LONGER).run().denoiser)
+
+
+@pytest.mark.parametrize(
+    ("number", "last"), [(signal.SIGINT, 1), (signal.SIGTERM, 2), (signal.SIGTERM, 4)]
+)
+def test_a_signal_is_answered_by_a_checkpoint_and_the_way_to_go_on(
+    number: signal.Signals,
+    last: int,
+    longer: Tensor,
+    make_trainer: MakeTrainer,
+    weights: Weights,
+    tiny_unet: Make,
+    tmp_path: Path,
+) -> None:
+    """Signals come within a step, as `on_step` does after the step before it."""
+
+    def send(step: int) -> None:
+        if step == last:
+            os.kill(os.getpid(), number)
+
+    stopped = make_trainer(tiny_unet(), tmp_path, **LONGER)
+    with pytest.raises(Stopped, match=f"stopped at step {last + 1}; add --resume") as error:
+        stopped.run(on_step=send)
+    assert error.value.signal == number
+    assert stopped.checkpoints.steps() == [last + 1]
+    parts = make_trainer(tiny_unet(), tmp_path, **LONGER).run(resume=True)
+    assert weights(parts.denoiser).equal(longer)
+
+
+def test_checkpoints_come_by_time_where_no_number_of_steps_is_set(
+    make_trainer: MakeTrainer, tiny_unet: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One as soon as two minutes have passed; longer where writing takes more than a tenth."""
+    written: list[int] = []
+    now = 0.0
+
+    def clock() -> float:
+        nonlocal now
+        now += 1e-3
+        return now
+
+    def step(count: int) -> None:
+        nonlocal now
+        now += 50
+
+    def save(objects: object, progress: Progress) -> None:
+        nonlocal now
+        written.append(progress.step)
+        now += 20
+
+    monkeypatch.setattr(time, "perf_counter", clock)
+    trainer = make_trainer(tiny_unet(), tmp_path, steps=14, batch_size=2)
+    monkeypatch.setattr(trainer, "step", lambda step: {})  # only when it is kept matters here
+    monkeypatch.setattr(trainer.checkpoints, "save", save)
+    trainer.run(on_step=step)
+    assert written == [4, 9, 14]  # after 120 seconds, then after ten times 20
+
+
+def test_more_steps_on_resume_are_those_of_a_longer_run(
+    longer: Tensor,
+    make_trainer: MakeTrainer,
+    weights: Weights,
+    tiny_unet: Make,
+    tmp_path: Path,
+) -> None:
+    make_trainer(tiny_unet(), tmp_path, **(LONGER | {"steps": 3})).run()
+    again = make_trainer(tiny_unet(), tmp_path, **LONGER).run(resume=True)
+    assert weights(again.denoiser).equal(longer)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import errno
+import signal
 import sys
-from typing import NoReturn
+from types import FrameType
+from typing import Any, NoReturn
 
 import typer
 from rich.console import Console
+from typer.core import TyperGroup
 
 from efface.cli.evidence import attack, compare, evaluate, report, verify
 from efface.cli.forgetting import request_command
 from efface.cli.looking import doctor, methods, preflight, sample, settings, triage
 from efface.cli.making import autoencoder, demo, detector, judge, train
-from efface.errors import EffaceError
+from efface.errors import EffaceError, Stopped
 from efface.requests import kinds
 
 NO_LEAVE = "{!r} may not be read or written: change its permissions or give another path."
@@ -30,7 +33,20 @@ OUT_OF_MEMORY = (
     "evaluate.batch_size, and go on with --resume; `efface preflight MODEL` says what a run takes."
 )
 
+
+class Commands(TyperGroup):
+    """Says how a run that was stopped goes on; typer would leave without a word."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as stop:
+            number = stop.signal if isinstance(stop, Stopped) else signal.SIGINT
+            _leave(str(stop) or "stopped", 128 + number)
+
+
 app = typer.Typer(
+    cls=Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -53,15 +69,18 @@ for command in (sample, evaluate, attack, report, compare, verify, demo, methods
 
 def main() -> None:
     """Entry point: an error that the user can mend is one sentence and exit code 1."""
+    signal.signal(signal.SIGTERM, _stop)
     try:
         app()
-    except KeyboardInterrupt:
-        _leave("stopped; go on with --resume", 130)
     except Exception as error:
         sentence = _sentence(error)
         if sentence is None:
             raise
         _leave(sentence, 1)
+
+
+def _stop(number: int, frame: FrameType | None) -> NoReturn:
+    raise Stopped("", number)
 
 
 def _sentence(error: Exception) -> str | None:

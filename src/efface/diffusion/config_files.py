@@ -2,14 +2,35 @@
 
 from __future__ import annotations
 
+import functools
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any, ParamSpec, TypeGuard, TypeVar
 
 from efface.errors import ModelError
 
 LARGEST_SIDE = 2**14  # of a sample
 LARGEST_COUNT = 2**24  # of channels, or of labels
+P = ParamSpec("P")
+R = TypeVar("R")
+STRANGE = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
+
+
+def understanding(inspect: Callable[P, R]) -> Callable[P, R]:
+    """Raise ModelError where a value of a description is of no kind that anybody thought of."""
+
+    @functools.wraps(inspect)
+    def inspected(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return inspect(*args, **kwargs)
+        except STRANGE as error:
+            raise ModelError(
+                f"a JSON file of {args[0]} holds a value of another kind than diffusers writes "
+                f"({error}): copy or download the model again."
+            ) from error
+
+    return inspected
 
 
 def read_json(path: Path, why: str) -> dict[str, Any]:
@@ -18,6 +39,8 @@ def read_json(path: Path, why: str) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ModelError(f"{path} is missing: {why}.") from None
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read ({error.strerror}): {why}.") from error
     except (ValueError, RecursionError):
         raise ModelError(f"{path} is not valid JSON: write the model anew.") from None
     if not isinstance(content, dict):

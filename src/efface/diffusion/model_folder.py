@@ -24,6 +24,7 @@ from efface.diffusion.config_files import (
     read_number,
     read_sides,
     read_vae,
+    understanding,
 )
 from efface.diffusion.hub import download, download_descriptions, hub_errors, without_bars
 from efface.diffusion.places import (
@@ -105,6 +106,7 @@ class ModelInfo:
         return {k: name for k, name in read_names(self.index).items() if k in self.labels}
 
 
+@understanding
 def inspect_model(
     model: str | Path, null_label: int | None = None, size: int | None = None
 ) -> ModelInfo:
@@ -257,6 +259,7 @@ def _check_listed(info: ModelInfo) -> None:
         require_weights(f"{where}{info.source}", stem, weights_wanted(place, stem), here)
 
 
+@understanding
 def sample_shape(info: ModelInfo) -> tuple[int, int, int]:
     """(C, H, W) of a sample in model space: of latents, or of images without a VAE."""
     file = info.weights_folder / "config.json"

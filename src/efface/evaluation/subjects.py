@@ -49,6 +49,14 @@ def check_measurable(run: Path, record: RunRecord) -> None:
         )
 
 
+def original_of(record: RunRecord) -> ModelInfo:
+    """The model that a run began with; RequestError for a record that names none."""
+    given = record.model
+    if given.get("source") is None:
+        raise RequestError("the record names no model that the run began with: run again.")
+    return inspect_model(given["source"], given.get("null_label"), given.get("size"))
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Subjects:
     """A run's models as they are sampled, on one device."""
@@ -131,16 +139,14 @@ def read_subjects(
     model of which all but the network is in the same files. `encoded` is a cache that holds all
     prompts already. RequestError where the original model is not the one that the run began with.
     """
-    info = inspect_model(
-        record.model["source"], record.model["null_label"], record.model.get("size")
-    )
+    info = original_of(record)
     fetch_weights(info)
-    if hash_weights(info.folder) != record.model["weights"]:
+    if hash_weights(info.folder) != record.model.get("weights"):
         raise RequestError(
             f"{info.source} is no longer the model that this run started from: restore it, or "
             "run again."
         )
-    output = inspect_model(made, record.model["null_label"])
+    output = inspect_model(made, record.model.get("null_label"))
     other = None if compared.retrained is None else check_retrained(compared.retrained, info)
     device = Accelerator().device
     dtype = torch.bfloat16 if config.dtype == "bfloat16" else torch.float32
@@ -166,7 +172,7 @@ def read_subjects(
         own = load_beside(other, original.denoiser, dtype) if alike else load(other, dtype=dtype)
         retrained = subject(own, other)
     if compared.distilled is not None:
-        distilled = beside(inspect_model(compared.distilled, record.model["null_label"]))
+        distilled = beside(inspect_model(compared.distilled, record.model.get("null_label")))
     return Subjects(
         info=info,
         device=device,

@@ -16,8 +16,8 @@ from typing import Any
 
 from efface.errors import DataError
 from efface.evidence.members import PackedRun
-from efface.files import hash_file
-from efface.records import RunRecord, parse_json
+from efface.files import hash_file, parse_json
+from efface.records import RunRecord
 
 SUMS = "SHA256SUMS"
 PROVENANCE, MEASUREMENT = "provenance.intoto.json", "evaluation.intoto.json"

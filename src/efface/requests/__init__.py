@@ -44,7 +44,8 @@ def sections() -> dict[str, Any]:
 
 def is_request(content: Mapping[str, Any]) -> bool:
     """Whether the request of a record is of a kind that is known here."""
-    return content.get("kind") in kinds()
+    kind = content.get("kind")
+    return isinstance(kind, str) and kind in kinds()
 
 
 def read_request(content: Mapping[str, Any]) -> Request:
@@ -68,7 +69,7 @@ def distilled_pipeline(start: Mapping[str, Any] | None) -> Path | None:
 
     It is measured beside the result: what forgetting cost, apart from what distilling did.
     """
-    if start is None or "source" not in start or not is_request(start["request"]):
+    if start is None or "source" not in start or not is_request(start.get("request", {})):
         return None
     forgets = read_request(start["request"]).forgets
     return None if forgets else Path(start["source"]) / "pipeline"

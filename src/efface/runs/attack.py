@@ -19,6 +19,7 @@ from efface.evaluation.views import View
 from efface.metrics.judge import Judge
 from efface.records import Attacks, read_attacks, write_json
 from efface.requests.base import Material
+from efface.runs.lock import locked
 from efface.runs.recorded import Recorded, measured_before, read_run
 from efface.settings.reading import build, read_changes
 
@@ -59,17 +60,18 @@ def attack(
             f"{reference} holds no image with a label that was forgotten: give labelled images, as "
             "a folder with a subfolder for each label, or none."
         )
-    found = _earlier(run, recorded.record.output, finder)
-    for one in attacks:
-        result = one.run(case)
-        beside = {
-            "retrained": None if retrained is None else str(retrained),
-            "reference": recorded.settings.evaluate.reference,
-        }
-        result = result.model_copy(update={"settings": result.settings | beside})
-        kept = [r for r in found.results if r.attack != result.attack]
-        found = found.model_copy(update={"results": [*kept, result]})
-        write_json(run / "attacks.json", found)
+    with locked(run):
+        found = _earlier(run, recorded.record.output, finder)
+        for one in attacks:
+            result = one.run(case)
+            beside = {
+                "retrained": None if retrained is None else str(retrained),
+                "reference": recorded.settings.evaluate.reference,
+            }
+            result = result.model_copy(update={"settings": result.settings | beside})
+            kept = [r for r in found.results if r.attack != result.attack]
+            found = found.model_copy(update={"results": [*kept, result]})
+            write_json(run / "attacks.json", found)
     return found
 
 

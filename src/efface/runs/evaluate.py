@@ -20,11 +20,12 @@ from efface.evaluation.references import settle
 from efface.evaluation.store import digest, user_store
 from efface.evaluation.subjects import Job, Subjects, read_judge, read_subjects
 from efface.evaluation.views import View
-from efface.evidence.model_card import write_model_card
+from efface.evidence.model_card import CARD, write_model_card
 from efface.metrics.judge import Judge
 from efface.records import Evaluation, RunRecord, write_json
 from efface.reporting import write_report
 from efface.requests import distilled_pipeline
+from efface.runs.lock import locked
 from efface.runs.recorded import Recorded, measured_before, read_run
 
 NO_RETRAINED = "none"
@@ -46,7 +47,7 @@ def evaluate(
     Raises an EffaceError, before anything is loaded where that is possible.
     """
     recorded = read_run(Path(run), changes, "evaluate")
-    with random_state_kept():
+    with locked(recorded.run), random_state_kept():
         return measure(recorded, read_judge(recorded.info, judge), retrained)
 
 
@@ -90,9 +91,22 @@ def measure(
         evaluation = evaluation.model_copy(update={"key": key, "retrained": beside})
     if PartialState().is_main_process:
         write_json(run / "evaluation.json", evaluation)
-        write_report([run], run / "report.html")
-        write_model_card(run)
+    complete(run)
     return evaluation
+
+
+def complete(run: Path) -> None:
+    """Write the card, and the report of a run that was measured, where they are older than it."""
+    if not PartialState().is_main_process:
+        return
+    records = [run / name for name in ("record.json", "evaluation.json", "attacks.json")]
+    latest = max(path.stat().st_mtime_ns for path in records if path.exists())
+    pages = {run / "pipeline" / CARD: lambda: write_model_card(run)}
+    if (run / "evaluation.json").exists():
+        pages[run / "report.html"] = lambda: write_report([run], run / "report.html")
+    for path, write in pages.items():
+        if not path.exists() or path.stat().st_mtime_ns < latest:
+            write()
 
 
 def _key(recorded: Recorded, subjects: Subjects, views: dict[str, View]) -> str:
@@ -122,7 +136,7 @@ def _choose_retrained(
     if before is None or before.retrained is None:
         return None
     try:
-        inspect_model(before.retrained, record.model["null_label"])
+        inspect_model(before.retrained, record.model.get("null_label"))
     except ModelError as error:
         raise RequestError(
             f"{before.retrained} stood beside this run as the retrained model and cannot be used "

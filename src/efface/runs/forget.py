@@ -20,14 +20,22 @@ from efface.diffusion.text.prompts import PromptEncoder
 from efface.errors import ConfigError, RequestError
 from efface.evaluation.networks import check_networks
 from efface.evaluation.subjects import check_retrained, name_labels, read_judge
-from efface.evidence.model_card import write_model_card
 from efface.memory.preflight import check_memory
 from efface.records import RunRecord, read_record, write_json
 from efface.requests import sections
 from efface.requests.base import Material, Request
+from efface.runs.evaluate import complete
 from efface.runs.evaluate import measure as measure_run
-from efface.runs.folder import check_folder, finished_record, holds_run, new_folder, new_record
+from efface.runs.folder import (
+    check_folder,
+    finished_record,
+    holds_run,
+    new_folder,
+    new_record,
+    resumable,
+)
 from efface.runs.lineage import check_start, describe_start, find_origin, keep_earlier, start_from
+from efface.runs.lock import locked
 from efface.runs.recorded import Recorded
 from efface.settings.base import Settings, read_settings
 from efface.training.guard import CollapseGuard
@@ -79,13 +87,14 @@ def forget(
         check_start(start, info, settings)
     request = keep_earlier(request, start, info, settings)
     material = request.read(info, settings)
-    accelerator = Accelerator()
-    check_memory(info, settings, material.amounts, accelerator, measure)
+    check_memory(info, settings, material.amounts, Accelerator(), measure)
     if measure:
         check_networks(settings.evaluate, info)
-    holds_run(out, resume, overwrite)
-    record, encoded = begin_record(info, request, settings, material, start), None
-    with random_state_kept():
+    named = [v for one in (*request.earlier, request, settings.evaluate) for _, v in one]
+    needed = [info.folder, model, start, judge, retrained, recipe, *named]
+    holds_run(out, resume, overwrite, needed)
+    with locked(out), resumable(out), random_state_kept():
+        record, encoded = begin_record(info, request, settings, material, start), None
         if not check_folder(out, record, resume, overwrite):
             encoded = carry_out(info, material, settings, record, start, out, resume, on_step)
         if measure and not (out / "evaluation.json").exists():
@@ -98,6 +107,7 @@ def forget(
                 material=material,
             )
             measure_run(run, classifier, retrained, encoded)
+        complete(out)
     return out
 
 
@@ -207,7 +217,6 @@ def carry_out(
         sampler = method.sampler(result.denoiser)
         _save(result.denoiser.to("cpu"), info, config, out, sampler)
         write_json(out / "record.json", finished_record(record, result, sampler, out))
-        write_model_card(out)
     accelerator.wait_for_everyone()  # before what may take longer than a barrier waits
     return feed.denoiser.prompts if isinstance(feed.denoiser, TextDenoiser) else None
 

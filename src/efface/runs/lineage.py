@@ -98,10 +98,10 @@ def check_start(start: str | Path, info: ModelInfo, settings: Settings) -> None:
     earlier = read_record(start)
     if Checkpoints(start / "checkpoints").latest() is None or earlier.status != "finished":
         raise RequestError(f"{start} is not finished: complete it with --resume first.")
-    method, train = earlier.settings["method"], earlier.settings["train"]
-    if resolve(method["name"]).phases != settings.method.phases:
+    method, train = (earlier.settings.get(name, {}) for name in ("method", "train"))
+    if resolve(str(method.get("name"))).phases != settings.method.phases:
         raise RequestError(
-            f"{start} is a run of the method {method['name']!r}, and this one of "
+            f"{start} is a run of the method {method.get('name')!r}, and this one of "
             f"{settings.method_name!r}, which trains other networks: start from a run of the same "
             "method, as of `efface distil`."
         )
@@ -146,7 +146,7 @@ def describe_start(start: str | Path, info: ModelInfo) -> dict[str, Any]:
         return {"request": described, "output": hash_weights(generator.folder)}
     fetch_weights(info)
     earlier = read_record(start)
-    if earlier.model["weights"] != hash_weights(info.folder):
+    if earlier.model.get("weights") != hash_weights(info.folder):
         raise RequestError(
             f"{start} was made from another model than {info.source} is now: restore that, or "
             "start from a run of this very model."

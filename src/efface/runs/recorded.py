@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from efface.diffusion.model_folder import ModelInfo, inspect_model
+from efface.diffusion.model_folder import ModelInfo
 from efface.errors import ConfigError, DataError, RequestError
-from efface.evaluation.subjects import check_measurable
+from efface.evaluation.subjects import check_measurable, original_of
 from efface.records import Evaluation, RunRecord, read_evaluation, read_record
 from efface.requests import is_request, read_request
 from efface.requests.base import Material, Request
@@ -53,9 +53,7 @@ def read_run(run: Path, changes: Sequence[str], what: str) -> Recorded:
             f"reads {', '.join(sorted(read)) or 'no settings'}."
         )
     check_measurable(run, record)
-    info = inspect_model(
-        record.model["source"], record.model["null_label"], record.model.get("size")
-    )
+    info = original_of(record)
     material = read_unchanged(request, record, info, settings)
     return Recorded(
         run=run, record=record, request=request, info=info, settings=settings, material=material

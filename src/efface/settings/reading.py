@@ -48,7 +48,7 @@ def read_recipe(path: Path, sections: Iterable[str]) -> Values:
             f"no recipe at {path}: give a TOML file, or one that ships with efface: "
             f"{', '.join(shipped_recipes())}."
         ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+    except (ValueError, RecursionError, OSError) as error:
         raise ConfigError(f"{path} is not readable TOML: {error}.") from error
     recipe.pop("expected", None)  # what the recipe must reach: read by benchmarks
     for section, content in recipe.items():
@@ -76,7 +76,7 @@ def read_changes(changes: Iterable[str], sections: Mapping[str, Any]) -> Values:
 def _value(text: str, field: FieldInfo | None) -> Any:
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         optional = field is None or type(None) in get_args(field.annotation)
         return None if text == "none" and optional else text
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
+from pydantic import BaseModel, ConfigDict, Field
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from efface.errors import RunError
+from efface.errors import DataError, RunError
+from efface.files import parse_json
 
 
 class Stateful(Protocol):
@@ -76,6 +79,18 @@ class TensorState:
         self._tensors = {name: tensor.to(self._device) for name, tensor in tensors.items()}
 
 
+class Progress(BaseModel):
+    """`state.json`: how far a run is, beside its tensors."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    step: int = Field(ge=0)
+    seconds: float = Field(default=0.0, ge=0, allow_inf_nan=False)  # that training has taken
+    guard_log: list[dict[str, float]] = []
+    collapsed: str | None = None
+    stopped: str | None = None
+
+
 class Checkpoints:
     """A folder of `step_00000100/` folders, each complete or absent."""
 
@@ -83,9 +98,10 @@ class Checkpoints:
         self._folder = folder
         self._keep = keep
 
-    def save(self, step: int, objects: Mapping[str, Stateful], extra: Mapping[str, Any]) -> Path:
+    def save(self, objects: Mapping[str, Stateful], progress: Progress) -> Path:
         """Write all objects, then rename into place; older checkpoints beyond `keep` go."""
-        final = self._folder / f"step_{step:08d}"
+        step = progress.step
+        final = self._folder / _name(step)
         part = self._folder / f".part_{step:08d}"
         try:
             shutil.rmtree(part, ignore_errors=True)
@@ -93,7 +109,7 @@ class Checkpoints:
             for name, stateful in objects.items():
                 tensors = {k: v.detach().contiguous() for k, v in stateful.tensors().items()}
                 save_file(tensors, part / f"{name}.safetensors")
-            text = json.dumps({"step": step, **extra})
+            text = json.dumps(progress.model_dump())
             (part / "state.json").write_text(text, encoding="utf-8")
             for file in part.iterdir():
                 _sync(file)
@@ -108,22 +124,50 @@ class Checkpoints:
                 "Earlier checkpoints are intact: make room and start again with --resume."
             ) from error
         for old in self.steps()[: -self._keep]:
-            shutil.rmtree(self._folder / f"step_{old:08d}")
+            shutil.rmtree(self._folder / _name(old), ignore_errors=True)
         return final
 
     def steps(self) -> list[int]:
-        return sorted(int(p.name.removeprefix("step_")) for p in self._folder.glob("step_*"))
+        """Steps that there is a folder of; what is called otherwise is none of ours."""
+        found = (re.fullmatch(r"step_([0-9]{8,10})", p.name) for p in self._folder.glob("step_*"))
+        steps = sorted(int(match[1]) for match in found if match is not None)
+        return [step for step in steps if (self._folder / _name(step)).is_dir()]
 
     def latest(self) -> Path | None:
         steps = self.steps()
-        return self._folder / f"step_{steps[-1]:08d}" if steps else None
+        return self._folder / _name(steps[-1]) if steps else None
 
     @staticmethod
-    def restore(folder: Path, objects: Mapping[str, Stateful]) -> dict[str, Any]:
-        """Put every object back as it was and return what else was kept."""
+    def restore(folder: Path, objects: Mapping[str, Stateful]) -> Progress:
+        """Put every object back as it was and return what else was kept; RunError if it cannot."""
+        state = folder / "state.json"
+        try:
+            progress = Progress.model_validate(parse_json(state.read_bytes(), "state.json", ""))
+            if _name(progress.step) != folder.name:
+                raise ValueError(f"it is of step {progress.step}")
+        except (OSError, DataError, ValueError) as error:
+            raise _unreadable(state, error) from error
         for name, stateful in objects.items():
-            stateful.restore(read_tensors(folder, name))
-        return json.loads((folder / "state.json").read_text(encoding="utf-8"))
+            tensors = read_tensors(folder, name)
+            try:
+                stateful.restore(tensors)
+            except torch.OutOfMemoryError:
+                raise
+            except (RuntimeError, ValueError, LookupError, TypeError) as error:
+                raise _unreadable(folder / f"{name}.safetensors", error) from error
+        return progress
+
+
+def _name(step: int) -> str:
+    return f"step_{step:08d}"
+
+
+def _unreadable(file: Path, error: Exception) -> RunError:
+    """One line of the reason is enough: networks list every weight that does not fit."""
+    reason = next(iter(str(error).splitlines()), "")[:200]
+    return RunError(
+        f"{file} is not what this run wrote ({reason}): remove {file.parent} to resume before it."
+    )
 
 
 def read_tensors(folder: Path, name: str) -> dict[str, Tensor]:
@@ -132,9 +176,7 @@ def read_tensors(folder: Path, name: str) -> dict[str, Tensor]:
     try:
         return load_file(file)
     except (OSError, SafetensorError) as error:
-        raise RunError(
-            f"{file} cannot be read ({error}): remove {folder} to resume before it."
-        ) from error
+        raise _unreadable(file, error) from error
 
 
 def _sync(path: Path) -> None:

@@ -79,7 +79,12 @@ class TrainSettings(BaseModel):
         default=False, description="Hold networks in the channels-last layout."
     )
     compile: bool = Field(default=False, description="Compile the networks with torch.compile.")
-    checkpoint_every: Steps = Field(default=1000, description="Steps between checkpoints.")
+    checkpoint_every: int | None = Field(
+        default=None,
+        ge=1,
+        le=MOST_STEPS,
+        description="Steps between checkpoints; none writes one every two minutes.",
+    )
     guard_every: Every = Field(
         default=0, description="Steps between checks for collapse; 0 checks never."
     )

@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from efface.files import whole_file
+
 
 class Tracking:
     """Writes `metrics.jsonl`."""
@@ -27,10 +29,11 @@ class Tracking:
         if not self._file.exists():
             return
         kept = []
-        for line in self._file.read_text(encoding="utf-8").splitlines():
+        for line in self._file.read_bytes().splitlines():
             try:
-                if json.loads(line)["step"] <= step:
+                if 0 < json.loads(line)["step"] <= step:
                     kept.append(line)
-            except json.JSONDecodeError:
-                break  # cut off when the process was killed
-        self._file.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+            except (ValueError, TypeError, KeyError, RecursionError):
+                pass  # cut off when the process was killed, or none of ours
+        with whole_file(self._file) as part:
+            part.write_bytes(b"".join(line + b"\n" for line in kept))

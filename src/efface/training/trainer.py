@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -16,17 +15,22 @@ from accelerate import Accelerator
 from efface.data.randomness import random_state_kept
 from efface.data.source import BatchSource
 from efface.diffusion.denoiser import Denoiser
+from efface.errors import Stopped
 from efface.methods.base import Method
 from efface.progress import Bar
 from efface.training.averaging import MovingAverage
-from efface.training.checkpoint import Checkpoints, Stateful
+from efface.training.checkpoint import Checkpoints, Progress, Stateful
 from efface.training.guard import CollapseGuard
+from efface.training.interruption import Interruption
 from efface.training.parts import check_parts
-from efface.training.processes import on_main
+from efface.training.processes import from_main, on_main
 from efface.training.settings import TrainSettings
 from efface.training.stepper import Stepper
 from efface.training.stopping import Stopper
 from efface.training.tracking import Tracking
+
+CHECKPOINT_SECONDS = 120.0  # between checkpoints, where no number of steps is set
+WRITING_SHARE = 0.1  # of the time, at most, for writing these
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -86,7 +90,8 @@ class Trainer:
         self._collapsed: str | None = None
         self._stopped: str | None = None
         self._seconds_before = 0.0  # spent before the checkpoint that was resumed from
-        self._began = time.perf_counter()
+        self._began = self._saved = time.perf_counter()
+        self._writing = 0.0  # seconds that the last checkpoint took
 
     @functools.cached_property
     def last_good(self) -> MovingAverage:
@@ -119,7 +124,8 @@ class Trainer:
     def _run(self, resume: bool, on_step: Callable[[int], None] | None) -> TrainResult:
         settings, main = self.settings, self.accelerator.is_main_process
         step = self._resume() if resume else None
-        self._began = time.perf_counter() - self._seconds_before
+        self._saved = time.perf_counter()
+        self._began = self._saved - self._seconds_before
         with contextlib.ExitStack() as stack:
             bar = Bar("training", settings.steps, step or 0, hidden=not main)
             stack.enter_context(bar)
@@ -132,6 +138,7 @@ class Trainer:
                 self.stepper.prepare()
                 self._check(step)
             self.stepper.set_masks()
+            interruption = stack.enter_context(Interruption())
             while step < settings.steps and not self._ended:
                 values = self.step(step)
                 step += 1
@@ -140,11 +147,29 @@ class Trainer:
                     tracking.log(step, values | {"images_per_second": speed})
                 bar.advance(note=_note(values))
                 self._check(step)
-                if step % settings.checkpoint_every == 0 or step == settings.steps or self._ended:
+                due, stop = self._decide(step, interruption)
+                if due:
                     self._save(step)
+                if stop is not None:
+                    raise Stopped(f"stopped at step {step}; add --resume to go on", stop)
                 if on_step is not None:
                     on_step(step)
         return self._result(step)
+
+    def _decide(self, step: int, interruption: Interruption) -> tuple[bool, int | None]:
+        """Whether to write a checkpoint, and the signal to stop for; the main process decides."""
+        every = self.settings.checkpoint_every
+        if every is None:
+            wait = max(CHECKPOINT_SECONDS, self._writing / WRITING_SHARE)
+            due = time.perf_counter() - self._saved > wait
+        else:
+            due = step % every == 0
+        stop = interruption.signal or 0
+        if self.accelerator.num_processes > 1:
+            choice = torch.tensor([int(due), stop], device=self.accelerator.device)
+            due, stop = from_main(self.accelerator, {"choice": choice})["choice"].tolist()
+        last = step == self.settings.steps or self._ended
+        return bool(due) or stop > 0 or last, stop or None
 
     def _check(self, step: int) -> None:
         """End the run where the guard or the stopper says so; both look once at a step."""
@@ -194,26 +219,30 @@ class Trainer:
         return self.settings.batch_size + self.source.forget_rows
 
     def _save(self, step: int) -> None:
+        began = time.perf_counter()
         if self.accelerator.is_main_process:
-            extra = {
-                "guard_log": self._guard_log,
-                "seconds": self._seconds,
-                "collapsed": self._collapsed,
-                "stopped": self._stopped,
-            }
-            self.checkpoints.save(step, self.objects(), extra)
+            progress = Progress(
+                step=step,
+                guard_log=self._guard_log,
+                seconds=self._seconds,
+                collapsed=self._collapsed,
+                stopped=self._stopped,
+            )
+            self.checkpoints.save(self.objects(), progress)
         self.accelerator.wait_for_everyone()
+        self._saved = time.perf_counter()
+        self._writing = self._saved - began
 
     def _resume(self) -> int | None:
         """The step of the latest checkpoint, whose state is restored; None without one."""
         latest = self.checkpoints.latest()
         if latest is None:
             return None
-        state: dict[str, Any] = self.checkpoints.restore(latest, self.objects())
-        self._guard_log = state["guard_log"]
-        self._seconds_before = state["seconds"]
-        self._collapsed, self._stopped = state["collapsed"], state["stopped"]
-        return int(state["step"])
+        progress = self.checkpoints.restore(latest, self.objects())
+        self._guard_log = progress.guard_log
+        self._seconds_before = progress.seconds
+        self._collapsed, self._stopped = progress.collapsed, progress.stopped
+        return progress.step
 
     def _result(self, step: int) -> TrainResult:
         seconds = self._seconds

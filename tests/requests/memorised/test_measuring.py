@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from accelerate import Accelerator
 from PIL import Image
 
+from efface.diffusion.loading import load
 from efface.diffusion.sampling import draw_images
 from efface.errors import ConfigError, RequestError
 from efface.metrics.intervals import bounded_mean
@@ -17,6 +19,7 @@ from efface.requests.memorised.protocol import SHARE
 from efface.requests.memorised.sampling import prompt_sampler
 from efface.requests.memorised.stages import read_prepared
 from efface.runs.evaluate import evaluate
+from efface.runs.recorded import read_run
 from efface.settings.base import Settings
 from tests.counting import assert_drawn_once
 from tests.text_pipelines import load_text
@@ -120,3 +123,13 @@ def test_a_run_whose_control_prompts_changed_is_not_measured(
     (out / "record.json").write_text(json.dumps(record))
     with pytest.raises(RequestError, match="restore"):
         evaluate(out)
+
+
+def test_a_resumed_run_encodes_what_its_evaluation_asks_for(run: Path, tmp_path: Path) -> None:
+    """The modified prompt is read from the preparation, and not encoded for it again."""
+    again = Path(shutil.copytree(run, tmp_path / "run"))
+    recorded = read_run(again, [], "evaluate")
+    model = load(recorded.info)
+    feed = recorded.material.feed(model, recorded.settings, again, Accelerator())
+    assert recorded.request.modified_prompt == "a bag"
+    feed.denoiser.encode(["a bag"])  # without text encoders

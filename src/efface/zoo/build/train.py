@@ -14,8 +14,16 @@ from efface.diffusion.class_networks import write_names
 from efface.diffusion.denoiser import Denoiser
 from efface.diffusion.loading import save_pipeline
 from efface.diffusion.sampling import MultiStep
-from efface.records import write_json
-from efface.runs.folder import check_folder, finished_record, new_folder, new_record
+from efface.records import RunRecord, write_json
+from efface.runs.folder import (
+    check_folder,
+    finished_record,
+    holds_run,
+    new_folder,
+    new_record,
+    resumable,
+)
+from efface.runs.lock import locked
 from efface.training.trainer import Trainer
 from efface.zoo.build.fitting import seeded
 from efface.zoo.build.images import image_source, new_denoiser, training_images
@@ -38,9 +46,23 @@ def train(
     """
     out, settings = Path(out), read_build_settings(recipe, changes)
     record = new_record(None, {"kind": "train"}, settings.method.title, settings.to_json())
-    if check_folder(out, record, resume, overwrite):
-        return out
     accelerator = Accelerator()
+    holds_run(out, resume, overwrite, [recipe, *dict(settings.data).values()])
+    with locked(out), resumable(out):
+        if not check_folder(out, record, resume, overwrite):
+            _carry_out(settings, record, out, accelerator, resume, on_step)
+    return out
+
+
+def _carry_out(
+    settings: BuildSettings,
+    record: RunRecord,
+    out: Path,
+    accelerator: Accelerator,
+    resume: bool,
+    on_step: Callable[[int], None] | None,
+) -> None:
+    """Train, and write pipeline and record."""
     with seeded(settings.train.seed), tempfile.TemporaryDirectory() as untrained:
         denoiser, source, names = _start(settings, Path(untrained), accelerator.device)
         networks = {"student": denoiser}
@@ -53,7 +75,6 @@ def train(
             save_pipeline(result.denoiser.to("cpu"), out / "pipeline", index=index)
             write_json(out / "record.json", finished_record(record, result, MultiStep(), out))
         accelerator.wait_for_everyone()
-    return out
 
 
 def _start(
