@@ -28,10 +28,8 @@ class Value(Content):
     high: float
 
 
-class Margin(BaseModel):
+class Margin(BaseModel, extra="forbid", frozen=True):
     """How much a figure may differ before it counts."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     value: float
     relative: bool = False  # a share of the original model's figure, rather than in its unit

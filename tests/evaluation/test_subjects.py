@@ -122,7 +122,7 @@ def test_a_run_is_resumed_with_its_own_size_alone(
     again = {"changes": SMALL, "resume": True, "measure": False}
     assert forget(pipelines("flux"), BAG, out, size=16, **again) == out
     for size in (None, 24):
-        with pytest.raises(RequestError, match="holds a run with another model"):
+        with pytest.raises(RequestError, match="holds another run: model.size"):
             forget(pipelines("flux"), BAG, out, size=size, **again)
 
 

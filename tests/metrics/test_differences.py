@@ -32,7 +32,7 @@ def test_it_holds_the_truth_for_independent_means():
     """1,000 draws, three standard errors around 95 %."""
     rng, held = np.random.default_rng(0), 0
     for _ in range(1000):
-        a, b = (mean(rng.normal(size=40)) for _ in range(2))
+        a, b = (mean(rng.normal(size=300)) for _ in range(2))
         values = [Value(value=e.value, low=e.low, high=e.high) for e in (a, b)]
         found = independent_difference(*values)
         held += found.low <= 0 <= found.high

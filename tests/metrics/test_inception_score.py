@@ -105,7 +105,7 @@ def test_parts_have_their_share_of_each_group():
 
 def test_the_interval_is_that_of_the_mean_divergence():
     """In one part: exp of the interval of mean KL, which is all that moves it to first order."""
-    p = drawn(200)
+    p = drawn(300)
     divergence = [entropy_from(row, p.mean(0)) for row in p]
     estimate, expected = inception_score(p, splits=1), mean(np.array(divergence))
     assert (estimate.low, estimate.high) == pytest.approx(

@@ -174,7 +174,7 @@ def test_a_concept_is_attacked_with_the_detector_that_is_given(
 ):
     run = tmp_path / "run"
     shutil.copytree(concept_runs("sd"), run)
-    with pytest.raises(RequestError, match="evaluate.detector"):
+    with pytest.raises(ConfigError, match="evaluate.detector"):
         attack(run, ["partial_denoising"])
     folder = make_random(tmp_path / "detector", MULTI)
     looks = [f"evaluate.detector={str(folder)!r}", 'evaluate.detector_labels=["bag"]']

@@ -53,6 +53,7 @@ def test_sfd_holds_four_networks_and_ten_buffers_after_a_step(
                 tensors += [state["exp_avg"], state["exp_avg_sq"]]
         return buffers_of(size, tensors)
 
+    trainer.stepper.prepare()
     assert held() == 4
     trainer.step(0)
     assert held() == 10

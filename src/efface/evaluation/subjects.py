@@ -267,7 +267,9 @@ def check_retrained(retrained: str | Path, info: ModelInfo) -> ModelInfo:
 
     Raises ModelError or RequestError for one that cannot stand beside the original model.
     """
-    other = inspect_model(retrained, info.null_label)
+    other = inspect_model(retrained)
+    if other.num_classes is not None and other.null_label is None:
+        other = inspect_model(retrained, info.null_label)
     if other.family != info.family:
         raise RequestError(
             f"{other.source} is {_family_of(other)} and {info.source} is {_family_of(info)}: give "

@@ -20,6 +20,7 @@ from efface.errors import ConfigError
 from efface.methods.base import LossTerms, Method, Need, Share, StepContext, per_sample_sum
 
 Weight = Annotated[float, Field(ge=0, le=1e6)]
+MEAN_OF = 32  # one-step samples in the mean image of a replacement
 NoiseLevel = Annotated[float, Field(gt=0, le=1e6)]
 Guidance = Annotated[float, Field(ge=0, le=1e3)]
 
@@ -195,12 +196,13 @@ class SFD(Method):
         So a generator learns the map with little effort: noise becomes what it is like.
         """
         ctx = next(contexts)
-        choices = ctx.batch.forget.choices
+        choices, teacher = ctx.batch.forget.choices, ctx.networks["teacher"]
         if choices is None:
             return {}
-        teacher = ctx.networks["teacher"]
-        z, sampler = ctx.rng.normal(teacher.sample_shape), self.sampler(teacher)
-        same = torch.zeros(len(z), dtype=torch.long)
+        # Noise of its own: a batch is seen in parts, of which there may be more or fewer.
+        generator = torch.Generator().manual_seed(0)
+        z = torch.randn(MEAN_OF, *teacher.sample_shape, generator=generator).to(teacher.device)
+        sampler, same = self.sampler(teacher), torch.zeros(MEAN_OF, dtype=torch.long)
         means = [
             sampler.draw(teacher, z, choices.table[same + row]).mean(0)
             for row in range(len(choices.table))

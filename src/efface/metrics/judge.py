@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from efface.diffusion.class_networks import labels_of, read_names
-from efface.errors import DataError, EffaceError
+from efface.errors import DataError, ModelError
 from efface.files import hash_file
 from efface.metrics.base import Observations
 
@@ -151,7 +151,7 @@ def load_judge(folder: Path) -> Judge:
         TypeError,
         RuntimeError,
         SafetensorError,
-        EffaceError,
+        ModelError,
     ) as error:
         raise DataError(
             f"{folder} is no judge ({type(error).__name__}): make one with `efface judge`."

@@ -92,9 +92,10 @@ def _gather(evaluation: Evaluation, side: Side, measure: Callable[[Result], Valu
         and result.spec.margin is not None
         and is_finite(result)
     )
-    answers = [finding.answer for finding in found]
-    worst: Answer = next((answer for answer in WORST if answer in answers), "not_measured")
-    return Findings(answer=worst, found=found)
+    for answer in WORST:
+        if any(finding.answer == answer for finding in found):
+            return Findings(answer=answer, found=found)
+    return Findings(answer="not_measured", found=found)
 
 
 def _has_halved(result: Result) -> bool:

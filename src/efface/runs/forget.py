@@ -34,7 +34,7 @@ from efface.runs.folder import (
     new_record,
     resumable,
 )
-from efface.runs.lineage import check_start, describe_start, find_origin, keep_earlier, start_from
+from efface.runs.lineage import describe_start, find_origin, keep_earlier, start_from
 from efface.runs.lock import locked
 from efface.runs.recorded import Recorded
 from efface.settings.base import Settings, read_settings
@@ -83,16 +83,13 @@ def forget(
     classifier = read_judge(info, judge)
     if retrained is not None:
         check_retrained(retrained, info)
-    if start is not None:
-        check_start(start, info, settings)
     request = keep_earlier(request, start, info, settings)
     material = request.read(info, settings)
     check_memory(info, settings, material.amounts, Accelerator(), measure)
     if measure:
         check_networks(settings.evaluate, info)
     named = [v for one in (*request.earlier, request, settings.evaluate) for _, v in one]
-    needed = [info.folder, model, start, judge, retrained, recipe, *named]
-    holds_run(out, resume, overwrite, needed)
+    holds_run(out, resume, overwrite, [info.folder, model, start, judge, retrained, recipe, *named])
     with locked(out), resumable(out), random_state_kept():
         record, encoded = begin_record(info, request, settings, material, start), None
         if not check_folder(out, record, resume, overwrite):

@@ -59,9 +59,12 @@ def keep_earlier(
 ) -> Request:
     """The request with all that the run `start` forgot; RequestError where none can be.
 
-    Also where what that run forgot has changed since.
+    Also for a start that does not suit, and where what that run forgot has changed since.
     """
-    if start is None or not (start / "record.json").exists():
+    if start is None:
+        return request
+    check_start(start, info, settings)
+    if not (start / "record.json").exists():
         return request
     before = read_record(start)
     if not is_request(before.request):

@@ -66,7 +66,10 @@ def test_what_is_sought_is_named(view: DetectorView, clip_folder: Path) -> None:
     clip = load_clip(clip_folder)
     phrases = ClipFinder(clip=clip, phrases=("bag", "coat"))
     assert "the concept and its replacement" in phrases.measured_with
-    assert "each prompt and its target" in ClipFinder(clip=clip, phrases=None).measured_with
+    assert (
+        "what each sample was asked for and what replaces it"
+        in ClipFinder(clip=clip, phrases=None).measured_with
+    )
     assert view.measured_with == view.extractor["name"]
     assert view.described_as(view.name_sought()) == view.extractor
     assert phrases.name_sought(["boot"]) == "'boot' rather than 'bag' or 'coat'"

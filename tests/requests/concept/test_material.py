@@ -291,7 +291,7 @@ def test_a_goal_has_the_prompts_of_the_run(
 ) -> None:
     settings: Any = concept_settings("evaluate.guidance=3.0")
     material = read(BAG)
-    twice = dataclasses.replace(material.prompts, forget=("a bag", "a bag"))
+    twice = dataclasses.replace(material.prompts, forget=("a bag", "a bag"), owners=(0, 0))
     for own in (material, dataclasses.replace(material, prompts=twice)):
         goal = own.goal(Path("run"), Any, settings, view)  # type: ignore[arg-type]
         assert list(goal.sought) == list(goal.conditions) == ["a bag"] and goal.guidance == 3

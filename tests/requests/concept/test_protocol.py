@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from efface.data.batch import in_turn
 from efface.evaluation.views import ClipView
 from efface.metrics.clip import load_clip
 from efface.requests.concept.finding import ClipFinder
@@ -50,7 +51,8 @@ def test_a_clip_chooses_between_a_prompt_and_its_target_or_the_two_phrases(
     for phrases in (None, ("bag", "coat")):
         finder = dataclasses.replace(protocol, views=views, phrases=phrases).finders["clip"]
         assert isinstance(finder, ClipFinder) and finder.phrases == phrases
-        assert list(finder.pairs) == [("a bag", "a coat"), ("one bag", "one coat")]
+        own = [("a bag", "a coat"), ("one bag", "one coat")] if phrases is None else [phrases]
+        assert finder.pairs == in_turn(own, len(finder.pairs)) and len(finder.pairs) == 11
 
 
 def test_terms_change_with_what_they_name_alone(protocol: ConceptProtocol) -> None:

@@ -158,9 +158,9 @@ def test_a_run_whose_prompts_changed_is_not_resumed(pipelines: Pipelines, tmp_pa
     request = BAG.model_copy(update={"retain_prompts": str(file)})
     forget(pipelines("sd"), request, out, changes=SMALL, measure=False)
     file.write_text("a dog\n")
-    with pytest.raises(RequestError, match="holds a run with another"):
+    with pytest.raises(RequestError, match="holds another run: material.digest"):
         forget(pipelines("sd"), request, out, changes=SMALL, resume=True)
-    with pytest.raises(RequestError, match="no longer what this run forgot"):
+    with pytest.raises(RequestError, match="no longer what was forgotten"):
         evaluate(out)
 
 

@@ -59,7 +59,7 @@ def check_network(
                 f"{file.parent} takes classes beside prompts ({name}): give a text-to-image model."
             )
     told = {
-        "addition_embed_type": ("text_time",) if family.name == "sdxl" else (None, "text"),
+        "addition_embed_type": ("text_time",) if "time_ids" in family.added else (None, "text"),
         "encoder_hid_dim_type": (None, "text_proj"),
     }
     for name, known in told.items():

@@ -34,6 +34,11 @@ class ClipFinder(ClipView):
         return self.clip.name
 
     @property
+    def digest(self) -> str:
+        """The CLIP's own: it sees the same in an image, whatever is asked of it afterwards."""
+        return ClipView(clip=self.clip).digest
+
+    @property
     def measured_with(self) -> str:
         pair = "the concept and its replacement"
         if self.phrases is None:
