@@ -70,7 +70,7 @@ def test_tables_keep_base_models_apart(folders: list[Path]):
 
 
 def test_many_runs_are_several_tables(make_run: RunMaker):
-    runs = [make_run(f"r{n}", make_record(settings={"train": {"seed": n}})) for n in range(9)]
+    runs = [make_run(f"r{n}", make_record(settings={"method": {"n": n}})) for n in range(9)]
     assert len(as_tables(compare(runs))) == 3
     text = printed(compare(runs))
     assert all(f"{n + 1}. r{n}" in text for n in range(9))
