@@ -145,6 +145,17 @@ def test_parquet_is_read_where_it_has_the_columns(tmp_path: Path) -> None:
         read_prompts(table)
 
 
+def test_the_column_of_captions_can_be_chosen(write: Write) -> None:
+    file = write("list.csv", "prompt,blip caption\nfirst,a bag\nsecond,a cat\n")
+    assert read_prompts(file) == ["first", "second"]
+    assert read_prompts(f"{file}?caption=blip caption") == ["a bag", "a cat"]
+    check_prompts(f"{file}?caption=blip caption")
+    with pytest.raises(DataError, match="row 1 of .* has no text under other"):
+        read_prompts(f"{file}?caption=other")
+    with pytest.raises(DataError, match="no prompts at"):
+        check_prompts(f"{file}x?caption=prompt")
+
+
 @pytest.mark.parametrize("name", ["pairs.txt", "pairs.csv", "datasets:someone/pairs"])
 def test_missing_pairs_are_refused_with_what_pairs_are_read_from(name: str) -> None:
     with pytest.raises(DataError, match="pairs of prompts .*a prompt, a tab and another .* target"):

@@ -66,10 +66,12 @@ Columns = Sequence[Sequence[str]]  # the names that each may have, the first tha
 def read_prompts(source: str) -> list[str]:
     """Prompts of a file or data set, in order, stripped of spaces and without duplicates.
 
-    Tables have a column `prompt`, `caption` or `text`; a text file has one prompt per line. Of a
-    data set the split `train` or the only one is read. Says how many there are. Raises DataError.
+    Tables have a column `prompt`, `caption` or `text`, or the one in SOURCE?caption=NAME; a text
+    file has one prompt per line. Of a data set the split `train` or the only one is read. Says how
+    many there are. Raises DataError.
     """
-    given = [row[0] for row in _read_rows(source, PROMPT_COLUMNS, PROMPTS)]
+    place, columns = _with_column(source)
+    given = [row[0] for row in _read_rows(place, columns, PROMPTS)]
     prompts = list(dict.fromkeys(text.strip() for text in given if _is_visible(text)))
     if not prompts:
         raise DataError(f"{source} holds no prompt: write one per line.")
@@ -79,9 +81,10 @@ def read_prompts(source: str) -> list[str]:
 
 def check_prompts(source: str) -> None:
     """Raise DataError unless there is something to read prompts from; nothing is read."""
-    if not source.startswith(HUB) and not os.path.isfile(source):
+    place, _ = _with_column(source)
+    if not place.startswith(HUB) and not os.path.isfile(place):
         raise DataError(f"no prompts at {source}: give {PROMPTS}.")
-    _suffix_of(source, PROMPTS)
+    _suffix_of(place, PROMPTS)
 
 
 def read_pairs(source: str) -> list[tuple[str, str]]:
@@ -129,6 +132,14 @@ def spread(prompts: Sequence[str], count: int) -> list[str]:
     if len(prompts) <= count:
         return list(prompts)
     return [prompts[i * len(prompts) // count] for i in range(count)]
+
+
+def _with_column(source: str) -> tuple[str, Columns]:
+    """A source, and the column of its captions: that behind "?caption=", or one of the usual."""
+    place, mark, name = source.partition("?caption=")
+    if not mark or os.path.exists(source):
+        return source, PROMPT_COLUMNS
+    return place, ((name,),)
 
 
 def _suffix_of(source: str, allowed: str) -> str:
