@@ -25,6 +25,18 @@ def test_every_headline_is_the_one_that_was_written_for_it(name: str):
     assert cases.keys() == EXPECTED.keys()
 
 
+def test_each_of_several_forgotten_things_is_told_by_its_name():
+    evaluation = make_evaluation(GONE)
+    own = evaluation.results[0].model_copy(update={"value": 0.5, "low": 0.4, "high": 0.6})
+    about = own.spec.about(7, "label 7", "class 7", decides=True)
+    evaluation.results.append(own.model_copy(update={"spec": about}))
+    verdict = judge_run(make_record(), evaluation)
+    assert verdict.headline.startswith("Class 7 (of class 4) is not forgotten: it appeared in 250")
+    told = verdict.judgements[0].text
+    assert told.startswith("It appeared in 0 of 500 samples")
+    assert " Class 7 appeared in 250 of 500 samples" in told
+
+
 def test_what_the_original_model_does_not_show_cannot_be_forgotten():
     evaluation = make_evaluation(GONE)
     evaluation.results[0].baseline = evaluation.results[0].own

@@ -147,7 +147,8 @@ def _describe_state(record: RunRecord) -> list[str]:
 
 def tell_forgotten(evaluation: Evaluation, findings: Findings, phrases: Phrases) -> str:
     """Say what became of the forgotten thing, figure by figure."""
-    said = [_tell_figure(finding.result, phrases) for finding in findings.found]
+    results = [finding.result for finding in findings.found]
+    said = [_tell_figure(result, phrases.about(result.spec.subject)) for result in results]
     if is_unchanged(evaluation):
         moved = [
             f"{name} by {format_change(evaluation.change[name])}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from efface.evaluation.wording import format_count, format_share, shorten
@@ -21,6 +21,7 @@ class Phrases:
     requested: str  # a sentence on what was to be done
     many: bool = False  # whether the forgotten thing is in the plural
     rest_count: int = 2  # of things in the rest, as far as grammar goes
+    called: str | None = None  # one of several forgotten things, where pronouns would not tell
 
     @property
     def are(self) -> str:
@@ -32,11 +33,15 @@ class Phrases:
 
     @property
     def it(self) -> str:
-        return "they" if self.many else "it"
+        return self.called or ("they" if self.many else "it")
 
     @property
     def them(self) -> str:
-        return "them" if self.many else "it"
+        return self.called or ("them" if self.many else "it")
+
+    def about(self, subject: str | None) -> Phrases:
+        """The same of one of several forgotten things; of None, of all of them."""
+        return self if subject is None else replace(self, many=False, called=subject)
 
 
 class Words(ABC):
