@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -63,6 +64,22 @@ def test_a_run_that_was_stopped_before_it_was_measured_is_measured_on_resume(
     efface.forget(tiny_model, request, out, changes=small, measure=False)
     efface.forget(tiny_model, request, out, changes=small, resume=True)
     assert read_evaluation(out).results
+
+
+@pytest.mark.parametrize("lost", ["pipeline/README.md", "report.html"])
+def test_what_a_kill_after_the_record_left_unwritten_is_written_on_resume(
+    small, run: Path, tiny_model: Path, tmp_path: Path, lost: str
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(run, out)
+    before = (out / lost).read_text(encoding="utf-8")
+    weights = (out / "pipeline/unet/diffusion_pytorch_model.safetensors").read_bytes()
+    (out / lost).unlink()
+    request = efface.ForgetClass(labels=(0, 3), replacement=(1, 2))
+    efface.forget(tiny_model, request, out, changes=small, resume=True)
+    written = (out / lost).read_text(encoding="utf-8")
+    assert len(written) == pytest.approx(len(before), rel=0.05)
+    assert (out / "pipeline/unet/diffusion_pytorch_model.safetensors").read_bytes() == weights
 
 
 def test_output_loads_as_a_one_step_generator(run: Path) -> None:
