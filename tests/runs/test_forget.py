@@ -135,8 +135,11 @@ def test_latent_transformer_with_vae_runs_end_to_end(
     assert efface.load(out).schedule.num_timesteps < 1000
 
 
+RANDOM = ["train.guard_every=0", "method.forget_share=1", "train.steps=400"]
+
+
 @pytest.mark.slow
-@pytest.mark.xfail(reason="the most frequent label has 31 % with seed 0, of 22 %", strict=True)
+@pytest.mark.xfail(reason="the most frequent label has 22.7 %, of at most 22.2 %", strict=True)
 def test_random_replacement_is_spread_over_the_other_labels(tmp_path: Path) -> None:
     """The most frequent label has at most twice its share, as a mean over three seeds."""
     shares = []
@@ -147,16 +150,16 @@ def test_random_replacement_is_spread_over_the_other_labels(tmp_path: Path) -> N
             request,
             tmp_path / str(seed),
             recipe="recipes/digits-sfd.toml",
-            changes=[f"train.seed={seed}", "train.guard_every=0"],
+            changes=[*RANDOM, f"train.seed={seed}"],
             measure=False,
         )
         info = inspect_model(run)
         denoiser = load(info)
-        sampler, labels = default_sampler(info, denoiser), [4] * 300
-        images = draw_images(denoiser, sampler, denoiser.encode(labels), range(300))
+        sampler, labels = default_sampler(info, denoiser), [4] * 3000
+        images = draw_images(denoiser, sampler, denoiser.encode(labels), range(3000))
         judge = load_judge(inspect_model("zoo:digits").folder / "judge")
         seen = judge.observe(images, np.array(labels)).seen
         counts = np.bincount(seen, minlength=10)
-        assert counts[4] <= 3
+        assert counts[4] <= 30
         shares.append(counts.max() / len(labels))
     assert np.mean(shares) <= 2 / 9
