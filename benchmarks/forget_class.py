@@ -12,11 +12,10 @@ from __future__ import annotations
 import argparse
 import statistics
 import tomllib
-from pathlib import Path
 from typing import Any
 
 from results_file import write_results
-from variants import add_options, outcome, parse_variants, seed_changes
+from variants import outcome, parse_pairs, parse_variants, seed_changes
 
 import efface
 from efface.records import Evaluation, Result, read_evaluation, read_record
@@ -24,7 +23,7 @@ from efface.reporting import judge_run
 
 
 def main() -> None:
-    arguments = parse()
+    arguments = parse_pairs(__doc__)
     expected = tomllib.loads(arguments.recipe.read_text())["expected"]
     variants = parse_variants(arguments.variant)
     runs = []
@@ -41,15 +40,6 @@ def main() -> None:
     }
     write_results(arguments.out, arguments.seed, content)
     print(outcome(runs, arguments.out))
-
-
-def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("model")
-    parser.add_argument("recipe", type=Path)
-    parser.add_argument("--pair", action="append", required=True, help="FORGET:REPLACE")
-    add_options(parser)
-    return parser.parse_args()
 
 
 def one_run(

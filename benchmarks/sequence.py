@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from results_file import write_results
-from variants import add_options, outcome, parse_variants, seed_changes
+from variants import outcome, parse_pairs, parse_variants, seed_changes
 
 import efface
 from efface.records import read_evaluation, read_record
@@ -27,7 +27,7 @@ MOST_LOST = 0.01  # retained accuracy that the sequence may lose against the sin
 
 
 def main() -> None:
-    arguments = parse()
+    arguments = parse_pairs(__doc__)
     runs = []
     for variant, changes in parse_variants(arguments.variant).items():
         for seed in arguments.seed:
@@ -35,15 +35,6 @@ def main() -> None:
             runs.append({"variant": variant, "seed": seed} | found)
     write_results(arguments.out, arguments.seed, {"pairs": arguments.pair, "runs": runs})
     print(outcome(runs, arguments.out))
-
-
-def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("model")
-    parser.add_argument("recipe", type=Path)
-    parser.add_argument("--pair", action="append", required=True, help="FORGET:REPLACE")
-    add_options(parser)
-    return parser.parse_args()
 
 
 def one_seed(arguments: argparse.Namespace, name: str, changes: list[str]) -> dict[str, Any]:

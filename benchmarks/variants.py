@@ -11,6 +11,16 @@ from efface.records import Result
 MODELS = ("value", "baseline", "distilled")  # the result, and what it is compared with
 
 
+def parse_pairs(doc: str | None) -> argparse.Namespace:
+    """The arguments of a script that forgets labels by a recipe."""
+    parser = argparse.ArgumentParser(description=(doc or "").splitlines()[0])
+    parser.add_argument("model")
+    parser.add_argument("recipe", type=Path)
+    parser.add_argument("--pair", action="append", required=True, help="FORGET:REPLACE")
+    add_options(parser)
+    return parser.parse_args()
+
+
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", action="append", type=int, required=True)
     parser.add_argument("--variant", action="append", default=[], help="NAME:k=v,k=v")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -136,7 +137,8 @@ def inspect_model(
         classes, null = read_classes(network_class, config, index, null_label, network)
     taken, made = config.get("in_channels"), config.get("out_channels")
     learned = isinstance(taken, int) and made == 2 * taken
-    _check_schedule(place_of(folder, "scheduler"), class_in(index, "scheduler"), family, learned)
+    place = place_of(folder, "scheduler")
+    scheduler = _read_schedule(place, class_in(index, "scheduler"), family, learned)
     info = ModelInfo(
         source=str(model),
         on_hub=on_hub,
@@ -154,7 +156,7 @@ def inspect_model(
         sample_size=int(read_number(index, "sample_size", 0, folder)) or None,
         learns_variance=learned,
     )
-    _check_parts(info, config)
+    _check_parts(info, config, scheduler)
     info = info if size is None else _sized(info, size)
     drawn_shape(info)
     _tell(info, null_label)
@@ -165,9 +167,9 @@ def inspect_model(
     return info
 
 
-def _check_parts(info: ModelInfo, config: dict[str, Any]) -> None:
+def _check_parts(info: ModelInfo, config: dict[str, Any], scheduler: Mapping[str, Any]) -> None:
     """Raise ModelError unless a network can be given all that it takes, by the configurations."""
-    file, scheduler = info.weights_folder / "config.json", _scheduler_config(info)
+    file = info.weights_folder / "config.json"
     if info.family is None:
         check_class_network(info.network_class, config, scheduler, file)
         return
@@ -177,14 +179,6 @@ def _check_parts(info: ModelInfo, config: dict[str, Any]) -> None:
     check_latents(info.source, info.family, config, vae)
     check_network(config, scheduler, encoders, file, info.family)
     check_tokenizers(info.index, info.folder, info.family)
-
-
-def _scheduler_config(info: ModelInfo) -> dict[str, Any]:
-    """That of the scheduler; where it cannot be read, loading it says so."""
-    try:
-        return read_json(info.place("scheduler") / "scheduler_config.json", "")
-    except ModelError:
-        return {}
 
 
 def _tell(info: ModelInfo, null_label: int | None) -> None:
@@ -309,10 +303,10 @@ def _sized(info: ModelInfo, size: int) -> ModelInfo:
     return replace(info, sample_size=size // factor, size=size)
 
 
-def _check_schedule(
+def _read_schedule(
     place: Path, name: str | None, family: TextFamily | None, learns_variance: bool
-) -> None:
-    """Raise ModelError for a schedule that efface would have to guess, or cannot sample with."""
+) -> Mapping[str, Any]:
+    """A scheduler's settings; ModelError where efface would have to guess or cannot sample."""
     from efface.diffusion.schedule import load_scheduler  # torch, which builds it
 
     known = FLOW_SCHEDULERS if family is not None and family.flow else KNOWN_SCHEDULERS
@@ -324,3 +318,4 @@ def _check_schedule(
             f"({config['variance_type']}), whose out_channels are not twice its in_channels: give "
             'the variance_type that the model was trained with, as "fixed_small".'
         )
+    return config
