@@ -198,15 +198,15 @@ def bomb(width: int, height: int) -> bytes:
 
 FRAMES = {"save_all": True, "append_images": [Image.new("RGB", (4, 4), "red")]}
 REFUSED = [
-    ("empty", b"", "no readable image"),
-    ("text", b"not an image", "no readable image"),
-    ("half a png", encoded(COLOURS)[:120], "no readable image"),
-    ("half a jpeg", encoded(COLOURS, "JPEG")[:-60], "no readable image"),
-    ("half a gif", encoded(COLOURS, "GIF")[:-40], "no readable image"),
-    ("half a webp", encoded(COLOURS, "WEBP")[:-40], "no readable image"),
-    ("half a tiff", encoded(COLOURS, "TIFF")[:-100], "no readable image"),
-    ("half a bmp", encoded(COLOURS, "BMP")[:-40], "no readable image"),
-    ("half a jp2", encoded(COLOURS, "JPEG2000")[:-40], "no readable image"),
+    ("empty", b"", "cannot be read as an image"),
+    ("text", b"not an image", "cannot be read as an image"),
+    ("half a png", encoded(COLOURS)[:120], "cannot be read as an image"),
+    ("half a jpeg", encoded(COLOURS, "JPEG")[:-60], "cannot be read as an image"),
+    ("half a gif", encoded(COLOURS, "GIF")[:-40], "cannot be read as an image"),
+    ("half a webp", encoded(COLOURS, "WEBP")[:-40], "cannot be read as an image"),
+    ("half a tiff", encoded(COLOURS, "TIFF")[:-100], "cannot be read as an image"),
+    ("half a bmp", encoded(COLOURS, "BMP")[:-40], "cannot be read as an image"),
+    ("half a jp2", encoded(COLOURS, "JPEG2000")[:-40], "cannot be read as an image"),
     ("bomb", bomb(50_000, 50_000), "more than 89,478,485 pixels"),
     ("small bomb", bomb(10_000, 10_000), "more than 89,478,485 pixels"),
     ("gif", encoded(Image.new("RGB", (4, 4)), "GIF", **FRAMES), "several frames"),
@@ -349,7 +349,7 @@ def test_whatever_lies_in_a_folder_is_read_or_said(tmp_path, capsys, make, names
 def test_a_file_named_as_an_image_that_is_none_stops_every_reading(tmp_path, name):
     (write(tmp_path, "a.png") / name).write_text("no image")
     for how in (AS_IS, COMPLETE):
-        with pytest.raises(DataError, match=f"{name} is no readable image"):
+        with pytest.raises(DataError, match=f"{name} cannot be read as an image"):
             load_images(str(tmp_path), how=how)
 
 

@@ -144,7 +144,7 @@ def broken_header() -> bytes:
 )
 def test_broken_images_are_named(folder, content):
     (folder / "dog" / "bad.png").write_bytes(content)
-    with pytest.raises(DataError, match="dog/bad.png is no readable image"):
+    with pytest.raises(DataError, match="dog/bad.png cannot be read as an image"):
         load_images(str(folder))
 
 
@@ -204,7 +204,7 @@ def test_labels_that_are_no_numbers_from_zero_up_are_refused(datasets, tmp_path,
 
 def test_broken_rows_are_named(datasets, tmp_path):
     good = png(pixels())
-    with pytest.raises(DataError, match="images.parquet row 1 is no readable image"):
+    with pytest.raises(DataError, match="images.parquet row 1 cannot be read as an image"):
         load_images(write_parquet(datasets, tmp_path, [good, good[:50]], [0, 1]))
 
 
@@ -215,7 +215,7 @@ def test_rows_without_an_image_are_named(datasets, tmp_path):
 
 def test_files_that_are_no_parquet_are_named(datasets, tmp_path):
     (tmp_path / "x.parquet").write_bytes(b"garbage")
-    with pytest.raises(DataError, match="x.parquet is no readable parquet file"):
+    with pytest.raises(DataError, match="x.parquet is not a readable parquet file"):
         load_images(str(tmp_path / "x.parquet"))
     table = datasets.Dataset.from_dict({"picture": [1, 2]})
     table.to_parquet(tmp_path / "y.parquet")
@@ -283,5 +283,5 @@ def test_rows_of_a_parquet_file_are_read_alone(datasets, tmp_path):
     path = write_parquet(datasets, tmp_path, [b"rubbish", grey], [0, 1])
     images = load_images(f"{path}#1")
     assert images.images.unique().tolist() == [7] and images.labels.tolist() == [1]
-    with pytest.raises(DataError, match="no readable image"):
+    with pytest.raises(DataError, match="cannot be read as an image"):
         load_images(f"{path}#0-1")

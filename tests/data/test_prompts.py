@@ -141,7 +141,7 @@ def test_parquet_is_read_where_it_has_the_columns(tmp_path: Path) -> None:
         with pytest.raises(DataError, match="row 1 of .* has no text under prompt or caption"):
             read_prompts(table)
     (tmp_path / "captions.PARQUET").write_bytes(b"PAR1")
-    with pytest.raises(DataError, match="no readable parquet file"):
+    with pytest.raises(DataError, match="not a readable parquet file"):
         read_prompts(table)
 
 
@@ -345,7 +345,7 @@ def test_other_suffixes_are_refused_before_and_when_they_are_read(
     ],
 )
 def test_a_table_or_a_page_is_not_read_as_lines_of_text(write: Write, content: str) -> None:
-    with pytest.raises(DataError, match="holds other things than lines of text"):
+    with pytest.raises(DataError, match="does not hold plain lines of text"):
         read_prompts(write("p.txt", content))
 
 

@@ -60,7 +60,7 @@ def test_a_value_that_nobody_thought_of_is_one_sentence(damage: object) -> None:
     if not isinstance(damage, Exception):
         assert inspect("m") is damage
         return
-    with pytest.raises(ModelError, match="a JSON file of m holds a value of another kind"):
+    with pytest.raises(ModelError, match="a JSON file of m holds a value of a type"):
         inspect("m")
 
 

@@ -225,7 +225,7 @@ def garble_unet(folder: Path) -> None:
         pytest.param(break_shape, "unet could not be loaded.*conv_in.bias", id="wrong shape"),
         pytest.param(break_average, "unet_ema.*is truncated", id="truncated average"),
         pytest.param(break_average_pickle, "unet_ema.*pickle", id="pickled average"),
-        pytest.param(remove_scheduler, "scheduler_config.json is missing", id="no scheduler"),
+        pytest.param(remove_scheduler, "scheduler_config.json is missing", id="form a scheduler"),
         pytest.param(
             garble_scheduler, "scheduler_config.json is not valid JSON", id="garbled scheduler"
         ),

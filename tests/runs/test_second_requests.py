@@ -251,7 +251,7 @@ def test_what_cannot_be_kept_is_refused(classes: Last, tiny_model: Path, tmp_pat
     record = json.loads((moved / "record.json").read_text())
     record["model"]["source"] = str(tmp_path / "gone")
     (moved / "record.json").write_text(json.dumps(record))
-    refused("gone, the original model of .*moved, is not to be had", moved)
+    refused("gone, the original model of .*moved, cannot be found", moved)
     other = efface.ForgetImages(images="digits", retain="digits")
     with pytest.raises(RequestError, match="class-conditional"):
         efface.forget(classes.run, other, tmp_path / "out")

@@ -62,14 +62,14 @@ def decode(file: Path | bytes, name: str, how: Reading) -> tuple[Tensor, bool]:
         refused, known = DataError, Image.registered_extensions()
         if isinstance(error, UnidentifiedImageError) and isinstance(file, Path):
             refused = DataError if file.suffix.lower() in known else NoImageError
-        raise refused(f"{name} is no readable image: remove or replace it.") from error
+        raise refused(f"{name} cannot be read as an image: remove or replace it.") from error
 
 
 def _decoded(image: Image.Image, name: str, how: Reading) -> tuple[Tensor, bool]:
     if image.format not in ("MPO", "PSD"):  # whose first frame is the whole image
         with contextlib.suppress(EOFError):
             image.seek(1)
-            raise DataError(f"{name} has several frames: save the one that is meant as an image.")
+            raise DataError(f"{name} has several frames: save the one you mean as a single image.")
     with contextlib.suppress(SyntaxError, struct.error):
         image.getexif()  # raises once for metadata that cannot be read, and has none from then on
     image, transparent = ImageOps.exif_transpose(image), image.has_transparency_data

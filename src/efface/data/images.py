@@ -197,7 +197,8 @@ def _with_columns(source: str, how: Reading) -> tuple[str, Reading]:
     parts = [part.partition("=") for part in names.split("&")]
     if not {part for part, _, _ in parts} <= {"image", "label"}:
         raise DataError(
-            f"{source} ends in no columns: write ?image=NAME, ?label=NAME, or both by &."
+            f"{source} names no columns after '?': append ?image=NAME, ?label=NAME, or both joined "
+            "by &."
         )
     chosen: dict[str, Any] = {f"{part}_column": name for part, _, name in parts}
     return place, replace(how, **chosen)

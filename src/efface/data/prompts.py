@@ -218,8 +218,8 @@ def _read_lines(source: str, allowed: str) -> list[str]:
     tabs = allowed == PROMPTS and "\t" in first
     if tabs or FOREIGN.match(first) or _is_json(first) or _is_json(text):
         raise DataError(
-            f"{source} holds other things than lines of text, as {first[:40]!r}: name a table "
-            f"by what it is, or give {allowed}."
+            f"{source} does not hold plain lines of text (it begins with {first[:40]!r}): name a "
+            f"table by what it is, or give {allowed}."
         )
     return lines
 

@@ -48,8 +48,8 @@ def read_data_set(source: str, split: str | None, files: Sequence[str] = ()) -> 
                 "the connection; a data set that brings code of its own is not run."
             ) from error
         raise DataError(
-            f"{source} is no readable parquet file with rows, nor several of the same columns: "
-            "write it anew."
+            f"{source} is not a readable parquet file with rows, or its shards differ in their "
+            "columns: write it anew."
         ) from error
 
 
@@ -91,7 +91,7 @@ def read_table(
     if image not in {*images, *binary}:
         raise DataError(
             f"{source} has no column {image!r} of encoded images, nor another that must be meant, "
-            f"but {there}: choose with --image-column, or ?image=NAME behind it."
+            f"but {there}: choose with --image-column, or append ?image=NAME."
         )
     if label is not None and label not in kinds:
         raise DataError(f"{source} has no column {label!r}, but {there}: choose one of them.")
@@ -126,6 +126,6 @@ def labels_of(
     if wrong:
         raise DataError(
             f"{source} has the label {wrong[0]!r} in column {column!r}: labels are numbers from 0 "
-            f"to {end - 1}, choose another column with ?label=NAME behind it."
+            f"to {end - 1}, choose another column by appending ?label=NAME."
         )
     return labels, names

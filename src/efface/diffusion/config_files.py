@@ -26,7 +26,7 @@ def understanding(inspect: Callable[P, R]) -> Callable[P, R]:
             return inspect(*args, **kwargs)
         except STRANGE as error:
             raise ModelError(
-                f"a JSON file of {args[0]} holds a value of another kind than diffusers writes "
+                f"a JSON file of {args[0]} holds a value of a type that diffusers does not write "
                 f"({error}): copy or download the model again."
             ) from error
 

@@ -109,7 +109,7 @@ def read_schedule(scheduler: Any) -> tuple[Any, NoiseSchedule]:
     rising = (schedule.noise_to_signal.diff() > 0).all() and schedule.sigmas[0] > 0
     if not (whole and rising and schedule.alphas[-1] >= 0):
         raise ModelError(
-            f"the {schedule.num_timesteps} noise levels of the {name} are no schedule: "
+            f"the {schedule.num_timesteps} noise levels of the {name} do not form a schedule: "
             f"{config.num_train_timesteps} betas (num_train_timesteps) between 0 and 1 are needed, "
             "of which only the last can be 1."
         )

@@ -53,7 +53,7 @@ def original_of(record: RunRecord) -> ModelInfo:
     """The model that a run began with; RequestError for a record that names none."""
     given = record.model
     if given.get("source") is None:
-        raise RequestError("the record names no model that the run began with: run again.")
+        raise RequestError("the record does not name the original model: run again.")
     return inspect_model(given["source"], given.get("null_label"), given.get("size"))
 
 

@@ -30,7 +30,7 @@ def find_origin(
 ) -> tuple[ModelInfo, Path | None]:
     """The original model, and what to start from: the result of a run stands for both.
 
-    RequestError where the original model is not to be had.
+    RequestError where the original model cannot be found.
     """
     run = _run_of(model)
     if start is not None and not (Path(start) / "record.json").exists():
@@ -48,7 +48,7 @@ def find_origin(
         info = inspect_model(made["source"], null_label, made.get("size") if size is None else size)
     except ModelError as error:
         raise RequestError(
-            f"{made['source']}, the original model of {run}, is not to be had, and it must teach "
+            f"{made['source']}, the original model of {run}, cannot be found, and it must teach "
             f"what is forgotten after that run ({error})"
         ) from error
     return info, run

@@ -56,7 +56,7 @@ def test_prompts_that_are_left_out_are_said_once(
     readers = load_readers(inspect_small(pipelines("sd")))
     assert whole_prompts(["a cat", "b" * 15, "c" * 99, "a dog"], readers) == ["a cat", "a dog"]
     (line,) = capsys.readouterr().err.splitlines()
-    assert "2 of 4 prompts, as 'bbbbbbbbbbbbbbb', are longer than the model reads" in line
+    assert "2 of 4 prompts, such as 'bbbbbbbbbbbbbbb', are longer than the model reads" in line
 
 
 @torch.no_grad()

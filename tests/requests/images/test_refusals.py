@@ -39,7 +39,7 @@ def large(folder: Path) -> None:
     ("make", "sentence"),
     [
         (empty, "holds no images"),
-        (broken, "no readable image"),
+        (broken, "cannot be read as an image"),
         (bomb, "more than 89,478,485 pixels: scale it down"),
         (coloured, "images.resize=true"),
         (large, "images.resize=true"),

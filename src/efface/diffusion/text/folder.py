@@ -50,7 +50,7 @@ def check_network(
     """
     if config.get("time_cond_proj_dim") is not None:
         raise ModelError(
-            f"{file.parent} takes its guidance as an input (a consistency model): give the model "
+            f"{file.parent} takes guidance as an input (a consistency model): give the model "
             "that it was distilled from."
         )
     for name in ("class_embed_type", "num_class_embeds"):

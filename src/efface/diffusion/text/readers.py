@@ -82,7 +82,7 @@ def whole_prompts(prompts: Sequence[str], readers: Sequence[Reader]) -> list[str
     if not whole:
         check_prompts(prompts, readers)
     if long:
-        shown = f"{len(long)} of {len(prompts)} prompts, as {shortened(next(iter(long)))}"
+        shown = f"{len(long)} of {len(prompts)} prompts, such as {shortened(next(iter(long)))}"
         note(f"{shown}, are longer than the model reads and are left out.")
     return whole
 
