@@ -127,7 +127,7 @@ def test_retained_prompts_that_are_too_long_are_left_out_and_counted(
         counts |= {"retain_prompts_dropped": 2, "retain_prompts_too_long": 1}
         assert material.prompts.notes() == counts
         said = capsys.readouterr().err
-        assert "p.txt: 5 prompts." in said and "1 of 3 prompts, as 'a cat on" in said
+        assert "p.txt: 5 prompts." in said and "1 of 3 prompts, such as 'a cat on" in said
         assert "2 of 5 retained prompts name 'bag' and are left out." in said
     file.write_text(f"{long}\n{long} too\n")
     with pytest.raises(RequestError, match="shorten it"):
