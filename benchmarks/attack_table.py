@@ -25,7 +25,7 @@ from efface.diffusion.model_folder import inspect_model
 from efface.metrics.intervals import Estimate
 from efface.records import AttackResult, Attacks
 from efface.runs.attack import attack, choose, fitting
-from efface.runs.forget import choose_settings
+from efface.runs.plan import choose_settings
 from efface.zoo.build.train import train
 
 RECIPES = Path("recipes")

@@ -30,8 +30,8 @@ from efface.reporting.run_folder import read_run
 from efface.requests import kinds, sections
 from efface.runs.compare import as_json, as_tables, compare, write_comparison
 from efface.runs.folder import check_folder
-from efface.runs.forget import settings_of
 from efface.runs.lineage import check_start, describe_start
+from efface.runs.plan import settings_of
 from efface.runs.recorded import read_run as read_recorded
 from efface.settings.base import Settings, read_settings
 from efface.training.checkpoint import Checkpoints, ModuleState, OptimizerState, Progress

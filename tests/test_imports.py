@@ -11,8 +11,6 @@ from pathlib import Path
 
 import pytest
 
-import efface
-
 SOURCE = Path(__file__).parents[1] / "src" / "efface"
 # From the bottom up; those that stand on one floor do not import each other.
 ORDER = (
@@ -205,8 +203,3 @@ for module in modules:  # each on its own
 print(len(modules))
 """
     assert python(code).strip() == str(len(MODULES))
-
-
-def test_public_names_are_there():
-    assert all(callable(getattr(efface, name)) for name in efface.__all__)
-    assert not hasattr(efface, "nothing")

@@ -13,51 +13,93 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 
 if TYPE_CHECKING:
+    from efface import attacks, methods, metrics
     from efface.diffusion.loading import load
-    from efface.reporting import write_report as report
+    from efface.evidence.verify import verify
     from efface.requests.classes.request import ForgetClass
     from efface.requests.concept.request import ForgetConcept
     from efface.requests.distil.request import Distil
     from efface.requests.images.request import ForgetImages
     from efface.requests.images.triage import triage
     from efface.requests.memorised.request import ForgetMemorised
+    from efface.runs.attack import attack
+    from efface.runs.compare import compare
+    from efface.runs.demo import demo
+    from efface.runs.distil import distil
     from efface.runs.evaluate import evaluate
     from efface.runs.forget import forget
+    from efface.runs.listing import list_runs
+    from efface.runs.preflight import preflight
+    from efface.runs.report import report
+    from efface.runs.sample import sample
+    from efface.zoo.build.classifier import train_classifier
+    from efface.zoo.build.scene_networks import train_autoencoder, train_detector
     from efface.zoo.build.train import train
 
 __version__ = "0.1.0"
-__all__ = [
+_HOMES = {
+    "Distil": "requests.distil.request",
+    "ForgetClass": "requests.classes.request",
+    "ForgetConcept": "requests.concept.request",
+    "ForgetImages": "requests.images.request",
+    "ForgetMemorised": "requests.memorised.request",
+    "attack": "runs.attack",
+    "compare": "runs.compare",
+    "demo": "runs.demo",
+    "distil": "runs.distil",
+    "evaluate": "runs.evaluate",
+    "forget": "runs.forget",
+    "list_runs": "runs.listing",
+    "load": "diffusion.loading",
+    "preflight": "runs.preflight",
+    "report": "runs.report",
+    "sample": "runs.sample",
+    "train": "zoo.build.train",
+    "train_autoencoder": "zoo.build.scene_networks",
+    "train_classifier": "zoo.build.classifier",
+    "train_detector": "zoo.build.scene_networks",
+    "triage": "requests.images.triage",
+    "verify": "evidence.verify",
+}
+_FOLDERS = ("attacks", "methods", "metrics")
+__all__ = [  # noqa: PLE0604
     "Distil",
     "ForgetClass",
     "ForgetConcept",
     "ForgetImages",
     "ForgetMemorised",
+    "__version__",
+    "attack",
+    "attacks",
+    "compare",
+    "demo",
+    "distil",
     "evaluate",
     "forget",
+    "list_runs",
     "load",
+    "methods",
+    "metrics",
+    "preflight",
     "report",
+    "sample",
     "train",
+    "train_autoencoder",
+    "train_classifier",
+    "train_detector",
     "triage",
+    "verify",
 ]
 
-_HOMES = {
-    "Distil": ("efface.requests.distil.request", "Distil"),
-    "ForgetClass": ("efface.requests.classes.request", "ForgetClass"),
-    "ForgetConcept": ("efface.requests.concept.request", "ForgetConcept"),
-    "ForgetImages": ("efface.requests.images.request", "ForgetImages"),
-    "ForgetMemorised": ("efface.requests.memorised.request", "ForgetMemorised"),
-    "evaluate": ("efface.runs.evaluate", "evaluate"),
-    "forget": ("efface.runs.forget", "forget"),
-    "load": ("efface.diffusion.loading", "load"),
-    "report": ("efface.reporting", "write_report"),
-    "train": ("efface.zoo.build.train", "train"),
-    "triage": ("efface.requests.images.triage", "triage"),
-}
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
 
 
 def __getattr__(name: str) -> Any:
     """Import torch and diffusers only when something that needs them is used."""
+    if name in _FOLDERS:
+        return importlib.import_module(f"efface.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'efface' has no attribute {name!r}")
-    module, attribute = _HOMES[name]
-    return getattr(importlib.import_module(module), attribute)
+    return getattr(importlib.import_module(f"efface.{_HOMES[name]}"), name)

@@ -16,7 +16,6 @@ from PIL import Image
 from efface.diffusion.loading import save_pipeline
 from efface.errors import DataError, ModelError
 from efface.evidence.archive import read_archive, to_zip
-from efface.evidence.networks import Given
 from efface.evidence.pack import pack
 from efface.evidence.statements import (
     SUMS,
@@ -127,10 +126,10 @@ def test_another_classifier_and_an_original_model_that_is_not_here_are_said(
     strange = Path(shutil.copytree(tiny_model / "judge", tmp_path / "judge"))
     path = strange / "model.safetensors"
     path.write_bytes(flipped(path.read_bytes()))
-    checks = verify(packed, model, "fd", Given(judge=strange)).checks
+    checks = verify(packed, model, "fd", judge=strange).checks
     (named,) = (check for check in checks if "--judge" in check.text)
     assert not named.looked
-    assert str(tmp_path) in verify(packed, model, given=Given(judge=tmp_path)).checks[-1].text
+    assert str(tmp_path) in verify(packed, model, judge=tmp_path).checks[-1].text
 
 
 def test_a_metric_that_is_not_there_is_named(packed, model, tmp_path):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from efface.errors import RequestError
-from efface.runs.demo import run_demo
+from efface.runs.demo import demo
 
 
 @pytest.mark.parametrize("name", ["class", "images"])
@@ -15,6 +15,6 @@ def test_either_run_that_is_there_is_kept(name: str, tmp_path: Path) -> None:
     (tmp_path / name).mkdir()
     (tmp_path / name / "record.json").write_text("{}")
     with pytest.raises(RequestError, match=f"{name} exists: add --overwrite"):
-        run_demo(tmp_path, overwrite=False)
+        demo(tmp_path, overwrite=False)
     assert [path.name for path in tmp_path.iterdir()] == [name]
     assert (tmp_path / name / "record.json").read_text() == "{}"

@@ -127,7 +127,7 @@ def test_a_recipe_that_ships_is_known_by_its_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     known = ["method", "train", "evaluate", "concept", "distil"]
     assert read_recipe(Path("concept-sfd"), known)["method"]["name"] == "sfd"
-    with pytest.raises(ConfigError, match="concept-sfd, digits-sfd"):
+    with pytest.raises(ConfigError, match="concept-sfd, digits-posterior"):
         read_recipe(Path("concept-siss"), known)
     Path("concept-sfd").write_text("[train]\nsteps = 3\n")
     assert read_recipe(Path("concept-sfd"), known) == {"train": {"steps": 3}}  # a file goes first

@@ -8,8 +8,31 @@ import inspect
 import pkgutil
 from collections.abc import Mapping
 
-from efface.attacks.base import Attack
+from efface.attacks.base import Attack, Case, Subject
+from efface.attacks.benign_fine_tuning import BenignFineTuning, benign_fine_tuning
+from efface.attacks.concept_inversion import ConceptInversion, concept_inversion
+from efface.attacks.noise_search import NoiseSearch, noise_search
+from efface.attacks.partial_denoising import PartialDenoising, partial_denoising
+from efface.attacks.relearning import Relearning, relearn
 from efface.errors import ConfigError
+
+__all__ = [
+    "Attack",
+    "BenignFineTuning",
+    "Case",
+    "ConceptInversion",
+    "NoiseSearch",
+    "PartialDenoising",
+    "Relearning",
+    "Subject",
+    "benign_fine_tuning",
+    "concept_inversion",
+    "names",
+    "noise_search",
+    "partial_denoising",
+    "relearn",
+    "resolve",
+]
 
 
 @functools.cache

@@ -10,6 +10,7 @@ from pydantic import Field
 from efface.attacks.base import LARGEST, Case, Counts, Findings, Subject, Trials
 from efface.attacks.fine_tuning import FineTuningAttack
 from efface.attacks.goals import Goal
+from efface.records import AttackResult
 
 
 class BenignFineTuning(FineTuningAttack):
@@ -36,3 +37,8 @@ class BenignFineTuning(FineTuningAttack):
         for name, subject in subjects.items():
             trials |= self.fine_tuned(case, name, subject, examples)
         return trials
+
+
+def benign_fine_tuning(case: Case, settings: BenignFineTuning | None = None) -> AttackResult:
+    """Attack the models of a case, with or without a run folder; see `BenignFineTuning`."""
+    return (settings or BenignFineTuning()).run(case)

@@ -17,7 +17,7 @@ from efface.attacks.weak import exchanged, noise_loss
 from efface.data.randomness import derive_seed
 from efface.diffusion.denoiser import Denoiser
 from efface.diffusion.sampling import OneStep
-from efface.records import Point
+from efface.records import AttackResult, Point
 
 HIDDEN = "weak_neggrad_at_one_step"
 
@@ -123,3 +123,8 @@ class ConceptInversion(SweepingAttack):
             noise_loss(denoiser, x0[rows.to(device)], t.to(device), eps, condition).backward()
             optimizer.step()
             yield step
+
+
+def concept_inversion(case: Case, settings: ConceptInversion | None = None) -> AttackResult:
+    """Attack the models of a case, with or without a run folder; see `ConceptInversion`."""
+    return (settings or ConceptInversion()).run(case)

@@ -24,7 +24,7 @@ from efface.diffusion.sampling import (
     generators_from_seeds,
 )
 from efface.metrics.intervals import proportion
-from efface.records import Point
+from efface.records import AttackResult, Point
 
 
 class NoiseSearch(BudgetAttack):
@@ -118,3 +118,8 @@ class NoiseSearch(BudgetAttack):
             if tried in self.tries:
                 points.append(point(tried, proportion(int(found.sum()), len(found))))
         return points
+
+
+def noise_search(case: Case, settings: NoiseSearch | None = None) -> AttackResult:
+    """Attack the models of a case, with or without a run folder; see `NoiseSearch`."""
+    return (settings or NoiseSearch()).run(case)

@@ -16,6 +16,7 @@ from efface.data.batch import in_turn
 from efface.diffusion.denoiser import Denoiser
 from efface.metrics.copy_similarity import denoise_back
 from efface.metrics.intervals import Estimate, proportion
+from efface.records import AttackResult
 
 
 class PartialDenoising(BudgetAttack):
@@ -116,3 +117,8 @@ class PartialDenoising(BudgetAttack):
         decoded = denoiser.codec.decode(back.flatten(0, 1).to(denoiser.device))
         shown = goal.shown(decoded.clamp(-1, 1).add(1).div(2).cpu())
         return proportion(int(shown.sum()), len(shown))
+
+
+def partial_denoising(case: Case, settings: PartialDenoising | None = None) -> AttackResult:
+    """Attack the models of a case, with or without a run folder; see `PartialDenoising`."""
+    return (settings or PartialDenoising()).run(case)

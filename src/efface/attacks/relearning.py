@@ -11,6 +11,7 @@ from efface.attacks.base import BudgetAttack, Case, Counts, Findings, Subject, T
 from efface.attacks.costs import Trial
 from efface.attacks.fine_tuning import FineTuningAttack
 from efface.attacks.goals import Goal
+from efface.records import AttackResult
 
 
 class Relearning(FineTuningAttack):
@@ -44,3 +45,8 @@ class Relearning(FineTuningAttack):
 
     def again(self, trial: Trial, seed: int) -> BudgetAttack:
         return super().again(trial, seed).model_copy(update={"images": (trial.images,)})
+
+
+def relearn(case: Case, settings: Relearning | None = None) -> AttackResult:
+    """Attack the models of a case, with or without a run folder; see `Relearning`."""
+    return (settings or Relearning()).run(case)

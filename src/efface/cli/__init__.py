@@ -6,16 +6,18 @@ import errno
 import signal
 import sys
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
+from efface import __version__, progress
 from efface.cli.evidence import attack, compare, evaluate, report, verify
 from efface.cli.forgetting import request_command
-from efface.cli.looking import doctor, methods, preflight, sample, settings, triage
+from efface.cli.looking import doctor, methods, preflight, runs, sample, settings, triage
 from efface.cli.making import autoencoder, demo, detector, judge, train
+from efface.cli.shared import with_shared
 from efface.errors import EffaceError, Stopped
 from efface.requests import kinds
 
@@ -34,6 +36,13 @@ OUT_OF_MEMORY = (
 )
 
 
+ORDER = (  # of --help: what is done first comes first
+    *("demo", "triage", "preflight", "forget", "distil", "sample", "evaluate", "attack", "report"),
+    *("compare", "verify", "runs", "train", "judge", "autoencoder", "detector", "methods"),
+    *("settings", "doctor"),
+)
+
+
 class Commands(TyperGroup):
     """Says how a run that was stopped goes on; typer would leave without a word."""
 
@@ -44,27 +53,47 @@ class Commands(TyperGroup):
             number = stop.signal if isinstance(stop, Stopped) else signal.SIGINT
             _leave(str(stop) or "stopped", 128 + number)
 
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Those of other packages come last."""
+        names = super().list_commands(ctx)
+        return sorted(names, key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
+
 
 app = typer.Typer(
     cls=Commands,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     help="Make a diffusion model forget, and prove it.",
 )
-forget_app = typer.Typer(no_args_is_help=True, help="Make a model forget.")
+forget_app = typer.Typer(no_args_is_help=True, help="Make a model forget, and measure it.")
 app.add_typer(forget_app, name="forget")
 
-app.command()(triage)
-app.command()(preflight)
 for name, kind in kinds().items():
-    (forget_app if kind.forgets else app).command(name)(request_command(kind))
-# In the order of --help.
+    own = forget_app if kind.forgets else app
+    own.command(name)(with_shared(request_command(kind), computes=True))
+for command in (triage, preflight, sample, evaluate, attack, verify, demo):
+    app.command()(with_shared(command, computes=True))
 for command in (train, judge, autoencoder, detector):
-    app.command()(command)
-for command in (sample, evaluate, attack, report, compare, verify, demo, methods, settings, doctor):
-    app.command()(command)
+    app.command()(with_shared(command, computes=True))
+for command in (report, compare, runs, methods, settings, doctor):
+    app.command()(with_shared(command, computes=False))
+
+
+def _tell_version(given: bool) -> None:
+    if given:
+        typer.echo(f"efface {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _efface(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_tell_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """Make a diffusion model forget, and prove it."""
 
 
 def main() -> None:
@@ -74,7 +103,7 @@ def main() -> None:
         app()
     except Exception as error:
         sentence = _sentence(error)
-        if sentence is None:
+        if sentence is None or progress.speech.verbose:
             raise
         _leave(sentence, 1)
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 import importlib.util
 from dataclasses import dataclass
 
-NEEDED = ("torch", "diffusers", "transformers", "accelerate", "safetensors", "sklearn")
-EXTRAS = {"data": "datasets", "metrics": "torchmetrics"}
+from packaging.requirements import Requirement
+
+NEEDED = ("torch", "diffusers", "transformers", "accelerate", "safetensors", "peft", "sklearn")
+DEVELOPERS = {"dev", "docs"}  # extras that users have no need of
 
 
 @dataclass(frozen=True)
@@ -25,11 +28,34 @@ def examine() -> list[Finding]:
         devices = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
         where = ", ".join(devices) or f"CPU with {torch.get_num_threads()} threads"
         findings.append(Finding(True, f"runs on {where}"))
-    for extra, module in EXTRAS.items():
-        present = importlib.util.find_spec(module) is not None
-        state = "present" if present else f"absent: pip install 'efface[{extra}]' if you need it"
-        findings.append(Finding(True, f"extra '{extra}': {state}"))
-    return findings
+    return findings + [_extra(name) for name in _extras()]
+
+
+def _extras() -> list[str]:
+    names = importlib.metadata.metadata("efface").get_all("Provides-Extra") or []
+    return sorted(set(names) - DEVELOPERS)
+
+
+def _extra(name: str) -> Finding:
+    """Whether all that an extra requires is there, in a version that it takes."""
+    missing = []
+    for text in importlib.metadata.requires("efface") or []:
+        needed = Requirement(text)
+        own = needed.marker is not None and needed.marker.evaluate({"extra": name})
+        if not own or (needed.marker and needed.marker.evaluate({"extra": ""})):
+            continue
+        try:
+            version = importlib.metadata.version(needed.name)
+        except importlib.metadata.PackageNotFoundError:
+            missing.append(f"{needed.name} is missing")
+            continue
+        if not needed.specifier.contains(version, prereleases=True):
+            missing.append(f"{needed.name} is {version} and must be {needed.specifier}")
+    if not missing:
+        return Finding(True, f"extra '{name}': installed")
+    return Finding(
+        True, f"extra '{name}': {', '.join(missing)}; pip install 'efface[{name}]' if you need it"
+    )
 
 
 def _torchvision() -> Finding:

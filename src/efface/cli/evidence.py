@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from efface.cli.options import JudgeFolder, Retrained, Set
-from efface.cli.output import say, tell
+from efface.cli.output import say, show, tell
 
 
 def evaluate(
@@ -18,7 +18,10 @@ def evaluate(
     retrained: Retrained = None,
     changes: Set = None,
 ) -> None:
-    """Measure a run beside the original model, and write its report."""
+    """Measure a run beside the original model, and report."""
+    from efface.runs.early import check_run
+
+    check_run(run, changes or [])
     from efface.runs.evaluate import evaluate as evaluate_run
 
     evaluate_run(run, judge=judge, retrained=retrained, changes=changes or [])
@@ -27,7 +30,7 @@ def evaluate(
 
 def attack(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
-    chosen: Annotated[
+    attacks: Annotated[
         list[str] | None,
         typer.Option("--attack", help="One attack by name. Repeatable; default: all that apply."),
     ] = None,
@@ -39,22 +42,28 @@ def attack(
     ] = None,
     changes: Set = None,
 ) -> None:
-    """Try to bring back what a run forgot; writes attacks.json and the report anew."""
+    """Try to bring back what a run forgot.
+
+    Writes attacks.json and the report anew.
+    """
+    from efface.runs.early import check_run
+
+    check_run(run)
     from efface.records import read_record
-    from efface.reporting.attack_words import tell_attack
+    from efface.reporting.attack_words import ATTACK_COLUMNS, attack_row
     from efface.reporting.resistance import find_resistance
     from efface.runs.attack import attack as attack_run
 
     found = attack_run(
         run,
-        chosen or [],
+        attacks or [],
         judge=judge,
         retrained=retrained,
         reference=reference,
         changes=changes or [],
     )
-    for finding in find_resistance(read_record(run), found).findings:
-        say(f"{finding.result.attack}: {tell_attack(finding)}")
+    findings = find_resistance(read_record(run), found).findings
+    show(ATTACK_COLUMNS, [attack_row(finding) for finding in findings])
     if (run / "evaluation.json").exists():
         from efface.reporting import write_report
 
@@ -80,35 +89,24 @@ def report(
         bool, typer.Option("--overwrite", help="Replace the pack that is there.")
     ] = False,
 ) -> None:
-    """Write one self-contained HTML page about runs; with --pack, all evidence in one archive."""
-    from efface.errors import RequestError
-    from efface.evidence.archive import require_new
-    from efface.evidence.pack import pack as write_pack
-    from efface.evidence.signing import read_signer, sign, signature_of
-    from efface.reporting import require_replaceable, write_report
+    """Write an HTML page about runs, and their evidence pack.
 
-    page = out or runs[0] / "report.html"
-    require_replaceable(page, runs)
-    if sign_key is not None and pack is None:
-        raise RequestError("--sign-key signs a pack: give its file with --pack.")
-    if pack is not None:
-        require_new(pack, overwrite)
-        if sign_key is not None:
-            require_new(signature_of(pack), overwrite)
-    signer = None if sign_key is None else read_signer(sign_key)
-    if wording is not None:
-        from efface.evidence.model_card import write_model_card
+    The page is self-contained; with --pack, all evidence is written to one archive.
+    """
+    from efface.runs.early import check_run
 
-        for run in runs:
-            say(f"model card written to {write_model_card(run, wording)}")
-    if pack is not None:
-        if overwrite:  # it was of the pack that is replaced
-            signature_of(pack).unlink(missing_ok=True)
-        digest = write_pack(runs, pack, overwrite)
-        say(f"evidence pack written to {pack}, SHA-256 {digest}")
-        if signer is not None:
-            say(f"signature written to {sign(pack, signer)}")
-    say(f"report written to {write_report(runs, page)}")
+    for run in runs:
+        check_run(run)
+    from efface.runs.report import report as write
+
+    written = write(runs, out, pack=pack, wording=wording, sign_key=sign_key, overwrite=overwrite)
+    for card in written.model_cards:
+        say(f"model card written to {card}")
+    if written.pack is not None:
+        say(f"evidence pack written to {written.pack}, SHA-256 {written.sha256}")
+    if written.signature is not None:
+        say(f"signature written to {written.signature}")
+    say(f"report written to {written.page}")
 
 
 def compare(
@@ -117,17 +115,24 @@ def compare(
         Path | None, typer.Option(help="A folder for CSV, JSON and plots of forget against retain.")
     ] = None,
 ) -> None:
-    """Put runs side by side; those on different base models stand apart."""
-    from efface.runs.compare import as_tables, write_comparison
+    """Put runs side by side.
+
+    Those of different base models stand apart.
+    """
+    from efface.runs.early import check_run
+
+    for run in runs:
+        check_run(run)
+    from efface.runs.compare import as_tables
     from efface.runs.compare import compare as compare_runs
 
-    bases = compare_runs(runs)
+    bases = compare_runs(runs, out)
     console = Console()
     for table in as_tables(bases):
         console.print(table)
         console.print()
-    for path in write_comparison(bases, out) if out is not None else []:
-        say(f"written: {path}")
+    if out is not None:
+        say(f"comparison written to {out}")
 
 
 def verify(
@@ -153,12 +158,25 @@ def verify(
         typer.Option(help="Check the signature beside the pack by this public key (PEM)."),
     ] = None,
 ) -> None:
-    """Check an evidence pack against itself and a model, and measure its figures again."""
-    from efface.evidence.networks import Given
+    """Check an evidence pack against the delivered model.
+
+    Every file, hash and page is checked, and the figures are measured again.
+    """
+    from efface.evidence.archive import read_archive
+
+    read_archive(pack)
     from efface.evidence.verify import verify as verify_pack
 
-    given = Given(judge=judge, detector=detector, clip=clip, retrained=retrained)
-    found = verify_pack(pack, model, metric, given, public_key)
+    found = verify_pack(
+        pack,
+        model,
+        metric,
+        judge=judge,
+        detector=detector,
+        clip=clip,
+        retrained=retrained,
+        public_key=public_key,
+    )
     for check in found.checks:
         mark = "BAD " if not check.good else "ok  " if check.looked else "--  "
         say(f"{mark} {check.subject}: {check.text}")

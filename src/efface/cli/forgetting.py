@@ -11,7 +11,7 @@ import typer
 from pydantic.fields import FieldInfo
 
 from efface.cli import options
-from efface.cli.output import tell
+from efface.cli.output import show, tell
 from efface.errors import RequestError
 from efface.requests.base import Request
 
@@ -23,6 +23,7 @@ ALWAYS = {
     "resume": (options.Resume, False),
     "overwrite": (options.Overwrite, False),
     "no_evaluate": (options.NoEvaluate, False),
+    "dry_run": (options.DryRun, False),
 }
 SOMETIMES = {
     "start": (options.Start, None),
@@ -38,12 +39,22 @@ def request_command(kind: type[Request]) -> Callable[..., None]:
     fields = {name: field for name, field in own if name not in ("kind", "earlier")}
 
     def command(**given: Any) -> None:
-        from efface.runs.forget import forget
+        from efface.runs.early import check_request
 
         words = {name: given.pop(name) for name in fields}
         request = make_request(kind, {name: v for name, v in words.items() if v is not None})
         model, out = given.pop("model"), given.pop("out")
         changes, skipped = given.pop("changes") or [], given.pop("no_evaluate")
+        early = {name: given[name] for name in ("recipe", "resume", "overwrite")}
+        check_request(request, model, out, changes=changes, **early)
+        if given.pop("dry_run"):
+            from efface.runs.dry_run import dry_run
+
+            rows = dry_run(model, request, out, changes=changes, measure=not skipped, **given)
+            show(("", ""), rows.items())
+            return
+        from efface.runs.forget import forget
+
         forget(model, request, out, changes=changes, measure=not skipped, **given)
         tell(out)
 

@@ -1,4 +1,4 @@
-"""Commands that only look: sample, triage, preflight, methods, settings and doctor."""
+"""Commands that only look: sample, triage, preflight, runs, methods, settings and doctor."""
 
 from __future__ import annotations
 
@@ -26,6 +26,9 @@ def triage(
     changes: Set = None,
 ) -> None:
     """Has the model memorised these images at all?"""
+    from efface.diffusion.places import find_folder
+
+    find_folder(model)
     from efface.requests.images.triage import triage as examine
 
     found = examine(model, images, unseen, out, changes, image_column)
@@ -59,16 +62,22 @@ def sample(
     steps: Annotated[
         int | None, typer.Option(min=1, help="DDIM steps; default: one for a one-step generator.")
     ] = None,
-    guidance: float = 1.0,
+    guidance: Annotated[
+        float, typer.Option(min=0, help="Classifier-free guidance; 1 is without.")
+    ] = 1.0,
     null_label: NullLabel = None,
     size: Size = None,
 ) -> None:
     """Generate images."""
-    from efface.diffusion.model_folder import inspect_model
+    from efface.diffusion.places import find_folder
+    from efface.files import require_empty
+
+    require_empty(out)
+    find_folder(model)
     from efface.runs.sample import sample as generate
 
     files = generate(
-        inspect_model(model, null_label, size),
+        model,
         out,
         labels=label or (),
         prompts=prompt or (),
@@ -76,8 +85,24 @@ def sample(
         seed=seed,
         steps=steps,
         guidance=guidance,
+        null_label=null_label,
+        size=size,
     )
     say(f"{files} images and grid.png written to {out}")
+
+
+def runs(
+    folder: Annotated[Path, typer.Argument(help="A folder that holds run folders.")] = Path(),
+) -> None:
+    """List run folders, with the status and verdict of each."""
+    from efface.runs.listing import list_runs
+
+    found = list_runs(folder)
+    if not found:
+        say(f"no run in {folder}")
+        return
+    columns = ("run", "forgets", "method", "status", "verdict")
+    show(columns, [(str(r.run), r.request, r.method, r.status, r.verdict) for r in found])
 
 
 def methods() -> None:
@@ -104,18 +129,27 @@ def settings(
     section: Annotated[str | None, typer.Argument(help="One section; default: all.")] = None,
     method: Annotated[str, typer.Option(help="Whose settings the section `method` lists.")] = "sfd",
 ) -> None:
-    """List the settings of recipes and --set: type, range, default and meaning."""
+    """List the settings of recipes and of --set.
+
+    With the type, range, default and meaning of each.
+    """
     from rich.table import Column, Table
 
     from efface.errors import ConfigError
     from efface.requests import sections
-    from efface.settings.base import sections_of
-    from efface.settings.listing import list_section
+    from efface.runs.early import METHOD, SECTIONS
 
-    known = sections_of("", None, method) | sections()
+    known = {METHOD: None} | SECTIONS | sections()
     if section is not None and section not in known:
         raise ConfigError(f"section {section!r} is unknown: there is {', '.join(known)}.")
-    for name in known if section is None else [section]:
+    chosen = list(known) if section is None else [section]
+    if METHOD in chosen:
+        from efface.methods import resolve
+
+        known[METHOD] = resolve(method)
+    from efface.settings.listing import list_section
+
+    for name in chosen:
         table = Table(Column("setting", no_wrap=True), *("type", "range", "default"), box=None)
         table.add_column("meaning", overflow="fold", min_width=20)
         for row in list_section(name, known[name]):
@@ -133,10 +167,13 @@ def preflight(
     changes: Set = None,
     size: Size = None,
 ) -> None:
-    """What a run would take in memory, estimated before anything is loaded.
+    """Estimate the memory that a run would take.
 
-    Where that is more than is free it ends in what to change, and exits with 1.
+    Nothing is loaded. Where it is more than is free, this says what to change and exits with 1.
     """
+    from efface.diffusion.places import find_folder
+
+    find_folder(model)
     from efface.runs.preflight import preflight as estimated
 
     rows, shortage = estimated(

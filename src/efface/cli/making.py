@@ -12,13 +12,15 @@ from efface.cli.output import say
 
 
 def train(
-    recipe: Annotated[Path, typer.Argument(help="A TOML file with [data], [network], [train].")],
+    recipe: Annotated[
+        Path, typer.Argument(help="A TOML file with [data], [network], [train], or its name.")
+    ],
     out: Out,
     changes: Set = None,
     resume: Resume = False,
     overwrite: Overwrite = False,
 ) -> None:
-    """Train a small diffusion model from nothing."""
+    """Train a small diffusion model from scratch."""
     from efface.zoo.build.train import train as train_model
 
     train_model(recipe, out, changes=changes or [], resume=resume, overwrite=overwrite)
@@ -30,7 +32,10 @@ def judge(
     out: Out,
     changes: Set = None,
 ) -> None:
-    """Train the classifier that judges samples, and keep features of its training images."""
+    """Train the classifier that judges samples.
+
+    Features of its training images are kept, to compare samples with.
+    """
     from efface.zoo.build.classifier import make_classifier
 
     config = make_classifier(recipe, out, changes or []).config
@@ -44,9 +49,9 @@ def autoencoder(
     changes: Set = None,
 ) -> None:
     """Train the autoencoder of a small text-to-image model."""
-    from efface.zoo.build.scene_networks import make_autoencoder
+    from efface.zoo.build.scene_networks import train_autoencoder
 
-    error = make_autoencoder(recipe, out, changes or [])
+    error = train_autoencoder(recipe, out, changes or [])
     say(f"autoencoder written to {out}: held-out error {error:.3f} per pixel")
 
 
@@ -55,10 +60,10 @@ def detector(
     out: Out,
     changes: Set = None,
 ) -> None:
-    """Train a classifier that says which items a small text-to-image model's images show."""
-    from efface.zoo.build.scene_networks import make_detector
+    """Train a detector of items for a small text-to-image model."""
+    from efface.zoo.build.scene_networks import train_detector
 
-    detected = make_detector(recipe, out, changes or [])
+    detected = train_detector(recipe, out, changes or [])
     say(
         f"detector written to {out}: {detected.accuracy:.1%} of its answers right on "
         f"{detected.images} held-out scenes, all of them right on {detected.exact:.1%}"
@@ -69,7 +74,7 @@ def demo(
     out: Annotated[Path, typer.Option(help="A new folder.")] = Path("efface-demo"),
     overwrite: Overwrite = False,
 ) -> None:
-    """Forget a digit, then a memorised image, offline in models that ship; write a report."""
-    from efface.runs.demo import run_demo
+    """Forget a digit and a memorised image, offline, and report."""
+    from efface.runs.demo import demo as run_demo
 
     say(f"report written to {run_demo(out, overwrite)}")

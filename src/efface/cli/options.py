@@ -26,8 +26,8 @@ Start = Annotated[
 Recipe = Annotated[
     Path | None,
     typer.Option(
-        help="A TOML file of settings, or the name of one that ships; default for prompts: "
-        "concept-sfd, or memorised-siss for a memorised image."
+        help="A TOML file of settings, or the name of one that ships, as digits-sfd; default for "
+        "prompts: concept-sfd, or memorised-siss for a memorised image."
     ),
 ]
 Set = Annotated[
@@ -56,3 +56,10 @@ Retrained = Annotated[
     typer.Option(help="A model that was trained without what is forgotten, to compare with."),
 ]
 NoEvaluate = Annotated[bool, typer.Option("--no-evaluate", help="Skip evaluation and report.")]
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run",
+        help="Say what would be read, trained and measured, with memory and time; write nothing.",
+    ),
+]

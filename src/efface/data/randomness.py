@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -17,9 +17,11 @@ def derive_seed(*parts: int | str) -> int:
     return int.from_bytes(digest, "little") >> 1
 
 
-def random_state_kept() -> AbstractContextManager[None]:
-    """A block after which torch's global random state is what it was before, on every device."""
-    return torch.random.fork_rng(devices=range(torch.cuda.device_count()))
+@contextlib.contextmanager
+def random_state_kept() -> Iterator[None]:
+    """A block, or a function, after which torch's global random state is as before it."""
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        yield
 
 
 @dataclass(frozen=True)

@@ -198,11 +198,11 @@ def fetch_weights(info: ModelInfo) -> None:
 
     Apart from `inspect_model`, so that a wrong request is found before gigabytes are fetched.
     """
-    missing = _missing_weights(info) if info.on_hub else []
+    missing = missing_weights(info) if info.on_hub else []
     if missing:
         asked = f"{missing[0]} of {info.source} is not on this machine"
         download(info.source, missing, asked, info.folder.name)
-        missing = _missing_weights(info)
+        missing = missing_weights(info)
     if missing:
         # Without the network, and without a list of the files, the client says nothing of it.
         raise ModelError(
@@ -226,7 +226,7 @@ def _weights(info: ModelInfo) -> dict[Path, str]:
     return stems
 
 
-def _missing_weights(info: ModelInfo) -> list[str]:
+def missing_weights(info: ModelInfo) -> list[str]:
     """Files of weights that a model on the hub lacks on this machine."""
     files = [
         place / name for place, s in _weights(info).items() for name in weights_wanted(place, s)
@@ -239,7 +239,7 @@ def _check_listed(info: ModelInfo) -> None:
 
     Offline nobody knows: then `fetch_weights` has the last word.
     """
-    if not _missing_weights(info):
+    if not missing_weights(info):
         return
     from huggingface_hub import HfApi
 

@@ -37,23 +37,28 @@ def verify(
     pack: str | Path,
     model: str | Path,
     metric: str | None = None,
-    given: Given | None = None,
-    public_key: Path | None = None,
+    *,
+    judge: str | Path | None = None,
+    detector: str | Path | None = None,
+    clip: str | Path | None = None,
+    retrained: str | Path | None = None,
+    public_key: str | Path | None = None,
 ) -> Verification:
     """Check a pack that anybody may have written against the model folder `model`.
 
-    All figures are measured again on it, or those called `metric`, or with 'none' none. `given` are
-    networks and models to do so with; default: those that the record names. A signature beside the
-    pack is checked by the `public_key`. What differs is among the checks; DataError is raised for
-    an archive that is no pack, ModelError for no model.
+    All figures are measured again on it, or those called `metric`, or with 'none' none. `judge`,
+    `detector`, `clip` and `retrained` are what to do so with; default: what the record names. A
+    signature beside the pack is checked by the `public_key` (PEM). What differs is among the
+    checks; DataError is raised for an archive that is no pack, ModelError for no model.
     """
+    given = Given(judge=judge, detector=detector, clip=clip, retrained=retrained)
     archive = read_archive(Path(pack))
     folder = find_folder(str(model))
     if folder is None:
         raise ModelError(f"no model at {model}: give the folder of the model that was delivered.")
     checks = _check_sums(archive)
     if public_key is not None or signature_of(Path(pack)).exists():
-        checks.append(check_signature(Path(pack), public_key))
+        checks.append(check_signature(Path(pack), None if public_key is None else Path(public_key)))
     runs: list[PackedRun] = []
     for name in run_folders(archive.files):
         run, differences = _read_run(archive, name)
@@ -68,7 +73,7 @@ def verify(
         run, differences = _check_model(runs, folder)
         checks += differences
         if all(check.good for check in differences):
-            checks += _check_figures(run, folder, metric, given or Given())
+            checks += _check_figures(run, folder, metric, given)
         else:
             checks.append(differs("figures", "not measured again: this is another model"))
     return Verification(sha256=archive.sha256, checks=tuple(checks))

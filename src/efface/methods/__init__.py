@@ -11,6 +11,19 @@ from efface.errors import ConfigError
 from efface.methods.base import Method
 
 
+def __getattr__(name: str) -> type[Method]:
+    """A method by the name of its class: `efface.methods.SFD`."""
+    if not name.startswith("_"):
+        for method in map(resolve, names()):
+            if method.__name__ == name:
+                return method
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(["Method", "names", "resolve", *(resolve(name).__name__ for name in names())])
+
+
 @functools.cache
 def names() -> tuple[str, ...]:
     """Names of the methods in this folder: the modules that define one."""

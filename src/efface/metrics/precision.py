@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from sklearn.neighbors import NearestNeighbors
 
 from efface.errors import DataError
 from efface.metrics.base import Metric
-from efface.metrics.intervals import bounded_mean
+from efface.metrics.intervals import Measured, bounded_mean
 from efface.records import Margin, Spec
 
 NEIGHBOURS = 3
@@ -21,6 +20,8 @@ def ball_radii(points: np.ndarray, k: int) -> np.ndarray:
 
     Raises DataError for too few points.
     """
+    from sklearn.neighbors import NearestNeighbors  # a second to import
+
     require_neighbours(points, k)
     return NearestNeighbors(n_neighbors=k + 1).fit(points).kneighbors(points)[0][:, -1]
 
@@ -68,8 +69,13 @@ def inside_manifold(points: np.ndarray, manifold: np.ndarray, k: int = NEIGHBOUR
     return count_balls(points, manifold, k) > 0
 
 
+def precision(drawn: np.ndarray, real: np.ndarray, k: int = NEIGHBOURS) -> Measured:
+    """Share of samples (N, D) in the manifold of real images (M, D), as `inside_manifold` says."""
+    return bounded_mean(inside_manifold(drawn, real, k))
+
+
 PRECISION = Metric(
-    compute=lambda seen: bounded_mean(inside_manifold(seen.features, seen.reference)),
+    compute=lambda seen: precision(seen.features, seen.reference),
     spec=Spec(
         name="precision",
         label="Precision",

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from sklearn.neighbors import NearestNeighbors
 
 from efface.metrics.base import Metric
 from efface.metrics.intervals import SPLITS, Measured, share_by_halves
-from efface.metrics.precision import NEIGHBOURS, pairs_in_balls, require_neighbours
+from efface.metrics.precision import NEIGHBOURS, pairs_in_balls, precision, require_neighbours
 from efface.records import Margin, Spec
 
 SPARE = 20  # neighbours beyond the k-th, for where half of them are left out
@@ -19,6 +18,8 @@ def recall(drawn: np.ndarray, real: np.ndarray, k: int = NEIGHBOURS) -> Measured
     As `inside_manifold` says, with the interval of `share_from_halves`; neighbours and distances
     are computed once for all halves. Rows of the samples are to be sorted by label, as it says.
     """
+    from sklearn.neighbors import NearestNeighbors  # a second to import
+
     require_neighbours(drawn, k)
     drawn, real = drawn.astype(np.float64), real.astype(np.float64)
     count = min(k + SPARE, len(drawn) - 1)
@@ -46,6 +47,13 @@ def recall(drawn: np.ndarray, real: np.ndarray, k: int = NEIGHBOURS) -> Measured
         value = float(reached(np.ones((1, len(drawn)), dtype=bool))[0])
         return Measured(value, 0.0, 1.0, np.zeros(SPLITS))
     return share_by_halves(reached, len(drawn), len(real), narrowing=0.5)
+
+
+def precision_recall(
+    drawn: np.ndarray, real: np.ndarray, k: int = NEIGHBOURS
+) -> tuple[Measured, Measured]:
+    """Precision and recall of features (N, D) and (M, D) (Kynkaanniemi et al., 2019)."""
+    return precision(drawn, real, k), recall(drawn, real, k)
 
 
 RECALL = Metric(

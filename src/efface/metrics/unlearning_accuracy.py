@@ -5,15 +5,26 @@ UA of SFD (arXiv 2409.11219). The denominator is the samples of the forgotten la
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy import special
 
 from efface.metrics.base import Metric, Observations
-from efface.metrics.intervals import Estimate, bounded_mean
+from efface.metrics.intervals import Estimate, Measured, bounded_mean
 from efface.records import Spec
 
+
+def unlearning_accuracy(probabilities: np.ndarray, forgotten: Sequence[int]) -> Measured:
+    """Share of samples (N, K) to which a classifier gives no forgotten label, in [0, 1].
+
+    The samples are those conditioned on the forgotten labels alone. The interval is conservative.
+    """
+    return bounded_mean(~np.isin(probabilities.argmax(1), forgotten))
+
+
 UNLEARNING_ACCURACY = Metric(
-    compute=lambda seen: bounded_mean(~np.isin(seen.seen, seen.forgotten)),
+    compute=lambda seen: unlearning_accuracy(seen.probabilities, seen.forgotten),
     spec=Spec(
         name="unlearning_accuracy",
         label="Unlearning accuracy",

@@ -45,6 +45,21 @@ def write_budget(cost: Cost | None) -> str:
     return f"{cost.budget:.2g}" if cost.budget < TEN else format_count(round(cost.budget))
 
 
+ATTACK_COLUMNS = ("attack", "back", "this model", "original", "without it", "budget", "outcome")
+
+
+def attack_row(finding: AttackFinding) -> tuple[str, ...]:
+    """One attack in a row of a table: the budgets at which half and most of it came back."""
+    result = finding.result
+    without = [line for line in result.costs if line.startswith(("retrained", "control"))]
+    lines = (finding.line, "baseline", *without[:1])
+    budgets = ["\n".join(map(write_budget, result.costs.get(line, []))) for line in lines]
+    shares = "\n".join(f"{cost.share:.0%}" for cost in result.costs.get(finding.line, []))
+    budgets += [DASH] * (3 - len(budgets))
+    unit = result.curve.x_label
+    return (result.title, shares, *budgets, unit, tell_attack(finding))
+
+
 def tell_attack(finding: AttackFinding) -> str:
     """What became of one attack, in a sentence or two."""
     if finding.came == "failed_control":

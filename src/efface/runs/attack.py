@@ -26,14 +26,14 @@ from efface.settings.reading import build, read_changes
 
 def attack(
     run: str | Path,
-    chosen: Sequence[str] = (),
+    attacks: Sequence[str] = (),
     *,
     judge: str | Path | None = None,
     retrained: str | Path | None = None,
     reference: str | None = None,
     changes: Iterable[str] = (),
 ) -> Attacks:
-    """Attack a run, with all attacks that apply unless some are chosen; writes attacks.json.
+    """Attack a run, with the named attacks or all that apply; writes attacks.json.
 
     `changes` are settings, as "relearning.images=[1, 8]", or of the evaluation, as
     "evaluate.detector=FOLDER"; `retrained` is a model that was trained without what is forgotten,
@@ -45,12 +45,12 @@ def attack(
     if reference is not None:
         given.append(f"evaluate.reference={json.dumps(reference)}")
     own = [change for change in given if change.strip().partition(".")[0] in names()]
-    attacks = choose(chosen, own)
+    selected = choose(attacks, own)
     recorded = read_run(run, [change for change in given if change not in own], "attack")
     recorded = _at_measured_guidance(recorded)
     if not recorded.request.forgets:
         raise RequestError(f"{run} forgot nothing that could come back: attack one that did.")
-    attacks = fitting(attacks, recorded.material, strict=bool(chosen))
+    selected = fitting(selected, recorded.material, strict=bool(attacks))
     if retrained is not None:
         check_retrained(retrained, recorded.info)
     finder = recorded.material.finder(recorded.info, recorded.settings, judge)
@@ -62,7 +62,7 @@ def attack(
         )
     with locked(run):
         found = _earlier(run, recorded.record.output, finder)
-        for one in attacks:
+        for one in selected:
             result = one.run(case)
             beside = {
                 "retrained": None if retrained is None else str(retrained),

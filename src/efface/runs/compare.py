@@ -45,14 +45,20 @@ class MethodDifference:
     value: Value
 
 
-def compare(folders: Sequence[Path]) -> list[Base]:
-    """Read run folders and group them by base model; DataError for what is no run."""
-    if not folders:
+def compare(runs: Sequence[str | Path], out: str | Path | None = None) -> list[Base]:
+    """Put runs side by side, grouped by base model; DataError for what is no run.
+
+    `out` is a folder for `comparison.csv` and `comparison.json`.
+    """
+    if not runs:
         raise DataError("no run was given to compare: give the folders of two or more.")
-    runs = [read_run(Path(folder)) for folder in folders]
-    return compare_runs(
-        runs, [judge_run(r.record, r.evaluation, r.names, r.attacks).summary for r in runs]
+    read = [read_run(Path(run)) for run in runs]
+    bases = compare_runs(
+        read, [judge_run(r.record, r.evaluation, r.names, r.attacks).summary for r in read]
     )
+    if out is not None:
+        write_comparison(bases, Path(out))
+    return bases
 
 
 def as_records(bases: Sequence[Base]) -> Iterator[dict[str, Any]]:

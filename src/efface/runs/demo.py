@@ -19,8 +19,9 @@ QUICK = (  # so that whether it comes back is measured within half a minute for 
 )  # fmt: skip
 
 
-def run_demo(out: Path, overwrite: bool) -> Path:
+def demo(out: str | Path = "efface-demo", overwrite: bool = False) -> Path:
     """Forget a digit, then a memorised image, and attack both runs; returns the report."""
+    out = Path(out)
     runs = [out / "class", out / "images"]
     for run in runs:
         if run.exists() and not overwrite:

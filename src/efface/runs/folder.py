@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 import datetime
 import importlib.metadata
-import json
 import os
 import platform
 import re
 import shutil
 import signal
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +21,18 @@ from efface.diffusion.model_folder import ModelInfo
 from efface.diffusion.sampling import Sampler
 from efface.diffusion.weight_files import hash_weights
 from efface.errors import RequestError, Stopped
-from efface.evaluation.wording import printable
 from efface.records import RunRecord, read_record, write_json
-from efface.runs.lock import LOCK
+from efface.runs.place import (
+    ASIDE,
+    MOVING,
+    check_same,
+    content_of,
+    entries,
+    holds_run,
+    is_interrupted,
+)
 from efface.training.trainer import TrainResult
 
-STEPS = "train.steps"
-INCIDENTAL = ("train.checkpoint_every", "train.ignore_memory", "train.log_every")
-NAMED, SHOWN = 5, 60  # entries that differ, and letters of their values, in a sentence
-BESIDE = (LOCK, "lost+found")  # in a folder that counts as empty
-ASIDE = ".replaced"  # in `out`: the run that a new one replaces, until that has begun
-MOVING = ".moving"  # the same, while a part of it still lies in its place
 MEASURED = ("evaluation.json", "attacks.json", "report.html")
 PACKAGES = ("efface", "torch", "diffusers", "accelerate", "safetensors", "numpy")
 
@@ -95,49 +95,7 @@ def finished_record(
     )
 
 
-def holds_run(out: Path, resume: bool, overwrite: bool, needed: Iterable[Any] = ()) -> bool:
-    """Whether there is a run in `out` to go on with; RequestError if `out` must not be used.
-
-    Nothing is touched, so that this can come before anything heavy. `needed` are paths, among
-    other things, that must not go with a run that is replaced.
-    """
-    if resume and overwrite:
-        raise RequestError("both --resume and --overwrite were given: give the one you mean.")
-    if not out.exists() or (out.is_dir() and not _content(out) and not _interrupted(out)):
-        return False
-    if not (out / "record.json").exists() and not _interrupted(out):
-        raise RequestError(
-            f"{out} exists and is no run of efface: nothing there was touched. Give another folder."
-        )
-    if overwrite:
-        require_outside(out, needed)
-        return False
-    if not resume:
-        raise RequestError(
-            f"{out} holds a run already: add --resume to go on with it, --overwrite to replace "
-            "it, or give another folder."
-        )
-    return True
-
-
-def require_outside(out: Path, needed: Iterable[Any]) -> None:
-    """Raise RequestError where something that a run needs would go with the run in `out`.
-
-    By its own path, through a link on the way to it, or as a link among its files. What is no
-    path of this machine is passed over.
-    """
-    home = out.resolve()
-    for given in needed:
-        if not isinstance(given, str | Path) or not os.path.lexists(given):
-            continue
-        path = Path(os.path.abspath(given))
-        files = [file for file in path.rglob("*") if file.is_symlink()] if path.is_dir() else []
-        for place in (path, *path.parents, *files):
-            if Path(os.path.realpath(place)).is_relative_to(home):
-                raise RequestError(
-                    f"{given} lies in {out}, and would go with the run that --overwrite replaces: "
-                    "give another folder, or move it out of there first."
-                )
+INCIDENTAL = ("train.checkpoint_every", "train.ignore_memory", "train.log_every")
 
 
 def check_folder(out: Path, record: RunRecord, resume: bool, overwrite: bool) -> bool:
@@ -151,80 +109,32 @@ def check_folder(out: Path, record: RunRecord, resume: bool, overwrite: bool) ->
     if not holds_run(out, resume, overwrite):
         return False
     earlier = read_record(out)
-    before, now = _what_matters(earlier), _what_matters(record)
-    more = _more_steps(before, now)
-    if more:
-        if earlier.stopped or earlier.status == "collapsed":
-            raise RequestError(
-                f"{out} ended by itself before its last step: more steps would change nothing. "
-                "Resume it with the same train.steps, or give another folder."
-            )
-        before[STEPS] = now[STEPS]
-    differing = [name for name in {**before, **now} if before.get(name) != now.get(name)]
-    if differing:
-        told = [f"{n} was {_told(before, n)} and is {_told(now, n)}" for n in differing[:NAMED]]
-        rest = len(differing) - len(told)
-        more_of_them = f"; {rest} more differ" if rest else ""
-        raise RequestError(
-            f"{out} holds another run: {'; '.join(told)}{more_of_them}. Resume it with the same "
-            "arguments, or give another folder."
-        )
+    more = check_same(out, earlier, _what_matters(earlier), _what_matters(record))
     return earlier.status != "running" and not more
-
-
-def _more_steps(before: dict[str, Any], now: dict[str, Any]) -> bool:
-    """Whether a run is to go on beyond its last step, at a learning rate that knows no last one."""
-    old, new = before.get(STEPS), now.get(STEPS)
-    constant = now.get("train.learning_rate_schedule") == "constant"
-    return constant and isinstance(old, int) and isinstance(new, int) and old < new
 
 
 def _what_matters(record: RunRecord) -> dict[str, Any]:
     """A record's entries by SECTION.NAME, without those that say nothing of what comes out."""
     start = {k: v for k, v in (record.start or {}).items() if k != "source"}
     content = {"request": record.request, "material": record.material, "model": record.model}
-    entries = dict(_entries(record.settings | content | {"start": start}, ""))
-    return {name: value for name, value in entries.items() if name not in INCIDENTAL}
-
-
-def _entries(value: dict[str, Any], place: str) -> Iterator[tuple[str, Any]]:
-    for name, inner in value.items():
-        if isinstance(inner, dict):
-            yield from _entries(inner, f"{place}{name}.")
-        else:
-            yield f"{place}{name}", inner
-
-
-def _told(entries: dict[str, Any], name: str) -> str:
-    text = json.dumps(entries[name]) if name in entries else "left out"
-    return printable(text if len(text) <= SHOWN else f"{text[:SHOWN]}...")
-
-
-def _content(out: Path) -> list[Path]:
-    """What lies in a folder but for what is no part of a run: new disks have a lost+found."""
-    return [path for path in out.iterdir() if path.name not in (*BESIDE, ASIDE, MOVING)]
-
-
-def _interrupted(out: Path) -> bool:
-    """Whether a process was killed while it put the run in `out` aside or back."""
-    put_aside = (out / ASIDE).exists() and not (out / "record.json").exists()
-    return put_aside or (out / MOVING).exists()
+    found = entries(record.settings | content | {"start": start})
+    return {name: value for name, value in found if name not in INCIDENTAL}
 
 
 def _put_aside(out: Path) -> None:
     """Move the run in `out`, which may be a link or a disk's root, into a folder within."""
     (out / MOVING).mkdir()
-    for path in _content(out):
+    for path in content_of(out):
         path.rename(out / MOVING / path.name)
     (out / MOVING).rename(out / ASIDE)
 
 
 def recover(out: Path) -> None:
     """Bring back the run that was put aside in `out`, in place of what was begun since."""
-    if not _interrupted(out):
+    if not is_interrupted(out):
         return
     if not (out / MOVING).exists():
-        for path in _content(out):
+        for path in content_of(out):
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
         (out / ASIDE).rename(out / MOVING)
     for path in (out / MOVING).iterdir():
@@ -247,7 +157,7 @@ def new_folder(
     try:
         if main:
             out.mkdir(parents=True, exist_ok=True)
-            if not resume and _content(out):
+            if not resume and content_of(out):
                 shutil.rmtree(replaced, ignore_errors=True)
                 _put_aside(out)
             write_json(out / "record.json", record)
@@ -258,7 +168,7 @@ def new_folder(
     except BaseException as error:
         if main and not resume and out.is_dir():
             begun = not (out / MOVING).exists()
-            alone = begun and {path.name for path in _content(out)} <= {"record.json"}
+            alone = begun and {path.name for path in content_of(out)} <= {"record.json"}
             if alone or (begun and replaced.exists()):
                 (out / "record.json").unlink(missing_ok=True)
             recover(out)

@@ -17,27 +17,23 @@ from efface.diffusion.one_step import is_one_step
 from efface.diffusion.sampling import Sampler
 from efface.diffusion.text.denoiser import TextDenoiser
 from efface.diffusion.text.prompts import PromptEncoder
-from efface.errors import ConfigError, RequestError
-from efface.evaluation.networks import check_networks
-from efface.evaluation.subjects import check_retrained, name_labels, read_judge
-from efface.memory.preflight import check_memory
+from efface.errors import RequestError
 from efface.records import RunRecord, read_record, write_json
-from efface.requests import sections
-from efface.requests.base import Material, Request
+from efface.requests.base import Request
 from efface.runs.evaluate import complete
 from efface.runs.evaluate import measure as measure_run
 from efface.runs.folder import (
     check_folder,
     finished_record,
-    holds_run,
     new_folder,
     new_record,
     resumable,
 )
-from efface.runs.lineage import describe_start, find_origin, keep_earlier, start_from
+from efface.runs.lineage import describe_start, start_from
 from efface.runs.lock import locked
+from efface.runs.place import holds_run
+from efface.runs.plan import Plan, make_plan
 from efface.runs.recorded import Recorded
-from efface.settings.base import Settings, read_settings
 from efface.training.guard import CollapseGuard
 from efface.training.networks import make_networks
 from efface.training.settings import TrainSettings
@@ -73,97 +69,49 @@ def forget(
     name it (FLUX). `on_step` is called after every step, and may raise to stop. Raises an
     EffaceError, before weights are fetched where that is possible.
     """
-    out, changes = Path(out), list(changes)
-    choose_settings(request, None, method, recipe, changes)  # words first
-    request.check_files()
-    info, start = find_origin(model, start, null_label, size)
-    info = name_labels(info, judge)
-    settings, request = choose_settings(request, info, method, recipe, changes), request.of(info)
-    request.check(info, settings)
-    classifier = read_judge(info, judge)
-    if retrained is not None:
-        check_retrained(retrained, info)
-    request = keep_earlier(request, start, info, settings)
-    material = request.read(info, settings)
-    check_memory(info, settings, material.amounts, Accelerator(), measure)
-    if measure:
-        check_networks(settings.evaluate, info)
-    named = [v for one in (*request.earlier, request, settings.evaluate) for _, v in one]
-    holds_run(out, resume, overwrite, [info.folder, model, start, judge, retrained, recipe, *named])
+    out = Path(out)
+    plan = make_plan(
+        model,
+        request,
+        method=method,
+        recipe=recipe,
+        changes=changes,
+        start=start,
+        judge=judge,
+        retrained=retrained,
+        null_label=null_label,
+        size=size,
+        measure=measure,
+    )
+    holds_run(out, resume, overwrite, [model, judge, retrained, recipe, *plan.sources])
     with locked(out), resumable(out), random_state_kept():
-        record, encoded = begin_record(info, request, settings, material, start), None
+        record, encoded = begin_record(plan), None
         if not check_folder(out, record, resume, overwrite):
-            encoded = carry_out(info, material, settings, record, start, out, resume, on_step)
+            encoded = carry_out(plan, record, out, resume, on_step)
         if measure and not (out / "evaluation.json").exists():
             run = Recorded(
                 run=out,
                 record=read_record(out),
-                request=request,
-                info=info,
-                settings=settings,
-                material=material,
+                request=plan.request,
+                info=plan.info,
+                settings=plan.settings,
+                material=plan.material,
             )
-            measure_run(run, classifier, retrained, encoded)
+            measure_run(run, plan.classifier, retrained, encoded)
         complete(out)
     return out
 
 
-def begin_record(
-    info: ModelInfo,
-    request: Request,
-    settings: Settings,
-    material: Material,
-    start: str | Path | None,
-) -> RunRecord:
+def begin_record(plan: Plan) -> RunRecord:
     """The record of a run that is about to begin; all weights are on this machine afterwards."""
-    fetch_weights(info)
+    fetch_weights(plan.info)
     return new_record(
-        info,
-        request.model_dump(mode="json"),
-        settings.method.title,
-        settings.to_json(),
-        material=material.recorded(),
-        start=None if start is None else describe_start(start, info),
-    )
-
-
-def choose_settings(
-    request: Request,
-    info: ModelInfo | None,
-    method: str | None,
-    recipe: str | Path | None,
-    changes: Iterable[str],
-) -> Settings:
-    """The settings of a request; without `info` as far as they do not depend on the model.
-
-    ConfigError for what is unknown or out of range, and for a method that is not for such requests.
-    """
-    settings = settings_of(type(request), info, method, recipe, changes)
-    if request.need not in settings.method.needs:
-        raise ConfigError(
-            f"method {settings.method_name!r} does not work for {request.describe()}: use one that "
-            f"needs {request.need!r}, as {request.default_method}; `efface methods` lists all."
-        )
-    return settings
-
-
-def settings_of(
-    kind: type[Request],
-    info: ModelInfo | None,
-    method: str | None,
-    recipe: str | Path | None,
-    changes: Iterable[str],
-) -> Settings:
-    """The settings of a kind of request. ConfigError for what is unknown or out of range."""
-    return read_settings(
-        kind.section,
-        kind.own,
-        method=method,
-        recipe=recipe,
-        changes=changes,
-        default_method=kind.default_method,
-        default_recipe=None if info is None else kind.default_recipe(info),
-        others=sections(),
+        plan.info,
+        plan.request.model_dump(mode="json"),
+        plan.settings.method.title,
+        plan.settings.to_json(),
+        material=plan.material.recorded(),
+        start=None if plan.start is None else describe_start(plan.start, plan.info),
     )
 
 
@@ -181,25 +129,23 @@ def _load(info: ModelInfo, config: TrainSettings, device: torch.device) -> Denoi
 
 
 def carry_out(
-    info: ModelInfo,
-    material: Material,
-    settings: Settings,
+    plan: Plan,
     record: RunRecord,
-    start: str | Path | None,
     out: Path,
     resume: bool,
     on_step: Callable[[int], None] | None,
 ) -> PromptEncoder | None:
     """Train, and write pipeline and record; returns the prompts that were encoded, if any were."""
-    method, config, accelerator = settings.method, settings.train, Accelerator()
+    info, method, config = plan.info, plan.settings.method, plan.settings.train
+    accelerator = Accelerator()
     denoiser = _load(info, config, accelerator.device)
     with new_folder(out, record, resume, accelerator):
-        feed = material.feed(denoiser, settings, out, accelerator)
+        feed = plan.material.feed(denoiser, plan.settings, out, accelerator)
         networks = make_networks(method, feed.denoiser, config)
     notes = feed.notes | ({"variance": LEARNED_VARIANCE} if info.learns_variance else {})
     record = record.model_copy(update={"notes": notes})
-    if start is not None:
-        start_from(networks, start, method)
+    if plan.start is not None:
+        start_from(networks, plan.start, method)
     guard = None
     if config.guard_every:
         sampler, conditions = method.sampler(feed.denoiser), feed.retained

@@ -12,8 +12,7 @@ from pathlib import Path
 from accelerate import PartialState
 
 from efface.errors import RequestError
-
-LOCK = ".lock"  # a file of the run folder while a process works there
+from efface.runs.place import LOCK
 
 
 @contextlib.contextmanager

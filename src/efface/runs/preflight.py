@@ -14,7 +14,7 @@ from efface.memory.estimate import estimate, readable
 from efface.memory.preflight import available_memory, find_shortage
 from efface.requests import kinds
 from efface.requests.base import Request
-from efface.runs.forget import settings_of
+from efface.runs.plan import settings_of
 from efface.settings.base import Settings
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from accelerate import Accelerator
+
 from efface.diffusion.denoiser import ClassDenoiser
 from efface.diffusion.loading import load
-from efface.diffusion.model_folder import ModelInfo, inspect_model
+from efface.diffusion.model_folder import inspect_model
 from efface.diffusion.one_step import default_sampler
 from efface.diffusion.sampling import MultiStep, draw_images
 from efface.errors import ModelError, RequestError
@@ -18,8 +20,8 @@ from efface.requests.classes.labels import find_label
 
 
 def sample(
-    model: str | Path | ModelInfo,
-    out: Path,
+    model: str | Path,
+    out: str | Path,
     *,
     labels: Sequence[int | str] = (),
     prompts: Sequence[str] = (),
@@ -27,21 +29,24 @@ def sample(
     seed: int = 0,
     steps: int | None = None,
     guidance: float = 1.0,
+    null_label: int | None = None,
+    size: int | None = None,
 ) -> int:
     """Generate `count` images per label or prompt into a new folder `out`; returns their number.
 
     Without labels a class-conditional model is sampled under all of them, without prompts a
-    text-to-image model under the empty one. RequestError for a folder that exists, and for
-    conditions that the model does not take.
+    text-to-image model under the empty one. Image i has the seed `seed` + i. Without `steps` a
+    one-step generator takes its one step, any other model its own number of DDIM steps.
+    RequestError for a folder that exists, and for conditions that the model does not take.
     """
+    out = Path(out)
     require_empty(out)
-    info = model if isinstance(model, ModelInfo) else inspect_model(model)
-    info = name_labels(info, None)
+    info = name_labels(inspect_model(model, null_label, size), None)
     if labels and info.num_classes is None:
         raise RequestError(f"{info.source} is not class-conditional: leave --label out.")
     if prompts and info.family is None:
         raise RequestError(f"{info.source} takes no prompts: leave --prompt out.")
-    denoiser = load(info)
+    denoiser = load(info).to(Accelerator().device)
     sampler = default_sampler(info, denoiser, guidance)
     if steps is not None:
         sampler = MultiStep(steps, guidance=guidance)

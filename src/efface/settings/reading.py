@@ -17,7 +17,7 @@ from efface.errors import ConfigError
 
 S = TypeVar("S")
 Values = dict[str, dict[str, Any]]  # by section and name
-SHIPPED = Path(__file__).parents[1] / "zoo"
+SHIPPED = Path(__file__).parents[1] / "recipes"
 BOUNDS = {
     "greater_than": ("gt", "above"),
     "greater_than_equal": ("ge", "at least"),

@@ -13,7 +13,7 @@ from PIL import Image
 from transformers import BertConfig, BertModel, BertTokenizer
 
 from efface.data.images import load_images
-from efface.zoo.build.scene_networks import make_autoencoder
+from efface.zoo.build.scene_networks import train_autoencoder
 
 SMALL: dict[str, dict[str, Any]] = {
     "scenes": {"images": 60, "labels": [0, 1], "items": ["bag", "coat"]},
@@ -86,4 +86,4 @@ def recipe(work: Path) -> Path:
 @pytest.fixture(scope="session")
 def autoencoder_error(work: Path, recipe: Path) -> float:
     """The held-out error of the autoencoder, which is made."""
-    return make_autoencoder(recipe, work / "vae")
+    return train_autoencoder(recipe, work / "vae")

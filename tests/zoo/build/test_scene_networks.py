@@ -11,7 +11,7 @@ import transformers
 
 from efface.data.images import to_model
 from efface.errors import ConfigError
-from efface.zoo.build.scene_networks import make_autoencoder, make_detector
+from efface.zoo.build.scene_networks import train_autoencoder, train_detector
 from efface.zoo.build.scenes import training_scenes
 from efface.zoo.build.settings import read_build_settings
 
@@ -26,7 +26,7 @@ def test_latents_of_a_trained_autoencoder_vary_by_one(work, recipe, autoencoder_
 
 
 def test_a_detector_learns_what_scenes_show_and_is_read_by_transformers(work, recipe):
-    detected = make_detector(recipe, work / "detector")
+    detected = train_detector(recipe, work / "detector")
     assert detected.accuracy > 0.9  # always answering alike is right in about two thirds
     network = transformers.AutoModelForImageClassification.from_pretrained(work / "detector")
     assert network.config.problem_type == "multi_label_classification"
@@ -37,10 +37,10 @@ def test_a_detector_learns_what_scenes_show_and_is_read_by_transformers(work, re
 @pytest.mark.parametrize(
     ("make", "changes", "sentence"),
     [
-        (make_autoencoder, ["scenes.images=0"], "composes no scenes.*scenes.images"),
-        (make_autoencoder, ["scenes.images=7"], r"scenes.images is 7.*autoencoder.batch_size"),
-        (make_detector, ["scenes.images=7"], r"scenes.images is 7.*detector.batch_size"),
-        (make_detector, ["data.held_out=none"], r"set data.held_out"),
+        (train_autoencoder, ["scenes.images=0"], "composes no scenes.*scenes.images"),
+        (train_autoencoder, ["scenes.images=7"], r"scenes.images is 7.*autoencoder.batch_size"),
+        (train_detector, ["scenes.images=7"], r"scenes.images is 7.*detector.batch_size"),
+        (train_detector, ["data.held_out=none"], r"set data.held_out"),
     ],
 )
 def test_what_is_missing_is_said_before_anything_is_trained(

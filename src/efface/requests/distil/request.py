@@ -30,7 +30,10 @@ class DistilSettings(Section):
 
 
 class Distil(Request):
-    """Make a one-step generator that forgets nothing, for later requests to start from."""
+    """Make a one-step generator that forgets nothing.
+
+    Later requests can start from it.
+    """
 
     kind: Literal["distil"] = "distil"
     retain_prompts: str | None = Field(

@@ -44,7 +44,7 @@ class Detected:
     images: int
 
 
-def make_autoencoder(recipe: str | Path, out: str | Path, changes: Iterable[str] = ()) -> float:
+def train_autoencoder(recipe: str | Path, out: str | Path, changes: Iterable[str] = ()) -> float:
     """Train the recipe's `AutoencoderKL` and save it; returns its error on held-out scenes.
 
     The error is a root mean square, of pixels from 0 to 1.
@@ -92,7 +92,7 @@ def _fitted_autoencoder(settings: AutoencoderSettings, images: Tensor, device: t
     return vae
 
 
-def make_detector(recipe: str | Path, out: str | Path, changes: Iterable[str] = ()) -> Detected:
+def train_detector(recipe: str | Path, out: str | Path, changes: Iterable[str] = ()) -> Detected:
     """Train a classifier that says which kinds of items a scene shows, measure and save it.
 
     A `ResNetForImageClassification` of transformers with one sigmoid per kind, so that it plugs

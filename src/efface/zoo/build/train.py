@@ -18,12 +18,12 @@ from efface.records import RunRecord, write_json
 from efface.runs.folder import (
     check_folder,
     finished_record,
-    holds_run,
     new_folder,
     new_record,
     resumable,
 )
 from efface.runs.lock import locked
+from efface.runs.place import holds_run
 from efface.training.trainer import Trainer
 from efface.zoo.build.fitting import seeded
 from efface.zoo.build.images import image_source, new_denoiser, training_images

@@ -1,4 +1,4 @@
-"""What a run is set to where no recipe is given: requests about prompts have recipes that ship."""
+"""What a run is set to: requests about prompts have recipes that ship."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 import efface
@@ -14,7 +15,7 @@ from efface.diffusion.model_folder import inspect_model
 from efface.errors import ConfigError
 from efface.methods.sfd import SFD
 from efface.records import read_record
-from efface.runs.forget import choose_settings
+from efface.runs.plan import choose_settings, make_plan
 from efface.settings.base import Settings
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -86,3 +87,11 @@ def test_a_class_is_forgotten_with_the_methods_own_settings(tiny_model: Path) ->
     zero = efface.ForgetClass(labels=(0,))
     found = choose_settings(zero, inspect_model(tiny_model), None, None, [])
     assert found.method == SFD() and found.train.steps == 50_000
+
+
+def test_a_plan_holds_all_that_a_run_needs_and_leaves_the_random_state(tiny_model: Path) -> None:
+    state = torch.random.get_rng_state()
+    plan = make_plan(tiny_model, efface.ForgetClass(labels=(1,), replacement=(2,)))
+    assert torch.equal(state, torch.random.get_rng_state())
+    assert plan.info.num_classes and plan.classifier is not None and plan.start is None
+    assert plan.settings.method_name == "sfd" and plan.info.folder in plan.sources
