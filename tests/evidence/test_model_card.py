@@ -24,6 +24,7 @@ from efface.evidence.model_card import (
 from efface.records import (
     Evaluation,
     RunRecord,
+    Value,
     read_evaluation,
     read_record,
     write_json,
@@ -297,3 +298,33 @@ def test_nothing_measured_is_said(run):
     text = make_card(record, Evaluation(results=[]), None, None)
     assert "Nothing was measured." in text
     assert "impression, not evidence" in text
+
+
+def test_the_code_on_the_card_loads_the_model_and_generates_an_image(run: Path) -> None:
+    text = write_model_card(run).read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(code.replace("PATH/TO/THIS/FOLDER", str(run / "pipeline")), names)
+    assert names["image"].size == (8, 8)
+    forgotten = read_record(run).request["labels"]
+    assert all(f"class_labels=[{label}]" not in code for label in forgotten)
+
+
+def test_the_card_says_the_verdict_and_where_the_model_is_weaker(run: Path) -> None:
+    evaluation = read_evaluation(run)
+    text = make_card(read_record(run), evaluation, None, None)
+    verdict = text.partition("## Verdict")[2].partition("## Figures")[0]
+    assert "- Forgotten: " in verdict and "- Resists: not measured" in verdict
+    label = next(r.spec.label for r in evaluation.results if r.spec.side == "retain")
+    worse = evaluation.model_copy(
+        update={
+            "results": [
+                r.model_copy(update={"difference": Value(value=-0.5, low=-0.6, high=-0.4)})
+                if r.spec.label == label
+                else r
+                for r in evaluation.results
+            ]
+        }
+    )
+    text = make_card(read_record(run), worse, None, None)
+    assert f"- {label}: " in text.partition("Weaker than the original model")[2]

@@ -97,6 +97,8 @@ def make_card(
         license_link=licence.get("license_link"),
     )
     begun = record.model.get("weights")
+    verdict = judge_run(record, evaluation, attacks=attacks)
+    trusted = record.model.get("network") == "UNet2DModel" and bool(record.model.get("classes"))
     text = TEMPLATES.get_template("model_card.md.jinja").render(
         title=f"{name} {words.made}",
         name=name,
@@ -105,12 +107,29 @@ def make_card(
         method=describe_method(record),
         sampler=record.sampler.get("text"),
         rows=[_row(result) for result in evaluation.results],
-        caveats=judge_run(record, evaluation, attacks=attacks).caveats,
+        use=Markup('"PATH/TO/THIS/FOLDER"' + (", trust_remote_code=True" if trusted else "")),
+        call=Markup(_call(record, words)),
+        trusted=trusted,
+        answers=[(j.title, j.mark[1]) for j in verdict.judgements if j.title != "Cost"],
+        weaker=[_row(f.result)[:3] for f in verdict.retained.found if f.answer == "no"],
+        caveats=verdict.caveats,
         licence=licence,
         before=begun if isinstance(begun, dict) else {},
         after=record.output,
     )
     return str(ModelCard(f"---\n{data.to_yaml()}\n---\n\n{text}"))
+
+
+def _call(record: RunRecord, words: Words) -> str:
+    """The arguments of the pipeline for one image."""
+    if record.model.get("classes"):
+        taken = {*(record.request.get("labels") or ()), record.model.get("null_label")}
+        label = next(n for n in range(len(taken) + 1) if n not in taken)
+        return f"class_labels=[{label}]"
+    if words.task(record) != "text-to-image":
+        return ""
+    one_step = record.sampler.get("passes") == 1
+    return '"a prompt"' + (", num_inference_steps=1, guidance_scale=1" if one_step else "")
 
 
 def _row(result: Result) -> list[str]:
