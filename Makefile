@@ -10,7 +10,7 @@ export TOKENIZERS_PARALLELISM := false
 # uv reads its own variable for local package files; empty elsewhere, which is fine.
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 
-.PHONY: setup demo test slow check format bench clean
+.PHONY: setup demo test slow guides docs check format bench clean
 
 setup: $(VENV)/.ready
 
@@ -30,6 +30,18 @@ test: setup
 slow: setup
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m slow
 
+# Every block of docs/start and docs/guides, and examples/.
+guides: setup
+	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m guides -n 2
+
+docs: setup $(VENV)/.docs-ready
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+$(VENV)/.docs-ready: pyproject.toml
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[dev,docs]' \
+	  || $(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,docs]'
+	touch $@
+
 check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -45,4 +57,4 @@ bench: setup
 	  --pair 9:3 --seed 10 --seed 11 --seed 12 --out benchmarks/results/digits-sfd.json
 
 clean:
-	rm -rf $(VENV) efface-demo runs
+	rm -rf $(VENV) efface-demo runs site

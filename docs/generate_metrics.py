@@ -1,4 +1,4 @@
-"""Write docs/metrics.md from the Specs of all figures: `python docs/generate_metrics.py`."""
+"""Write docs/reference/metrics.md from all Specs: `python docs/generate_metrics.py`."""
 
 from __future__ import annotations
 
@@ -13,23 +13,24 @@ from efface.evaluation.wording import SPACE, is_share
 from efface.metrics.base import Metric
 from efface.records import Side, Spec
 
-PAGE = Path(__file__).with_name("metrics.md")
+PAGE = Path(__file__).parent / "reference" / "metrics.md"
 INTRODUCTION = """\
 # Metrics
 
 `python docs/generate_metrics.py` writes this page from the `Spec` of every figure, which
 `evaluation.json` holds too. How samples, intervals and verdicts are made:
-[evaluation](evaluation.md). How to add a metric: [there](add-a-metric.md).
+[evaluation](evaluation.md). How to add a metric: [guide](../guides/add-a-metric.md).
 
-- **Role**: primary and secondary figures decide the [verdict](evaluation.md#the-verdict), context
-  figures do not. Primary ones are also the axes of the plot of several runs.
+- **Role**: primary and secondary figures decide the
+  [verdict](../guides/what-a-verdict-means.md), context figures do not. Primary ones are also the
+  axes of the plot of several runs.
 - **Margin**: by how much a forget figure may exceed that of a retrained model (0 without one), and
   by how much a retain figure may be worse than that of the original model. Points are of a share,
   percent of the original model's figure.
 - Where an extractor measured a figure, the label ends in the extractor's name. On Inception's
   features the Fréchet distance is `fid`.
 - Figures of the modified prompt of a memorised image end in `_modified`. Every
-  [prompt group](forget-a-concept.md#prompt-groups) adds a context figure,
+  [prompt group](evaluation.md#prompt-groups) adds a context figure,
   `concept_rate/KIND/NAME` or `kept_rate/KIND/NAME`.
 """
 SECTIONS: dict[Side, str] = {"forget": "Forget figures", "retain": "Retain figures"}

@@ -1,4 +1,4 @@
-"""Writes the tables of docs/settings.md from the declarations of the settings.
+"""Writes the tables of docs/reference/settings.md from the declarations of the settings.
 
     python docs/generate_settings.py
 
@@ -14,7 +14,7 @@ from efface.requests import sections
 from efface.settings.base import sections_of
 from efface.settings.listing import list_section
 
-PAGE = Path(__file__).with_name("settings.md")
+PAGE = Path(__file__).parent / "reference" / "settings.md"
 COLUMNS = "| setting | type | range | default | meaning |\n| --- | --- | --- | --- | --- |\n"
 TABLE = re.compile(re.escape(COLUMNS) + r"(?:\|.*\n)*")
 HEADING = re.compile(r"^## (\w+)$", re.MULTILINE)

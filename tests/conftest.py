@@ -28,11 +28,15 @@ def pytest_collection_finish() -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Keep the tests of a folder in one process, so that what they share is made once."""
+    """Keep the tests of a folder in one process, so that what they share is made once.
+
+    Pages of the documentation share nothing.
+    """
     from xdist.scheduler import LoadScopeScheduling
 
     class ByFolder(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return nodeid.partition("::")[0].rpartition("/")[0]
+            file, _, _ = nodeid.partition("::")
+            return nodeid if file.endswith("test_guides.py") else file.rpartition("/")[0]
 
     return ByFolder(config, log)

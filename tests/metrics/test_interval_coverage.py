@@ -16,7 +16,7 @@ from interval_cases import CASES, Case
 from interval_coverage import DRAWS, measure
 
 RECORDED = Path(__file__).parents[2] / "benchmarks" / "results" / "interval-coverage.json"
-DOCUMENTED = Path(__file__).parents[2] / "docs" / "evaluation.md"
+DOCUMENTED = Path(__file__).parents[2] / "docs" / "results" / "measurement.md"
 LEAST = 0.925
 QUICK = (
     "share 0.02, n 20",

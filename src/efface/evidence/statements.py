@@ -1,7 +1,8 @@
 """What a pack says of itself: SHA256SUMS, and two in-toto Statements on the model of every run.
 
-One Statement carries SLSA provenance, the other the predicate of `docs/evidence-pack.md`. Each is a
-function of the other files of its run, of the hashes of the model's files and of efface's version.
+One Statement carries SLSA provenance, the other the predicate of
+`docs/reference/evidence-pack.md`. Each is a function of the other files of its run, of the hashes
+of the model's files and of efface's version.
 """
 
 from __future__ import annotations

@@ -24,8 +24,8 @@ class ImageMethod(Method):
 
     `retain_target` is what the retain term regresses: the noise that was added, or (for retained
     images that the model generated) the original model's prediction, as it is or "subtracted":
-    without the posterior share of the images to forget (docs/posterior-subtraction.md), where that
-    is below `tau`. `retain_only_target` is the same for retain-only rows.
+    without the posterior share of the images to forget, where that is below `tau`
+    (docs/methods/posterior-subtraction.md). `retain_only_target` is the same for retain-only rows.
     """
 
     retain_target: Literal["noise", "teacher", "subtracted"] = Field(

@@ -18,7 +18,7 @@ ASKS = re.compile(r"family\.name(?:\s*[!=]=|\s+(?:not\s+)?in\s*[\"'(\[{]|\.)")
 
 
 def test_no_code_asks_for_a_family_by_its_name_but_the_estimate_of_memory():
-    """As docs/text-to-image.md says."""
+    """As docs/reference/text-to-image.md says."""
     found = {
         file.relative_to(SOURCE).as_posix()
         for file in SOURCE.rglob("*.py")

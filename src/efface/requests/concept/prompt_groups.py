@@ -32,7 +32,7 @@ GROUPS: dict[GroupKind, tuple[str, str]] = {  # label, what the samples are cond
     "composition": ("Composition", "the concept among other things"),
     "unrelated": ("Unrelated", "something unrelated to the concept"),
 }
-EXAMPLE = "write [[groups]] with name, kind and prompts, as in docs/forget-a-concept.md"
+EXAMPLE = "write [[groups]] with name, kind and prompts, as in docs/reference/evaluation.md"
 
 
 class PromptGroup(Section):
