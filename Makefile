@@ -12,16 +12,22 @@ export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 
 .PHONY: setup demo test slow guides docs check format bench clean
 
-setup: $(VENV)/.ready
+# Efface alone, with what developers need, and with what builds the documentation.
+setup: $(VENV)/.dev
+$(VENV)/.efface: EXTRAS :=
+$(VENV)/.dev: EXTRAS := [dev]
+$(VENV)/.docs: EXTRAS := [dev,docs]
+$(VENV)/.dev $(VENV)/.docs: $(VENV)/.efface
 
-$(VENV)/.ready: pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt -e '.[dev]' \
-	  || $(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+$(VENV)/.efface $(VENV)/.dev $(VENV)/.docs: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet uv
+	@echo "installing efface$(EXTRAS) into $(VENV); the first time it downloads torch and diffusers"
+	$(BIN)/uv pip install --compile-bytecode --python $(BIN)/python -c constraints.txt -e '.$(EXTRAS)' \
+	  || $(BIN)/python -m pip install -c constraints.txt -e '.$(EXTRAS)'
 	touch $@
 
-demo: setup
+demo: $(VENV)/.efface
 	$(BIN)/efface demo --overwrite
 
 test: setup
@@ -34,18 +40,14 @@ slow: setup
 guides: setup
 	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m guides -n 2
 
-docs: setup $(VENV)/.docs-ready
+docs: $(VENV)/.docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
-
-$(VENV)/.docs-ready: pyproject.toml
-	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[dev,docs]' \
-	  || $(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,docs]'
-	touch $@
 
 check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
+	$(BIN)/python docs/check_words.py
 
 format: setup
 	$(BIN)/ruff check --fix .

@@ -15,16 +15,17 @@ from efface.metrics.intervals import Estimate, Measured, bounded_mean
 from efface.records import Spec
 
 
-def unlearning_accuracy(probabilities: np.ndarray, forgotten: Sequence[int]) -> Measured:
-    """Share of samples (N, K) to which a classifier gives no forgotten label, in [0, 1].
+def unlearning_accuracy(labels: np.ndarray, forgotten: Sequence[int]) -> Measured:
+    """Share of samples in which a classifier sees no forgotten label, in [0, 1].
 
-    The samples are those conditioned on the forgotten labels alone. The interval is conservative.
+    `labels` (N,) are what it sees in samples conditioned on the forgotten labels alone. The
+    interval is conservative.
     """
-    return bounded_mean(~np.isin(probabilities.argmax(1), forgotten))
+    return bounded_mean(~np.isin(labels, forgotten))
 
 
 UNLEARNING_ACCURACY = Metric(
-    compute=lambda seen: unlearning_accuracy(seen.probabilities, seen.forgotten),
+    compute=lambda seen: unlearning_accuracy(seen.seen, seen.forgotten),
     spec=Spec(
         name="unlearning_accuracy",
         label="Unlearning accuracy",
