@@ -1,0 +1,86 @@
+"""Redirection: data-free forgetting that keeps the model's own sampler."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+from torch import Tensor
+
+from efface.diffusion.denoiser import Condition, Denoiser
+from efface.methods.base import LossTerms, Method, Need, StepContext, per_sample_sum
+
+START = 0.98  # of the schedule, where samplers begin: there is signal left to divide by
+
+
+@dataclass(frozen=True, kw_only=True)
+class Redirection(Method):
+    """Regression on the teacher's prediction for another condition, on the student's own path.
+
+    || eps_theta(x_t, t, c) - eps_phi(x_t, t, c') ||^2 with c' the replacement in forget rows and c
+    itself in retained rows; x_t is where `partial_steps` DDIM steps of the student under c arrive
+    from noise, at a uniform t. Concept ablation (Kumari et al., ICCV 2023, eq. 4) regresses on the
+    model itself at noised samples, ESD (Gandikota et al., ICCV 2023, eq. 7) on negative guidance.
+    The loss is summed over pixels and averaged over the rows of a side.
+    """
+
+    partial_steps: int = Field(
+        default=8, ge=1, le=100, description="DDIM steps of the student from noise to x_t."
+    )
+    forget_share: float = Field(default=1.0, ge=0, le=1, description="Forget rows per retained row.")
+    forget_weight: float = Field(
+        default=1.0, ge=0, le=1e6, description="Weight of forget rows in the loss."
+    )
+    teacher_guidance: float = Field(
+        default=1.0, ge=0, le=1e3, description="Guidance of the teacher; 1 is none."
+    )
+
+    title: ClassVar[str] = "Redirection"
+    summary: ClassVar[str] = "regression on another condition: data-free, the sampler is kept"
+    needs: ClassVar[frozenset[Need]] = frozenset({"conditions"})
+    train_defaults: ClassVar[Mapping[str, Any]] = {"learning_rate": 1e-5, "steps": 1000}
+
+    def networks(self, pretrained: Denoiser) -> dict[str, Denoiser]:
+        if self.guided("teacher"):
+            pretrained.require_null()
+        return {"teacher": pretrained.frozen(), "student": pretrained.clone()}
+
+    def passes(self, phase: str, network: str, retain: int, forget: int) -> tuple[int, ...]:
+        return (retain + forget,) if network == "student" else ()
+
+    def guided(self, network: str) -> bool:
+        return network == "teacher" and self.teacher_guidance != 1.0
+
+    @property
+    def guides_teacher(self) -> bool:
+        return self.teacher_guidance > 1.0
+
+    def loss(self, phase: str, ctx: StepContext) -> LossTerms:
+        teacher, student = ctx.networks["teacher"], ctx.networks["student"]
+        condition, target = ctx.batch.condition, ctx.batch.target
+        with torch.no_grad():
+            x_t, t = self._partially_denoised(ctx, student, condition)
+            eps_target = teacher(x_t, t, target, self.teacher_guidance).eps
+        losses = per_sample_sum((student(x_t, t, condition).eps - eps_target).square())
+        retain, forget = losses.split([ctx.batch.retain.size, ctx.batch.forget.size])
+        if len(forget) == 0:
+            return LossTerms(retain=retain.mean())
+        return LossTerms(retain=retain.mean(), forget=self.forget_weight * forget.mean())
+
+    def _partially_denoised(
+        self, ctx: StepContext, student: Denoiser, condition: Condition | None
+    ) -> tuple[Tensor, Tensor]:
+        """(x_t, t): from noise to a uniform timestep of each row, in equal strides."""
+        schedule = student.schedule
+        start = int(START * schedule.num_timesteps)
+        x_t, end = ctx.rng.normal(student.sample_shape), ctx.rng.integers(0, start + 1)
+        t = torch.full_like(end, start)
+        for step in range(1, self.partial_steps + 1):
+            prediction = student(x_t, t, condition)
+            t = start + (end - start) * step // self.partial_steps
+            alpha, sigma = schedule.levels(t, x_t)
+            x_t = alpha * prediction.x0 + sigma * prediction.eps
+        return x_t, t
