@@ -101,16 +101,12 @@ class Attack(Section, ABC):
     They are addressed as `ATTACK.NAME`.
     """
 
-    samples: int = Field(
-        default=100, ge=1, le=LARGEST, description="Samples at every point of a curve."
-    )
-    seed: int = Field(default=0, ge=0, le=LARGEST, description="Seed of samples and training.")
-    sampling_steps: int = Field(
-        default=20,
-        ge=1,
-        le=1000,
-        description="DDIM steps of models that are not one-step generators.",
-    )
+    samples: int = Field(default=100, ge=1, le=LARGEST)
+    """Samples at every point of a curve."""
+    seed: int = Field(default=0, ge=0, le=LARGEST)
+    """Seed of samples and training."""
+    sampling_steps: int = Field(default=20, ge=1, le=1000)
+    """DDIM steps of models that are not one-step generators."""
 
     title: ClassVar[str]
     summary: ClassVar[str]  # what is done, in a phrase for every reader
@@ -241,12 +237,8 @@ class Attack(Section, ABC):
 class BudgetAttack(Attack):
     """Base of the attacks that grow stronger with a budget."""
 
-    repeats: int = Field(
-        default=6,
-        ge=0,
-        le=500,
-        description="Further seeds that compare with a retrained model, where half came back.",
-    )
+    repeats: int = Field(default=6, ge=0, le=500)
+    """Further seeds that compare with a retrained model, where half came back."""
 
     @abstractmethod
     def attack(self, case: Case, subjects: Mapping[str, Subject]) -> Trials:

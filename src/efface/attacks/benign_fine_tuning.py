@@ -18,10 +18,10 @@ class BenignFineTuning(FineTuningAttack):
     Where labels or prompts were forgotten, these are samples of the original model under others.
     """
 
-    images: int = Field(default=256, ge=1, le=LARGEST, description="Retained images, at most.")
-    steps: Counts = Field(
-        default=(5, 20, 50, 100), description="Steps of fine-tuning after which a model is sampled."
-    )
+    images: int = Field(default=256, ge=1, le=LARGEST)
+    """Retained images, at most."""
+    steps: Counts = (5, 20, 50, 100)
+    """Steps of fine-tuning after which a model is sampled."""
 
     title: ClassVar[str] = "Benign fine-tuning"
     summary: ClassVar[str] = "the model is fine-tuned on retained images, as any owner might do"

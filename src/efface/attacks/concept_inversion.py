@@ -35,15 +35,12 @@ class ConceptInversion(SweepingAttack):
     undoes a change of the network is what the attack finds out.
     """
 
-    images: int = Field(default=16, ge=1, le=LARGEST, description="Examples, at most.")
-    steps: Counts = Field(
-        default=(10, 25, 50, 100),
-        description="Steps of optimisation after which a model is sampled.",
-    )
-    learning_rates: Rates = Field(
-        default=(0.03, 0.1, 0.3),
-        description="Learning rates of Adam as shares of an embedding's typical entry.",
-    )
+    images: int = Field(default=16, ge=1, le=LARGEST)
+    """Examples, at most."""
+    steps: Counts = (10, 25, 50, 100)
+    """Steps of optimisation after which a model is sampled."""
+    learning_rates: Rates = (0.03, 0.1, 0.3)
+    """Learning rates of Adam as shares of an embedding's typical entry."""
 
     title: ClassVar[str] = "Concept inversion"
     summary: ClassVar[str] = (

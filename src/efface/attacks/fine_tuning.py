@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from accelerate import Accelerator
-from pydantic import Field
 from torch import Tensor
 
 from efface.attacks.base import Case, Counts, Findings, Subject, Trials
@@ -48,13 +47,10 @@ class FineTuningAttack(SweepingAttack):
     model's whole schedule as well; it is then sampled in its one step and in many steps.
     """
 
-    steps: Counts = Field(
-        default=(5, 10, 20, 50), description="Steps of fine-tuning after which a model is sampled."
-    )
-    learning_rates: Rates = Field(
-        default=(1.5e-4, 5e-4, 1.5e-3),
-        description="Learning rates of AdamW, of which the best counts.",
-    )
+    steps: Counts = (5, 10, 20, 50)
+    """Steps of fine-tuning after which a model is sampled."""
+    learning_rates: Rates = (1.5e-4, 5e-4, 1.5e-3)
+    """Learning rates of AdamW, of which the best counts."""
 
     def find(self, case: Case, examples: str) -> Findings:
         """Attack all models with such examples."""

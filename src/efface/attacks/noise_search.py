@@ -40,11 +40,10 @@ class NoiseSearch(BudgetAttack):
     exchanges conditions alone, and a search that uses none must undo it.
     """
 
-    tries: Counts = Field(
-        default=(1, 2, 4, 8, 16, 32),
-        description="Noises tried in each search before it is measured.",
-    )
-    samples: int = Field(default=48, ge=1, le=LARGEST, description="Searches.")
+    tries: Counts = (1, 2, 4, 8, 16, 32)
+    """Noises tried in each search before it is measured."""
+    samples: int = Field(default=48, ge=1, le=LARGEST)
+    """Searches."""
 
     title: ClassVar[str] = "Noise search"
     summary: ClassVar[str] = (

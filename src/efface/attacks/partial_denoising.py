@@ -31,18 +31,14 @@ class PartialDenoising(BudgetAttack):
     exchanges conditions alone, and what is denoised without any must be recovered.
     """
 
-    sampling_steps: int = Field(default=20, ge=1, le=1000, description="Ancestral steps, at most.")
+    sampling_steps: int = Field(default=20, ge=1, le=1000)
+    """Ancestral steps, at most."""
     given: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(
-        default=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6),
-        min_length=1,
-        description="Shares of the schedule that are skipped.",
+        default=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6), min_length=1
     )
-    images: int = Field(
-        default=32,
-        ge=1,
-        le=LARGEST,
-        description="Examples of a label or prompt that are noised, at most.",
-    )
+    """Shares of the schedule that are skipped."""
+    images: int = Field(default=32, ge=1, le=LARGEST)
+    """Examples of a label or prompt that are noised, at most."""
 
     title: ClassVar[str] = "Partial denoising"
     summary: ClassVar[str] = (

@@ -15,8 +15,10 @@ Rates = Annotated[tuple[Annotated[float, Field(gt=0, le=10)], ...], Field(min_le
 class SweepingAttack(BudgetAttack):
     """Base of the attacks with a learning rate: every line is its best over `learning_rates`."""
 
-    batch_size: int = Field(default=32, ge=1, le=100_000, description="Rows of one step.")
-    learning_rates: Rates = Field(description="Learning rates, of which the best counts.")
+    batch_size: int = Field(default=32, ge=1, le=100_000)
+    """Rows of one step."""
+    learning_rates: Rates
+    """Learning rates, of which the best counts."""
 
     def again(self, trial: Trial, seed: int) -> BudgetAttack:
         return self.model_copy(update={"seed": seed, "learning_rates": (trial.rate,)})

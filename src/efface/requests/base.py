@@ -61,11 +61,11 @@ CONDITIONED = evaluate_names(  # for samples that are conditioned on labels or p
 class Request(BaseModel, ABC):
     """What is to be forgotten. Subclasses are the words of the user, checked as they are made.
 
-    A field's description is the help of its command-line option, which has the field's name unless
-    `json_schema_extra={"option": ...}` gives another.
+    The docstring of a field is the help of its command-line option, which has the field's name
+    unless `json_schema_extra={"option": ...}` gives another.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     kind: str
     earlier: tuple[SerializeAsAny[Request], ...] = ()  # forgotten before, and forgotten still

@@ -29,7 +29,7 @@ BOUNDS = {
 class Section(BaseModel):
     """Settings that belong together: frozen, and none that is not declared."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 def shipped_recipes() -> list[str]:

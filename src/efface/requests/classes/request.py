@@ -24,15 +24,12 @@ class ForgetClass(Request):
     """Forget labels of a class-conditional model, without data."""
 
     kind: Literal["class"] = "class"
-    labels: tuple[int | str, ...] = Field(
-        description="A label to forget, by its number or name.",
-        json_schema_extra={"option": "--label"},
-    )
+    labels: tuple[int | str, ...] = Field(json_schema_extra={"option": "--label"})
+    """A label to forget, by its number or name."""
     replacement: tuple[int | str, ...] = Field(
-        default=(),
-        description="A label to generate instead, or 'random' for all retained ones.",
-        json_schema_extra={"option": "--replace"},
+        default=(), json_schema_extra={"option": "--replace"}
     )
+    """A label to generate instead, or 'random' for all retained ones."""
 
     section: ClassVar[str] = "class"
     words_class: ClassVar[type[ClassWords]] = ClassWords

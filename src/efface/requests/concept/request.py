@@ -37,34 +37,22 @@ class ForgetConcept(Request):
     """
 
     kind: Literal["concept"] = "concept"
-    concept: str = Field(
-        description="What to forget, as prompts name it.", json_schema_extra={"several": True}
-    )
-    also: tuple[str, ...] = Field(
-        default=(),
-        description="Another name of it, to forget as well.",
-        json_schema_extra={"of_one": True},
-    )
+    concept: str = Field(json_schema_extra={"several": True})
+    """What to forget, as prompts name it."""
+    also: tuple[str, ...] = Field(default=(), json_schema_extra={"of_one": True})
+    """Another name of it, to forget as well."""
     replacement: str | None = Field(
-        default=None,
-        description="The phrase that takes its place in a prompt.",
-        json_schema_extra={"option": "--replace", "several": True},
+        default=None, json_schema_extra={"option": "--replace", "several": True}
     )
-    forget_prompts: str | None = Field(
-        default=None,
-        description="Prompts that name the concept; default: templates.",
-        json_schema_extra={"of_one": True},
-    )
-    retain_prompts: str | None = Field(
-        default=None,
-        description="Retained prompts: a file or datasets:OWNER/NAME; default: templates.",
-    )
-    prompt_pairs: str | None = Field(
-        default=None, description="Instead of --replace: prompts, each with its replacement."
-    )
-    negative: str | None = Field(
-        default=None, description="Instead of --replace: a file of keywords for a negative prompt."
-    )
+    """The phrase that takes its place in a prompt."""
+    forget_prompts: str | None = Field(default=None, json_schema_extra={"of_one": True})
+    """Prompts that name the concept; default: templates."""
+    retain_prompts: str | None = None
+    """Retained prompts: a file or datasets:OWNER/NAME; default: templates."""
+    prompt_pairs: str | None = None
+    """Instead of --replace: prompts, each with its replacement."""
+    negative: str | None = None
+    """Instead of --replace: a file of keywords for a negative prompt."""
 
     section: ClassVar[str] = "concept"
     own: ClassVar[type[BaseModel]] = ConceptSettings

@@ -26,18 +26,16 @@ if TYPE_CHECKING:
 class DistilSettings(Section):
     """Prompts of a text-to-image model to distil, addressed as `distil.NAME`."""
 
-    retain: int = Field(default=500, ge=1, le=1_000_000, description="Prompts, at most.")
+    retain: int = Field(default=500, ge=1, le=1_000_000)
+    """Prompts, at most."""
 
 
 class Distil(Request):
     """Make a one-step generator that forgets nothing, for later requests to start from."""
 
     kind: Literal["distil"] = "distil"
-    retain_prompts: str | None = Field(
-        default=None,
-        description="Prompts of a text-to-image model: a file or datasets:OWNER/NAME; default: "
-        "templates.",
-    )
+    retain_prompts: str | None = None
+    """Prompts of a text-to-image model: a file or datasets:OWNER/NAME; default: templates."""
 
     section: ClassVar[str] = "distil"
     own: ClassVar[type[BaseModel]] = DistilSettings

@@ -26,28 +26,16 @@ class ForgetImages(Request):
     """Forget particular images of an unconditional model."""
 
     kind: Literal["images"] = "images"
-    images: str = Field(
-        description="The images to forget: a folder, a parquet file or datasets:OWNER/NAME.",
-        json_schema_extra={"several": True},
-    )
-    retain: str = Field(
-        default=GENERATE,
-        description="Retained images, or 'generate' to sample them from the model.",
-    )
-    unseen: str | None = Field(
-        default=None,
-        description="Images that the model was not trained on, to compare the loss with.",
-    )
-    prior: float | None = Field(
-        default=None,
-        gt=0,
-        lt=1,
-        description="Share of the images in the training data, where known.",
-    )
-    image_column: str | None = Field(
-        default=None,
-        description="The column of images in tables, where several could be.",
-    )
+    images: str = Field(json_schema_extra={"several": True})
+    """The images to forget: a folder, a parquet file or datasets:OWNER/NAME."""
+    retain: str = GENERATE
+    """Retained images, or 'generate' to sample them from the model."""
+    unseen: str | None = None
+    """Images that the model was not trained on, to compare the loss with."""
+    prior: float | None = Field(default=None, gt=0, lt=1)
+    """Share of the images in the training data, where known."""
+    image_column: str | None = None
+    """The column of images in tables, where several could be."""
 
     section: ClassVar[str] = "images"
     own: ClassVar[type[BaseModel]] = ImageSettings

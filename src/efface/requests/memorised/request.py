@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, model_validator
 
 from efface.data.phrases import same_phrase
 from efface.diffusion.model_folder import ModelInfo
@@ -31,18 +31,14 @@ class ForgetMemorised(Request):
     """Forget the image that a text-to-image model has memorised for a prompt."""
 
     kind: Literal["memorised"] = "memorised"
-    prompt: str = Field(description="The caption for which a training image is generated.")
-    image: str | None = Field(
-        default=None,
-        description="That image; default: the one that samples of the prompt agree on.",
-    )
-    modified_prompt: str | None = Field(
-        default=None,
-        description="A prompt that generates it only sometimes; default: searched for.",
-    )
-    control_prompts: str | None = Field(
-        default=None, description="Similar prompts without memorised images; default: templates."
-    )
+    prompt: str
+    """The caption for which a training image is generated."""
+    image: str | None = None
+    """That image; default: the one that samples of the prompt agree on."""
+    modified_prompt: str | None = None
+    """A prompt that generates it only sometimes; default: searched for."""
+    control_prompts: str | None = None
+    """Similar prompts without memorised images; default: templates."""
 
     section: ClassVar[str] = "memorised"
     own: ClassVar[type[BaseModel]] = MemorisedSettings
