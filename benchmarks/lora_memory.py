@@ -30,8 +30,7 @@ from efface.diffusion.schedule import NoiseSchedule
 from efface.diffusion.text.denoiser import TextDenoiser
 from efface.diffusion.text.families import FAMILIES
 from efface.diffusion.text.prompts import PromptEncoder
-from efface.memory.amounts import Amounts, forget_rows
-from efface.memory.estimate import estimate
+from efface.memory.estimate import Amounts, estimate, forget_rows
 from efface.memory.live import Live, tensors_of
 from efface.requests.concept.request import ForgetConcept
 from efface.settings.base import Settings

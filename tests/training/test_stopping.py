@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from efface.data.bank import ImageBank
+from efface.data.batch import ImageBank
 from efface.data.images import load_images
 from efface.data.source import PairSource
 from efface.diffusion.denoiser import Denoiser

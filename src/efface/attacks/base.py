@@ -11,9 +11,8 @@ from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, model_validator
 
-from efface.attacks.costs import HALF, ZERO, Scale, Trial, described
+from efface.attacks.costs import HALF, ZERO, Scale, Trial, compare_budgets, described
 from efface.attacks.goals import Goal
-from efface.attacks.speed import compare_budgets
 from efface.attacks.weak import WeakErasure, one_ascent_step
 from efface.diffusion.denoiser import Denoiser
 from efface.diffusion.sampling import MultiStep, OneStep, Sampler

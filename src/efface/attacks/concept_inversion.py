@@ -11,8 +11,8 @@ from pydantic import Field
 from efface.attacks.base import LARGEST, Case, Counts, Findings, Subject, Trials
 from efface.attacks.conditions import Learned, with_learned_condition
 from efface.attacks.costs import Trial, point
+from efface.attacks.fine_tuning import Rates, SweepingAttack
 from efface.attacks.goals import ConditionGoal, Examples, Goal
-from efface.attacks.sweep import Rates, SweepingAttack
 from efface.attacks.weak import exchanged, noise_loss
 from efface.data.randomness import derive_seed
 from efface.diffusion.denoiser import Denoiser

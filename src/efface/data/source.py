@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from efface.data.bank import ImageBank
-from efface.data.batch import Batch, Choices, NegativeGuidance, Side
+from efface.data.batch import Batch, Choices, ImageBank, NegativeGuidance, Side
 from efface.data.images import to_model
 from efface.data.randomness import Shard, derive_seed
 from efface.diffusion.denoiser import Condition

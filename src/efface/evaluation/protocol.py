@@ -15,9 +15,8 @@ from typing import Any
 from efface.diffusion.model_folder import ModelInfo
 from efface.evaluation.change import BROKEN, PROTOCOL, is_broken, measure_change, weight_change
 from efface.evaluation.sample_sets import Asked, Observer, SampleSet, Subject, observe
-from efface.evaluation.store import Arrays, Store
+from efface.evaluation.store import Arrays, Store, digest_of_json
 from efface.evaluation.subjects import SAMPLING, Job, Subjects
-from efface.evaluation.terms import common_terms
 from efface.evaluation.views import JudgeView, View
 from efface.records import Evaluation
 from efface.settings.evaluate import EvaluateSettings
@@ -25,6 +24,8 @@ from efface.settings.evaluate import EvaluateSettings
 Looked = dict[str, Arrays]  # what each observer saw of one set of samples, or each probe found
 Seen = dict[str, Looked]  # of one model, by set of samples; that of probes is PROBES
 PROBES = "probes"
+Terms = dict[str, str]
+SHOWN = 12  # digits of a hash
 
 
 def always(asked: Asked | None) -> Callable[[Subject], Asked | None]:
@@ -125,3 +126,18 @@ def observe_model(
 def of_models(seen: Mapping[str, Seen], samples: str, observer: str) -> dict[str, Arrays]:
     """What one observer saw of one set of samples, by model."""
     return {model: sets[samples][observer] for model, sets in seen.items()}
+
+
+def common_terms(original: Subject, views: Mapping[str, View]) -> Terms:
+    terms = {"original model": original.sampler.describe()}
+    real = {name: view.compared_with for name, view in views.items()}
+    return terms | {f"real images of the {n}": shorten(d) for n, d in real.items() if d is not None}
+
+
+def digest_of(content: Any) -> str:
+    """The first digits of the SHA-256 of anything that is JSON."""
+    return shorten(digest_of_json(content))
+
+
+def shorten(digest: str) -> str:
+    return digest[:SHOWN]

@@ -17,8 +17,8 @@ from efface.diffusion.loading import load, load_beside
 from efface.diffusion.model_folder import ModelInfo, drawn_shape, fetch_weights, inspect_model
 from efface.diffusion.one_step import default_sampler
 from efface.diffusion.sampling import MultiStep, OneStep, Sampler
+from efface.diffusion.text.building import differ_in_network_alone
 from efface.diffusion.text.prompts import PromptEncoder
-from efface.diffusion.text.sharing import differ_in_network_alone
 from efface.diffusion.weight_files import hash_model, hash_weights
 from efface.errors import RequestError
 from efface.evaluation.sample_sets import Subject

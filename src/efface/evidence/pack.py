@@ -12,13 +12,15 @@ from pathlib import Path, PurePosixPath
 
 from efface.errors import RequestError
 from efface.evidence.archive import SHEET, write_archive
-from efface.evidence.members import PackedRun, read_packed, run_folders
 from efface.evidence.statements import (
     SUMS,
+    PackedRun,
     hash_files,
     input_weights,
     make_statements,
     make_sums,
+    read_packed,
+    run_folders,
     weights_among,
 )
 from efface.records import require_finished

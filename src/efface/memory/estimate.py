@@ -12,7 +12,6 @@ from torch import nn
 
 from efface.diffusion.loading import build_denoiser
 from efface.diffusion.model_folder import ModelInfo
-from efface.memory.amounts import Amounts
 from efface.memory.footprint import (
     Holding,
     Network,
@@ -136,3 +135,23 @@ def readable(size: float) -> str:
     """Bytes in the unit that suits them: 12.3 GB."""
     power = min(len(UNITS) - 1, max(0, int(math.log(max(1, size), 1000))))
     return f"{size / 1000**power:.3g} {UNITS[power]}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Amounts:
+    """Rows, prompts, and bytes that come and go beside what every run holds.
+
+    `preparation` is held beside what is loaded before training begins; `models` are measured at
+    once. `guided` are networks that are guided in some rows whatever the method says.
+    """
+
+    forget_rows: int  # of a whole batch
+    prompts: int = 0  # held encoded
+    preparation: int = 0
+    models: int = 2
+    guided: frozenset[str] = frozenset()
+
+
+def forget_rows(settings: Settings) -> int:
+    """Rows to forget in a whole batch, as many as the method takes."""
+    return round(settings.method.forget_share * settings.train.batch_size)

@@ -23,9 +23,8 @@ from efface.diffusion.config_files import read_json
 from efface.diffusion.model_folder import ModelInfo, drawn_shape, sample_shape
 from efface.diffusion.quiet import loading
 from efface.diffusion.sampling import rows_of
-from efface.diffusion.text.encoding import constant_rows
+from efface.diffusion.text.encoding import call_network, constant_rows
 from efface.diffusion.text.families import FAMILIES, UNET_ATTENTION
-from efface.diffusion.text.networks import call_network
 from efface.memory.live import Kernels, Live, tensors_of
 from efface.settings.evaluate import EvaluateSettings
 

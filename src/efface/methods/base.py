@@ -10,8 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import ConfigDict, Field
 from torch import Tensor
 
-from efface.data.bank import ImageBank
-from efface.data.batch import Batch
+from efface.data.batch import Batch, ImageBank
 from efface.data.randomness import RowRandom
 from efface.diffusion.denoiser import Denoiser
 from efface.diffusion.sampling import MultiStep, Sampler

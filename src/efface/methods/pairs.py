@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from efface.data.bank import ImageBank
-from efface.data.batch import Side
+from efface.data.batch import ImageBank, Side
 from efface.diffusion.denoiser import Condition, Denoiser
 from efface.methods.base import StepContext
 

@@ -17,8 +17,7 @@ from torch import Tensor
 
 from efface.errors import DataError
 from efface.files import hash_file
-from efface.metrics.inception_network import InceptionV3
-from efface.metrics.inception_weights import inception_weights
+from efface.metrics.inception_network import InceptionV3, inception_weights
 from efface.metrics.pretrained import (
     Pinned,
     Pretrained,

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from efface.evaluation.references import Retained
     from efface.evaluation.subjects import Compared, Job, Subjects
     from efface.evaluation.views import View
-    from efface.memory.amounts import Amounts
+    from efface.memory.estimate import Amounts
     from efface.metrics.judge import Judge
     from efface.settings.base import Settings
     from efface.training.stopping import Stopper
@@ -149,7 +149,7 @@ class Request(BaseModel, ABC):
     @classmethod
     def expected_amounts(cls, model: ModelInfo, settings: Settings) -> Amounts:
         """What a run has much of, as far as that is known without the words of the request."""
-        from efface.memory.amounts import Amounts, forget_rows
+        from efface.memory.estimate import Amounts, forget_rows
 
         return Amounts(forget_rows=forget_rows(settings))
 
@@ -233,7 +233,7 @@ class Material(ABC):
 
     def amounts(self, settings: Settings) -> Amounts:
         """What a run has much of, for the estimate of memory."""
-        from efface.memory.amounts import Amounts, forget_rows
+        from efface.memory.estimate import Amounts, forget_rows
 
         return Amounts(forget_rows=forget_rows(settings))
 

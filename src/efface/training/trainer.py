@@ -18,12 +18,10 @@ from efface.diffusion.denoiser import Denoiser
 from efface.errors import Stopped
 from efface.methods.base import Method
 from efface.progress import Bar
-from efface.training.averaging import MovingAverage
-from efface.training.checkpoint import Checkpoints, Progress, Stateful
+from efface.training.checkpoint import Checkpoints, MovingAverage, Progress, Stateful
 from efface.training.guard import CollapseGuard
 from efface.training.interruption import Interruption
-from efface.training.parts import check_parts
-from efface.training.processes import from_main, on_main
+from efface.training.processes import check_parts, from_main, on_main
 from efface.training.settings import TrainSettings
 from efface.training.stepper import Stepper
 from efface.training.stopping import Stopper

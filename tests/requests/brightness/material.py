@@ -13,7 +13,7 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from efface.attacks.goals import Examples, Goal
-from efface.data.bank import ImageBank
+from efface.data.batch import ImageBank
 from efface.data.source import PairSource
 from efface.diffusion.denoiser import Denoiser
 from efface.diffusion.sampling import MultiStep, Sampler, draw_images

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from efface.diffusion.denoiser import Condition, Denoiser
+from efface.diffusion.text.encoding import call_network
 from efface.diffusion.text.families import TextFamily
-from efface.diffusion.text.networks import call_network
 from efface.diffusion.text.prompts import PromptEncoder
 
 

@@ -19,7 +19,7 @@ from efface.evaluation.protocol import Protocol
 from efface.evaluation.references import Retained
 from efface.evaluation.subjects import Job, Subjects, read_judge
 from efface.evaluation.views import View
-from efface.memory.amounts import Amounts, forget_rows
+from efface.memory.estimate import Amounts, forget_rows
 from efface.metrics.judge import Judge
 from efface.requests.base import Feed, Material
 from efface.requests.classes.goal import ClassGoal, read_real

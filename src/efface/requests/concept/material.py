@@ -22,7 +22,7 @@ from efface.evaluation.references import Retained
 from efface.evaluation.store import Store
 from efface.evaluation.subjects import Job, Subjects
 from efface.evaluation.views import View
-from efface.memory.amounts import Amounts, forget_rows
+from efface.memory.estimate import Amounts, forget_rows
 from efface.metrics.judge import Judge
 from efface.requests.base import Feed, Material
 from efface.requests.concept.finding import Phrases, find_finders, require_finder

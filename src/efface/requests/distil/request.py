@@ -19,7 +19,7 @@ from efface.requests.distil.words import DistilWords
 from efface.settings.reading import Section
 
 if TYPE_CHECKING:
-    from efface.memory.amounts import Amounts
+    from efface.memory.estimate import Amounts
     from efface.settings.base import Settings
 
 
@@ -57,7 +57,7 @@ class Distil(Request):
 
     @classmethod
     def expected_amounts(cls, model: ModelInfo, settings: Settings) -> Amounts:
-        from efface.memory.amounts import Amounts
+        from efface.memory.estimate import Amounts
 
         return Amounts(forget_rows=0)
 

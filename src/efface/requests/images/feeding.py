@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from efface.data.bank import ImageBank
+from efface.data.batch import ImageBank
 from efface.data.images import to_model
 from efface.data.randomness import derive_seed
 from efface.data.source import PairSource

@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from efface.data.bank import ImageBank
+from efface.data.batch import ImageBank
 from efface.data.images import to_model
 from efface.data.randomness import derive_seed
 from efface.data.source import PairSource, RetainOnly
 from efface.diffusion.denoiser import Condition, Denoiser
 from efface.diffusion.sampling import Sampler, draw_images, rows_at_once
-from efface.memory.amounts import forget_rows
+from efface.memory.estimate import forget_rows
 from efface.requests.memorised.detection import Detection
 from efface.requests.memorised.searching import Modification
 from efface.requests.memorised.separation import Sides

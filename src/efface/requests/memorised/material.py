@@ -25,7 +25,7 @@ from efface.evaluation.references import Retained
 from efface.evaluation.store import digest_of_json
 from efface.evaluation.subjects import Job, Subjects
 from efface.evaluation.views import View
-from efface.memory.amounts import Amounts, forget_rows
+from efface.memory.estimate import Amounts, forget_rows
 from efface.memory.footprint import rows_footprint, sampling_footprint
 from efface.metrics.judge import Judge
 from efface.requests.base import Feed, Material
@@ -33,13 +33,12 @@ from efface.requests.memorised.detection import Detection, detect, detector_of, 
 from efface.requests.memorised.feed import CopyStopper, pair_source, preparation_notes
 from efface.requests.memorised.goal import MemorisedGoal
 from efface.requests.memorised.protocol import MemorisedProtocol
-from efface.requests.memorised.sampling import prompt_sampler, to_unit
+from efface.requests.memorised.sampling import AT_ONCE, prompt_sampler, to_unit
 from efface.requests.memorised.searching import Modification, modify
 from efface.requests.memorised.separation import Sides, separate
 from efface.requests.memorised.settings import MemorisedSettings
 from efface.requests.memorised.similarity import Comparison, read_comparison
 from efface.requests.memorised.stages import Stages, read_prepared
-from efface.requests.memorised.text_noise import AT_ONCE
 from efface.settings.base import Settings
 
 if TYPE_CHECKING:

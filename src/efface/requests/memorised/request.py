@@ -22,7 +22,7 @@ from efface.requests.memorised.settings import MemorisedSettings
 from efface.requests.memorised.words import MemorisedWords
 
 if TYPE_CHECKING:
-    from efface.memory.amounts import Amounts
+    from efface.memory.estimate import Amounts
     from efface.requests.memorised.material import MemorisedMaterial
     from efface.settings.base import Settings
 

@@ -6,7 +6,7 @@ import pytest
 
 from efface.errors import ConfigError
 from efface.methods.sfd import SFD
-from efface.training.parts import check_parts
+from efface.training.processes import check_parts
 from efface.training.settings import TrainSettings
 
 

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from efface.errors import DataError
 from efface.files import hash_file
-from efface.metrics import inception_weights
+from efface.metrics import inception_network
 
 WEIGHTS = {"fc.bias": torch.arange(5.0), "fc.weight": torch.arange(15.0).view(3, 5).T}
 
@@ -21,8 +21,8 @@ def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "published.pth"
     torch.save(WEIGHTS, path)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(inception_weights, "URL", path.as_uri())
-    monkeypatch.setattr(inception_weights, "SHA256", hash_file(path))
+    monkeypatch.setattr(inception_network, "URL", path.as_uri())
+    monkeypatch.setattr(inception_network, "SHA256", hash_file(path))
     return path
 
 
@@ -33,24 +33,24 @@ def files_in(folder: Path) -> list[Path]:
 def test_the_published_weights_are_fetched_once_and_kept_as_safetensors(
     published: Path, tmp_path: Path
 ) -> None:
-    kept = inception_weights.inception_weights()
+    kept = inception_network.inception_weights()
     found = load_file(kept)
     assert found.keys() == WEIGHTS.keys()
     assert all(torch.equal(found[name], tensor) for name, tensor in WEIGHTS.items())
     published.unlink()
-    assert inception_weights.inception_weights() == kept
+    assert inception_network.inception_weights() == kept
     assert files_in(tmp_path) == [kept] and kept.suffix == ".safetensors"
 
 
 def test_weights_with_another_checksum_are_refused_and_none_are_kept(
     published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inception_weights, "SHA256", "0" * 64)
+    monkeypatch.setattr(inception_network, "SHA256", "0" * 64)
     with pytest.raises(DataError, match=r"could not be had from file:.*check the network, or"):
-        inception_weights.inception_weights()
+        inception_network.inception_weights()
     published.unlink()
     with pytest.raises(DataError, match="URLError"):
-        inception_weights.inception_weights()
+        inception_network.inception_weights()
     assert not files_in(tmp_path)
 
 
@@ -58,7 +58,7 @@ def test_what_holds_more_than_tensors_is_refused(
     published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     torch.save({"fc.bias": torch.nn.Linear(1, 1)}, published)
-    monkeypatch.setattr(inception_weights, "SHA256", hash_file(published))
+    monkeypatch.setattr(inception_network, "SHA256", hash_file(published))
     with pytest.raises(DataError, match=r"could not be had from file:.*\(UnpicklingError\)"):
-        inception_weights.inception_weights()
+        inception_network.inception_weights()
     assert files_in(tmp_path) == [published]

@@ -8,7 +8,7 @@ from accelerate import Accelerator
 from torch import nn
 from torch.testing import assert_close
 
-from efface.training.inner import descend, weights_restored
+from efface.training.stepper import descend, weights_restored
 
 
 def test_descent_is_sgd_and_leaves_no_gradient() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from safetensors.torch import load_file, save_file
 
 from efface.diffusion.model_folder import inspect_model
-from efface.diffusion.text.sharing import differ_in_network_alone
+from efface.diffusion.text.building import differ_in_network_alone
 
 
 def perturb(file: Path) -> None:

@@ -4,7 +4,7 @@ import torch
 from torch.testing import assert_close
 
 from efface.diffusion.text.denoiser import TextDenoiser
-from efface.requests.memorised.text_noise import text_noise_norms
+from efface.requests.memorised.sampling import text_noise_norms
 
 
 def test_the_norm_is_what_the_prompt_adds_to_the_prediction_from_pure_noise(

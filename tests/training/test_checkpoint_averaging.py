@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from efface.training.averaging import MovingAverage
+from efface.training.checkpoint import MovingAverage
 
 
 @pytest.mark.parametrize("ramp", [False, True])

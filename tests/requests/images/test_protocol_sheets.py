@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from efface.requests.images.sheets import COLUMNS, ROWS, comparison_order
+from efface.requests.images.protocol import COLUMNS, ROWS, comparison_order
 
 
 @pytest.mark.parametrize("copied", [0, 3, 40])

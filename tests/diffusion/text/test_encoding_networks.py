@@ -11,7 +11,7 @@ from diffusers import FluxPipeline
 from torch.testing import assert_close
 
 from efface.diffusion.text.denoiser import TextDenoiser
-from efface.diffusion.text.networks import call_network, pack, unpack
+from efface.diffusion.text.encoding import call_network, pack, unpack
 
 
 def test_tokens_of_flux_are_those_of_the_stock_pipeline_and_come_apart_again() -> None:

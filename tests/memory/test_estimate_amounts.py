@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from efface.memory.amounts import Amounts, forget_rows
+from efface.memory.estimate import Amounts, forget_rows
 from efface.settings.base import Settings
 
 

@@ -6,8 +6,8 @@ import hashlib
 import json
 
 from efface.diffusion.sampling import MultiStep
+from efface.evaluation.protocol import common_terms, digest_of
 from efface.evaluation.sample_sets import Subject
-from efface.evaluation.terms import common_terms, digest_of
 from efface.evaluation.views import ClipView
 from efface.metrics.clip import Clip
 from tests.evaluation.judges import judge_view

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from efface.attacks.speed import compare_budgets
+from efface.attacks.costs import compare_budgets
 from efface.records import Speed
 
 

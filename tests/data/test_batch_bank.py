@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from efface.data.bank import ImageBank
+from efface.data.batch import ImageBank
 
 
 def test_neighbours_are_the_nearest_in_order() -> None:

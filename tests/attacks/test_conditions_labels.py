@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch.testing import assert_close
 
-from efface.attacks.labels import with_exchanged_labels, with_learned_rows
+from efface.attacks.conditions import with_exchanged_labels, with_learned_rows
 
 
 def noisy(denoiser, count: int = 6):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from efface.errors import DataError
-from efface.evidence.members import files_of, read_packed, run_folders
+from efface.evidence.statements import files_of, read_packed, run_folders
 
 
 def packed_files(run: Path, **others: bytes) -> dict[str, bytes]:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 import pytest
 
 from efface.errors import ConfigError
-from efface.memory.advice import accumulations, advise
-from efface.memory.amounts import Amounts
+from efface.memory.estimate import Amounts
+from efface.memory.preflight import accumulations, advise
 from efface.settings.base import Settings
 
 SettingsOf = Callable[..., Settings]
