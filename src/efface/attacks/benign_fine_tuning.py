@@ -1,7 +1,5 @@
 """Benign fine-tuning: is it recovered when the model is trained on what is retained."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import ClassVar
 

@@ -1,7 +1,5 @@
 """Condition inversion: is there a vector that recalls it from the frozen network."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from typing import ClassVar
 

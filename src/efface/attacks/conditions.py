@@ -1,7 +1,5 @@
 """Labels and prompts alike: learned, or exchanged."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any

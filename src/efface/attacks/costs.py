@@ -1,7 +1,5 @@
 """What an attack costs: budgets at which shares are back, also beside a retrained model's."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Attacks that learn, each at a few learning rates, and fine-tuning a copy of a model."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated

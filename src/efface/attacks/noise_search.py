@@ -1,7 +1,5 @@
 """Noise search: is there an input noise from which the model still generates it."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from typing import ClassVar

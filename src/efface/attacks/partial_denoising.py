@@ -1,7 +1,5 @@
 """Partial denoising: how much of a forgotten image must be given until the rest follows."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Annotated, ClassVar
 

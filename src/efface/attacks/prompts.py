@@ -1,7 +1,5 @@
 """What a prompt is to a text-to-image model: embeddings that can be exchanged or learned."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """Relearning: how little fine-tuning on the forgotten thing brings it back."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import ClassVar
 

@@ -1,7 +1,5 @@
 """A batch always has two sides: retained rows and forget rows."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Batch sources: (step, shard) -> Batch, random access, nothing remembered."""
 
-from __future__ import annotations
-
 import functools
 from abc import ABC, abstractmethod
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Models as the stock ancestral steps (`DDPMScheduler`) draw from them."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any

@@ -1,7 +1,5 @@
 """Pipeline folder or hub id <-> Denoiser; safetensors only."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import shutil

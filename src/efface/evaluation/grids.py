@@ -1,7 +1,5 @@
 """Sheets of samples as PNG, and what a report needs to know of them."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path

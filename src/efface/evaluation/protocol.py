@@ -4,8 +4,6 @@ A kind of request says which samples, which probes and which figures, in a `Prot
 here, once: for a run's evaluation, for every model beside the result, and for verification.
 """
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """A figure of every model by one protocol -> `Result`."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """Samples as one network sees them, with the real images that it compares them to."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """Numbers, durations and lists as a reader wants them."""
 
-from __future__ import annotations
-
 import datetime
 import math
 import unicodedata

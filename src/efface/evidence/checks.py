@@ -1,7 +1,5 @@
 """What a verification looked at, and what it found."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from efface.evaluation.wording import printable

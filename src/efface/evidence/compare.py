@@ -1,7 +1,5 @@
 """A recorded evaluation against the same evaluation made again: every number, every word."""
 
-from __future__ import annotations
-
 import io
 import math
 from collections import Counter

@@ -1,7 +1,5 @@
 """The networks that recorded figures were measured with, found again on this machine."""
 
-from __future__ import annotations
-
 import importlib.util
 import re
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The evidence pack: everything that a run claims, in one archive of the same bytes every time."""
 
-from __future__ import annotations
-
 import importlib.metadata
 import os
 import stat

@@ -3,8 +3,6 @@
 Keys alone: a public transparency log would tell the world of requests to forget.
 """
 
-from __future__ import annotations
-
 import importlib
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Checks an evidence pack against itself, against a model, and against a new measurement."""
 
-from __future__ import annotations
-
 import importlib.metadata
 import tempfile
 from collections.abc import Mapping

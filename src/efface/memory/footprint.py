@@ -1,7 +1,5 @@
 """What networks take in memory, by their configurations alone: nothing is loaded or computed."""
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import json

@@ -3,8 +3,6 @@
 Tensors without a device have bytes to count as well, and take none.
 """
 
-from __future__ import annotations
-
 import weakref
 from collections.abc import Callable, Iterable
 from typing import Any

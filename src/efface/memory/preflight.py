@@ -1,7 +1,5 @@
 """Whether a run fits into memory, before anything is loaded, and which settings make it fit."""
 
-from __future__ import annotations
-
 import contextlib
 import itertools
 import json

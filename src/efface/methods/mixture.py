@@ -3,8 +3,6 @@
 q(m|y) = N(alpha_t y, sigma_t^2 I). All in float32, for images of any rank.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch

@@ -1,7 +1,5 @@
 """Retained images and images to forget, noised together: what image methods compare."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from torch import Tensor

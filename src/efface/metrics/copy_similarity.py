@@ -1,7 +1,5 @@
 """Does the model put a forgotten image back: noise it, denoise it, compare with the original."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

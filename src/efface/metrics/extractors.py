@@ -3,8 +3,6 @@
 Figures from different extractors do not compare: each result carries its extractor's `described`.
 """
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass

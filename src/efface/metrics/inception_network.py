@@ -4,8 +4,6 @@ Average pools leave padding out, the last block pools by maximum, and images are
 TensorFlow 1 did. Names of weights are those of the published conversion.
 """
 
-from __future__ import annotations
-
 import pickle
 import tempfile
 from collections.abc import Mapping, Sequence

@@ -9,8 +9,6 @@ at either end, as with alpha in a denominator where a network's error meets a we
 from timestep 0 to the last. Steps are even in log-SNR, which resolves every scale alike.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """What a report does not claim."""
 
-from __future__ import annotations
-
 from efface.evaluation.wording import format_count, format_share, is_share, join_words
 from efface.records import Evaluation, RunRecord
 from efface.reporting.findings import Findings

@@ -1,7 +1,5 @@
 """Several runs beside each other: what may stand in one row, and what may not."""
 
-from __future__ import annotations
-
 import hashlib
 import itertools
 import json

@@ -1,7 +1,5 @@
 """What a run cost: training, and network passes per image."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from efface.evaluation.wording import describe_hardware, format_count, format_duration, plural

@@ -1,7 +1,5 @@
 """One self-contained HTML page about one run or several."""
 
-from __future__ import annotations
-
 import base64
 import contextlib
 import functools

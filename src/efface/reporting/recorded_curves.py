@@ -1,7 +1,5 @@
 """Curves that an evaluation or an attack recorded: a figure against a threshold or a budget."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 from efface.evaluation.wording import is_share, plural, shorten

@@ -1,7 +1,5 @@
 """What a run amounts to, in plain language: a pure function of its records."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Dot-and-whisker marks: a result and all that it is to be compared with, on one axis."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Runs beside each other: a table, CSV, JSON and plots of what was forgotten against the rest."""
 
-from __future__ import annotations
-
 import itertools
 import json
 from collections.abc import Iterator, Sequence

@@ -1,7 +1,5 @@
 """Measure a run beside the original model, and write what was found."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """One process at a time works in a run folder: a lock of the system, which dies with its holder."""
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import fcntl

@@ -1,7 +1,5 @@
 """Images of a model as PNG files and as one sheet."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

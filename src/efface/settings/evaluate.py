@@ -1,7 +1,5 @@
 """Settings of evaluation that every kind of request shares."""
 
-from __future__ import annotations
-
 from typing import Literal, Self
 
 from pydantic import Field, model_validator

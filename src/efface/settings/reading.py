@@ -1,7 +1,5 @@
 """Recipes (TOML) and `--set` -> sections: what is unknown or out of range is refused (no torch)."""
 
-from __future__ import annotations
-
 import difflib
 import json
 import math

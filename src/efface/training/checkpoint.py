@@ -1,7 +1,5 @@
 """Named stateful objects in, one folder out, atomically; safetensors and JSON only."""
 
-from __future__ import annotations
-
 import copy
 import json
 import os

@@ -1,7 +1,5 @@
 """The retain gradient and the forget gradient, apart until a rule makes them one."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import torch

@@ -1,7 +1,5 @@
 """The collapse guard: are samples under retained conditions still like the teacher's?"""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Ctrl-C and SIGTERM while a run trains: its step ends, and is kept."""
 
-from __future__ import annotations
-
 import signal
 import threading
 from types import FrameType

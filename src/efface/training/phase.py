@@ -1,7 +1,5 @@
 """A network that one phase of a step updates: its optimizer, and the update itself."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 

@@ -1,7 +1,5 @@
 """What several processes of one run agree on, and the equal parts of a batch that they share."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import TypeVar, cast
 

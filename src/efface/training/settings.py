@@ -1,7 +1,5 @@
 """Settings of the loop."""
 
-from __future__ import annotations
-
 import math
 from typing import Annotated, Literal, Self
 

@@ -1,7 +1,5 @@
 """One step of training: gradients of every phase over all parts of a batch, and the updates."""
 
-from __future__ import annotations
-
 import contextlib
 import itertools
 import math

@@ -1,7 +1,5 @@
 """When to stop: enough is forgotten, as the images are predicted no better than unseen ones."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol

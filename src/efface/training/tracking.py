@@ -1,7 +1,5 @@
 """A line of JSON per logged step."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from pathlib import Path

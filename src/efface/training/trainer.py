@@ -1,7 +1,5 @@
 """The only loop. It knows no method by name."""
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import time

@@ -1,7 +1,5 @@
 """The parts of a text-to-image pipeline as one denoiser, and which pipelines share them."""
 
-from __future__ import annotations
-
 import hashlib
 import inspect
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """Text-to-image models behind the one view of every network."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path

@@ -4,8 +4,6 @@ Functions of `TELL`, of the families whose network is told more than the prompt,
 along with all of them.
 """
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any

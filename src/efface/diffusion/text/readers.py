@@ -1,7 +1,5 @@
 """Tokenizers, and whether prompts fit what text encoders read; no weights are read."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

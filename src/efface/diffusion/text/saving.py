@@ -1,7 +1,5 @@
 """Writes a whole text-to-image pipeline: what was trained anew, the rest copied as it was."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from collections.abc import Mapping

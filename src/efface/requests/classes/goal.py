@@ -1,7 +1,5 @@
 """A forgotten class: does a classifier see it."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar

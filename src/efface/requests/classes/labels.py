@@ -1,7 +1,5 @@
 """Labels by the numbers or names that people call them."""
 
-from __future__ import annotations
-
 import difflib
 import re
 

@@ -1,7 +1,5 @@
 """Labels to forget and labels to retain: nothing is read, and the loop is fed with labels."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """How requests to forget labels are measured: samples of both sides, as every network sees them."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace

@@ -1,7 +1,5 @@
 """What finds a concept in samples: a detector, or a CLIP that chooses between texts."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 

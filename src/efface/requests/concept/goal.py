@@ -1,7 +1,5 @@
 """A forgotten concept: does a detector, or a CLIP, find it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar

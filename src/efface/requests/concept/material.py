@@ -1,7 +1,5 @@
 """The prompts of a request, read and checked for one model."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar

@@ -1,7 +1,5 @@
 """All prompts of a request: what is forgotten, what replaces it, what is retained."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any

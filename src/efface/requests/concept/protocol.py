@@ -1,7 +1,5 @@
 """How requests about prompts are measured: samples, and what CLIPs and detectors find in them."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

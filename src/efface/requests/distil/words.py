@@ -1,7 +1,5 @@
 """What a report says of a model that was distilled to one step."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import ClassVar
 

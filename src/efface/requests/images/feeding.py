@@ -1,7 +1,5 @@
 """What a run that forgets images is fed with, and when it may stop."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any

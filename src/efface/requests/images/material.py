@@ -1,7 +1,5 @@
 """Images to forget, retained images and unseen ones, each read once."""
 
-from __future__ import annotations
-
 import itertools
 import json
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """How requests to forget images are measured: samples, and what a model makes of given images."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Settings of requests to forget images."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from pydantic import Field

@@ -1,7 +1,5 @@
 """Has a model memorised these images? Asked before anything is forgotten."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Latents that the loop is fed with, when it may stop, and what the record says of both."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """A memorised image: does its prompt, or an attacked model, still generate copies of it."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar

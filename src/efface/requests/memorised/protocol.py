@@ -3,8 +3,6 @@
 A CLIP or an extractor sees the samples of control prompts too, for what else the model generates.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path

@@ -3,8 +3,6 @@
 The norms are large for memorised prompts (Wen et al., ICLR 2024).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

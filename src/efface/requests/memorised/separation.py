@@ -1,7 +1,5 @@
 """Separate a prompt's own samples into copies of the memorised image and all others."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Settings of what is trained from nothing: models, classifiers, autoencoders and detectors."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
