@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from efface.evidence.archive import read_archive, to_zip
-from efface.evidence.checks import Verification
+from efface.evidence.compare import Verification
 from efface.evidence.statements import (
     SUMS,
     files_of,

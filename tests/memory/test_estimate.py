@@ -17,7 +17,7 @@ from torch import nn
 from efface.data.batch import ImageBank
 from efface.data.source import ConditionSource, PairSource
 from efface.diffusion.adapters import share_network
-from efface.diffusion.codec import VAECodec
+from efface.diffusion.denoiser import VAECodec
 from efface.diffusion.loading import load_beside
 from efface.diffusion.model_folder import ModelInfo, inspect_model
 from efface.diffusion.text.denoiser import TextDenoiser

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from efface.diffusion.adapters import SharedNetwork, share_network
-from efface.diffusion.codec import VAECodec
+from efface.diffusion.denoiser import VAECodec
 from efface.diffusion.loading import (
     build_denoiser,
     load,

@@ -7,8 +7,7 @@ from pydantic import Field
 
 from efface.attacks.base import LARGEST, BudgetAttack, Case, Findings, Subject, Trials
 from efface.attacks.costs import ZERO, Scale, Trial, estimate, point
-from efface.attacks.goals import ConditionGoal, Examples, Goal
-from efface.attacks.image_goal import ImageGoal
+from efface.attacks.goals import ConditionGoal, Examples, Goal, ImageGoal
 from efface.attacks.weak import exchanged
 from efface.data.batch import in_turn
 from efface.diffusion.denoiser import Denoiser

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from efface.errors import RequestError
-from efface.evidence.checks import Check, agrees, differs, not_checked
+from efface.evidence.compare import Check, agrees, differs, not_checked
 
 MAX_BYTES = 2**20  # of a signature
 UNFIT = (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError)

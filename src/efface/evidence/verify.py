@@ -9,8 +9,15 @@ from efface.diffusion.places import find_folder
 from efface.diffusion.weight_files import PICKLE_SUFFIXES
 from efface.errors import EffaceError, ModelError
 from efface.evidence.archive import Archive, read_archive
-from efface.evidence.checks import Check, Verification, agrees, differs, not_checked
-from efface.evidence.compare import compare, compare_images
+from efface.evidence.compare import (
+    Check,
+    Verification,
+    agrees,
+    compare,
+    compare_images,
+    differs,
+    not_checked,
+)
 from efface.evidence.networks import Given, NotHereError
 from efface.evidence.pack import REPORT, render_report, unpack
 from efface.evidence.remeasure import remeasure

@@ -16,8 +16,8 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from efface.diffusion.adapters import SharedNetwork
-from efface.diffusion.codec import MOST_PIXELS, VAECodec
 from efface.diffusion.config_files import read_json
+from efface.diffusion.denoiser import MOST_PIXELS, VAECodec
 from efface.diffusion.model_folder import ModelInfo, drawn_shape, sample_shape
 from efface.diffusion.quiet import loading
 from efface.diffusion.sampling import rows_of

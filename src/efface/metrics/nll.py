@@ -18,8 +18,7 @@ from scipy.interpolate import PchipInterpolator
 from torch import Tensor
 
 from efface.data.randomness import derive_seed
-from efface.diffusion.codec import IdentityCodec
-from efface.diffusion.denoiser import Denoiser
+from efface.diffusion.denoiser import Denoiser, IdentityCodec
 from efface.diffusion.prediction import Prediction
 from efface.diffusion.sampling import generators_from_seeds
 from efface.errors import ModelError

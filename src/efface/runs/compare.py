@@ -11,8 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from efface.errors import DataError
-from efface.evaluation.spreadsheet import as_csv
-from efface.evaluation.wording import format_count, join_words, printable
+from efface.evaluation.wording import as_csv, format_count, join_words, printable
 from efface.files import write_whole
 from efface.records import Value
 from efface.reporting.comparison import (

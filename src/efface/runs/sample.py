@@ -12,7 +12,7 @@ from efface.errors import ModelError, RequestError
 from efface.evaluation.grids import save_grid
 from efface.evaluation.subjects import name_labels
 from efface.files import require_empty
-from efface.requests.classes.labels import find_label
+from efface.requests.classes.request import find_label
 
 
 def sample(

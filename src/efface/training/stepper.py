@@ -18,8 +18,7 @@ from efface.diffusion.denoiser import Denoiser
 from efface.errors import RunError
 from efface.methods.base import LossTerms, Method, StepContext
 from efface.training.checkpoint import ModuleState, OptimizerState, Stateful, TensorState
-from efface.training.gradient_pair import GradientPair
-from efface.training.phase import Phase, make_phase
+from efface.training.phase import GradientPair, Phase, make_phase
 from efface.training.processes import from_main, mean_over_processes
 from efface.training.settings import TrainSettings
 

@@ -6,7 +6,7 @@ from typing import cast
 
 import pytest
 
-from efface.diffusion.codec import VAECodec
+from efface.diffusion.denoiser import VAECodec
 from efface.diffusion.model_folder import inspect_model
 from efface.diffusion.sampling import MultiStep
 from efface.memory.live import Live, tensors_of

@@ -23,8 +23,7 @@ from efface.evaluation.views import View
 from efface.memory.estimate import Amounts, forget_rows
 from efface.metrics.judge import Judge
 from efface.requests.base import Feed, Material
-from efface.requests.concept.finding import Phrases, find_finders, require_finder
-from efface.requests.concept.goal import ConceptGoal
+from efface.requests.concept.finding import ConceptGoal, Phrases, find_finders, require_finder
 from efface.requests.concept.prompt_groups import PromptGroup, digest_groups, read_prompt_groups
 from efface.requests.concept.prompts import (
     ConceptPrompts,

@@ -16,9 +16,8 @@ from efface.diffusion.sampling import Sampler, draw_images, rows_at_once
 from efface.memory.estimate import forget_rows
 from efface.requests.memorised.detection import Detection
 from efface.requests.memorised.searching import Modification
-from efface.requests.memorised.separation import Sides
 from efface.requests.memorised.settings import MemorisedSettings
-from efface.requests.memorised.similarity import CopyDetector
+from efface.requests.memorised.similarity import CopyDetector, Sides
 from efface.settings.base import Settings
 
 ENCODE_SEED = 9_100_000  # of the VAE's posterior

@@ -7,7 +7,7 @@ import io
 
 import pytest
 
-from efface.evaluation.spreadsheet import as_csv
+from efface.evaluation.wording import as_csv
 
 
 def read(text: str) -> list[dict[str, str]]:

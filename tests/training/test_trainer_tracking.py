@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from efface.training.tracking import Tracking
+from efface.training.trainer import Tracking
 
 
 def steps(folder: Path) -> list[int]:

@@ -6,7 +6,7 @@ import dataclasses
 
 import torch
 
-from efface.attacks.image_goal import NOISE_SHARES
+from efface.attacks.goals import NOISE_SHARES
 from efface.diffusion.sampling import MultiStep
 
 

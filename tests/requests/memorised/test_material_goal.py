@@ -7,7 +7,7 @@ import torch
 
 from efface.evaluation.subjects import Compared, read_subjects
 from efface.records import read_evaluation, read_record
-from efface.requests.memorised.goal import MemorisedGoal
+from efface.requests.memorised.material import MemorisedGoal
 from efface.requests.memorised.stages import read_prepared
 from efface.runs.attack import attack
 from efface.runs.recorded import read_run

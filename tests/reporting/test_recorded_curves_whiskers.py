@@ -8,7 +8,7 @@ import pytest
 
 from efface.evaluation.wording import SPACE
 from efface.records import Value
-from efface.reporting.whiskers import whiskers
+from efface.reporting.recorded_curves import whiskers
 from tests.reporting.conftest import Triple, make_result
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch.testing import assert_close
 
-from efface.diffusion.codec import IdentityCodec
+from efface.diffusion.denoiser import IdentityCodec
 
 
 def test_pixel_models_see_pixels():
@@ -34,6 +34,6 @@ def test_many_pixels_are_encoded_in_parts_to_the_same_latents(tiny_dit, monkeypa
     whole = codec.encode(images, torch.Generator().manual_seed(3))
     sizes = []
     codec.vae.encoder.register_forward_pre_hook(lambda _, given: sizes.append(len(given[0])))
-    monkeypatch.setattr("efface.diffusion.codec.MOST_PIXELS", 2 * 64)
+    monkeypatch.setattr("efface.diffusion.denoiser.MOST_PIXELS", 2 * 64)
     assert_close(codec.encode(images, torch.Generator().manual_seed(3)), whole)
     assert sizes == [2, 2, 1]

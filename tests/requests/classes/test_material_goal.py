@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from efface.metrics.judge import load_judge
-from efface.requests.classes.goal import ClassGoal
+from efface.requests.classes.material import ClassGoal
 
 
 def test_an_image_shows_what_the_classifier_sees_in_it(tiny_model):

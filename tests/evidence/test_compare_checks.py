@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from efface.evidence.archive import read_archive, to_zip
-from efface.evidence.checks import Verification, agrees, differs, not_checked
+from efface.evidence.compare import Verification, agrees, differs, not_checked
 from efface.evidence.statements import SUMS
 from efface.evidence.verify import verify
 from tests.evidence.packs import CHEAP

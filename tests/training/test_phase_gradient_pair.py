@@ -10,7 +10,7 @@ from torch.testing import assert_close
 
 from efface.methods.base import LossTerms
 from efface.methods.gradient_rules import RelativeNorm
-from efface.training.gradient_pair import GradientPair
+from efface.training.phase import GradientPair
 
 
 def losses(layer: nn.Linear, x: Tensor) -> LossTerms:

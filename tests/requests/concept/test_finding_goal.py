@@ -8,8 +8,7 @@ import torch
 
 from efface.evaluation.views import ClipView, DetectorView
 from efface.metrics.clip import load_clip
-from efface.requests.concept.finding import Finder, find_finders
-from efface.requests.concept.goal import ConceptGoal
+from efface.requests.concept.finding import ConceptGoal, Finder, find_finders
 
 IMAGES = torch.rand(70, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 RETAIN = [f"prompt {number}" for number in range(40)]

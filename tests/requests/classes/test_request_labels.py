@@ -10,7 +10,7 @@ import pytest
 from efface import ForgetClass
 from efface.diffusion.model_folder import ModelInfo
 from efface.errors import RequestError
-from efface.requests.classes.labels import find_label
+from efface.requests.classes.request import find_label
 from efface.settings.base import Settings
 
 GARMENTS = ["T-shirt", "ankle boot", "bag", "Tench, Tinca tinca", "crane", "crane, heron"]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from efface.records import Evaluation
-from efface.reporting.cost import passes_per_image, tell_cost
+from efface.reporting.verdict import passes_per_image, tell_cost
 from tests.reporting.conftest import make_record
 from tests.reporting.image_runs import make_image_record
 

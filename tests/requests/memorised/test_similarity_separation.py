@@ -8,9 +8,8 @@ from torch import Tensor
 
 from efface.errors import DataError
 from efface.requests.memorised.sampling import PromptSampler, to_unit
-from efface.requests.memorised.separation import separate, split
 from efface.requests.memorised.settings import MemorisedSettings
-from efface.requests.memorised.similarity import PIXELS, CopyDetector
+from efface.requests.memorised.similarity import PIXELS, CopyDetector, separate, split
 
 Own = Callable[..., MemorisedSettings]
 
