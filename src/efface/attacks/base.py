@@ -1,7 +1,5 @@
 """The contract: an attack has a budget, a curve for every model, and tests of itself."""
 
-from __future__ import annotations
-
 import functools
 import time
 from abc import ABC, abstractmethod
@@ -243,7 +241,7 @@ class BudgetAttack(Attack):
     def attack(self, case: Case, subjects: Mapping[str, Subject]) -> Trials:
         """Attack each of the subjects; its lines have its name and perhaps more."""
 
-    def again(self, trial: Trial, seed: int) -> BudgetAttack:
+    def again(self, trial: Trial, seed: int) -> "BudgetAttack":
         """The same attack, as in a trial and nothing else, from another seed."""
         return self.model_copy(update={"seed": seed})
 

@@ -15,12 +15,7 @@ from efface.attacks.goals import ConditionGoal, Goal
 from efface.attacks.weak import exchanged
 from efface.data.randomness import derive_seed
 from efface.diffusion.denoiser import Denoiser
-from efface.diffusion.sampling import (
-    MultiStep,
-    Sampler,
-    draw_from_noise,
-    generators_from_seeds,
-)
+from efface.diffusion.sampling import MultiStep, Sampler, draw_from_noise, generators_from_seeds
 from efface.metrics.intervals import proportion
 from efface.records import Point
 

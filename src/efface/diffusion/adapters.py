@@ -1,7 +1,5 @@
 """LoRA: networks that hold small adapters of their own over one shared frozen base."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar, cast
@@ -37,7 +35,7 @@ class SharedNetwork(nn.Module):
 
     def adapted(
         self, targets: tuple[str, ...], rank: int, alpha: float, seed: int
-    ) -> SharedNetwork:
+    ) -> "SharedNetwork":
         """A view with a LoRA that changes nothing at first (Hu et al., ICLR 2022, eq. 3).
 
         `targets` are ends of names of linear layers. Raises ConfigError where none has such a name.
@@ -93,7 +91,7 @@ class SharedNetwork(nn.Module):
         for name, parameter in self.named_parameters():
             parameter.copy_(state_dict[name])
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> SharedNetwork:
+    def __deepcopy__(self, memo: dict[int, Any]) -> "SharedNetwork":
         del memo  # no tensor outside of this module belongs to an adapter
         other = SharedNetwork.__new__(SharedNetwork)
         nn.Module.__init__(other)

@@ -73,10 +73,7 @@ def load(
 
 
 def load_beside(
-    model: ModelInfo,
-    other: Denoiser,
-    dtype: torch.dtype = torch.float32,
-    finite: bool = True,
+    model: ModelInfo, other: Denoiser, dtype: torch.dtype = torch.float32, finite: bool = True
 ) -> Denoiser:
     """Load what a run made of `other`; of a text-to-image pipeline the network alone."""
     if not isinstance(other, TextDenoiser):
@@ -138,10 +135,7 @@ def _from_pretrained(
 ) -> Any:
     with loading(folder), quiet(), quiet("diffusers"):
         model, loaded = kind.from_pretrained(
-            folder,
-            use_safetensors=True,
-            dtype=dtype,
-            output_loading_info=True,
+            folder, use_safetensors=True, dtype=dtype, output_loading_info=True
         )
     if loaded["missing_keys"]:
         # diffusers would go on with random numbers in their place.

@@ -1,7 +1,5 @@
 """Drawing samples: sample i depends on seed i alone, whatever the batch size."""
 
-from __future__ import annotations
-
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -72,7 +70,7 @@ class MultiStep(Sampler):
     guidance: float = 1.0
 
     @classmethod
-    def within(cls, denoiser: Denoiser, steps: int = 50, guidance: float = 1.0) -> MultiStep:
+    def within(cls, denoiser: Denoiser, steps: int = 50, guidance: float = 1.0) -> "MultiStep":
         """At most `steps`: no more than a short schedule has timesteps."""
         if denoiser.kind != "flow":
             steps = min(steps, most_steps(denoiser.scheduler))

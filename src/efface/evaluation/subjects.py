@@ -1,7 +1,5 @@
 """The models of a run as they are measured and attacked, and a classifier to judge them."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -85,7 +83,7 @@ class Subjects:
         assert isinstance(self.original.sampler, MultiStep)
         return self.original.sampler.guidance
 
-    def at_guidance(self, guidance: float) -> Subjects:
+    def at_guidance(self, guidance: float) -> "Subjects":
         """The same, with all that are sampled as the original model is at another guidance."""
         before = self.original.sampler
         assert isinstance(before, MultiStep)

@@ -18,11 +18,7 @@ from efface.metrics.concept_rate import concept_rate
 from efface.metrics.coverage import COVERAGE
 from efface.metrics.density import DENSITY
 from efface.metrics.detector import Detector, name_labels
-from efface.metrics.extractors import (
-    Extractor,
-    InceptionExtractor,
-    extract,
-)
+from efface.metrics.extractors import Extractor, InceptionExtractor, extract
 from efface.metrics.fd import FD
 from efface.metrics.inception_score import INCEPTION_SCORE
 from efface.metrics.judge import Judge, classify

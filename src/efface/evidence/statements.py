@@ -4,8 +4,6 @@ One Statement carries SLSA provenance, the other the predicate of `docs/evidence
 function of the other files of its run, of the hashes of the model's files and of efface's version.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re
@@ -30,6 +28,19 @@ BUILD, EVALUATION = f"{HOME}/forget/v1", f"{HOME}/evaluation/v1"
 NAMESPACE = uuid.UUID("6ae4bd27-5d20-4f5c-9f80-7a1c25a60a3f")  # of request identifiers
 CARD = "README.md"  # of a model: its wording may change later
 M = TypeVar("M", bound=BaseModel)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackedRun:
+    """One run in a pack: its files and the records among them."""
+
+    folder: str
+    files: Mapping[str, bytes]  # by name in its folder
+    record: RunRecord
+    evaluation: Evaluation
+    attacks: Attacks | None
+    subjects: Mapping[str, str]  # SHA-256 of the files of the delivered model
+    version: str  # of efface that packs it
 
 
 def make_sums(files: Mapping[str, bytes]) -> bytes:
@@ -64,10 +75,7 @@ def make_statements(run: PackedRun) -> dict[str, bytes]:
                 "request": record.request,
                 "settings": record.settings,
             },
-            "internalParameters": {
-                "material": record.material,
-                "environment": record.environment,
-            },
+            "internalParameters": {"material": record.material, "environment": record.environment},
             "resolvedDependencies": list(_dependencies(run)),
         },
         "runDetails": {
@@ -172,19 +180,6 @@ def _as_json(content: dict[str, Any]) -> bytes:
     """With null for what is no finite number: JSON has no other way to say so."""
     finite = json.loads(json.dumps(content), parse_constant=lambda _: None)
     return (json.dumps(finite, indent=2) + "\n").encode()
-
-
-@dataclass(frozen=True, kw_only=True)
-class PackedRun:
-    """One run in a pack: its files and the records among them."""
-
-    folder: str
-    files: Mapping[str, bytes]  # by name in its folder
-    record: RunRecord
-    evaluation: Evaluation
-    attacks: Attacks | None
-    subjects: Mapping[str, str]  # SHA-256 of the files of the delivered model
-    version: str  # of efface that packs it
 
 
 def run_folders(names: Iterable[str]) -> list[str]:

@@ -1,7 +1,5 @@
 """What a run takes in memory, by its configurations alone."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -27,6 +25,26 @@ from efface.settings.base import Settings
 from efface.training.settings import TrainSettings
 
 UNITS = ("B", "KB", "MB", "GB", "TB")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Amounts:
+    """Rows, prompts, and bytes that come and go beside what every run holds.
+
+    `preparation` is held beside what is loaded before training begins; `models` are measured at
+    once. `guided` are networks that are guided in some rows whatever the method says.
+    """
+
+    forget_rows: int  # of a whole batch
+    prompts: int = 0  # held encoded
+    preparation: int = 0
+    models: int = 2
+    guided: frozenset[str] = frozenset()
+
+
+def forget_rows(settings: Settings) -> int:
+    """Rows to forget in a whole batch, as many as the method takes."""
+    return round(settings.method.forget_share * settings.train.batch_size)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,23 +153,3 @@ def readable(size: float) -> str:
     """Bytes in the unit that suits them: 12.3 GB."""
     power = min(len(UNITS) - 1, max(0, int(math.log(max(1, size), 1000))))
     return f"{size / 1000**power:.3g} {UNITS[power]}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Amounts:
-    """Rows, prompts, and bytes that come and go beside what every run holds.
-
-    `preparation` is held beside what is loaded before training begins; `models` are measured at
-    once. `guided` are networks that are guided in some rows whatever the method says.
-    """
-
-    forget_rows: int  # of a whole batch
-    prompts: int = 0  # held encoded
-    preparation: int = 0
-    models: int = 2
-    guided: frozenset[str] = frozenset()
-
-
-def forget_rows(settings: Settings) -> int:
-    """Rows to forget in a whole batch, as many as the method takes."""
-    return round(settings.method.forget_share * settings.train.batch_size)

@@ -15,13 +15,7 @@ from efface.evaluation.wording import (
 )
 from efface.records import Attacks, Evaluation, RunRecord
 from efface.reporting.attack_words import tell_resistance
-from efface.reporting.findings import (
-    Answer,
-    Findings,
-    find_forgotten,
-    find_retained,
-    is_unchanged,
-)
+from efface.reporting.findings import Answer, Findings, find_forgotten, find_retained, is_unchanged
 from efface.reporting.resistance import Resistance, find_resistance
 from efface.reporting.sentences import tell_forgotten, tell_headline, tell_lead, tell_retained
 from efface.requests import is_request, read_request, words_of

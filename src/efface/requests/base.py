@@ -168,10 +168,7 @@ class Request(BaseModel, ABC):
         return self
 
     def compared(
-        self,
-        guidance: float,
-        retrained: str | Path | None = None,
-        distilled: Path | None = None,
+        self, guidance: float, retrained: str | Path | None = None, distilled: Path | None = None
     ) -> Compared:
         """What stands beside a result, and how all are sampled."""
         from efface.evaluation.subjects import Compared

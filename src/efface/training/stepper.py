@@ -122,11 +122,7 @@ class Stepper:
         return [Part(shard=shard, batch=self._source.batch(step, shard)) for shard in shards]
 
     def _context(
-        self,
-        step: int,
-        part: Part,
-        networks: Mapping[str, Denoiser],
-        *purpose: str | int,
+        self, step: int, part: Part, networks: Mapping[str, Denoiser], *purpose: str | int
     ) -> StepContext:
         """What a loss reads; its noise, and the dropout of networks, are those of a `purpose`."""
         seed = derive_seed(self._settings.seed, *purpose)

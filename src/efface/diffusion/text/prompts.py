@@ -1,7 +1,5 @@
 """Prompts encoded once: the frozen text encoders and what they have said so far."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -84,7 +82,7 @@ class PromptEncoder:
         """Give up the text encoders, so that their memory can be used for something else."""
         self._pipeline = None
 
-    def to(self, device: torch.device | str) -> PromptEncoder:
+    def to(self, device: torch.device | str) -> "PromptEncoder":
         if self._pipeline is not None:
             for encoder in self._family.encoders:
                 module = getattr(self._pipeline, encoder)

@@ -8,13 +8,7 @@ from pydantic import BaseModel, Field
 
 from efface.diffusion.model_folder import ModelInfo
 from efface.errors import RequestError
-from efface.requests.base import (
-    CONDITIONED,
-    Material,
-    Request,
-    require_classes,
-    require_text,
-)
+from efface.requests.base import CONDITIONED, Material, Request, require_classes, require_text
 from efface.requests.distil.words import DistilWords
 from efface.settings.reading import Section
 

@@ -107,10 +107,7 @@ class Measured:
 
 
 def image_results(
-    seen: Mapping[str, Measured],
-    protocol: ImageProtocol,
-    distance: float,
-    sampler: str,
+    seen: Mapping[str, Measured], protocol: ImageProtocol, distance: float, sampler: str
 ) -> list[Result]:
     """All figures; `sampler` says how samples of every model were generated."""
     sampled = f"{sampler}, for all models"

@@ -142,8 +142,7 @@ class MemorisedMaterial(Material):
             require_memorised(detection)
         detector = detector_of(detection, comparison)
         modification = stages.once(
-            Modification,
-            lambda: modify(sampler, detector, own, self.prompt, self.modified_prompt),
+            Modification, lambda: modify(sampler, detector, own, self.prompt, self.modified_prompt)
         )
         modified = modification.prompt.text
         sides = stages.once(

@@ -10,14 +10,7 @@ from pydantic import BaseModel, model_validator
 from efface.data.phrases import same_phrase
 from efface.diffusion.model_folder import ModelInfo
 from efface.errors import RequestError
-from efface.requests.base import (
-    EXTRACTOR,
-    SHARED,
-    Request,
-    evaluate_names,
-    has_words,
-    require_text,
-)
+from efface.requests.base import EXTRACTOR, SHARED, Request, evaluate_names, has_words, require_text
 from efface.requests.memorised.settings import MemorisedSettings
 from efface.requests.memorised.words import MemorisedWords
 

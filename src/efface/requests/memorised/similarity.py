@@ -1,7 +1,5 @@
 """How similar images are, which of them are copies of one, and both sides of a set."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,7 +38,7 @@ class Comparison:
         """Whether another comparison's name is of the same file, wherever that lies."""
         return name.rpartition("(")[2] == self.name.rpartition("(")[2]
 
-    def to(self, device: torch.device | str) -> Comparison:
+    def to(self, device: torch.device | str) -> "Comparison":
         return self if self.extractor is None else Comparison(extractor=self.extractor.to(device))
 
     def features(self, images: Tensor) -> Tensor:
@@ -153,8 +151,4 @@ def split(images: Tensor, detector: CopyDetector, settings: MemorisedSettings) -
             f"learn from (at least {least}, and {LEAST_SHARE:.0%} of all): give another "
             "--modified-prompt, raise memorised.images, or set memorised.copy_similarity."
         )
-    return Sides(
-        forget=forget,
-        retain=retain,
-        undecided=left_out,
-    )
+    return Sides(forget=forget, retain=retain, undecided=left_out)

@@ -39,7 +39,7 @@ class MemorisedWords(Words):
     def limits(self, record: RunRecord, evaluation: Evaluation) -> list[str]:
         return [
             "The model was trained on its own samples: what it generates badly was taught once "
-            "more.",
+            "more."
         ]
 
     def _modified(self, notes: Mapping[str, Any]) -> str:
