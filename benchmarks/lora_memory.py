@@ -22,8 +22,7 @@ from torch import Tensor, nn
 
 from efface.data.source import ConditionSource
 from efface.diffusion.adapters import share_network
-from efface.diffusion.codec import VAECodec
-from efface.diffusion.denoiser import Condition
+from efface.diffusion.denoiser import Condition, VAECodec
 from efface.diffusion.model_folder import ModelInfo
 from efface.diffusion.sampling import MultiStep, draw_images
 from efface.diffusion.schedule import NoiseSchedule

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from efface.diffusion.denoiser import as_class_denoiser
-from efface.diffusion.text.readers import shortened
+from efface.diffusion.text.prompts import shortened
 from efface.evaluation.sample_sets import Asked, SampleSet, Subject, draw_kept
 from efface.evaluation.store import Store
 from efface.files import whole_file

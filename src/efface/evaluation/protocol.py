@@ -6,7 +6,7 @@ here, once: for a run's evaluation, for every model beside the result, and for v
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,10 @@ from efface.evaluation.sample_sets import Asked, Observer, SampleSet, Subject, o
 from efface.evaluation.store import Arrays, Store, digest_of_json
 from efface.evaluation.subjects import SAMPLING, Job, Subjects
 from efface.evaluation.views import JudgeView, View
-from efface.records import Evaluation
+from efface.metrics.base import Metric, Observations
+from efface.metrics.differences import independent_difference
+from efface.metrics.intervals import Estimate, difference
+from efface.records import Evaluation, Result, Spec, Value
 from efface.settings.evaluate import EvaluateSettings
 
 Looked = dict[str, Arrays]  # what each observer saw of one set of samples, or each probe found
@@ -139,3 +142,73 @@ def digest_of(content: Any) -> str:
 
 def shorten(digest: str) -> str:
     return digest[:SHOWN]
+
+
+def make_result(
+    spec: Spec,
+    values: Mapping[str, Estimate],
+    seeds: range,
+    *,
+    protocol: str,
+    samples: int | None = None,
+    unseen: Estimate | None = None,
+    extractor: dict[str, str] | None = None,
+) -> Result:
+    """`values` by model: "result" and "baseline", and what else was measured beside them.
+
+    Of as many `samples` as there are seeds, unless said otherwise.
+    """
+
+    def value(name: str) -> Value | None:
+        found = values.get(name)
+        return None if found is None else _value(found)
+
+    own, original = _value(values["result"]), _value(values["baseline"])
+    paired = difference(values["result"], values["baseline"])
+    return Result(
+        spec=spec,
+        value=own.value,
+        low=own.low,
+        high=own.high,
+        samples=len(seeds) if samples is None else samples,
+        seeds=[seeds[0], seeds[-1]],
+        protocol=protocol,
+        baseline=original,
+        difference=independent_difference(own, original) if paired is None else _value(paired),
+        baseline_one_step=value("baseline_one_step"),
+        retrained=value("retrained"),
+        distilled=value("distilled"),
+        unseen=None if unseen is None else _value(unseen),
+        extractor=extractor,
+    )
+
+
+def view_result(
+    view: View,
+    metric: Metric,
+    seen: Mapping[str, Observations],
+    forgotten: Sequence[int],
+    seeds: range,
+    sampled: str,
+) -> Result:
+    """One metric of every model as a network sees their samples of `seeds`."""
+    reference = view.reference(metric, forgotten)
+    seen = {n: replace(own, forgotten=forgotten, real=reference) for n, own in seen.items()}
+    called = "judge" if isinstance(view, JudgeView) else "seen by"
+    protocol = f"{sampled}; {called}: {view.extractor['name']}"
+    if metric.needs_reference:
+        assert reference is not None
+        kind = "of the retained labels" if len(forgotten) else "of training"
+        protocol += f", features against {len(reference)} {view.real_name} {kind}"
+    return make_result(
+        metric.spec,
+        {name: metric.compute(model) for name, model in seen.items()},
+        seeds,
+        samples=metric.samples(seen["result"]),
+        protocol=protocol,
+        extractor=view.extractor,
+    )
+
+
+def _value(estimate: Estimate) -> Value:
+    return Value(value=float(estimate.value), low=float(estimate.low), high=float(estimate.high))

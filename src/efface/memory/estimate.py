@@ -22,7 +22,6 @@ from efface.memory.footprint import (
 )
 from efface.methods.base import Method
 from efface.settings.base import Settings
-from efface.training.settings import TrainSettings
 
 UNITS = ("B", "KB", "MB", "GB", "TB")
 
@@ -71,7 +70,12 @@ def estimate(
     """
     method, train = settings.method, settings.train
     network = describe_network(model)
-    holding = _holding(train, device)
+    holding = Holding(
+        lora_rank=train.lora_rank,
+        bfloat16=train.base_dtype == "bfloat16",
+        checkpointing=train.gradient_checkpointing,
+        autocast=device if train.mixed_precision == "bf16" else None,
+    )
     foot = network_footprint(network, holding)
     gradients = sum(2 if method.rule(phase).separate else 1 for phase in method.phases)
     # Where the model is on the CPU, what it encoded is there twice.
@@ -131,15 +135,6 @@ def _activations(
             sum(own.kept for own in passes) + max((own.passing for own in passes), default=0)
         )
     return max(taken)
-
-
-def _holding(train: TrainSettings, device: str) -> Holding:
-    return Holding(
-        lora_rank=train.lora_rank,
-        bfloat16=train.base_dtype == "bfloat16",
-        checkpointing=train.gradient_checkpointing,
-        autocast=device if train.mixed_precision == "bf16" else None,
-    )
 
 
 def _network_names(method: Method) -> list[str]:

@@ -2,7 +2,6 @@
 
 import contextlib
 import itertools
-import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -109,7 +108,7 @@ def advise(
     for name in changes:  # no more of any than it takes
         values = (value for value in choices[name] if fits(changes | {name: value}))
         changes[name] = next(values)
-    text = " and ".join(f"{name}={_written(value)}" for name, value in changes.items())
+    text = " and ".join(f"{name}={str(value).lower()}" for name, value in changes.items())
     return f"with {text} it needs about {readable(size(changes))}"
 
 
@@ -134,7 +133,3 @@ def accumulations(settings: Settings, forget_rows: int, processes: int) -> Itera
             train = settings.train.model_copy(update={"accumulation": count})
             check_parts(settings.method, train, forget_rows, processes)
             yield count
-
-
-def _written(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from efface.memory.estimate import Amounts
     from efface.metrics.judge import Judge
     from efface.settings.base import Settings
-    from efface.training.stopping import Stopper
+    from efface.training.guard import Stopper
 
 SHARED = frozenset({"baseline_steps", "batch_size", "dtype", "seed"})
 EXTRACTOR = frozenset({"extractor", "reference"})

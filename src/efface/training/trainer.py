@@ -3,10 +3,14 @@
 import contextlib
 import functools
 import json
+import signal
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
+from typing import Any, Self
 
 import torch
 from accelerate import Accelerator
@@ -19,15 +23,39 @@ from efface.files import whole_file
 from efface.methods.base import Method
 from efface.progress import Bar
 from efface.training.checkpoint import Checkpoints, MovingAverage, Progress, Stateful
-from efface.training.guard import CollapseGuard
-from efface.training.interruption import Interruption
+from efface.training.guard import CollapseGuard, Stopper
 from efface.training.processes import check_parts, from_main, on_main
 from efface.training.settings import TrainSettings
 from efface.training.stepper import Stepper
-from efface.training.stopping import Stopper
 
 CHECKPOINT_SECONDS = 120.0  # between checkpoints, where no number of steps is set
 WRITING_SHARE = 0.1  # of the time, at most, for writing these
+
+
+class Interruption:
+    """Notes the first signal to stop, inside `with`; a second one stops at once.
+
+    Only the main thread is sent signals: elsewhere nothing is noted.
+    """
+
+    def __init__(self) -> None:
+        self.signal: int | None = None  # which one came
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.signal is not None:
+            raise Stopped("stopped at once; add --resume to go on from the last checkpoint", number)
+        self.signal = number
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -21,8 +21,7 @@ from efface.diffusion.text.denoiser import TextDenoiser
 from efface.diffusion.text.encoding import constant_rows
 from efface.diffusion.text.families import tokenizer_of
 from efface.diffusion.text.folder import parts_in
-from efface.diffusion.text.prompts import PromptEncoder
-from efface.diffusion.text.readers import load_readers
+from efface.diffusion.text.prompts import PromptEncoder, load_readers
 from efface.diffusion.weight_files import OTHER_VARIANTS, PICKLE_SUFFIXES
 from efface.errors import ModelError
 

@@ -12,7 +12,7 @@ from efface.data.source import ConditionSource
 from efface.diffusion.denoiser import Denoiser
 from efface.diffusion.model_folder import ModelInfo
 from efface.diffusion.text.denoiser import TextDenoiser, as_text_denoiser
-from efface.diffusion.text.readers import check_prompts, load_readers, whole_prompts
+from efface.diffusion.text.prompts import check_prompts, load_readers, whole_prompts
 from efface.evaluation.detection import check_detector
 from efface.evaluation.networks import read_views
 from efface.evaluation.protocol import Protocol

@@ -15,8 +15,7 @@ from efface.data.phrases import same_phrase
 from efface.data.prompts import fill_templates
 from efface.errors import ConfigError
 from efface.evaluation.detection import check_detector, concept_labels
-from efface.evaluation.protocol import Seen, of_models
-from efface.evaluation.results import make_result
+from efface.evaluation.protocol import Seen, make_result, of_models
 from efface.evaluation.store import digest_of_json
 from efface.metrics.concept_rate import rate_above
 from efface.metrics.detector import check_labels

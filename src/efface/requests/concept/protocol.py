@@ -17,10 +17,11 @@ from efface.evaluation.protocol import (
     Terms,
     always,
     digest_of,
+    make_result,
     of_models,
     shorten,
+    view_result,
 )
-from efface.evaluation.results import make_result, view_result
 from efface.evaluation.store import Arrays, Store
 from efface.evaluation.subjects import Subjects
 from efface.evaluation.views import ClipView, View

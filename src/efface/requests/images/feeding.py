@@ -20,7 +20,7 @@ from efface.metrics.nll import LikelihoodSettings, nll
 from efface.progress import Bar
 from efface.requests.images.settings import ImageSettings
 from efface.settings.base import Settings
-from efface.training.stopping import Measure, UnseenStopper
+from efface.training.guard import Measure, UnseenStopper
 
 GENERATED_SEED = 9_000_000  # away from the seeds of training and evaluation
 STOP_SEED = 8_000_000

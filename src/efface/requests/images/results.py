@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from efface.data.split import Split, pixel_hash
-from efface.evaluation.results import make_result, view_result
+from efface.evaluation.protocol import make_result, view_result
 from efface.metrics.base import Observations
 from efface.metrics.copy_similarity import normalised_similarity
 from efface.metrics.intervals import Estimate, mean

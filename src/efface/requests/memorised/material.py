@@ -19,7 +19,7 @@ from efface.data.split import pixel_hash
 from efface.diffusion.denoiser import Denoiser
 from efface.diffusion.model_folder import ModelInfo, drawn_shape
 from efface.diffusion.text.denoiser import as_text_denoiser
-from efface.diffusion.text.readers import Reader, check_prompts, load_readers, whole_prompts
+from efface.diffusion.text.prompts import Reader, check_prompts, load_readers, whole_prompts
 from efface.errors import DataError, RequestError
 from efface.evaluation.protocol import Protocol
 from efface.evaluation.references import Retained

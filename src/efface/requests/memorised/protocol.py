@@ -15,10 +15,10 @@ from efface.evaluation.protocol import (
     Terms,
     always,
     digest_of,
+    make_result,
     of_models,
     shorten,
 )
-from efface.evaluation.results import make_result
 from efface.evaluation.sample_sets import Observer
 from efface.evaluation.store import Store, digest_of_array
 from efface.evaluation.subjects import Subjects

@@ -13,8 +13,8 @@ from efface.data.images import load_images
 from efface.data.source import PairSource
 from efface.diffusion.denoiser import Denoiser
 from efface.methods.neggrad import NegGrad
+from efface.training.guard import Measure, UnseenStopper
 from efface.training.settings import TrainSettings
-from efface.training.stopping import Measure, UnseenStopper
 from efface.training.trainer import Trainer, TrainResult
 
 Run = Callable[..., TrainResult]

@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from efface.errors import Stopped
-from efface.training.interruption import Interruption
+from efface.training.trainer import Interruption
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 

@@ -15,7 +15,7 @@ from torch.testing import assert_close
 from efface.diffusion.loading import load
 from efface.diffusion.text.denoiser import TextDenoiser
 from efface.diffusion.text.families import FAMILIES
-from efface.diffusion.text.readers import check_prompts, load_readers, whole_prompts
+from efface.diffusion.text.prompts import check_prompts, load_readers, whole_prompts
 from efface.errors import RequestError
 from tests.text_pipelines import BUILD, inspect_small, load_text, stable_diffusion
 

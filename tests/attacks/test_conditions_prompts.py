@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from efface.attacks.prompts import with_exchanged_prompts, with_learned_prompt
+from efface.attacks.conditions import with_exchanged_prompts, with_learned_prompt
 from efface.diffusion.text.denoiser import TextDenoiser
 
 Make = Callable[..., TextDenoiser]

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from efface.diffusion.ancestral import for_ancestral_steps
 from efface.diffusion.denoiser import Denoiser
+from efface.diffusion.sampling import for_ancestral_steps
 from efface.diffusion.schedule import NoiseSchedule
 from efface.diffusion.text.denoiser import TextDenoiser
 from efface.metrics.copy_similarity import denoise_back

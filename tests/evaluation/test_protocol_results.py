@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from efface.evaluation.results import make_result, view_result
+from efface.evaluation.protocol import make_result, view_result
 from efface.metrics.differences import independent_difference
 from efface.metrics.fd import FD, fd
 from efface.metrics.intervals import Estimate, bounded_mean, difference, proportion
