@@ -76,18 +76,15 @@ class SharedNetwork(nn.Module):
         self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
     ) -> Iterator[tuple[str, Tensor]]:
         """None: an adapter has no buffers, and those of the base never change."""
-        del prefix, recurse, remove_duplicate
         return iter(())
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """The adapter's tensors alone."""
-        del args, kwargs
         return {name: parameter.detach() for name, parameter in self.named_parameters()}
 
     @torch.no_grad()
     def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> None:
         """Copy an adapter of the same rank; KeyError or RuntimeError for any other."""
-        del args, kwargs
         for name, parameter in self.named_parameters():
             parameter.copy_(state_dict[name])
 

@@ -36,14 +36,12 @@ class IdentityCodec(Codec):
     """Pixel models."""
 
     def encode(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        del generator
         return images
 
     def decode(self, x0: Tensor) -> Tensor:
         return x0
 
     def to(self, device: torch.device | str) -> Codec:
-        del device
         return self
 
 
@@ -226,10 +224,9 @@ class UnconditionalDenoiser(Denoiser):
     """A `UNet2DModel` without class embedding."""
 
     def encode(self, inputs: Sequence[Any]) -> None:
-        del inputs
+        """There is nothing to encode."""
 
     def null(self, like: Condition) -> Condition:
-        del like
         return self.require_null()
 
     def require_null(self) -> NoReturn:

@@ -61,7 +61,6 @@ class Protocol(ABC):
 
     def probe(self, subject: Subject, store: Store) -> Looked:
         """What else is measured of a model, without samples."""
-        del subject, store
         return {}
 
     @abstractmethod

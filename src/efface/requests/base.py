@@ -164,7 +164,6 @@ class Request(BaseModel, ABC):
 
     def of(self, model: ModelInfo) -> Self:
         """The same request in the model's own words; RequestError for what it does not know."""
-        del model
         return self
 
     def compared(

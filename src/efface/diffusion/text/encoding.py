@@ -41,12 +41,10 @@ def encode(pipeline: Any, prompts: list[str], family: TextFamily) -> Encoded:
 
 def _tell_sdxl(network: Any, size: Size) -> Encoded:
     """Size of the original image, upper left corner of the crop, size that is asked for."""
-    del network
     return {"time_ids": torch.tensor([*size, 0.0, 0.0, *size])}
 
 
 def _tell_flux(network: Any, size: Size) -> Encoded:
-    del size
     return {"guidance": torch.tensor(DISTILLED_GUIDANCE)} if network.config.guidance_embeds else {}
 
 

@@ -1,7 +1,5 @@
 """Forget labels of a class-conditional model."""
 
-from __future__ import annotations
-
 import difflib
 import itertools
 import re
@@ -112,7 +110,7 @@ class ForgetClass(Request):
     def retained(self, labels: Sequence[int]) -> list[int]:
         return [label for label in labels if label not in self.replacements]
 
-    def check(self, model: ModelInfo, settings: Settings) -> None:
+    def check(self, model: ModelInfo, settings: "Settings") -> None:
         """Raise RequestError unless the model has these labels and at least one is retained."""
         classes, labelled = require_classes(model), describe_labels(model.labels)
         for word, labels in (("forgotten", self.labels), ("a replacement", self.replacement)):
@@ -128,7 +126,7 @@ class ForgetClass(Request):
                 f"all {classes} labels were to be forgotten: at least one must be retained."
             )
 
-    def read(self, model: ModelInfo, settings: Settings) -> ClassMaterial:
+    def read(self, model: ModelInfo, settings: "Settings") -> "ClassMaterial":
         from efface.requests.classes.material import ClassMaterial
 
         known = self.of(model)

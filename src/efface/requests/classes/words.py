@@ -1,7 +1,5 @@
 """What a report says of forgotten classes."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -16,7 +14,7 @@ if TYPE_CHECKING:
 class ClassWords(AppearanceWords):
     """Words of a request to forget labels."""
 
-    request: ForgetClass
+    request: "ForgetClass"
 
     label: ClassVar[str] = "class"
     unmeasured: ClassVar[str] = (

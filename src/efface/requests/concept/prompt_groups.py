@@ -1,7 +1,5 @@
 """How far forgetting reaches: groups of prompts (paraphrases, neighbours), and rates in each."""
 
-from __future__ import annotations
-
 import json
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -184,7 +182,7 @@ def set_of(group: PromptGroup) -> str:
     return json.dumps(group.prompts)
 
 
-def score_groups(protocol: ConceptProtocol, observer: str, seen: Mapping[str, Seen]) -> Scores:
+def score_groups(protocol: "ConceptProtocol", observer: str, seen: Mapping[str, Seen]) -> Scores:
     """How probable it is that each sample of a group shows what is sought in it."""
     finder = protocol.group_finders[observer]
     return {
@@ -197,7 +195,7 @@ def score_groups(protocol: ConceptProtocol, observer: str, seen: Mapping[str, Se
 
 
 def group_results(
-    protocol: ConceptProtocol, observer: str, scores: Scores, sampled: str
+    protocol: "ConceptProtocol", observer: str, scores: Scores, sampled: str
 ) -> list[Result]:
     """One rate per group, and that of all neighbours together."""
     finder, seeds = protocol.group_finders[observer], protocol.group_seeds()
@@ -229,7 +227,7 @@ def group_results(
 
 
 def group_curves(
-    protocol: ConceptProtocol, observer: str, scores: Scores, sampled: str
+    protocol: "ConceptProtocol", observer: str, scores: Scores, sampled: str
 ) -> list[Curve]:
     """Rates of the concept by threshold in each group without labels, before and after."""
     forget, finder = (

@@ -1,7 +1,5 @@
 """Forget what prompts name, in a text-to-image model."""
 
-from __future__ import annotations
-
 import itertools
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
@@ -122,7 +120,7 @@ class ForgetConcept(Request):
             if source is not None:
                 check_prompts(source)
 
-    def check(self, model: ModelInfo, settings: Settings) -> None:
+    def check(self, model: ModelInfo, settings: "Settings") -> None:
         """Raise RequestError for a model without prompts, ConfigError for guidance of no effect."""
         require_text(model)
         negative = any(one.negative is not None for one in self.together)
@@ -132,7 +130,7 @@ class ForgetConcept(Request):
                 "set method.teacher_guidance above 1, as recipes/nudity-sfd.toml does."
             )
 
-    def read(self, model: ModelInfo, settings: Settings) -> PromptMaterial:
+    def read(self, model: ModelInfo, settings: "Settings") -> "PromptMaterial":
         from efface.requests.concept.material import read_concept
 
         return read_concept(self, model, settings)

@@ -1,7 +1,5 @@
 """What a report says of a forgotten concept."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
@@ -16,7 +14,7 @@ if TYPE_CHECKING:
 class ConceptWords(AppearanceWords):
     """Words of a request to forget a concept."""
 
-    request: ForgetConcept
+    request: "ForgetConcept"
 
     label: ClassVar[str] = "concept"
     pipeline_tag: ClassVar[str | None] = "text-to-image"
@@ -39,6 +37,6 @@ class ConceptWords(AppearanceWords):
         return f"{'a' if count == 1 else count} {plural(count, 'concept')} chosen by the owner"
 
 
-def _name(requests: Sequence[ForgetConcept]) -> str:
+def _name(requests: "Sequence[ForgetConcept]") -> str:
     concepts = join_words([f"“{shorten(request.concept)}”" for request in requests])
     return f"the {plural(len(requests), 'concept')} {concepts}"

@@ -1,7 +1,5 @@
 """Forget nothing yet: make the one-step generator that later requests start from."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import BaseModel, Field
@@ -50,7 +48,7 @@ class Distil(Request):
         return model.family is not None or model.num_classes is not None
 
     @classmethod
-    def expected_amounts(cls, model: ModelInfo, settings: Settings) -> Amounts:
+    def expected_amounts(cls, model: ModelInfo, settings: "Settings") -> "Amounts":
         from efface.memory.estimate import Amounts
 
         return Amounts(forget_rows=0)
@@ -61,7 +59,7 @@ class Distil(Request):
         if self.retain_prompts is not None:
             check_prompts(self.retain_prompts)
 
-    def check(self, model: ModelInfo, settings: Settings) -> None:
+    def check(self, model: ModelInfo, settings: "Settings") -> None:
         """Raise RequestError for a model without labels and prompts."""
         if self.retain_prompts is not None:
             require_text(model)
@@ -71,7 +69,7 @@ class Distil(Request):
                 "labels or prompts: give a model that takes either."
             )
 
-    def read(self, model: ModelInfo, settings: Settings) -> Material:
+    def read(self, model: ModelInfo, settings: "Settings") -> Material:
         if model.family is None:
             from efface.requests.classes.material import ClassMaterial
 

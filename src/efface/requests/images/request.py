@@ -1,7 +1,5 @@
 """Forget particular images of an unconditional model."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import BaseModel, Field
@@ -75,7 +73,7 @@ class ForgetImages(Request):
             if source not in (None, GENERATE):
                 check_source(source)
 
-    def check(self, model: ModelInfo, settings: Settings) -> None:
+    def check(self, model: ModelInfo, settings: "Settings") -> None:
         """Raise RequestError for a model with conditions or latents, ConfigError for settings."""
         if not self.suits(model):
             kind = "works on latents" if model.vae else "is class-conditional"
@@ -90,7 +88,7 @@ class ForgetImages(Request):
                 "set train.stop_every=0."
             )
 
-    def read(self, model: ModelInfo, settings: Settings) -> ImageMaterial:
+    def read(self, model: ModelInfo, settings: "Settings") -> "ImageMaterial":
         from efface.requests.images.material import read_images
 
         return read_images(self, sample_shape(model), settings)

@@ -1,7 +1,5 @@
 """What a report says of forgotten images."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
@@ -18,7 +16,7 @@ FEW = 30  # images: a mean over fewer depends on which they are
 class ImageWords(Words):
     """Words of a request to forget images."""
 
-    request: ForgetImages
+    request: "ForgetImages"
 
     label: ClassVar[str] = "images"
     pipeline_tag: ClassVar[str | None] = "unconditional-image-generation"

@@ -1,7 +1,5 @@
 """A memorised image and its prompts: read, prepared, trained on and measured."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -199,7 +197,7 @@ class MemorisedMaterial(Material):
 
 
 def read_memorised(
-    request: ForgetMemorised, model: ModelInfo, settings: Settings
+    request: "ForgetMemorised", model: ModelInfo, settings: Settings
 ) -> MemorisedMaterial:
     """Read a request's image and prompts, and the extractor that images are compared by.
 

@@ -1,7 +1,5 @@
 """Forget the image that a text-to-image model has memorised for a prompt."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
@@ -66,7 +64,7 @@ class ForgetMemorised(Request):
         return model.family is not None
 
     @classmethod
-    def expected_amounts(cls, model: ModelInfo, settings: Settings) -> Amounts:
+    def expected_amounts(cls, model: ModelInfo, settings: "Settings") -> "Amounts":
         from efface.requests.memorised.material import expected_amounts
 
         return expected_amounts(model, settings)
@@ -85,14 +83,14 @@ class ForgetMemorised(Request):
 
         return pack_preparation(run) if (run / FOLDER).exists() else {}
 
-    def check(self, model: ModelInfo, settings: Settings) -> None:
+    def check(self, model: ModelInfo, settings: "Settings") -> None:
         """Raise RequestError for a model without prompts, ConfigError for what never begins."""
         from efface.requests.memorised.checks import check_settings
 
         require_text(model)
         check_settings(model, settings)
 
-    def read(self, model: ModelInfo, settings: Settings) -> MemorisedMaterial:
+    def read(self, model: ModelInfo, settings: "Settings") -> "MemorisedMaterial":
         from efface.requests.memorised.material import read_memorised
 
         return read_memorised(self, model, settings)

@@ -1,7 +1,5 @@
 """What a report says of a forgotten memorised image."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -16,7 +14,7 @@ if TYPE_CHECKING:
 class MemorisedWords(Words):
     """Words of a request to forget the image memorised for a prompt."""
 
-    request: ForgetMemorised
+    request: "ForgetMemorised"
 
     label: ClassVar[str] = "memorised image"
     pipeline_tag: ClassVar[str | None] = "text-to-image"
