@@ -1,6 +1,7 @@
-"""Forget what prompts name, in a text-to-image model."""
+"""Forget what prompts name: the request, and what a report says of it."""
 
 import itertools
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
@@ -8,6 +9,8 @@ from pydantic import BaseModel, Field, model_validator
 from efface.data.phrases import same_phrase
 from efface.diffusion.model_folder import ModelInfo
 from efface.errors import ConfigError, RequestError
+from efface.evaluation.wording import join_words, plural, shorten
+from efface.records import RunRecord
 from efface.requests.base import (
     CONDITIONED,
     DETECTOR,
@@ -17,13 +20,44 @@ from efface.requests.base import (
     require_text,
 )
 from efface.requests.concept.settings import ConceptSettings
-from efface.requests.concept.words import ConceptWords
+from efface.requests.words import AppearanceWords, Phrases, keeping, source_of
 
 if TYPE_CHECKING:
     from efface.requests.concept.material import PromptMaterial
     from efface.settings.base import Settings
 
 GROUPS = frozenset({"concept.prompt_groups", "concept.group_samples"})
+
+
+class ConceptWords(AppearanceWords):
+    """Words of a request to forget a concept."""
+
+    request: "ForgetConcept"
+
+    label: ClassVar[str] = "concept"
+    pipeline_tag: ClassVar[str | None] = "text-to-image"
+    unmeasured: ClassVar[str] = "That takes evaluate.detector or evaluate.clip."
+
+    def phrases(self, record: RunRecord, names: Mapping[int, str]) -> Phrases:
+        replacement = self.request.replacement
+        instead = "something else" if replacement is None else f"“{shorten(replacement)}”"
+        own, every = (_name(requests) for requests in ([self.request], self.request.together))
+        return Phrases(
+            forgotten=every,
+            rest="other samples",
+            requested=f"The model {source_of(record)} was to forget {own} and to generate "
+            f"{instead} instead.{keeping(self.request, f'{every} in all')}",
+            many=bool(self.request.earlier),
+        )
+
+    def anonymous(self, record: RunRecord) -> str:
+        count = len(self.request.together)
+        return f"{'a' if count == 1 else count} {plural(count, 'concept')} chosen by the owner"
+
+
+def _name(requests: "Sequence[ForgetConcept]") -> str:
+    concepts = join_words([f"“{shorten(request.concept)}”" for request in requests])
+    return f"the {plural(len(requests), 'concept')} {concepts}"
 
 
 class ForgetConcept(Request):

@@ -1,18 +1,40 @@
 """Forget nothing yet: make the one-step generator that later requests start from."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import BaseModel, Field
 
 from efface.diffusion.model_folder import ModelInfo
 from efface.errors import RequestError
+from efface.records import RunRecord
 from efface.requests.base import CONDITIONED, Material, Request, require_classes, require_text
-from efface.requests.distil.words import DistilWords
+from efface.requests.words import Phrases, PlainWords, source_of
 from efface.settings.reading import Section
 
 if TYPE_CHECKING:
     from efface.memory.estimate import Amounts
     from efface.settings.base import Settings
+
+
+class DistilWords(PlainWords):
+    """Words of a request to distil."""
+
+    label: ClassVar[str] = "distillation"
+    made: ClassVar[str] = "in one step"
+
+    def phrases(self, record: RunRecord, names: Mapping[int, str]) -> Phrases:
+        requested = (
+            f"The model {source_of(record)} was distilled to sample in one step, with nothing to "
+            "forget."
+        )
+        return Phrases(forgotten="nothing", rest="the samples of the model", requested=requested)
+
+    def anonymous(self, record: RunRecord) -> str:
+        return "nothing yet"
+
+    def task(self, record: RunRecord) -> str | None:
+        return "text-to-image" if record.model.get("classes") is None else None
 
 
 class DistilSettings(Section):
