@@ -129,6 +129,10 @@ def of_models(seen: Mapping[str, Seen], samples: str, observer: str) -> dict[str
 
 
 def common_terms(original: Subject, views: Mapping[str, View]) -> Terms:
+    """On what terms figures were measured: evaluations that differ in any have no row in common.
+
+    Not among them are what a figure itself names (its extractor, its number of samples) and seeds.
+    """
     terms = {"original model": original.sampler.describe()}
     real = {name: view.compared_with for name, view in views.items()}
     return terms | {f"real images of the {n}": shorten(d) for n, d in real.items() if d is not None}

@@ -1,4 +1,8 @@
-"""Prompts -> what each family's network is given: the stock pipeline's own `encode_prompt`.
+"""Prompts -> what each family's network is given, and (x_t, time, condition) -> its output.
+
+Prompts go through the stock pipeline's own `encode_prompt`. `time` is what the network's timestep
+embedding was trained with: the timestep, or 1000 sigma for flow matching, (B,). The output has the
+shape of x_t, and more channels where a variance is learned.
 
 Functions of `TELL`, of the families whose network is told more than the prompt, return what goes
 along with all of them.
@@ -19,7 +23,6 @@ Encoded = Mapping[str, Tensor]
 # The stock FluxPipeline's default: the guidance that a distilled network is told to imitate.
 DISTILLED_GUIDANCE = 3.5
 Size = tuple[float, float]  # (H, W) in pixels
-Tensors = Mapping[str, Tensor]
 
 
 def encode(pipeline: Any, prompts: list[str], family: TextFamily) -> Encoded:
@@ -69,7 +72,7 @@ def constant_rows(network: Any, family: TextFamily, size: tuple[int, int]) -> En
 
 
 def call_network(
-    network: Any, family: TextFamily, x_t: Tensor, time: Tensor, tensors: Tensors
+    network: Any, family: TextFamily, x_t: Tensor, time: Tensor, tensors: Encoded
 ) -> Tensor:
     """What a network says of x_t (B, C, H, W) with conditions by the names of its arguments."""
     if family.packed:
@@ -80,7 +83,7 @@ def call_network(
     return network(x_t, timestep=time, **given, return_dict=False)[0]
 
 
-def _call_packed(network: Any, x_t: Tensor, time: Tensor, tensors: Tensors) -> Tensor:
+def _call_packed(network: Any, x_t: Tensor, time: Tensor, tensors: Encoded) -> Tensor:
     height, width = x_t.shape[-2] // 2, x_t.shape[-1] // 2
     tokens = tensors["encoder_hidden_states"].shape[1]
     rows, columns = torch.meshgrid(
