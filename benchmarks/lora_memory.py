@@ -22,16 +22,14 @@ from torch import Tensor, nn
 
 from efface.data.source import ConditionSource
 from efface.diffusion.adapters import share_network
-from efface.diffusion.codec import VAECodec
-from efface.diffusion.denoiser import Condition
+from efface.diffusion.denoiser import Condition, VAECodec
 from efface.diffusion.model_folder import ModelInfo
 from efface.diffusion.sampling import MultiStep, draw_images
 from efface.diffusion.schedule import NoiseSchedule
 from efface.diffusion.text.denoiser import TextDenoiser
 from efface.diffusion.text.families import FAMILIES
 from efface.diffusion.text.prompts import PromptEncoder
-from efface.memory.amounts import Amounts, forget_rows
-from efface.memory.estimate import estimate
+from efface.memory.estimate import Amounts, estimate, forget_rows
 from efface.memory.live import Live, tensors_of
 from efface.requests.concept.request import ForgetConcept
 from efface.settings.base import Settings

@@ -29,7 +29,7 @@ from efface.diffusion.schedule import NoiseSchedule
 from efface.methods.base import StepContext
 from efface.methods.gradient_rules import RelativeNorm
 from efface.methods.siss import SISS
-from efface.training.gradient_pair import GradientPair
+from efface.training.phase import GradientPair
 from efface.zoo.build.images import new_denoiser
 from efface.zoo.build.settings import NetworkSettings
 

@@ -15,8 +15,7 @@ import torch
 
 import efface.cli
 from efface.data.images import load_images
-from efface.diffusion.codec import VAECodec
-from efface.diffusion.denoiser import Denoiser
+from efface.diffusion.denoiser import Denoiser, VAECodec
 from efface.diffusion.loading import build_denoiser, save_pipeline
 from efface.diffusion.text.denoiser import TextDenoiser
 from efface.runs.forget import forget

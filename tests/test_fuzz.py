@@ -35,7 +35,7 @@ from efface.runs.plan import settings_of
 from efface.runs.recorded import read_run as read_recorded
 from efface.settings.base import Settings, read_settings
 from efface.training.checkpoint import Checkpoints, ModuleState, OptimizerState, Progress
-from efface.training.tracking import Tracking
+from efface.training.trainer import Tracking
 from efface.zoo.build.settings import read_build_settings
 from tests.evidence.packs import contents
 from tests.fuzzing import changed, damaged, file_of, is_ours, written

@@ -1,7 +1,5 @@
 """Files that are there whole or not at all, and JSON that anybody may have written (no torch)."""
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import hashlib

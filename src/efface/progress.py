@@ -1,7 +1,5 @@
 """What is said on the side: progress of what takes long, and what was taken for granted."""
 
-from __future__ import annotations
-
 import functools
 import os
 import time

@@ -1,7 +1,5 @@
 """What a run leaves behind as JSON: the record and the evaluation (no torch)."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -53,7 +51,7 @@ class Spec(BaseModel):
     caveat: str | None = None
     subject: str | None = None  # what it is about, where that is one of several forgotten things
 
-    def about(self, key: object, what: str, subject: str, *, decides: bool) -> Spec:
+    def about(self, key: object, what: str, subject: str, *, decides: bool) -> "Spec":
         """The same figure of one of several forgotten things; `what` names it in tables."""
         changed: dict[str, Any] = {"name": f"{self.name}/{key}", "label": f"{self.label}, {what}"}
         changed |= {"subject": subject} | ({} if decides else {"role": "context"})
@@ -136,7 +134,7 @@ class Matrix(Content):
     protocol: str
 
     @model_validator(mode="after")
-    def _check_shape(self) -> Matrix:
+    def _check_shape(self) -> "Matrix":
         rows, columns = len(self.labels), len(self.seen)
         whole = {"baseline", "result"} <= self.shares.keys() and rows == len(self.samples) > 0
         for grid in self.shares.values():
@@ -282,7 +280,7 @@ class RunRecord(Content):
     notes: dict[str, Any] = {}  # what was found in the data: duplicates, generated images, prior
 
     @model_validator(mode="after")
-    def _check_entries(self) -> RunRecord:
+    def _check_entries(self) -> "RunRecord":
         ModelEntry.model_validate(self.model, strict=True)
         StartEntry.model_validate(self.start or {}, strict=True)
         return self

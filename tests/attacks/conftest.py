@@ -12,10 +12,9 @@ import torch
 from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler, UNet2DModel
 from torch import Tensor, nn
 
-from efface.attacks import goals, image_goal, resolve, weak
+from efface.attacks import goals, resolve, weak
 from efface.attacks.base import Attack, Case, Subject
-from efface.attacks.goals import Goal
-from efface.attacks.image_goal import ImageGoal
+from efface.attacks.goals import Goal, ImageGoal
 from efface.data.images import load_images
 from efface.diffusion.denoiser import ClassDenoiser, Denoiser, as_class_denoiser
 from efface.diffusion.loading import build_denoiser, load
@@ -25,9 +24,9 @@ from efface.evaluation.views import DetectorView
 from efface.metrics.detector import load_classifier
 from efface.metrics.judge import Judge, load_judge
 from efface.records import AttackResult
-from efface.requests.classes.goal import ClassGoal
-from efface.requests.concept.goal import ConceptGoal
-from efface.requests.memorised.goal import MemorisedGoal
+from efface.requests.classes.material import ClassGoal
+from efface.requests.concept.finding import ConceptGoal
+from efface.requests.memorised.material import MemorisedGoal
 from efface.requests.memorised.similarity import PIXELS, CopyDetector
 from efface.settings.reading import build
 from tests.metrics.detectors import MULTI, make_random
@@ -84,7 +83,7 @@ def _short_protocols(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(weak, "ROWS", 8)
     monkeypatch.setattr(weak, "RATES", (2e-3, 8e-3))
     monkeypatch.setattr(goals, "EXAMPLE_STEPS", 8)
-    monkeypatch.setattr(image_goal, "CALIBRATION_STEPS", 4)
+    monkeypatch.setattr(goals, "CALIBRATION_STEPS", 4)
 
 
 @pytest.fixture(scope="session")

@@ -11,15 +11,15 @@ import torch
 
 from efface.attacks import names, resolve
 from efface.attacks.base import Case
-from efface.attacks.image_goal import ImageGoal
+from efface.attacks.goals import ImageGoal
 from efface.attacks.weak import exchanged
 from efface.diffusion.denoiser import Denoiser, as_class_denoiser
 from efface.diffusion.sampling import MultiStep
 from efface.errors import ConfigError
 from efface.records import AttackResult
-from efface.requests.classes.goal import ClassGoal
-from efface.requests.concept.goal import ConceptGoal
-from efface.requests.memorised.goal import MemorisedGoal
+from efface.requests.classes.material import ClassGoal
+from efface.requests.concept.finding import ConceptGoal
+from efface.requests.memorised.material import MemorisedGoal
 
 GOALS = {
     "class": ClassGoal,

@@ -9,8 +9,7 @@ import pytest
 from efface.attacks import names, resolve
 from efface.attacks.base import BudgetAttack, Case, Findings, Subject, Trials, cheapest
 from efface.attacks.costs import Scale, Trial
-from efface.attacks.goals import ConditionGoal, Goal
-from efface.attacks.image_goal import ImageGoal
+from efface.attacks.goals import ConditionGoal, Goal, ImageGoal
 from efface.diffusion.sampling import MultiStep
 from efface.errors import ConfigError
 from efface.metrics.intervals import Estimate

@@ -7,8 +7,7 @@ from typing import Any
 
 import torch
 
-from efface.data.bank import ImageBank
-from efface.data.batch import Batch, Side
+from efface.data.batch import Batch, ImageBank, Side
 from efface.data.randomness import Shard
 from efface.data.source import PairSource, RetainOnly
 from efface.diffusion.denoiser import Condition

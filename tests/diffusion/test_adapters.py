@@ -19,7 +19,7 @@ from efface.diffusion.loading import build_denoiser
 from efface.diffusion.text.denoiser import TextDenoiser
 from efface.errors import ConfigError
 from efface.methods.sfd import SFD
-from efface.training.averaging import MovingAverage
+from efface.training.checkpoint import MovingAverage
 from efface.training.networks import make_networks
 from efface.training.settings import TrainSettings
 

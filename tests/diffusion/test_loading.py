@@ -17,12 +17,17 @@ from safetensors.torch import load_file, save_file
 from torch.testing import assert_close
 
 from efface.diffusion import loading
-from efface.diffusion.ancestral import for_ancestral_steps
 from efface.diffusion.denoiser import ClassDenoiser, Denoiser, UnconditionalDenoiser
 from efface.diffusion.loading import build_denoiser, load, save_pipeline
 from efface.diffusion.model_folder import inspect_model
 from efface.diffusion.one_step import default_sampler, is_one_step
-from efface.diffusion.sampling import MultiStep, OneStep, draw_images, generators_from_seeds
+from efface.diffusion.sampling import (
+    MultiStep,
+    OneStep,
+    draw_images,
+    for_ancestral_steps,
+    generators_from_seeds,
+)
 from efface.errors import ModelError, RunError
 from efface.metrics.copy_similarity import denoise_back
 from tests.tiny import pixel_transformer

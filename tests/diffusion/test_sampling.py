@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from efface.diffusion import codec, sampling
+from efface.diffusion import denoiser as denoisers
+from efface.diffusion import sampling
 from efface.diffusion.denoiser import Denoiser
 from efface.diffusion.loading import CLASS_PIPELINE, build_denoiser
 from efface.diffusion.sampling import (
@@ -187,7 +188,7 @@ def test_large_samples_go_in_small_batches_and_come_out_the_same(tiny_dit, monke
     model.network.register_forward_pre_hook(lambda _, args: passed.append(len(args[0])))
     model.codec.vae.decoder.register_forward_pre_hook(lambda _, args: decoded.append(len(args[0])))
     monkeypatch.setattr(sampling, "MOST_ENTRIES", 2 * math.prod(model.sample_shape))
-    monkeypatch.setattr(codec, "MOST_PIXELS", 1)
+    monkeypatch.setattr(denoisers, "MOST_PIXELS", 1)
     assert_close(draw_images(model, MultiStep(2), condition, seeds), whole)
     assert set(passed) == {2, 1} and decoded == [1] * 5
 

@@ -17,10 +17,10 @@ from efface.evaluation.protocol import (
     Seen,
     always,
     evaluate,
+    make_result,
     observe_all,
     of_models,
 )
-from efface.evaluation.results import make_result
 from efface.evaluation.sample_sets import PixelObserver, SampleSet, Subject, draw_kept
 from efface.evaluation.store import Store
 from efface.evaluation.subjects import Job, Subjects

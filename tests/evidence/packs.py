@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from efface.evidence.archive import read_archive, to_zip
-from efface.evidence.checks import Verification
-from efface.evidence.members import files_of, read_packed
+from efface.evidence.compare import Verification
 from efface.evidence.statements import (
     SUMS,
+    files_of,
     make_statements,
     make_sums,
+    read_packed,
     read_statements,
 )
 

@@ -14,9 +14,9 @@ import pytest
 from PIL import Image
 
 import efface
-from efface.evidence.checks import Check
 from efface.evidence.compare import (
     Again,
+    Check,
     Part,
     compare,
     compare_images,

@@ -18,8 +18,7 @@ from efface.data.images import load_images
 from efface.diffusion.model_folder import inspect_model
 from efface.diffusion.sampling import MultiStep, draw_images
 from efface.errors import EffaceError, RequestError
-from efface.evidence.checks import Check
-from efface.evidence.compare import Again, compare
+from efface.evidence.compare import Again, Check, compare
 from efface.evidence.networks import Given, NotHereError
 from efface.evidence.remeasure import recorded_settings, remeasure
 from efface.records import RunRecord, read_evaluation, read_record

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from efface.errors import RequestError
-from efface.evidence.checks import Check
+from efface.evidence.compare import Check
 from efface.evidence.signing import check_signature, read_signer, sign, signature_of
 
 INSTALLED = importlib.util.find_spec("model_signing") is not None

@@ -15,12 +15,13 @@ import pytest
 import efface
 from efface.diffusion.weight_files import hash_weights
 from efface.evidence.archive import read_archive
-from efface.evidence.members import files_of, read_packed
 from efface.evidence.pack import collect_run
 from efface.evidence.statements import (
     MEASUREMENT,
     PROVENANCE,
+    files_of,
     make_statements,
+    read_packed,
     read_statements,
     request_id,
 )

@@ -14,16 +14,15 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from efface.data.bank import ImageBank
+from efface.data.batch import ImageBank
 from efface.data.source import ConditionSource, PairSource
 from efface.diffusion.adapters import share_network
-from efface.diffusion.codec import VAECodec
+from efface.diffusion.denoiser import VAECodec
 from efface.diffusion.loading import load_beside
 from efface.diffusion.model_folder import ModelInfo, inspect_model
 from efface.diffusion.text.denoiser import TextDenoiser
 from efface.errors import ModelError
-from efface.memory.amounts import Amounts, forget_rows
-from efface.memory.estimate import Estimate, estimate, readable
+from efface.memory.estimate import Amounts, Estimate, estimate, forget_rows, readable
 from efface.memory.footprint import Holding, describe_network, network_footprint
 from efface.memory.live import Live, tensors_of
 from efface.settings.base import Settings

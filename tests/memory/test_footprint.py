@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from efface.diffusion.adapters import SharedNetwork, share_network
-from efface.diffusion.codec import VAECodec
+from efface.diffusion.denoiser import VAECodec
 from efface.diffusion.loading import (
     build_denoiser,
     load,
@@ -23,8 +23,7 @@ from efface.diffusion.model_folder import inspect_model, sample_shape
 from efface.diffusion.sampling import MultiStep, draw_images
 from efface.errors import ConfigError, ModelError
 from efface.evaluation.sample_sets import PixelObserver
-from efface.memory.amounts import Amounts
-from efface.memory.estimate import estimate
+from efface.memory.estimate import Amounts, estimate
 from efface.memory.footprint import (
     Gradient,
     Holding,

@@ -12,8 +12,7 @@ from accelerate import Accelerator
 
 from efface.diffusion.model_folder import inspect_model
 from efface.errors import ConfigError
-from efface.memory.amounts import Amounts, forget_rows
-from efface.memory.estimate import estimate, readable
+from efface.memory.estimate import Amounts, estimate, forget_rows, readable
 from efface.memory.preflight import available_memory, check_memory, find_shortage
 from efface.settings.base import Settings
 

@@ -13,8 +13,7 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 from torch import Tensor, nn
 
-from efface.data.bank import ImageBank
-from efface.data.batch import Batch, Side
+from efface.data.batch import Batch, ImageBank, Side
 from efface.data.images import load_images
 from efface.data.randomness import RowRandom, Shard
 from efface.data.source import BatchSource, ConditionSource, PairSource

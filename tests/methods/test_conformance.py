@@ -16,7 +16,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import TypeAdapter, ValidationError
 
 from efface import methods
-from efface.data.bank import ImageBank
+from efface.data.batch import ImageBank
 from efface.data.randomness import RowRandom, Shard
 from efface.data.source import BatchSource, PairSource
 from efface.diffusion.denoiser import Denoiser

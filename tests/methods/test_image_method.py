@@ -13,8 +13,7 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from efface.data.bank import ImageBank
-from efface.data.batch import Batch
+from efface.data.batch import Batch, ImageBank
 from efface.data.randomness import RowRandom, Shard
 from efface.data.source import PairSource
 from efface.diffusion.denoiser import Condition, Denoiser, UnconditionalDenoiser

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from efface.data.bank import ImageBank
-from efface.data.batch import Batch, Side
+from efface.data.batch import Batch, ImageBank, Side
 from efface.data.randomness import RowRandom, Shard
 from efface.diffusion.denoiser import UnconditionalDenoiser
 from efface.diffusion.schedule import NoiseSchedule

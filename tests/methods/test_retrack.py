@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from torch import Tensor
 from torch.testing import assert_close
 
-from efface.data.bank import ImageBank
+from efface.data.batch import ImageBank
 from efface.diffusion.denoiser import UnconditionalDenoiser
 from efface.methods.base import StepContext
 from efface.methods.pairs import Pairs

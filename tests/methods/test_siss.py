@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from torch import Tensor
 from torch.testing import assert_close
 
-from efface.data.bank import ImageBank
+from efface.data.batch import ImageBank
 from efface.data.source import PairSource
 from efface.diffusion.denoiser import Denoiser
 from efface.diffusion.schedule import NoiseSchedule

@@ -13,8 +13,7 @@ from torch.nn import functional as F
 from efface.errors import DataError
 from efface.files import hash_file
 from efface.metrics.extractors import INCEPTION, extract, load_extractor, load_inception
-from efface.metrics.inception_network import InceptionV3, resize_as_tensorflow
-from efface.metrics.inception_weights import kept_weights
+from efface.metrics.inception_network import InceptionV3, kept_weights, resize_as_tensorflow
 
 
 @pytest.fixture(scope="module")

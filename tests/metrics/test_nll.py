@@ -12,8 +12,7 @@ from diffusers import DDPMScheduler
 from scipy import stats
 from torch import Tensor, nn
 
-from efface.diffusion.codec import VAECodec
-from efface.diffusion.denoiser import UnconditionalDenoiser
+from efface.diffusion.denoiser import UnconditionalDenoiser, VAECodec
 from efface.diffusion.schedule import NoiseSchedule
 from efface.errors import ModelError
 from efface.metrics.nll import LikelihoodSettings, nll

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from efface.attacks.speed import compare_budgets
+from efface.attacks.costs import compare_budgets
 from efface.records import (
     AttackResult,
     Attacks,

@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from efface.errors import DataError, RequestError
-from efface.evaluation.spreadsheet import as_csv
+from efface.evaluation.wording import as_csv
 from efface.reporting import write_report
 from efface.reporting.pareto import pareto_figures
 from efface.runs.compare import (

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 from torch.testing import assert_close
 
-from efface.data.bank import ImageBank
+from efface.data.batch import ImageBank
 from efface.data.source import PairSource
 from efface.diffusion.adapters import share_network
 from efface.diffusion.denoiser import Denoiser

@@ -1,7 +1,5 @@
 """Is it recoverable: one file is one attack; the file name is its name on the command line."""
 
-from __future__ import annotations
-
 import functools
 import importlib
 import inspect

@@ -1,7 +1,5 @@
 """The contract: an attack has a budget, a curve for every model, and tests of itself."""
 
-from __future__ import annotations
-
 import functools
 import time
 from abc import ABC, abstractmethod
@@ -11,9 +9,8 @@ from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, model_validator
 
-from efface.attacks.costs import HALF, ZERO, Scale, Trial, described
+from efface.attacks.costs import HALF, ZERO, Scale, Trial, compare_budgets, described
 from efface.attacks.goals import Goal
-from efface.attacks.speed import compare_budgets
 from efface.attacks.weak import WeakErasure, one_ascent_step
 from efface.diffusion.denoiser import Denoiser
 from efface.diffusion.sampling import MultiStep, OneStep, Sampler
@@ -101,16 +98,12 @@ class Attack(Section, ABC):
     They are addressed as `ATTACK.NAME`.
     """
 
-    samples: int = Field(
-        default=100, ge=1, le=LARGEST, description="Samples at every point of a curve."
-    )
-    seed: int = Field(default=0, ge=0, le=LARGEST, description="Seed of samples and training.")
-    sampling_steps: int = Field(
-        default=20,
-        ge=1,
-        le=1000,
-        description="DDIM steps of models that are not one-step generators.",
-    )
+    samples: int = Field(default=100, ge=1, le=LARGEST)
+    """Samples at every point of a curve."""
+    seed: int = Field(default=0, ge=0, le=LARGEST)
+    """Seed of samples and training."""
+    sampling_steps: int = Field(default=20, ge=1, le=1000)
+    """DDIM steps of models that are not one-step generators."""
 
     title: ClassVar[str]
     summary: ClassVar[str]  # what is done, in a phrase for every reader
@@ -241,18 +234,14 @@ class Attack(Section, ABC):
 class BudgetAttack(Attack):
     """Base of the attacks that grow stronger with a budget."""
 
-    repeats: int = Field(
-        default=6,
-        ge=0,
-        le=500,
-        description="Further seeds that compare with a retrained model, where half came back.",
-    )
+    repeats: int = Field(default=6, ge=0, le=500)
+    """Further seeds that compare with a retrained model, where half came back."""
 
     @abstractmethod
     def attack(self, case: Case, subjects: Mapping[str, Subject]) -> Trials:
         """Attack each of the subjects; its lines have its name and perhaps more."""
 
-    def again(self, trial: Trial, seed: int) -> BudgetAttack:
+    def again(self, trial: Trial, seed: int) -> "BudgetAttack":
         """The same attack, as in a trial and nothing else, from another seed."""
         return self.model_copy(update={"seed": seed})
 

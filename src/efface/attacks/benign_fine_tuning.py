@@ -1,7 +1,5 @@
 """Benign fine-tuning: is it recovered when the model is trained on what is retained."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import ClassVar
 
@@ -19,10 +17,10 @@ class BenignFineTuning(FineTuningAttack):
     Where labels or prompts were forgotten, these are samples of the original model under others.
     """
 
-    images: int = Field(default=256, ge=1, le=LARGEST, description="Retained images, at most.")
-    steps: Counts = Field(
-        default=(5, 20, 50, 100), description="Steps of fine-tuning after which a model is sampled."
-    )
+    images: int = Field(default=256, ge=1, le=LARGEST)
+    """Retained images, at most."""
+    steps: Counts = (5, 20, 50, 100)
+    """Steps of fine-tuning after which a model is sampled."""
 
     title: ClassVar[str] = "Benign fine-tuning"
     summary: ClassVar[str] = "the model is fine-tuned on retained images, as any owner might do"

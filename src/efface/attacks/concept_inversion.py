@@ -1,7 +1,5 @@
 """Condition inversion: is there a vector that recalls it from the frozen network."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from typing import ClassVar
 
@@ -11,8 +9,8 @@ from pydantic import Field
 from efface.attacks.base import LARGEST, Case, Counts, Findings, Subject, Trials
 from efface.attacks.conditions import Learned, with_learned_condition
 from efface.attacks.costs import Trial, point
+from efface.attacks.fine_tuning import Rates, SweepingAttack
 from efface.attacks.goals import ConditionGoal, Examples, Goal
-from efface.attacks.sweep import Rates, SweepingAttack
 from efface.attacks.weak import exchanged, noise_loss
 from efface.data.randomness import derive_seed
 from efface.diffusion.denoiser import Denoiser
@@ -35,15 +33,12 @@ class ConceptInversion(SweepingAttack):
     undoes a change of the network is what the attack finds out.
     """
 
-    images: int = Field(default=16, ge=1, le=LARGEST, description="Examples, at most.")
-    steps: Counts = Field(
-        default=(10, 25, 50, 100),
-        description="Steps of optimisation after which a model is sampled.",
-    )
-    learning_rates: Rates = Field(
-        default=(0.03, 0.1, 0.3),
-        description="Learning rates of Adam as shares of an embedding's typical entry.",
-    )
+    images: int = Field(default=16, ge=1, le=LARGEST)
+    """Examples, at most."""
+    steps: Counts = (10, 25, 50, 100)
+    """Steps of optimisation after which a model is sampled."""
+    learning_rates: Rates = (0.03, 0.1, 0.3)
+    """Learning rates of Adam as shares of an embedding's typical entry."""
 
     title: ClassVar[str] = "Concept inversion"
     summary: ClassVar[str] = (

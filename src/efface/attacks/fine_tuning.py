@@ -1,18 +1,16 @@
-"""Fine-tuning a copy of a model, with measurements on the way."""
-
-from __future__ import annotations
+"""Attacks that learn, each at a few learning rates, and fine-tuning a copy of a model."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated
 
 from accelerate import Accelerator
 from pydantic import Field
 from torch import Tensor
 
-from efface.attacks.base import Case, Counts, Findings, Subject, Trials
+from efface.attacks.base import BudgetAttack, Case, Counts, Findings, Subject, Trials, cheapest
 from efface.attacks.costs import Trial, point
 from efface.attacks.goals import Examples
-from efface.attacks.sweep import Rates, SweepingAttack
 from efface.data.batch import Batch, Side
 from efface.data.randomness import Shard, random_state_kept
 from efface.data.source import BatchSource, epoch_rows
@@ -22,6 +20,8 @@ from efface.records import MULTI_STEP, Point
 from efface.training.denoising import Denoising
 from efface.training.settings import TrainSettings
 from efface.training.stepper import Stepper
+
+Rates = Annotated[tuple[Annotated[float, Field(gt=0, le=10)], ...], Field(min_length=1)]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -41,6 +41,37 @@ class ExampleSource(BatchSource):
         return Batch(retain=side, forget=Side(size=0))
 
 
+class SweepingAttack(BudgetAttack):
+    """Base of the attacks with a learning rate: every line is its best over `learning_rates`."""
+
+    batch_size: int = Field(default=32, ge=1, le=100_000)
+    """Rows of one step."""
+    learning_rates: Rates
+    """Learning rates, of which the best counts."""
+
+    def again(self, trial: Trial, seed: int) -> BudgetAttack:
+        return self.model_copy(update={"seed": seed, "learning_rates": (trial.rate,)})
+
+    def notes(self, findings: Findings) -> list[str]:
+        """What came of every rate, for the way that had half back for least."""
+        line = cheapest(findings, "result")
+        outcomes = [
+            f"{rate.rate:g}: " + ("never" if rate.half is None else f"{rate.half:.3g}")
+            for rate in findings.scale.rates(findings.trials[line])
+        ]
+        if len(outcomes) == 1:
+            return super().notes(findings)
+        listed = f"{line}: best of {len(outcomes)} learning rates; half of it back, by rate: "
+        return [*super().notes(findings), listed + ", ".join(outcomes)]
+
+    def describe_rates(self) -> str:
+        """'best of 3 learning rates (0.00015, 0.0005, 0.0015)'."""
+        listed = ", ".join(f"{rate:g}" for rate in self.learning_rates)
+        if len(self.learning_rates) == 1:
+            return f"learning rate {listed}"
+        return f"best of {len(self.learning_rates)} learning rates ({listed})"
+
+
 class FineTuningAttack(SweepingAttack):
     """Base of the attacks that train the model: the denoising loss at all timesteps, all weights.
 
@@ -48,13 +79,10 @@ class FineTuningAttack(SweepingAttack):
     model's whole schedule as well; it is then sampled in its one step and in many steps.
     """
 
-    steps: Counts = Field(
-        default=(5, 10, 20, 50), description="Steps of fine-tuning after which a model is sampled."
-    )
-    learning_rates: Rates = Field(
-        default=(1.5e-4, 5e-4, 1.5e-3),
-        description="Learning rates of AdamW, of which the best counts.",
-    )
+    steps: Counts = (5, 10, 20, 50)
+    """Steps of fine-tuning after which a model is sampled."""
+    learning_rates: Rates = (1.5e-4, 5e-4, 1.5e-3)
+    """Learning rates of AdamW, of which the best counts."""
 
     def find(self, case: Case, examples: str) -> Findings:
         """Attack all models with such examples."""

@@ -1,7 +1,5 @@
 """Noise search: is there an input noise from which the model still generates it."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from typing import ClassVar
@@ -17,12 +15,7 @@ from efface.attacks.goals import ConditionGoal, Goal
 from efface.attacks.weak import exchanged
 from efface.data.randomness import derive_seed
 from efface.diffusion.denoiser import Denoiser
-from efface.diffusion.sampling import (
-    MultiStep,
-    Sampler,
-    draw_from_noise,
-    generators_from_seeds,
-)
+from efface.diffusion.sampling import MultiStep, Sampler, draw_from_noise, generators_from_seeds
 from efface.metrics.intervals import proportion
 from efface.records import AttackResult, Point
 
@@ -40,11 +33,10 @@ class NoiseSearch(BudgetAttack):
     exchanges conditions alone, and a search that uses none must undo it.
     """
 
-    tries: Counts = Field(
-        default=(1, 2, 4, 8, 16, 32),
-        description="Noises tried in each search before it is measured.",
-    )
-    samples: int = Field(default=48, ge=1, le=LARGEST, description="Searches.")
+    tries: Counts = (1, 2, 4, 8, 16, 32)
+    """Noises tried in each search before it is measured."""
+    samples: int = Field(default=48, ge=1, le=LARGEST)
+    """Searches."""
 
     title: ClassVar[str] = "Noise search"
     summary: ClassVar[str] = (

@@ -1,7 +1,5 @@
 """Partial denoising: how much of a forgotten image must be given until the rest follows."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Annotated, ClassVar
 
@@ -9,8 +7,7 @@ from pydantic import Field
 
 from efface.attacks.base import LARGEST, BudgetAttack, Case, Findings, Subject, Trials
 from efface.attacks.costs import ZERO, Scale, Trial, estimate, point
-from efface.attacks.goals import ConditionGoal, Examples, Goal
-from efface.attacks.image_goal import ImageGoal
+from efface.attacks.goals import ConditionGoal, Examples, Goal, ImageGoal
 from efface.attacks.weak import exchanged
 from efface.data.batch import in_turn
 from efface.diffusion.denoiser import Denoiser
@@ -32,18 +29,14 @@ class PartialDenoising(BudgetAttack):
     exchanges conditions alone, and what is denoised without any must be recovered.
     """
 
-    sampling_steps: int = Field(default=20, ge=1, le=1000, description="Ancestral steps, at most.")
+    sampling_steps: int = Field(default=20, ge=1, le=1000)
+    """Ancestral steps, at most."""
     given: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(
-        default=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6),
-        min_length=1,
-        description="Shares of the schedule that are skipped.",
+        default=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6), min_length=1
     )
-    images: int = Field(
-        default=32,
-        ge=1,
-        le=LARGEST,
-        description="Examples of a label or prompt that are noised, at most.",
-    )
+    """Shares of the schedule that are skipped."""
+    images: int = Field(default=32, ge=1, le=LARGEST)
+    """Examples of a label or prompt that are noised, at most."""
 
     title: ClassVar[str] = "Partial denoising"
     summary: ClassVar[str] = (

@@ -1,11 +1,7 @@
 """Relearning: how little fine-tuning on the forgotten thing brings it back."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import ClassVar
-
-from pydantic import Field
 
 from efface.attacks.base import BudgetAttack, Case, Counts, Findings, Subject, Trials
 from efface.attacks.costs import Trial
@@ -22,7 +18,8 @@ class Relearning(FineTuningAttack):
     trained in the same way: what the result relearns no faster than that was really gone.
     """
 
-    images: Counts = Field(default=(1, 4, 16), description="Numbers of examples, k.")
+    images: Counts = (1, 4, 16)
+    """Numbers of examples, k."""
 
     title: ClassVar[str] = "Relearning"
     summary: ClassVar[str] = "the model is fine-tuned on a few of the forgotten images"

@@ -1,7 +1,5 @@
 """Knowingly weak erasures: an attack that does not undo them cannot be trusted with others."""
 
-from __future__ import annotations
-
 import copy
 from dataclasses import dataclass
 from typing import Any

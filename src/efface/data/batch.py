@@ -1,7 +1,6 @@
 """A batch always has two sides: retained rows and forget rows."""
 
-from __future__ import annotations
-
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -100,3 +99,23 @@ def _cat(conditions: list[Condition | None]) -> Condition | None:
 def in_turn(given: Sequence[Any], count: int) -> list[Any]:
     """`count` entries, one after the other, and again from the first; of none, none."""
     return [given[i % len(given)] for i in range(count)] if given else []
+
+
+@dataclass(frozen=True, eq=False)
+class ImageBank:
+    """`retain` (N, C, H, W) and `forget` (K, C, H, W) in model space.
+
+    `prior` is the share of the images to forget in what the model was trained on.
+    """
+
+    retain: Tensor
+    forget: Tensor
+    prior: float
+
+    @functools.cached_property
+    def _order(self) -> Tensor:
+        return torch.cdist(self.forget.flatten(1), self.retain.flatten(1)).argsort(1)
+
+    def neighbours(self, count: int) -> Tensor:
+        """The `count` retained images nearest to every image to forget: (K, count, C, H, W)."""
+        return self.retain[self._order[:, :count]]

@@ -1,7 +1,5 @@
 """Image files: what a folder holds, and an image's pixels. Whatever Pillow reads, by content."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 import os

@@ -1,7 +1,5 @@
 """Images from scikit-learn's digits, a folder, parquet or the hub, as uint8 tensors."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Iterable, Sequence
@@ -46,20 +44,20 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self.images)
 
-    def select(self, rows: Tensor) -> ImageSet:
+    def select(self, rows: Tensor) -> "ImageSet":
         labels = None if self.labels is None else self.labels[rows]
         where = rows.nonzero()[:, 0] if rows.dtype == torch.bool else rows
         names = tuple(self.names[i] for i in where.tolist()) if self.names else ()
         return replace(self, images=self.images[rows], labels=labels, names=names)
 
-    def without_labels(self, labels: Sequence[int]) -> ImageSet:
+    def without_labels(self, labels: Sequence[int]) -> "ImageSet":
         if not labels:
             return self
         if self.labels is None:
             raise DataError("labels can be left out only of labelled images: these have none.")
         return self.select(~torch.isin(self.labels, torch.tensor(labels)))
 
-    def with_copies(self, added: ImageSet, copies: int) -> ImageSet:
+    def with_copies(self, added: "ImageSet", copies: int) -> "ImageSet":
         """These images without labels, and after them every added one `copies` times."""
         if self.images.shape[1:] != added.images.shape[1:]:
             raise DataError(
@@ -69,7 +67,7 @@ class ImageSet:
         repeated = added.images.repeat_interleave(copies, 0)
         return ImageSet(images=torch.cat([self.images, repeated]), labels=None)
 
-    def mean_pooled(self, factor: int) -> ImageSet:
+    def mean_pooled(self, factor: int) -> "ImageSet":
         """Averages of `factor` x `factor` pixels, rounded to uint8."""
         if factor == 1:
             return self

@@ -4,8 +4,6 @@ Texts are compared folded: compatibility forms and accents decomposed (NFKD, equ
 is), in lower case, with one apostrophe, one quotation mark and one hyphen, nothing invisible.
 """
 
-from __future__ import annotations
-
 import functools
 import re
 import unicodedata

@@ -1,7 +1,5 @@
 """Prompts from files, data sets and templates (no torch)."""
 
-from __future__ import annotations
-
 import codecs
 import csv
 import json

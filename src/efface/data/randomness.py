@@ -1,7 +1,5 @@
 """Randomness is derived from (seed, step, purpose), never remembered."""
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """Batch sources: (step, shard) -> Batch, random access, nothing remembered."""
 
-from __future__ import annotations
-
 import functools
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -11,8 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from efface.data.bank import ImageBank
-from efface.data.batch import Batch, Choices, NegativeGuidance, Side
+from efface.data.batch import Batch, Choices, ImageBank, NegativeGuidance, Side
 from efface.data.images import to_model
 from efface.data.randomness import Shard, derive_seed
 from efface.diffusion.denoiser import Condition

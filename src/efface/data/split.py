@@ -1,7 +1,5 @@
 """Which images are forgotten and which retained: hashes, duplicates, and how near a copy is."""
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import dataclass
 

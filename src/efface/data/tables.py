@@ -1,7 +1,5 @@
 """Tables: parquet files, and data sets of the hub."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -65,7 +63,7 @@ def _of_split(source: str, files: list[str], split: str, complete: bool) -> list
 
 
 def read_table(
-    source: str, files: list[str], split: str, how: Reading
+    source: str, files: list[str], split: str, how: "Reading"
 ) -> tuple[Any, str, str | None]:
     """A data set, or parquet files, and its columns of images, left encoded, and of labels.
 

@@ -1,7 +1,5 @@
 """LoRA: networks that hold small adapters of their own over one shared frozen base."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar, cast
@@ -37,7 +35,7 @@ class SharedNetwork(nn.Module):
 
     def adapted(
         self, targets: tuple[str, ...], rank: int, alpha: float, seed: int
-    ) -> SharedNetwork:
+    ) -> "SharedNetwork":
         """A view with a LoRA that changes nothing at first (Hu et al., ICLR 2022, eq. 3).
 
         `targets` are ends of names of linear layers. Raises ConfigError where none has such a name.
@@ -78,22 +76,19 @@ class SharedNetwork(nn.Module):
         self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
     ) -> Iterator[tuple[str, Tensor]]:
         """None: an adapter has no buffers, and those of the base never change."""
-        del prefix, recurse, remove_duplicate
         return iter(())
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """The adapter's tensors alone."""
-        del args, kwargs
         return {name: parameter.detach() for name, parameter in self.named_parameters()}
 
     @torch.no_grad()
     def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> None:
         """Copy an adapter of the same rank; KeyError or RuntimeError for any other."""
-        del args, kwargs
         for name, parameter in self.named_parameters():
             parameter.copy_(state_dict[name])
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> SharedNetwork:
+    def __deepcopy__(self, memo: dict[int, Any]) -> "SharedNetwork":
         del memo  # no tensor outside of this module belongs to an adapter
         other = SharedNetwork.__new__(SharedNetwork)
         nn.Module.__init__(other)

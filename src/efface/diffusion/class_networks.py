@@ -1,7 +1,5 @@
 """Networks of class-conditional and unconditional models, by their configurations (no torch)."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any

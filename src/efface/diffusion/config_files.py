@@ -1,7 +1,5 @@
 """Reads the JSON files of a diffusers pipeline folder (no torch)."""
 
-from __future__ import annotations
-
 import functools
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""One interface to every diffusers model: (x_t, t, condition) -> Prediction."""
+"""One interface to every diffusers model: (x_t, t, condition) -> Prediction, and its codec."""
 
 from __future__ import annotations
 
@@ -12,10 +12,68 @@ import torch
 from torch import Tensor, nn
 
 from efface.diffusion.class_networks import describe_labels, labels_of
-from efface.diffusion.codec import Codec, IdentityCodec
 from efface.diffusion.prediction import Prediction, PredictionKind, true_output
 from efface.diffusion.schedule import NoiseSchedule
 from efface.errors import ModelError, RequestError
+
+MOST_PIXELS = 2**20  # of images at once: four images of 512 x 512, one of 1024 x 1024
+
+
+class Codec(ABC):
+    """Maps images in [-1, 1], (B, C, H, W), to what the denoiser works on, and back."""
+
+    @abstractmethod
+    def encode(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor: ...
+
+    @abstractmethod
+    def decode(self, x0: Tensor) -> Tensor: ...
+
+    @abstractmethod
+    def to(self, device: torch.device | str) -> Codec: ...
+
+
+class IdentityCodec(Codec):
+    """Pixel models."""
+
+    def encode(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        return images
+
+    def decode(self, x0: Tensor) -> Tensor:
+        return x0
+
+    def to(self, device: torch.device | str) -> Codec:
+        return self
+
+
+@dataclass(frozen=True, eq=False)
+class VAECodec(Codec):
+    """Latent models: shifted and scaled samples of a diffusers `AutoencoderKL`'s posterior."""
+
+    vae: Any
+
+    @torch.no_grad()
+    def encode(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        rows = max(1, MOST_PIXELS // images.shape[-2:].numel())
+        found = [self.vae.encode(part).latent_dist for part in images.split(rows)]
+        posterior = type(found[0])(torch.cat([part.parameters for part in found]))
+        latents = posterior.sample(generator=generator)
+        return (latents - self._shift) * self.vae.config.scaling_factor
+
+    @torch.no_grad()
+    def decode(self, x0: Tensor) -> Tensor:
+        latents = x0 / self.vae.config.scaling_factor + self._shift
+        grows = 2 ** (len(self.vae.config.block_out_channels) - 1)
+        rows = max(1, MOST_PIXELS // (grows**2 * latents.shape[-2] * latents.shape[-1]))
+        parts = [self.vae.decode(part, return_dict=False)[0] for part in latents.split(rows)]
+        return torch.cat(parts)
+
+    @property
+    def _shift(self) -> float:
+        """What SD 3 and FLUX subtract before they scale; 0 for all others."""
+        return self.vae.config.get("shift_factor") or 0.0
+
+    def to(self, device: torch.device | str) -> Codec:
+        return VAECodec(self.vae.to(device))
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,10 +224,9 @@ class UnconditionalDenoiser(Denoiser):
     """A `UNet2DModel` without class embedding."""
 
     def encode(self, inputs: Sequence[Any]) -> None:
-        del inputs
+        """There is nothing to encode."""
 
     def null(self, like: Condition) -> Condition:
-        del like
         return self.require_null()
 
     def require_null(self) -> NoReturn:

@@ -1,7 +1,5 @@
 """Files from the hub, and in words what goes wrong when it is asked (no torch)."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module

@@ -1,7 +1,5 @@
 """Pipeline folder or hub id <-> Denoiser; safetensors only."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import shutil
@@ -17,18 +15,28 @@ from diffusers.models.embeddings import LabelEmbedding
 from safetensors import SafetensorError
 
 from efface.diffusion.adapters import SharedNetwork
-from efface.diffusion.codec import Codec, IdentityCodec, VAECodec
-from efface.diffusion.denoiser import ClassDenoiser, Denoiser, UnconditionalDenoiser
+from efface.diffusion.denoiser import (
+    ClassDenoiser,
+    Codec,
+    Denoiser,
+    IdentityCodec,
+    UnconditionalDenoiser,
+    VAECodec,
+)
 from efface.diffusion.model_folder import ModelInfo, fetch_weights, inspect_model
 from efface.diffusion.one_step import one_step_scheduler
 from efface.diffusion.places import ZOO
 from efface.diffusion.quiet import loading, quiet
 from efface.diffusion.sampling import OneStep, Sampler
 from efface.diffusion.schedule import load_scheduler, most_steps, read_schedule, with_levels_of
-from efface.diffusion.text.building import build_prompt_encoder, build_text_denoiser
+from efface.diffusion.text.building import (
+    build_prompt_encoder,
+    build_text_denoiser,
+    write_lora,
+    write_text,
+)
 from efface.diffusion.text.denoiser import TextDenoiser
 from efface.diffusion.text.prompts import PromptEncoder
-from efface.diffusion.text.saving import write_lora, write_text
 from efface.errors import ModelError, RunError
 
 CLASS_PIPELINE = ZOO / "digits" / "pipeline.py"  # of all class-conditional models
@@ -65,10 +73,7 @@ def load(
 
 
 def load_beside(
-    model: ModelInfo,
-    other: Denoiser,
-    dtype: torch.dtype = torch.float32,
-    finite: bool = True,
+    model: ModelInfo, other: Denoiser, dtype: torch.dtype = torch.float32, finite: bool = True
 ) -> Denoiser:
     """Load what a run made of `other`; of a text-to-image pipeline the network alone."""
     if not isinstance(other, TextDenoiser):
@@ -130,10 +135,7 @@ def _from_pretrained(
 ) -> Any:
     with loading(folder), quiet(), quiet("diffusers"):
         model, loaded = kind.from_pretrained(
-            folder,
-            use_safetensors=True,
-            dtype=dtype,
-            output_loading_info=True,
+            folder, use_safetensors=True, dtype=dtype, output_loading_info=True
         )
     if loaded["missing_keys"]:
         # diffusers would go on with random numbers in their place.

@@ -1,7 +1,5 @@
 """Reads what a model folder says about itself, before any weight is loaded (no torch)."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """One-step generators: how they are told from other models, and the schedulers that drive them."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import diffusers

@@ -1,7 +1,5 @@
 """Where models lie, and their parts: in subfolders, at the root or averaged beside (no torch)."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 from typing import Any

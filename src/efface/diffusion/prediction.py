@@ -1,7 +1,5 @@
 """What a network said about a noisy sample, in every parameterisation."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -43,7 +41,7 @@ class Prediction:
     @classmethod
     def from_output(
         cls, output: Tensor, x_t: Tensor, levels: tuple[Tensor, Tensor], kind: PredictionKind
-    ) -> Prediction:
+    ) -> "Prediction":
         alpha, sigma = levels
         return cls(output=output.float(), x_t=x_t.float(), alpha=alpha, sigma=sigma, kind=kind)
 

@@ -1,7 +1,5 @@
 """Load with a library: without its bars and hints, and with one sentence for what fails."""
 
-from __future__ import annotations
-
 import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager

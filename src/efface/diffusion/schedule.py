@@ -1,7 +1,5 @@
 """The noise schedule: x_t = alpha_t x0 + sigma_t eps."""
 
-from __future__ import annotations
-
 import functools
 import warnings
 from collections.abc import Collection
@@ -34,7 +32,7 @@ class NoiseSchedule:
     sigmas: Tensor
 
     @classmethod
-    def from_scheduler(cls, scheduler: Any) -> NoiseSchedule:
+    def from_scheduler(cls, scheduler: Any) -> "NoiseSchedule":
         """Read the schedule of a diffusers scheduler; ModelError for a kind that is not known."""
         check_scheduler(type(scheduler).__name__)
         # From the betas: with zero terminal SNR some classes leave 2**-24 in the place of 0.
@@ -42,7 +40,7 @@ class NoiseSchedule:
         return cls(alphas_cumprod.sqrt().float(), (1 - alphas_cumprod).sqrt().float())
 
     @classmethod
-    def from_flow_scheduler(cls, scheduler: Any) -> NoiseSchedule:
+    def from_flow_scheduler(cls, scheduler: Any) -> "NoiseSchedule":
         """The table of a FlowMatchEulerDiscreteScheduler: alpha = 1 - sigma, rising noise.
 
         Holds the scheduler's own shift, but not one that depends on the size of the image: such
@@ -57,7 +55,7 @@ class NoiseSchedule:
         return cls.from_flow_sigmas(sigmas)
 
     @classmethod
-    def from_flow_sigmas(cls, sigmas: Tensor) -> NoiseSchedule:
+    def from_flow_sigmas(cls, sigmas: Tensor) -> "NoiseSchedule":
         """A schedule of flow matching with noise levels `sigmas`, (T,)."""
         return cls(1 - sigmas.float(), sigmas.float())
 
@@ -75,7 +73,7 @@ class NoiseSchedule:
         """sigma_t / alpha_t, (T,): what EDM and the papers call the noise level; may end in inf."""
         return self.sigmas.double() / self.alphas.double()
 
-    def to(self, device: torch.device | str) -> NoiseSchedule:
+    def to(self, device: torch.device | str) -> "NoiseSchedule":
         return NoiseSchedule(self.alphas.to(device), self.sigmas.to(device))
 
     def levels(self, t: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:

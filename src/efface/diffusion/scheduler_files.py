@@ -1,7 +1,5 @@
 """Reads what scheduler_config.json says of noise levels and predictions (no torch)."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Collection
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Files of weights: checked by names, sizes and headers before any is loaded, hashed (no torch)."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re

@@ -1,7 +1,5 @@
 """How far a model lies from the original one, whatever it was to forget."""
 
-from __future__ import annotations
-
 import contextlib
 import math
 from collections.abc import Sequence

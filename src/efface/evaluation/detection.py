@@ -1,7 +1,5 @@
 """The detector of the settings: which one, which of its labels are the concept."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from efface.metrics.detector import Detector, check_labels, load_classifier, read_labels

@@ -1,7 +1,5 @@
 """Sheets of samples as PNG, and what a report needs to know of them."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from efface.diffusion.denoiser import as_class_denoiser
-from efface.diffusion.text.readers import shortened
+from efface.diffusion.text.prompts import shortened
 from efface.evaluation.sample_sets import Asked, SampleSet, Subject, draw_kept
 from efface.evaluation.store import Store
 from efface.files import whole_file

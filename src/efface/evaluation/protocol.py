@@ -4,27 +4,29 @@ A kind of request says which samples, which probes and which figures, in a `Prot
 here, once: for a run's evaluation, for every model beside the result, and for verification.
 """
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from efface.diffusion.model_folder import ModelInfo
 from efface.evaluation.change import BROKEN, PROTOCOL, is_broken, measure_change, weight_change
 from efface.evaluation.sample_sets import Asked, Observer, SampleSet, Subject, observe
-from efface.evaluation.store import Arrays, Store
+from efface.evaluation.store import Arrays, Store, digest_of_json
 from efface.evaluation.subjects import SAMPLING, Job, Subjects
-from efface.evaluation.terms import common_terms
 from efface.evaluation.views import JudgeView, View
-from efface.records import Evaluation
+from efface.metrics.base import Metric, Observations
+from efface.metrics.differences import independent_difference
+from efface.metrics.intervals import Estimate, difference
+from efface.records import Evaluation, Result, Spec, Value
 from efface.settings.evaluate import EvaluateSettings
 
 Looked = dict[str, Arrays]  # what each observer saw of one set of samples, or each probe found
 Seen = dict[str, Looked]  # of one model, by set of samples; that of probes is PROBES
 PROBES = "probes"
+Terms = dict[str, str]
+SHOWN = 12  # digits of a hash
 
 
 def always(asked: Asked | None) -> Callable[[Subject], Asked | None]:
@@ -59,7 +61,6 @@ class Protocol(ABC):
 
     def probe(self, subject: Subject, store: Store) -> Looked:
         """What else is measured of a model, without samples."""
-        del subject, store
         return {}
 
     @abstractmethod
@@ -125,3 +126,92 @@ def observe_model(
 def of_models(seen: Mapping[str, Seen], samples: str, observer: str) -> dict[str, Arrays]:
     """What one observer saw of one set of samples, by model."""
     return {model: sets[samples][observer] for model, sets in seen.items()}
+
+
+def common_terms(original: Subject, views: Mapping[str, View]) -> Terms:
+    """On what terms figures were measured: evaluations that differ in any have no row in common.
+
+    Not among them are what a figure itself names (its extractor, its number of samples) and seeds.
+    """
+    terms = {"original model": original.sampler.describe()}
+    real = {name: view.compared_with for name, view in views.items()}
+    return terms | {f"real images of the {n}": shorten(d) for n, d in real.items() if d is not None}
+
+
+def digest_of(content: Any) -> str:
+    """The first digits of the SHA-256 of anything that is JSON."""
+    return shorten(digest_of_json(content))
+
+
+def shorten(digest: str) -> str:
+    return digest[:SHOWN]
+
+
+def make_result(
+    spec: Spec,
+    values: Mapping[str, Estimate],
+    seeds: range,
+    *,
+    protocol: str,
+    samples: int | None = None,
+    unseen: Estimate | None = None,
+    extractor: dict[str, str] | None = None,
+) -> Result:
+    """`values` by model: "result" and "baseline", and what else was measured beside them.
+
+    Of as many `samples` as there are seeds, unless said otherwise.
+    """
+
+    def value(name: str) -> Value | None:
+        found = values.get(name)
+        return None if found is None else _value(found)
+
+    own, original = _value(values["result"]), _value(values["baseline"])
+    paired = difference(values["result"], values["baseline"])
+    return Result(
+        spec=spec,
+        value=own.value,
+        low=own.low,
+        high=own.high,
+        samples=len(seeds) if samples is None else samples,
+        seeds=[seeds[0], seeds[-1]],
+        protocol=protocol,
+        baseline=original,
+        difference=independent_difference(own, original) if paired is None else _value(paired),
+        baseline_one_step=value("baseline_one_step"),
+        retrained=value("retrained"),
+        distilled=value("distilled"),
+        unseen=None if unseen is None else _value(unseen),
+        extractor=extractor,
+    )
+
+
+def view_result(
+    view: View,
+    metric: Metric,
+    seen: Mapping[str, Observations],
+    forgotten: Sequence[int],
+    seeds: range,
+    sampled: str,
+) -> Result:
+    """One metric of every model as a network sees their samples of `seeds`."""
+    reference = view.reference(metric, forgotten)
+    seen = {n: replace(own, forgotten=forgotten, real=reference) for n, own in seen.items()}
+    called = "judge" if isinstance(view, JudgeView) else "seen by"
+    protocol = f"{sampled}; {called}: {view.extractor['name']}"
+    if metric.needs_reference:
+        assert reference is not None
+        kind = "of the retained labels" if len(forgotten) else "of training"
+        protocol += f", features against {len(reference)} {view.real_name} {kind}"
+    return make_result(
+        metric.spec,
+        {name: metric.compute(model) for name, model in seen.items()},
+        seeds,
+        samples=metric.samples(seen["result"]),
+        protocol=protocol,
+        extractor=view.extractor,
+    )
+
+
+def _value(estimate: Estimate) -> Value:
+    return Value(value=float(estimate.value), low=float(estimate.low), high=float(estimate.high))

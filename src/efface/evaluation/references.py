@@ -3,8 +3,6 @@
 Also at which guidance the original model is at its best, by the distance to real images.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any

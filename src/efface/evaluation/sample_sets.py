@@ -1,7 +1,5 @@
 """Samples drawn once and looked at by all who need them; sample i depends on seed i alone."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -90,7 +88,7 @@ class SampleSet:
             "observer": observer.digest,
         }
 
-    def only(self, rows: Sequence[int]) -> SampleSet:
+    def only(self, rows: Sequence[int]) -> "SampleSet":
         """Samples `rows` of these."""
         return replace(
             self,

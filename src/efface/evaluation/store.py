@@ -1,7 +1,5 @@
 """Measurements kept by what they were made of, so that none is made twice or reused when stale."""
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import importlib.metadata

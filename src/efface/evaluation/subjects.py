@@ -1,7 +1,5 @@
 """The models of a run as they are measured and attacked, and a classifier to judge them."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -17,8 +15,8 @@ from efface.diffusion.loading import load, load_beside
 from efface.diffusion.model_folder import ModelInfo, drawn_shape, fetch_weights, inspect_model
 from efface.diffusion.one_step import default_sampler
 from efface.diffusion.sampling import MultiStep, OneStep, Sampler
+from efface.diffusion.text.building import differ_in_network_alone
 from efface.diffusion.text.prompts import PromptEncoder
-from efface.diffusion.text.sharing import differ_in_network_alone
 from efface.diffusion.weight_files import hash_model, hash_weights
 from efface.errors import RequestError
 from efface.evaluation.sample_sets import Subject
@@ -85,7 +83,7 @@ class Subjects:
         assert isinstance(self.original.sampler, MultiStep)
         return self.original.sampler.guidance
 
-    def at_guidance(self, guidance: float) -> Subjects:
+    def at_guidance(self, guidance: float) -> "Subjects":
         """The same, with all that are sampled as the original model is at another guidance."""
         before = self.original.sampler
         assert isinstance(before, MultiStep)

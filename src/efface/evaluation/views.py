@@ -1,7 +1,5 @@
 """Samples as one network sees them, with the real images that it compares them to."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,11 +18,7 @@ from efface.metrics.concept_rate import concept_rate
 from efface.metrics.coverage import COVERAGE
 from efface.metrics.density import DENSITY
 from efface.metrics.detector import Detector, name_labels
-from efface.metrics.extractors import (
-    Extractor,
-    InceptionExtractor,
-    extract,
-)
+from efface.metrics.extractors import Extractor, InceptionExtractor, extract
 from efface.metrics.fd import FD
 from efface.metrics.inception_score import INCEPTION_SCORE
 from efface.metrics.judge import Judge, classify

@@ -1,11 +1,11 @@
-"""Numbers, durations and lists as a reader wants them."""
+"""Numbers, durations, lists and tables as a reader wants them."""
 
-from __future__ import annotations
-
+import csv
 import datetime
+import io
 import math
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 SPACE = "\N{NO-BREAK SPACE}"  # between a number and its unit
@@ -27,6 +27,7 @@ SMALL_NUMBERS = (
     *("no", "one", "two", "three", "four", "five", "six"),
     *("seven", "eight", "nine", "ten", "eleven", "twelve"),
 )
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would run
 
 
 def is_share(unit: str) -> bool:
@@ -193,3 +194,22 @@ def describe_hardware(hardware: dict[str, Any]) -> str:
     if isinstance(cores, int):
         return f"{cores} CPU {plural(cores, 'core')}"
     return "hardware not recorded"
+
+
+def as_csv(records: Iterable[Mapping[str, Any]]) -> str:
+    """One line per record; a text that a spreadsheet would run as a formula begins with '."""
+    file = io.StringIO()
+    rows = [{name: _cell(value) for name, value in record.items()} for record in records]
+    writer = csv.DictWriter(file, rows[0] if rows else (), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return file.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, list):
+        value = "; ".join("" if v is None else str(v) for v in value)
+    if not isinstance(value, str):
+        return value
+    inert = f"'{value}" if value.startswith(FORMULA) else value
+    return printable(inert)

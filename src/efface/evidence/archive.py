@@ -1,7 +1,5 @@
 """The file format of a pack: a zip archive with exactly one way to write given contents."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import os

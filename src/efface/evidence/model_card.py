@@ -1,7 +1,5 @@
 """The model card of a result: what was forgotten, how, the figures, and what is not claimed."""
 
-from __future__ import annotations
-
 import html
 import math
 import re

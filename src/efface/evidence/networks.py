@@ -1,7 +1,5 @@
 """The networks that recorded figures were measured with, found again on this machine."""
 
-from __future__ import annotations
-
 import importlib.util
 import re
 from dataclasses import dataclass
@@ -12,7 +10,7 @@ from efface.data.images import check_source
 from efface.data.tables import HUB
 from efface.errors import DataError, RequestError
 from efface.metrics.extractors import PUBLISHED
-from efface.metrics.inception_weights import kept_weights
+from efface.metrics.inception_network import kept_weights
 from efface.metrics.nudenet import NUDENET
 from efface.metrics.pretrained import find_cached, split_pin
 from efface.settings.base import Settings

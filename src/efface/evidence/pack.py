@@ -1,7 +1,5 @@
 """The evidence pack: everything that a run claims, in one archive of the same bytes every time."""
 
-from __future__ import annotations
-
 import importlib.metadata
 import os
 import stat
@@ -12,13 +10,15 @@ from pathlib import Path, PurePosixPath
 
 from efface.errors import RequestError
 from efface.evidence.archive import SHEET, write_archive
-from efface.evidence.members import PackedRun, read_packed, run_folders
 from efface.evidence.statements import (
     SUMS,
+    PackedRun,
     hash_files,
     input_weights,
     make_statements,
     make_sums,
+    read_packed,
+    run_folders,
     weights_among,
 )
 from efface.records import require_finished

@@ -1,7 +1,5 @@
 """The figures of a run, measured again on a given model by the very evaluation of the run."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -3,14 +3,12 @@
 Keys alone: a public transparency log would tell the world of requests to forget.
 """
 
-from __future__ import annotations
-
 import importlib
 from pathlib import Path
 from typing import Any
 
 from efface.errors import RequestError
-from efface.evidence.checks import Check, agrees, differs, not_checked
+from efface.evidence.compare import Check, agrees, differs, not_checked
 
 MAX_BYTES = 2**20  # of a signature
 UNFIT = (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError)

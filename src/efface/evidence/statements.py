@@ -5,20 +5,20 @@ One Statement carries SLSA provenance, the other the predicate of
 of the model's files and of efface's version.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
 
 from efface.errors import DataError
-from efface.evidence.members import PackedRun
 from efface.files import hash_file, parse_json
-from efface.records import RunRecord
+from efface.records import Attacks, Evaluation, RunRecord, parse_record
 
 SUMS = "SHA256SUMS"
 PROVENANCE, MEASUREMENT = "provenance.intoto.json", "evaluation.intoto.json"
@@ -28,6 +28,20 @@ HOME = "https://github.com/efface/efface"
 BUILD, EVALUATION = f"{HOME}/forget/v1", f"{HOME}/evaluation/v1"
 NAMESPACE = uuid.UUID("6ae4bd27-5d20-4f5c-9f80-7a1c25a60a3f")  # of request identifiers
 CARD = "README.md"  # of a model: its wording may change later
+M = TypeVar("M", bound=BaseModel)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackedRun:
+    """One run in a pack: its files and the records among them."""
+
+    folder: str
+    files: Mapping[str, bytes]  # by name in its folder
+    record: RunRecord
+    evaluation: Evaluation
+    attacks: Attacks | None
+    subjects: Mapping[str, str]  # SHA-256 of the files of the delivered model
+    version: str  # of efface that packs it
 
 
 def make_sums(files: Mapping[str, bytes]) -> bytes:
@@ -62,10 +76,7 @@ def make_statements(run: PackedRun) -> dict[str, bytes]:
                 "request": record.request,
                 "settings": record.settings,
             },
-            "internalParameters": {
-                "material": record.material,
-                "environment": record.environment,
-            },
+            "internalParameters": {"material": record.material, "environment": record.environment},
             "resolvedDependencies": list(_dependencies(run)),
         },
         "runDetails": {
@@ -170,3 +181,36 @@ def _as_json(content: dict[str, Any]) -> bytes:
     """With null for what is no finite number: JSON has no other way to say so."""
     finite = json.loads(json.dumps(content), parse_constant=lambda _: None)
     return (json.dumps(finite, indent=2) + "\n").encode()
+
+
+def run_folders(names: Iterable[str]) -> list[str]:
+    """`run-1`, `run-2`, ... among the names of a pack."""
+    folders = {name.partition("/")[0] for name in names if name.startswith("run-")}
+    return sorted(folders, key=lambda folder: int(folder.removeprefix("run-")))
+
+
+def files_of(folder: str, files: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The files of one run, by their names in its folder."""
+    start = f"{folder}/"
+    return {name.removeprefix(start): c for name, c in files.items() if name.startswith(start)}
+
+
+def read_packed(
+    folder: str, files: Mapping[str, bytes], subjects: Mapping[str, str], version: str
+) -> PackedRun:
+    """A run out of its files; DataError for a record that is missing or is none."""
+
+    def read(kind: type[M], name: str) -> M:
+        if name not in files:
+            raise DataError(f"{folder}/{name} is missing.")
+        return parse_record(kind, files[name], f"{folder}/{name}", "make it anew")
+
+    return PackedRun(
+        folder=folder,
+        files=files,
+        record=read(RunRecord, "record.json"),
+        evaluation=read(Evaluation, "evaluation.json"),
+        attacks=read(Attacks, "attacks.json") if "attacks.json" in files else None,
+        subjects=subjects,
+        version=version,
+    )

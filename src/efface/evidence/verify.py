@@ -1,7 +1,5 @@
 """Checks an evidence pack against itself, against a model, and against a new measurement."""
 
-from __future__ import annotations
-
 import importlib.metadata
 import tempfile
 from collections.abc import Mapping
@@ -11,20 +9,30 @@ from efface.diffusion.places import find_folder
 from efface.diffusion.weight_files import PICKLE_SUFFIXES
 from efface.errors import EffaceError, ModelError
 from efface.evidence.archive import Archive, read_archive
-from efface.evidence.checks import Check, Verification, agrees, differs, not_checked
-from efface.evidence.compare import compare, compare_images
-from efface.evidence.members import PackedRun, files_of, read_packed, run_folders
+from efface.evidence.compare import (
+    Check,
+    Verification,
+    agrees,
+    compare,
+    compare_images,
+    differs,
+    not_checked,
+)
 from efface.evidence.networks import Given, NotHereError
 from efface.evidence.pack import REPORT, render_report, unpack
 from efface.evidence.remeasure import remeasure
 from efface.evidence.signing import check_signature, signature_of
 from efface.evidence.statements import (
     SUMS,
+    PackedRun,
+    files_of,
     hash_files,
     make_statements,
     make_sums,
+    read_packed,
     read_statements,
     read_sums,
+    run_folders,
     weights_among,
 )
 

@@ -1,7 +1,5 @@
 """What a run takes in memory, by its configurations alone."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -12,7 +10,6 @@ from torch import nn
 
 from efface.diffusion.loading import build_denoiser
 from efface.diffusion.model_folder import ModelInfo
-from efface.memory.amounts import Amounts
 from efface.memory.footprint import (
     Holding,
     Network,
@@ -25,9 +22,28 @@ from efface.memory.footprint import (
 )
 from efface.methods.base import Method
 from efface.settings.base import Settings
-from efface.training.settings import TrainSettings
 
 UNITS = ("B", "KB", "MB", "GB", "TB")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Amounts:
+    """Rows, prompts, and bytes that come and go beside what every run holds.
+
+    `preparation` is held beside what is loaded before training begins; `models` are measured at
+    once. `guided` are networks that are guided in some rows whatever the method says.
+    """
+
+    forget_rows: int  # of a whole batch
+    prompts: int = 0  # held encoded
+    preparation: int = 0
+    models: int = 2
+    guided: frozenset[str] = frozenset()
+
+
+def forget_rows(settings: Settings) -> int:
+    """Rows to forget in a whole batch, as many as the method takes."""
+    return round(settings.method.forget_share * settings.train.batch_size)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +70,12 @@ def estimate(
     """
     method, train = settings.method, settings.train
     network = describe_network(model)
-    holding = _holding(train, device)
+    holding = Holding(
+        lora_rank=train.lora_rank,
+        bfloat16=train.base_dtype == "bfloat16",
+        checkpointing=train.gradient_checkpointing,
+        autocast=device if train.mixed_precision == "bf16" else None,
+    )
     foot = network_footprint(network, holding)
     gradients = sum(2 if method.rule(phase).separate else 1 for phase in method.phases)
     # Where the model is on the CPU, what it encoded is there twice.
@@ -114,15 +135,6 @@ def _activations(
             sum(own.kept for own in passes) + max((own.passing for own in passes), default=0)
         )
     return max(taken)
-
-
-def _holding(train: TrainSettings, device: str) -> Holding:
-    return Holding(
-        lora_rank=train.lora_rank,
-        bfloat16=train.base_dtype == "bfloat16",
-        checkpointing=train.gradient_checkpointing,
-        autocast=device if train.mixed_precision == "bf16" else None,
-    )
 
 
 def _network_names(method: Method) -> list[str]:

@@ -1,7 +1,5 @@
 """What networks take in memory, by their configurations alone: nothing is loaded or computed."""
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import json
@@ -18,14 +16,13 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from efface.diffusion.adapters import SharedNetwork
-from efface.diffusion.codec import MOST_PIXELS, VAECodec
 from efface.diffusion.config_files import read_json
+from efface.diffusion.denoiser import MOST_PIXELS, VAECodec
 from efface.diffusion.model_folder import ModelInfo, drawn_shape, sample_shape
 from efface.diffusion.quiet import loading
 from efface.diffusion.sampling import rows_of
-from efface.diffusion.text.encoding import constant_rows
+from efface.diffusion.text.encoding import call_network, constant_rows
 from efface.diffusion.text.families import FAMILIES, UNET_ATTENTION
-from efface.diffusion.text.networks import call_network
 from efface.memory.live import Kernels, Live, tensors_of
 from efface.settings.evaluate import EvaluateSettings
 

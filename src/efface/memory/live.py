@@ -3,8 +3,6 @@
 Tensors without a device have bytes to count as well, and take none.
 """
 
-from __future__ import annotations
-
 import weakref
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -29,26 +27,19 @@ def _group_norm(x: Tensor, weight: Tensor | None, bias: Tensor | None, *given: A
     return torch.empty_like(x), *(x.new_empty(rows, groups) for _ in range(2))
 
 
-def _group_norm_backward(grad: Tensor, x: Tensor, *given: Any) -> Any:
-    *_, channels, _, _, wanted = given
-    return _gradients(x, (channels,), wanted)
-
-
-def _layer_norm_backward(grad: Tensor, x: Tensor, sizes: Any, *given: Any) -> Any:
-    return _gradients(x, sizes, given[-1])
-
-
-def _gradients(x: Tensor, weight: Any, wanted: Any) -> Any:
-    """Of the input, the weight and the bias, as far as they are wanted."""
-    sizes = zip((x.shape, weight, weight), wanted, strict=True)
+def _norm_backward(grad: Tensor, x: Tensor, *given: Any) -> Any:
+    """Gradients of the input, the weight and the bias, as far as they are wanted."""
+    *others, wanted = given
+    weight = [entry for entry in others if isinstance(entry, Tensor)][-1]  # or the bias, as large
+    sizes = zip((x.shape, weight.shape, weight.shape), wanted, strict=True)
     return tuple(x.new_empty(size) if one else None for size, one in sizes)
 
 
 # What torch derives without a device in Python, at half of the cost of a whole pass.
 SHAPES: dict[Any, Callable[..., Any]] = {
     torch.ops.aten.native_group_norm.default: _group_norm,
-    torch.ops.aten.native_group_norm_backward.default: _group_norm_backward,
-    torch.ops.aten.native_layer_norm_backward.default: _layer_norm_backward,
+    torch.ops.aten.native_group_norm_backward.default: _norm_backward,
+    torch.ops.aten.native_layer_norm_backward.default: _norm_backward,
 }
 
 

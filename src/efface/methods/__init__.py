@@ -1,7 +1,5 @@
 """One file is one method; the file name is its name on the command line."""
 
-from __future__ import annotations
-
 import functools
 import importlib
 import inspect

@@ -1,7 +1,5 @@
 """The contract: a method is its losses and nothing else."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -10,8 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import ConfigDict, Field
 from torch import Tensor
 
-from efface.data.bank import ImageBank
-from efface.data.batch import Batch
+from efface.data.batch import Batch, ImageBank
 from efface.data.randomness import RowRandom
 from efface.diffusion.denoiser import Denoiser
 from efface.diffusion.sampling import MultiStep, Sampler

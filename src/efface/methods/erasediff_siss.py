@@ -1,7 +1,5 @@
 """EraseDiff as SISS compares with it: images to forget are regressed onto uniform noise."""
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 from pydantic import Field

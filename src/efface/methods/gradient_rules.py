@@ -4,8 +4,6 @@ Every rule is g = g_retain + c g_forget with a number c; rules differ in c alone
 what forgetting minimises, so for SISS g_forget = -grad L_A.
 """
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass

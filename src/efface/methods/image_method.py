@@ -1,7 +1,5 @@
 """What the methods that forget particular images have in common: windows, targets, rules."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 

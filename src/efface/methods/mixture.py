@@ -3,14 +3,12 @@
 q(m|y) = N(alpha_t y, sigma_t^2 I). All in float32, for images of any rank.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch
 from torch import Tensor
 
-from efface.data.bank import ImageBank
+from efface.data.batch import ImageBank
 from efface.methods.base import per_sample_sum
 
 LARGEST_LOG_WEIGHT = 30.0  # at lambda 0 or 1 a weight is exp(+-log odds): capped here

@@ -1,7 +1,5 @@
 """Naive deletion: further training on the retain set."""
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 from pydantic.dataclasses import dataclass

@@ -1,7 +1,5 @@
 """NegGrad: gradient ascent on the forget set."""
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 from pydantic.dataclasses import dataclass

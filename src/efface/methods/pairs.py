@@ -1,13 +1,10 @@
 """Retained images and images to forget, noised together: what image methods compare."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from torch import Tensor
 
-from efface.data.bank import ImageBank
-from efface.data.batch import Side
+from efface.data.batch import ImageBank, Side
 from efface.diffusion.denoiser import Condition, Denoiser
 from efface.methods.base import StepContext
 

@@ -1,7 +1,5 @@
 """Posterior subtraction: regress the prediction of a model trained without the images."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 

@@ -11,7 +11,7 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from efface.diffusion.denoiser import Condition, Denoiser
-from efface.methods.base import LossTerms, Method, Need, StepContext, per_sample_sum
+from efface.methods.base import LossTerms, Method, Need, Share, StepContext, per_sample_sum
 
 START = 0.98  # of the schedule, where samplers begin: there is signal left to divide by
 
@@ -30,7 +30,9 @@ class Redirection(Method):
     partial_steps: int = Field(
         default=8, ge=1, le=100, description="DDIM steps of the student from noise to x_t."
     )
-    forget_share: float = Field(default=1.0, ge=0, le=1, description="Forget rows per retained row.")
+    forget_share: float = Field(
+        default=1.0, ge=0, le=1, description="Forget rows per retained row."
+    )
     forget_weight: float = Field(
         default=1.0, ge=0, le=1e6, description="Weight of forget rows in the loss."
     )

@@ -1,7 +1,5 @@
 """ReTrack: the noised image to forget is pointed at its retained neighbours."""
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 import torch

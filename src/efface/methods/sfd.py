@@ -1,7 +1,5 @@
 """SFD: score forgetting distillation, data-free forgetting with a one-step generator as result."""
 
-from __future__ import annotations
-
 import contextlib
 import functools
 from collections.abc import Iterator, Mapping

@@ -1,7 +1,5 @@
 """SISS: subtracted importance sampled scores, unlearning of particular training images."""
 
-from __future__ import annotations
-
 from typing import ClassVar, Literal
 
 import torch

@@ -1,7 +1,5 @@
 """SISS without importance weights: every row belongs to the image that it was noised from."""
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 from pydantic import Field

@@ -1,7 +1,5 @@
 """SISS without importance sampling: two passes, one for each term."""
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 from pydantic.dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The contract of a metric, and what all metrics read: what was seen in one pass over samples."""
 
-from __future__ import annotations
-
 import importlib.metadata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -40,7 +38,7 @@ class Observations:
     def __len__(self) -> int:
         return len(self.asked)
 
-    def of_label(self, label: int) -> Observations:
+    def of_label(self, label: int) -> "Observations":
         """Samples that were asked for one label, as a judge sees them."""
         rows = self.asked == label
         return Observations(

@@ -3,8 +3,6 @@
 One less unlearning accuracy, the UA of SFD (arXiv 2409.11219).
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from efface.metrics.base import Metric

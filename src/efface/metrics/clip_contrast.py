@@ -1,7 +1,5 @@
 """What a CLIP takes an image for: one of several texts."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """How good samples look, asked of a CLIP in two opposite prompts."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from efface.errors import DataError

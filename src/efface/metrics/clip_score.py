@@ -1,7 +1,5 @@
 """How well samples show what their prompts say."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

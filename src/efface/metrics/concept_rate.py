@@ -1,7 +1,5 @@
 """How often a detector finds the concept where it is asked for."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from efface.metrics.base import Metric

@@ -3,8 +3,6 @@
 Images are uint8 or floats in [0, 1], as `draw_images` gives them; distances are L2 over all pixels.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from torch import Tensor
 

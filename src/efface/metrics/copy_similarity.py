@@ -1,7 +1,5 @@
 """Does the model put a forgotten image back: noise it, denoise it, compare with the original."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
@@ -10,9 +8,8 @@ from diffusers import DDPMScheduler
 from torch import Tensor
 
 from efface.data.randomness import derive_seed
-from efface.diffusion.ancestral import for_ancestral_steps
 from efface.diffusion.denoiser import Condition, Denoiser
-from efface.diffusion.sampling import generators_from_seeds, rows_at_once
+from efface.diffusion.sampling import for_ancestral_steps, generators_from_seeds, rows_at_once
 from efface.errors import ModelError, RequestError
 from efface.progress import Bar
 

@@ -1,7 +1,5 @@
 """How much of the real variety is drawn: recall that a stray sample does not raise."""
 
-from __future__ import annotations
-
 import numpy as np
 from scipy.sparse import csr_array
 

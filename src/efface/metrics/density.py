@@ -1,7 +1,5 @@
 """How many real images are near a sample: precision that one stray real image does not decide."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from efface.metrics.base import Metric

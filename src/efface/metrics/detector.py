@@ -1,7 +1,5 @@
 """Detectors: networks that say how likely an image shows each of their labels."""
 
-from __future__ import annotations
-
 import difflib
 import hashlib
 from abc import ABC, abstractmethod

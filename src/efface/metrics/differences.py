@@ -1,7 +1,5 @@
 """How far a figure of one model lies from that of another (no torch)."""
 
-from __future__ import annotations
-
 import math
 
 from efface.records import Value

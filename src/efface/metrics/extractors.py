@@ -3,8 +3,6 @@
 Figures from different extractors do not compare: each result carries its extractor's `described`.
 """
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,8 +15,7 @@ from torch import Tensor
 
 from efface.errors import DataError
 from efface.files import hash_file
-from efface.metrics.inception_network import InceptionV3
-from efface.metrics.inception_weights import inception_weights
+from efface.metrics.inception_network import InceptionV3, inception_weights
 from efface.metrics.pretrained import (
     Pinned,
     Pretrained,

@@ -1,7 +1,5 @@
 """Frechet distance between samples and real images, over any feature extractor."""
 
-from __future__ import annotations
-
 import numpy as np
 from scipy import linalg
 

@@ -3,8 +3,6 @@
 Copies of a forgotten image are to be left out before, as SISS does.
 """
 
-from __future__ import annotations
-
 import hashlib
 
 import numpy as np

@@ -3,8 +3,6 @@
 `benchmarks/interval_coverage.py` says how often each of them holds the truth.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """Kernel distance between samples and real images: unlike FID, unbiased with few samples."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from efface.errors import DataError

@@ -1,7 +1,5 @@
 """Which labels moved: what the judge sees of each label asked for, before and after."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Leakage: the forgotten class in samples that are conditioned on other labels."""
 
-from __future__ import annotations
-
 from efface.metrics.base import Metric
 from efface.metrics.class_rate import CLASS_RATE
 from efface.records import Margin, Spec

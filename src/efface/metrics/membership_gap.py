@@ -1,7 +1,5 @@
 """Does the network know these images: its denoising loss on forgotten against unseen ones."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

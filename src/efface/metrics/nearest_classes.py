@@ -1,7 +1,5 @@
 """The retained classes that are most like what was forgotten: where leakage shows first."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -9,8 +9,6 @@ at either end, as with alpha in a denominator where a network's error meets a we
 from timestep 0 to the last. Steps are even in log-SNR, which resolves every scale alike.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 
@@ -20,8 +18,7 @@ from scipy.interpolate import PchipInterpolator
 from torch import Tensor
 
 from efface.data.randomness import derive_seed
-from efface.diffusion.codec import IdentityCodec
-from efface.diffusion.denoiser import Denoiser
+from efface.diffusion.denoiser import Denoiser, IdentityCodec
 from efface.diffusion.prediction import Prediction
 from efface.diffusion.sampling import generators_from_seeds
 from efface.errors import ModelError

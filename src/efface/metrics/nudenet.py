@@ -1,7 +1,5 @@
 """NudeNet: exposed parts of bodies in an image, by the package `nudenet` (extra `safety`)."""
 
-from __future__ import annotations
-
 import importlib
 import importlib.metadata
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """A view of samples that knows no label: principal components of the pixels of real images."""
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import dataclass
 

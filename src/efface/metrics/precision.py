@@ -1,7 +1,5 @@
 """How many samples look real: k-nearest-neighbour precision."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Pretrained vision models of `transformers`: fetched, pinned by checksum, given images."""
 
-from __future__ import annotations
-
 import hashlib
 import re
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """How much of the real variety is drawn: k-nearest-neighbour recall."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from efface.metrics.base import Metric

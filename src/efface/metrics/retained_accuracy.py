@@ -1,7 +1,5 @@
 """What else broke: samples asked for under the other labels that show what was asked for."""
 
-from __future__ import annotations
-
 from efface.metrics.base import Metric
 from efface.metrics.intervals import bounded_mean
 from efface.records import Margin, Spec

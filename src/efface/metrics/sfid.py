@@ -1,7 +1,5 @@
 """Frechet distance of spatial features: sees where things are, which pooled features do not."""
 
-from __future__ import annotations
-
 from efface.errors import DataError
 from efface.metrics.base import Metric, Observations
 from efface.metrics.fd import fd

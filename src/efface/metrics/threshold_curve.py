@@ -1,7 +1,5 @@
 """How often a detector finds the forgotten thing, for every threshold instead of one."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

@@ -3,8 +3,6 @@
 UA of SFD (arXiv 2409.11219). The denominator is the samples of the forgotten labels alone.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

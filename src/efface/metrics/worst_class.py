@@ -1,7 +1,5 @@
 """The retained class that lost most: what a mean over all classes hides."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from efface.metrics.base import Metric, Observations

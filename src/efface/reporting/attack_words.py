@@ -1,7 +1,5 @@
 """What came of attacks, in words for every reader."""
 
-from __future__ import annotations
-
 from efface.evaluation.wording import (
     DASH,
     format_count,

@@ -1,7 +1,5 @@
 """Several runs beside each other: what may stand in one row, and what may not."""
 
-from __future__ import annotations
-
 import hashlib
 import itertools
 import json
@@ -212,9 +210,7 @@ def _tell_apart(key: RowKey, keys: Iterable[RowKey]) -> str:
 
 
 def _row(
-    key: RowKey,
-    found: Mapping[RowKey, Sequence[Sequence[Place]]],
-    runs: Sequence[Run],
+    key: RowKey, found: Mapping[RowKey, Sequence[Sequence[Place]]], runs: Sequence[Run]
 ) -> MetricRow:
     cells = found[key]
     figures = tuple(_cell(cell, runs) if cell else None for cell in cells)

@@ -1,7 +1,5 @@
 """The details that fold away: everything needed to check or repeat a run."""
 
-from __future__ import annotations
-
 import itertools
 from dataclasses import dataclass
 from typing import Any

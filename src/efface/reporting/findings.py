@@ -1,7 +1,5 @@
 """What figures say of forgetting and of damage: a pure function of results and their Specs."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """One self-contained HTML page about one run or several."""
 
-from __future__ import annotations
-
 import base64
 import contextlib
 import functools
@@ -23,10 +21,9 @@ from efface.reporting import attack_words, comparison, resistance
 from efface.reporting.charts import Chart
 from efface.reporting.facts import FactSheet, fact_sheets, protocols
 from efface.reporting.pareto import pareto_figures
-from efface.reporting.recorded_curves import name_model, recorded_chart
+from efface.reporting.recorded_curves import name_model, recorded_chart, whiskers
 from efface.reporting.run_folder import Run, read_run
 from efface.reporting.verdict import Verdict, judge_run
-from efface.reporting.whiskers import whiskers
 
 HERE = Path(__file__).parent
 GENERATOR, HEAD = b'<meta name="generator" content="efface">', 1000  # what a report begins with

@@ -1,7 +1,5 @@
 """Forget against retain: one point per entry of a base model."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """What was found of attempts to bring back what was forgotten."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import Literal, get_args

@@ -1,7 +1,5 @@
 """Reads everything of a run folder that the report shows."""
 
-from __future__ import annotations
-
 import base64
 import io
 from dataclasses import dataclass
@@ -41,7 +39,7 @@ class Grid(BaseModel):
     copies_after: list[int] = []
 
     @model_validator(mode="after")
-    def _check(self) -> Grid:
+    def _check(self) -> "Grid":
         if len(self.names) != len(self.labels):
             raise ValueError("one name per label")
         self.rows = len(self.labels) or self.rows

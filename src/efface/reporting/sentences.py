@@ -1,7 +1,5 @@
 """Headline, lead and lines of a verdict, in sentences for every reader."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import replace
 

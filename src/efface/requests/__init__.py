@@ -1,7 +1,5 @@
 """What people ask for: one folder per kind of request, found by itself (no torch)."""
 
-from __future__ import annotations
-
 import functools
 import importlib
 import importlib.metadata

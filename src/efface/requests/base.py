@@ -38,10 +38,10 @@ if TYPE_CHECKING:
     from efface.evaluation.references import Retained
     from efface.evaluation.subjects import Compared, Job, Subjects
     from efface.evaluation.views import View
-    from efface.memory.amounts import Amounts
+    from efface.memory.estimate import Amounts
     from efface.metrics.judge import Judge
     from efface.settings.base import Settings
-    from efface.training.stopping import Stopper
+    from efface.training.guard import Stopper
 
 SHARED = frozenset({"baseline_steps", "batch_size", "dtype", "seed"})
 EXTRACTOR = frozenset({"extractor", "reference"})
@@ -61,11 +61,11 @@ CONDITIONED = evaluate_names(  # for samples that are conditioned on labels or p
 class Request(BaseModel, ABC):
     """What is to be forgotten. Subclasses are the words of the user, checked as they are made.
 
-    A field's description is the help of its command-line option, which has the field's name unless
-    `json_schema_extra={"option": ...}` gives another.
+    The docstring of a field is the help of its command-line option, which has the field's name
+    unless `json_schema_extra={"option": ...}` gives another.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     kind: str
     earlier: tuple[SerializeAsAny[Request], ...] = ()  # forgotten before, and forgotten still
@@ -149,7 +149,7 @@ class Request(BaseModel, ABC):
     @classmethod
     def expected_amounts(cls, model: ModelInfo, settings: Settings) -> Amounts:
         """What a run has much of, as far as that is known without the words of the request."""
-        from efface.memory.amounts import Amounts, forget_rows
+        from efface.memory.estimate import Amounts, forget_rows
 
         return Amounts(forget_rows=forget_rows(settings))
 
@@ -164,14 +164,10 @@ class Request(BaseModel, ABC):
 
     def of(self, model: ModelInfo) -> Self:
         """The same request in the model's own words; RequestError for what it does not know."""
-        del model
         return self
 
     def compared(
-        self,
-        guidance: float,
-        retrained: str | Path | None = None,
-        distilled: Path | None = None,
+        self, guidance: float, retrained: str | Path | None = None, distilled: Path | None = None
     ) -> Compared:
         """What stands beside a result, and how all are sampled."""
         from efface.evaluation.subjects import Compared
@@ -233,7 +229,7 @@ class Material(ABC):
 
     def amounts(self, settings: Settings) -> Amounts:
         """What a run has much of, for the estimate of memory."""
-        from efface.memory.amounts import Amounts, forget_rows
+        from efface.memory.estimate import Amounts, forget_rows
 
         return Amounts(forget_rows=forget_rows(settings))
 

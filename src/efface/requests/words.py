@@ -1,7 +1,5 @@
 """What a report asks of a kind of request: what it is about, in words (no torch)."""
 
-from __future__ import annotations
-
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -39,7 +37,7 @@ class Phrases:
     def them(self) -> str:
         return self.called or ("them" if self.many else "it")
 
-    def about(self, subject: str | None) -> Phrases:
+    def about(self, subject: str | None) -> "Phrases":
         """The same of one of several forgotten things; of None, of all of them."""
         return self if subject is None else replace(self, many=False, called=subject)
 

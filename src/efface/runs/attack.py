@@ -1,7 +1,5 @@
 """Runs attacks on a run folder: does what was forgotten come back."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Runs beside each other: a table, CSV, JSON and plots of what was forgotten against the rest."""
 
-from __future__ import annotations
-
 import itertools
 import json
 from collections.abc import Iterator, Sequence
@@ -13,8 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from efface.errors import DataError
-from efface.evaluation.spreadsheet import as_csv
-from efface.evaluation.wording import format_count, join_words, printable
+from efface.evaluation.wording import as_csv, format_count, join_words, printable
 from efface.files import write_whole
 from efface.records import Value
 from efface.reporting.comparison import (

@@ -1,7 +1,5 @@
 """The demonstration: offline, minutes on two cores, a report at the end."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from efface.errors import RequestError

@@ -1,7 +1,5 @@
 """Measure a run beside the original model, and write what was found."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -78,11 +76,7 @@ def measure(
     found = gather_object([same and sheets_are_whole(run / "samples")])
     if evaluation is None or not all(found):  # decided alike by all processes
         job = Job(
-            run=run,
-            settings=recorded.settings,
-            subjects=subjects,
-            views=views,
-            store=user_store(),
+            run=run, settings=recorded.settings, subjects=subjects, views=views, store=user_store()
         )
         made = inspect_model(run / "pipeline", subjects.info.null_label)
         protocol = recorded.material.protocol(job)

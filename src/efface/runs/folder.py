@@ -1,7 +1,5 @@
 """The run folder: may it be used, what is written into its record."""
 
-from __future__ import annotations
-
 import contextlib
 import datetime
 import importlib.metadata

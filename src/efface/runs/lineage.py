@@ -1,7 +1,5 @@
 """What a run builds upon: the first original model, and the run that it starts from."""
 
-from __future__ import annotations
-
 import inspect
 import json
 from collections.abc import Mapping

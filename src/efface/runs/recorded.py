@@ -1,7 +1,5 @@
 """A run as it was recorded: its request, its settings and what it read, read again."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

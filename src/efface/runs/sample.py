@@ -1,7 +1,5 @@
 """Images of a model as PNG files and as one sheet."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,7 +14,7 @@ from efface.errors import ModelError, RequestError
 from efface.evaluation.grids import save_grid
 from efface.evaluation.subjects import name_labels
 from efface.files import require_empty
-from efface.requests.classes.labels import find_label
+from efface.requests.classes.request import find_label
 
 
 def sample(

@@ -1,7 +1,5 @@
 """Everything that a run is set to."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -51,7 +49,7 @@ class Settings:
             sections[self.section] = self.own.model_dump()
         return json.loads(json.dumps(sections))
 
-    def changed(self, changes: Mapping[str, Any]) -> Settings:
+    def changed(self, changes: Mapping[str, Any]) -> "Settings":
         """With other values by SECTION.NAME; ConfigError for what a section does not take."""
         content = self.to_json()
         for key, value in changes.items():

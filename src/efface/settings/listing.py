@@ -1,7 +1,5 @@
 """Every setting with its type, range, default and one sentence: what `efface settings` prints."""
 
-from __future__ import annotations
-
 import types
 from dataclasses import MISSING, dataclass
 from typing import Annotated, Any, Literal, Union, get_args, get_origin

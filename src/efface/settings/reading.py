@@ -1,7 +1,5 @@
 """Recipes (TOML) and `--set` -> sections: what is unknown or out of range is refused (no torch)."""
 
-from __future__ import annotations
-
 import difflib
 import json
 import math
@@ -29,7 +27,7 @@ BOUNDS = {
 class Section(BaseModel):
     """Settings that belong together: frozen, and none that is not declared."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 def shipped_recipes() -> list[str]:

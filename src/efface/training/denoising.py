@@ -1,7 +1,5 @@
 """Ordinary training of a diffusion model: how the shipped models were made."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, ClassVar
 

@@ -1,7 +1,5 @@
 """The networks of a run: copies of the pretrained one, or adapters over it."""
 
-from __future__ import annotations
-
 from efface.data.randomness import derive_seed
 from efface.diffusion.adapters import SharedNetwork, attention_of, share_network
 from efface.diffusion.denoiser import Denoiser

@@ -1,17 +1,15 @@
 """One step of training: gradients of every phase over all parts of a batch, and the updates."""
 
-from __future__ import annotations
-
 import contextlib
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor
+from torch import Tensor, nn
 
 from efface.data.batch import Batch
 from efface.data.randomness import RowRandom, Shard, derive_seed
@@ -20,9 +18,7 @@ from efface.diffusion.denoiser import Denoiser
 from efface.errors import RunError
 from efface.methods.base import LossTerms, Method, StepContext
 from efface.training.checkpoint import ModuleState, OptimizerState, Stateful, TensorState
-from efface.training.gradient_pair import GradientPair
-from efface.training.inner import descend, weights_restored
-from efface.training.phase import Phase, make_phase
+from efface.training.phase import GradientPair, Phase, make_phase
 from efface.training.processes import from_main, mean_over_processes
 from efface.training.settings import TrainSettings
 
@@ -126,11 +122,7 @@ class Stepper:
         return [Part(shard=shard, batch=self._source.batch(step, shard)) for shard in shards]
 
     def _context(
-        self,
-        step: int,
-        part: Part,
-        networks: Mapping[str, Denoiser],
-        *purpose: str | int,
+        self, step: int, part: Part, networks: Mapping[str, Denoiser], *purpose: str | int
     ) -> StepContext:
         """What a loss reads; its noise, and the dropout of networks, are those of a `purpose`."""
         seed = derive_seed(self._settings.seed, *purpose)
@@ -259,3 +251,27 @@ def _numbers(terms: LossTerms) -> Tensor:
     """(2,): the retain and the forget loss."""
     forget = terms.retain.new_zeros(()) if terms.forget is None else terms.forget
     return torch.stack([terms.retain, forget]).detach()
+
+
+@contextmanager
+def weights_restored(parameters: Sequence[nn.Parameter]) -> Iterator[None]:
+    """Whatever becomes of the weights inside, afterwards they are what they were, bit for bit."""
+    before = [parameter.detach().clone() for parameter in parameters]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for parameter, weights in zip(parameters, before, strict=True):
+                parameter.copy_(weights)
+
+
+@torch.no_grad()
+def descend(
+    parameters: Sequence[nn.Parameter], learning_rate: float, accelerator: Accelerator
+) -> None:
+    """One step down the gradients, means over processes, which are gone afterwards."""
+    moved = [p for p in parameters if p.grad is not None]
+    gradients = [p.grad for p in moved if p.grad is not None]
+    for parameter, gradient in zip(moved, mean_over_processes(gradients, accelerator), strict=True):
+        parameter.sub_(gradient, alpha=learning_rate)
+        parameter.grad = None

@@ -1,13 +1,16 @@
 """The only loop. It knows no method by name."""
 
-from __future__ import annotations
-
 import contextlib
 import functools
+import json
+import signal
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
+from typing import Any, Self
 
 import torch
 from accelerate import Accelerator
@@ -16,21 +19,43 @@ from efface.data.randomness import random_state_kept
 from efface.data.source import BatchSource
 from efface.diffusion.denoiser import Denoiser
 from efface.errors import Stopped
+from efface.files import whole_file
 from efface.methods.base import Method
 from efface.progress import Bar
-from efface.training.averaging import MovingAverage
-from efface.training.checkpoint import Checkpoints, Progress, Stateful
-from efface.training.guard import CollapseGuard
-from efface.training.interruption import Interruption
-from efface.training.parts import check_parts
-from efface.training.processes import from_main, on_main
+from efface.training.checkpoint import Checkpoints, MovingAverage, Progress, Stateful
+from efface.training.guard import CollapseGuard, Stopper
+from efface.training.processes import check_parts, from_main, on_main
 from efface.training.settings import TrainSettings
 from efface.training.stepper import Stepper
-from efface.training.stopping import Stopper
-from efface.training.tracking import Tracking
 
 CHECKPOINT_SECONDS = 120.0  # between checkpoints, where no number of steps is set
 WRITING_SHARE = 0.1  # of the time, at most, for writing these
+
+
+class Interruption:
+    """Notes the first signal to stop, inside `with`; a second one stops at once.
+
+    Only the main thread is sent signals: elsewhere nothing is noted.
+    """
+
+    def __init__(self) -> None:
+        self.signal: int | None = None  # which one came
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.signal is not None:
+            raise Stopped("stopped at once; add --resume to go on from the last checkpoint", number)
+        self.signal = number
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -265,3 +290,33 @@ def _note(values: Mapping[str, float]) -> str:
         f"{phase} {values[f'{phase}_retain_loss']:.3g}/{values[f'{phase}_forget_loss']:.3g}"
         for phase in phases
     )
+
+
+class Tracking:
+    """Writes `metrics.jsonl`."""
+
+    def __init__(self, folder: Path, first_step: int = 0) -> None:
+        self._file = folder / "metrics.jsonl"
+        self._drop_lines_from(first_step)
+        self._stream = self._file.open("a", encoding="utf-8")
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        self._stream.write(json.dumps({"step": step, **values}) + "\n")
+        self._stream.flush()
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def _drop_lines_from(self, step: int) -> None:
+        """A resumed run repeats the steps after its checkpoint: their old lines go."""
+        if not self._file.exists():
+            return
+        kept = []
+        for line in self._file.read_bytes().splitlines():
+            try:
+                if 0 < json.loads(line)["step"] <= step:
+                    kept.append(line)
+            except (ValueError, TypeError, KeyError, RecursionError):
+                pass  # cut off when the process was killed, or none of ours
+        with whole_file(self._file) as part:
+            part.write_bytes(b"".join(line + b"\n" for line in kept))

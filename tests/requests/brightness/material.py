@@ -13,12 +13,11 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from efface.attacks.goals import Examples, Goal
-from efface.data.bank import ImageBank
+from efface.data.batch import ImageBank
 from efface.data.source import PairSource
 from efface.diffusion.denoiser import Denoiser
 from efface.diffusion.sampling import MultiStep, Sampler, draw_images
-from efface.evaluation.protocol import Protocol, Samples, Seen, of_models
-from efface.evaluation.results import make_result
+from efface.evaluation.protocol import Protocol, Samples, Seen, make_result, of_models
 from efface.evaluation.sample_sets import PixelObserver
 from efface.evaluation.subjects import Job, Subjects
 from efface.metrics.intervals import Estimate, proportion

@@ -14,7 +14,7 @@ from efface.diffusion.loading import load
 from efface.diffusion.model_folder import inspect_model
 from efface.diffusion.one_step import default_sampler
 from efface.records import read_record
-from efface.requests.concept.goal import ConceptGoal
+from efface.requests.concept.finding import ConceptGoal
 from efface.runs.attack import attack
 from efface.runs.forget import forget
 from tests.attacks.shortening import check_attacks, shorten_attacks

@@ -16,7 +16,7 @@ from torch.testing import assert_close
 from typer.testing import CliRunner
 
 from efface.cli import app
-from efface.diffusion.codec import VAECodec
+from efface.diffusion.denoiser import VAECodec
 from efface.diffusion.loading import load
 from efface.diffusion.model_folder import ModelInfo, inspect_model
 from efface.diffusion.one_step import default_sampler

@@ -6,13 +6,12 @@ from typing import cast
 
 import pytest
 
-from efface.diffusion.codec import VAECodec
+from efface.diffusion.denoiser import VAECodec
 from efface.diffusion.model_folder import inspect_model
 from efface.diffusion.sampling import MultiStep
 from efface.memory.live import Live, tensors_of
 from efface.requests.memorised.material import expected_amounts
-from efface.requests.memorised.sampling import PromptSampler
-from efface.requests.memorised.text_noise import text_noise_norms
+from efface.requests.memorised.sampling import PromptSampler, text_noise_norms
 from efface.settings.base import Settings
 from tests.text_pipelines import load_text
 

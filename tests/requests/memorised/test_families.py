@@ -9,7 +9,7 @@ import pytest
 
 from efface.methods import names, resolve
 from efface.records import read_record
-from efface.requests.memorised.goal import MemorisedGoal
+from efface.requests.memorised.material import MemorisedGoal
 from efface.requests.memorised.request import ForgetMemorised
 from efface.requests.memorised.settings import LEAST_CONTROLS
 from efface.runs.attack import attack

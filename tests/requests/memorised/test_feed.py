@@ -11,8 +11,7 @@ from efface.data.randomness import Shard
 from efface.diffusion.text.denoiser import TextDenoiser
 from efface.requests.memorised.feed import CopyStopper, encode_images, pair_source
 from efface.requests.memorised.sampling import PromptSampler, to_unit
-from efface.requests.memorised.separation import Sides
-from efface.requests.memorised.similarity import PIXELS, Comparison, CopyDetector
+from efface.requests.memorised.similarity import PIXELS, Comparison, CopyDetector, Sides
 from efface.settings.base import Settings
 
 TextModel = Callable[..., TextDenoiser]

@@ -13,7 +13,7 @@ from safetensors.torch import load, load_file, save_file
 
 from efface.errors import DataError
 from efface.requests.memorised.searching import Modification, Tried
-from efface.requests.memorised.separation import Sides
+from efface.requests.memorised.similarity import Sides
 from efface.requests.memorised.stages import Stages, as_files, pack_preparation, read_prepared
 
 TRIED = Modification(tried=(Tried(text="a bag", norm=1.5, copies=1, samples=4),))

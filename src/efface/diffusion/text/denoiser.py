@@ -1,7 +1,5 @@
 """Text-to-image models behind the one view of every network."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,8 +10,8 @@ import torch
 from torch import Tensor
 
 from efface.diffusion.denoiser import Condition, Denoiser
+from efface.diffusion.text.encoding import call_network
 from efface.diffusion.text.families import TextFamily
-from efface.diffusion.text.networks import call_network
 from efface.diffusion.text.prompts import PromptEncoder
 
 

@@ -1,7 +1,5 @@
 """What sets one family of text-to-image pipelines apart from another (no torch)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Checks what a text-to-image pipeline folder says about itself (no torch)."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """How requests to forget labels are measured: samples of both sides, as every network sees them."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,8 +9,7 @@ import numpy as np
 
 from efface.data.batch import in_turn
 from efface.evaluation.grids import write_grids
-from efface.evaluation.protocol import Protocol, Samples, Seen, always, of_models
-from efface.evaluation.results import view_result
+from efface.evaluation.protocol import Protocol, Samples, Seen, always, of_models, view_result
 from efface.evaluation.store import Store
 from efface.evaluation.subjects import Subjects
 from efface.evaluation.views import JudgeView, View

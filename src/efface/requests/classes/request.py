@@ -1,9 +1,9 @@
-"""Forget labels of a class-conditional model."""
+"""Forget labels of a class-conditional model: the request, and what a report says of it."""
 
-from __future__ import annotations
-
+import difflib
 import itertools
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -11,28 +11,82 @@ from pydantic import Field, field_validator, model_validator
 from efface.diffusion.class_networks import describe_labels
 from efface.diffusion.model_folder import ModelInfo
 from efface.errors import RequestError
+from efface.evaluation.wording import format_count, join_words, number_word, plural, shorten
+from efface.records import RunRecord
 from efface.requests.base import CONDITIONED, Request, evaluate_names, require_classes
-from efface.requests.classes.labels import find_label
-from efface.requests.classes.words import ClassWords
+from efface.requests.words import AppearanceWords, Phrases, keeping, source_of
+
+SHOWN = 20  # names in a sentence
 
 if TYPE_CHECKING:
     from efface.requests.classes.material import ClassMaterial
     from efface.settings.base import Settings
 
 
+class ClassWords(AppearanceWords):
+    """Words of a request to forget labels."""
+
+    request: "ForgetClass"
+
+    label: ClassVar[str] = "class"
+    unmeasured: ClassVar[str] = (
+        "That takes a classifier that recognises the classes: make one with `efface judge`."
+    )
+
+    def phrases(self, record: RunRecord, names: Mapping[int, str]) -> Phrases:
+        labels, replacement = list(self.request.replacements), self.request.replacement
+        names = {**_recorded_names(record), **names}
+        forgotten, own = _name(labels, names), _name(self.request.labels, names)
+        rest = _others(record.model.get("classes"), len(labels))
+        instead = _name(replacement, names) if replacement else f"one of {rest} at random"
+        return Phrases(
+            forgotten=forgotten,
+            rest=rest,
+            requested=f"The model {source_of(record)} was to forget {own} and to generate "
+            f"{instead} instead.{keeping(self.request, f'{forgotten} in all')}",
+            many=len(labels) > 1,
+            rest_count=1 if rest == "the other class" else 2,
+        )
+
+    def anonymous(self, record: RunRecord) -> str:
+        labels, classes = list(self.request.replacements), record.model.get("classes")
+        of = f" of {format_count(classes)}" if isinstance(classes, int) else ""
+        return f"{plural(len(labels), 'label')} {join_words([str(label) for label in labels])}{of}"
+
+
+def _recorded_names(record: RunRecord) -> dict[Any, str]:
+    """Names of labels; a record may hold any JSON in their place."""
+    names = record.model.get("id2label")
+    if not isinstance(names, dict):
+        return {}
+    return {int(k): shorten(str(name)) for k, name in names.items() if str(k).isdecimal()}
+
+
+def _name(labels: Sequence[int | str], names: Mapping[Any, str]) -> str:
+    words = []
+    for label in labels:
+        name = names.get(label, str(label))
+        words.append(str(label) if name == str(label) else f"{label} ({name})")
+    return f"{plural(len(labels), 'class', 'classes')} {join_words(words)}"
+
+
+def _others(classes: object, forgotten: int) -> str:
+    if not isinstance(classes, int) or classes <= forgotten:
+        return "the other classes"
+    count = classes - forgotten
+    return "the other class" if count == 1 else f"the other {number_word(count)} classes"
+
+
 class ForgetClass(Request):
     """Forget labels of a class-conditional model, without data."""
 
     kind: Literal["class"] = "class"
-    labels: tuple[int | str, ...] = Field(
-        description="A label to forget, by its number or name.",
-        json_schema_extra={"option": "--label"},
-    )
+    labels: tuple[int | str, ...] = Field(json_schema_extra={"option": "--label"})
+    """A label to forget, by its number or name."""
     replacement: tuple[int | str, ...] = Field(
-        default=(),
-        description="A label to generate instead, or 'random' for all retained ones.",
-        json_schema_extra={"option": "--replace"},
+        default=(), json_schema_extra={"option": "--replace"}
     )
+    """A label to generate instead, or 'random' for all retained ones."""
 
     section: ClassVar[str] = "class"
     words_class: ClassVar[type[ClassWords]] = ClassWords
@@ -112,7 +166,7 @@ class ForgetClass(Request):
     def retained(self, labels: Sequence[int]) -> list[int]:
         return [label for label in labels if label not in self.replacements]
 
-    def check(self, model: ModelInfo, settings: Settings) -> None:
+    def check(self, model: ModelInfo, settings: "Settings") -> None:
         """Raise RequestError unless the model has these labels and at least one is retained."""
         classes, labelled = require_classes(model), describe_labels(model.labels)
         for word, labels in (("forgotten", self.labels), ("a replacement", self.replacement)):
@@ -128,7 +182,7 @@ class ForgetClass(Request):
                 f"all {classes} labels were to be forgotten: at least one must be retained."
             )
 
-    def read(self, model: ModelInfo, settings: Settings) -> ClassMaterial:
+    def read(self, model: ModelInfo, settings: "Settings") -> "ClassMaterial":
         from efface.requests.classes.material import ClassMaterial
 
         known = self.of(model)
@@ -137,3 +191,50 @@ class ForgetClass(Request):
             retain=tuple(known.retained(model.labels)),
             requests=len(known.together),
         )
+
+
+def find_label(given: int | str, model: ModelInfo) -> int:
+    """The number of a label; RequestError for a name that is unknown, or of more than one.
+
+    A name is the whole of it or a part between commas, as data sets list synonyms. `number:3` and
+    `name:3` say which of both is meant. Whether the model has such a number is not checked here.
+    """
+    if isinstance(given, int):
+        return given
+    kind, mark, rest = given.partition(":")
+    text = rest if mark and kind in ("number", "name") else given
+    named = [label for label, name in model.names.items() if _plain(text) in _called(name)]
+    found = set(named) if text == given or kind == "name" else set()
+    if re.fullmatch(r"-?[0-9]{1,9}", text.strip()) and (text == given or kind == "number"):
+        found.add(int(text))
+    if len(found) > 1:
+        raise RequestError(
+            f"{given!r} is more than one label of {model.source}, {_listed(found)}: give the "
+            f"number, as number:{min(found)}."
+        )
+    if not found:
+        raise RequestError(f"{given!r} is no label of {model.source}: {_known(text, model)}.")
+    return found.pop()
+
+
+def _known(text: str, model: ModelInfo) -> str:
+    """What could be given instead."""
+    names = [name for _, name in sorted(model.names.items())]
+    if not names:
+        return f"its labels have no names, so give a number, one of {describe_labels(model.labels)}"
+    near = difflib.get_close_matches(text, names, 3)
+    first = [*near, *(name for name in names if name not in near)][:SHOWN]
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return f"it has {', '.join(first)}{more}"
+
+
+def _listed(labels: set[int]) -> str:
+    return " and ".join(map(str, sorted(labels)))
+
+
+def _called(name: str) -> set[str]:
+    return {_plain(part) for part in (name, *name.split(","))}
+
+
+def _plain(name: str) -> str:
+    return " ".join(name.casefold().split())

@@ -1,12 +1,13 @@
-"""What finds a concept in samples: a detector, or a CLIP that chooses between texts."""
+"""What finds a concept in samples (a detector, or a CLIP), and the goal of bringing it back."""
 
-from __future__ import annotations
-
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
+from torch import Tensor
 
+from efface.attacks.goals import ConditionGoal
 from efface.data.batch import in_turn
 from efface.data.phrases import same_phrase
 from efface.errors import ConfigError
@@ -16,6 +17,7 @@ from efface.metrics.clip_contrast import detector_scores
 from efface.settings.evaluate import EvaluateSettings
 
 Phrases = tuple[str, str]  # the concept and its replacement
+AT_ONCE = 64  # images
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -84,3 +86,32 @@ def require_finder(config: EvaluateSettings, phrases: Phrases | None) -> None:
             "nothing is set that finds the concept in samples: set evaluate.detector and "
             "evaluate.detector_labels, or evaluate.clip where a phrase was replaced by another."
         )
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ConceptGoal(ConditionGoal):
+    """A finder scores samples of prompts that name the concept above `threshold`."""
+
+    finder: Callable[[Tensor], np.ndarray]  # images (B, C, H, W) in [0, 1] -> scores (B,)
+    threshold: float
+    called: str  # the finder
+
+    kind: ClassVar[str] = "prompt"
+    wording: ClassVar[str] = "prompted with what names the concept"
+    null: ClassVar[str] = "the empty prompt"
+    y_label: ClassVar[str] = "share of samples in which the concept is found"
+    control_line: ClassVar[str] = "other_prompts"
+
+    @property
+    def measured_with(self) -> str:
+        return f"measured with: {self.called}"
+
+    def describe_exchange(self, pairs: Sequence[tuple[str, str]]) -> str:
+        # Forget prompts are not written anywhere.
+        return f"{len(pairs)} prompts that name the concept exchanged with retained ones"
+
+    def shown(self, images: Tensor) -> np.ndarray:
+        return self.score(images) > self.threshold
+
+    def score(self, images: Tensor) -> np.ndarray:
+        return np.concatenate([self.finder(part) for part in images.split(AT_ONCE)])

@@ -1,7 +1,5 @@
 """The prompts of a request, read and checked for one model."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -14,7 +12,7 @@ from efface.data.source import ConditionSource
 from efface.diffusion.denoiser import Denoiser
 from efface.diffusion.model_folder import ModelInfo
 from efface.diffusion.text.denoiser import TextDenoiser, as_text_denoiser
-from efface.diffusion.text.readers import check_prompts, load_readers, whole_prompts
+from efface.diffusion.text.prompts import check_prompts, load_readers, whole_prompts
 from efface.evaluation.detection import check_detector
 from efface.evaluation.networks import read_views
 from efface.evaluation.protocol import Protocol
@@ -22,11 +20,10 @@ from efface.evaluation.references import Retained
 from efface.evaluation.store import Store
 from efface.evaluation.subjects import Job, Subjects
 from efface.evaluation.views import View
-from efface.memory.amounts import Amounts, forget_rows
+from efface.memory.estimate import Amounts, forget_rows
 from efface.metrics.judge import Judge
 from efface.requests.base import Feed, Material
-from efface.requests.concept.finding import Phrases, find_finders, require_finder
-from efface.requests.concept.goal import ConceptGoal
+from efface.requests.concept.finding import ConceptGoal, Phrases, find_finders, require_finder
 from efface.requests.concept.prompt_groups import PromptGroup, digest_groups, read_prompt_groups
 from efface.requests.concept.prompts import (
     ConceptPrompts,

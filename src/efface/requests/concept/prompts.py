@@ -1,14 +1,12 @@
 """All prompts of a request: what is forgotten, what replaces it, what is retained."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from efface.data.phrases import fold, names, replace_phrase
 from efface.data.prompts import fill_templates, gibberish, read_pairs, read_prompts, spread
-from efface.diffusion.text.readers import Reader, shortened, whole_prompts
+from efface.diffusion.text.prompts import Reader, shortened, whole_prompts
 from efface.errors import RequestError
 from efface.evaluation.store import digest_of_json
 from efface.progress import note

@@ -1,7 +1,5 @@
 """How requests about prompts are measured: samples, and what CLIPs and detectors find in them."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,11 +10,20 @@ import numpy as np
 
 from efface.data.batch import in_turn
 from efface.evaluation.grids import write_prompt_grids
-from efface.evaluation.protocol import Protocol, Samples, Seen, always, of_models
-from efface.evaluation.results import make_result, view_result
+from efface.evaluation.protocol import (
+    Protocol,
+    Samples,
+    Seen,
+    Terms,
+    always,
+    digest_of,
+    make_result,
+    of_models,
+    shorten,
+    view_result,
+)
 from efface.evaluation.store import Arrays, Store
 from efface.evaluation.subjects import Subjects
-from efface.evaluation.terms import Terms, digest_of, shorten
 from efface.evaluation.views import ClipView, View
 from efface.metrics.clip_score import CLIP_SCORE, prompt_similarity
 from efface.metrics.concept_rate import SPEC as CONCEPT_RATE
@@ -24,8 +31,14 @@ from efface.metrics.concept_rate import rate_above
 from efface.metrics.threshold_curve import threshold_curve
 from efface.records import Curve, Evaluation, Result, Side
 from efface.requests.concept.finding import Finder, Phrases, find_finders
-from efface.requests.concept.groups import group_curves, group_results, score_groups, set_of
-from efface.requests.concept.prompt_groups import PromptGroup, digest_groups
+from efface.requests.concept.prompt_groups import (
+    PromptGroup,
+    digest_groups,
+    group_curves,
+    group_results,
+    score_groups,
+    set_of,
+)
 from efface.requests.concept.prompts import ConceptPrompts
 
 SIDES: tuple[Side, ...] = ("forget", "retain")

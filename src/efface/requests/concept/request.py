@@ -1,8 +1,7 @@
-"""Forget what prompts name, in a text-to-image model."""
-
-from __future__ import annotations
+"""Forget what prompts name: the request, and what a report says of it."""
 
 import itertools
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
@@ -10,6 +9,8 @@ from pydantic import BaseModel, Field, model_validator
 from efface.data.phrases import same_phrase
 from efface.diffusion.model_folder import ModelInfo
 from efface.errors import ConfigError, RequestError
+from efface.evaluation.wording import join_words, plural, shorten
+from efface.records import RunRecord
 from efface.requests.base import (
     CONDITIONED,
     DETECTOR,
@@ -19,13 +20,44 @@ from efface.requests.base import (
     require_text,
 )
 from efface.requests.concept.settings import ConceptSettings
-from efface.requests.concept.words import ConceptWords
+from efface.requests.words import AppearanceWords, Phrases, keeping, source_of
 
 if TYPE_CHECKING:
     from efface.requests.concept.material import PromptMaterial
     from efface.settings.base import Settings
 
 GROUPS = frozenset({"concept.prompt_groups", "concept.group_samples"})
+
+
+class ConceptWords(AppearanceWords):
+    """Words of a request to forget a concept."""
+
+    request: "ForgetConcept"
+
+    label: ClassVar[str] = "concept"
+    pipeline_tag: ClassVar[str | None] = "text-to-image"
+    unmeasured: ClassVar[str] = "That takes evaluate.detector or evaluate.clip."
+
+    def phrases(self, record: RunRecord, names: Mapping[int, str]) -> Phrases:
+        replacement = self.request.replacement
+        instead = "something else" if replacement is None else f"“{shorten(replacement)}”"
+        own, every = (_name(requests) for requests in ([self.request], self.request.together))
+        return Phrases(
+            forgotten=every,
+            rest="other samples",
+            requested=f"The model {source_of(record)} was to forget {own} and to generate "
+            f"{instead} instead.{keeping(self.request, f'{every} in all')}",
+            many=bool(self.request.earlier),
+        )
+
+    def anonymous(self, record: RunRecord) -> str:
+        count = len(self.request.together)
+        return f"{'a' if count == 1 else count} {plural(count, 'concept')} chosen by the owner"
+
+
+def _name(requests: "Sequence[ForgetConcept]") -> str:
+    concepts = join_words([f"“{shorten(request.concept)}”" for request in requests])
+    return f"the {plural(len(requests), 'concept')} {concepts}"
 
 
 class ForgetConcept(Request):
@@ -37,34 +69,22 @@ class ForgetConcept(Request):
     """
 
     kind: Literal["concept"] = "concept"
-    concept: str = Field(
-        description="What to forget, as prompts name it.", json_schema_extra={"several": True}
-    )
-    also: tuple[str, ...] = Field(
-        default=(),
-        description="Another name of it, to forget as well.",
-        json_schema_extra={"of_one": True},
-    )
+    concept: str = Field(json_schema_extra={"several": True})
+    """What to forget, as prompts name it."""
+    also: tuple[str, ...] = Field(default=(), json_schema_extra={"of_one": True})
+    """Another name of it, to forget as well."""
     replacement: str | None = Field(
-        default=None,
-        description="The phrase that takes its place in a prompt.",
-        json_schema_extra={"option": "--replace", "several": True},
+        default=None, json_schema_extra={"option": "--replace", "several": True}
     )
-    forget_prompts: str | None = Field(
-        default=None,
-        description="Prompts that name the concept; default: templates.",
-        json_schema_extra={"of_one": True},
-    )
-    retain_prompts: str | None = Field(
-        default=None,
-        description="Retained prompts: a file or datasets:OWNER/NAME; default: templates.",
-    )
-    prompt_pairs: str | None = Field(
-        default=None, description="Instead of --replace: prompts, each with its replacement."
-    )
-    negative: str | None = Field(
-        default=None, description="Instead of --replace: a file of keywords for a negative prompt."
-    )
+    """The phrase that takes its place in a prompt."""
+    forget_prompts: str | None = Field(default=None, json_schema_extra={"of_one": True})
+    """Prompts that name the concept; default: templates."""
+    retain_prompts: str | None = None
+    """Retained prompts: a file or datasets:OWNER/NAME; default: templates."""
+    prompt_pairs: str | None = None
+    """Instead of --replace: prompts, each with its replacement."""
+    negative: str | None = None
+    """Instead of --replace: a file of keywords for a negative prompt."""
 
     section: ClassVar[str] = "concept"
     own: ClassVar[type[BaseModel]] = ConceptSettings
@@ -134,7 +154,7 @@ class ForgetConcept(Request):
             if source is not None:
                 check_prompts(source)
 
-    def check(self, model: ModelInfo, settings: Settings) -> None:
+    def check(self, model: ModelInfo, settings: "Settings") -> None:
         """Raise RequestError for a model without prompts, ConfigError for guidance of no effect."""
         require_text(model)
         negative = any(one.negative is not None for one in self.together)
@@ -144,7 +164,7 @@ class ForgetConcept(Request):
                 "set method.teacher_guidance above 1, as recipes/nudity-sfd.toml does."
             )
 
-    def read(self, model: ModelInfo, settings: Settings) -> PromptMaterial:
+    def read(self, model: ModelInfo, settings: "Settings") -> "PromptMaterial":
         from efface.requests.concept.material import read_concept
 
         return read_concept(self, model, settings)

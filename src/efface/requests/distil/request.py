@@ -1,32 +1,47 @@
 """Forget nothing yet: make the one-step generator that later requests start from."""
 
-from __future__ import annotations
-
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import BaseModel, Field
 
 from efface.diffusion.model_folder import ModelInfo
 from efface.errors import RequestError
-from efface.requests.base import (
-    CONDITIONED,
-    Material,
-    Request,
-    require_classes,
-    require_text,
-)
-from efface.requests.distil.words import DistilWords
+from efface.records import RunRecord
+from efface.requests.base import CONDITIONED, Material, Request, require_classes, require_text
+from efface.requests.words import Phrases, PlainWords, source_of
 from efface.settings.reading import Section
 
 if TYPE_CHECKING:
-    from efface.memory.amounts import Amounts
+    from efface.memory.estimate import Amounts
     from efface.settings.base import Settings
+
+
+class DistilWords(PlainWords):
+    """Words of a request to distil."""
+
+    label: ClassVar[str] = "distillation"
+    made: ClassVar[str] = "in one step"
+
+    def phrases(self, record: RunRecord, names: Mapping[int, str]) -> Phrases:
+        requested = (
+            f"The model {source_of(record)} was distilled to sample in one step, with nothing to "
+            "forget."
+        )
+        return Phrases(forgotten="nothing", rest="the samples of the model", requested=requested)
+
+    def anonymous(self, record: RunRecord) -> str:
+        return "nothing yet"
+
+    def task(self, record: RunRecord) -> str | None:
+        return "text-to-image" if record.model.get("classes") is None else None
 
 
 class DistilSettings(Section):
     """Prompts of a text-to-image model to distil, addressed as `distil.NAME`."""
 
-    retain: int = Field(default=500, ge=1, le=1_000_000, description="Prompts, at most.")
+    retain: int = Field(default=500, ge=1, le=1_000_000)
+    """Prompts, at most."""
 
 
 class Distil(Request):
@@ -36,11 +51,8 @@ class Distil(Request):
     """
 
     kind: Literal["distil"] = "distil"
-    retain_prompts: str | None = Field(
-        default=None,
-        description="Prompts of a text-to-image model: a file or datasets:OWNER/NAME; default: "
-        "templates.",
-    )
+    retain_prompts: str | None = None
+    """Prompts of a text-to-image model: a file or datasets:OWNER/NAME; default: templates."""
 
     section: ClassVar[str] = "distil"
     own: ClassVar[type[BaseModel]] = DistilSettings
@@ -61,8 +73,8 @@ class Distil(Request):
         return model.family is not None or model.num_classes is not None
 
     @classmethod
-    def expected_amounts(cls, model: ModelInfo, settings: Settings) -> Amounts:
-        from efface.memory.amounts import Amounts
+    def expected_amounts(cls, model: ModelInfo, settings: "Settings") -> "Amounts":
+        from efface.memory.estimate import Amounts
 
         return Amounts(forget_rows=0)
 
@@ -72,7 +84,7 @@ class Distil(Request):
         if self.retain_prompts is not None:
             check_prompts(self.retain_prompts)
 
-    def check(self, model: ModelInfo, settings: Settings) -> None:
+    def check(self, model: ModelInfo, settings: "Settings") -> None:
         """Raise RequestError for a model without labels and prompts."""
         if self.retain_prompts is not None:
             require_text(model)
@@ -82,7 +94,7 @@ class Distil(Request):
                 "labels or prompts: give a model that takes either."
             )
 
-    def read(self, model: ModelInfo, settings: Settings) -> Material:
+    def read(self, model: ModelInfo, settings: "Settings") -> Material:
         if model.family is None:
             from efface.requests.classes.material import ClassMaterial
 

@@ -1,7 +1,5 @@
 """What a run that forgets images is fed with, and when it may stop."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from efface.data.bank import ImageBank
+from efface.data.batch import ImageBank
 from efface.data.images import to_model
 from efface.data.randomness import derive_seed
 from efface.data.source import PairSource
@@ -22,7 +20,7 @@ from efface.metrics.nll import LikelihoodSettings, nll
 from efface.progress import Bar
 from efface.requests.images.settings import ImageSettings
 from efface.settings.base import Settings
-from efface.training.stopping import Measure, UnseenStopper
+from efface.training.guard import Measure, UnseenStopper
 
 GENERATED_SEED = 9_000_000  # away from the seeds of training and evaluation
 STOP_SEED = 8_000_000

@@ -1,7 +1,5 @@
 """Images to forget, retained images and unseen ones, each read once."""
 
-from __future__ import annotations
-
 import itertools
 import json
 from dataclasses import dataclass
@@ -13,8 +11,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from efface.attacks.goals import Goal
-from efface.attacks.image_goal import ImageGoal
+from efface.attacks.goals import Goal, ImageGoal
 from efface.data.image_files import Reading
 from efface.data.images import ImageSet, join_images, read_at, to_model
 from efface.data.split import Split, copy_distance, distances, pixel_hash, split_images

@@ -1,7 +1,5 @@
 """What a model makes of given images, measured once."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any

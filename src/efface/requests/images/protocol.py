@@ -1,7 +1,5 @@
 """How requests to forget images are measured: samples, and what a model makes of given images."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from accelerate import PartialState
 from torch import Tensor
 
 from efface.data.images import ImageSet, to_model
 from efface.data.split import Split, copy_distance
-from efface.evaluation.grids import SHEETS
+from efface.evaluation.grids import SHEETS, Models, save_grid, write_sheets
 from efface.evaluation.protocol import PROBES, Looked, Protocol, Samples, Seen
 from efface.evaluation.sample_sets import (
     DistanceObserver,
@@ -32,13 +31,14 @@ from efface.records import Evaluation
 from efface.requests.images.probe import Probe
 from efface.requests.images.results import Measured, image_results, image_rows, request_results
 from efface.requests.images.settings import ImageSettings
-from efface.requests.images.sheets import comparison_order, write_comparison, write_strips
 
 SAMPLES = "samples"
 NEAR, PIXELS = "distances to the images", "the images themselves"  # observers
 FORGET, UNSEEN, CONTROLS = "forget", "unseen", "controls"  # images that are shown to a model
 ALL = slice(None)
 MOST_KEPT = 2**26  # bytes of a model's samples; of more those that are shown are drawn again
+COLUMNS, ROWS = 10, 5
+IMAGES = 10
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -178,3 +178,47 @@ def retained_distance(split: Split) -> float | None:
     if split.retain is None:
         return None
     return calibrate_distance(split.forget.images, split.retain.images)
+
+
+def comparison_order(copies: Sequence[np.ndarray]) -> list[int]:
+    """Which samples are shown.
+
+    Up to half of the places go to seeds at which either model copied an image (`copies`, a mask
+    (N,) per model); the first of the others follow.
+    """
+    shown = COLUMNS * ROWS
+    either = np.flatnonzero(copies[0] | copies[1])[: shown // 2].tolist()
+    rest = [i for i in range(len(copies[0])) if i not in set(either)]
+    return [*either, *rest][:shown]
+
+
+def write_comparison(
+    folder: Path,
+    sheets: Mapping[str, Tensor],
+    copies: Sequence[np.ndarray],
+    order: Sequence[int],
+    models: Models,
+) -> None:
+    """`before.png`, `after.png` and `grid.json`: samples `order` of both, (n, C, H, W)."""
+    grid = {
+        "kind": "images",
+        "rows": -(-len(order) // COLUMNS),
+        "columns": COLUMNS,
+        "labels": [],
+        "names": [],
+        "forgotten": [],
+        "copies_before": [n for n, i in enumerate(order) if copies[0][i]],
+        "copies_after": [n for n, i in enumerate(order) if copies[1][i]],
+    }
+    write_sheets(folder, sheets, grid, models)
+
+
+def write_strips(folder: Path, images: Tensor, back: Sequence[Tensor]) -> None:
+    """`images.png`: the first images, and what every model makes of each noised and denoised.
+
+    All (K, C, H, W) in [0, 1]. The first process writes.
+    """
+    if not PartialState().is_main_process:
+        return
+    rows = torch.stack([images, *back], 1)[:IMAGES]
+    save_grid(rows.flatten(0, 1), 1 + len(back), folder / "images.png")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from efface.data.split import Split, pixel_hash
-from efface.evaluation.results import make_result, view_result
+from efface.evaluation.protocol import make_result, view_result
 from efface.metrics.base import Observations
 from efface.metrics.copy_similarity import normalised_similarity
 from efface.metrics.intervals import Estimate, mean
@@ -107,10 +107,7 @@ class Measured:
 
 
 def image_results(
-    seen: Mapping[str, Measured],
-    protocol: ImageProtocol,
-    distance: float,
-    sampler: str,
+    seen: Mapping[str, Measured], protocol: ImageProtocol, distance: float, sampler: str
 ) -> list[Result]:
     """All figures; `sampler` says how samples of every model were generated."""
     sampled = f"{sampler}, for all models"

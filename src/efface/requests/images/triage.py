@@ -1,7 +1,5 @@
 """Has a model memorised these images? Asked before anything is forgotten."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,7 +18,7 @@ from efface.diffusion.model_folder import ModelInfo, inspect_model
 from efface.diffusion.sampling import MultiStep, draw_images
 from efface.errors import DataError, RequestError
 from efface.evaluation.grids import save_grid
-from efface.evaluation.spreadsheet import as_csv
+from efface.evaluation.wording import as_csv
 from efface.files import require_empty
 from efface.metrics.copy_rate import calibrate_distance
 from efface.metrics.copy_similarity import copy_similarity, denoise_back

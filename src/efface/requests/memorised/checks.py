@@ -1,7 +1,5 @@
 """What can be refused before anything is read."""
 
-from __future__ import annotations
-
 from efface.diffusion.model_folder import ModelInfo, sample_shape
 from efface.errors import ConfigError
 from efface.methods.image_method import SubtractingMethod

@@ -1,7 +1,5 @@
 """Is an image memorised for a prompt, and which one? Decided by comparison with control prompts."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any

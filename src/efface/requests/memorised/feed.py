@@ -1,7 +1,5 @@
 """Latents that the loop is fed with, when it may stop, and what the record says of both."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,18 +7,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from efface.data.bank import ImageBank
+from efface.data.batch import ImageBank
 from efface.data.images import to_model
 from efface.data.randomness import derive_seed
 from efface.data.source import PairSource, RetainOnly
 from efface.diffusion.denoiser import Condition, Denoiser
 from efface.diffusion.sampling import Sampler, draw_images, rows_at_once
-from efface.memory.amounts import forget_rows
+from efface.memory.estimate import forget_rows
 from efface.requests.memorised.detection import Detection
 from efface.requests.memorised.searching import Modification
-from efface.requests.memorised.separation import Sides
 from efface.requests.memorised.settings import MemorisedSettings
-from efface.requests.memorised.similarity import CopyDetector
+from efface.requests.memorised.similarity import CopyDetector, Sides
 from efface.settings.base import Settings
 
 ENCODE_SEED = 9_100_000  # of the VAE's posterior

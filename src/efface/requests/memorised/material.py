@@ -1,16 +1,15 @@
 """A memorised image and its prompts: read, prepared, trained on and measured."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
 from accelerate import Accelerator
 from torch import Tensor
 
-from efface.attacks.goals import Goal
+from efface.attacks.goals import REAL, Examples, Goal, encode
 from efface.data.images import read_at
 from efface.data.phrases import same_phrase
 from efface.data.prompts import SUBJECTS, TEMPLATES, fill_templates, read_prompts, spread
@@ -18,32 +17,58 @@ from efface.data.split import pixel_hash
 from efface.diffusion.denoiser import Denoiser
 from efface.diffusion.model_folder import ModelInfo, drawn_shape
 from efface.diffusion.text.denoiser import as_text_denoiser
-from efface.diffusion.text.readers import Reader, check_prompts, load_readers, whole_prompts
+from efface.diffusion.text.prompts import Reader, check_prompts, load_readers, whole_prompts
 from efface.errors import DataError, RequestError
 from efface.evaluation.protocol import Protocol
 from efface.evaluation.references import Retained
 from efface.evaluation.store import digest_of_json
 from efface.evaluation.subjects import Job, Subjects
 from efface.evaluation.views import View
-from efface.memory.amounts import Amounts, forget_rows
+from efface.memory.estimate import Amounts, forget_rows
 from efface.memory.footprint import rows_footprint, sampling_footprint
 from efface.metrics.judge import Judge
 from efface.requests.base import Feed, Material
+from efface.requests.concept.finding import ConceptGoal
 from efface.requests.memorised.detection import Detection, detect, detector_of, require_memorised
 from efface.requests.memorised.feed import CopyStopper, pair_source, preparation_notes
-from efface.requests.memorised.goal import MemorisedGoal
 from efface.requests.memorised.protocol import MemorisedProtocol
-from efface.requests.memorised.sampling import prompt_sampler, to_unit
+from efface.requests.memorised.sampling import AT_ONCE, prompt_sampler, to_unit
 from efface.requests.memorised.searching import Modification, modify
-from efface.requests.memorised.separation import Sides, separate
 from efface.requests.memorised.settings import MemorisedSettings
-from efface.requests.memorised.similarity import Comparison, read_comparison
+from efface.requests.memorised.similarity import Comparison, Sides, read_comparison, separate
 from efface.requests.memorised.stages import Stages, read_prepared
-from efface.requests.memorised.text_noise import AT_ONCE
 from efface.settings.base import Settings
 
 if TYPE_CHECKING:
     from efface.requests.memorised.request import ForgetMemorised
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class MemorisedGoal(ConceptGoal):
+    """The finder is the similarity to the memorised image, from `threshold` on a copy.
+
+    `sought` is the prompt that the image was memorised for, `others` are control prompts.
+    """
+
+    image: Tensor  # (C, H, W) in [0, 1]
+
+    wording: ClassVar[str] = "conditioned on the prompt that the image was memorised for"
+    y_label: ClassVar[str] = "share of samples that are copies of the image"
+
+    @property
+    def noised(self) -> str:
+        return REAL
+
+    def shown(self, images: Tensor) -> np.ndarray:
+        return self.score(images) >= self.threshold
+
+    def originals(self, original: Denoiser, count: int, seed: int) -> Examples:
+        """The memorised image itself, one whatever the count."""
+        x0 = encode(original, self.image[None] * 2 - 1, seed)
+        return Examples(x0=x0, conditions=self.sought[:1])
+
+    def describe_exchange(self, pairs: Sequence[tuple[str, str]]) -> str:
+        return f"its prompt exchanged with {len(pairs)} retained prompt"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -115,8 +140,7 @@ class MemorisedMaterial(Material):
             require_memorised(detection)
         detector = detector_of(detection, comparison)
         modification = stages.once(
-            Modification,
-            lambda: modify(sampler, detector, own, self.prompt, self.modified_prompt),
+            Modification, lambda: modify(sampler, detector, own, self.prompt, self.modified_prompt)
         )
         modified = modification.prompt.text
         sides = stages.once(
@@ -173,7 +197,7 @@ class MemorisedMaterial(Material):
 
 
 def read_memorised(
-    request: ForgetMemorised, model: ModelInfo, settings: Settings
+    request: "ForgetMemorised", model: ModelInfo, settings: Settings
 ) -> MemorisedMaterial:
     """Read a request's image and prompts, and the extractor that images are compared by.
 

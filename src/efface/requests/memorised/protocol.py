@@ -3,19 +3,25 @@
 A CLIP or an extractor sees the samples of control prompts too, for what else the model generates.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from efface.evaluation.grids import write_prompt_grids
-from efface.evaluation.protocol import Protocol, Samples, Seen, always, of_models
-from efface.evaluation.results import make_result
+from efface.evaluation.protocol import (
+    Protocol,
+    Samples,
+    Seen,
+    Terms,
+    always,
+    digest_of,
+    make_result,
+    of_models,
+    shorten,
+)
 from efface.evaluation.sample_sets import Observer
 from efface.evaluation.store import Store, digest_of_array
 from efface.evaluation.subjects import Subjects
-from efface.evaluation.terms import Terms, digest_of, shorten
 from efface.evaluation.views import ClipView
 from efface.metrics.clip_iqa import prompt_quality
 from efface.metrics.intervals import bounded_mean, mean

@@ -1,48 +1,84 @@
-"""Forget the image that a text-to-image model has memorised for a prompt."""
+"""Forget the image memorised for a prompt: the request, and what a report says of it."""
 
-from __future__ import annotations
-
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, model_validator
 
 from efface.data.phrases import same_phrase
 from efface.diffusion.model_folder import ModelInfo
 from efface.errors import RequestError
-from efface.requests.base import (
-    EXTRACTOR,
-    SHARED,
-    Request,
-    evaluate_names,
-    has_words,
-    require_text,
-)
+from efface.evaluation.wording import format_count, format_share, shorten
+from efface.records import Evaluation, RunRecord
+from efface.requests.base import EXTRACTOR, SHARED, Request, evaluate_names, has_words, require_text
 from efface.requests.memorised.settings import MemorisedSettings
-from efface.requests.memorised.words import MemorisedWords
+from efface.requests.words import Phrases, Words, source_of
 
 if TYPE_CHECKING:
-    from efface.memory.amounts import Amounts
+    from efface.memory.estimate import Amounts
     from efface.requests.memorised.material import MemorisedMaterial
     from efface.settings.base import Settings
+
+
+class MemorisedWords(Words):
+    """Words of a request to forget the image memorised for a prompt."""
+
+    request: "ForgetMemorised"
+
+    label: ClassVar[str] = "memorised image"
+    pipeline_tag: ClassVar[str | None] = "text-to-image"
+    unknown: ClassVar[str] = "Whether another prompt still finds it is not known."
+
+    def phrases(self, record: RunRecord, names: Mapping[int, str]) -> Phrases:
+        asked = (
+            f"The model {source_of(record)} was to forget the image memorised for "
+            f"“{shorten(self.request.prompt)}”."
+        )
+        return Phrases(
+            forgotten="the memorised image",
+            rest="samples of other prompts",
+            requested=f"{asked} {self._modified(record.notes)}".strip(),
+        )
+
+    def anonymous(self, record: RunRecord) -> str:
+        return "an image memorised for one prompt"
+
+    def limits(self, record: RunRecord, evaluation: Evaluation) -> list[str]:
+        return [
+            "The model was trained on its own samples: what it generates badly was taught once "
+            "more."
+        ]
+
+    def _modified(self, notes: Mapping[str, Any]) -> str:
+        """What the training images were generated for, as far as that is recorded."""
+        share, copies, others = (notes.get(key) for key in ("modified_share", "copies", "others"))
+        if not (isinstance(share, float) and isinstance(copies, int) and isinstance(others, int)):
+            return ""
+        text = str(notes.get("modified_prompt"))
+        prompt, how = f"a prompt “{shorten(text)}”", "found by changing words"
+        if text == self.request.prompt:
+            prompt, how = "that prompt", "unchanged"
+        elif text == self.request.modified_prompt:
+            how = "given with the request"
+        return (
+            f"It was trained on {format_count(copies)} copies and {format_count(others)} other "
+            f"samples of {prompt} ({how}; {format_share(share)} of its trial samples are copies)."
+        )
 
 
 class ForgetMemorised(Request):
     """Forget the image that a text-to-image model has memorised for a prompt."""
 
     kind: Literal["memorised"] = "memorised"
-    prompt: str = Field(description="The caption for which a training image is generated.")
-    image: str | None = Field(
-        default=None,
-        description="That image; default: the one that samples of the prompt agree on.",
-    )
-    modified_prompt: str | None = Field(
-        default=None,
-        description="A prompt that generates it only sometimes; default: searched for.",
-    )
-    control_prompts: str | None = Field(
-        default=None, description="Similar prompts without memorised images; default: templates."
-    )
+    prompt: str
+    """The caption for which a training image is generated."""
+    image: str | None = None
+    """That image; default: the one that samples of the prompt agree on."""
+    modified_prompt: str | None = None
+    """A prompt that generates it only sometimes; default: searched for."""
+    control_prompts: str | None = None
+    """Similar prompts without memorised images; default: templates."""
 
     section: ClassVar[str] = "memorised"
     own: ClassVar[type[BaseModel]] = MemorisedSettings
@@ -77,7 +113,7 @@ class ForgetMemorised(Request):
         return model.family is not None
 
     @classmethod
-    def expected_amounts(cls, model: ModelInfo, settings: Settings) -> Amounts:
+    def expected_amounts(cls, model: ModelInfo, settings: "Settings") -> "Amounts":
         from efface.requests.memorised.material import expected_amounts
 
         return expected_amounts(model, settings)
@@ -96,14 +132,14 @@ class ForgetMemorised(Request):
 
         return pack_preparation(run) if (run / FOLDER).exists() else {}
 
-    def check(self, model: ModelInfo, settings: Settings) -> None:
+    def check(self, model: ModelInfo, settings: "Settings") -> None:
         """Raise RequestError for a model without prompts, ConfigError for what never begins."""
         from efface.requests.memorised.checks import check_settings
 
         require_text(model)
         check_settings(model, settings)
 
-    def read(self, model: ModelInfo, settings: Settings) -> MemorisedMaterial:
+    def read(self, model: ModelInfo, settings: "Settings") -> "MemorisedMaterial":
         from efface.requests.memorised.material import read_memorised
 
         return read_memorised(self, model, settings)

@@ -1,7 +1,5 @@
 """Modify a prompt word by word until it generates copies only sometimes: the result can be read."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 

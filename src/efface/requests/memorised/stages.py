@@ -1,7 +1,5 @@
 """What comes before a memorised image is forgotten: each stage is made once and kept as files."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """The classifier of a recipe: trained, measured on held-out images, and saved to judge samples."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from pathlib import Path
 

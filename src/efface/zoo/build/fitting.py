@@ -1,7 +1,5 @@
 """Fitting small networks that are no diffusion models: from which seed, and how."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Callable, Iterator
 

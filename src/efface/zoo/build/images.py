@@ -1,7 +1,5 @@
 """A small model of images made from a recipe: its network, and what it is trained on."""
 
-from __future__ import annotations
-
 import diffusers
 import torch
 

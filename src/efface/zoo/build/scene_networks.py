@@ -1,7 +1,5 @@
 """Networks that a recipe trains on composed scenes: an autoencoder, and a detector of items."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass

