@@ -53,9 +53,10 @@ for name in ("class_rate", "retained_accuracy", "recall"):
 labels = [2, 3, 4, 5, 9]
 seeds = range(len(labels))
 original, student = efface.load("zoo:digits"), efface.load(run)
+one_step = OneStep(student.schedule.num_timesteps - 1)
 rows = [
     draw_images(original, MultiStep(20), original.encode(labels), seeds),
-    draw_images(student, OneStep(755), student.encode(labels), seeds),
+    draw_images(student, one_step, student.encode(labels), seeds),
 ]
 figure, axes = plt.subplots(2, len(labels), figsize=(6, 2.6))
 for axis, image in zip(axes.flat, torch.cat(rows), strict=True):

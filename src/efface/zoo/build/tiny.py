@@ -37,23 +37,20 @@ def build_pixel_model(out: Path, conditional: bool) -> None:
 
 def build_stable_diffusion(out: Path) -> None:
     """A `StableDiffusionPipeline` of 16x16 pixels whose tokenizer reads single characters."""
-    diffusers.StableDiffusionPipeline(
-        vae=_vae(),
-        text_encoder=_text_encoder(),
-        tokenizer=_tokenizer(),
-        unet=_unet(),
-        scheduler=diffusers.DDIMScheduler(
-            beta_start=0.00085,
-            beta_end=0.012,
-            beta_schedule="scaled_linear",
-            clip_sample=False,
-            set_alpha_to_one=False,
-            steps_offset=1,
+    parts: dict[str, Any] = {
+        "vae": _vae(),
+        "text_encoder": _text_encoder(),
+        "tokenizer": _tokenizer(),
+        "unet": _unet(),
+        "scheduler": diffusers.DDIMScheduler(
+            beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear",
+            clip_sample=False, set_alpha_to_one=False, steps_offset=1,
         ),
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    ).save_pretrained(out)
+        "safety_checker": None,
+        "feature_extractor": None,
+        "requires_safety_checker": False,
+    }  # fmt: skip
+    diffusers.StableDiffusionPipeline(**parts).save_pretrained(out)
 
 
 KINDS: Mapping[str, Callable[[Path], None]] = {
@@ -91,20 +88,23 @@ def _text_encoder() -> Any:
 
 
 def _vae() -> Any:
-    return diffusers.AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2,
-        block_out_channels=(8, 8), norm_num_groups=4, latent_channels=4, sample_size=16,
-        scaling_factor=0.5,
-    ).eval()  # fmt: skip
+    settings: dict[str, Any] = {
+        "down_block_types": ("DownEncoderBlock2D",) * 2,
+        "up_block_types": ("UpDecoderBlock2D",) * 2,
+        "block_out_channels": (8, 8), "norm_num_groups": 4,
+        "latent_channels": 4, "sample_size": 16, "scaling_factor": 0.5,
+    }  # fmt: skip
+    return diffusers.AutoencoderKL(**settings).eval()
 
 
 def _unet() -> Any:
-    return diffusers.UNet2DConditionModel(
-        sample_size=8, block_out_channels=(8, 16), layers_per_block=1, norm_num_groups=4,
-        attention_head_dim=4, cross_attention_dim=16,
-        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
-    ).eval()  # fmt: skip
+    settings: dict[str, Any] = {
+        "sample_size": 8, "block_out_channels": (8, 16), "layers_per_block": 1,
+        "norm_num_groups": 4, "attention_head_dim": 4, "cross_attention_dim": 16,
+        "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
+        "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
+    }  # fmt: skip
+    return diffusers.UNet2DConditionModel(**settings).eval()
 
 
 def main(
