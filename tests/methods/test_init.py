@@ -17,6 +17,7 @@ def test_every_file_with_a_method_is_named_and_no_helper_is() -> None:
         "naive_deletion",
         "neggrad",
         "posterior_subtraction",
+        "redirection",
         "retrack",
         "sfd",
         "siss",

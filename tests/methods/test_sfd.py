@@ -21,6 +21,7 @@ from efface.data.source import BatchSource
 from efface.diffusion.denoiser import Denoiser
 from efface.errors import ConfigError
 from efface.methods.base import StepContext
+from efface.methods.conditions import by_side
 from efface.methods.sfd import SFD, sid_loss
 from efface.training.settings import TrainSettings
 from efface.training.trainer import Trainer
@@ -228,9 +229,9 @@ def test_share_of_forget_rows_leaves_the_expectation(
     tiny_unet: Make, sfd_context: MakeContext, rows: int
 ) -> None:
     """Every forget row has weight forget_weight / rows: a copy of a row changes nothing."""
-    method, losses = SFD(student_forget_weight=0.5), torch.linspace(1, 3, RETAIN + rows)
+    losses = torch.linspace(1, 3, RETAIN + rows)
     ctx = sfd_context(tiny_unet(), RETAIN, rows)
-    terms = method._weighted(ctx, losses, 0.5)
+    terms = by_side(ctx, losses, 0.5)
     assert terms.forget is not None
     assert_close(terms.forget, 0.5 * losses[RETAIN:].mean())
     assert_close(terms.retain, losses[:RETAIN].mean())

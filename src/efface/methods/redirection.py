@@ -1,8 +1,6 @@
 """Redirection: data-free forgetting that keeps the model's own sampler."""
 
-from __future__ import annotations
-
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -11,7 +9,13 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from efface.diffusion.denoiser import Condition, Denoiser
-from efface.methods.base import LossTerms, Method, Need, Share, StepContext, per_sample_sum
+from efface.methods.base import LossTerms, Method, Need, StepContext, per_sample_sum
+from efface.methods.conditions import (
+    by_side,
+    choose_target,
+    guide_teacher,
+    replacement_directions,
+)
 
 START = 0.98  # of the schedule, where samplers begin: there is signal left to divide by
 
@@ -60,29 +64,40 @@ class Redirection(Method):
     def guides_teacher(self) -> bool:
         return self.teacher_guidance > 1.0
 
+    def prepare(self, contexts: Iterator[StepContext]) -> dict[str, Tensor]:
+        def draw(z: Tensor, condition: Condition) -> Tensor:
+            t = torch.full((len(z),), _start(teacher), device=z.device)
+            return teacher(z, t, condition).x0
+
+        ctx = next(contexts)
+        teacher = ctx.networks["teacher"]
+        return replacement_directions(ctx, draw)
+
     def loss(self, phase: str, ctx: StepContext) -> LossTerms:
         teacher, student = ctx.networks["teacher"], ctx.networks["student"]
-        condition, target = ctx.batch.condition, ctx.batch.target
+        condition, z = ctx.batch.condition, ctx.rng.normal(student.sample_shape)
+        target = choose_target(ctx, ctx.batch.target, z)
         with torch.no_grad():
-            x_t, t = self._partially_denoised(ctx, student, condition)
-            eps_target = teacher(x_t, t, target, self.teacher_guidance).eps
+            x_t, t = self._denoise_partially(student, z, ctx.rng.uniform(), condition)
+            guidance = guide_teacher(ctx, target, self.teacher_guidance)
+            eps_target = teacher(x_t, t, target, *guidance).eps
         losses = per_sample_sum((student(x_t, t, condition).eps - eps_target).square())
-        retain, forget = losses.split([ctx.batch.retain.size, ctx.batch.forget.size])
-        if len(forget) == 0:
-            return LossTerms(retain=retain.mean())
-        return LossTerms(retain=retain.mean(), forget=self.forget_weight * forget.mean())
+        return by_side(ctx, losses, self.forget_weight)
 
-    def _partially_denoised(
-        self, ctx: StepContext, student: Denoiser, condition: Condition | None
+    def _denoise_partially(
+        self, student: Denoiser, z: Tensor, share: Tensor, condition: Condition | None
     ) -> tuple[Tensor, Tensor]:
-        """(x_t, t): from noise to a uniform timestep of each row, in equal strides."""
-        schedule = student.schedule
-        start = int(START * schedule.num_timesteps)
-        x_t, end = ctx.rng.normal(student.sample_shape), ctx.rng.integers(0, start + 1)
-        t = torch.full_like(end, start)
+        """(x_t, t): from noise down to a `share` (B,) of the schedule, in equal strides."""
+        start = _start(student)
+        end = (share * (start + 1)).long()
+        x_t, t = z, torch.full_like(end, start)
         for step in range(1, self.partial_steps + 1):
             prediction = student(x_t, t, condition)
             t = start + (end - start) * step // self.partial_steps
-            alpha, sigma = schedule.levels(t, x_t)
+            alpha, sigma = student.schedule.levels(t, x_t)
             x_t = alpha * prediction.x0 + sigma * prediction.eps
         return x_t, t
+
+
+def _start(denoiser: Denoiser) -> int:
+    return int(START * denoiser.schedule.num_timesteps)

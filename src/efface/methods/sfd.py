@@ -10,15 +10,19 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from efface.data.batch import spread_directions
 from efface.diffusion.denoiser import Condition, Denoiser
 from efface.diffusion.sampling import OneStep
 from efface.diffusion.schedule import NoiseSchedule
 from efface.errors import ConfigError
 from efface.methods.base import LossTerms, Method, Need, Share, StepContext, per_sample_sum
+from efface.methods.conditions import (
+    by_side,
+    choose_target,
+    guide_teacher,
+    replacement_directions,
+)
 
 Weight = Annotated[float, Field(ge=0, le=1e6)]
-MEAN_OF = 32  # one-step samples in the mean image of a replacement
 NoiseLevel = Annotated[float, Field(gt=0, le=1e6)]
 Guidance = Annotated[float, Field(ge=0, le=1e3)]
 
@@ -187,25 +191,13 @@ class SFD(Method):
         published = self.input_scale == "published"
         return OneStep(t_init, float(pretrained.schedule.sigmas[t_init]) if published else 1.0)
 
-    @torch.no_grad()
     def prepare(self, contexts: Iterator[StepContext]) -> dict[str, Tensor]:
-        """Directions in noise by which one of several replacements is chosen: of mean images.
+        def draw(z: Tensor, condition: Condition) -> Tensor:
+            return self.sampler(teacher).draw(teacher, z, condition)
 
-        So a generator learns the map with little effort: noise becomes what it is like.
-        """
         ctx = next(contexts)
-        choices, teacher = ctx.batch.forget.choices, ctx.networks["teacher"]
-        if choices is None:
-            return {}
-        # Noise of its own: a batch is seen in parts, of which there may be more or fewer.
-        generator = torch.Generator().manual_seed(0)
-        z = torch.randn(MEAN_OF, *teacher.sample_shape, generator=generator).to(teacher.device)
-        sampler, same = self.sampler(teacher), torch.zeros(MEAN_OF, dtype=torch.long)
-        means = [
-            sampler.draw(teacher, z, choices.table[same + row]).mean(0)
-            for row in range(len(choices.table))
-        ]
-        return {"directions": spread_directions(torch.stack(means))}
+        teacher = ctx.networks["teacher"]
+        return replacement_directions(ctx, draw)
 
     def loss(self, phase: str, ctx: StepContext) -> LossTerms:
         if phase == "fake_score":
@@ -221,29 +213,19 @@ class SFD(Method):
         ctx.memo["x"] = x
         t, eps, x_t = self._noised(ctx, x.detach())
         eps_psi = fake_score(x_t, t, condition, self.fake_score_training_guidance).eps
-        return self._weighted(ctx, fake_score_loss(eps, eps_psi), self.fake_score_forget_weight)
+        return by_side(ctx, fake_score_loss(eps, eps_psi), self.fake_score_forget_weight)
 
     def _student_loss(self, ctx: StepContext) -> LossTerms:
         """The SiD loss; in forget rows the teacher is conditioned on the replacement."""
         teacher, fake_score = ctx.networks["teacher"], ctx.networks["fake_score"]
         condition, target = self._conditions(ctx, self.student_condition_dropout)
         x = ctx.memo["x"] if self.share_student_pass else self._generate(ctx, condition)
-        target = self._chosen(ctx, target)
+        target = choose_target(ctx, target, ctx.memo["z"])
         t, _, x_t = self._noised(ctx, x)
         with torch.no_grad() if self.stop_score_gradient else contextlib.nullcontext():
-            p = teacher(x_t, t, target, *self._teacher_guidance(ctx, target)).x0
+            p = teacher(x_t, t, target, *guide_teacher(ctx, target, self.teacher_guidance)).x0
             q = fake_score(x_t, t, condition, self.fake_score_guidance).x0
-        return self._weighted(ctx, sid_loss(x, p, q, self.alpha), self.student_forget_weight)
-
-    def _teacher_guidance(
-        self, ctx: StepContext, target: Condition | None
-    ) -> tuple[float | Tensor, Condition | None]:
-        """The teacher's guidance, (B,) or one number, and the condition it leads away from."""
-        negative = ctx.batch.negative
-        if negative is None or target is None:
-            return self.teacher_guidance, None
-        null = ctx.networks["teacher"].null(target).where(negative.rows, negative.condition)
-        return negative.guidance.masked_fill(~negative.rows, self.teacher_guidance), null
+        return by_side(ctx, sid_loss(x, p, q, self.alpha), self.student_forget_weight)
 
     def _generate(self, ctx: StepContext, condition: Condition | None) -> Tensor:
         """X = g_theta(z, c), (B, C, H, W): one step from noise, never clamped."""
@@ -286,21 +268,6 @@ class SFD(Method):
                 ctx.memo["dropped"][ctx.batch.retain.size :] = False
         dropped, null = ctx.memo["dropped"], ctx.networks["teacher"].empty(condition)
         return condition.where(dropped, null), target.where(dropped, null)
-
-    def _chosen(self, ctx: StepContext, target: Condition | None) -> Condition | None:
-        """Targets, of which those of forget rows follow from the student's noise where several."""
-        retain, choices = ctx.batch.retain.size, ctx.batch.forget.choices
-        if target is None or choices is None:
-            return target
-        chosen = choices.of(ctx.memo["z"][retain:], ctx.prepared["directions"])
-        return Condition.cat([target[:retain], chosen])
-
-    def _weighted(self, ctx: StepContext, losses: Tensor, forget_weight: float) -> LossTerms:
-        """Mean of each side's rows (B,), the forget side times its weight."""
-        retain, forget = losses.split([ctx.batch.retain.size, ctx.batch.forget.size])
-        if len(forget) == 0:
-            return LossTerms(retain=retain.mean())
-        return LossTerms(retain=retain.mean(), forget=forget_weight * forget.mean())
 
 
 @functools.lru_cache(maxsize=64)
