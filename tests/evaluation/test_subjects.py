@@ -34,7 +34,7 @@ from efface.records import RunRecord, read_evaluation, read_record, write_json
 from efface.runs.forget import forget
 from efface.runs.sample import sample
 from efface.settings.evaluate import EvaluateSettings
-from efface.zoo.build.classifier import train_classifier
+from efface.zoo.build.classifier import fit_classifier
 from efface.zoo.build.settings import ClassifierSettings
 from tests.tiny import BAG, SMALL
 
@@ -209,7 +209,7 @@ def judge_of(folder: Path, classes: int, names: tuple[str, ...] = ()) -> Path:
         labels=torch.arange(classes).repeat_interleave(8),
         label_names=names,
     )
-    train_classifier("four", given, given, QUICK).save(folder)
+    fit_classifier("four", given, given, QUICK).save(folder)
     return folder
 
 

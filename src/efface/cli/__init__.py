@@ -15,7 +15,7 @@ from typer.core import TyperGroup
 from efface.cli.evidence import attack, compare, evaluate, report, verify
 from efface.cli.forgetting import request_command
 from efface.cli.looking import doctor, methods, preflight, sample, settings, triage
-from efface.cli.making import autoencoder, demo, detector, judge, train
+from efface.cli.making import autoencoder, classifier, demo, detector, train
 from efface.errors import EffaceError, Stopped
 from efface.requests import kinds
 
@@ -61,7 +61,7 @@ app.command()(preflight)
 for name, kind in kinds().items():
     (forget_app if kind.forgets else app).command(name)(request_command(kind))
 # In the order of --help.
-for command in (train, judge, autoencoder, detector):
+for command in (train, classifier, autoencoder, detector):
     app.command()(command)
 for command in (sample, evaluate, attack, report, compare, verify, demo, methods, settings, doctor):
     app.command()(command)

@@ -26,7 +26,7 @@ ALWAYS = {
 }
 SOMETIMES = {
     "start": (options.Start, None),
-    "judge": (options.JudgeFolder, None),
+    "judge": (options.Judge, None),
     "null_label": (options.NullLabel, None),
     "size": (options.Size, None),
 }

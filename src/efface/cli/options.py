@@ -47,9 +47,12 @@ Size = Annotated[
         help="Pixels of a side of the images, where the model does not say; FLUX's default: 1024."
     ),
 ]
-JudgeFolder = Annotated[
+Judge = Annotated[
     Path | None,
-    typer.Option(help="A classifier of `efface judge`; default: one beside the original model."),
+    typer.Option(
+        help="A classifier: a folder of `efface classifier` or of transformers, or an ONNX file; "
+        "default: the one beside the original model."
+    ),
 ]
 Retrained = Annotated[
     str | None,

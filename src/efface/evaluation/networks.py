@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import torch
 
 from efface.data.images import ImageSet, check_source, load_images, read_at
+from efface.diffusion.class_networks import read_names, write_names
 from efface.diffusion.model_folder import ModelInfo, sample_shape
-from efface.errors import RequestError
+from efface.errors import DataError, RequestError
 from efface.evaluation.detection import concept_labels, load_detector
 from efface.evaluation.store import Arrays, Store, digest_of_array
 from efface.evaluation.views import ClipView, DetectorView, ExtractorView, JudgeView, View
 from efface.metrics.clip import load_clip
 from efface.metrics.extractors import Extractor, extract, load_extractor
-from efface.metrics.judge import Judge
+from efface.metrics.intervals import proportion
+from efface.metrics.judge import REFERENCE, Judge, classify
 from efface.metrics.pixel_components import LARGEST, fit_components
 from efface.metrics.pretrained import split_pin
 from efface.settings.evaluate import EvaluateSettings
@@ -31,13 +36,13 @@ def read_views(
     DataError for a network or real images that cannot be read.
     """
     views: dict[str, View] = {}
+    real = _read_real(config, shape)
     if judge is not None:
-        views["judge"] = JudgeView(judge=judge.to(device))
-    if config.reference is not None:
-        if shape is None:
-            real = load_images(config.reference)
-        else:
-            real = read_at(config.reference, shape, resize=True)
+        judge = judge.to(device)
+        if real is not None and not len(judge.reference):
+            judge = with_images(judge, real, store)
+        views["judge"] = JudgeView(judge=judge)
+    if real is not None and (config.extractor is not None or _sees_pixels(shape)):
         network = fit_components(real.images) if config.extractor is None else load_vision(config)
         views["extractor"] = extractor_view(network.to(device), real, store)
     if config.clip is not None:
@@ -56,7 +61,20 @@ def pixels_of(info: ModelInfo) -> tuple[int, int, int] | None:
     return None if info.vae else sample_shape(info)
 
 
-def check_networks(config: EvaluateSettings, info: ModelInfo) -> None:
+def _read_real(config: EvaluateSettings, shape: tuple[int, int, int] | None) -> ImageSet | None:
+    if config.reference is None:
+        return None
+    if shape is None:
+        return load_images(config.reference)
+    return read_at(config.reference, shape, resize=True)
+
+
+def _sees_pixels(shape: tuple[int, int, int] | None) -> bool:
+    """Whether principal components of pixels say enough of samples of this shape."""
+    return shape is not None and max(shape[1:]) <= LARGEST
+
+
+def check_networks(config: EvaluateSettings, info: ModelInfo, judge: Judge | None = None) -> None:
     """Read what is to look at samples once, and see that real images are there.
 
     For before a run: DataError for what `read_views` could not use after it, RequestError for real
@@ -66,8 +84,8 @@ def check_networks(config: EvaluateSettings, info: ModelInfo) -> None:
         load_vision(config)
     if config.reference is not None:
         check_source(config.reference)
-        shape = pixels_of(info)
-        if config.extractor is None and (shape is None or max(shape[1:]) > LARGEST):
+        foreign = judge is not None and not len(judge.reference)  # compares with them itself
+        if config.extractor is None and not foreign and not _sees_pixels(pixels_of(info)):
             raise RequestError(
                 "evaluate.reference has no effect without evaluate.extractor for samples that are "
                 f"larger than {LARGEST} x {LARGEST} pixels: give a vision model too."
@@ -76,6 +94,52 @@ def check_networks(config: EvaluateSettings, info: ModelInfo) -> None:
         load_clip(*split_pin(config.clip))
     if config.detector is not None:
         load_detector(config)
+
+
+def with_images(judge: Judge, real: ImageSet, store: Store) -> Judge:
+    """A foreign classifier with what it sees in real images, and how often it is right on them.
+
+    That is stated apart from held-out accuracy: nobody knows what it was trained on. DataError for
+    labels that are not its own.
+    """
+    rows = None if real.labels is None else _own_labels(judge, real)
+
+    def look() -> Arrays:
+        parts = [classify(judge.classifier, part.float() / 255) for part in real.images.split(250)]
+        features, probabilities = (np.concatenate(part) for part in zip(*parts, strict=True))
+        return {"features": features, "probabilities": probabilities}
+
+    key = {"judge": judge.digest, "images": digest_of_array(real.images.numpy())}
+    seen = store.measured(key, look)
+    labels, config = np.full(len(real), -1), judge.config
+    if rows is not None:
+        labels = np.array(judge.labels)[rows]
+        right = proportion(int((seen["probabilities"].argmax(1) == rows).sum()), len(rows))
+        figures = (right.value, [right.low, right.high], len(rows))
+        config = config | dict(zip(REFERENCE, figures, strict=True))
+    return replace(
+        judge,
+        config=config,
+        reference=seen["features"],
+        reference_labels=labels,
+        reference_digest=digest_of_array(seen["features"]),
+    )
+
+
+def _own_labels(judge: Judge, real: ImageSet) -> np.ndarray:
+    """Labels of images by a classifier's own numbers, (N,): by name where both have names."""
+    assert real.labels is not None
+    names = {name.casefold(): row for row, name in read_names(judge.config).items()}
+    given = [name.casefold() for name in write_names(real.label_names).values()]
+    rows = real.labels.numpy()
+    if names and given and set(given) <= names.keys():
+        return np.array([names[name] for name in given])[rows]
+    if (names and given) or rows.max() >= len(judge.labels):
+        raise DataError(
+            f"the labels of evaluate.reference are not those of the classifier {judge.name}: give "
+            "real images of the same labels, or without labels."
+        )
+    return rows
 
 
 def load_vision(config: EvaluateSettings) -> Extractor:

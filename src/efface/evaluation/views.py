@@ -106,7 +106,7 @@ class JudgeView(View):
         return {"name": self.judge.name, "sha256": self.judge.digest}
 
     @property
-    def compared_with(self) -> str:
+    def compared_with(self) -> str | None:
         return self.judge.reference_digest
 
     def __call__(self, images: Tensor) -> Arrays:
@@ -115,9 +115,11 @@ class JudgeView(View):
 
     def metrics(self, labelled: bool) -> tuple[Metric, ...]:
         added = added_metrics("judge")
-        if labelled:
-            return (*CLASS_METRICS, *added)
-        return (*IMAGE_METRICS, *(metric for metric in added if metric.spec.side == "retain"))
+        found = (*CLASS_METRICS, *added)
+        if not labelled:
+            retained = (metric for metric in added if metric.spec.side == "retain")
+            found = (*IMAGE_METRICS, *retained)
+        return tuple(m for m in found if len(self.judge.reference) or not m.needs_reference)
 
     def observations(self, arrays: Arrays, asked: np.ndarray) -> Observations:
         return Observations(
