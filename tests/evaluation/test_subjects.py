@@ -277,6 +277,16 @@ def test_a_classifier_of_the_same_names_in_another_order_is_refused(
         read_judge(info, judges(CLASSES, *NAMES[::-1]))
 
 
+@pytest.mark.parametrize("names", [("bag", "boot", "coat", "hat"), ("a", "b", "c", "d")])
+def test_a_classifier_of_other_names_is_refused_and_another_case_is_not(
+    names: tuple[str, ...], judges: Callable[..., Path], nameless: Path
+) -> None:
+    info = name_labels(inspect_model(nameless, 4), judges(CLASSES, *NAMES))
+    with pytest.raises(RequestError, match="with the same names"):
+        read_judge(info, judges(CLASSES, *names))
+    assert read_judge(info, judges(CLASSES, *(name.upper() for name in NAMES))) is not None
+
+
 def test_names_go_from_a_classifier_into_record_model_and_report(
     judges: Callable[..., Path], nameless: Path, tmp_path: Path
 ) -> None:

@@ -50,8 +50,8 @@ def fit(network: Any) -> None:
     assert digits.labels is not None
     images = torch.nn.functional.interpolate(digits.images.float() / 255, (16, 16), mode="bilinear")
     images = (images.expand(-1, 3, -1, -1) - 0.5) / 0.5
-    optimizer = torch.optim.AdamW(network.parameters(), 3e-3)
-    for rows in torch.randint(len(images), (120, 64)):
+    optimizer = torch.optim.AdamW(network.parameters(), 5e-3)
+    for rows in torch.randint(len(images), (300, 64)):
         loss = torch.nn.functional.cross_entropy(network(images[rows]).logits, digits.labels[rows])
         optimizer.zero_grad()
         loss.backward()

@@ -7,7 +7,7 @@ import importlib.util
 from dataclasses import dataclass
 
 NEEDED = ("torch", "diffusers", "transformers", "accelerate", "safetensors", "sklearn")
-EXTRAS = {"data": "datasets", "metrics": "torchmetrics"}
+EXTRAS = {"data": "datasets", "metrics": "torchmetrics", "onnx": "onnxruntime"}
 
 
 @dataclass(frozen=True)
