@@ -28,9 +28,8 @@ def images(count: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("batch", ["batch", 1])
-@pytest.mark.parametrize("outside", [None, "own.onnx.data"])
-def test_it_says_what_its_weights_say(path: Path, batch: object, outside: str | None) -> None:
-    inner, head = make_onnx(path, shape=(batch, 3, 6, 5), outside=outside)
+def test_it_says_what_its_weights_say(path: Path, batch: object) -> None:
+    inner, head = make_onnx(path, shape=(batch, 3, 6, 5))
     judge = load_judge(path)
     features, probabilities = classify(judge.classifier, images(5))
     prepared = (images(5).numpy() - np.reshape(MEAN, (3, 1, 1))) / np.reshape(STD, (3, 1, 1))
@@ -54,13 +53,12 @@ def test_without_an_output_of_features_these_are_the_logits(path: Path) -> None:
 
 
 def test_the_digest_is_of_weights_and_label_map(path: Path) -> None:
-    make_onnx(path, outside="own.onnx.data")
+    make_onnx(path)
     digests = [load_judge(path).digest]
     write_map(path, 4, mean=[0.1, 0.2, 0.3])
     digests.append(load_judge(path).digest)
-    data = path.with_name("own.onnx.data")
-    data.write_bytes(data.read_bytes()[:-4] + b"\0\0\0\0")
-    digests.append(load_judge(f"{path}").digest)
+    path.write_bytes(path.read_bytes().replace(b"classifier", b"Classifier"))
+    digests.append(load_judge(path).digest)
     assert len(set(digests)) == 3
     with pytest.raises(DataError, match="has the checksum"):
         load_judge(f"{path}@sha256:{digests[0]}")
@@ -70,16 +68,16 @@ def test_the_digest_is_of_weights_and_label_map(path: Path) -> None:
     ("make", "sentence"),
     [
         (lambda p: p.with_suffix(".json").unlink(), "has no label map: write own.json"),
-        (lambda p: p.write_bytes(b"garbage"), "cannot be run .*export it again"),
-        (lambda p: p.unlink(), "there is no file"),
-        (lambda p: write_map(p, 5), r"shape \[1, 4\] .* 5 labels: correct own.json"),
-        (lambda p: write_map(p, 4, features="none"), "has the outputs pooled, logits: name one"),
-        (lambda p: write_map(p, 4, size=[7, 5]), "export it with one float input .*7, 5"),
-        (lambda p: write_map(p, 4, 1), "export it with one float input .*batch, 1, 6, 5"),
-        (lambda p: make_onnx(p, shape=(8, 3, 6, 5)), "a batch that is free or 1"),
-        (lambda p: make_onnx(p, shape=("batch", 90)), "takes 1 input"),
+        (lambda p: p.write_bytes(b"garbage"), "cannot be run .*: export it"),
+        (lambda p: p.unlink(), "cannot be run .*NoSuchFile|FileNotFound"),
+        (lambda p: write_map(p, 5), r"shape \(1, 4\) .* 5 labels: correct own.json"),
+        (lambda p: write_map(p, 4, features="none"), "correct .*`features` in own.json"),
+        (lambda p: write_map(p, 4, size=[7, 5]), r"image of shape \(3, 7, 5\) .* correct `size`"),
+        (lambda p: write_map(p, 4, 1), r"image of shape \(1, 6, 5\) .*correct `size`, `mean`"),
+        (lambda p: make_onnx(p, shape=(8, 3, 6, 5)), "whose batch is free or 1"),
+        (lambda p: make_onnx(p, shape=("batch", 90)), "with one float input .batch, channels,"),
         (lambda p: make_onnx(p, softmax=True), "gives probabilities, not logits"),
-        (lambda p: make_onnx(p, outside="other.bin"), "keeps weights in other files"),
+        (lambda p: make_onnx(p, outside="own.onnx.data"), "has weights in other files"),
     ],
 )
 def test_what_cannot_judge_is_refused_in_a_sentence(

@@ -50,8 +50,8 @@ Size = Annotated[
 Judge = Annotated[
     Path | None,
     typer.Option(
-        help="A classifier: a folder of `efface classifier` or of transformers, or an ONNX file; "
-        "default: the one beside the original model."
+        help="A classifier of `efface classifier` or transformers, or an ONNX file; default: one "
+        "beside the original model."
     ),
 ]
 Retrained = Annotated[

@@ -17,7 +17,7 @@ from efface.evaluation.views import ClipView, DetectorView, ExtractorView, Judge
 from efface.metrics.clip import load_clip
 from efface.metrics.extractors import Extractor, extract, load_extractor
 from efface.metrics.intervals import proportion
-from efface.metrics.judge import REFERENCE, Judge, classify
+from efface.metrics.judge import REFERENCE, Classifier, Judge
 from efface.metrics.pixel_components import LARGEST, fit_components
 from efface.metrics.pretrained import split_pin
 from efface.settings.evaluate import EvaluateSettings
@@ -36,13 +36,13 @@ def read_views(
     DataError for a network or real images that cannot be read.
     """
     views: dict[str, View] = {}
-    real = _read_real(config, shape)
+    real = None if config.reference is None else _read_real(config.reference, shape)
     if judge is not None:
         judge = judge.to(device)
         if real is not None and not len(judge.reference):
             judge = with_images(judge, real, store)
         views["judge"] = JudgeView(judge=judge)
-    if real is not None and (config.extractor is not None or _sees_pixels(shape)):
+    if real is not None and (config.extractor is not None or are_small(shape)):
         network = fit_components(real.images) if config.extractor is None else load_vision(config)
         views["extractor"] = extractor_view(network.to(device), real, store)
     if config.clip is not None:
@@ -61,15 +61,11 @@ def pixels_of(info: ModelInfo) -> tuple[int, int, int] | None:
     return None if info.vae else sample_shape(info)
 
 
-def _read_real(config: EvaluateSettings, shape: tuple[int, int, int] | None) -> ImageSet | None:
-    if config.reference is None:
-        return None
-    if shape is None:
-        return load_images(config.reference)
-    return read_at(config.reference, shape, resize=True)
+def _read_real(source: str, shape: tuple[int, int, int] | None) -> ImageSet:
+    return load_images(source) if shape is None else read_at(source, shape, resize=True)
 
 
-def _sees_pixels(shape: tuple[int, int, int] | None) -> bool:
+def are_small(shape: tuple[int, int, int] | None) -> bool:
     """Whether principal components of pixels say enough of samples of this shape."""
     return shape is not None and max(shape[1:]) <= LARGEST
 
@@ -85,7 +81,7 @@ def check_networks(config: EvaluateSettings, info: ModelInfo, judge: Judge | Non
     if config.reference is not None:
         check_source(config.reference)
         foreign = judge is not None and not len(judge.reference)  # compares with them itself
-        if config.extractor is None and not foreign and not _sees_pixels(pixels_of(info)):
+        if config.extractor is None and not foreign and not are_small(pixels_of(info)):
             raise RequestError(
                 "evaluate.reference has no effect without evaluate.extractor for samples that are "
                 f"larger than {LARGEST} x {LARGEST} pixels: give a vision model too."
@@ -102,33 +98,26 @@ def with_images(judge: Judge, real: ImageSet, store: Store) -> Judge:
     That is stated apart from held-out accuracy: nobody knows what it was trained on. DataError for
     labels that are not its own.
     """
-    rows = None if real.labels is None else _own_labels(judge, real)
-
-    def look() -> Arrays:
-        parts = [classify(judge.classifier, part.float() / 255) for part in real.images.split(250)]
-        features, probabilities = (np.concatenate(part) for part in zip(*parts, strict=True))
-        return {"features": features, "probabilities": probabilities}
-
-    key = {"judge": judge.digest, "images": digest_of_array(real.images.numpy())}
-    seen = store.measured(key, look)
-    labels, config = np.full(len(real), -1), judge.config
+    rows = _own_labels(judge, real)
+    seen = _look(judge.classifier, f"judge {judge.digest}", real, store)
+    config = judge.config
     if rows is not None:
-        labels = np.array(judge.labels)[rows]
-        right = proportion(int((seen["probabilities"].argmax(1) == rows).sum()), len(rows))
+        right = proportion(int((seen["spatial"].argmax(1) == rows).sum()), len(rows))
         figures = (right.value, [right.low, right.high], len(rows))
         config = config | dict(zip(REFERENCE, figures, strict=True))
     return replace(
         judge,
         config=config,
         reference=seen["features"],
-        reference_labels=labels,
+        reference_labels=np.full(len(real), -1) if rows is None else np.array(judge.labels)[rows],
         reference_digest=digest_of_array(seen["features"]),
     )
 
 
-def _own_labels(judge: Judge, real: ImageSet) -> np.ndarray:
+def _own_labels(judge: Judge, real: ImageSet) -> np.ndarray | None:
     """Labels of images by a classifier's own numbers, (N,): by name where both have names."""
-    assert real.labels is not None
+    if real.labels is None:
+        return None
     names = {name.casefold(): row for row, name in read_names(judge.config).items()}
     given = [name.casefold() for name in write_names(real.label_names).values()]
     rows = real.labels.numpy()
@@ -149,17 +138,20 @@ def load_vision(config: EvaluateSettings) -> Extractor:
 
 def extractor_view(network: Extractor, real: ImageSet, store: Store) -> ExtractorView:
     """A network with what it sees in real images."""
-    images = real.images
-
-    def look() -> Arrays:
-        features, spatial = extract(network, (rows.float() / 255 for rows in images.split(250)))
-        return {"features": features, "spatial": spatial}
-
-    key = {"extractor": network.sha256, "images": digest_of_array(images.numpy())}
-    seen = store.measured(key, look)
+    seen = _look(network, network.sha256, real, store)
     return ExtractorView(
         network=network,
         real=seen["features"],
         real_spatial=seen["spatial"],
         labels=None if real.labels is None else real.labels.numpy(),
     )
+
+
+def _look(network: Extractor | Classifier, called: str, real: ImageSet, store: Store) -> Arrays:
+    images = real.images
+
+    def look() -> Arrays:
+        features, spatial = extract(network, (rows.float() / 255 for rows in images.split(250)))
+        return {"features": features, "spatial": spatial}
+
+    return store.measured({"extractor": called, "images": digest_of_array(images.numpy())}, look)

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -31,8 +31,6 @@ WANTED = (
 
 class Classifier(ABC):
     """A network that recognises labels, from whichever source."""
-
-    at_once: ClassVar[int] = 50  # images of one pass
 
     @abstractmethod
     def look(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -62,8 +60,6 @@ class _Residual(nn.Module):
 class ResidualClassifier(nn.Module, Classifier):
     """A small residual network: images (B, C, H, W) in [0, 1] -> features (B, widths[-1])."""
 
-    at_once: ClassVar[int] = 500
-
     def __init__(self, channels: int, widths: Sequence[int], num_classes: int) -> None:
         super().__init__()
         blocks = [nn.Conv2d(channels, widths[0], 3, 1, 1), nn.ReLU()]
@@ -72,11 +68,8 @@ class ResidualClassifier(nn.Module, Classifier):
         self.body = nn.Sequential(*blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten())
         self.head = nn.Linear(widths[-1], num_classes)
 
-    def features(self, images: Tensor) -> Tensor:
-        return self.body(images * 2 - 1)
-
     def look(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        features = self.features(images.to(self.head.weight.device))
+        features = self.body(images.to(self.head.weight.device) * 2 - 1)
         return features, self.head(features)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -128,9 +121,7 @@ class Judge:
     def reference_without(self, labels: Sequence[int]) -> np.ndarray:
         return self.reference[~np.isin(self.reference_labels, labels)]
 
-    def observe(
-        self, images: Tensor, asked: np.ndarray, batch_size: int | None = None
-    ) -> Observations:
+    def observe(self, images: Tensor, asked: np.ndarray, batch_size: int = 500) -> Observations:
         """Classify images (N, C, H, W) in [0, 1] that were asked for under labels (N,)."""
         features, probabilities = classify(self.classifier, images, batch_size)
         probabilities = self.by_label(probabilities)
@@ -179,9 +170,9 @@ def load_judge(source: str | Path) -> Judge:
         config = json.loads((path / "config.json").read_text(encoding="utf-8"))
         if "architectures" not in config:
             return _load_residual(path, config, pin)
-    from efface.metrics.transformers_classifier import load_transformers
+        from efface.metrics.transformers_classifier import load_transformers
 
-    return load_transformers(path, pin)
+        return load_transformers(path, config, pin)
 
 
 def _load_residual(folder: Path, config: dict[str, Any], pin: str | None) -> Judge:
@@ -195,9 +186,6 @@ def _load_residual(folder: Path, config: dict[str, Any], pin: str | None) -> Jud
         if not weight.isfinite().all():
             raise DataError(f"{folder} is broken: {name} of its classifier is not finite.")
     read_names(config)
-    missing = [key for key in HELD_OUT if key not in config]
-    if missing:
-        raise KeyError(missing[0])
     return Judge(
         classifier=classifier.eval(),
         reference=reference["features"].numpy(),
@@ -211,11 +199,11 @@ def _load_residual(folder: Path, config: dict[str, Any], pin: str | None) -> Jud
 
 @torch.inference_mode()
 def classify(
-    classifier: Classifier, images: Tensor, batch_size: int | None = None
+    classifier: Classifier, images: Tensor, batch_size: int = 500
 ) -> tuple[np.ndarray, np.ndarray]:
     """Features (N, D) and probabilities (N, K) of images (N, C, H, W) in [0, 1]."""
     features, probabilities = [], []
-    for rows in images.split(batch_size or classifier.at_once):
+    for rows in images.split(batch_size):
         seen, logits = classifier.look(rows)
         features.append(seen)
         probabilities.append(logits.softmax(1))

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
 from torch import Tensor, nn
 
 from efface.errors import DataError
-
-Side = Annotated[int, Field(ge=1, le=4096)]
-Deviation = Annotated[float, Field(gt=0)]
 
 
 class LabelMap(BaseModel):
@@ -21,9 +18,9 @@ class LabelMap(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     labels: tuple[str, ...] = Field(min_length=2)  # in the order of the outputs
-    size: tuple[Side, Side]  # height and width
+    size: tuple[PositiveInt, PositiveInt]  # height and width
     mean: tuple[float, ...]  # of values in [0, 1], one per channel as the network takes them
-    std: tuple[Deviation, ...]
+    std: tuple[PositiveFloat, ...]
     channels: Literal["RGB", "BGR"] = "RGB"
     features: str | None = None  # an output; without one the logits are the features
 

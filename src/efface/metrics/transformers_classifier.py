@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -15,7 +14,7 @@ from efface.metrics.detector import ClassifierDetector, load_classifier
 from efface.metrics.judge import Classifier, Judge, foreign_judge
 
 ARCHITECTURE = "ForImageClassification"
-PROCESSORS = ("preprocessor_config.json", "processor_config.json")
+PROCESSOR = "preprocessor_config.json"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -41,45 +40,26 @@ class TransformersClassifier(Classifier):
         return replace(self, network=self.network.to(device))
 
 
-def load_transformers(folder: Path, sha256: str | None = None) -> Judge:
+def load_transformers(folder: Path, config: dict[str, Any], sha256: str | None = None) -> Judge:
     """The judge of a folder; DataError for another network, pickles, or code of its own."""
-    _check_config(folder)
+    name = (config["architectures"] or [None])[0]
+    _refuse(not str(name).endswith(ARCHITECTURE), folder, f"holds {name}, no {ARCHITECTURE}")
+    _refuse("auto_map" in config, folder, "has code of its own (auto_map), which is never run")
+    missing = not (folder / PROCESSOR).exists()
+    _refuse(missing, folder, f"has no {PROCESSOR}, which says how images are prepared")
     network = load_classifier(folder, sha256)
-    if not network.exclusive:
-        raise DataError(
-            f"{folder} gives every label a probability of its own, and a judge chooses one label: "
-            "give a classifier whose labels exclude each other."
-        )
-    heads = [
-        layer
-        for layer in network.network.modules()
-        if isinstance(layer, nn.Linear) and layer.out_features == len(network.labels)
-    ]
-    if not heads:
-        raise DataError(
-            f"{folder} has no linear layer of {len(network.labels)} outputs, whose inputs would "
-            "be the features: give a classifier that ends in one."
-        )
+    count = len(network.labels)
+    layers = [layer for layer in network.network.modules() if isinstance(layer, nn.Linear)]
+    heads = [layer for layer in layers if layer.out_features == count]
+    _refuse(not network.exclusive, folder, "gives every label a probability of its own")
+    _refuse(not heads, folder, f"has no linear layer of {count} outputs, one for each label")
     classifier = TransformersClassifier(network=network, head=heads[-1])
     return foreign_judge(classifier, network.name, network.sha256, network.labels)
 
 
-def _check_config(folder: Path) -> None:
-    """Raise DataError for what would only be called unreadable later."""
-    config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    names = config["architectures"] or [None]
-    if not str(names[0]).endswith(ARCHITECTURE):
+def _refuse(wrong: bool, folder: Path, what: str) -> None:
+    if wrong:
         raise DataError(
-            f"{folder} holds {names[0]}, which is no image classifier: give a network whose "
-            f"architecture ends in {ARCHITECTURE}."
-        )
-    if "auto_map" in config:
-        raise DataError(
-            f"{folder} comes with code of its own (auto_map), which is never run: give an "
-            "architecture that is part of `transformers`."
-        )
-    if not any((folder / name).exists() for name in PROCESSORS):
-        raise DataError(
-            f"{folder} has no {PROCESSORS[0]}: save the classifier's image processor beside it "
-            "(`processor.save_pretrained`)."
+            f"{folder} {what}: give a folder with an image classifier of `transformers` that "
+            "chooses one label, and with its image processor, as `save_pretrained` writes both."
         )

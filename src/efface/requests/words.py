@@ -122,9 +122,7 @@ class ConditionedWords(Words):
                 "not that the image shows either."
             ]
         if not _accuracy(evaluation.judge, "held_out", ""):
-            return [
-                "The accuracy of the classifier on images that it was not trained on is not stated."
-            ]
+            return ["How often the classifier is right on new images is not stated."]
         return ["The classifier was trained on real images, not on generated ones."]
 
 
