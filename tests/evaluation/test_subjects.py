@@ -282,7 +282,7 @@ def test_a_classifier_of_other_names_is_refused_and_another_case_is_not(
     names: tuple[str, ...], judges: Callable[..., Path], nameless: Path
 ) -> None:
     info = name_labels(inspect_model(nameless, 4), judges(CLASSES, *NAMES))
-    with pytest.raises(RequestError, match="with the same names"):
+    with pytest.raises(RequestError, match="with the same names in"):
         read_judge(info, judges(CLASSES, *names))
     assert read_judge(info, judges(CLASSES, *(name.upper() for name in NAMES))) is not None
 

@@ -76,6 +76,7 @@ def test_the_digest_is_of_weights_and_label_map(path: Path) -> None:
         (lambda p: write_map(p, 4, 1), r"image of shape \(1, 6, 5\) .*correct `size`, `mean`"),
         (lambda p: make_onnx(p, shape=(8, 3, 6, 5)), "whose batch is free or 1"),
         (lambda p: make_onnx(p, shape=("batch", 90)), "with one float input .batch, channels,"),
+        (lambda p: write_map(p, 4, mean=[1e38] * 3, std=[1e-30] * 3), "no finite numbers"),
         (lambda p: make_onnx(p, softmax=True), "gives probabilities, not logits"),
         (lambda p: make_onnx(p, outside="own.onnx.data"), "has weights in other files"),
     ],

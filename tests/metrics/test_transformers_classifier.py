@@ -135,7 +135,7 @@ def not_finite(folder: Path) -> None:
     [
         (
             lambda f: (f / "preprocessor_config.json").unlink(),
-            "has no preprocessor_config.json, .*give",
+            "has no preprocessor_config.json: give",
         ),
         (to_pickle, "no safetensors weights.*pickles are not read"),
         (changed(auto_map={"AutoConfig": "code.Config"}), "code of its own .*never run"),

@@ -49,10 +49,7 @@ Size = Annotated[
 ]
 Judge = Annotated[
     Path | None,
-    typer.Option(
-        help="A classifier of `efface classifier` or transformers, or an ONNX file; default: one "
-        "beside the original model."
-    ),
+    typer.Option(help="A classifier, by folder or ONNX file; default: that of the original model."),
 ]
 Retrained = Annotated[
     str | None,

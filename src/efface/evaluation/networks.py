@@ -93,10 +93,9 @@ def check_networks(config: EvaluateSettings, info: ModelInfo, judge: Judge | Non
 
 
 def with_images(judge: Judge, real: ImageSet, store: Store) -> Judge:
-    """A foreign classifier with what it sees in real images, and how often it is right on them.
+    """A foreign classifier with what it sees in real images; DataError for labels of others.
 
-    That is stated apart from held-out accuracy: nobody knows what it was trained on. DataError for
-    labels that are not its own.
+    How often it is right on them is no held-out accuracy: nobody knows what it was trained on.
     """
     rows = _own_labels(judge, real)
     seen = _look(judge.classifier, f"judge {judge.digest}", real, store)

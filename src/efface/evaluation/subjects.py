@@ -220,8 +220,7 @@ def read_judge(info: ModelInfo, judge: str | Path | None) -> Judge | None:
     if other:
         raise RequestError(
             f"label {other[0]} is {names[other[0]]!r} to the classifier {place}, and "
-            f"{own[other[0]]!r} to {source}: give one that was trained on the labels of the model, "
-            "in the same order and with the same names."
+            f"{own[other[0]]!r} to {source}: give one with the same names in the same order."
         )
     return found
 

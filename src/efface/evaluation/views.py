@@ -115,10 +115,8 @@ class JudgeView(View):
 
     def metrics(self, labelled: bool) -> tuple[Metric, ...]:
         added = added_metrics("judge")
-        found = (*CLASS_METRICS, *added)
-        if not labelled:
-            retained = (metric for metric in added if metric.spec.side == "retain")
-            found = (*IMAGE_METRICS, *retained)
+        own = [metric for metric in added if labelled or metric.spec.side == "retain"]
+        found = (*(CLASS_METRICS if labelled else IMAGE_METRICS), *own)
         return tuple(m for m in found if len(self.judge.reference) or not m.needs_reference)
 
     def observations(self, arrays: Arrays, asked: np.ndarray) -> Observations:

@@ -128,8 +128,7 @@ def _judge(
     ):
         return judge
     missing["judge"] = (
-        "the classifier of the run was not given and is not beside the original model: give it "
-        "with --judge."
+        "the classifier of the run is not beside the original model: give it with --judge."
     )
     return None
 

@@ -140,10 +140,7 @@ def load_vision(source: str | Path, sha256: str | None = None) -> VisionExtracto
 def extract(
     extractor: Extractor | Classifier, batches: Iterable[Tensor]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Features (N, D) and spatial ones (N, D') of images that come in batches, one at a time.
-
-    Of a classifier the latter are logits.
-    """
+    """Features (N, D) and spatial ones (N, D'), or logits, of images that come in batches."""
     features, spatial = [], []
     for images in batches:
         seen, where = extractor.look(images)

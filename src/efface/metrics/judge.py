@@ -23,10 +23,7 @@ from efface.metrics.pretrained import check_digest, refusing, split_pin
 # What an evaluation says of its judge; of a foreign classifier nobody stated an accuracy.
 HELD_OUT = ("held_out_accuracy", "held_out_interval", "held_out_images")
 REFERENCE = ("reference_accuracy", "reference_interval", "reference_images")
-WANTED = (
-    "classifier: give a folder of `efface classifier`, a folder of an image classifier of "
-    "`transformers`, or an ONNX file"
-)
+WANTED = "classifier: give a folder of `efface classifier` or of `transformers`, or an ONNX file"
 
 
 class Classifier(ABC):
@@ -36,9 +33,10 @@ class Classifier(ABC):
     def look(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Features (B, D) and logits (B, K) of images (B, C, H, W) in [0, 1], on any device."""
 
-    @abstractmethod
     def to(self, device: torch.device | str) -> Self:
-        """The same on a device, where the source lets one choose."""
+        """The same on a device; this one where the source does not let one choose."""
+        del device
+        return self
 
 
 class _Residual(nn.Module):
@@ -78,16 +76,13 @@ class ResidualClassifier(nn.Module, Classifier):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Judge:
-    """Classifier, features of real images with their labels, and where they are from.
-
-    A foreign classifier comes without images; `evaluation.networks` gives it some.
-    """
+    """Classifier, features of real images with their labels, and where they are from."""
 
     classifier: Classifier
     config: dict[str, Any]  # num_classes, held_out_accuracy, id2label, ...
     name: str
     digest: str  # of the classifier's files
-    reference: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))  # (M, D) features
+    reference: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))  # (M, D) or empty
     reference_labels: np.ndarray = field(default_factory=lambda: np.zeros(0, int))  # (M,), -1: none
     reference_digest: str | None = None
     null_label: int | None = None  # a label of the model below its own, which it never sees
@@ -148,11 +143,8 @@ class Judge:
 
 
 def foreign_judge(classifier: Classifier, name: str, digest: str, labels: Sequence[str]) -> Judge:
-    """A judge that was not made here: no accuracy is stated, and no training images are known.
-
-    Labels that are but numbers, as LABEL_0 of `transformers`, are no names.
-    """
-    numbered = all(label == f"LABEL_{i}" for i, label in enumerate(labels))
+    """A judge that was not made here: no accuracy is stated, and no training images are known."""
+    numbered = all(label == f"LABEL_{i}" for i, label in enumerate(labels))  # nameless
     names = {} if numbered else write_names(labels)
     config: dict[str, Any] = {"num_classes": len(labels), "id2label": names}
     return Judge(classifier=classifier, config=config, name=name, digest=digest)

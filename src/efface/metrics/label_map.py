@@ -25,11 +25,7 @@ class LabelMap(BaseModel):
     features: str | None = None  # an output; without one the logits are the features
 
     def prepare(self, images: Tensor) -> Tensor:
-        """(B, C, H, W) in [0, 1] -> what the network takes.
-
-        Grey images are repeated and colour ones averaged to its channels, then resized with
-        antialiasing and normalised.
-        """
+        """(B, C, H, W) in [0, 1] -> what the network takes; grey is repeated, colour averaged."""
         images, wanted = images.float().cpu(), len(self.mean)
         if images.shape[1] != wanted:
             images = images.mean(1, keepdim=True).expand(-1, wanted, -1, -1)

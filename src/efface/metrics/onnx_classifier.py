@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,6 +21,8 @@ NEAR = 1e-4  # outputs that come so close to 1 in sum are probabilities
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class OnnxClassifier(Classifier):
+    """Runs on the CPU."""
+
     session: Any
     labels: LabelMap
     outputs: tuple[str, str]  # of features and of logits
@@ -32,15 +34,9 @@ class OnnxClassifier(Classifier):
         features, logits = (torch.cat([torch.from_numpy(s[i]) for s in seen]) for i in (0, 1))
         return features.flatten(1).float(), logits.float()
 
-    def to(self, device: torch.device | str) -> Self:
-        return self  # onnxruntime runs on the CPU
-
 
 def load_onnx(path: Path, sha256: str | None = None) -> Judge:
-    """The judge of a file; DataError for what cannot be read, and for other inputs or outputs.
-
-    The digest is that of `hash_files` over file and label map.
-    """
+    """The judge of a file and the label map beside it; DataError for what cannot judge."""
     labels = read_label_map(path)
     try:
         runtime = importlib.import_module("onnxruntime.capi.onnxruntime_pybind11_state")
@@ -56,7 +52,7 @@ def load_onnx(path: Path, sha256: str | None = None) -> Judge:
         check_digest(path, digest, sha256)
         classifier = _open(path, labels)
         logits = classifier.look(torch.full((1, *shape), 0.5))[1]
-    except (*failures, OSError, ValueError, RuntimeError) as error:
+    except (*failures, OSError, ValueError, RuntimeError, LookupError) as error:
         raise DataError(
             f"{path} cannot be run on an image of shape {shape} ({type(error).__name__}): export "
             "it with one float input (batch, channels, height, width), whose batch is free or 1, "
@@ -67,6 +63,8 @@ def load_onnx(path: Path, sha256: str | None = None) -> Judge:
             f"{path} gives outputs of shape {tuple(logits.shape)} for one image, and its label map "
             f"has {len(labels.labels)} labels: correct {path.stem}.json."
         )
+    if not logits.isfinite().all():
+        raise DataError(f"{path} gives outputs that are no finite numbers: export it again.")
     if logits.min() >= 0 and abs(float(logits.sum()) - 1) < NEAR:
         raise DataError(f"{path} gives probabilities, not logits: export it without its softmax.")
     return foreign_judge(classifier, path.stem, digest, labels.labels)

@@ -61,10 +61,7 @@ class Pretrained(Pinned):
     processor: Any
 
     def pixels(self, images: Tensor) -> Tensor:
-        """Images (B, C, H, W) in [0, 1], rounded to 8 bits and prepared for the network.
-
-        Of a network with one channel they are averages of three.
-        """
+        """Images (B, C, H, W) in [0, 1], rounded to 8 bits and prepared for the network."""
         levels = to_levels(images)
         if self.network.config.to_dict().get("num_channels") == 1:
             levels = levels.mean(1, keepdim=True).round()

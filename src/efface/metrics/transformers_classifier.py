@@ -45,8 +45,7 @@ def load_transformers(folder: Path, config: dict[str, Any], sha256: str | None =
     name = (config["architectures"] or [None])[0]
     _refuse(not str(name).endswith(ARCHITECTURE), folder, f"holds {name}, no {ARCHITECTURE}")
     _refuse("auto_map" in config, folder, "has code of its own (auto_map), which is never run")
-    missing = not (folder / PROCESSOR).exists()
-    _refuse(missing, folder, f"has no {PROCESSOR}, which says how images are prepared")
+    _refuse(not (folder / PROCESSOR).exists(), folder, f"has no {PROCESSOR}")
     network = load_classifier(folder, sha256)
     count = len(network.labels)
     layers = [layer for layer in network.network.modules() if isinstance(layer, nn.Linear)]

@@ -12,6 +12,7 @@ from efface.evaluation.wording import describe_interval, format_count, format_sh
 from efface.records import Evaluation, RunRecord
 
 FIGURES = ("accuracy", "interval", "images")  # of a classifier, on images that were set apart
+UNSTATED = "whose accuracy is not stated"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,8 +106,7 @@ class ConditionedWords(Words):
             return "A CLIP chose between the concept and its replacement for every sample."
         stated = _accuracy(evaluation.judge, "held_out", "held-out images")
         stated = stated or _accuracy(evaluation.judge, "reference", "given real images")
-        stated = stated or "whose accuracy is not stated"
-        return f"A classifier {stated} decided what the samples show."
+        return f"A classifier {stated or UNSTATED} decided what the samples show."
 
     def limits(self, record: RunRecord, evaluation: Evaluation) -> list[str]:
         if evaluation.judge is None and not _looked_for(evaluation):
