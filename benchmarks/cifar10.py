@@ -43,7 +43,7 @@ from time_budget import Call, OutOfTime, Trial, TrialOver, Watch
 import efface
 from efface.records import read_evaluation, read_record
 from efface.settings.base import Settings
-from efface.zoo.build.classifier import make_classifier
+from efface.zoo.build.classifier import train_classifier
 from efface.zoo.build.settings import BuildSettings, read_build_settings
 
 RECIPES = Path(__file__).parent.parent / "recipes"
@@ -97,7 +97,7 @@ class Experiment:
         call.begin(SECONDS_WORTH_A_START["classifier"])
         shutil.rmtree(folder, ignore_errors=True)
         began = time.perf_counter()
-        made = make_classifier(RECIPE["teacher"], folder, self.changes["teacher"])
+        made = train_classifier(RECIPE["teacher"], folder, self.changes["teacher"])
         self.note("classifier", began, held_out_accuracy=made.config["held_out_accuracy"])
 
     def train(self, stage: str, call: Call) -> None:

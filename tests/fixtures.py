@@ -19,7 +19,7 @@ from efface.diffusion.denoiser import Denoiser, VAECodec
 from efface.diffusion.loading import build_denoiser, save_pipeline
 from efface.diffusion.text.denoiser import TextDenoiser
 from efface.runs.forget import forget
-from efface.zoo.build.classifier import train_classifier
+from efface.zoo.build.classifier import fit_classifier
 from efface.zoo.build.settings import ClassifierSettings
 from tests.counting import counting_encoded
 from tests.text_pipelines import BUILD, load_text
@@ -95,7 +95,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_pipeline(make_tiny_unet(), folder)
     settings = ClassifierSettings(widths=(8, 8), epochs=1)
     digits = load_images("digits", "train"), load_images("digits", "test")
-    train_classifier("tiny judge", *digits, settings).save(folder / "judge")
+    fit_classifier("tiny judge", *digits, settings).save(folder / "judge")
     return folder
 
 

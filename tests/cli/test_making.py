@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 
-@pytest.mark.parametrize("command", ["train", "judge", "autoencoder", "detector"])
+@pytest.mark.parametrize("command", ["train", "classifier", "autoencoder", "detector"])
 def test_nothing_is_written_without_a_recipe(
     command: str, fails: Callable[..., str], tmp_path: Path
 ) -> None:

@@ -34,7 +34,7 @@ from efface.records import RunRecord, read_evaluation, read_record, write_json
 from efface.runs.forget import forget
 from efface.runs.sample import sample
 from efface.settings.evaluate import EvaluateSettings
-from efface.zoo.build.classifier import train_classifier
+from efface.zoo.build.classifier import fit_classifier
 from efface.zoo.build.settings import ClassifierSettings
 from tests.tiny import BAG, SMALL
 
@@ -209,7 +209,7 @@ def judge_of(folder: Path, classes: int, names: tuple[str, ...] = ()) -> Path:
         labels=torch.arange(classes).repeat_interleave(8),
         label_names=names,
     )
-    train_classifier("four", given, given, QUICK).save(folder)
+    fit_classifier("four", given, given, QUICK).save(folder)
     return folder
 
 
@@ -275,6 +275,16 @@ def test_a_classifier_of_the_same_names_in_another_order_is_refused(
     info = name_labels(inspect_model(nameless, 4), judges(CLASSES, *NAMES))
     with pytest.raises(RequestError, match="label 0 is 'dress' to the classifier .* and 'bag' to"):
         read_judge(info, judges(CLASSES, *NAMES[::-1]))
+
+
+@pytest.mark.parametrize("names", [("bag", "boot", "coat", "hat"), ("a", "b", "c", "d")])
+def test_a_classifier_of_other_names_is_refused_and_another_case_is_not(
+    names: tuple[str, ...], judges: Callable[..., Path], nameless: Path
+) -> None:
+    info = name_labels(inspect_model(nameless, 4), judges(CLASSES, *NAMES))
+    with pytest.raises(RequestError, match="with the same names in"):
+        read_judge(info, judges(CLASSES, *names))
+    assert read_judge(info, judges(CLASSES, *(name.upper() for name in NAMES))) is not None
 
 
 def test_names_go_from_a_classifier_into_record_model_and_report(

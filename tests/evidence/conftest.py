@@ -16,7 +16,7 @@ from efface.diffusion.denoiser import Denoiser
 from efface.diffusion.loading import save_pipeline
 from efface.evidence.pack import pack
 from efface.requests.base import Request
-from efface.zoo.build.classifier import train_classifier
+from efface.zoo.build.classifier import fit_classifier
 from efface.zoo.build.settings import ClassifierSettings
 
 LABELS = [
@@ -55,7 +55,7 @@ def image_run(tiny_unet: Callable[..., Denoiser], tmp_path_factory: pytest.TempP
     save_pipeline(tiny_unet(conditional=False), folder / "model")
     digits = load_images("digits", "train"), load_images("digits", "test")
     config = ClassifierSettings(widths=(8, 8), epochs=1)
-    train_classifier("tiny classifier", *digits, config).save(folder / "model" / "judge")
+    fit_classifier("tiny classifier", *digits, config).save(folder / "model" / "judge")
     (folder / "images").mkdir()
     for i, name in enumerate(("ada", "lovelace")):
         pixels = np.zeros((8, 8), np.uint8)

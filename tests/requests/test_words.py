@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from efface.evaluation.wording import SPACE
 from efface.records import Evaluation, Result, RunRecord
 from efface.requests import kinds, words_of
 from efface.requests.words import PlainWords, find_detector
@@ -54,6 +55,33 @@ def test_a_training_run_has_plain_words():
 def rate(metric: str, kind: str | None = "detector") -> Result:
     extractor = {"name": "things, bag above 0.5", "sha256": "00"} | ({"kind": kind} if kind else {})
     return make_result(metric, (0.1, 0.0, 0.2), (0.9, 0.8, 1.0), extractor=extractor)
+
+
+@pytest.mark.parametrize(
+    ("judge", "said"),
+    [
+        ({"held_out_accuracy": None}, "A classifier whose accuracy is not stated decided"),
+        (
+            {"held_out_accuracy": 0.9, "held_out_images": 50},
+            "right on 90.0 % of 50 held-out images",
+        ),
+        (
+            {
+                "held_out_accuracy": None,
+                "reference_accuracy": 0.9,
+                "reference_interval": [0.78, 0.97],
+                "reference_images": 50,
+            },
+            "right on 90.0 % (95 % interval 78.0 to 97.0 %) of 50 given real images decided",
+        ),
+    ],
+)
+def test_the_accuracy_of_a_classifier_is_said_as_far_as_it_is_known(judge, said):
+    evaluation = Evaluation(results=[rate("class_rate", None)], judge=judge)
+    words = words_of(RECORDS["class"].request)
+    assert said in words.measured_with(evaluation).replace(SPACE, " ")
+    (limit,) = words.limits(RECORDS["class"], evaluation)
+    assert ("is not stated" in limit) == (judge["held_out_accuracy"] is None)
 
 
 def test_a_verdict_rests_on_a_detector_only_where_there_is_no_classifier():

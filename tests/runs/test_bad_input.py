@@ -61,7 +61,10 @@ def forget(model: Path | str, out: Path, *more: object) -> tuple[object, ...]:
         (("--set", "trian.steps=3"), "section 'trian' with --set is unknown"),
         (("--set", "method.sigma_min=50.0"), "method.sigma_min 50.0"),
         (("--recipe", "missing.toml"), "no recipe at missing.toml"),
-        (("--judge", "missing"), "missing is no judge"),
+        (
+            ("--judge", "missing"),
+            "missing is no readable (FileNotFoundError) classifier: give",
+        ),
         (("--start", "missing"), "missing"),
         (("--null-label", 3), "null label 3 was given, and"),
         (("--resume", "--overwrite"), "both --resume and --overwrite were given"),

@@ -81,5 +81,6 @@ def test_what_a_run_needs_is_not_replaced_by_it(tmp_path: Path, name: str, linke
     if name in OUTSIDE:
         require_outside(out, [None, given])
         return
-    with pytest.raises(RequestError, match=f"{given} lies in {out}"):
-        require_outside(out, [outside / "nothing", given])
+    for needed in (given, f"{given}@sha256:{'0' * 64}"):
+        with pytest.raises(RequestError, match=f"{needed} lies in {out}"):
+            require_outside(out, [outside / "nothing", needed])

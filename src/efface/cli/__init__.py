@@ -16,7 +16,7 @@ from efface import __version__, progress
 from efface.cli.evidence import attack, compare, evaluate, report, verify
 from efface.cli.forgetting import request_command
 from efface.cli.looking import doctor, methods, preflight, runs, sample, settings, triage
-from efface.cli.making import autoencoder, demo, detector, judge, train
+from efface.cli.making import autoencoder, classifier, demo, detector, train
 from efface.cli.shared import with_shared
 from efface.errors import EffaceError, Stopped
 from efface.requests import kinds
@@ -38,7 +38,7 @@ OUT_OF_MEMORY = (
 
 ORDER = (  # of --help: what is done first comes first
     *("demo", "triage", "preflight", "forget", "distil", "sample", "evaluate", "attack", "report"),
-    *("compare", "verify", "runs", "train", "judge", "autoencoder", "detector", "methods"),
+    *("compare", "verify", "runs", "train", "classifier", "autoencoder", "detector", "methods"),
     *("settings", "doctor"),
 )
 
@@ -74,7 +74,7 @@ for name, kind in kinds().items():
     own.command(name)(with_shared(request_command(kind), computes=True))
 for command in (triage, preflight, sample, evaluate, attack, verify, demo):
     app.command()(with_shared(command, computes=True))
-for command in (train, judge, autoencoder, detector):
+for command in (train, classifier, autoencoder, detector):
     app.command()(with_shared(command, computes=True))
 for command in (report, compare, runs, methods, settings, doctor):
     app.command()(with_shared(command, computes=False))

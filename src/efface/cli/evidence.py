@@ -8,13 +8,13 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from efface.cli.options import JudgeFolder, Retrained, Set
+from efface.cli.options import Judge, Retrained, Set
 from efface.cli.output import say, show, tell
 
 
 def evaluate(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
-    judge: JudgeFolder = None,
+    judge: Judge = None,
     retrained: Retrained = None,
     changes: Set = None,
 ) -> None:
@@ -34,7 +34,7 @@ def attack(
         list[str] | None,
         typer.Option("--attack", help="One attack by name. Repeatable; default: all that apply."),
     ] = None,
-    judge: JudgeFolder = None,
+    judge: Judge = None,
     retrained: Retrained = None,
     reference: Annotated[
         str | None,
@@ -145,7 +145,7 @@ def verify(
             "default: all."
         ),
     ] = None,
-    judge: JudgeFolder = None,
+    judge: Judge = None,
     detector: Annotated[
         str | None, typer.Option(help="The detector of the run; default: where its record says.")
     ] = None,

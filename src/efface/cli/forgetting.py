@@ -27,7 +27,7 @@ ALWAYS = {
 }
 SOMETIMES = {
     "start": (options.Start, None),
-    "judge": (options.JudgeFolder, None),
+    "judge": (options.Judge, None),
     "null_label": (options.NullLabel, None),
     "size": (options.Size, None),
 }

@@ -1,4 +1,4 @@
-"""Commands that make something to work with: train, judge, autoencoder, detector and demo."""
+"""Commands that make something to work with: train, classifier, autoencoder, detector and demo."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def train(
     say(f"model written to {out / 'pipeline'}")
 
 
-def judge(
+def classifier(
     recipe: Annotated[Path, typer.Argument(help="A TOML file with [data] and [judge].")],
     out: Out,
     changes: Set = None,
@@ -36,11 +36,15 @@ def judge(
 
     Features of its training images are kept, to compare samples with.
     """
-    from efface.zoo.build.classifier import make_classifier
+    from efface.zoo.build.classifier import train_classifier
 
-    config = make_classifier(recipe, out, changes or []).config
+    config = train_classifier(recipe, out, changes or []).config
     accuracy, count = config["held_out_accuracy"], config["held_out_images"]
-    say(f"classifier written to {out}: {accuracy:.1%} right on {count} held-out images")
+    low, high = config["held_out_interval"]
+    say(
+        f"classifier written to {out}: {accuracy:.1%} right on {count} held-out images "
+        f"(95 % interval {low:.1%} to {high:.1%})"
+    )
 
 
 def autoencoder(

@@ -47,9 +47,9 @@ Size = Annotated[
         help="Pixels of a side of the images, where the model does not say; FLUX's default: 1024."
     ),
 ]
-JudgeFolder = Annotated[
+Judge = Annotated[
     Path | None,
-    typer.Option(help="A classifier of `efface judge`; default: one beside the original model."),
+    typer.Option(help="A classifier, by folder or ONNX file; default: that of the original model."),
 ]
 Retrained = Annotated[
     str | None,

@@ -13,14 +13,14 @@ from efface.data.batch import in_turn
 from efface.data.images import ImageSet
 from efface.diffusion.denoiser import ClassDenoiser
 from efface.diffusion.sampling import MultiStep
-from efface.evaluation.networks import extractor_view, load_vision, pixels_of
+from efface.evaluation.networks import are_small, extractor_view, load_vision, pixels_of
 from efface.evaluation.sample_sets import SampleSet, Subject, draw_kept, observe
 from efface.evaluation.store import Store
 from efface.evaluation.subjects import Subjects, number_labels
 from efface.evaluation.views import ExtractorView, View
 from efface.metrics.extractors import Extractor
 from efface.metrics.fd import fd
-from efface.metrics.pixel_components import LARGEST, fit_components
+from efface.metrics.pixel_components import fit_components
 from efface.settings.evaluate import EvaluateSettings
 
 SEED = 5_000_000  # away from the seeds of training, evaluation, change and attacks
@@ -87,8 +87,7 @@ def with_own_reference(
     Seen by `evaluate.extractor` or, up to 32 x 32 pixels, by principal components of pixels; of
     larger samples and no extractor there is none.
     """
-    pixels = pixels_of(subjects.info)
-    small = pixels is not None and max(pixels[1:]) <= LARGEST
+    small = are_small(pixels_of(subjects.info))
     if "extractor" in views or (config.extractor is None and not small):
         return views
     samples = retained.samples(subjects.original, SEED, retained.count, config.batch_size)

@@ -202,23 +202,23 @@ def read_judge(info: ModelInfo, judge: str | Path | None) -> Judge | None:
                 "out, and set evaluate.clip or evaluate.detector."
             )
         return None
-    folder = _folder_of_judge(info, judge)
-    if folder is None or info.num_classes is None:
-        return None if folder is None else load_judge(folder)
-    found, source = load_judge(folder), info.source
+    place = _place_of_judge(info, judge)
+    if place is None or info.num_classes is None:
+        return None if place is None else load_judge(place)
+    found, source = load_judge(place), info.source
     if len(found.labels) != info.num_classes:
         raise RequestError(
-            f"the classifier {folder} knows {len(found.labels)} labels, and {source} has "
+            f"the classifier {place} knows {len(found.labels)} labels, and {source} has "
             f"{info.num_classes}: give one that was trained on the labels of the model."
         )
     if info.null_label is not None and info.null_label < info.num_classes:
         found = found.numbered_as(info.null_label)
     names, own = found.names, info.names
-    other = [k for k in own if k in names and names[k] != own[k]]
-    if other and sorted(names.values()) == sorted(own.values()):
+    other = [k for k in own if k in names and names[k].casefold() != own[k].casefold()]
+    if other:
         raise RequestError(
-            f"label {other[0]} is {names[other[0]]!r} to the classifier {folder}, and "
-            f"{own[other[0]]!r} to {source}: give one that was trained on labels of the same order."
+            f"label {other[0]} is {names[other[0]]!r} to the classifier {place}, and "
+            f"{own[other[0]]!r} to {source}: give one with the same names in the same order."
         )
     return found
 
@@ -229,10 +229,10 @@ def name_labels(info: ModelInfo, judge: str | Path | None) -> ModelInfo:
     Where a classifier knows one label fewer than there are class embeddings, the last one is taken
     for the null label, and that is said.
     """
-    folder = _folder_of_judge(info, judge)
-    if folder is None or info.num_classes is None:
+    place = _place_of_judge(info, judge)
+    if place is None or info.num_classes is None:
         return info
-    known, last = load_judge(folder), info.num_classes - 1
+    known, last = load_judge(place), info.num_classes - 1
     if info.null_label is None and len(known.labels) == last:
         remark(
             f"{info.source} has {last + 1} class embeddings, and its classifier knows {last} "
@@ -252,11 +252,11 @@ def number_labels(info: ModelInfo, labels: np.ndarray) -> np.ndarray:
     return np.array(info.labels)[labels]
 
 
-def _folder_of_judge(info: ModelInfo, judge: str | Path | None) -> Path | None:
-    """The folder that was given, or the one beside the model where there is one."""
+def _place_of_judge(info: ModelInfo, judge: str | Path | None) -> str | Path | None:
+    """What was given, or the folder beside the model where there is one."""
     beside = info.folder / "judge"
     if judge is not None or info.family is not None:
-        return None if judge is None else Path(judge)
+        return judge
     return beside if beside.is_dir() else None
 
 

@@ -100,7 +100,7 @@ class JudgeView(View):
         return {"name": self.judge.name, "sha256": self.judge.digest}
 
     @property
-    def compared_with(self) -> str:
+    def compared_with(self) -> str | None:
         return self.judge.reference_digest
 
     def __call__(self, images: Tensor) -> Arrays:
@@ -109,9 +109,9 @@ class JudgeView(View):
 
     def metrics(self, labelled: bool) -> tuple[Metric, ...]:
         added = added_metrics("judge")
-        if labelled:
-            return (*CLASS_METRICS, *added)
-        return (*IMAGE_METRICS, *(metric for metric in added if metric.spec.side == "retain"))
+        own = [metric for metric in added if labelled or metric.spec.side == "retain"]
+        found = (*(CLASS_METRICS if labelled else IMAGE_METRICS), *own)
+        return tuple(m for m in found if len(self.judge.reference) or not m.needs_reference)
 
     def observations(self, arrays: Arrays, asked: np.ndarray) -> Observations:
         return Observations(

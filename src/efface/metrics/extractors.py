@@ -16,6 +16,7 @@ from torch import Tensor
 from efface.errors import DataError
 from efface.files import hash_file
 from efface.metrics.inception_network import InceptionV3, inception_weights
+from efface.metrics.judge import Classifier
 from efface.metrics.pretrained import (
     Pinned,
     Pretrained,
@@ -133,8 +134,10 @@ def load_vision(source: str | Path, sha256: str | None = None) -> VisionExtracto
 
 
 @torch.inference_mode()
-def extract(extractor: Extractor, batches: Iterable[Tensor]) -> tuple[np.ndarray, np.ndarray]:
-    """Features (N, D) and spatial ones (N, D') of images that come in batches, one at a time."""
+def extract(
+    extractor: Extractor | Classifier, batches: Iterable[Tensor]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Features (N, D) and spatial ones (N, D'), or logits, of images that come in batches."""
     features, spatial = [], []
     for images in batches:
         seen, where = extractor.look(images)

@@ -1,25 +1,42 @@
-"""The judge: a classifier with held-out accuracy, and features of real images to compare with."""
+"""The judge: a classifier, what is known of it, and features of real images to compare with."""
 
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from efface.diffusion.class_networks import labels_of, read_names
-from efface.errors import DataError, ModelError
+from efface.diffusion.class_networks import labels_of, read_names, write_names
+from efface.errors import DataError
 from efface.files import hash_file
 from efface.metrics.base import Observations
+from efface.metrics.pretrained import check_digest, refusing, split_pin
 
-REPORTED = ("name", "held_out_accuracy", "held_out_images")  # what an evaluation says of its judge
+# What an evaluation says of its judge; of a foreign classifier nobody stated an accuracy.
+HELD_OUT = ("held_out_accuracy", "held_out_interval", "held_out_images")
+REFERENCE = ("reference_accuracy", "reference_interval", "reference_images")
+WANTED = "classifier: give a folder of `efface classifier` or of `transformers`, or an ONNX file"
+
+
+class Classifier(ABC):
+    """A network that recognises labels, from whichever source."""
+
+    @abstractmethod
+    def look(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Features (B, D) and logits (B, K) of images (B, C, H, W) in [0, 1], on any device."""
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same on a device; this one where the source does not let one choose."""
+        del device
+        return self
 
 
 class _Residual(nn.Module):
@@ -38,7 +55,7 @@ class _Residual(nn.Module):
         return torch.relu(self.body(x) + self.skip(x))
 
 
-class ResidualClassifier(nn.Module):
+class ResidualClassifier(nn.Module, Classifier):
     """A small residual network: images (B, C, H, W) in [0, 1] -> features (B, widths[-1])."""
 
     def __init__(self, channels: int, widths: Sequence[int], num_classes: int) -> None:
@@ -49,24 +66,25 @@ class ResidualClassifier(nn.Module):
         self.body = nn.Sequential(*blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten())
         self.head = nn.Linear(widths[-1], num_classes)
 
-    def features(self, images: Tensor) -> Tensor:
-        return self.body(images * 2 - 1)
+    def look(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        features = self.body(images.to(self.head.weight.device) * 2 - 1)
+        return features, self.head(features)
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.head(self.features(images))
+        return self.look(images)[1]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Judge:
-    """Classifier, features of real training images with their labels, and where they are from."""
+    """Classifier, features of real images with their labels, and where they are from."""
 
-    classifier: ResidualClassifier
-    reference: np.ndarray  # (M, D) features
-    reference_labels: np.ndarray  # (M,)
-    config: dict[str, Any]  # channels, widths, num_classes, held_out_accuracy, id2label, ...
+    classifier: Classifier
+    config: dict[str, Any]  # num_classes, held_out_accuracy, id2label, ...
     name: str
-    digest: str  # of the classifier's file
-    reference_digest: str  # of the reference's file
+    digest: str  # of the classifier's files
+    reference: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))  # (M, D) or empty
+    reference_labels: np.ndarray = field(default_factory=lambda: np.zeros(0, int))  # (M,), -1: none
+    reference_digest: str | None = None
     null_label: int | None = None  # a label of the model below its own, which it never sees
 
     @property
@@ -106,10 +124,13 @@ class Judge:
 
     def reported(self) -> dict[str, Any]:
         """What an evaluation says of its judge."""
-        digests = {"sha256": self.digest, "reference_sha256": self.reference_digest}
-        return {key: self.config[key] for key in REPORTED} | digests
+        said = {"name": self.name} | {key: self.config.get(key) for key in HELD_OUT}
+        said |= {key: self.config[key] for key in REFERENCE if key in self.config}
+        return said | {"sha256": self.digest, "reference_sha256": self.reference_digest}
 
     def save(self, folder: Path) -> None:
+        """Write a folder that `load_judge` reads; a foreign classifier is in its files already."""
+        assert isinstance(self.classifier, ResidualClassifier)
         folder.mkdir(parents=True, exist_ok=True)
         save_file(self.classifier.state_dict(), folder / "model.safetensors")
         reference = {
@@ -121,51 +142,61 @@ class Judge:
         (folder / "config.json").write_text(text, encoding="utf-8")
 
 
-def load_judge(folder: Path) -> Judge:
-    """Read a judge's folder; DataError if it is none."""
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        classifier = ResidualClassifier(config["channels"], config["widths"], config["num_classes"])
-        classifier.load_state_dict(load_file(folder / "model.safetensors"))
-        reference = load_file(folder / "reference.safetensors")
-        for name, weight in (classifier.state_dict() | reference).items():
-            if not weight.isfinite().all():
-                raise DataError(f"{folder} is broken: {name} of its judge is not finite.")
-        read_names(config)
-        missing = [key for key in REPORTED if key not in config]
-        if missing:
-            raise KeyError(missing[0])
-        return Judge(
-            classifier=classifier.eval(),
-            reference=reference["features"].numpy(),
-            reference_labels=reference["labels"].numpy(),
-            config=config,
-            name=config["name"],
-            digest=hash_file(folder / "model.safetensors"),
-            reference_digest=hash_file(folder / "reference.safetensors"),
-        )
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        RuntimeError,
-        SafetensorError,
-        ModelError,
-    ) as error:
-        raise DataError(
-            f"{folder} is no judge ({type(error).__name__}): make one with `efface judge`."
-        ) from error
+def foreign_judge(classifier: Classifier, name: str, digest: str, labels: Sequence[str]) -> Judge:
+    """A judge that was not made here: no accuracy is stated, and no training images are known."""
+    numbered = all(label == f"LABEL_{i}" for i, label in enumerate(labels))  # nameless
+    names = {} if numbered else write_names(labels)
+    config: dict[str, Any] = {"num_classes": len(labels), "id2label": names}
+    return Judge(classifier=classifier, config=config, name=name, digest=digest)
+
+
+def load_judge(source: str | Path) -> Judge:
+    """Read a classifier of any source, pinned by `@sha256:DIGEST` or not; DataError for none."""
+    given, pin = split_pin(str(source))
+    path = Path(given)
+    if path.suffix == ".onnx":
+        from efface.metrics.onnx_classifier import load_onnx
+
+        return load_onnx(path, pin)
+    with refusing(given, WANTED):
+        config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+        if "architectures" not in config:
+            return _load_residual(path, config, pin)
+        from efface.metrics.transformers_classifier import load_transformers
+
+        return load_transformers(path, config, pin)
+
+
+def _load_residual(folder: Path, config: dict[str, Any], pin: str | None) -> Judge:
+    """A folder of `efface classifier`; DataError, or what libraries raise, for what is none."""
+    digest = hash_file(folder / "model.safetensors")
+    check_digest(folder, digest, pin)
+    classifier = ResidualClassifier(config["channels"], config["widths"], config["num_classes"])
+    classifier.load_state_dict(load_file(folder / "model.safetensors"))
+    reference = load_file(folder / "reference.safetensors")
+    for name, weight in (classifier.state_dict() | reference).items():
+        if not weight.isfinite().all():
+            raise DataError(f"{folder} is broken: {name} of its classifier is not finite.")
+    read_names(config)
+    return Judge(
+        classifier=classifier.eval(),
+        reference=reference["features"].numpy(),
+        reference_labels=reference["labels"].numpy(),
+        config=config,
+        name=config["name"],
+        digest=digest,
+        reference_digest=hash_file(folder / "reference.safetensors"),
+    )
 
 
 @torch.inference_mode()
 def classify(
-    classifier: ResidualClassifier, images: Tensor, batch_size: int = 500
+    classifier: Classifier, images: Tensor, batch_size: int = 500
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Features (N, D) and probabilities (N, K), on the classifier's device."""
-    device = classifier.head.weight.device
+    """Features (N, D) and probabilities (N, K) of images (N, C, H, W) in [0, 1]."""
     features, probabilities = [], []
     for rows in images.split(batch_size):
-        features.append(classifier.features(rows.to(device)))
-        probabilities.append(classifier.head(features[-1]).softmax(1))
+        seen, logits = classifier.look(rows)
+        features.append(seen)
+        probabilities.append(logits.softmax(1))
     return torch.cat(features).cpu().numpy(), torch.cat(probabilities).cpu().numpy()

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -60,7 +60,10 @@ class Pretrained(Pinned):
 
     def pixels(self, images: Tensor) -> Tensor:
         """Images (B, C, H, W) in [0, 1], rounded to 8 bits and prepared for the network."""
-        levels = to_levels(images).byte().permute(0, 2, 3, 1).cpu().numpy()
+        levels = to_levels(images)
+        if self.network.config.to_dict().get("num_channels") == 1:
+            levels = levels.mean(1, keepdim=True).round()
+        levels = levels.byte().permute(0, 2, 3, 1).cpu().numpy()
         prepared = self.processor(images=list(levels), return_tensors="pt")
         return prepared["pixel_values"].to(self.network.device)
 
@@ -83,9 +86,9 @@ def split_pin(name: str) -> tuple[str, str | None]:
 def find_files(source: str | Path, sha256: str | None = None) -> ModelFiles:
     """Folder of a local model, or of a hub id (owner/name) after fetching it; never code.
 
-    The digest is the SHA-256 over one line per file, "NAME CHECKSUM", sorted by name: weights,
-    config, preprocessing and tokenizer. Raises DataError if it is not `sha256`, where that is
-    given, if there are no safetensors, and for an adapter.
+    The digest is that of `hash_files`: weights, config, preprocessing and tokenizer. Raises
+    DataError if it is not `sha256`, where that is given, if there are no safetensors, and for an
+    adapter.
     """
     folder = Path(source)
     name, unless = folder.resolve().name, ""
@@ -102,10 +105,15 @@ def find_files(source: str | Path, sha256: str | None = None) -> ModelFiles:
         # transformers would load the model that the adapter names, which no checksum here covers.
         raise DataError(f"{source} holds an adapter: merge it into its model and give that.")
     files = [*weights, *(folder / beside for beside in BESIDE if (folder / beside).exists())]
-    lines = [f"{path.name} {hash_file(path)}\n" for path in sorted(files)]
-    found = hashlib.sha256("".join(lines).encode()).hexdigest()
+    found = hash_files(files)
     check_digest(source, found, sha256)
     return ModelFiles(folder=folder, name=name, sha256=found)
+
+
+def hash_files(files: Iterable[Path]) -> str:
+    """SHA-256 over one line per file, "NAME CHECKSUM", sorted by name."""
+    lines = [f"{path.name} {hash_file(path)}\n" for path in sorted(files)]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def check_digest(source: str | Path, found: str, expected: str | None) -> None:

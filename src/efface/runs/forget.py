@@ -63,9 +63,9 @@ def forget(
     """Carry out a request and write the run folder `out`; returns it.
 
     `start` is a run, whose requests are kept, or a one-step generator to begin from; the result of
-    a run as `model` stands for its original model and that run. `judge` is the folder of a
-    classifier (default: the one beside the model); `retrained` a model trained without what is
-    forgotten, measured beside the result; `size` the pixels of a side, for networks that do not
+    a run as `model` stands for its original model and that run. `judge` is a classifier, a folder
+    or an ONNX file (default: the one beside the model); `retrained` a model trained without what
+    is forgotten, measured beside the result; `size` the pixels of a side, for networks that do not
     name it (FLUX). `on_step` is called after every step, and may raise to stop. Raises an
     EffaceError, before weights are fetched where that is possible.
     """

@@ -53,9 +53,10 @@ def require_outside(out: Path, needed: Iterable[Any]) -> None:
     """
     home = out.resolve()
     for given in needed:
-        if not isinstance(given, str | Path) or not os.path.lexists(given):
+        named = str(given).partition("@sha256:")[0]
+        if not isinstance(given, str | Path) or not os.path.lexists(named):
             continue
-        path = Path(os.path.abspath(given))
+        path = Path(os.path.abspath(named))
         files = [file for file in path.rglob("*") if file.is_symlink()] if path.is_dir() else []
         for place in (path, *path.parents, *files):
             if Path(os.path.realpath(place)).is_relative_to(home):

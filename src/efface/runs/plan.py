@@ -73,7 +73,7 @@ def make_plan(
     material = request.read(info, settings)
     check_memory(info, settings, material.amounts, Accelerator(), measure)
     if measure:
-        check_networks(settings.evaluate, info)
+        check_networks(settings.evaluate, info, classifier)
     return Plan(
         info=info,
         request=request,

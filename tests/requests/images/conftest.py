@@ -13,7 +13,7 @@ from PIL import Image
 import efface.cli
 from efface.data.images import load_images
 from efface.diffusion.loading import save_pipeline
-from efface.zoo.build.classifier import train_classifier
+from efface.zoo.build.classifier import fit_classifier
 from efface.zoo.build.settings import ClassifierSettings
 
 SMALL = (
@@ -37,7 +37,7 @@ def model(tmp_path_factory: pytest.TempPathFactory, tiny_unet) -> Path:
     save_pipeline(tiny_unet(conditional=False, channels=(8,), attention=(False,)), folder)
     digits = load_images("digits", "train"), load_images("digits", "test")
     settings = ClassifierSettings(widths=(8, 8), epochs=1)
-    train_classifier("tiny classifier", *digits, settings).save(folder / "judge")
+    fit_classifier("tiny classifier", *digits, settings).save(folder / "judge")
     return folder
 
 

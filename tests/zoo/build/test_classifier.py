@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.stats import binomtest
 
 import efface
 from efface.data.images import ImageSet, load_images
 from efface.errors import ConfigError, DataError, RequestError
 from efface.metrics.judge import Judge, load_judge
-from efface.zoo.build.classifier import make_classifier, train_classifier
+from efface.zoo.build.classifier import fit_classifier, train_classifier
 from efface.zoo.build.settings import ClassifierSettings
 
 QUICK = ClassifierSettings(widths=(4, 8), epochs=1, batch_size=32, reference_images=20)
@@ -29,7 +30,7 @@ def digits() -> tuple[ImageSet, ImageSet]:
 
 @pytest.fixture(scope="module")
 def judge(digits) -> Judge:
-    return train_classifier("quick", *digits, QUICK)
+    return fit_classifier("quick", *digits, QUICK)
 
 
 def as_floats(images: ImageSet) -> torch.Tensor:
@@ -43,6 +44,8 @@ def test_held_out_accuracy_is_that_of_the_classifier_as_saved(judge, digits):
     correct = observed.probabilities.argmax(1) == held_out.labels.numpy()
     assert judge.config["held_out_accuracy"] == correct.mean()
     assert judge.config["held_out_images"] == 100
+    exact = binomtest(int(correct.sum()), 100).proportion_ci(0.95, "exact")
+    assert judge.config["held_out_interval"] == pytest.approx([exact.low, exact.high], abs=1e-6)
     assert not judge.classifier.training
 
 
@@ -59,9 +62,9 @@ def test_a_seed_makes_one_classifier_whatever_the_callers_random_numbers(judge, 
     torch.manual_seed(3)
     expected = torch.rand(2)
     torch.manual_seed(3)
-    again = train_classifier("again", *digits, QUICK)
+    again = fit_classifier("again", *digits, QUICK)
     assert torch.equal(torch.rand(2), expected)
-    other = train_classifier("other", *digits, QUICK.model_copy(update={"seed": 1}))
+    other = fit_classifier("other", *digits, QUICK.model_copy(update={"seed": 1}))
     np.testing.assert_array_equal(again.reference, judge.reference)
     assert np.abs(other.reference - judge.reference).max() > 1e-3
 
@@ -69,27 +72,27 @@ def test_a_seed_makes_one_classifier_whatever_the_callers_random_numbers(judge, 
 def test_some_training_beats_chance_by_far():
     digits = load_images("digits", "train"), load_images("digits", "test")
     longer = QUICK.model_copy(update={"widths": (8, 16), "epochs": 3})
-    judge = train_classifier("longer", *digits, longer)
+    judge = fit_classifier("longer", *digits, longer)
     assert judge.config["held_out_accuracy"] > 0.6  # 0.1 is chance
 
 
 def test_a_shift_moves_images_and_not_their_size(digits):
     shifted = {"shift": 3, "horizontal_flip": True}
-    train_classifier("shifted", *digits, QUICK.model_copy(update=shifted))
-    train_classifier("still", *digits, QUICK.model_copy(update={"shift": 0}))
+    fit_classifier("shifted", *digits, QUICK.model_copy(update=shifted))
+    fit_classifier("still", *digits, QUICK.model_copy(update={"shift": 0}))
 
 
 def test_images_without_labels_are_refused(digits):
     train, held_out = digits
     for pair in ((replace(train, labels=None), held_out), (train, replace(held_out, labels=None))):
         with pytest.raises(DataError, match="needs labelled images"):
-            train_classifier("x", *pair, QUICK)
+            fit_classifier("x", *pair, QUICK)
 
 
 def test_fewer_images_than_one_batch_are_refused(digits):
     train, held_out = digits
     with pytest.raises(DataError, match="20 training images.* 32.*judge.batch_size"):
-        train_classifier("x", train.select(torch.arange(20)), held_out, QUICK)
+        fit_classifier("x", train.select(torch.arange(20)), held_out, QUICK)
 
 
 @pytest.mark.parametrize(
@@ -103,7 +106,7 @@ def test_fewer_images_than_one_batch_are_refused(digits):
 )
 def test_names_of_labels_go_along(digits, names, kept, tmp_path):
     train, held_out = (replace(images, label_names=names) for images in digits)
-    train_classifier("named", train, held_out, QUICK).save(tmp_path / "judge")
+    fit_classifier("named", train, held_out, QUICK).save(tmp_path / "judge")
     loaded = load_judge(tmp_path / "judge")
     assert loaded.config["id2label"] == kept
     assert loaded.names == {int(label): name for label, name in kept.items()}
@@ -114,7 +117,7 @@ def test_held_out_images_of_other_labels_are_refused(digits):
     train, held_out = digits
     others = replace(held_out, label_names=tuple("123456789"))
     with pytest.raises(DataError, match="have the labels 0, 1.* held-out images 1, 2.*both the"):
-        train_classifier("x", train, others, QUICK)
+        fit_classifier("x", train, others, QUICK)
 
 
 @pytest.fixture
@@ -125,21 +128,21 @@ def recipe(tmp_path) -> Path:
 
 
 def test_a_classifier_states_its_held_out_accuracy(recipe, tmp_path):
-    judge = make_classifier(recipe, tmp_path / "judge")
+    judge = train_classifier(recipe, tmp_path / "judge")
     config = json.loads((tmp_path / "judge" / "config.json").read_text())
     assert config["held_out_images"] == 450
     assert 0.3 < config["held_out_accuracy"] <= 1
     assert load_judge(tmp_path / "judge").name == judge.name == "small classifier"
     with pytest.raises(RequestError, match="nothing there was touched"):
-        make_classifier(recipe, tmp_path / "judge")
+        train_classifier(recipe, tmp_path / "judge")
 
 
 def test_what_is_missing_or_absurd_is_said_before_anything_is_read(recipe, tmp_path):
     elsewhere = "data.source='nothing/here'"
     with pytest.raises(ConfigError, match="set data.held_out"):
-        make_classifier(recipe, tmp_path / "judge", [elsewhere])
+        train_classifier(recipe, tmp_path / "judge", [elsewhere])
     with pytest.raises(ConfigError, match="judge.batch_size is 1"):
-        make_classifier(recipe, tmp_path / "judge", [elsewhere, "judge.batch_size=1"])
+        train_classifier(recipe, tmp_path / "judge", [elsewhere, "judge.batch_size=1"])
     assert not (tmp_path / "judge").exists()
 
 

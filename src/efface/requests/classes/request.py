@@ -30,7 +30,8 @@ class ClassWords(AppearanceWords):
 
     label: ClassVar[str] = "class"
     unmeasured: ClassVar[str] = (
-        "That takes a classifier that recognises the classes: make one with `efface judge`."
+        "That takes a classifier that recognises the classes: give your own with --judge, or train "
+        "one with `efface classifier`."
     )
 
     def phrases(self, record: RunRecord, names: Mapping[int, str]) -> Phrases:

@@ -12,6 +12,7 @@ from efface.data.randomness import derive_seed
 from efface.diffusion.class_networks import write_names
 from efface.errors import ConfigError, DataError
 from efface.files import require_empty
+from efface.metrics.intervals import proportion
 from efface.metrics.judge import Judge, ResidualClassifier, classify
 from efface.zoo.build.fitting import fit, seeded, shuffled
 from efface.zoo.build.images import training_images
@@ -20,7 +21,7 @@ from efface.zoo.build.settings import ClassifierSettings, read_build_settings
 LABEL_SMOOTHING = 0.05
 
 
-def make_classifier(recipe: str | Path, out: str | Path, changes: Iterable[str] = ()) -> Judge:
+def train_classifier(recipe: str | Path, out: str | Path, changes: Iterable[str] = ()) -> Judge:
     """Train the classifier of a recipe, measure it on the held-out part, and save it."""
     out, settings = Path(out), read_build_settings(recipe, changes)
     require_empty(out)
@@ -30,12 +31,12 @@ def make_classifier(recipe: str | Path, out: str | Path, changes: Iterable[str] 
     held_out = load_images(data.held_out or "digits", "test").mean_pooled(data.mean_pool)
     name = f"{Path(recipe).stem} classifier"
     device = str(Accelerator().device)
-    judge = train_classifier(name, training_images(data), held_out, settings.judge, device)
+    judge = fit_classifier(name, training_images(data), held_out, settings.judge, device)
     judge.save(out)
     return judge
 
 
-def train_classifier(
+def fit_classifier(
     name: str,
     train: ImageSet,
     held_out: ImageSet,
@@ -66,6 +67,7 @@ def train_classifier(
         classifier = _fitted(train.images.to(device), train.labels.to(device), classes, settings)
     _, probabilities = classify(classifier, held_out.images.float() / 255)
     correct = probabilities.argmax(1) == held_out.labels.numpy()
+    accuracy = proportion(int(correct.sum()), len(held_out))
     spread = torch.linspace(0, len(train) - 1, min(settings.reference_images, len(train))).long()
     reference, _ = classify(classifier, train.images[spread].float() / 255)
     return Judge(
@@ -78,7 +80,8 @@ def train_classifier(
             "widths": list(settings.widths),
             "num_classes": classes,
             "id2label": write_names(names),
-            "held_out_accuracy": float(correct.mean()),
+            "held_out_accuracy": accuracy.value,
+            "held_out_interval": [accuracy.low, accuracy.high],  # exact, 95 %
             "held_out_images": len(held_out),
             "training_images": len(train),
             "seed": settings.seed,
