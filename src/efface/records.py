@@ -174,7 +174,7 @@ class Cost(Content):
 
 
 class SelfTest(Content):
-    """Whether an attack finds what is known to be there; where it does not, its result is void."""
+    """Whether an attack finds what is known to be there; if not, its result is inconclusive."""
 
     subject: str  # "the original model", "a knowingly weak erasure"
     passed: bool

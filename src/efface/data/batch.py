@@ -60,7 +60,7 @@ class Side:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class NegativeGuidance:
-    """Rows in which the teacher's guidance leads away from a negative prompt."""
+    """Rows in which the teacher's guidance moves away from a negative prompt."""
 
     rows: Tensor  # (B,) bool, of both sides, retained rows first
     condition: Condition  # one row: the negative prompt

@@ -31,7 +31,7 @@ class Sampler(ABC):
 
     @abstractmethod
     def describe(self) -> str:
-        """How the samples were drawn, in words for a protocol."""
+        """How the samples were generated, in words for a protocol."""
 
     @abstractmethod
     def draw(self, denoiser: Denoiser, noise: Tensor, condition: Condition | None) -> Tensor:

@@ -39,8 +39,8 @@ def measure_change(
 ) -> dict[str, float]:
     """How far a model's samples moved: "samples" and "retained_distance", each relative.
 
-    Samples: mean distance between the two models' samples of the same seeds, drawn as the
-    result is drawn, over that between the original model's samples of different seeds. Retained
+    Samples: mean distance between the two models' samples of the same seeds, by the
+    result's sampler, over that between the original model's samples of different seeds. Retained
     distance: energy distance (0.01 good, 0.1 untrained, 4.8 grey for digits) between the result's
     samples and those that the original model's own sampler draws, of `retained` labels or prompts
     in turn (None: a model without conditions).

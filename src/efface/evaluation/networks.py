@@ -30,7 +30,7 @@ def read_views(
     device: torch.device,
     store: Store,
 ) -> dict[str, View]:
-    """All that samples are to be seen with, by name.
+    """All that samples are to be measured with, by name.
 
     Real images are brought to the `shape` of the models' samples, where it is known. Raises
     DataError for a network or real images that cannot be read.

@@ -114,7 +114,7 @@ def observe_all(subjects: Subjects, protocol: Protocol, store: Store) -> dict[st
 def observe_model(
     subject: Subject, protocol: Protocol, store: Store, what: str = "sampling"
 ) -> Seen:
-    """What is seen of one model; sets of the same samples are drawn once for all who look."""
+    """What is seen of one model; sets of the same samples are generated once for all observers."""
     seen: Seen = {}
     for name, samples in protocol.samples().items():
         if samples.observers:

@@ -1,4 +1,4 @@
-"""Samples drawn once and looked at by all who need them; sample i depends on seed i alone."""
+"""Samples generated once for all observers; sample i depends on seed i alone."""
 
 import hashlib
 import json
@@ -69,7 +69,7 @@ Asked = Sequence[int] | Sequence[str] | Condition  # labels, prompts, or what th
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class SampleSet:
-    """Which samples of a model: sample i is drawn from seeds[i] and asked for under asked[i]."""
+    """Which samples of a model: sample i has seeds[i] and is conditioned on asked[i]."""
 
     subject: Subject
     seeds: Sequence[int]
@@ -134,9 +134,9 @@ def _name_asked(asked: Asked | None) -> list[int] | str | None:
 def observe(
     samples: SampleSet, observers: Mapping[str, Observer], store: Store, what: str
 ) -> dict[str, Arrays]:
-    """What each observer saw of all samples, drawing them only if one has not seen them yet.
+    """What each observer saw of all samples, generated only if one has not seen them yet.
 
-    Samples are drawn batch by batch, shared among processes, and not kept.
+    Samples are generated batch by batch, shared among processes, and not kept.
     """
     keys = {name: samples.key(observer) for name, observer in observers.items()}
     kept = {name: None if key is None else store.get(key) for name, key in keys.items()}

@@ -84,10 +84,10 @@ class View(ABC):
 
     @abstractmethod
     def observations(self, arrays: Arrays, asked: np.ndarray) -> Observations:
-        """What arrays of all samples say of them, asked for under labels (N,)."""
+        """What arrays of all samples say of them, conditioned on labels (N,)."""
 
     def reference(self, metric: Metric, forgotten: Sequence[int]) -> np.ndarray | None:
-        """Real images (M, D) of what stays, as `metric` reads them."""
+        """Real images (M, D) of what is retained, as `metric` reads them."""
         return None
 
 

@@ -1,4 +1,4 @@
-"""How much of the real variety is drawn: recall that a stray sample does not raise."""
+"""How much of the real variety is generated: recall that a stray sample does not raise."""
 
 import numpy as np
 from scipy.sparse import csr_array

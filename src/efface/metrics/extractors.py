@@ -1,4 +1,4 @@
-"""What samples are seen with: frozen networks that are named and pinned by checksum.
+"""What samples are measured with: frozen networks that are named and pinned by checksum.
 
 Figures from different extractors do not compare: each result carries its extractor's `described`.
 """

@@ -117,7 +117,7 @@ class Judge:
         return self.reference[~np.isin(self.reference_labels, labels)]
 
     def observe(self, images: Tensor, asked: np.ndarray, batch_size: int = 500) -> Observations:
-        """Classify images (N, C, H, W) in [0, 1] that were asked for under labels (N,)."""
+        """Classify images (N, C, H, W) in [0, 1] conditioned on labels (N,)."""
         features, probabilities = classify(self.classifier, images, batch_size)
         probabilities = self.by_label(probabilities)
         return Observations(asked=asked, features=features, probabilities=probabilities)

@@ -1,4 +1,4 @@
-"""How much of the real variety is drawn: k-nearest-neighbour recall."""
+"""How much of the real variety is generated: k-nearest-neighbour recall."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""What else broke: samples asked for under the other labels that show what was asked for."""
+"""What else broke: samples conditioned on the other labels that show these labels."""
 
 from efface.metrics.base import Metric
 from efface.metrics.intervals import bounded_mean

@@ -1,4 +1,4 @@
-"""Is it gone: samples asked for under the forgotten label that are not of it.
+"""Is it gone: samples conditioned on the forgotten label that do not show it.
 
 UA of SFD (arXiv 2409.11219). The denominator is the samples of the forgotten labels alone.
 """

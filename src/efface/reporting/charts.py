@@ -1,4 +1,4 @@
-"""Charts as inline SVG, drawn by matplotlib: text stays text, and colours are the page's."""
+"""Charts as inline SVG by matplotlib: text stays text, and colours are the page's."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def spot_chart(spots: Sequence[Spot], x: Axis, y: Axis, described: str) -> Marku
 
 @contextmanager
 def _frame(height: float) -> Iterator[tuple[Figure, Axes]]:
-    """An empty chart, and our style while it is drawn, whatever the user's is."""
+    """An empty chart, and our style while it is made, whatever the user's is."""
     from matplotlib import style  # half a second, and not every page has a chart
     from matplotlib.figure import Figure
 

@@ -77,7 +77,7 @@ def recorded_chart(curve: Curve, levels: Mapping[str, float] | None = None) -> C
 
 
 def _rows(points: Sequence[Point], log_x: bool) -> list[Row]:
-    """What can be drawn, from left to right; without finite ends there is no band."""
+    """What can be plotted, from left to right; without finite ends there is no band."""
     rows = []
     for point in points:
         if not (is_drawable(point.x) and is_drawable(point.value)) or (log_x and point.x < 0):

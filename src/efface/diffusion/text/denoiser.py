@@ -49,7 +49,7 @@ class TextDenoiser(Denoiser):
         return self._rows_like(self.prompts.null(self.negative_prompt), like)
 
     def empty(self, like: Condition) -> Condition:
-        """The empty prompt, whatever guidance leads away from."""
+        """The empty prompt, whatever guidance moves away from."""
         return self._rows_like(self.prompts.null(None), like)
 
     def _rows_like(self, row: Condition, like: Condition) -> Condition:
