@@ -18,7 +18,9 @@ from efface.data.images import load_images
 from efface.diffusion.denoiser import Denoiser, VAECodec
 from efface.diffusion.loading import build_denoiser, save_pipeline
 from efface.diffusion.text.denoiser import TextDenoiser
+from efface.evaluation import change
 from efface.runs.forget import forget
+from efface.training import guard
 from efface.zoo.build.classifier import fit_classifier
 from efface.zoo.build.settings import ClassifierSettings
 from tests.counting import counting_encoded
@@ -50,6 +52,15 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cache")
     os.environ["EFFACE_CACHE"] = str(folder)
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _few_samples() -> Iterator[None]:
+    """The guard and the measure of change draw a fourth; what each finds is tested beside it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(guard, "SAMPLES_PER_CONDITION", 4)
+        patch.setattr(change, "SAMPLES", 16)
+        yield
 
 
 @pytest.fixture(scope="session")

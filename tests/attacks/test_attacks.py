@@ -48,7 +48,7 @@ def case_about(tiny_unet, text_model, case_of, zero, bag, caption, heart) -> Cal
 
     def case(about: str) -> Case:
         model = make[about]() if about in make else text_model("sd")
-        return case_of(model, model, goals[about])
+        return case_of(model, model, goals[about], 2)
 
     return case
 

@@ -36,16 +36,8 @@ def test_another_version_of_a_library_or_of_the_protocol_finds_nothing(tmp_path,
     monkeypatch.setattr(store_module, "PROTOCOL", 99)
     assert Store(tmp_path).get(KEY) is None
     monkeypatch.undo()
-    monkeypatch.setattr(store_module.torch, "__version__", "0.0")
-    assert Store(tmp_path).get(KEY) is None
-    monkeypatch.undo()
-    found = store_module.importlib.metadata.version
-    for library in ("transformers", "pillow"):
-        monkeypatch.setattr(
-            store_module.importlib.metadata,
-            "version",
-            lambda name, library=library: "0.0" if name == library else found(name),
-        )
+    for library in ("torch", "diffusers", "transformers", "PIL"):
+        monkeypatch.setattr(getattr(store_module, library), "__version__", "0.0")
         assert Store(tmp_path).get(KEY) is None
         monkeypatch.undo()
     assert Store(tmp_path).get(KEY) is not None

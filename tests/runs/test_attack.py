@@ -12,7 +12,7 @@ import torch
 from typer.testing import CliRunner
 
 import efface
-from efface.attacks import names, resolve, weak
+from efface.attacks import goals, names, resolve, weak
 from efface.cli import app
 from efface.data.images import load_images
 from efface.data.split import Split
@@ -27,6 +27,15 @@ from efface.runs.attack import attack, choose, fitting
 from tests.metrics.detectors import MULTI, make_random
 
 TINY = ["partial_denoising.samples=4", "partial_denoising.sampling_steps=2"]
+
+
+@pytest.fixture(autouse=True)
+def _short_protocols(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weak, "SAMPLES", 4)
+    monkeypatch.setattr(weak, "STEPS", 2)
+    monkeypatch.setattr(weak, "ROWS", 4)
+    monkeypatch.setattr(weak, "RATES", (1e-3,))
+    monkeypatch.setattr(goals, "EXAMPLE_STEPS", 4)
 
 
 @pytest.fixture(scope="module")
@@ -89,9 +98,7 @@ def test_only_fitting_attacks_are_run_and_others_refused_only_if_named():
         fitting(choose(["concept_inversion"], []), images, strict=True)
 
 
-def test_results_are_written_replaced_and_kept(run: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(weak, "SAMPLES", 4)
-    monkeypatch.setattr(weak, "RATES", (1e-3,))
+def test_results_are_written_replaced_and_kept(run: Path):
     first = attack(run, ["partial_denoising"], changes=TINY)
     assert read_attacks(run) == first
     assert [r.attack for r in first.results] == ["partial_denoising"]
@@ -116,10 +123,8 @@ def test_a_retrained_model_stands_beside_the_result(run: Path, tiny_model: Path)
 
 
 def test_real_images_of_the_forgotten_label_are_used_where_they_are_given(
-    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Path, tmp_path: Path
 ):
-    monkeypatch.setattr(weak, "SAMPLES", 4)
-    monkeypatch.setattr(weak, "RATES", (1e-3,))
     changes = ["images=[2]", "steps=[1]", "samples=4", "sampling_steps=2", "learning_rates=[1e-4]"]
     changes = [f"relearning.{change}" for change in changes]
     (found,) = attack(run, ["relearning"], reference="digits", changes=changes).results[-1:]

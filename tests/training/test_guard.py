@@ -11,10 +11,16 @@ import torch
 
 from efface.diffusion.denoiser import Denoiser
 from efface.methods.sfd import SFD
-from efface.training.guard import CollapseGuard, energy_distance
+from efface.training import guard as guard_module
+from efface.training.guard import SAMPLES_PER_CONDITION, CollapseGuard, energy_distance
 from efface.training.trainer import Trainer
 
 Make = Callable[..., Denoiser]
+
+
+@pytest.fixture(autouse=True)
+def _all_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard_module, "SAMPLES_PER_CONDITION", SAMPLES_PER_CONDITION)
 
 
 def test_energy_distance_is_zero_in_expectation_for_one_distribution() -> None:

@@ -1,5 +1,6 @@
 """Images from scikit-learn's digits, a folder, parquet or the hub, as uint8 tensors."""
 
+import functools
 import os
 import re
 from collections.abc import Iterable, Sequence
@@ -245,13 +246,19 @@ def _rows(text: str, count: int, source: str) -> Tensor:
     return torch.tensor(numbers)
 
 
-def _digits(split: str) -> ImageSet:
+@functools.cache
+def _all_digits() -> Any:
     from sklearn.datasets import load_digits
+
+    return load_digits()
+
+
+def _digits(split: str) -> ImageSet:
     from sklearn.model_selection import train_test_split
 
     if split not in ("train", "test"):
         raise DataError(f"split {split!r} is unknown: digits have 'train' and 'test'.")
-    digits: Any = load_digits()
+    digits = _all_digits()
     train, test = train_test_split(
         np.arange(len(digits.target)),
         test_size=DIGITS_HELD_OUT,

@@ -1,7 +1,10 @@
 """The noise schedule: x_t = alpha_t x0 + sigma_t eps."""
 
+import copy
 import functools
+import json
 import warnings
+import weakref
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +25,8 @@ from efface.diffusion.text.folder import FLOW_SCHEDULERS
 from efface.errors import ModelError
 
 TRIED = 5  # steps that a scheduler takes before it is used
+# By scheduler and class: the configuration read, and what `with_levels_of` made of it.
+_MADE: weakref.WeakKeyDictionary[Any, dict[Any, tuple[Any, Any]]] = weakref.WeakKeyDictionary()
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,18 +138,20 @@ def load_scheduler(
     kind = getattr(diffusers, str(name))
     config = read_scheduler_config(place / "scheduler_config.json", kind, known)
     # diffusers warns of the `sigma_max` of a one-step generator.
-    with (
-        loading(place),
-        quiet("diffusers"),
-        warnings.catch_warnings(action="ignore"),
-        torch.random.fork_rng(devices=[]),
-    ):
-        scheduler, tried = kind.from_config(config), [kind.from_config(config)]
-        if read_schedule(scheduler)[0] != "flow":
-            tried.append(with_levels_of(scheduler, diffusers.DDIMScheduler))
+    with loading(place), quiet("diffusers"), warnings.catch_warnings(action="ignore"):
+        _require_steps(kind, json.dumps(config))
+        return kind.from_config(config)
+
+
+@functools.lru_cache(maxsize=64)
+def _require_steps(kind: Any, config: str) -> None:
+    """Try out what a configuration makes, once; and DDIM with its levels, but for flow matching."""
+    scheduler = kind.from_config(json.loads(config))
+    flow = read_schedule(scheduler)[0] == "flow"
+    tried = [scheduler] if flow else [scheduler, with_levels_of(scheduler, diffusers.DDIMScheduler)]
+    with torch.random.fork_rng(devices=[]):
         for stock in tried:
             _try_out(stock)
-    return scheduler
 
 
 def _try_out(scheduler: Any) -> None:
@@ -173,6 +180,15 @@ def with_levels_of(scheduler: Any, kind: Any) -> Any:
     The others clip nothing and begin at the last timestep. A variance that the network learned is
     no part of a Denoiser's output: steps take the fixed one.
     """
+    # A configuration of a thousand levels takes diffusers as long as a pass of a small network.
+    made = _MADE.setdefault(scheduler, {})
+    source, derived = made.get(kind, (None, None))
+    if source is not scheduler.config:
+        made[kind] = scheduler.config, (derived := _derive(scheduler, kind))
+    return copy.copy(derived)
+
+
+def _derive(scheduler: Any, kind: Any) -> Any:
     own = {k: v for k, v in scheduler.config.items() if k != "_use_default_values"}
     last = own.get("final_sigmas_type") == "sigma_min"
     config = {"clip_sample": False, "set_alpha_to_one": not last, "timestep_spacing": "linspace"}

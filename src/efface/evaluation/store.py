@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import importlib.metadata
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -11,7 +10,9 @@ from typing import Any
 
 import diffusers
 import numpy as np
+import PIL
 import torch
+import transformers
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
@@ -28,7 +29,8 @@ def digest(key: Mapping[str, Any]) -> str:
         "protocol": PROTOCOL,
         "torch": torch.__version__,
         "diffusers": diffusers.__version__,
-        **{name: importlib.metadata.version(name) for name in ("transformers", "pillow")},
+        "transformers": transformers.__version__,
+        "pillow": PIL.__version__,
     }
     return hashlib.sha256(json.dumps([key, versions], sort_keys=True).encode()).hexdigest()
 

@@ -115,7 +115,7 @@ def make_card(
         before=begun if isinstance(begun, dict) else {},
         after=record.output,
     )
-    return str(ModelCard(f"---\n{data.to_yaml()}\n---\n\n{text}"))
+    return f"---\n{data.to_yaml()}\n---\n\n{text}"
 
 
 def _call(record: RunRecord, words: Words) -> str:

@@ -22,31 +22,55 @@ HALF |= {Tensor.bmm, Tensor.matmul, Tensor.__matmul__}
 WHOLE = {F.layer_norm, F.group_norm, F.rms_norm, F.softmax, Tensor.softmax}
 
 
-def _group_norm(x: Tensor, weight: Tensor | None, bias: Tensor | None, *given: Any) -> Any:
-    rows, _, _, groups, _ = given
-    return torch.empty_like(x), *(x.new_empty(rows, groups) for _ in range(2))
-
-
-def _norm_backward(grad: Tensor, x: Tensor, *given: Any) -> Any:
-    """Gradients of the input, the weight and the bias, as far as they are wanted."""
-    *others, wanted = given
-    weight = [entry for entry in others if isinstance(entry, Tensor)][-1]  # or the bias, as large
-    sizes = zip((x.shape, weight.shape, weight.shape), wanted, strict=True)
-    return tuple(x.new_empty(size) if one else None for size, one in sizes)
-
-
-# What torch derives without a device in Python, at half of the cost of a whole pass.
-SHAPES: dict[Any, Callable[..., Any]] = {
-    torch.ops.aten.native_group_norm.default: _group_norm,
-    torch.ops.aten.native_group_norm_backward.default: _norm_backward,
-    torch.ops.aten.native_layer_norm_backward.default: _norm_backward,
-}
+# What functions made of tensors without a device, by what they were given; None where they share
+# memory. Torch derives shapes in Python, at most of the cost of a pass, and networks repeat blocks.
+MADE: dict[Any, list[tuple[Any, ...] | None] | None] = {}
 
 
 def tensors_of(module: nn.Module) -> list[Tensor]:
     """Parameters and buffers, all of them: a shared network names its adapter's alone."""
     groups = [(*m._parameters.values(), *m._buffers.values()) for m in module.modules()]
     return [tensor for group in groups for tensor in group if tensor is not None]
+
+
+def _make(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """What a function makes, from memory if nothing that it is given or makes has a device."""
+    try:
+        given = func, _kinds(args), _kinds(tuple(kwargs.items()))
+        kinds = MADE.get(given)
+    except TypeError:
+        return func(*args, **kwargs)
+    if kinds is None:
+        made = func(*args, **kwargs)
+        if given not in MADE:
+            MADE[given] = _kinds_made(made, (args, kwargs))
+        return made
+    made = [kind and torch.empty_strided(*kind[:2], dtype=kind[2], device="meta") for kind in kinds]
+    return tuple(made) if len(made) > 1 else made[0]
+
+
+def _kinds(value: Any) -> Any:
+    """All that decides about shapes; TypeError for tensors with a device."""
+    if isinstance(value, Tensor):
+        if not value.is_meta:
+            raise TypeError
+        return value.shape, value.stride(), value.dtype
+    if isinstance(value, list | tuple):
+        return tuple(map(_kinds, value))
+    return type(value), value
+
+
+def _kinds_made(made: Any, given: Any) -> list[tuple[Any, ...] | None] | None:
+    """Of new tensors without a device; None for anything else."""
+    made = list(made) if isinstance(made, tuple) else [made]
+    new = [tensor for tensor in made if tensor is not None]
+    if not new or not all(isinstance(tensor, Tensor) and tensor.is_meta for tensor in new):
+        return None
+    old = [tensor for tensor in tree_leaves(given) if isinstance(tensor, Tensor)]
+    memory = [{tensor.untyped_storage()._cdata for tensor in tensors} for tensors in (old, new)]
+    if memory[0] & memory[1] or len(memory[1]) < len(new):
+        return None
+    return [None if tensor is None else _kinds(tensor) for tensor in made]
 
 
 class Live(TorchDispatchMode):
@@ -63,8 +87,7 @@ class Live(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        known = SHAPES.get(func) if args and getattr(args[0], "is_meta", False) else None
-        made = (known or func)(*args, **(kwargs or {}))
+        made = _make(func, args, kwargs or {})
         for tensor in tree_leaves(made):
             if isinstance(tensor, Tensor):
                 self._note(tensor)

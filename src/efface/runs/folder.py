@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime
+import functools
 import importlib.metadata
 import os
 import platform
@@ -191,17 +192,19 @@ def resumable(out: Path) -> Iterator[None]:
         raise Stopped(f"stopped; add --resume to go on with {out}", number) from stop
 
 
+@functools.cache
 def versions() -> dict[str, str]:
     return {name: importlib.metadata.version(name) for name in PACKAGES} | {
         "python": platform.python_version()
     }
 
 
+@functools.cache
 def environment() -> dict[str, str]:
     """The kind of system, and every installed distribution by its normalised name (PEP 503)."""
     installed: dict[str, str] = {}
-    for found in importlib.metadata.distributions():
-        name, version = found.metadata["Name"], found.metadata["Version"]
+    for metadata in (found.metadata for found in importlib.metadata.distributions()):
+        name, version = metadata["Name"], metadata["Version"]
         if name and version:  # an interrupted installation leaves folders without either
             # The first on the path is the one that is imported.
             installed.setdefault(re.sub(r"[-_.]+", "-", name).lower(), version)
