@@ -82,7 +82,7 @@ class ClassMaterial(Material):
         if found is None:
             raise RequestError(
                 f"there is no classifier beside {model.source}, and whether a class is back needs "
-                "one: train one with `efface classifier` or take your own, and give it with --judge."
+                "one: train one with `efface classifier`, or use yours, and give it with --judge."
             )
         return found
 
