@@ -58,6 +58,7 @@ def test_a_smaller_network_sees_averages_and_not_every_other_pixel() -> None:
     ],
 )
 def test_a_wrong_entry_is_named(changes: dict[str, object], sentence: str, tmp_path: Path) -> None:
+    (tmp_path / "own.onnx").touch()
     write_map(tmp_path / "own.onnx", 4, **changes)
     with pytest.raises(DataError, match=sentence) as error:
         read_label_map(tmp_path / "own.onnx")
@@ -65,6 +66,7 @@ def test_a_wrong_entry_is_named(changes: dict[str, object], sentence: str, tmp_p
 
 
 def test_what_is_no_json_is_named(tmp_path: Path) -> None:
+    (tmp_path / "own.onnx").touch()
     (tmp_path / "own.json").write_text("{")
     with pytest.raises(DataError, match="own.json is no label map: correct the file"):
         read_label_map(tmp_path / "own.onnx")

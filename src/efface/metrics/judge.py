@@ -20,8 +20,7 @@ from efface.files import hash_file
 from efface.metrics.base import Observations
 from efface.metrics.pretrained import check_digest, refusing, split_pin
 
-# What an evaluation says of its judge; of a foreign classifier nobody stated an accuracy.
-HELD_OUT = ("held_out_accuracy", "held_out_interval", "held_out_images")
+HELD_OUT = ("held_out_accuracy", "held_out_interval", "held_out_images")  # None: not stated
 REFERENCE = ("reference_accuracy", "reference_interval", "reference_images")
 WANTED = "classifier: give a folder of `efface classifier` or of `transformers`, or an ONNX file"
 
@@ -35,7 +34,6 @@ class Classifier(ABC):
 
     def to(self, device: torch.device | str) -> Self:
         """The same on a device; this one where the source does not let one choose."""
-        del device
         return self
 
 
@@ -129,8 +127,7 @@ class Judge:
         return said | {"sha256": self.digest, "reference_sha256": self.reference_digest}
 
     def save(self, folder: Path) -> None:
-        """Write a folder that `load_judge` reads; a foreign classifier is in its files already."""
-        assert isinstance(self.classifier, ResidualClassifier)
+        assert isinstance(self.classifier, ResidualClassifier)  # a foreign one is in files already
         folder.mkdir(parents=True, exist_ok=True)
         save_file(self.classifier.state_dict(), folder / "model.safetensors")
         reference = {

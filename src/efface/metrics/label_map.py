@@ -40,10 +40,11 @@ class LabelMap(BaseModel):
 def read_label_map(path: Path) -> LabelMap:
     """The label map beside an ONNX file; DataError where there is none that can be used."""
     beside = path.with_suffix(".json")
-    if not beside.is_file():
+    missing = [file for file in (path, beside) if not file.is_file()]
+    if missing:
         raise DataError(
-            f"{path} has no label map: write {beside.name} beside it with `labels`, `size`, `mean` "
-            "and `std`."
+            f"there is no {missing[0]}: give an ONNX file, and beside it its label map "
+            f"{beside.name} with `labels`, `size`, `mean` and `std`."
         )
     try:
         labels = LabelMap.model_validate_json(beside.read_bytes())

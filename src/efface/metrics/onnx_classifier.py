@@ -1,4 +1,4 @@
-"""A user's own classifier: an ONNX file, run by `onnxruntime` (extra `onnx`), and its label map."""
+"""A user's own classifier: an ONNX file, run on the CPU by `onnxruntime` (extra `onnx`)."""
 
 from __future__ import annotations
 
@@ -21,8 +21,6 @@ NEAR = 1e-4  # outputs that come so close to 1 in sum are probabilities
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class OnnxClassifier(Classifier):
-    """Runs on the CPU."""
-
     session: Any
     labels: LabelMap
     outputs: tuple[str, str]  # of features and of logits

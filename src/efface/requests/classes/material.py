@@ -127,7 +127,7 @@ class ClassMaterial(Material):
         if found is None:
             raise RequestError(
                 f"there is no classifier beside {model.source}, and whether a class is back needs "
-                "one: give your own with --judge, or train one with `efface classifier`."
+                "one: train one with `efface classifier`, or use yours, and give it with --judge."
             )
         return found
 
