@@ -17,6 +17,7 @@ import pytest
 def pytest_configure(config: pytest.Config) -> None:
     """Load the shared fixtures, but not where other processes run the tests: torch takes long."""
     if config.getoption("dist", "no") == "no":
+        gc.disable()  # until all is imported and collected, of which nothing goes
         config.pluginmanager.import_plugin("tests.fixtures")
 
 
@@ -24,6 +25,7 @@ def pytest_collection_finish() -> None:
     """What was imported stays: the garbage collector need not look through it again and again."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.hookimpl(optionalhook=True)
