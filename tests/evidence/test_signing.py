@@ -16,6 +16,7 @@ import pytest
 from efface.errors import RequestError
 from efface.evidence.compare import Check
 from efface.evidence.signing import check_signature, read_signer, sign, signature_of
+from tests.reporting.full_runs import write_class_run
 
 INSTALLED = importlib.util.find_spec("model_signing") is not None
 needs_extra = pytest.mark.skipif(not INSTALLED, reason="needs the extra `sign`")
@@ -146,7 +147,8 @@ def test_the_commands_sign_and_check(
 
 
 def test_a_signature_is_of_a_pack(tmp_path: Path, fails: Callable[..., str]) -> None:
-    assert "--pack" in fails("report", tmp_path, "--sign-key", tmp_path / "key")
+    run = write_class_run(tmp_path / "run")
+    assert "--pack" in fails("report", run, "--sign-key", tmp_path / "key")
 
 
 @needs_none

@@ -213,7 +213,7 @@ def test_images_are_decoded_few_at_once_in_the_estimate_too(
     pipelines: Pipelines, settings_of: SettingsOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Four of 16 x 16 pixels at once, 24 in one pass of the network, 64 in all."""
-    for module in ("diffusion.codec", "memory.footprint"):
+    for module in ("diffusion.denoiser", "memory.footprint"):
         monkeypatch.setattr(f"efface.{module}.MOST_PIXELS", 4 * 16 * 16)
     whole, _ = sampled(pipelines, settings_of, "sd", 1.0, "bfloat16")
     monkeypatch.setattr("efface.diffusion.sampling.MOST_ENTRIES", 24 * 4 * 8 * 8)

@@ -12,7 +12,6 @@ from sklearn.datasets import load_digits
 
 import efface
 from efface.evaluation.wording import SPACE
-from efface.evidence.networks import Given
 from efface.evidence.pack import pack
 from efface.evidence.verify import verify
 from efface.metrics.judge import load_judge
@@ -94,13 +93,12 @@ def test_real_images_give_it_features_and_an_accuracy(
 
     pack([run], tmp_path / "pack.zip")
     model = run / "pipeline"
-    given = Given(judge=vit)
-    checks = verify(tmp_path / "pack.zip", model, given=given).checks
+    checks = verify(tmp_path / "pack.zip", model, judge=vit).checks
     assert [check.subject for check in checks if not (check.good and check.looked)] == ["training"]
 
     real.rename(real.with_name("elsewhere"))
     try:
-        checks = verify(tmp_path / "pack.zip", model, given=given).checks
+        checks = verify(tmp_path / "pack.zip", model, judge=vit).checks
     finally:
         real.with_name("elsewhere").rename(real)
     assert all(check.good for check in checks), [c for c in checks if not c.good]
@@ -111,7 +109,7 @@ def test_real_images_give_it_features_and_an_accuracy(
 
 def test_a_verification_without_it_checks_none_of_its_figures(run: Path, tmp_path: Path) -> None:
     pack([run], tmp_path / "pack.zip")
-    checks = verify(tmp_path / "pack.zip", run / "pipeline", given=Given()).checks
+    checks = verify(tmp_path / "pack.zip", run / "pipeline").checks
     (named,) = (check for check in checks if check.subject == "class_rate")
     assert not named.looked and "--judge" in named.text
 

@@ -22,6 +22,15 @@ MARKS: dict[Came, tuple[str, str]] = {
     "failed_control": ("warn", "inconclusive"),
     "unclear": ("warn", "not measured"),
 }
+OUTCOMES: dict[Came, str] = {  # on the terminal
+    "withstood": "withstood",
+    "like_new": "recovered, like something new",
+    "undecided": "recovered, perhaps faster than something new",
+    "came_back": "recovered",
+    "faster": "recovered, faster than something new",
+    "failed_control": "inconclusive",
+    "unclear": "not measured",
+}
 TEN = 10  # from here on budgets are whole
 HOW = "Attack this run with `efface attack`."
 
@@ -43,7 +52,7 @@ def write_budget(cost: Cost | None) -> str:
     return f"{cost.budget:.2g}" if cost.budget < TEN else format_count(round(cost.budget))
 
 
-ATTACK_COLUMNS = ("attack", "back", "this model", "original", "without it", "budget", "outcome")
+ATTACK_COLUMNS = ("attack", "back", "this model", "original", "without it", "outcome")
 
 
 def attack_row(finding: AttackFinding) -> tuple[str, ...]:
@@ -52,10 +61,9 @@ def attack_row(finding: AttackFinding) -> tuple[str, ...]:
     without = [line for line in result.costs if line.startswith(("retrained", "control"))]
     lines = (finding.line, "baseline", *without[:1])
     budgets = ["\n".join(map(write_budget, result.costs.get(line, []))) for line in lines]
-    shares = "\n".join(f"{cost.share:.0%}" for cost in result.costs.get(finding.line, []))
     budgets += [DASH] * (3 - len(budgets))
-    unit = result.curve.x_label
-    return (result.title, shares, *budgets, unit, tell_attack(finding))
+    shares = "\n".join(f"{cost.share:.0%}" for cost in result.costs.get(finding.line, []))
+    return (result.attack, shares, *budgets, OUTCOMES[finding.came])
 
 
 def tell_attack(finding: AttackFinding) -> str:

@@ -14,6 +14,7 @@ from accelerate import Accelerator
 
 from efface.data.randomness import random_state_kept
 from efface.diffusion.model_folder import missing_weights
+from efface.errors import EffaceError
 from efface.evaluation.wording import format_count, format_duration
 from efface.memory.estimate import estimate, readable
 from efface.memory.preflight import available_memory
@@ -25,7 +26,7 @@ from efface.runs.plan import Plan, make_plan
 STEPS, SECONDS = 20, 5.0  # at most, that are tried; the first step is not timed
 
 
-class _Tried(Exception):  # noqa: N818
+class _Tried(EffaceError):  # noqa: N818
     """Enough steps were made."""
 
 
