@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 
 from efface.records import Cost, SelfTest
-from efface.reporting.attack_words import tell_attack, tell_resistance, write_budget
+from efface.reporting.attack_words import (
+    ATTACK_COLUMNS,
+    attack_row,
+    tell_attack,
+    tell_resistance,
+    write_budget,
+)
 from efface.reporting.resistance import Resistance
 from tests.reporting.full_runs import add_line, find_attacks, make_attack
 
@@ -52,3 +58,12 @@ def test_no_attack_is_not_called_resistance():
     none = Resistance()
     assert tell_resistance(none, short=True) == "Whether it comes back was not measured."
     assert tell_resistance(none).endswith("Attack this run with `efface attack`.")
+
+
+def test_an_attack_is_one_row_with_the_costs_of_all_models():
+    found = find_attacks(make_attack("relearning", 3, 45), make_attack("noise_search", None))
+    back, withstood = map(attack_row, found.findings)
+    assert len(back) == len(withstood) == len(ATTACK_COLUMNS)
+    assert back[0] == "relearning" and back[1].splitlines()[0] == "50%"
+    assert back[2].splitlines()[0] == "3" and back[-1].startswith("recovered")
+    assert withstood[2].splitlines()[0] == "not reached" and withstood[-1] == "withstood"
