@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from typer.testing import CliRunner
 import efface
 from efface.cli import app
 from efface.diffusion.model_folder import inspect_model
-from efface.errors import ConfigError
+from efface.errors import ConfigError, RequestError
 from efface.methods.sfd import SFD
 from efface.records import read_record
 from efface.runs.plan import choose_settings, make_plan
@@ -95,3 +96,32 @@ def test_a_plan_holds_all_that_a_run_needs_and_leaves_the_random_state(tiny_mode
     assert torch.equal(state, torch.random.get_rng_state())
     assert plan.info.num_classes and plan.classifier is not None and plan.start is None
     assert plan.settings.method_name == "sfd" and plan.info.folder in plan.sources
+
+
+def test_a_result_stands_for_its_method(tiny_model: Path) -> None:
+    request = efface.ForgetClass(labels=(1,), replacement=(2,))
+    for result, method in (("one-step", "sfd"), ("same-sampler", "redirection"), (None, "sfd")):
+        assert make_plan(tiny_model, request, result=result).settings.method_name == method
+    with pytest.raises(RequestError, match="give one of them"):
+        make_plan(tiny_model, request, result="one-step", method="sfd")
+    with pytest.raises(RequestError, match="there is one-step or same-sampler"):
+        make_plan(tiny_model, request, result="two-step")
+    images = efface.ForgetImages(images="zoo:symbol")
+    with pytest.raises(RequestError, match="there is nothing"):
+        make_plan(tiny_model, images, result="one-step")
+
+
+def test_a_model_that_keeps_its_sampler_is_delivered_as_it_came(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    small = ("train.steps=2", "train.batch_size=4", "train.ignore_memory=true")
+    request = efface.ForgetClass(labels=(1, 3))  # of any retained label each
+    run = efface.forget(
+        tiny_model, request, tmp_path / "run", result="same-sampler", changes=small, measure=False
+    )
+    assert read_record(run).sampler["passes"] == 50
+    given, made = (
+        json.loads((folder / "scheduler" / "scheduler_config.json").read_text())
+        for folder in (tiny_model, run / "pipeline")
+    )
+    assert {k: v for k, v in made.items() if k in given} == given

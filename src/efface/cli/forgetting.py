@@ -26,6 +26,7 @@ ALWAYS = {
     "dry_run": (options.DryRun, False),
 }
 SOMETIMES = {
+    "result": (options.Result, None),
     "start": (options.Start, None),
     "judge": (options.Judge, None),
     "null_label": (options.NullLabel, None),

@@ -16,6 +16,13 @@ Method = Annotated[
         "siss for images."
     ),
 ]
+Result = Annotated[
+    str | None,
+    typer.Option(
+        help="What to deliver: one-step (fast, less varied) or same-sampler (sampled as the "
+        "original model is); in place of --method."
+    ),
+]
 Start = Annotated[
     Path | None,
     typer.Option(

@@ -137,6 +137,12 @@ def passes_per_image(record: RunRecord, evaluation: Evaluation) -> tuple[int | N
     return before, before if request.same_sampler else after
 
 
+SAME_SAMPLER = (
+    "One step costs variety (see recall); `--result same-sampler` keeps the original model's "
+    "sampler and its variety."
+)
+
+
 def tell_cost(record: RunRecord, evaluation: Evaluation) -> tuple[tuple[str, str], str]:
     """A mark and a word or two, and a sentence or two."""
     took = "How long training took is not recorded"
@@ -151,7 +157,8 @@ def tell_cost(record: RunRecord, evaluation: Evaluation) -> tuple[tuple[str, str
     if before is None:
         return mark, f"{took} Sampling takes {passes}."
     mark = "good" if after <= before else "warn", passes
-    return mark, f"{took} Sampling takes {passes} (original model: {format_count(before)})."
+    text = f"{took} Sampling takes {passes} (original model: {format_count(before)})."
+    return mark, f"{text} {SAME_SAMPLER}" if after == 1 < before else text
 
 
 def caveats(

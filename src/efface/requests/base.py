@@ -7,6 +7,7 @@ everything that differs between kinds of request is asked of these two.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -53,6 +54,8 @@ def evaluate_names(*names: str) -> frozenset[str]:
     return frozenset(f"evaluate.{name}" for name in names)
 
 
+# A generator of one step, or a model that is sampled as the original one is.
+RESULTS = {"one-step": "sfd", "same-sampler": "redirection"}
 CONDITIONED = evaluate_names(  # for samples that are conditioned on labels or prompts
     *SHARED, *EXTRACTOR, *DETECTOR, "clip", "guidance", "forget_samples", "retain_samples"
 )
@@ -76,6 +79,7 @@ class Request(BaseModel, ABC):
     need: ClassVar[str]  # what a method must work on
     default_method: ClassVar[str] = "sfd"
     text_recipe: ClassVar[str | None] = None  # that ships, for text-to-image models
+    results: ClassVar[Mapping[str, str]] = {}  # what can be delivered, and the method for it
     options: ClassVar[frozenset[str]] = frozenset()  # of `efface forget`, beside what all take
     forgets: ClassVar[bool] = True
     keeps: ClassVar[frozenset[str]] = frozenset()  # kinds of earlier requests that `read` takes up

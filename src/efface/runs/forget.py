@@ -48,6 +48,7 @@ def forget(
     out: str | Path,
     *,
     method: str | None = None,
+    result: str | None = None,
     recipe: str | Path | None = None,
     changes: Iterable[str] = (),
     start: str | Path | None = None,
@@ -62,18 +63,19 @@ def forget(
 ) -> Path:
     """Carry out a request and write the run folder `out`; returns it.
 
-    `start` is a run, whose requests are kept, or a one-step generator to begin from; the result of
-    a run as `model` stands for its original model and that run. `judge` is a classifier, a folder
-    or an ONNX file (default: the one beside the model); `retrained` a model trained without what
-    is forgotten, measured beside the result; `size` the pixels of a side, for networks that do not
-    name it (FLUX). `on_step` is called after every step, and may raise to stop. Raises an
-    EffaceError, before weights are fetched where that is possible.
+    `result` is what to deliver, in place of `method`: "one-step" or "same-sampler", for classes and
+    concepts. `start` is a run, whose requests are kept, or a one-step generator to begin from; the
+    result of a run as `model` stands for its original model and that run. `judge` is a classifier,
+    a folder or an ONNX file (default: beside the model); `retrained` a model trained without what
+    is forgotten; `size` the pixels of a side, for networks that do not name it (FLUX). `on_step`
+    is called after every step, and may raise. Raises an EffaceError, if possible early.
     """
     out = Path(out)
     plan = make_plan(
         model,
         request,
         method=method,
+        result=result,
         recipe=recipe,
         changes=changes,
         start=start,

@@ -11,7 +11,7 @@ from accelerate import Accelerator
 
 from efface.data.randomness import random_state_kept
 from efface.diffusion.model_folder import ModelInfo
-from efface.errors import ConfigError
+from efface.errors import ConfigError, RequestError
 from efface.evaluation.networks import check_networks
 from efface.evaluation.subjects import check_retrained, name_labels, read_judge
 from efface.memory.preflight import check_memory
@@ -46,6 +46,7 @@ def make_plan(
     request: Request,
     *,
     method: str | None = None,
+    result: str | None = None,
     recipe: str | Path | None = None,
     changes: Iterable[str] = (),
     start: str | Path | None = None,
@@ -59,7 +60,7 @@ def make_plan(
 
     In this order: words, files that they name, configurations, memory. Raises an EffaceError.
     """
-    changes = list(changes)
+    changes, method = list(changes), choose_method(request, method, result)
     choose_settings(request, None, method, recipe, changes)
     request.check_files()
     info, begun = find_origin(model, start, null_label, size)
@@ -82,6 +83,23 @@ def make_plan(
         classifier=classifier,
         start=begun,
     )
+
+
+def choose_method(request: Request, method: str | None, result: str | None) -> str | None:
+    """The method for what is to be delivered; RequestError for both, or for what is unknown."""
+    if result is None:
+        return method
+    if method is not None:
+        raise RequestError(
+            f"--result {result} and --method {method} were given: a result stands for its method, "
+            "so give one of them."
+        )
+    if result not in request.results:
+        known = " or ".join(request.results) or "nothing"
+        raise RequestError(
+            f"--result {result} is unknown for {request.describe()}: there is {known}."
+        )
+    return request.results[result]
 
 
 def choose_settings(

@@ -13,7 +13,7 @@ from efface.diffusion.model_folder import ModelInfo
 from efface.errors import RequestError
 from efface.evaluation.wording import format_count, join_words, number_word, plural, shorten
 from efface.records import RunRecord
-from efface.requests.base import CONDITIONED, Request, evaluate_names, require_classes
+from efface.requests.base import CONDITIONED, RESULTS, Request, evaluate_names, require_classes
 from efface.requests.words import AppearanceWords, Phrases, keeping, source_of
 
 SHOWN = 20  # names in a sentence
@@ -93,7 +93,10 @@ class ForgetClass(Request):
     words_class: ClassVar[type[ClassWords]] = ClassWords
     need: ClassVar[str] = "conditions"
     keeps: ClassVar[frozenset[str]] = frozenset({"class"})
-    options: ClassVar[frozenset[str]] = frozenset({"start", "judge", "null_label", "size"})
+    results: ClassVar[Mapping[str, str]] = RESULTS
+    options: ClassVar[frozenset[str]] = frozenset(
+        {"result", "start", "judge", "null_label", "size"}
+    )
     subject: ClassVar[str] = "a class-conditional model"
     measured: ClassVar[frozenset[str]] = CONDITIONED
     attacked: ClassVar[frozenset[str]] = evaluate_names("baseline_steps", "guidance", "reference")

@@ -14,6 +14,7 @@ from efface.records import RunRecord
 from efface.requests.base import (
     CONDITIONED,
     DETECTOR,
+    RESULTS,
     Request,
     evaluate_names,
     has_words,
@@ -92,7 +93,8 @@ class ForgetConcept(Request):
     need: ClassVar[str] = "conditions"
     keeps: ClassVar[frozenset[str]] = frozenset({"concept"})
     text_recipe: ClassVar[str | None] = "concept-sfd"
-    options: ClassVar[frozenset[str]] = frozenset({"start", "size"})
+    results: ClassVar[Mapping[str, str]] = RESULTS
+    options: ClassVar[frozenset[str]] = frozenset({"result", "start", "size"})
     subject: ClassVar[str] = "prompts"
     measured: ClassVar[frozenset[str]] = CONDITIONED | GROUPS
     attacked: ClassVar[frozenset[str]] = evaluate_names(
