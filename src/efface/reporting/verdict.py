@@ -158,7 +158,8 @@ def tell_cost(record: RunRecord, evaluation: Evaluation) -> tuple[tuple[str, str
         return mark, f"{took} Sampling takes {passes}."
     mark = "good" if after <= before else "warn", passes
     text = f"{took} Sampling takes {passes} (original model: {format_count(before)})."
-    return mark, f"{text} {SAME_SAMPLER}" if after == 1 < before else text
+    has_choice = after == 1 < before and bool(read_request(record.request).results)
+    return mark, f"{text} {SAME_SAMPLER}" if has_choice else text
 
 
 def caveats(
