@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 
 from efface.errors import ConfigError, ModelError, RequestError
+from efface.requests import kinds
 from efface.requests.classes.request import ForgetClass
 from efface.runs.early import check_request, check_run, check_settings
+from efface.runs.place import ASIDE
 from tests.reporting.full_runs import write_class_run
 
 WITHOUT_TORCH = "import sys; sys.modules['torch'] = None\nfrom efface.cli import main; main()\n"
@@ -113,3 +115,43 @@ def test_settings_of_an_evaluation_are_checked_for_a_run(run: Path) -> None:
     check_run(run, ["evaluate.seed=3"])
     with pytest.raises(ConfigError, match="evaluate.seeds is unknown"):
         check_run(run, ["evaluate.seeds=3"])
+
+
+def resumed(run: Path, *changes: str) -> None:
+    labels = json.loads((run / "record.json").read_text())["request"]["labels"]
+    check_request(
+        ForgetClass(labels=tuple(labels)),
+        "zoo:digits",
+        run,
+        **given(run, resume=True, changes=changes),
+    )
+
+
+def record_train(run: Path, **values: object) -> None:
+    record = json.loads((run / "record.json").read_text())
+    record["settings"]["train"] |= values
+    (run / "record.json").write_text(json.dumps(record))
+
+
+def test_what_may_change_when_a_run_goes_on_is_not_refused(run: Path) -> None:
+    record_train(run, log_every=10, checkpoint_every=0, steps=200)
+    record_train(run, learning_rate_schedule="constant")
+    resumed(run, "train.log_every=5", "train.checkpoint_every=7", "train.steps=500")
+    with pytest.raises(RequestError, match="train.steps was 200 and is 100"):
+        resumed(run, "train.steps=100")
+    record_train(run, learning_rate_schedule="cosine")
+    with pytest.raises(RequestError, match="train.steps was 200 and is 500"):
+        resumed(run, "train.steps=500")
+
+
+def test_a_run_that_is_put_aside_is_left_to_what_brings_it_back(run: Path) -> None:
+    (run / ASIDE).mkdir()
+    (run / "record.json").rename(run / ASIDE / "record.json")
+    check_request(ForgetClass(labels=(0,)), "zoo:digits", run, **given(run, resume=True))
+
+
+def test_settings_that_need_one_another_are_left_to_where_all_are_known(run: Path) -> None:
+    check_run(run, ['evaluate.detector_labels=["cat"]'])  # the detector may be recorded
+    check_settings(kinds()["concept"], None, ["train.lora_alpha=4"])  # and the rank in a recipe
+    with pytest.raises(ConfigError, match="train.lora_alpha is -4"):
+        check_settings(kinds()["concept"], None, ["train.lora_alpha=-4"])

@@ -12,7 +12,7 @@ from efface.requests import kinds, sections
 from efface.requests.base import Request
 from efface.runs.place import check_same, entries, holds_run
 from efface.settings.evaluate import EvaluateSettings
-from efface.settings.reading import Values, build, read_changes, read_recipe
+from efface.settings.reading import Values, check_each, read_changes, read_recipe
 from efface.training.settings import TrainSettings
 
 METHOD = "method"  # whose class needs torch
@@ -32,7 +32,8 @@ def check_request(
     """Raise an EffaceError for settings, a model or a folder that `forget` would refuse."""
     given = check_settings(type(request), recipe, changes)
     find_folder(model)
-    if holds_run(out, resume, overwrite):
+    # One that was put aside is brought back later.
+    if holds_run(out, resume, overwrite) and (out / "record.json").exists():
         _check_resumed(out, request, given)
 
 
@@ -47,7 +48,7 @@ def check_settings(
         given[name] = given.get(name, {}) | values
     given.pop(METHOD, None)
     for name, values in given.items():
-        build(known[name], values, name)
+        check_each(known[name], values, name)
     return given
 
 
@@ -75,7 +76,7 @@ def _check_resumed(out: Path, request: Request, given: Mapping[str, Any]) -> Non
         if name in before
     }
     alike = {name: value for name, value in now.items() if _kind(value) is _kind(before[name])}
-    check_same(out, earlier, {name: before[name] for name in alike}, alike)
+    check_same(out, earlier, before, before | alike)
 
 
 def _as_number(value: Any) -> Any:

@@ -94,9 +94,6 @@ def finished_record(
     )
 
 
-INCIDENTAL = ("train.checkpoint_every", "train.ignore_memory", "train.log_every")
-
-
 def check_folder(out: Path, record: RunRecord, resume: bool, overwrite: bool) -> bool:
     """Whether the run in `out` is finished already; RequestError if it is another one.
 
@@ -113,11 +110,10 @@ def check_folder(out: Path, record: RunRecord, resume: bool, overwrite: bool) ->
 
 
 def _what_matters(record: RunRecord) -> dict[str, Any]:
-    """A record's entries by SECTION.NAME, without those that say nothing of what comes out."""
+    """A record's entries by SECTION.NAME."""
     start = {k: v for k, v in (record.start or {}).items() if k != "source"}
     content = {"request": record.request, "material": record.material, "model": record.model}
-    found = entries(record.settings | content | {"start": start})
-    return {name: value for name, value in found if name not in INCIDENTAL}
+    return dict(entries(record.settings | content | {"start": start}))
 
 
 def _put_aside(out: Path) -> None:

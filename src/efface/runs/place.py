@@ -13,6 +13,7 @@ from efface.evaluation.wording import printable
 from efface.records import RunRecord
 
 STEPS = "train.steps"
+INCIDENTAL = ("train.checkpoint_every", "train.ignore_memory", "train.log_every")
 NAMED, SHOWN = 5, 60  # entries that differ, and letters of their values, in a sentence
 LOCK = ".lock"  # a file of the run folder while a process works there
 BESIDE = (LOCK, "lost+found")  # in a folder that counts as empty
@@ -67,12 +68,16 @@ def require_outside(out: Path, needed: Iterable[Any]) -> None:
 
 
 def check_same(
-    out: Path, earlier: RunRecord, before: dict[str, Any], now: Mapping[str, Any]
+    out: Path, earlier: RunRecord, before: Mapping[str, Any], now: Mapping[str, Any]
 ) -> bool:
     """Whether the run in `out` is to make more steps than it was; RequestError for another run.
 
     `before` and `now` are what it was made with and what is asked for, by SECTION.NAME.
     """
+    before, now = (
+        {name: value for name, value in own.items() if name not in INCIDENTAL}
+        for own in (before, now)
+    )
     more = _more_steps(before, now)
     if more:
         if earlier.stopped or earlier.status == "collapsed":

@@ -90,6 +90,22 @@ def fields_of(kind: Any) -> Mapping[str, FieldInfo]:
 
 def build(kind: type[S], values: Mapping[str, Any], section: str) -> S:
     """A section from its values; ConfigError in one sentence for what it does not take."""
+    try:
+        return _validated(kind, values, section)
+    except ValidationError as error:
+        raise ConfigError(explain(error, section)) from None
+
+
+def check_each(kind: Any, values: Mapping[str, Any], section: str) -> None:
+    """Raise ConfigError for a value that is wrong by itself, whatever the others of its section."""
+    try:
+        _validated(kind, values, section)
+    except ValidationError as error:
+        if error.errors()[0]["loc"]:
+            raise ConfigError(explain(error, section)) from None
+
+
+def _validated(kind: type[S], values: Mapping[str, Any], section: str) -> S:
     known = list(fields_of(kind))
     for key, value in values.items():
         if key not in known:
@@ -99,12 +115,9 @@ def build(kind: type[S], values: Mapping[str, Any], section: str) -> S:
             raise ConfigError(f"{section}.{key} is unknown: {there}.{hint}")
         if isinstance(value, float) and not math.isfinite(value):
             raise ConfigError(f"{section}.{key} is {value}: give a finite number.")
-    try:
-        # Through JSON, so that lists become tuples but text never becomes a number; what TOML
-        # takes for a date is text.
-        return TypeAdapter(kind).validate_json(json.dumps(dict(values), default=str), strict=True)
-    except ValidationError as error:
-        raise ConfigError(explain(error, section)) from None
+    # Through JSON, so that lists become tuples but text never becomes a number; what TOML takes
+    # for a date is text.
+    return TypeAdapter(kind).validate_json(json.dumps(dict(values), default=str), strict=True)
 
 
 def explain(error: ValidationError, section: str) -> str:
