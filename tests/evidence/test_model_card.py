@@ -314,7 +314,7 @@ def test_the_card_says_the_verdict_and_where_the_model_is_weaker(run: Path) -> N
     evaluation = read_evaluation(run)
     text = make_card(read_record(run), evaluation, None, None)
     verdict = text.partition("## Verdict")[2].partition("## Figures")[0]
-    assert "- Forgotten: " in verdict and "- Resists: not measured" in verdict
+    assert "- Is it forgotten? " in verdict and "under attack? not measured" in verdict
     label = next(r.spec.label for r in evaluation.results if r.spec.side == "retain")
     worse = evaluation.model_copy(
         update={

@@ -66,4 +66,8 @@ def test_an_attack_is_one_row_with_the_costs_of_all_models():
     assert len(back) == len(withstood) == len(ATTACK_COLUMNS)
     assert back[0] == "relearning" and back[1].splitlines()[0] == "50%"
     assert back[2].splitlines()[0] == "3" and back[-1].startswith("recovered")
+    control = make_attack("noise_search", 3)
+    control.costs["other_labels"] = control.costs.pop("retrained")
+    (row,) = map(attack_row, find_attacks(control).findings)
+    assert row[4] == back[4]  # of a model without it, or of what the original was never taught
     assert withstood[2].splitlines()[0] == "not reached" and withstood[-1] == "withstood"

@@ -164,9 +164,6 @@ def verify(
 
     Every file, hash and page is checked, and the figures are measured again.
     """
-    from efface.evidence.archive import read_archive
-
-    read_archive(pack)
     from efface.evidence.verify import verify as verify_pack
 
     found = verify_pack(

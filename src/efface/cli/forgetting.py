@@ -41,6 +41,7 @@ def request_command(kind: type[Request]) -> Callable[..., None]:
 
     def command(**given: Any) -> None:
         from efface.runs.early import check_request
+        from efface.runs.place import holds_run
 
         words = {name: given.pop(name) for name in fields}
         request = make_request(kind, {name: v for name, v in words.items() if v is not None})
@@ -50,9 +51,12 @@ def request_command(kind: type[Request]) -> Callable[..., None]:
         check_request(request, model, out, changes=changes, **early)
         if given.pop("dry_run"):
             from efface.runs.dry_run import dry_run
+            from efface.runs.plan import make_plan
 
-            rows = dry_run(model, request, out, changes=changes, measure=not skipped, **given)
-            show(("", ""), rows.items())
+            replaced = {name: given.pop(name) for name in ("resume", "overwrite")}
+            plan = make_plan(model, request, changes=changes, measure=not skipped, **given)
+            holds_run(out, needed=plan.sources, **replaced)
+            show(("", ""), dry_run(plan, out, not skipped).items())
             return
         from efface.runs.forget import forget
 

@@ -39,6 +39,11 @@ from efface.requests.words import Words
 
 CARD = "README.md"
 TAG = "efface"
+QUESTIONS = {
+    "forget": "Is it forgotten?",
+    "retain": "Is the rest preserved?",
+    "resist": "Does it stay forgotten under attack?",
+}
 MAX_CARD_BYTES = 2**20
 MAX_WORDING = 200  # characters
 # What Markdown reads as more than text; of a bare address, the part that makes it a link.
@@ -108,7 +113,11 @@ def make_card(
         use=Markup('"PATH/TO/THIS/FOLDER"' + (", trust_remote_code=True" if trusted else "")),
         call=Markup(_call(record, words)),
         trusted=trusted,
-        answers=[(j.title, j.mark[1]) for j in verdict.judgements if j.title != "Cost"],
+        answers=[
+            (QUESTIONS[side], answer.replace("_", " "))
+            for side, answer in verdict.answers.items()
+            if words.forgets or side == "retain"
+        ],
         weaker=[_row(f.result)[:3] for f in verdict.retained.found if f.answer == "no"],
         caveats=verdict.caveats,
         licence=licence,

@@ -52,14 +52,16 @@ def write_budget(cost: Cost | None) -> str:
     return f"{cost.budget:.2g}" if cost.budget < TEN else format_count(round(cost.budget))
 
 
+WITH_IT = ("result", "baseline", "weak")  # models that know what is sought
 ATTACK_COLUMNS = ("attack", "back", "this model", "original", "without it", "outcome")
 
 
 def attack_row(finding: AttackFinding) -> tuple[str, ...]:
     """One attack in a row of a table: the budgets at which half and most of it came back."""
     result = finding.result
-    without = [line for line in result.costs if line.startswith(("retrained", "control"))]
-    lines = (finding.line, "baseline", *without[:1])
+    same = finding.line.replace("result", "retrained", 1)
+    without = [line for line in result.costs if line.split("_")[0] not in WITH_IT]
+    lines = (finding.line, "baseline", *([same] if same in without else without[:1]))
     budgets = ["\n".join(map(write_budget, result.costs.get(line, []))) for line in lines]
     budgets += [DASH] * (3 - len(budgets))
     shares = "\n".join(f"{cost.share:.0%}" for cost in result.costs.get(finding.line, []))

@@ -7,7 +7,6 @@ import itertools
 import statistics
 import tempfile
 import time
-from collections.abc import Iterable
 from pathlib import Path
 
 from accelerate import Accelerator
@@ -18,10 +17,8 @@ from efface.errors import EffaceError
 from efface.evaluation.wording import format_count, format_duration
 from efface.memory.estimate import estimate, readable
 from efface.memory.preflight import available_memory
-from efface.requests.base import Request
 from efface.runs.forget import begin_record, carry_out
-from efface.runs.place import holds_run
-from efface.runs.plan import Plan, make_plan
+from efface.runs.plan import Plan
 
 STEPS, SECONDS = 20, 5.0  # at most, that are tried; the first step is not timed
 
@@ -30,44 +27,11 @@ class _Tried(EffaceError):  # noqa: N818
     """Enough steps were made."""
 
 
-def dry_run(
-    model: str | Path,
-    request: Request,
-    out: str | Path,
-    *,
-    method: str | None = None,
-    result: str | None = None,
-    recipe: str | Path | None = None,
-    changes: Iterable[str] = (),
-    start: str | Path | None = None,
-    judge: str | Path | None = None,
-    retrained: str | Path | None = None,
-    null_label: int | None = None,
-    size: int | None = None,
-    resume: bool = False,
-    overwrite: bool = False,
-    measure: bool = True,
-) -> dict[str, str]:
-    """What `efface.forget` would do with the same arguments, in rows of a table.
+def dry_run(plan: Plan, out: str | Path, measure: bool = True) -> dict[str, str]:
+    """What `efface.forget` would do by a plan, in rows of a table.
 
-    The time is that of a few steps made here, in a folder that is gone afterwards. Raises the
-    errors of `efface.forget`.
+    The time is that of a few steps made here, in a folder that is gone afterwards.
     """
-    plan = make_plan(
-        model,
-        request,
-        method=method,
-        result=result,
-        recipe=recipe,
-        changes=changes,
-        start=start,
-        judge=judge,
-        retrained=retrained,
-        null_label=null_label,
-        size=size,
-        measure=measure,
-    )
-    holds_run(Path(out), resume, overwrite, [model, judge, retrained, recipe, *plan.sources])
     train = plan.settings.train
     count = format_count(train.steps)
     return {
@@ -116,8 +80,8 @@ def _describe_evaluation(plan: Plan) -> str:
         count = evaluate.retain_samples + (evaluate.forget_samples if kind.forgets else 0)
         samples = f"{format_count(count)} samples of each model"
     else:
-        samples = f"samples and losses as [{kind.section}] says"
-    judge = "" if plan.classifier is None else f", judged by {plan.classifier.config['name']}"
+        samples = f"samples and losses as set in [{kind.section}]"
+    judge = "" if plan.classifier is None else f", evaluated by {plan.classifier.config['name']}"
     return f"{samples}{judge}"
 
 

@@ -85,7 +85,7 @@ def forget(
         size=size,
         measure=measure,
     )
-    holds_run(out, resume, overwrite, [model, judge, retrained, recipe, *plan.sources])
+    holds_run(out, resume, overwrite, plan.sources)
     with locked(out), resumable(out), random_state_kept():
         record, encoded = begin_record(plan), None
         if not check_folder(out, record, resume, overwrite):

@@ -32,12 +32,14 @@ class Plan:
     material: Material
     classifier: Judge | None
     start: Path | None
+    given: tuple[Any, ...]  # model, classifier, retrained model and recipe
 
     @property
     def sources(self) -> list[Any]:
         """What is read by its path, among other values: none of it may be overwritten."""
         named = [*self.request.earlier, self.request, self.settings.evaluate]
-        return [self.info.folder, self.start, *(value for one in named for _, value in one)]
+        values = (value for one in named for _, value in one)
+        return [self.info.folder, self.start, *self.given, *values]
 
 
 @random_state_kept()
@@ -82,6 +84,7 @@ def make_plan(
         material=material,
         classifier=classifier,
         start=begun,
+        given=(model, judge, retrained, recipe),
     )
 
 
