@@ -28,7 +28,7 @@ request = efface.ForgetClass(labels=(4,), replacement=(9,))
 
 # %%
 changes = [
-    "train.steps=40",
+    "train.steps=30",
     "evaluate.forget_samples=50",
     "evaluate.retain_samples=90",
     "evaluate.guidance=1",
