@@ -20,12 +20,6 @@ from efface.errors import ModelError
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 
 
-@pytest.fixture
-def folder(tiny_model, tmp_path) -> Path:
-    """A pipeline folder to break."""
-    return shutil.copytree(tiny_model, tmp_path / "model")
-
-
 def edit(path: Path, **changes: object) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
