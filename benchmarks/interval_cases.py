@@ -10,7 +10,7 @@ from scipy import stats
 
 from efface.metrics.coverage import coverage
 from efface.metrics.density import density
-from efface.metrics.fd import fd
+from efface.metrics.fd import frechet_distance
 from efface.metrics.inception_score import inception_score
 from efface.metrics.intervals import (
     Estimate,
@@ -225,7 +225,7 @@ def distances() -> Iterator[Case]:
             original = of[1](rng, 1.1)
             result = 0.6 * of[0](rng, 1.3) + 0.4 * original
             found = []
-            for distance in (fd, kid):
+            for distance in (frechet_distance, kid):
                 parts = [distance(x, reference, labels) for x in (result, original)]
                 found += [parts[0], paired(*parts)]
             return [*found, mean(density(result, reference))]

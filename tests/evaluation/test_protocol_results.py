@@ -9,7 +9,7 @@ import pytest
 
 from efface.evaluation.protocol import make_result, view_result
 from efface.metrics.differences import independent_difference
-from efface.metrics.fd import FD, fd
+from efface.metrics.fd import FD, frechet_distance
 from efface.metrics.intervals import Estimate, bounded_mean, difference, proportion
 from efface.metrics.retained_accuracy import RETAINED_ACCURACY
 from efface.records import Value
@@ -78,5 +78,5 @@ def test_distances_are_to_the_real_images_that_are_retained(forgotten, rows, kin
     }
     row = view_result(view, FD, seen, forgotten, range(8), "sampled so")
     real = view.judge.reference[list(rows)]
-    assert row.value == fd(seen["result"].features, real, seen["result"].asked).value
+    assert row.value == frechet_distance(seen["result"].features, real, seen["result"].asked).value
     assert row.protocol.endswith(f", features against {len(real)} real images {kind}")

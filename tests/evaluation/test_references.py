@@ -24,7 +24,7 @@ from efface.evaluation.store import Store
 from efface.evaluation.subjects import Subjects
 from efface.evaluation.views import ExtractorView
 from efface.metrics.extractors import InceptionExtractor
-from efface.metrics.fd import fd
+from efface.metrics.fd import frechet_distance
 from efface.metrics.pixel_components import fit_components
 from efface.settings.evaluate import EvaluateSettings
 
@@ -78,7 +78,7 @@ def test_the_best_guidance_is_nearest_to_real_images_of_retained_labels(
         chosen = best_guidance(subjects, {"extractor": view}, RETAINED, CONFIG, Store(None))
         asked = np.array([1 + i % 3 for i in range(SELECTION_SAMPLES)])
         apart = {
-            value: fd(_selection(subjects, view, value), view.real[:120], asked).value
+            value: frechet_distance(_selection(subjects, view, value), view.real[:120], asked).value
             for value in values
         }
         assert chosen == min(apart, key=apart.__getitem__) == guidance

@@ -7,7 +7,7 @@ import pytest
 import torch
 from sklearn.decomposition import PCA
 
-from efface.metrics.fd import fd
+from efface.metrics.fd import frechet_distance
 from efface.metrics.pixel_components import fit_components
 
 IMAGES = torch.randint(0, 256, (400, 1, 6, 6), dtype=torch.uint8, generator=torch.manual_seed(0))
@@ -36,4 +36,6 @@ def test_lost_variety_is_noticed():
     """Half of the images again and again: a classifier would see nothing wrong."""
     components = fit_components(IMAGES)
     whole, few = (components.features(x.float() / 255).numpy() for x in (IMAGES, IMAGES[:8]))
-    assert fd(np.tile(few, (50, 1)), whole).low > 5 * fd(whole, whole).high
+    assert (
+        frechet_distance(np.tile(few, (50, 1)), whole).low > 5 * frechet_distance(whole, whole).high
+    )

@@ -19,7 +19,7 @@ from efface.evaluation.store import Store
 from efface.evaluation.subjects import Subjects, number_labels
 from efface.evaluation.views import ExtractorView, View
 from efface.metrics.extractors import Extractor
-from efface.metrics.fd import fd
+from efface.metrics.fd import frechet_distance
 from efface.metrics.pixel_components import fit_components
 from efface.settings.evaluate import EvaluateSettings
 
@@ -135,6 +135,6 @@ def best_guidance(
         samples = retained.samples(original, SELECTION_SEED, SELECTION_SAMPLES, config.batch_size)
         what = f"trying guidance {guidance:g}"
         drawn = observe(samples, {"view": view}, store, what)["view"]["features"]
-        return fd(drawn, real, labels).value
+        return frechet_distance(drawn, real, labels).value
 
     return min(GUIDANCES, key=distance)

@@ -4,7 +4,7 @@ The functions here take arrays (numpy) and return a value with its interval.
 """
 
 from efface.metrics.coverage import coverage
-from efface.metrics.fd import fd as frechet_distance
+from efface.metrics.fd import frechet_distance
 from efface.metrics.inception_score import inception_score
 from efface.metrics.kid import kid
 from efface.metrics.precision import precision

@@ -9,7 +9,9 @@ from efface.metrics.intervals import Measured, linear
 from efface.records import Margin, Spec
 
 
-def fd(drawn: np.ndarray, real: np.ndarray, groups: np.ndarray | None = None) -> Measured:
+def frechet_distance(
+    drawn: np.ndarray, real: np.ndarray, groups: np.ndarray | None = None
+) -> Measured:
     """Frechet distance of features (N, D) and (M, D), with the interval of its root by `linear`.
 
     |m_a - m_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^(1/2)) (Heusel et al., 2017, eq. 6). With the
@@ -55,7 +57,7 @@ def _transported(scaled: np.ndarray, freedom: int) -> np.ndarray:
 
 
 FD = Metric(
-    compute=lambda seen: fd(seen.features, seen.reference, seen.asked),
+    compute=lambda seen: frechet_distance(seen.features, seen.reference, seen.asked),
     spec=Spec(
         name="fd",
         label="Fréchet distance",

@@ -2,7 +2,7 @@
 
 from efface.errors import DataError
 from efface.metrics.base import Metric, Observations
-from efface.metrics.fd import fd
+from efface.metrics.fd import frechet_distance
 from efface.metrics.intervals import Estimate
 from efface.records import Spec
 
@@ -16,7 +16,7 @@ def _sfid(seen: Observations) -> Estimate:
     """
     if seen.spatial is None:
         raise DataError("sfid needs spatial features: observe the samples with an extractor.")
-    return fd(seen.spatial, seen.reference, seen.asked)
+    return frechet_distance(seen.spatial, seen.reference, seen.asked)
 
 
 SFID = Metric(
