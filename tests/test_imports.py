@@ -35,7 +35,8 @@ ORDER = (
 FLOOR = {name: floor for floor, names in enumerate(ORDER) for name in names}
 TORCH_FREE = ("efface", "efface.cli", "efface.errors", "efface.records", "efface.requests")
 TORCH_FREE += ("efface.diffusion.model_folder", "efface.reporting", "efface.evidence.pack")
-TORCH_FREE += ("efface.runs.compare", "efface.files", "efface.metrics.intervals")
+TORCH_FREE += ("efface.runs.early", "efface.runs.place", "efface.runs.listing")
+TORCH_FREE += ("efface.metrics", "efface.runs.compare", "efface.files", "efface.metrics.intervals")
 TORCH_FREE += ("efface.settings.reading", "efface.settings.listing", "efface.settings.evaluate")
 MODULES = sorted(
     ".".join(("efface", *path.relative_to(SOURCE).with_suffix("").parts)).removesuffix(".__init__")

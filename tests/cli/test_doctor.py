@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import sys
 
 from typer.testing import CliRunner
@@ -40,3 +41,19 @@ def test_a_missing_package_is_named(monkeypatch):
     bad = [f.text for f in examine() if not f.good]
     assert len(bad) == 1
     assert bad[0].startswith("accelerate cannot be imported")
+
+
+def test_every_extra_is_named_with_what_it_lacks(monkeypatch):
+    there = {"datasets": "3.0", "onnxruntime": "1.32.0"}
+
+    def version(name: str) -> str:
+        if name not in there:
+            raise importlib.metadata.PackageNotFoundError(name)
+        return there[name]
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    said = {f.text for f in examine() if f.text.startswith("extra")}
+    assert "extra 'onnx': installed" in said
+    assert any("'data': datasets is 3.0 and must be >=4.0" in text for text in said)
+    assert any("'sign': model-signing is missing, pyopenssl is missing" in text for text in said)
+    assert not any("'dev'" in text or "'docs'" in text for text in said)

@@ -41,8 +41,8 @@ def _extra(name: str) -> Finding:
     missing = []
     for text in importlib.metadata.requires("efface") or []:
         needed = Requirement(text)
-        own = needed.marker is not None and needed.marker.evaluate({"extra": name})
-        if not own or (needed.marker and needed.marker.evaluate({"extra": ""})):
+        marker = needed.marker
+        if marker is None or not marker.evaluate({"extra": name}) or marker.evaluate({"extra": ""}):
             continue
         try:
             version = importlib.metadata.version(needed.name)
