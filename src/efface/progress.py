@@ -2,19 +2,10 @@
 
 import functools
 import os
+import sys
 import time
 from dataclasses import dataclass
 from typing import Any, Self
-
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TextColumn,
-    TimeRemainingColumn,
-)
 
 EVERY = 30.0  # seconds between two lines of progress where there is no terminal
 
@@ -34,7 +25,7 @@ def note(text: str) -> None:
     """Print a line on standard error, in the first of several processes alone."""
     if os.environ.get("RANK", "0") == "0" and not speech.quiet:
         text = f"efface: {text}".encode(errors="replace").decode()
-        Console(stderr=True).print(text, markup=False, highlight=False, soft_wrap=True)
+        sys.stderr.write(f"{text}\n")
 
 
 @functools.cache
@@ -49,6 +40,16 @@ class Bar:
     def __init__(
         self, what: str, total: int, done: int = 0, unit: str = "it", hidden: bool = False
     ) -> None:
+        from rich.console import Console
+        from rich.progress import (  # takes a while, and commands that refuse have no use for it
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            SpinnerColumn,
+            TextColumn,
+            TimeRemainingColumn,
+        )
+
         console = Console(stderr=True)
         self._hidden = hidden or speech.quiet
         self._progress = Progress(

@@ -273,6 +273,7 @@ class RunRecord(Content):
     seconds: float | None = None
     steps: int | None = None
     images_per_second: float | None = None
+    forwards: int | None = None  # images through networks in training; backward passes count too
     output: dict[str, str] = {}  # weight hashes
     guard: list[dict[str, float]] = []
     note: str | None = None  # the guard's sentence

@@ -47,6 +47,7 @@ def make_record(**changes: Any) -> RunRecord:
         "seconds": 204.3,
         "steps": 2000,
         "images_per_second": 1566.2,
+        "forwards": 640_000,
         "output": {"unet/model.safetensors": "4c" * 32},
         "guard": [{"step": 100, "distance": 1.2}, {"step": 200, "distance": 0.1}],
     }

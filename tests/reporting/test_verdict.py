@@ -100,9 +100,9 @@ def test_what_became_of_it_is_told_in_four_lines():
     assert told["Retained"].endswith("Within their margins: Fréchet distance.")
     assert told["Resists"].startswith("Whether it comes back was not measured.")
     assert told["Cost"] == (
-        "Training took 3\u00a0min 24\u00a0s (2 CPU cores). Sampling takes 1 network pass per image "
-        "(original model: 50). One step costs variety (see recall); `--result same-sampler` keeps "
-        "the original model's sampler and its variety."
+        "Training took 3\u00a0min 24\u00a0s (2 CPU cores) and 640,000 network forwards. "
+        "Sampling takes 1 network pass per image (original model: 50). One step costs variety (see "
+        "recall); `--result same-sampler` keeps the original model's sampler and its variety."
     )
     sources = [judgement.source for judgement in verdict.judgements]
     assert sources == ["how-0", "how-1", "", "facts-run"]

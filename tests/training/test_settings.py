@@ -8,6 +8,7 @@ import pytest
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import ValidationError
 
+from efface.settings.listing import describe
 from efface.training.settings import TrainSettings
 
 NUMBERS = [
@@ -18,7 +19,7 @@ NUMBERS = [
 
 @pytest.mark.parametrize("name", TrainSettings.model_fields)
 def test_every_setting_says_what_it_is_in_a_sentence(name: str) -> None:
-    description = TrainSettings.model_fields[name].description
+    description = describe(TrainSettings)[name]
     assert description and description[0].isupper() and description.endswith(".")
 
 

@@ -9,7 +9,6 @@ from types import FrameType
 from typing import Annotated, Any, NoReturn
 
 import typer
-from rich.console import Console
 from typer.core import TyperGroup
 
 from efface import __version__, progress
@@ -124,6 +123,5 @@ def _sentence(error: Exception) -> str | None:
 
 
 def _leave(sentence: str, code: int) -> NoReturn:
-    console = Console(stderr=True)
-    console.print(f"efface: {sentence}", markup=False, highlight=False, soft_wrap=True)
+    typer.echo(f"efface: {sentence}", err=True)
     sys.exit(code)

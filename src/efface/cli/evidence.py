@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from efface.cli.options import Judge, Retrained, Set
 from efface.cli.output import say, show, tell
@@ -125,6 +124,8 @@ def compare(
 
     for run in runs:
         check_run(run)
+    from rich.console import Console
+
     from efface.runs.compare import as_tables
     from efface.runs.compare import compare as compare_runs
 

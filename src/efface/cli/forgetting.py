@@ -14,6 +14,7 @@ from efface.cli import options
 from efface.cli.output import show, tell
 from efface.errors import RequestError
 from efface.requests.base import Request
+from efface.settings.listing import describe
 
 ALWAYS = {
     "method": (options.Method, None),
@@ -63,11 +64,10 @@ def request_command(kind: type[Request]) -> Callable[..., None]:
         forget(model, request, out, changes=changes, measure=not skipped, **given)
         tell(out)
 
+    texts = describe(kind)
     parameters = [_parameter("model", options.Model), _parameter("out", options.Out)]
-    parameters += [_option(name, field) for name, field in fields.items() if field.is_required()]
-    parameters += [
-        _option(name, field) for name, field in fields.items() if not field.is_required()
-    ]
+    for name, field in sorted(fields.items(), key=lambda item: not item[1].is_required()):
+        parameters.append(_option(name, field, texts[name]))
     shared = {name: SOMETIMES[name] for name in SOMETIMES if name in kind.options} | ALWAYS
     parameters += [
         _parameter(name, annotation, value) for name, (annotation, value) in shared.items()
@@ -110,11 +110,11 @@ def _flag(name: str, field: FieldInfo) -> str:
     return str(_extra(field).get("option", f"--{name.replace('_', '-')}"))
 
 
-def _option(name: str, field: FieldInfo) -> inspect.Parameter:
+def _option(name: str, field: FieldInfo, text: str) -> inspect.Parameter:
     """The option of a field: text, or a number; one for several values can be repeated."""
     flag = _flag(name, field)
     many = get_origin(field.annotation) is tuple or "several" in _extra(field)
-    text = f"{field.description} Repeatable." if many else field.description
+    text = f"{text} Repeatable." if many else text
     kind: Any = list[str] if many else _scalar(field.annotation)
     if field.is_required():
         return _parameter(name, Annotated[kind, typer.Option(flag, help=text)])

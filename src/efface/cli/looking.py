@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.text import Text
 
 from efface.cli.options import Method, Model, NullLabel, Recipe, Set, Size
 from efface.cli.output import say, show
@@ -109,9 +107,8 @@ def methods() -> None:
     """List the methods there are."""
     from efface.methods import names, resolve
 
-    console = Console()
     for name in names():
-        console.print(f"{name:22} {resolve(name).summary}", highlight=False, soft_wrap=True)
+        say(f"{name:22} {resolve(name).summary}")
 
 
 def doctor() -> None:
@@ -133,7 +130,9 @@ def settings(
 
     With the type, range, default and meaning of each.
     """
+    from rich.console import Console
     from rich.table import Column, Table
+    from rich.text import Text
 
     from efface.errors import ConfigError
     from efface.requests import sections

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from rich.console import Console
-from rich.text import Text
+import typer
 
 
 def tell(run: Path) -> None:
@@ -23,7 +22,9 @@ def tell(run: Path) -> None:
 
 def show(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
     """Print a table of plain text."""
+    from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(*columns, box=None)
     for row in rows:
@@ -32,4 +33,4 @@ def show(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
 
 
 def say(text: str) -> None:
-    Console().print(text, markup=False, highlight=False, soft_wrap=True)
+    typer.echo(text)

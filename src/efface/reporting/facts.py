@@ -10,8 +10,8 @@ from efface.reporting.run_folder import Run, listed
 
 Facts = list[tuple[str, str]]
 COURSE = {
-    *("status", "started", "finished", "seconds", "steps", "images_per_second"),
-    *("note", "stopped", "notes"),
+    *("status", "started", "finished", "seconds", "steps"),
+    *("images_per_second", "forwards", "note", "stopped", "notes"),
 }
 MEASURED = {"samples", "seeds", "protocol", "extractor"}  # how a figure was measured
 

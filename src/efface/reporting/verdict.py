@@ -148,7 +148,10 @@ def tell_cost(record: RunRecord, evaluation: Evaluation) -> tuple[tuple[str, str
     took = "How long training took is not recorded"
     if record.seconds is not None:
         took = f"Training took {format_duration(record.seconds)}"
-    took += f" ({describe_hardware(record.hardware)})."
+    took += f" ({describe_hardware(record.hardware)})"
+    if record.forwards is not None:
+        took += f" and {format_count(record.forwards)} network forwards"
+    took += "."
     before, after = passes_per_image(record, evaluation)
     mark = "warn", "passes per image not recorded"
     if after is None:

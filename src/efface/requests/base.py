@@ -68,7 +68,7 @@ class Request(BaseModel, ABC):
     unless `json_schema_extra={"option": ...}` gives another.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: str
     earlier: tuple[SerializeAsAny[Request], ...] = ()  # forgotten before, and forgotten still

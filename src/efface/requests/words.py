@@ -1,13 +1,17 @@
 """What a report asks of a kind of request: what it is about, in words (no torch)."""
 
+from __future__ import annotations
+
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from efface.evaluation.wording import describe_interval, format_count, format_share, shorten
-from efface.records import Evaluation, RunRecord
+
+if TYPE_CHECKING:
+    from efface.records import Evaluation, RunRecord
 
 FIGURES = ("accuracy", "interval", "images")  # of a classifier, on images that were set apart
 UNSTATED = "whose accuracy is not stated"
@@ -40,7 +44,7 @@ class Phrases:
     def them(self) -> str:
         return self.called or ("them" if self.many else "it")
 
-    def about(self, subject: str | None) -> "Phrases":
+    def about(self, subject: str | None) -> Phrases:
         """The same of one of several forgotten things; of None, of all of them."""
         return self if subject is None else replace(self, many=False, called=subject)
 

@@ -86,6 +86,7 @@ def finished_record(
             "seconds": result.seconds,
             "steps": result.steps,
             "images_per_second": result.images_per_second,
+            "forwards": result.forwards,
             "output": hash_weights(out / "pipeline"),
             "guard": result.guard,
             "note": result.collapsed,

@@ -1,7 +1,12 @@
 """Every setting with its type, range, default and one sentence: what `efface settings` prints."""
 
+import ast
+import functools
+import inspect
+import sys
 import types
 from dataclasses import MISSING, dataclass
+from itertools import pairwise
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
@@ -24,16 +29,48 @@ class Setting:
 
 def list_section(section: str, kind: Any) -> list[Setting]:
     """All settings of a section, in the order of their declaration."""
+    texts = describe(kind)
     return [
         Setting(
             name=f"{section}.{name}",
             type=_type(field.annotation),
             range=", ".join(f"{SIGNS[sign]} {bound:g}" for sign, bound in bounds_of(field).items()),
             default=_shown(field.get_default(call_default_factory=True)),
-            description=field.description or "",
+            description=texts.get(name, ""),
         )
         for name, field in fields_of(kind).items()
     ]
+
+
+@functools.cache
+def describe(kind: Any) -> dict[str, str]:
+    """The sentence of each setting, by name: of its `Field`, or the string below it in the source.
+
+    Sources are read when a sentence is wanted, not when the class is made: every command would
+    wait for it.
+    """
+    texts = {}
+    for parent in reversed(kind.__mro__):
+        if parent.__module__.startswith("efface."):
+            texts |= _strings_below(parent)
+    given = {name: field.description for name, field in fields_of(kind).items()}
+    return texts | {name: text for name, text in given.items() if text}
+
+
+def _strings_below(kind: type) -> dict[str, str]:
+    """String literals that stand right below an annotated name in a class, by that name."""
+    found = {}
+    for line, below in pairwise(_class_bodies(kind.__module__)[kind.__name__]):
+        match line, below:
+            case ast.AnnAssign(target=ast.Name(name)), ast.Expr(ast.Constant(str(text))):
+                found[name] = inspect.cleandoc(text)
+    return found
+
+
+@functools.cache
+def _class_bodies(module: str) -> dict[str, list[ast.stmt]]:
+    tree = ast.parse(inspect.getsource(sys.modules[module]))
+    return {node.name: node.body for node in tree.body if isinstance(node, ast.ClassDef)}
 
 
 def bounds_of(field: FieldInfo) -> dict[str, float]:

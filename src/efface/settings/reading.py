@@ -27,7 +27,7 @@ BOUNDS = {
 class Section(BaseModel):
     """Settings that belong together: frozen, and none that is not declared."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 def shipped_recipes() -> list[str]:

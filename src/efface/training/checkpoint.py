@@ -85,6 +85,7 @@ class Progress(BaseModel):
 
     step: int = Field(ge=0)
     seconds: float = Field(default=0.0, ge=0, allow_inf_nan=False)  # that training has taken
+    forwards: int = Field(default=0, ge=0)  # of the process that writes
     guard_log: list[dict[str, float]] = []
     collapsed: str | None = None
     stopped: str | None = None

@@ -17,9 +17,7 @@ Clip = Annotated[float | None, Field(gt=0, le=1e9)]
 class TrainSettings(BaseModel):
     """Settings of the loop, addressed as `train.NAME`; a method brings its own defaults."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     steps: Steps = 1000
     """Training steps."""

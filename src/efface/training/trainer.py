@@ -23,6 +23,7 @@ from efface.files import whole_file
 from efface.methods.base import Method
 from efface.progress import Bar
 from efface.training.checkpoint import Checkpoints, MovingAverage, Progress, Stateful
+from efface.training.cost import Forwards
 from efface.training.guard import CollapseGuard, Stopper
 from efface.training.processes import check_parts, from_main, on_main
 from efface.training.settings import TrainSettings
@@ -67,6 +68,7 @@ class TrainResult:
     steps: int
     seconds: float
     images_per_second: float  # rows of both sides, of all processes
+    forwards: int  # of all processes, see `Forwards`
     collapsed: str | None  # the guard's sentence, if it stopped the run
     stopped: str | None  # why the run stopped before its last step, if all was well
     guard: list[dict[str, float]] = field(default_factory=list)
@@ -114,6 +116,7 @@ class Trainer:
         self._guard_log: list[dict[str, float]] = []
         self._collapsed: str | None = None
         self._stopped: str | None = None
+        self._forwards = Forwards()
         self._seconds_before = 0.0  # spent before the checkpoint that was resumed from
         self._began = self._saved = time.perf_counter()
         self._writing = 0.0  # seconds that the last checkpoint took
@@ -154,6 +157,7 @@ class Trainer:
         with contextlib.ExitStack() as stack:
             bar = Bar("training", settings.steps, step or 0, hidden=not main)
             stack.enter_context(bar)
+            stack.enter_context(self._forwards.counted(d.network for d in self.networks.values()))
             tracking = None
             if main:
                 tracking = Tracking(self.folder, step or 0)
@@ -250,6 +254,7 @@ class Trainer:
                 step=step,
                 guard_log=self._guard_log,
                 seconds=self._seconds,
+                forwards=self._forwards.count,
                 collapsed=self._collapsed,
                 stopped=self._stopped,
             )
@@ -266,6 +271,7 @@ class Trainer:
         progress = self.checkpoints.restore(latest, self.objects())
         self._guard_log = progress.guard_log
         self._seconds_before = progress.seconds
+        self._forwards.count = progress.forwards
         self._collapsed, self._stopped = progress.collapsed, progress.stopped
         return progress.step
 
@@ -277,6 +283,7 @@ class Trainer:
             steps=step,
             seconds=seconds,
             images_per_second=step * self._rows / seconds,
+            forwards=self._forwards.count * self.accelerator.num_processes,
             collapsed=self._collapsed,
             stopped=self._stopped,
             guard=self._guard_log,

@@ -10,13 +10,14 @@ from efface.errors import ConfigError
 from efface.requests.images.request import ForgetImages
 from efface.requests.images.settings import ImageSettings
 from efface.settings.base import read_settings
+from efface.settings.listing import describe
 
 
 @pytest.mark.parametrize("name", ImageSettings.model_fields)
 def test_every_setting_has_a_meaning_and_a_bound(name: str) -> None:
     field = ImageSettings.model_fields[name]
     closed = field.annotation is bool or get_origin(field.annotation) is Literal
-    assert field.description and (field.metadata or closed)
+    assert describe(ImageSettings)[name] and (field.metadata or closed)
 
 
 @pytest.mark.parametrize(

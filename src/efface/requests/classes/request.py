@@ -1,5 +1,7 @@
 """Forget labels of a class-conditional model: the request, and what a report says of it."""
 
+from __future__ import annotations
+
 import difflib
 import itertools
 import re
@@ -12,13 +14,13 @@ from efface.diffusion.class_networks import describe_labels
 from efface.diffusion.model_folder import ModelInfo
 from efface.errors import RequestError
 from efface.evaluation.wording import format_count, join_words, number_word, plural, shorten
-from efface.records import RunRecord
 from efface.requests.base import CONDITIONED, RESULTS, Request, evaluate_names, require_classes
 from efface.requests.words import AppearanceWords, Phrases, keeping, source_of
 
 SHOWN = 20  # names in a sentence
 
 if TYPE_CHECKING:
+    from efface.records import RunRecord
     from efface.requests.classes.material import ClassMaterial
     from efface.settings.base import Settings
 
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 class ClassWords(AppearanceWords):
     """Words of a request to forget labels."""
 
-    request: "ForgetClass"
+    request: ForgetClass
 
     label: ClassVar[str] = "class"
     unmeasured: ClassVar[str] = (
@@ -170,7 +172,7 @@ class ForgetClass(Request):
     def retained(self, labels: Sequence[int]) -> list[int]:
         return [label for label in labels if label not in self.replacements]
 
-    def check(self, model: ModelInfo, settings: "Settings") -> None:
+    def check(self, model: ModelInfo, settings: Settings) -> None:
         """Raise RequestError unless the model has these labels and at least one is retained."""
         classes, labelled = require_classes(model), describe_labels(model.labels)
         for word, labels in (("forgotten", self.labels), ("a replacement", self.replacement)):
@@ -186,7 +188,7 @@ class ForgetClass(Request):
                 f"all {classes} labels were to be forgotten: at least one must be retained."
             )
 
-    def read(self, model: ModelInfo, settings: "Settings") -> "ClassMaterial":
+    def read(self, model: ModelInfo, settings: Settings) -> ClassMaterial:
         from efface.requests.classes.material import ClassMaterial
 
         known = self.of(model)

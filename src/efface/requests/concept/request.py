@@ -1,5 +1,7 @@
 """Forget what prompts name: the request, and what a report says of it."""
 
+from __future__ import annotations
+
 import itertools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
@@ -10,7 +12,6 @@ from efface.data.phrases import same_phrase
 from efface.diffusion.model_folder import ModelInfo
 from efface.errors import ConfigError, RequestError
 from efface.evaluation.wording import join_words, plural, shorten
-from efface.records import RunRecord
 from efface.requests.base import (
     CONDITIONED,
     DETECTOR,
@@ -24,6 +25,7 @@ from efface.requests.concept.settings import ConceptSettings
 from efface.requests.words import AppearanceWords, Phrases, keeping, source_of
 
 if TYPE_CHECKING:
+    from efface.records import RunRecord
     from efface.requests.concept.material import PromptMaterial
     from efface.settings.base import Settings
 
@@ -33,7 +35,7 @@ GROUPS = frozenset({"concept.prompt_groups", "concept.group_samples"})
 class ConceptWords(AppearanceWords):
     """Words of a request to forget a concept."""
 
-    request: "ForgetConcept"
+    request: ForgetConcept
 
     label: ClassVar[str] = "concept"
     pipeline_tag: ClassVar[str | None] = "text-to-image"
@@ -56,7 +58,7 @@ class ConceptWords(AppearanceWords):
         return f"{'a' if count == 1 else count} {plural(count, 'concept')} chosen by the owner"
 
 
-def _name(requests: "Sequence[ForgetConcept]") -> str:
+def _name(requests: Sequence[ForgetConcept]) -> str:
     concepts = join_words([f"“{shorten(request.concept)}”" for request in requests])
     return f"the {plural(len(requests), 'concept')} {concepts}"
 
@@ -156,7 +158,7 @@ class ForgetConcept(Request):
             if source is not None:
                 check_prompts(source)
 
-    def check(self, model: ModelInfo, settings: "Settings") -> None:
+    def check(self, model: ModelInfo, settings: Settings) -> None:
         """Raise RequestError for a model without prompts, ConfigError for guidance of no effect."""
         require_text(model)
         negative = any(one.negative is not None for one in self.together)
@@ -166,7 +168,7 @@ class ForgetConcept(Request):
                 "set method.teacher_guidance above 1, as recipes/nudity-sfd.toml does."
             )
 
-    def read(self, model: ModelInfo, settings: "Settings") -> "PromptMaterial":
+    def read(self, model: ModelInfo, settings: Settings) -> PromptMaterial:
         from efface.requests.concept.material import read_concept
 
         return read_concept(self, model, settings)

@@ -1,5 +1,7 @@
 """Forget nothing yet: make the one-step generator that later requests start from."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -7,13 +9,13 @@ from pydantic import BaseModel, Field
 
 from efface.diffusion.model_folder import ModelInfo
 from efface.errors import RequestError
-from efface.records import RunRecord
 from efface.requests.base import CONDITIONED, Material, Request, require_classes, require_text
 from efface.requests.words import Phrases, PlainWords, source_of
 from efface.settings.reading import Section
 
 if TYPE_CHECKING:
     from efface.memory.estimate import Amounts
+    from efface.records import RunRecord
     from efface.settings.base import Settings
 
 
@@ -73,7 +75,7 @@ class Distil(Request):
         return model.family is not None or model.num_classes is not None
 
     @classmethod
-    def expected_amounts(cls, model: ModelInfo, settings: "Settings") -> "Amounts":
+    def expected_amounts(cls, model: ModelInfo, settings: Settings) -> Amounts:
         from efface.memory.estimate import Amounts
 
         return Amounts(forget_rows=0)
@@ -84,7 +86,7 @@ class Distil(Request):
         if self.retain_prompts is not None:
             check_prompts(self.retain_prompts)
 
-    def check(self, model: ModelInfo, settings: "Settings") -> None:
+    def check(self, model: ModelInfo, settings: Settings) -> None:
         """Raise RequestError for a model without labels and prompts."""
         if self.retain_prompts is not None:
             require_text(model)
@@ -94,7 +96,7 @@ class Distil(Request):
                 "labels or prompts: give a model that takes either."
             )
 
-    def read(self, model: ModelInfo, settings: "Settings") -> Material:
+    def read(self, model: ModelInfo, settings: Settings) -> Material:
         if model.family is None:
             from efface.requests.classes.material import ClassMaterial
 

@@ -1,5 +1,7 @@
 """Forget particular images of an unconditional model: the request, and what a report says."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -8,12 +10,12 @@ from pydantic import BaseModel, Field
 from efface.diffusion.model_folder import ModelInfo, sample_shape
 from efface.errors import ConfigError, RequestError
 from efface.evaluation.wording import format_count, number_word, plural
-from efface.records import Evaluation, RunRecord
 from efface.requests.base import EXTRACTOR, SHARED, Request, evaluate_names
 from efface.requests.images.settings import ImageSettings
 from efface.requests.words import Phrases, Words, source_of
 
 if TYPE_CHECKING:
+    from efface.records import Evaluation, RunRecord
     from efface.requests.images.material import ImageMaterial
     from efface.settings.base import Settings
 
@@ -27,7 +29,7 @@ FEW = 30  # images: a mean over fewer depends on which they are
 class ImageWords(Words):
     """Words of a request to forget images."""
 
-    request: "ForgetImages"
+    request: ForgetImages
 
     label: ClassVar[str] = "images"
     pipeline_tag: ClassVar[str | None] = "unconditional-image-generation"
@@ -144,7 +146,7 @@ class ForgetImages(Request):
             if source not in (None, GENERATE):
                 check_source(source)
 
-    def check(self, model: ModelInfo, settings: "Settings") -> None:
+    def check(self, model: ModelInfo, settings: Settings) -> None:
         """Raise RequestError for a model with conditions or latents, ConfigError for settings."""
         if not self.suits(model):
             kind = "works on latents" if model.vae else "is class-conditional"
@@ -159,7 +161,7 @@ class ForgetImages(Request):
                 "set train.stop_every=0."
             )
 
-    def read(self, model: ModelInfo, settings: "Settings") -> "ImageMaterial":
+    def read(self, model: ModelInfo, settings: Settings) -> ImageMaterial:
         from efface.requests.images.material import read_images
 
         return read_images(self, sample_shape(model), settings)

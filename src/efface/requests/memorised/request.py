@@ -1,5 +1,7 @@
 """Forget the image memorised for a prompt: the request, and what a report says of it."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
@@ -10,13 +12,13 @@ from efface.data.phrases import same_phrase
 from efface.diffusion.model_folder import ModelInfo
 from efface.errors import RequestError
 from efface.evaluation.wording import format_count, format_share, shorten
-from efface.records import Evaluation, RunRecord
 from efface.requests.base import EXTRACTOR, SHARED, Request, evaluate_names, has_words, require_text
 from efface.requests.memorised.settings import MemorisedSettings
 from efface.requests.words import Phrases, Words, source_of
 
 if TYPE_CHECKING:
     from efface.memory.estimate import Amounts
+    from efface.records import Evaluation, RunRecord
     from efface.requests.memorised.material import MemorisedMaterial
     from efface.settings.base import Settings
 
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 class MemorisedWords(Words):
     """Words of a request to forget the image memorised for a prompt."""
 
-    request: "ForgetMemorised"
+    request: ForgetMemorised
 
     label: ClassVar[str] = "memorised image"
     pipeline_tag: ClassVar[str | None] = "text-to-image"
@@ -113,7 +115,7 @@ class ForgetMemorised(Request):
         return model.family is not None
 
     @classmethod
-    def expected_amounts(cls, model: ModelInfo, settings: "Settings") -> "Amounts":
+    def expected_amounts(cls, model: ModelInfo, settings: Settings) -> Amounts:
         from efface.requests.memorised.material import expected_amounts
 
         return expected_amounts(model, settings)
@@ -132,14 +134,14 @@ class ForgetMemorised(Request):
 
         return pack_preparation(run) if (run / FOLDER).exists() else {}
 
-    def check(self, model: ModelInfo, settings: "Settings") -> None:
+    def check(self, model: ModelInfo, settings: Settings) -> None:
         """Raise RequestError for a model without prompts, ConfigError for what never begins."""
         from efface.requests.memorised.checks import check_settings
 
         require_text(model)
         check_settings(model, settings)
 
-    def read(self, model: ModelInfo, settings: "Settings") -> "MemorisedMaterial":
+    def read(self, model: ModelInfo, settings: Settings) -> MemorisedMaterial:
         from efface.requests.memorised.material import read_memorised
 
         return read_memorised(self, model, settings)
