@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
 
-from efface.diffusion.denoiser import Denoiser
+from efface.diffusion.denoiser import Condition, Denoiser
 from efface.methods.sfd import SFD
 from efface.training import guard as guard_module
-from efface.training.guard import SAMPLES_PER_CONDITION, CollapseGuard, energy_distance
+from efface.training.guard import SAMPLES_PER_CONDITION, CollapseGuard, energy_distance, spread
 from efface.training.trainer import Trainer
 
 Make = Callable[..., Denoiser]
@@ -32,6 +33,47 @@ def test_energy_distance_is_zero_in_expectation_for_one_distribution() -> None:
     assert abs(mean) < 0.01
     far = energy_distance(torch.randn(32, 5), 100 + torch.randn(32, 5))
     assert far > 2
+
+
+class Shrunk(nn.Module):
+    """A network whose one-step samples lie at a share of the way from their common mean."""
+
+    def __init__(self, denoiser: Denoiser, share: float) -> None:
+        super().__init__()
+        self.denoiser, self.share = denoiser, share
+
+    def forward(self, x_t: Tensor, t: Tensor, **inputs: Any) -> tuple[Tensor]:
+        alpha, sigma = self.denoiser.schedule.levels(t, x_t)
+        x0 = self.denoiser(x_t, t, Condition({"class_labels": inputs["class_labels"]})).x0.clamp(
+            -1, 1
+        )
+        mean = x0.mean(0)
+        return ((x_t - alpha * (mean + self.share * (x0 - mean))) / sigma,)
+
+
+@pytest.mark.parametrize(("left", "collapsed"), [(1.0, False), (0.8, False), (0.7, True)])
+def test_lost_variety_is_a_collapse_though_samples_stay_where_they_are(
+    tiny_unet: Make, left: float, collapsed: bool
+) -> None:
+    denoiser = tiny_unet()
+    sampler = SFD().sampler(denoiser)
+    guard = CollapseGuard(denoiser, sampler, denoiser.encode([1]), tolerance=1.0, patience=2)
+    student = denoiser.with_network(Shrunk(denoiser, left / guard.check(denoiser).spread))
+    assert guard.check(student).collapsed is None  # once may be chance
+    check = guard.check(student)
+    assert (check.collapsed is not None) == collapsed
+    assert check.spread == pytest.approx(left, abs=5e-3)
+    assert check.good == (left == 1.0)
+    if collapsed:
+        assert check.collapsed == "lost variety (spread 0.70 of the original model's, best 1.00)"
+    restored = CollapseGuard(denoiser, sampler, denoiser.encode([1]))
+    restored.restore(guard.tensors())
+    assert (restored.best, restored.widest) == (guard.best, guard.widest)
+
+
+def test_spread_is_the_mean_distance_of_two_samples() -> None:
+    x = torch.tensor([[0.0, 0.0], [3.0, 4.0], [0.0, 8.0]])
+    assert spread(x) == pytest.approx((5 + 8 + 5) / 3)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from efface.diffusion.denoiser import Condition, Denoiser
 from efface.diffusion.sampling import MultiStep, Sampler, draw_images
 from efface.errors import ModelError
 
+SPREAD_TOLERANCE = 0.25  # of the teacher's; a recipe in few steps has 0.85, a long one 0.95
 GUARD_SEED = 7_000_000  # far from the seeds of training and evaluation
 SAMPLES_PER_CONDITION = 16
 MAX_CONDITIONS = 10
@@ -21,29 +22,34 @@ def energy_distance(x: Tensor, y: Tensor) -> Tensor:
 
     About 0 for samples of one distribution and about 2 for far-apart ones (Szekely & Rizzo, 2013).
     """
-    within_x = torch.cdist(x, x).sum() / (len(x) * (len(x) - 1))
-    within_y = torch.cdist(y, y).sum() / (len(y) * (len(y) - 1))
+    within_x, within_y = spread(x), spread(y)
     return (2 * torch.cdist(x, y).mean() - within_x - within_y) / within_y.clamp_min(1e-12)
+
+
+def spread(x: Tensor) -> Tensor:
+    """Mean distance between two of the samples (N, D); unbiased."""
+    return torch.cdist(x, x).sum() / (len(x) * (len(x) - 1))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Check:
     """One comparison with the teacher's samples."""
 
-    distance: float
-    best: float  # the smallest distance so far
-    good: bool  # near the best: worth keeping
-    collapsed: bool
+    distance: float  # energy distance
+    spread: float  # of samples under one condition, over that of the teacher's
+    good: bool  # both near their best: worth keeping
+    collapsed: str | None  # what became of the samples
 
 
 class CollapseGuard:
-    """Compares a few samples per retained condition with the teacher's, by energy distance.
+    """Compares a few samples per retained condition with the teacher's: where, and how varied.
 
     A student starts some way from the teacher's samples and comes nearer, so the measure is the
-    best distance so far, from before the first step on: a run has collapsed when `patience` checks
-    in a row lie more than `tolerance` above it. Distances are relative to the spread of the
-    teacher's samples: on digits the untrained student is at 0.1, a good one at 0.01, and one that
-    generates a single grey image at 4.8.
+    best so far, from before the first step on: a run has collapsed when `patience` checks in a row
+    lie more than `tolerance` above the smallest energy distance, or more than `SPREAD_TOLERANCE`
+    below the largest spread (that of the teacher at most). Distances are relative to the teacher's
+    spread: on digits the untrained student is at 0.1, a good one at 0.01, and one that generates a
+    single grey image at 4.8.
     """
 
     def __init__(
@@ -68,24 +74,44 @@ class CollapseGuard:
         self._patience = patience
         many_steps = MultiStep.within(teacher, teacher_steps)
         self._reference = self._sample(teacher, many_steps, self._seeds[count:])
-        self.best = float("inf")
+        self.best, self.widest = float("inf"), 0.0
         self._bad = 0
 
     def check(self, student: Denoiser) -> Check:
-        """Compare the student's samples with the teacher's, and remember the best distance."""
+        """Compare the student's samples with the teacher's, and remember the best."""
+        distance, wide = self._compare(student)
+        # Written so that what is not a number counts as bad.
+        near = distance <= self.best + self._tolerance
+        varied = wide >= self.widest - SPREAD_TOLERANCE
+        self._bad = 0 if near and varied else self._bad + 1
+        if near and varied:
+            self.best, self.widest = min(self.best, distance), min(1.0, max(self.widest, wide))
+        good = (
+            distance <= self.best + self._tolerance / 2
+            and wide >= self.widest - SPREAD_TOLERANCE / 2
+        )
+        what = None
+        if self._bad >= self._patience and not near:
+            what = (
+                f"moved away from the original model's (energy distance {distance:.3g}, best "
+                f"{self.best:.3g})"
+            )
+        elif self._bad >= self._patience:
+            what = (
+                f"lost variety (spread {wide:.2f} of the original model's, best {self.widest:.2f})"
+            )
+        return Check(distance=distance, spread=wide, good=good, collapsed=what)
+
+    def _compare(self, student: Denoiser) -> tuple[float, float]:
+        """Energy distance and relative spread, means over conditions; NaN for broken samples."""
         try:
             samples = self._sample(student, self._sampler, self._seeds[: len(self._seeds) // 2])
-            pairs = zip(samples, self._reference, strict=True)
-            distance = float(torch.stack([energy_distance(x, y) for x, y in pairs]).mean())
-        except ModelError:  # samples that are not finite
-            distance = float("nan")
-        # Written so that a distance that is not a number counts as bad.
-        near = distance <= self.best + self._tolerance
-        self._bad = 0 if near else self._bad + 1
-        self.best = min(self.best, distance) if near else self.best
-        good = distance <= self.best + self._tolerance / 2
-        collapsed = self._bad >= self._patience
-        return Check(distance=distance, best=self.best, good=good, collapsed=collapsed)
+        except ModelError:
+            return float("nan"), float("nan")
+        pairs = list(zip(samples, self._reference, strict=True))
+        distances = [energy_distance(x, y) for x, y in pairs]
+        spreads = [spread(x) / spread(y).clamp_min(1e-12) for x, y in pairs]
+        return float(torch.stack(distances).mean()), float(torch.stack(spreads).mean())
 
     def _sample(self, denoiser: Denoiser, sampler: Sampler, seeds: list[int]) -> Tensor:
         """(groups, samples, D)"""
@@ -98,11 +124,12 @@ class CollapseGuard:
     def tensors(self) -> dict[str, Tensor]:
         return {
             "best": torch.tensor(self.best, dtype=torch.float64),
+            "widest": torch.tensor(self.widest, dtype=torch.float64),
             "bad": torch.tensor(self._bad),
         }
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        self.best = float(tensors["best"])
+        self.best, self.widest = float(tensors["best"]), float(tensors["widest"])
         self._bad = int(tensors["bad"])
 
 

@@ -212,15 +212,14 @@ class Trainer:
     def _guarded(self, step: int, guard: CollapseGuard) -> str | None:
         """Keep the average if it is good; a sentence if the run has collapsed."""
         check = on_main(self.accelerator, lambda: guard.check(self._averaged))
-        self._guard_log.append({"step": step, "distance": check.distance})
+        self._guard_log.append({"step": step, "distance": check.distance, "spread": check.spread})
         if check.good:
             self.last_good.update(step)
-        if not check.collapsed:
+        if check.collapsed is None:
             return None
         self.average.restore(self.last_good.tensors())
         return (
-            f"collapse at step {step}: samples under retained conditions moved away from the "
-            f"original model's (energy distance {check.distance:.3g}, best {check.best:.3g}). The "
+            f"collapse at step {step}: samples under retained conditions {check.collapsed}. The "
             "last good weights were kept. Lower train.learning_rate."
         )
 
