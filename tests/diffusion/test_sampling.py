@@ -21,8 +21,10 @@ from efface.diffusion.sampling import (
     MultiStep,
     OneStep,
     Sampler,
+    denoise_to,
     draw_from_noise,
     draw_images,
+    first_timestep,
     generators_from_seeds,
 )
 from efface.errors import ModelError
@@ -347,3 +349,19 @@ def test_images_that_are_not_finite_are_refused_by_the_models_name(tiny_unet, sa
     denoiser.network.conv_out.weight.data[0, 0, 0, 0] = torch.nan
     with pytest.raises(ModelError, match="my/model generates images that are not finite"):
         draw_images(denoiser, sampler, denoiser.encode([1]), [0])
+
+
+def test_partial_denoising_ends_at_every_timestep_that_is_asked_for(tiny_unet) -> None:
+    denoiser = tiny_unet()
+    start = first_timestep(denoiser)
+    end = torch.linspace(0, start, 50).long()
+    z = torch.randn(50, *denoiser.sample_shape)
+    with torch.no_grad():
+        condition = denoiser.encode([0] * 50)
+        x_t = denoise_to(end, denoiser, z, condition, steps=5)
+        at_once = denoise_to(end[:1], denoiser, z[:1], condition[:1], steps=1)
+        first = denoiser(z[:1], torch.tensor([start]), condition[:1])
+    assert_close(x_t[-1], z[-1], rtol=1e-3, atol=1e-3)  # no way to go: x0 and eps make x_t again
+    alpha, sigma = denoiser.schedule.levels(end[:1], z[:1])
+    assert_close(at_once, alpha * first.x0 + sigma * first.eps)
+    assert not x_t[0].equal(z[0])

@@ -6,12 +6,13 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-import torch
 from torch.testing import assert_close
 
 from efface.diffusion.denoiser import Denoiser
+from efface.diffusion.sampling import first_timestep
 from efface.methods.base import StepContext
-from efface.methods.redirection import Redirection, _start
+from efface.methods.conditions import guide_teacher
+from efface.methods.redirection import Redirection
 
 Make = Callable[..., Denoiser]
 MakeContext = Callable[..., StepContext]
@@ -45,7 +46,11 @@ def test_the_loss_is_the_difference_of_both_predictions_on_the_students_path(
     z, first, _ = calls["student"][0]
     x_t, t, labels = calls["student"][-1]
     same_x, same_t, targets = calls["teacher"][0]
-    assert x_t.equal(same_x) and t.equal(same_t) and set(first.tolist()) == {_start(tiny_unet())}
+    assert (
+        x_t.equal(same_x)
+        and t.equal(same_t)
+        and set(first.tolist()) == {first_timestep(tiny_unet())}
+    )
     student, teacher = ctx.networks["student"], ctx.networks["teacher"]
     levels = student.schedule
     x, at = z, first
@@ -66,15 +71,20 @@ def test_the_loss_is_the_difference_of_both_predictions_on_the_students_path(
     assert_close(terms.forget, 0.3 * errors[retain:].mean())
 
 
-def test_every_timestep_below_the_start_is_reached(tiny_unet: Make) -> None:
-    denoiser = tiny_unet()
-    method, share = Redirection(partial_steps=5), torch.linspace(0, 0.999999, 50)
-    z = torch.randn(50, *denoiser.sample_shape)
-    with torch.no_grad():
-        condition = denoiser.encode([0] * 50)
-        x_t, t = method._denoise_partially(denoiser, z, share, condition)
-    assert t[0] == 0 and t[-1] == _start(denoiser) and (t.diff() >= 0).all()
-    assert_close(x_t[-1], z[-1], rtol=1e-3, atol=1e-3)  # no way to go: x0 and eps make x_t again
+def test_the_teacher_is_guided_in_forget_rows_alone(
+    tiny_unet: Make, sfd_context: MakeContext
+) -> None:
+    """Retained rows keep the teacher's own prediction; forget rows lie where guidance puts them."""
+    plain, guided = (Redirection(partial_steps=1, teacher_guidance=w) for w in (1.0, 3.0))
+    contexts = [context(sfd_context, tiny_unet(), method) for method in (plain, guided)]
+    before, after = (
+        method.loss("student", ctx) for method, ctx in zip((plain, guided), contexts, strict=True)
+    )
+    assert before.retain.item() < 1e-9 and after.retain.item() < 1e-9
+    assert before.forget is not None and after.forget is not None
+    assert after.forget > 2 * before.forget
+    everywhere = guide_teacher(contexts[1], contexts[1].batch.target, 3.0)
+    assert everywhere == (3.0, None)
 
 
 def test_without_forget_rows_there_is_one_term(tiny_unet: Make, sfd_context: MakeContext) -> None:

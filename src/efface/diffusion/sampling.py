@@ -116,6 +116,25 @@ class MultiStep(Sampler):
         return x_t
 
 
+def first_timestep(denoiser: Denoiser) -> int:
+    """Where samplers begin: near the end of the schedule, with signal left to divide by."""
+    return int(0.98 * denoiser.schedule.num_timesteps)
+
+
+def denoise_to(
+    end: Tensor, denoiser: Denoiser, noise: Tensor, condition: Condition | None, steps: int
+) -> Tensor:
+    """x_t at timesteps `end` (B,), in DDIM steps of equal strides from unit noise."""
+    t = start = torch.full_like(end, first_timestep(denoiser))
+    x_t = noise
+    for step in range(1, steps + 1):
+        prediction = denoiser(x_t, t, condition)
+        t = start + (end - start) * step // steps
+        alpha, sigma = denoiser.schedule.levels(t, x_t)
+        x_t = alpha * prediction.x0 + sigma * prediction.eps
+    return x_t
+
+
 def rows_at_once(denoiser: Denoiser, wanted: int, weight: int = 1) -> int:
     """`wanted` rows, or as many as `MOST_ENTRIES` allow if each counts `weight`; one at least."""
     return rows_of(denoiser.sample_shape, wanted, weight)

@@ -8,16 +8,15 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from efface.diffusion.denoiser import Condition, Denoiser
-from efface.methods.base import LossTerms, Method, Need, StepContext, per_sample_sum
+from efface.diffusion.denoiser import Denoiser
+from efface.diffusion.sampling import OneStep, denoise_to, first_timestep
+from efface.methods.base import LossTerms, Method, Need, Share, StepContext, per_sample_sum
 from efface.methods.conditions import (
     by_side,
     choose_target,
     guide_teacher,
     replacement_directions,
 )
-
-START = 0.98  # of the schedule, where samplers begin: there is signal left to divide by
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,14 +33,12 @@ class Redirection(Method):
     partial_steps: int = Field(
         default=8, ge=1, le=100, description="DDIM steps of the student from noise to x_t."
     )
-    forget_share: float = Field(
-        default=1.0, ge=0, le=1, description="Forget rows per retained row."
-    )
+    forget_share: Share = Field(default=1.0, description="Forget rows per retained row.")
     forget_weight: float = Field(
         default=1.0, ge=0, le=1e6, description="Weight of forget rows in the loss."
     )
     teacher_guidance: float = Field(
-        default=1.0, ge=0, le=1e3, description="Guidance of the teacher; 1 is none."
+        default=1.0, ge=0, le=1e3, description="Guidance of the teacher in forget rows; 1 is none."
     )
 
     title: ClassVar[str] = "Redirection"
@@ -65,39 +62,17 @@ class Redirection(Method):
         return self.teacher_guidance > 1.0
 
     def prepare(self, contexts: Iterator[StepContext]) -> dict[str, Tensor]:
-        def draw(z: Tensor, condition: Condition) -> Tensor:
-            t = torch.full((len(z),), _start(teacher), device=z.device)
-            return teacher(z, t, condition).x0
-
         ctx = next(contexts)
-        teacher = ctx.networks["teacher"]
-        return replacement_directions(ctx, draw)
+        return replacement_directions(ctx, OneStep(first_timestep(ctx.networks["teacher"])))
 
     def loss(self, phase: str, ctx: StepContext) -> LossTerms:
         teacher, student = ctx.networks["teacher"], ctx.networks["student"]
         condition, z = ctx.batch.condition, ctx.rng.normal(student.sample_shape)
         target = choose_target(ctx, ctx.batch.target, z)
         with torch.no_grad():
-            x_t, t = self._denoise_partially(student, z, ctx.rng.uniform(), condition)
-            guidance = guide_teacher(ctx, target, self.teacher_guidance)
+            t = ctx.rng.integers(0, first_timestep(student) + 1)
+            x_t = denoise_to(t, student, z, condition, self.partial_steps)
+            guidance = guide_teacher(ctx, target, self.teacher_guidance, retained=1.0)
             eps_target = teacher(x_t, t, target, *guidance).eps
         losses = per_sample_sum((student(x_t, t, condition).eps - eps_target).square())
         return by_side(ctx, losses, self.forget_weight)
-
-    def _denoise_partially(
-        self, student: Denoiser, z: Tensor, share: Tensor, condition: Condition | None
-    ) -> tuple[Tensor, Tensor]:
-        """(x_t, t): from noise down to a `share` (B,) of the schedule, in equal strides."""
-        start = _start(student)
-        end = (share * (start + 1)).long()
-        x_t, t = z, torch.full_like(end, start)
-        for step in range(1, self.partial_steps + 1):
-            prediction = student(x_t, t, condition)
-            t = start + (end - start) * step // self.partial_steps
-            alpha, sigma = student.schedule.levels(t, x_t)
-            x_t = alpha * prediction.x0 + sigma * prediction.eps
-        return x_t, t
-
-
-def _start(denoiser: Denoiser) -> int:
-    return int(START * denoiser.schedule.num_timesteps)

@@ -192,12 +192,8 @@ class SFD(Method):
         return OneStep(t_init, float(pretrained.schedule.sigmas[t_init]) if published else 1.0)
 
     def prepare(self, contexts: Iterator[StepContext]) -> dict[str, Tensor]:
-        def draw(z: Tensor, condition: Condition) -> Tensor:
-            return self.sampler(teacher).draw(teacher, z, condition)
-
         ctx = next(contexts)
-        teacher = ctx.networks["teacher"]
-        return replacement_directions(ctx, draw)
+        return replacement_directions(ctx, self.sampler(ctx.networks["teacher"]))
 
     def loss(self, phase: str, ctx: StepContext) -> LossTerms:
         if phase == "fake_score":
