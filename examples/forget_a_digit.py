@@ -23,8 +23,8 @@ from efface.diffusion.sampling import MultiStep, OneStep, draw_images
 request = efface.ForgetClass(labels=(4,), replacement=(9,))
 
 # %% [markdown]
-# The recipe `digits-sfd` has 200 steps. Leave `changes` out for the real result, which takes a
-# minute or two.
+# The recipe `digits-sfd` has 1,200 steps. Leave `changes` out for the real result, which takes
+# several minutes.
 
 # %%
 changes = [

@@ -283,7 +283,8 @@ def test_digits_stay_forgotten_through_five_requests(tmp_path: Path) -> None:
         steps = f"train.steps={50 if gone else 100}"
         request = efface.ForgetClass(labels=(label,), replacement=(other,))
         out, recipe = tmp_path / str(label), "recipes/digits-sfd.toml"
-        run = efface.forget(run, request, out, recipe=recipe, changes=[*DIGITS, steps])
+        changes = [*DIGITS, steps, "method.teacher_guidance=1.3"]  # right in few steps
+        run = efface.forget(run, request, out, recipe=recipe, changes=changes)
         gone.append(label)
         found = {result.metric: result for result in read_evaluation(run).results}
         each = [f"unlearning_accuracy/{one}" for one in gone] if gone[1:] else []

@@ -18,26 +18,31 @@ QUICK = (  # so that whether it comes back is measured within half a minute for 
 
 
 def demo(out: str | Path = "efface-demo", overwrite: bool = False) -> Path:
-    """Forget a digit, then a memorised image, and attack both runs; returns the report."""
+    """Forget a digit in two ways, then a memorised image, and attack all; returns the report.
+
+    The first way gives a one-step generator, the second keeps the model's sampler.
+    """
     out = Path(out)
-    runs = [out / "class", out / "images"]
+    digits = {"class": "digits-sfd-short", "class-same-sampler": "digits-same-sampler"}
+    runs = [out / name for name in (*digits, "images")]
     for run in runs:
         if run.exists() and not overwrite:
             raise RequestError(
                 f"{run} exists: add --overwrite to replace it, or give another --out."
             )
     digit = ForgetClass(labels=(FORGOTTEN,), replacement=(REPLACEMENT,))
-    forget("zoo:digits", digit, runs[0], recipe="digits-sfd", overwrite=overwrite)
+    for name, recipe in digits.items():
+        forget("zoo:digits", digit, out / name, recipe=recipe, overwrite=overwrite)
+        attack(out / name, ["relearning"], reference="digits", changes=QUICK)
     forget(
         "zoo:digits-symbol",
         ForgetImages(images="zoo:symbol", retain="digits", unseen="digits"),
-        runs[1],
+        out / "images",
         recipe="digits-siss",
         retrained=RETRAINED,
         overwrite=overwrite,
     )
-    attack(runs[0], ["relearning"], reference="digits", changes=QUICK)
-    attack(runs[1], ["relearning"], retrained=RETRAINED, changes=QUICK)
+    attack(out / "images", ["relearning"], retrained=RETRAINED, changes=QUICK)
     for run in runs:
         write_report([run], run / "report.html")
     return write_report(runs, out / "report.html")
