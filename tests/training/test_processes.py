@@ -111,7 +111,8 @@ class Guard:
     def check(self, student):
         calls.append("guard")
         collapsed = end == "guard" and len(calls) == (3 if main else 1)
-        return Check(distance=0.0, best=0.0, good=not collapsed, collapsed=collapsed)
+        found = "moved away" if collapsed else None
+        return Check(distance=0.0, spread=1.0, good=not collapsed, collapsed=found)
 
     def tensors(self):
         return {}
