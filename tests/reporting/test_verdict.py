@@ -101,11 +101,28 @@ def test_what_became_of_it_is_told_in_four_lines():
     assert told["Resists"].startswith("Whether it comes back was not measured.")
     assert told["Cost"] == (
         "Training took 3\u00a0min 24\u00a0s (2 CPU cores) and 640,000 network forwards. "
-        "Sampling takes 1 network pass per image (original model: 50). One step costs variety (see "
-        "recall); `--result same-sampler` keeps the original model's sampler and its variety."
+        "Sampling takes 1 network pass per image (original model: 50). One step costs "
+        "variety; `--result same-sampler` keeps the original model's sampler and its variety."
     )
     sources = [judgement.source for judgement in verdict.judgements]
     assert sources == ["how-0", "how-1", "", "facts-run"]
+
+
+@pytest.mark.parametrize(
+    ("recall", "told"),
+    [
+        (
+            (0.7, 0.67, 0.73),
+            "One step costs variety (recall 70.0\u00a0%, original model: 90.0\u00a0%)",
+        ),
+        ((0.9, 0.87, 0.93), ""),
+    ],
+    ids=["lost", "kept"],
+)
+def test_the_cost_of_one_step_is_the_recall_that_it_lost(recall, told):
+    verdict = judge_run(make_record(), make_evaluation(GONE, recall=recall))
+    cost = verdict.judgements[-1].text
+    assert told in cost and ("variety" in cost) == bool(told)
 
 
 def test_the_attack_that_did_best_is_named_with_what_it_took():

@@ -16,6 +16,7 @@ def tell(run: Path) -> None:
 
         verdict = judge_run(read_record(run), read_evaluation(run), attacks=read_attacks(run))
         say(verdict.headline)
+        say(verdict.judgements[-1].text)  # what it cost
         say(f"report: {run / 'report.html'}")
     say(f"model: {run / 'pipeline'}")
 

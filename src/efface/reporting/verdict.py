@@ -137,10 +137,20 @@ def passes_per_image(record: RunRecord, evaluation: Evaluation) -> tuple[int | N
     return before, before if request.same_sampler else after
 
 
-SAME_SAMPLER = (
-    "One step costs variety (see recall); `--result same-sampler` keeps the original model's "
-    "sampler and its variety."
-)
+def tell_variety(evaluation: Evaluation) -> str:
+    """What one step cost in variety, in the view that lost most of it, and the alternative."""
+    seen = [result for result in evaluation.results if result.metric == "recall"]
+    lost = max(seen, key=lambda result: result.baseline.value - result.value, default=None)
+    figures = ""
+    if lost is not None:
+        if lost.value >= lost.baseline.value:
+            return ""
+        before, after = format_share(lost.baseline.value), format_share(lost.value)
+        figures = f" (recall {after}, original model: {before})"
+    return (
+        f" One step costs variety{figures}; `--result same-sampler` keeps the original model's "
+        "sampler and its variety."
+    )
 
 
 def tell_cost(record: RunRecord, evaluation: Evaluation) -> tuple[tuple[str, str], str]:
@@ -162,7 +172,7 @@ def tell_cost(record: RunRecord, evaluation: Evaluation) -> tuple[tuple[str, str
     mark = "good" if after <= before else "warn", passes
     text = f"{took} Sampling takes {passes} (original model: {format_count(before)})."
     has_choice = after == 1 < before and bool(read_request(record.request).results)
-    return mark, f"{text} {SAME_SAMPLER}" if has_choice else text
+    return mark, text + tell_variety(evaluation) if has_choice else text
 
 
 def caveats(
