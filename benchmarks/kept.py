@@ -4,7 +4,7 @@
         --out benchmarks/results/digits-sfd-eye.json
 
 For every finished run, 225 images of each label are sampled from it and from the original model at
-its best guidance, and `independent_eye.py`, which knows nothing of efface, compares both. Figures
+its best guidance, from the same noise, which is another for every training seed, and `independent_eye.py`, which knows nothing of efface, compares both. Figures
 are means over the seeds of a pair with a 95 % t interval, compared with `[expected.kept]` of the
 recipe. A verdict agrees with the eye if that does not say the opposite; where it leaves a question
 open, nothing can.
@@ -29,7 +29,7 @@ from efface.records import read_evaluation, read_record
 from efface.reporting import judge_run
 
 COUNT = 225  # images of each label
-ORIGINAL_SEED, RESULT_SEED = 20_000_000, 30_000_000  # away from those of evaluation
+FIRST_SEED = 20_000_000  # away from those of evaluation
 KEPT = ("distance_pixels", "distance_components", "distance_classifier")
 
 
@@ -58,14 +58,15 @@ def look_at(run: Path, folder: Path) -> dict[str, Any]:
     record, evaluation = read_record(run), read_evaluation(run)
     labels = record.request["labels"], record.request["replacement"]
     (forgotten,), (replacement,) = labels
-    guidance = evaluation.guidance
-    original, result = folder / f"original-{guidance}", folder / run.name
+    guidance, train_seed = evaluation.guidance, record.settings["train"]["seed"]
+    seed = FIRST_SEED + 10_000 * train_seed
+    original, result = folder / f"original-{guidance}-{train_seed}", folder / run.name
     if not original.exists():
-        seed, steps = ORIGINAL_SEED, record.settings["evaluate"]["baseline_steps"]
+        steps = record.settings["evaluate"]["baseline_steps"]
         efface.sample(
             "zoo:digits", original, count=COUNT, seed=seed, steps=steps, guidance=guidance
         )
-    efface.sample(run, result, count=COUNT, seed=RESULT_SEED)
+    efface.sample(run, result, count=COUNT, seed=seed)
     images = [independent_eye.read_folder(path) for path in (original, result)]
     figures = independent_eye.look(images[0], images[1], forgotten, replacement)
     worse = independent_eye.worse(figures)
@@ -74,7 +75,7 @@ def look_at(run: Path, folder: Path) -> dict[str, Any]:
     return {
         "run": run.name,
         "pair": f"{forgotten}:{replacement}",
-        "seed": record.settings["train"]["seed"],
+        "seed": train_seed,
         "status": record.status,
         "seconds": record.seconds,
         "forwards": record.forwards,
