@@ -4,10 +4,10 @@
         --out benchmarks/results/digits-sfd-eye.json
 
 For every finished run, 225 images of each label are sampled from it and from the original model at
-its best guidance, from the same noise, which is another for every training seed, and `independent_eye.py`, which knows nothing of efface, compares both. Figures
-are means over the seeds of a pair with a 95 % t interval, compared with `[expected.kept]` of the
-recipe. A verdict agrees with the eye if that does not say the opposite; where it leaves a question
-open, nothing can.
+its best guidance, from the same noise, which is another for every training seed, and
+`independent_eye.py`, which knows nothing of efface, compares both. Figures are means over the seeds
+of a pair with a 95 % t interval, compared with `[expected.kept]` of the recipe. A verdict agrees
+with the eye if that does not say the opposite; where it leaves a question open, nothing can.
 """
 
 from __future__ import annotations
