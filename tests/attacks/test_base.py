@@ -14,7 +14,7 @@ from efface.diffusion.sampling import MultiStep
 from efface.errors import ConfigError
 from efface.metrics.intervals import Estimate
 from efface.records import Point, Speed
-from efface.settings.listing import bounds_of
+from efface.settings.listing import bounds_of, describe
 from efface.settings.reading import build, fields_of
 
 SETTINGS = [(name, setting) for name in names() for setting in fields_of(resolve(name))]
@@ -43,8 +43,8 @@ def test_every_setting_has_a_range_and_is_refused_outside(name, setting):
 
 @pytest.mark.parametrize(("name", "setting"), SETTINGS)
 def test_every_setting_is_described_in_one_sentence(name, setting):
-    description = fields_of(resolve(name))[setting].description
-    assert description and description.endswith(".") and ". " not in description
+    text = describe(resolve(name))[setting]
+    assert text.endswith(".") and ". " not in text
 
 
 @pytest.mark.parametrize(("name", "setting"), LISTS)

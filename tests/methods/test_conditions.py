@@ -7,6 +7,7 @@ import torch
 
 from efface.data.batch import Choices
 from efface.diffusion.denoiser import Denoiser
+from efface.diffusion.sampling import OneStep
 from efface.methods.base import StepContext
 from efface.methods.conditions import by_side, choose_target, guide_teacher, replacement_directions
 
@@ -29,7 +30,7 @@ def test_one_replacement_is_the_target_whatever_the_noise(
     z = torch.randn(ctx.batch.size, 3)
     target = ctx.batch.target
     assert choose_target(ctx, target, z) is target
-    assert replacement_directions(ctx, lambda z, condition: z) == {}
+    assert replacement_directions(ctx, OneStep(500)) == {}
     assert guide_teacher(ctx, ctx.batch.target, 1.3) == (1.3, None)
 
 
@@ -46,10 +47,7 @@ def test_of_several_replacements_the_noise_chooses_the_same_again(
     batch = replace(ctx.batch, forget=replace(ctx.batch.forget, choices=choices))
     ctx = replace(ctx, batch=batch)
 
-    def draw(z: torch.Tensor, condition: object) -> torch.Tensor:
-        return denoiser(z, torch.full((len(z),), 500), condition).x0  # pyright: ignore
-
-    ctx = replace(ctx, prepared=replacement_directions(ctx, draw))
+    ctx = replace(ctx, prepared=replacement_directions(ctx, OneStep(500)))
     z = torch.randn(ctx.batch.size, *denoiser.sample_shape)
     target = ctx.batch.retain.target
     assert target is not None
