@@ -36,7 +36,7 @@ def list_section(section: str, kind: Any) -> list[Setting]:
             type=_type(field.annotation),
             range=", ".join(f"{SIGNS[sign]} {bound:g}" for sign, bound in bounds_of(field).items()),
             default=_shown(field.get_default(call_default_factory=True)),
-            description=texts.get(name, ""),
+            description=texts[name],
         )
         for name, field in fields_of(kind).items()
     ]
@@ -47,20 +47,20 @@ def describe(kind: Any) -> dict[str, str]:
     """The sentence of each setting, by name: of its `Field`, or the string below it in the source.
 
     Sources are read when a sentence is wanted, not when the class is made: every command would
-    wait for it.
+    wait for it. "" where there is neither.
     """
-    texts = {}
+    fields = fields_of(kind)
+    below: dict[str, str] = {}
     for parent in reversed(kind.__mro__):
-        if parent.__module__.startswith("efface."):
-            texts |= _strings_below(parent)
-    given = {name: field.description for name, field in fields_of(kind).items()}
-    return texts | {name: text for name, text in given.items() if text}
+        if fields.keys() & vars(parent).get("__annotations__", {}).keys():
+            below |= _strings_below(parent)
+    return {name: field.description or below.get(name, "") for name, field in fields.items()}
 
 
 def _strings_below(kind: type) -> dict[str, str]:
     """String literals that stand right below an annotated name in a class, by that name."""
     found = {}
-    for line, below in pairwise(_class_bodies(kind.__module__)[kind.__name__]):
+    for line, below in pairwise(_class_bodies(kind.__module__).get(kind.__name__, [])):
         match line, below:
             case ast.AnnAssign(target=ast.Name(name)), ast.Expr(ast.Constant(str(text))):
                 found[name] = inspect.cleandoc(text)
@@ -69,8 +69,12 @@ def _strings_below(kind: type) -> dict[str, str]:
 
 @functools.cache
 def _class_bodies(module: str) -> dict[str, list[ast.stmt]]:
-    tree = ast.parse(inspect.getsource(sys.modules[module]))
-    return {node.name: node.body for node in tree.body if isinstance(node, ast.ClassDef)}
+    """Of all classes of a module, by name; none where it has no source."""
+    try:
+        tree = ast.parse(inspect.getsource(sys.modules[module]))
+    except (KeyError, OSError, TypeError):
+        return {}
+    return {node.name: node.body for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
 
 
 def bounds_of(field: FieldInfo) -> dict[str, float]:
