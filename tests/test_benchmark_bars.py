@@ -78,6 +78,35 @@ def test_every_bar_of_a_concept_can_be_missed(missed: str, change: Change) -> No
     assert [name for name, met in bars.items() if not met] == [missed]
 
 
+def kept() -> Run:
+    """The same where the sampler is kept: nothing was distilled, and recall is measured."""
+    run = deepcopy(CONCEPT) | {"passes_per_image": 25}
+    for found in run["results"].values():
+        del found["distilled"]
+    run["results"]["kept_rate/neighbour/dress"]["baseline"] = {"value": 0.79}
+    run["results"]["recall"] = figure(0.8, 0.82)
+    del run["results"]["recall"]["distilled"]
+    return run
+
+
+@pytest.mark.parametrize(
+    ("missed", "change"),
+    [
+        (None, lambda run: None),
+        ("kept_rate/neighbour/dress", to("kept_rate/neighbour/dress", 0.73)),
+        ("fd", to("fd", 12.1)),
+        ("recall", to("recall", 0.78)),
+    ],
+)
+def test_with_the_sampler_kept_a_concept_is_compared_with_the_original(
+    missed: str | None, change: Change
+) -> None:
+    run = kept()
+    change(run)
+    bars = forget_concept.check(run, expected("scenes-same-sampler"))
+    assert [name for name, met in bars.items() if not met] == ([] if missed is None else [missed])
+
+
 @pytest.mark.parametrize(
     "metric",
     [
