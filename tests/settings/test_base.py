@@ -99,7 +99,7 @@ def test_every_recipe_loads_for_its_method(read, recipe):
     about = section or ("images" if 'name = "siss"' in text else "class")
     settings = read(recipe=recipe, kind=about)
     assert f'name = "{settings.method_name}"' in text
-    assert kinds()[about].need in settings.method.needs
+    assert kinds()[about].need in settings.method.forgets
 
 
 def test_there_are_recipes():

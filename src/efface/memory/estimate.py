@@ -81,7 +81,7 @@ def estimate(
     # Where the model is on the CPU, what it encoded is there twice.
     prompts = amounts.prompts * (1 if device == "cuda" else 2)
     # Conditions of all parts of a batch at once, and of replacements.
-    rows = train.batch_size + (2 if "conditions" in method.needs else 1) * amounts.forget_rows
+    rows = train.batch_size + (2 if "conditions" in method.forgets else 1) * amounts.forget_rows
     vae = part_footprint(describe_part(model, "vae")) if model.vae else 0
     parts = {
         "pretrained network": foot.network,

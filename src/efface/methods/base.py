@@ -14,7 +14,8 @@ from efface.diffusion.denoiser import Denoiser
 from efface.diffusion.sampling import MultiStep, Sampler
 from efface.methods.gradient_rules import GradientRule, PlainSum
 
-Need = Literal["conditions", "retain_images", "forget_images", "prior"]
+Subject = Literal["conditions", "images"]
+Need = Literal["images", "prior"]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -78,7 +79,8 @@ class Method(ABC):
     summary: ClassVar[str]  # one line, for `efface methods`
     phases: ClassVar[tuple[str, ...]] = ("student",)  # networks updated in one step, in order
     delivers: ClassVar[str] = "student"  # the network that is the result
-    needs: ClassVar[frozenset[Need]] = frozenset()
+    forgets: ClassVar[frozenset[Subject]] = frozenset()  # what it can be asked to forget
+    needs: ClassVar[frozenset[Need]] = frozenset()  # what it is fed with, beside conditions
     inherited: ClassVar[tuple[str, ...]] = ()  # what a run has in common with one it starts from
     train_defaults: ClassVar[Mapping[str, Any]] = {}  # settings of the loop that suit the method
     forget_share: float = 0.0  # forget rows of a batch as a share of its retained rows

@@ -38,6 +38,7 @@ class Plan:
     def sources(self) -> list[Any]:
         """What is read by its path, among other values: none of it may be overwritten."""
         named = [*self.request.earlier, self.request, self.settings.evaluate]
+        named += [] if self.settings.own is None else [self.settings.own]
         values = (value for one in named for _, value in one)
         return [self.info.folder, self.start, *self.given, *values]
 
@@ -117,10 +118,10 @@ def choose_settings(
     ConfigError for what is unknown or out of range, and for a method that is not for such requests.
     """
     settings = settings_of(type(request), info, method, recipe, changes)
-    if request.need not in settings.method.needs:
+    if not request.fits(settings.method):
         raise ConfigError(
-            f"method {settings.method_name!r} does not work for {request.describe()}: use one that "
-            f"needs {request.need!r}, as {request.default_method}; `efface methods` lists all."
+            f"method {settings.method_name!r} does not work for {request.describe()}: use another, "
+            f"as {request.default_method}; `efface methods` lists what each can forget."
         )
     return settings
 

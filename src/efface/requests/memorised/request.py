@@ -85,7 +85,8 @@ class ForgetMemorised(Request):
     section: ClassVar[str] = "memorised"
     own: ClassVar[type[BaseModel]] = MemorisedSettings
     words_class: ClassVar[type[MemorisedWords]] = MemorisedWords
-    need: ClassVar[str] = "forget_images"
+    need: ClassVar[str] = "images"
+    supplies: ClassVar[frozenset[str]] = frozenset({"images", "prior"})
     default_method: ClassVar[str] = "siss"
     text_recipe: ClassVar[str | None] = "memorised-siss"
     options: ClassVar[frozenset[str]] = frozenset({"size"})
