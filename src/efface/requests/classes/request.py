@@ -201,9 +201,9 @@ class ForgetClass(Request):
         from efface.requests.classes.material import ClassMaterial
 
         known, source = self.of(model), settings.of(ClassSettings).images
-        needed = source is not None and "images" in settings.method.needs
+        needed = "images" in settings.method.needs
         return ClassMaterial(
-            images=read_labelled(source, model) if needed else None,
+            images=read_labelled(source, model) if source and needed else None,
             replacements={int(k): tuple(map(int, own)) for k, own in known.replacements.items()},
             retain=tuple(known.retained(model.labels)),
             requests=len(known.together),
