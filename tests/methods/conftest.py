@@ -13,12 +13,13 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 from torch import Tensor, nn
 
-from efface.data.batch import Batch, ImageBank, Side
+from efface.data.batch import Batch, ImageBank, Side, WordBank
 from efface.data.images import load_images
 from efface.data.randomness import RowRandom, Shard
 from efface.data.source import BatchSource, ConditionSource, PairSource
 from efface.diffusion.denoiser import ClassDenoiser, Denoiser, UnconditionalDenoiser
 from efface.diffusion.schedule import NoiseSchedule
+from efface.diffusion.text.denoiser import TextDenoiser
 from efface.methods.base import Method, StepContext
 
 Make = Callable[..., Denoiser]
@@ -28,9 +29,11 @@ THETA = torch.tensor([0.2, 0.5, 0.9])
 
 
 @pytest.fixture(scope="session")
-def suited(tiny_unet: Make) -> Callable[..., Denoiser]:
+def suited(tiny_unet: Make, text_model: Callable[..., TextDenoiser]) -> Callable[..., Denoiser]:
     def make(method: Method, flow: bool = False, **overrides: object) -> Denoiser:
         """A tiny model that the method can work on, `flow` as one of flow matching."""
+        if "words" in method.needs:
+            return text_model("sd")
         denoiser = tiny_unet(conditional="forget_images" not in method.needs, **overrides)
         if not flow:
             return denoiser
@@ -50,6 +53,8 @@ def make_source() -> Callable[..., BatchSource]:
             x = load_images("digits", "test").images[:40].float() / 127.5 - 1
             bank = ImageBank(x[2:], x[:2], prior=0.1)
             return PairSource(bank=bank, retain_rows=rows, forget_rows=forget_rows, seed=0)
+        if isinstance(denoiser, TextDenoiser):
+            return word_source(denoiser, rows)
         assert isinstance(denoiser, ClassDenoiser)
         return ConditionSource(
             table=denoiser.encode(range(10)),
@@ -64,6 +69,20 @@ def make_source() -> Callable[..., BatchSource]:
     return make
 
 
+def word_source(denoiser: TextDenoiser, rows: int) -> ConditionSource:
+    """A bag is forgotten for a coat, and two animals are retained."""
+    read = denoiser.prompts.last_tokens
+    return ConditionSource(
+        table=denoiser.encode(["a bag", "a coat", "a cat", "a dog"]),
+        retain=[2, 3],
+        forget=[0],
+        replacements=[[1]],
+        retain_rows=rows,
+        seed=0,
+        words=WordBank(forget=read(["bag"]), target=read(["coat"]), retain=read(["a cat", "a dog"])),
+    )
+
+
 @pytest.fixture(scope="session")
 def make_context(make_source: Callable[..., BatchSource]) -> Callable[..., StepContext]:
     def make(method: Method, denoiser: Denoiser) -> StepContext:
@@ -76,6 +95,7 @@ def make_context(make_source: Callable[..., BatchSource]) -> Callable[..., StepC
             rng=RowRandom(0, Shard(), (4, source.forget_rows), "cpu"),
             networks=method.networks(denoiser),
             bank=source.bank,
+            words=source.words,
         )
 
     return make

@@ -17,12 +17,14 @@ def test_every_file_with_a_method_is_named_and_no_helper_is() -> None:
         "naive_deletion",
         "neggrad",
         "posterior_subtraction",
+        "rece",
         "redirection",
         "retrack",
         "sfd",
         "siss",
         "siss_bernoulli",
         "siss_no_is",
+        "uce",
     )
     assert all(issubclass(resolve(name), Method) for name in names())
 
@@ -32,7 +34,7 @@ def test_unknown_method_names_those_there_are() -> None:
         resolve("sdf")
 
 
-@pytest.mark.parametrize("name", ["relabel", "erasediff", "denoising", "base", "image_method"])
+@pytest.mark.parametrize("name", ["relabel", "erasediff", "denoising", "base", "image_method", "closed_form"])
 def test_names_that_are_free_or_of_helpers_are_no_methods(name: str) -> None:
     with pytest.raises(ConfigError, match=f"'{name}'"):
         resolve(name)

@@ -161,6 +161,11 @@ class ForgetConcept(Request):
     def check(self, model: ModelInfo, settings: Settings) -> None:
         """Raise RequestError for a model without prompts, ConfigError for guidance of no effect."""
         require_text(model)
+        if "words" in settings.method.needs and any(o.replacement is None for o in self.together):
+            raise ConfigError(
+                f"method {settings.method_name!r} edits the words of a concept: give a replacement "
+                "phrase, in place of prompt pairs or keywords."
+            )
         negative = any(one.negative is not None for one in self.together)
         if negative and not settings.method.guides_teacher:
             raise ConfigError(

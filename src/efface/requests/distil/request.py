@@ -88,6 +88,11 @@ class Distil(Request):
 
     def check(self, model: ModelInfo, settings: Settings) -> None:
         """Raise RequestError for a model without labels and prompts."""
+        if "words" in settings.method.needs:
+            raise RequestError(
+                f"method {settings.method_name!r} edits the words of a concept, and there is "
+                "nothing to forget: use sfd."
+            )
         if self.retain_prompts is not None:
             require_text(model)
         elif not self.suits(model):
