@@ -79,7 +79,9 @@ def word_source(denoiser: TextDenoiser, rows: int) -> ConditionSource:
         replacements=[[1]],
         retain_rows=rows,
         seed=0,
-        words=WordBank(forget=read(["bag"]), target=read(["coat"]), retain=read(["a cat", "a dog"])),
+        words=WordBank(
+            forget=read(["bag"]), target=read(["coat"]), retain=read(["a cat", "a dog"])
+        ),
     )
 
 

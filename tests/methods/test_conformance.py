@@ -182,9 +182,9 @@ def test_a_method_with_a_loss_edits_nothing(
     ctx = make_context(method, suited(method))
     before = {n: d.clone().network.state_dict() for n, d in ctx.networks.items()}
     method.edit(ctx)
-    for other, denoiser in ctx.networks.items():
-        after = denoiser.network.state_dict()
-        assert all(v.equal(after[k]) for k, v in before[other].items())
+    for other, weights in before.items():
+        after = ctx.networks[other].network.state_dict()
+        assert all(v.equal(after[k]) for k, v in weights.items())
 
 
 @pytest.mark.parametrize("name", TRAINED)

@@ -34,7 +34,9 @@ def test_unknown_method_names_those_there_are() -> None:
         resolve("sdf")
 
 
-@pytest.mark.parametrize("name", ["relabel", "erasediff", "denoising", "base", "image_method", "closed_form"])
+@pytest.mark.parametrize(
+    "name", ["relabel", "erasediff", "denoising", "base", "image_method", "closed_form"]
+)
 def test_names_that_are_free_or_of_helpers_are_no_methods(name: str) -> None:
     with pytest.raises(ConfigError, match=f"'{name}'"):
         resolve(name)
