@@ -14,9 +14,10 @@ from torch.testing import assert_close
 
 import efface
 from efface.data.batch import WordBank
+from efface.diffusion.cross_attention import text_layers
 from efface.diffusion.text.denoiser import TextDenoiser
 from efface.errors import ConfigError, RequestError
-from efface.methods.closed_form import redirecting_map, text_layers
+from efface.methods.closed_form import redirecting_map
 from efface.methods.uce import UCE
 from efface.records import read_evaluation, read_record
 from efface.requests.concept.material import PromptMaterial

@@ -5,13 +5,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
-from diffusers.models.attention_processor import Attention
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
 from efface.data.batch import WordBank
-from efface.errors import ModelError
+from efface.diffusion.cross_attention import project_text, text_layers
 from efface.methods.base import LossTerms, Method, Need, StepContext
 
 UNET = "UNet2DConditionModel"
@@ -79,35 +78,13 @@ def redirecting_map(
     return one + (target - forget).T @ rows
 
 
-def text_layers(network: nn.Module) -> list[nn.Linear]:
-    """The key and value layers that read text; ModelError where there are none."""
-    layers = [
-        layer
-        for module in network.modules()
-        if isinstance(module, Attention) and module.is_cross_attention
-        # With further layers for text, these two read the image.
-        if module.added_kv_proj_dim is None
-        for layer in (module.to_k, module.to_v)
-        if layer is not None
-    ]
-    if not layers:
-        raise ModelError(
-            "this network has no cross-attention that reads text, which is what is edited: use a "
-            "method that trains, as sfd."
-        )
-    return layers
-
-
-def as_read(network: Any, words: WordBank) -> WordBank:
-    """Words in float64 on the CPU, as the cross-attention of a U-Net takes them."""
-    project = network.encoder_hid_proj  # before all layers, where text has another width
-
-    def read(states: Tensor) -> Tensor:
-        if project is not None:
-            states = project(states.to(project.weight))
-        return states.double().cpu()
-
-    return WordBank(forget=read(words.forget), target=read(words.target), retain=read(words.retain))
+def as_read(network: nn.Module, words: WordBank) -> WordBank:
+    """Words in float64 on the CPU, as the cross-attention of a network takes them."""
+    forget, target, retain = (
+        project_text(network, states).double().cpu()
+        for states in (words.forget, words.target, words.retain)
+    )
+    return WordBank(forget=forget, target=target, retain=retain)
 
 
 def on_cpu(layer: nn.Linear) -> Tensor:
