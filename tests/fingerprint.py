@@ -103,7 +103,9 @@ Run = Callable[[Path], Path]
 
 
 def methods_for(need: str) -> list[str]:
-    return [name for name in names() if need in resolve(name).forgets]
+    """Those that work on every network."""
+    fitting = [name for name in names() if need in resolve(name).forgets]
+    return [name for name in fitting if not resolve(name).network_classes]
 
 
 def text_model(root: Path, kind: str) -> Path:

@@ -14,7 +14,7 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 from torch import Tensor, nn
 
-from efface.data.batch import Batch, ImageBank, Side
+from efface.data.batch import Batch, ImageBank, Side, WordBank
 from efface.data.images import load_images
 from efface.data.randomness import RowRandom, Shard
 from efface.data.source import BatchSource, ConditionSource, LabelledSource, PairSource
@@ -25,6 +25,7 @@ from efface.diffusion.denoiser import (
     as_class_denoiser,
 )
 from efface.diffusion.schedule import NoiseSchedule
+from efface.diffusion.text.denoiser import TextDenoiser
 from efface.methods.base import Method, StepContext
 
 Make = Callable[..., Denoiser]
@@ -34,9 +35,11 @@ THETA = torch.tensor([0.2, 0.5, 0.9])
 
 
 @pytest.fixture(scope="session")
-def suited(tiny_unet: Make) -> Callable[..., Denoiser]:
+def suited(tiny_unet: Make, text_model: Callable[..., TextDenoiser]) -> Callable[..., Denoiser]:
     def make(method: Method, flow: bool = False, **overrides: object) -> Denoiser:
         """A tiny model that the method can work on, `flow` as one of flow matching."""
+        if "words" in method.needs:
+            return text_model("sd")
         denoiser = tiny_unet(conditional="images" not in method.forgets, **overrides)
         if not flow:
             return denoiser
@@ -66,6 +69,8 @@ def make_source() -> Callable[..., BatchSource]:
                 forget_rows=forget_rows,
                 seed=0,
             )
+        if isinstance(denoiser, TextDenoiser):
+            return word_source(denoiser, rows)
         assert isinstance(denoiser, ClassDenoiser)
         return ConditionSource(
             table=denoiser.encode(range(10)),
@@ -78,6 +83,22 @@ def make_source() -> Callable[..., BatchSource]:
         )
 
     return make
+
+
+def word_source(denoiser: TextDenoiser, rows: int) -> ConditionSource:
+    """A bag is forgotten for a coat, and two animals are retained."""
+    read = denoiser.prompts.last_tokens
+    return ConditionSource(
+        table=denoiser.encode(["a bag", "a coat", "a cat", "a dog"]),
+        retain=[2, 3],
+        forget=[0],
+        replacements=[[1]],
+        retain_rows=rows,
+        seed=0,
+        words=WordBank(
+            forget=read(["bag"]), target=read(["coat"]), retain=read(["a cat", "a dog"])
+        ),
+    )
 
 
 @pytest.fixture(scope="session")
@@ -94,6 +115,7 @@ def make_context(make_source: Callable[..., BatchSource]) -> Callable[..., StepC
                 rng=RowRandom(seed, Shard(), (4, source.forget_rows), "cpu"),
                 networks=networks,
                 bank=source.bank,
+                words=source.words,
             )
 
         prepared = method.prepare(step(number, number + 1) for number in itertools.count())

@@ -21,6 +21,7 @@ def test_every_file_with_a_method_is_named_and_no_helper_is() -> None:
         "neggrad",
         "neggrad_plus",
         "posterior_subtraction",
+        "rece",
         "redirection",
         "relabel",
         "retrack",
@@ -31,6 +32,7 @@ def test_every_file_with_a_method_is_named_and_no_helper_is() -> None:
         "siss",
         "siss_bernoulli",
         "siss_no_is",
+        "uce",
     )
     assert all(issubclass(resolve(name), Method) for name in names())
 
@@ -40,7 +42,9 @@ def test_unknown_method_names_those_there_are() -> None:
         resolve("sdf")
 
 
-@pytest.mark.parametrize("name", ["denoising", "base", "image_method", "labelled", "saliency"])
+@pytest.mark.parametrize(
+    "name", ["denoising", "base", "closed_form", "image_method", "labelled", "saliency"]
+)
 def test_names_of_helpers_are_no_methods(name: str) -> None:
     with pytest.raises(ConfigError, match=f"'{name}'"):
         resolve(name)

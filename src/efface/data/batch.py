@@ -119,3 +119,15 @@ class ImageBank:
     def neighbours(self, count: int) -> Tensor:
         """The `count` retained images nearest to every image to forget: (K, count, C, H, W)."""
         return self.retain[self._order[:, :count]]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class WordBank:
+    """What the text encoders make of words: `forget` and `target` (N, D), `retain` (M, D).
+
+    Row by row, a name of what is forgotten and its replacement.
+    """
+
+    forget: Tensor
+    target: Tensor
+    retain: Tensor

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from efface.data.batch import Batch, Choices, ImageBank, NegativeGuidance, Side
+from efface.data.batch import Batch, Choices, ImageBank, NegativeGuidance, Side, WordBank
 from efface.data.images import to_model
 from efface.data.randomness import Shard, derive_seed
 from efface.diffusion.denoiser import Condition
@@ -19,6 +19,7 @@ class BatchSource(ABC):
     """What a run is fed with. The same (step, shard) always gives the same batch."""
 
     bank: ImageBank | None = None  # all images of a request that is about images
+    words: WordBank | None = None  # all words, for a method that edits what they stand for
     forget_rows: int = 0  # of a global batch
 
     @abstractmethod
@@ -54,6 +55,7 @@ class ConditionSource(BatchSource):
     gibberish_guidance: float = 1.0
     negative: Condition | None = None  # one row
     forget_guidance: float = 0.0
+    words: WordBank | None = None
 
     def batch(self, step: int, shard: Shard) -> Batch:
         generator = torch.Generator().manual_seed(derive_seed(self.seed, "conditions", step))

@@ -85,7 +85,7 @@ def estimate(
     vae = part_footprint(describe_part(model, "vae")) if model.vae else 0
     parts = {
         "pretrained network": foot.network,
-        **dict.fromkeys(method.phases, foot.copy),
+        **dict.fromkeys((*method.phases, method.delivers), foot.copy),
         "averages": (2 if train.guard_every else 1) * foot.copy,
         "gradients": gradients * foot.trained,
         "optimizer": 2 * len(method.phases) * foot.trained,  # AdamW's two moments
@@ -134,7 +134,7 @@ def _activations(
         taken.append(
             sum(own.kept for own in passes) + max((own.passing for own in passes), default=0)
         )
-    return max(taken)
+    return max(taken, default=0)
 
 
 def _network_names(method: Method) -> list[str]:

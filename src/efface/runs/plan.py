@@ -133,8 +133,11 @@ def settings_of(
     recipe: str | Path | None,
     changes: Iterable[str],
 ) -> Settings:
-    """The settings of a kind of request. ConfigError for what is unknown or out of range."""
-    return read_settings(
+    """The settings of a kind of request. ConfigError for what is unknown or out of range.
+
+    Also for a method that does not work on the network of the model.
+    """
+    settings = read_settings(
         kind.section,
         kind.own,
         method=method,
@@ -144,3 +147,11 @@ def settings_of(
         default_recipe=None if info is None else kind.default_recipe(info),
         others=sections(),
     )
+    suited = settings.method.network_classes
+    if info is not None and suited and info.network_class not in suited:
+        raise ConfigError(
+            f"method {settings.method_name!r} works on {', '.join(sorted(suited))}, and the "
+            f"network of {info.source} is {info.network_class}: use another method, as "
+            f"{kind.default_method}."
+        )
+    return settings
