@@ -27,7 +27,7 @@ ATTACKED = SHORT.replace(
 def test_the_original_model_is_measured_like_all_others(short: Made) -> None:
     run = short.out / "runs" / short.bench.runs[0].folder
     record, evaluation = read_record(run), read_evaluation(run)
-    assert (record.status, record.method, record.forwards) == ("finished", "untouched model", None)
+    assert (record.status, record.method, record.forwards) == ("finished", "none", None)
     assert list(record.output.values()) == list(record.model["weights"].values())
     assert evaluation.change_protocol == PROTOCOL and evaluation.change["weights"] == 0
     assert all(result.value == result.baseline.value for result in evaluation.results)

@@ -38,7 +38,8 @@ def run_all(
 
 
 def _work(job: Job, runs: Path) -> tuple[str, str | None]:
-    return job.digest, work(job, runs)
+    with parallel_config("sequential"):  # scikit-learn would hand its own work to the cluster
+        return job.digest, work(job, runs)
 
 
 @contextlib.contextmanager

@@ -137,7 +137,7 @@ def _place(job: Job, run: Path, model: str) -> None:
         record = new_record(
             plan.info,
             plan.request.model_dump(mode="json"),
-            f"{job.row} model",
+            "none",  # of our methods made it
             job.settings,
             material=plan.material.recorded(),
         )
