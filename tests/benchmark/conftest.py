@@ -27,7 +27,7 @@ labels = [2]
 replacement = [7]
 """
 SHORT = f"{HEAD}[[method]]\nname = 'redirection'\n"
-WHOLE = f"""{HEAD}
+WHOLE = f"""{HEAD}retrained = "zoo:digits"
 [[method]]
 name = "one step"
 method = "sfd"

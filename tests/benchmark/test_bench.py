@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from efface.benchmark.bench import LOST, bench, check_out, checked_out, dry_run
+from efface.benchmark.bench import LOST, bench, check_out, dry_run
 from efface.benchmark.results import Bench
 from efface.errors import RequestError, Stopped
 from efface.records import parse_record
@@ -28,10 +28,10 @@ def test_a_benchmark_leaves_json_tables_and_a_page(whole: Made) -> None:
     names = {path.name for path in whole.out.iterdir()}
     assert names == {"bench.toml", "bench.json", "table.md", "table.csv", "bench.html", "runs"}
     rows = whole.bench.rows
-    assert [row.name for row in rows] == ["untouched", "one step", "redirection"]
-    assert [row.trained for row in rows] == [False, True, True]
+    assert [row.name for row in rows] == ["untouched", "retrained", "one step", "redirection"]
+    assert [row.trained for row in rows] == [False, False, True, True]
     assert any(row.front for row in rows) and not rows[0].front
-    for row in rows[1:]:
+    for row in rows[2:]:
         assert row.forwards and row.steps and row.seconds and row.memory
         assert row.steps.value == 2 and not row.failed and row.runs == 1
 
@@ -43,6 +43,13 @@ def test_every_figure_carries_its_spec_and_every_run_its_settings(whole: Made) -
     figure = content["rows"][0]["figures"][0]
     assert figure["spec"]["label"] == "Class rate" and figure["original"] and figure["difference"]
     assert all(run["settings"]["train"]["steps"] == 2 for run in content["runs"])
+
+
+def test_a_retrained_model_is_a_row_and_stands_beside_the_others(whole: Made) -> None:
+    _, retrained, one_step, _ = whole.bench.rows
+    assert retrained.from_retrained is not None and retrained.from_retrained.value == 0
+    assert one_step.from_retrained is not None and one_step.from_retrained.value > 1
+    assert all(figure.retrained for figure in one_step.figures)
 
 
 def test_the_strength_is_chosen_on_what_is_not_reported(whole: Made) -> None:
@@ -71,6 +78,7 @@ def test_a_dry_run_lists_what_is_left_and_writes_nothing(whole: Made, tmp_path: 
         ("redirection", "selection at 0.25", 0, 1),
         ("redirection", "reported", 0, 1),
         ("untouched", "reported", 0, 1),
+        ("retrained", "reported", 0, 1),
         ("one step", "reported", 0, 1),
     ]
     assert not list(tmp_path.iterdir())
@@ -203,13 +211,6 @@ def test_a_method_of_another_package_is_a_row_by_its_dotted_name(
     assert found.rows[1].method == "capped ascent" and found.rows[1].runs == 1
     assert "mine.capped_ascent" in (tmp_path / "out" / "table.md").read_text()
     sys.modules.pop("mine.capped_ascent", None)
-
-
-def test_the_commit_is_that_of_a_checkout_or_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    commit = checked_out()
-    assert commit is None or len(commit.removesuffix("+changes")) == 40
-    monkeypatch.setattr("shutil.which", lambda name: None)
-    assert checked_out() is None
 
 
 def test_the_json_is_read_again_as_it_was_written(short: Made) -> None:

@@ -10,12 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from efface.benchmark.bench import bench
 from efface.benchmark.engine import run_all
 from efface.benchmark.file import read_file
 from efface.benchmark.rows import plan_jobs
-from efface.errors import ConfigError
+from efface.errors import ConfigError, RunError
 from tests.benchmark.conftest import Made, figures
 
 
@@ -47,6 +48,17 @@ def test_a_scheduler_that_is_not_there_is_refused(
     monkeypatch.setattr("efface.benchmark.engine.WAIT", 1)
     with pytest.raises(ConfigError, match="no Dask scheduler at tcp://127.0.0.1:1"):
         run_all([], tmp_path, cluster="tcp://127.0.0.1:1")
+
+
+def test_a_process_that_was_lost_is_one_sentence(
+    short: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(job: object, runs: Path) -> None:
+        raise TerminatedWorkerError("killed")
+
+    monkeypatch.setattr("efface.benchmark.engine.work", die)
+    with pytest.raises(RunError, match="a process was lost"):
+        run_all(plan_jobs(read_file(short.file)), tmp_path)
 
 
 @pytest.mark.slow

@@ -32,8 +32,8 @@ def test_forgetting_is_plotted_against_both_views_and_the_cost(whole: Made) -> N
         "Cost against Class rate",
         "Cost against Retained accuracy",
     ]
-    assert [number for number, _ in found[0].rows] == [1, 2, 3]
-    assert [number for number, _ in found[-1].rows] == [2, 3]  # the original model took none
+    assert [number for number, _ in found[0].rows] == [1, 2, 3, 4]
+    assert [number for number, _ in found[-1].rows] == [3, 4]  # the original model took none
     assert "<svg" in found[0].svg and "http" not in found[0].svg
 
 

@@ -109,7 +109,7 @@ def test_a_figure_best_at_0_has_most_merit_there() -> None:
 
 
 def test_a_run_is_read_with_its_figures(whole: Made) -> None:
-    job = plan_jobs(read_file(whole.file))[1]
+    job = plan_jobs(read_file(whole.file))[2]
     found = read_bench_run(job, whole.out / "runs", None)
     assert found.status == "finished" and found.steps == 2 and (found.forwards or 0) > 0
     assert "class_rate (digits-teacher judge)" in found.excess

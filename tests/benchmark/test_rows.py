@@ -25,13 +25,15 @@ def test_every_value_of_a_strength_has_its_jobs(planned: Callable[[str], list[Jo
     kinds = [(job.row, job.value, job.selection, job.seed) for job in jobs]
     assert kinds == [
         ("untouched", None, False, 10),
+        ("retrained", None, False, 10),
         ("one step", None, False, 10),
         ("redirection", 0.5, False, 10),
         ("redirection", 0.5, True, 100),
         ("redirection", 0.25, False, 10),
         ("redirection", 0.25, True, 100),
     ]
-    assert len({job.folder for job in jobs}) == len(jobs)
+    assert jobs[0].folder == jobs[1].folder  # the retrained model is the original one here
+    assert len({job.folder for job in jobs}) == len(jobs) - 1
     assert {job.settings["evaluate"]["seed"] for job in jobs} == {101_000, 1_001_000}
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import shutil
 import signal
-import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from efface.benchmark.checkout import checked_out
 from efface.benchmark.engine import run_all
 from efface.benchmark.file import BenchFile, MethodRow, read_file
 from efface.benchmark.page import render
@@ -115,20 +114,6 @@ def _report(
         tried=list(tried),
         runs=list(runs),
     )
-
-
-def checked_out() -> str | None:
-    """The commit of this package, with "+changes" if files differ; None outside of a checkout."""
-    here = Path(__file__)
-    if shutil.which("git") is None or not _git("ls-files", here.name):
-        return None
-    differ = _git("status", "--porcelain", "--", ":/")
-    return _git("rev-parse", "HEAD") + ("+changes" if differ else "")
-
-
-def _git(*arguments: str) -> str:
-    command = ["git", "-C", str(Path(__file__).parent), *arguments]
-    return subprocess.run(command, capture_output=True, text=True).stdout.strip()
 
 
 def _write(bench: Bench, out: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,11 @@ from joblib import Parallel, delayed, parallel_config
 
 from efface.benchmark.rows import Job
 from efface.benchmark.work import work
-from efface.errors import ConfigError
+from efface.errors import ConfigError, RunError
 from efface.progress import Bar
 
 WAIT = 60  # seconds for a cluster to answer
+GO_ON = "perhaps for want of memory: start again, with fewer at once, to go on."
 
 
 def run_all(
@@ -46,10 +48,13 @@ def _work(job: Job, runs: Path) -> tuple[str, str | None]:
 def _engine(cluster: str | None) -> Iterator[None]:
     """Where joblib's jobs go."""
     if cluster is None:
-        yield
+        try:
+            yield
+        except BrokenProcessPool as error:
+            raise RunError(f"a process was lost, {GO_ON}") from error
         return
     try:
-        from distributed import Client
+        from distributed import Client, KilledWorker
     except ImportError:
         raise ConfigError(
             "a cluster needs Dask: pip install 'efface[cluster]', or leave --cluster out."
@@ -62,4 +67,7 @@ def _engine(cluster: str | None) -> Iterator[None]:
             "and workers with `dask worker`, or leave --cluster out."
         ) from None
     with client, parallel_config(backend="dask", wait_for_workers_timeout=WAIT):
-        yield
+        try:
+            yield
+        except KilledWorker as error:
+            raise RunError(f"one run ended several workers, {GO_ON}") from error

@@ -61,6 +61,7 @@ class BenchRun(Content):
     forwards: int | None = None
     seconds: float | None = None
     memory: int | None = None  # peak bytes of training
+    commit: str | None = None  # that made it
     results: list[Result] = []
 
 
@@ -166,6 +167,7 @@ def read_bench_run(job: Job, runs: Path, reason: str | None) -> BenchRun:
             "forwards": record.forwards,
             "seconds": record.seconds,
             "memory": done.memory,
+            "commit": done.commit,
             "results": measured,
         }
     )

@@ -14,6 +14,7 @@ from typing import Literal
 import torch
 from threadpoolctl import threadpool_limits
 
+from efface.benchmark.checkout import checked_out
 from efface.benchmark.rows import Job
 from efface.diffusion.loading import load
 from efface.diffusion.model_folder import fetch_weights, inspect_model
@@ -42,6 +43,7 @@ class Done(Content):
     schema_version: Literal[1] = 1
     memory: int | None  # peak bytes of the process that trained; None where nothing was
     attack: tuple[str, ...] | None  # settings of the attack that was run
+    commit: str | None  # of this package
 
 
 def work(job: Job, runs: Path) -> str | None:
@@ -61,7 +63,7 @@ def work(job: Job, runs: Path) -> str | None:
                     retrained=job.retrained,
                     changes=job.attack,
                 )
-            write_json(run / DONE, Done(memory=memory, attack=job.attack))
+            write_json(run / DONE, Done(memory=memory, attack=job.attack, commit=checked_out()))
     except EffaceError as error:
         return str(error)
     except torch.OutOfMemoryError:
