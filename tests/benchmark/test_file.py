@@ -44,6 +44,7 @@ REFUSED = {
     "bench.method is missing": HEAD,
     "bench.forwards is 0": SHORT.replace("seeds", "forwards = 0\nseeds"),
     "two seeds are 10": SHORT.replace("[10]", "[10, 10]"),
+    "two requests are": SHORT + HEAD.partition("guidance = 1.0")[2],
     "two rows are called 'untouched'": SHORT.replace("'redirection'", "'untouched'"),
     "a strength to choose": WHOLE.partition("[selection]")[0],
     "seed 10 is both reported and selected on": WHOLE.replace("[100]", "[10]"),

@@ -130,6 +130,7 @@ class BenchFile(Section):
         names = [UNTOUCHED, RETRAINED, *(row.name for row in (*self.method, *self.reference))]
         _check_once(names, "rows are called")
         _check_once(self.seeds, "seeds are")
+        _check_once([asked.request.model_dump_json() for asked in self.asked], "requests are")
         searched = [row.name for row in self.method if row.strength is not None]
         if searched and self.selection is None:
             raise ConfigError(
