@@ -60,6 +60,12 @@ def test_a_model_as_it_is_does_not_depend_on_training(planned: Callable[[str], l
     assert planned(longer)[0].digest == planned(SHORT)[0].digest
 
 
+def test_a_model_as_it_is_has_no_strength(planned: Callable[[str], list[Job]]) -> None:
+    searched, _, rest = WHOLE.partition('[[method]]\nname = "one step"\nmethod = "sfd"\n')
+    first = planned(searched + rest)[0]
+    assert (first.row, first.value, first.selection) == ("untouched", None, False)
+
+
 def test_models_that_were_trained_elsewhere_are_rows(planned: Callable[[str], list[Job]]) -> None:
     given = SHORT.replace("replacement = [7]", "replacement = [7]\nretrained = 'zoo:digits'")
     jobs = planned(given + "[[reference]]\nname = 'distilled'\npath = 'zoo:digits'\n")

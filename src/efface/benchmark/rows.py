@@ -190,4 +190,4 @@ def _references(file: BenchFile, job: Job, plan: Plan) -> Iterator[Job]:
         with named(name):
             own = {"settings": settings, "placed": _weights(inspect_model(path))}
         named_by = digest(content | own)
-        yield replace(job, row=name, placed=path, attack=None, digest=named_by)
+        yield replace(job, row=name, placed=path, value=None, attack=None, digest=named_by)
