@@ -120,8 +120,9 @@ def choose_settings(
     settings = settings_of(type(request), info, method, recipe, changes)
     if not request.fits(settings.method):
         raise ConfigError(
-            f"method {settings.method_name!r} does not work for {request.describe()}: use another, "
-            f"as {request.default_method}; `efface methods` lists what each can forget."
+            f"method {settings.method_name!r} does not work for a request of the kind "
+            f"{request.kind!r}: use another, as {request.default_method}; `efface methods` lists "
+            "what each can forget."
         )
     return settings
 
