@@ -92,7 +92,7 @@ def test_rows_that_would_be_measured_unequally_are_refused(
     ("text", "sentence"),
     [
         (SHORT.replace("'redirection'", "'forgetting'"), "method 'forgetting' is unknown"),
-        (SHORT.replace("'redirection'", "'siss'"), "method 'siss' does not work for label 2"),
+        (SHORT.replace("'redirection'", "'siss'"), "method 'siss' does not work for a request"),
         (SHORT + "set = ['method.weight=1']", "method.weight is unknown"),
         (SHORT.replace("labels = [2]", "labels = [77]"), "label 77"),
         (SHORT + "[[reference]]\nname='a'\npath='zoo:none'", "row 'a': zoo:none"),
