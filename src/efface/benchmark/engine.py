@@ -54,7 +54,7 @@ def _engine(cluster: str | None) -> Iterator[None]:
             raise RunError(f"a process was lost, {GO_ON}") from error
         return
     try:
-        from distributed import Client, KilledWorker
+        from distributed import Client, KilledWorker  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise ConfigError(
             "a cluster needs Dask: pip install 'efface[cluster]', or leave --cluster out."
