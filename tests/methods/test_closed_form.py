@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from efface.diffusion.cross_attention import text_layers
+from efface.diffusion.cross_attention import key_value_layers
 from efface.diffusion.text.denoiser import TextDenoiser
 from efface.methods.base import StepContext
 from efface.methods.closed_form import redirecting_map
@@ -101,7 +101,7 @@ def test_retained_words_change_less_the_more_they_weigh() -> None:
 
 def with_bias(denoiser: TextDenoiser) -> TextDenoiser:
     """The same model, whose key and value layers have a bias."""
-    for number, layer in enumerate(text_layers(denoiser.network)):
+    for number, layer in enumerate(key_value_layers(denoiser.network)):
         layer.bias = nn.Parameter(7 * random(layer.out_features, seed=number).float())
     return denoiser
 
@@ -116,8 +116,8 @@ def test_the_whole_output_for_a_word_becomes_that_of_its_replacement(
     ctx = make_context(method, with_bias(denoiser) if biased else denoiser)
     method.edit(ctx)
     assert ctx.words is not None
-    edited = text_layers(ctx.networks["student"].network)
-    for before, after in zip(text_layers(denoiser.network), edited, strict=True):
+    edited = key_value_layers(ctx.networks["student"].network)
+    for before, after in zip(key_value_layers(denoiser.network), edited, strict=True):
         assert (before.bias is not None) == biased
         assert_close(after(ctx.words.forget), before(ctx.words.target), rtol=0, atol=1e-4)
         assert (before(ctx.words.forget) - before(ctx.words.target)).abs().max() > 0.05
@@ -145,7 +145,7 @@ def test_weights_of_half_precision_are_solved_for_in_double(
     networks = {"student": student.with_network(student.network.bfloat16())}
     for ctx in (whole, replace(half, networks=networks)):
         method.edit(ctx)
-    pairs: Any = zip(*(text_layers(c.networks["student"].network) for c in (whole, half)))  # noqa: B905
+    pairs: Any = zip(*(key_value_layers(c.networks["student"].network) for c in (whole, half)))  # noqa: B905
     for exact, rounded in pairs:
         assert rounded.weight.dtype == torch.bfloat16
         assert_close(rounded.weight.float(), exact.weight, rtol=0, atol=0.02)

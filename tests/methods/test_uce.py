@@ -14,7 +14,7 @@ from torch.testing import assert_close
 
 import efface
 from efface.data.batch import WordBank
-from efface.diffusion.cross_attention import text_layers
+from efface.diffusion.cross_attention import key_value_layers
 from efface.diffusion.text.denoiser import TextDenoiser
 from efface.errors import ConfigError
 from efface.methods.closed_form import redirecting_map
@@ -41,7 +41,7 @@ CUP = efface.ForgetConcept(concept="cup", replacement="pen")
 
 def keys_and_values(folder: Path) -> list[Tensor]:
     pipeline = diffusers.DiffusionPipeline.from_pretrained(folder, use_safetensors=True)
-    return [layer.weight.detach() for layer in text_layers(pipeline.unet)]
+    return [layer.weight.detach() for layer in key_value_layers(pipeline.unet)]
 
 
 def words_of(run: Path, model: TextDenoiser) -> WordBank:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from efface.errors import ModelError
 
 
-def text_layers(network: nn.Module) -> list[nn.Linear]:
+def key_value_layers(network: nn.Module) -> list[nn.Linear]:
     """The key and value layers that read text; ModelError where there are none."""
     layers = [
         layer

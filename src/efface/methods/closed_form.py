@@ -10,7 +10,7 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
 from efface.data.batch import WordBank
-from efface.diffusion.cross_attention import project_text, text_layers
+from efface.diffusion.cross_attention import key_value_layers, project_text
 from efface.methods.base import LossTerms, Method, Need, StepContext, Subject
 
 UNET = "UNet2DConditionModel"
@@ -53,7 +53,7 @@ class Editor(Method):
     def edit(self, ctx: StepContext) -> None:
         assert ctx.words is not None
         network = ctx.networks[self.delivers].network
-        layers = text_layers(network)
+        layers = key_value_layers(network)
         mapping = self.map(as_read(network, ctx.words), layers)
         for layer in layers:
             layer.weight.copy_(on_cpu(layer) @ mapping)
