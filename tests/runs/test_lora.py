@@ -64,7 +64,7 @@ def test_a_base_that_is_there_only_as_a_variant_gives_plain_files(
     assert {w.dtype for w in moved.values()} == {torch.float32}
     stock = diffusers.StableDiffusionPipeline.from_pretrained(out / "pipeline")
     assert stock.text_encoder.dtype == torch.float32
-    stock.load_lora_weights(out / "lora")
+    stock.load_lora_weights(str(out / "lora"))
 
 
 def checkpoint(out: Path, name: str) -> dict[str, torch.Tensor]:
