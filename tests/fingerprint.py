@@ -103,7 +103,9 @@ Run = Callable[[Path], Path]
 
 
 def methods_for(need: str) -> list[str]:
-    return [name for name in names() if need in resolve(name).needs]
+    """Those that work on every network."""
+    fitting = [name for name in names() if need in resolve(name).forgets]
+    return [name for name in fitting if not resolve(name).network_classes]
 
 
 def text_model(root: Path, kind: str) -> Path:
@@ -141,7 +143,7 @@ def image_runs() -> dict[str, Run]:
             "zoo:digits-symbol", request, out, method=method, changes=[*IMAGES, *changes]
         )
 
-    runs = {f"images {m}": forget(m, "digits") for m in methods_for("forget_images")}
+    runs = {f"images {m}": forget(m, "digits") for m in methods_for("images")}
     runs["images siss generated"] = forget("siss", "generate", "method.retain_target=subtracted")
     runs["images siss dual"] = forget("siss", "digits", "method.rule_name=dual")
     runs["images siss stopped"] = forget("siss", "digits", "train.stop_every=2")
@@ -186,7 +188,7 @@ def text_runs(root: Path) -> dict[str, Run]:
         "concept sd negative": concept("sd", bag, *NEGATIVE),
         "distil sd": distil,
     }
-    runs |= {f"memorised {m}": memorised(m) for m in methods_for("forget_images")}
+    runs |= {f"memorised {m}": memorised(m) for m in methods_for("images")}
     runs["memorised siss retained"] = memorised(
         "siss", "memorised.control_share=0.25", "method.retain_only_target=teacher"
     )

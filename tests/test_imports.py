@@ -28,7 +28,7 @@ ORDER = (
     ("reporting",),
     ("evidence",),
     ("runs",),
-    ("zoo",),
+    ("zoo", "benchmark"),
     ("cli",),
     ("", "__main__"),  # the package itself, which imports lazily
 )
@@ -37,6 +37,7 @@ TORCH_FREE = ("efface", "efface.cli", "efface.errors", "efface.records", "efface
 TORCH_FREE += ("efface.diffusion.model_folder", "efface.reporting", "efface.evidence.pack")
 TORCH_FREE += ("efface.runs.early", "efface.runs.place", "efface.runs.listing")
 TORCH_FREE += ("efface.metrics", "efface.runs.compare", "efface.files", "efface.metrics.intervals")
+TORCH_FREE += ("efface.benchmark.file",)
 TORCH_FREE += ("efface.settings.reading", "efface.settings.listing", "efface.settings.evaluate")
 MODULES = sorted(
     ".".join(("efface", *path.relative_to(SOURCE).with_suffix("").parts)).removesuffix(".__init__")

@@ -12,9 +12,10 @@ import torch
 import efface
 
 NAMES = """
-forget evaluate attack compare verify sample train train_classifier preflight triage distil load
-report ForgetClass ForgetConcept ForgetImages ForgetMemorised Distil methods.SFD methods.SISS
-methods.NegGrad metrics.frechet_distance metrics.precision_recall metrics.unlearning_accuracy
+forget evaluate attack bench compare verify sample train train_classifier preflight triage distil
+load report ForgetClass ForgetConcept ForgetImages ForgetMemorised Distil methods.SFD
+methods.SISS methods.NegGrad metrics.frechet_distance metrics.precision_recall
+metrics.unlearning_accuracy
 metrics.kid metrics.inception_score attacks.relearn attacks.concept_inversion attacks.noise_search
 __version__
 """.split()  # noqa: SIM905

@@ -14,6 +14,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 
 if TYPE_CHECKING:
     from efface import attacks, methods, metrics
+    from efface.benchmark.bench import bench
     from efface.diffusion.loading import load
     from efface.evidence.verify import verify
     from efface.requests.classes.request import ForgetClass
@@ -44,6 +45,7 @@ _HOMES = {
     "ForgetImages": "requests.images.request",
     "ForgetMemorised": "requests.memorised.request",
     "attack": "runs.attack",
+    "bench": "benchmark.bench",
     "compare": "runs.compare",
     "demo": "runs.demo",
     "distil": "runs.distil",
@@ -71,6 +73,7 @@ __all__ = [  # noqa: PLE0604
     "__version__",
     "attack",
     "attacks",
+    "bench",
     "compare",
     "demo",
     "distil",

@@ -26,6 +26,7 @@ from efface.evaluation.store import Store
 from efface.evaluation.subjects import Job, Subjects
 from efface.metrics.intervals import mean
 from efface.records import Evaluation, Spec
+from efface.requests.classes.settings import ClassSettings
 from efface.settings.base import read_settings
 from efface.settings.evaluate import EvaluateSettings
 from tests.counting import counting_passes
@@ -82,7 +83,7 @@ def test_every_model_draws_every_set_once_and_answers_every_probe(subjects: Subj
 def test_an_evaluation_holds_what_the_protocol_reports_and_how_far_the_model_moved(
     subjects: Subjects, tmp_path: Path
 ) -> None:
-    settings = read_settings("class", None)
+    settings = read_settings("class", ClassSettings)
     job = Job(run=tmp_path, settings=settings, subjects=subjects, views={}, store=Store(None))
     found = evaluate(job, PROTOCOL, subjects.info, LABELS)
     assert [result.metric for result in found.results] == ["brightness"]

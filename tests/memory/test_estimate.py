@@ -25,7 +25,7 @@ from efface.errors import ModelError
 from efface.memory.estimate import Amounts, Estimate, estimate, forget_rows, readable
 from efface.memory.footprint import Holding, describe_network, network_footprint
 from efface.memory.live import Live, tensors_of
-from efface.settings.base import Settings
+from efface.settings.base import Settings, read_settings
 from efface.training.networks import make_networks
 from efface.training.trainer import Trainer
 from tests.text_pipelines import inspect_small, load_text
@@ -328,3 +328,21 @@ def test_models_of_classes_are_estimated_too(tiny_model: Path, settings_of: Sett
 )
 def test_bytes_are_written_in_the_unit_that_suits_them(size: int, text: str) -> None:
     assert readable(size) == text
+
+
+def test_what_is_edited_and_never_trained_has_no_gradient_and_no_passes(
+    pipelines: Pipelines, settings_of: SettingsOf
+) -> None:
+    """Three copies of the weights: the model, the edited one and what is delivered."""
+    info = inspect_model(pipelines("sd"))
+    settings = settings_of("redirection")
+    parts, trained = (
+        estimate(info, one, Amounts(forget_rows=0, prompts=4)).parts
+        for one in (read_settings("none", None, method="uce"), settings)
+    )
+    size = trained["pretrained network"]
+    copies = ("pretrained network", "student", "averages")
+    assert [parts[name] for name in copies] == [size] * 3
+    assert parts["gradients"] == parts["optimizer"] == 0
+    row = network_footprint(describe_network(info), Holding()).condition
+    assert parts["activations"] == 128 * row

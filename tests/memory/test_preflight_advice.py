@@ -9,7 +9,7 @@ import pytest
 from efface.errors import ConfigError
 from efface.memory.estimate import Amounts
 from efface.memory.preflight import accumulations, advise
-from efface.settings.base import Settings
+from efface.settings.base import Settings, read_settings
 
 SettingsOf = Callable[..., Settings]
 AMOUNTS = Amounts(forget_rows=4)
@@ -114,3 +114,12 @@ def test_parts_share_a_batch_equally(
 ) -> None:
     settings = settings_of("sfd", *changes)
     assert list(accumulations(settings, forget_rows, processes)) == parts
+
+
+def test_where_nothing_is_trained_the_evaluation_alone_is_changed() -> None:
+    settings = read_settings("none", None, method="uce")
+    needed = needs({"train.gradient_checkpointing": 500, "evaluate.batch_size": 300})
+    text = advise(settings, Amounts(forget_rows=0), 1, 700, needed)
+    assert "evaluate.batch_size=4" in text and "train." not in text
+    text = advise(settings, Amounts(forget_rows=0), 1, 600, needed)
+    assert text.startswith("no setting brings it below 700 B")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -13,12 +14,18 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 from torch import Tensor, nn
 
-from efface.data.batch import Batch, ImageBank, Side
+from efface.data.batch import Batch, ImageBank, Side, WordBank
 from efface.data.images import load_images
 from efface.data.randomness import RowRandom, Shard
-from efface.data.source import BatchSource, ConditionSource, PairSource
-from efface.diffusion.denoiser import ClassDenoiser, Denoiser, UnconditionalDenoiser
+from efface.data.source import BatchSource, ConditionSource, LabelledSource, PairSource
+from efface.diffusion.denoiser import (
+    ClassDenoiser,
+    Denoiser,
+    UnconditionalDenoiser,
+    as_class_denoiser,
+)
 from efface.diffusion.schedule import NoiseSchedule
+from efface.diffusion.text.denoiser import TextDenoiser
 from efface.methods.base import Method, StepContext
 
 Make = Callable[..., Denoiser]
@@ -28,10 +35,12 @@ THETA = torch.tensor([0.2, 0.5, 0.9])
 
 
 @pytest.fixture(scope="session")
-def suited(tiny_unet: Make) -> Callable[..., Denoiser]:
+def suited(tiny_unet: Make, text_model: Callable[..., TextDenoiser]) -> Callable[..., Denoiser]:
     def make(method: Method, flow: bool = False, **overrides: object) -> Denoiser:
         """A tiny model that the method can work on, `flow` as one of flow matching."""
-        denoiser = tiny_unet(conditional="forget_images" not in method.needs, **overrides)
+        if "words" in method.needs:
+            return text_model("sd")
+        denoiser = tiny_unet(conditional="images" not in method.forgets, **overrides)
         if not flow:
             return denoiser
         scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0)
@@ -46,10 +55,22 @@ def make_source() -> Callable[..., BatchSource]:
     def make(method: Method, denoiser: Denoiser, rows: int = 4) -> BatchSource:
         """What a method is fed with, with `rows` retained rows."""
         forget_rows = round(method.forget_share * rows)
-        if "forget_images" in method.needs:
+        if "images" in method.needs:
             x = load_images("digits", "test").images[:40].float() / 127.5 - 1
             bank = ImageBank(x[2:], x[:2], prior=0.1)
-            return PairSource(bank=bank, retain_rows=rows, forget_rows=forget_rows, seed=0)
+            if "images" in method.forgets:
+                return PairSource(bank=bank, retain_rows=rows, forget_rows=forget_rows, seed=0)
+            return LabelledSource(
+                bank=bank,
+                table=as_class_denoiser(denoiser).encode(range(10)),
+                labels=(torch.arange(38) % 9 + 1, torch.zeros(2, dtype=torch.long)),
+                replacements={0: [1]},
+                retain_rows=rows,
+                forget_rows=forget_rows,
+                seed=0,
+            )
+        if isinstance(denoiser, TextDenoiser):
+            return word_source(denoiser, rows)
         assert isinstance(denoiser, ClassDenoiser)
         return ConditionSource(
             table=denoiser.encode(range(10)),
@@ -64,19 +85,41 @@ def make_source() -> Callable[..., BatchSource]:
     return make
 
 
+def word_source(denoiser: TextDenoiser, rows: int) -> ConditionSource:
+    """A bag is forgotten for a coat, and two animals are retained."""
+    read = denoiser.prompts.last_tokens
+    return ConditionSource(
+        table=denoiser.encode(["a bag", "a coat", "a cat", "a dog"]),
+        retain=[2, 3],
+        forget=[0],
+        replacements=[[1]],
+        retain_rows=rows,
+        seed=0,
+        words=WordBank(
+            forget=read(["bag"]), target=read(["coat"]), retain=read(["a cat", "a dog"])
+        ),
+    )
+
+
 @pytest.fixture(scope="session")
 def make_context(make_source: Callable[..., BatchSource]) -> Callable[..., StepContext]:
     def make(method: Method, denoiser: Denoiser) -> StepContext:
-        """The first step of a run with 4 retained rows."""
-        source = make_source(method, denoiser)
-        return StepContext(
-            step=0,
-            steps=10,
-            batch=source.batch(0, Shard()),
-            rng=RowRandom(0, Shard(), (4, source.forget_rows), "cpu"),
-            networks=method.networks(denoiser),
-            bank=source.bank,
-        )
+        """The first step of a run with 4 retained rows, after the method's pre-pass."""
+        source, networks = make_source(method, denoiser), method.networks(denoiser)
+
+        def step(number: int, seed: int) -> StepContext:
+            return StepContext(
+                step=number,
+                steps=10,
+                batch=source.batch(number, Shard()),
+                rng=RowRandom(seed, Shard(), (4, source.forget_rows), "cpu"),
+                networks=networks,
+                bank=source.bank,
+                words=source.words,
+            )
+
+        prepared = method.prepare(step(number, number + 1) for number in itertools.count())
+        return dataclasses.replace(step(0, 0), prepared=prepared)
 
     return make
 
@@ -257,3 +300,32 @@ def recorded() -> Callable[[StepContext], AbstractContextManager[Calls]]:
             handle.remove()
 
     return record
+
+
+@pytest.fixture(scope="session")
+def labelled_context() -> Callable[..., StepContext]:
+    def make(
+        method: Method, denoiser: Denoiser, rows: int = 4, replacement: int = 1, **more: Any
+    ) -> StepContext:
+        """A step on labelled digits, in which label 0 gives way to `replacement`."""
+        x = load_images("digits", "test").images[:40].float() / 127.5 - 1
+        source = LabelledSource(
+            bank=ImageBank(x[8:], x[:8], prior=0.2),
+            table=as_class_denoiser(denoiser).encode(range(10)),
+            labels=(torch.arange(32) % 9 + 1, torch.zeros(8, dtype=torch.long)),
+            replacements={0: [replacement]},
+            retain_rows=rows,
+            forget_rows=rows,
+            seed=0,
+        )
+        ctx = StepContext(
+            step=0,
+            steps=10,
+            batch=source.batch(0, Shard()),
+            rng=RowRandom(7, Shard(), (rows, rows), "cpu"),
+            networks=method.networks(denoiser),
+            bank=source.bank,
+        )
+        return dataclasses.replace(ctx, **more)
+
+    return make

@@ -31,7 +31,8 @@ class Regression(Method):
 
     title: ClassVar[str] = "regression"
     summary: ClassVar[str] = "a method of these tests"
-    needs = frozenset({"retain_images", "forget_images"})
+    forgets = frozenset({"images"})
+    needs = frozenset({"images"})
     forget_share = 1.0
 
     def loss(self, phase: str, ctx: StepContext) -> LossTerms:

@@ -36,6 +36,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "linear": {"schedule": "linear"},
     "flow": {"flow": True},
 }
+TRAINED = [name for name in names() if resolve(name).phases]  # the others edit in closed form
 FIELDS = [
     (name, key)
     for name in (*names(), "efface.training.denoising")
@@ -83,7 +84,7 @@ def test_every_number_has_a_range_and_is_refused_by_name_beyond_it(name: str, ke
 
 
 @pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", TRAINED)
 def test_loss_is_finite_and_only_active_networks_take_gradient(
     name: str,
     model: str,
@@ -107,12 +108,12 @@ def test_loss_is_finite_and_only_active_networks_take_gradient(
                 assert all(g is None for g in grads)
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", TRAINED)
 def test_loss_runs_on_a_latent_transformer(
     name: str, tiny_dit: Callable[[], Denoiser], make_context: Callable[..., StepContext]
 ) -> None:
     method, denoiser = resolve(name)(), tiny_dit()
-    if "conditions" not in method.needs:
+    if "images" in method.needs:
         pytest.skip("needs images of this model's size")
     ctx = make_context(method, denoiser)
     for phase in method.phases:
@@ -120,7 +121,7 @@ def test_loss_runs_on_a_latent_transformer(
 
 
 @pytest.mark.parametrize("kind", ["sd", "sd_v", "sd3"])
-@pytest.mark.parametrize("name", [n for n in names() if "forget_images" in resolve(n).needs])
+@pytest.mark.parametrize("name", [n for n in names() if "images" in resolve(n).forgets])
 def test_image_methods_forget_under_prompts(
     name: str, kind: str, text_model: Callable[..., TextDenoiser]
 ) -> None:
@@ -156,7 +157,37 @@ def test_image_methods_forget_under_prompts(
     assert losses[0] != losses[1], "the prompts had no effect"
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", [n for n in names() if n not in TRAINED])
+def test_a_method_without_a_loss_edits_the_same_weights_twice(
+    name: str, suited: Callable[..., Denoiser], make_context: Callable[..., StepContext]
+) -> None:
+    method = resolve(name)()
+    edited = []
+    for _ in range(2):
+        ctx = make_context(method, suited(method))
+        before = ctx.networks[method.delivers].clone().network.state_dict()
+        method.edit(ctx)
+        edited.append(ctx.networks[method.delivers].network.state_dict())
+        assert any(not edited[-1][k].equal(v) for k, v in before.items())
+        assert all(v.isfinite().all() for v in edited[-1].values())
+    assert all(v.equal(edited[1][k]) for k, v in edited[0].items())
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_a_method_with_a_loss_edits_nothing(
+    name: str, suited: Callable[..., Denoiser], make_context: Callable[..., StepContext]
+) -> None:
+    """Of its own: what a step changes is the update alone."""
+    method = resolve(name)()
+    ctx = make_context(method, suited(method))
+    before = {n: d.clone().network.state_dict() for n, d in ctx.networks.items()}
+    method.edit(ctx)
+    for other, weights in before.items():
+        after = ctx.networks[other].network.state_dict()
+        assert all(v.equal(after[k]) for k, v in weights.items())
+
+
+@pytest.mark.parametrize("name", TRAINED)
 def test_same_seed_gives_the_same_loss(
     name: str, suited: Callable[..., Denoiser], make_context: Callable[..., StepContext]
 ) -> None:
@@ -185,12 +216,12 @@ def test_ten_steps_change_the_trained_networks_and_nothing_else(
     assert any(not after[k].equal(v) for k, v in before.items())
     for k, v in denoiser.network.state_dict().items():
         assert v.equal(before[k]), "the pretrained model was changed"
-    for other in set(networks) - set(method.phases):
+    for other in set(networks) - {*method.phases, method.delivers}:
         for k, v in result.networks[other].network.state_dict().items():
             assert v.equal(before[k])
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", TRAINED)
 def test_a_method_guides_what_it_says_and_nothing_else(
     name: str, suited: Callable[..., Denoiser], make_context: Callable[..., StepContext]
 ) -> None:

@@ -24,7 +24,7 @@ from efface.methods.naive_deletion import NaiveDeletion
 from efface.methods.siss import SISS
 
 Make = Callable[..., Denoiser]
-ON_IMAGES = [n for n in names() if "forget_images" in resolve(n).needs]
+ON_IMAGES = [n for n in names() if "images" in resolve(n).forgets]
 PROMPTS = Condition({"c": torch.tensor([[1.0], [-2.0]])})
 ROWS = 8
 

@@ -13,27 +13,39 @@ from efface.training.denoising import Denoising
 
 def test_every_file_with_a_method_is_named_and_no_helper_is() -> None:
     assert names() == (
+        "concept_ablation",
+        "erasediff",
         "erasediff_siss",
+        "esd",
         "naive_deletion",
         "neggrad",
+        "neggrad_plus",
         "posterior_subtraction",
+        "rece",
         "redirection",
+        "relabel",
         "retrack",
+        "salun",
+        "selective_amnesia",
         "sfd",
+        "sfr_on",
         "siss",
         "siss_bernoulli",
         "siss_no_is",
+        "uce",
     )
     assert all(issubclass(resolve(name), Method) for name in names())
 
 
 def test_unknown_method_names_those_there_are() -> None:
-    with pytest.raises(ConfigError, match="'sdf'.*retrack, sfd"):
+    with pytest.raises(ConfigError, match="'sdf'.*selective_amnesia, sfd"):
         resolve("sdf")
 
 
-@pytest.mark.parametrize("name", ["relabel", "erasediff", "denoising", "base", "image_method"])
-def test_names_that_are_free_or_of_helpers_are_no_methods(name: str) -> None:
+@pytest.mark.parametrize(
+    "name", ["denoising", "base", "closed_form", "image_method", "labelled", "saliency"]
+)
+def test_names_of_helpers_are_no_methods(name: str) -> None:
     with pytest.raises(ConfigError, match=f"'{name}'"):
         resolve(name)
 

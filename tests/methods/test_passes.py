@@ -12,7 +12,7 @@ from efface.diffusion.denoiser import Denoiser
 from efface.methods import names, resolve
 from efface.methods.base import Method, StepContext
 
-VARIANTS: list[tuple[str, dict[str, Any]]] = [(name, {}) for name in names()]
+VARIANTS: list[tuple[str, dict[str, Any]]] = [(n, {}) for n in names() if resolve(n).phases]
 VARIANTS += [("sfd", {"share_student_pass": True}), ("sfd", {"stop_score_gradient": True})]
 VARIANTS += [("siss", {"retain_target": "teacher", "rule_name": "fixed_norm"})]
 VARIANTS += [("siss_no_is", {"retain_target": "subtracted"})]

@@ -10,6 +10,7 @@ import pytest
 from efface.diffusion.model_folder import ModelInfo
 from efface.records import Evaluation, RunRecord
 from efface.requests import words_of
+from efface.requests.classes.settings import ClassSettings
 from efface.settings.base import Settings, read_settings
 
 
@@ -40,4 +41,4 @@ def model_info() -> Callable[..., ModelInfo]:
 @pytest.fixture
 def settings() -> Settings:
     """Of a request about labels."""
-    return read_settings("class", None)
+    return read_settings("class", ClassSettings)

@@ -51,7 +51,7 @@ def forget(model: Path | str, out: Path, *more: object) -> tuple[object, ...]:
         (("--replace", 0), "label 0 was given as forgotten and as its own replacement"),
         (("--replace", "one"), "'one'"),
         (("--method", "sdf"), "method 'sdf' is unknown: there is"),
-        (("--method", "siss"), "method 'siss' does not work for label 0"),
+        (("--method", "siss"), "method 'siss' does not work for a request"),
         (("--set", "train.stepz=3"), "train.stepz is unknown: there is"),
         (("--set", "train.stepz=3"), "Did you mean train.steps?"),
         (("--set", "train.steps=many"), "train.steps is 'many': "),

@@ -12,6 +12,7 @@ from efface.cli import app
 from efface.requests.classes.request import ForgetClass
 from efface.runs.dry_run import dry_run
 from efface.runs.plan import make_plan
+from tests.tiny import BAG
 
 SMALL = ("train.steps=2000", "train.batch_size=4", "evaluate.retain_samples=20")
 
@@ -43,3 +44,12 @@ def test_the_command_prints_it(
     words += ["--no-evaluate", "--set", "train.steps=3", "--set", "train.batch_size=4"]
     assert app(words, standalone_mode=False) is None
     assert "3 steps of 4 samples" in capsys.readouterr().out and not out.exists()
+
+
+def test_a_method_that_trains_nothing_says_so(
+    pipelines: Callable[[str], Path], tmp_path: Path
+) -> None:
+    changes = ('concept.templates=["a {}"]', 'concept.subjects=["cat"]')
+    plan = make_plan(pipelines("sd"), BAG, method="uce", changes=changes, measure=False)
+    text = dry_run(plan, tmp_path / "run", measure=False)["training"]
+    assert text.startswith("none, weights are edited in closed form, about ")

@@ -19,6 +19,7 @@ from accelerate import Accelerator, PartialState, debug_launcher
 
 from efface.errors import EffaceError, RequestError, Stopped
 from efface.records import RunRecord, read_record, write_json
+from efface.requests.classes.settings import ClassSettings
 from efface.runs.folder import (
     check_folder,
     environment,
@@ -34,7 +35,7 @@ from efface.settings.base import read_settings
 
 @pytest.fixture(scope="module")
 def record():
-    settings = read_settings("class", None, changes=["train.steps=1000"]).to_json()
+    settings = read_settings("class", ClassSettings, changes=["train.steps=1000"]).to_json()
     return new_record(None, {"kind": "class", "labels": [0]}, "SFD", settings)
 
 
@@ -309,7 +310,7 @@ def begin_in_two_processes(out: Path, overwrite: bool) -> None:
     """The second looks at the folder late; the first must not have begun to write by then."""
     PartialState._reset_state()  # or that of the parent, with one process, would be taken over
     accelerator = Accelerator(cpu=True)
-    settings = read_settings("class", None).to_json()
+    settings = read_settings("class", ClassSettings).to_json()
     record = new_record(None, {"kind": "class"}, "SFD", settings)
     if not accelerator.is_main_process:
         time.sleep(2)

@@ -18,6 +18,7 @@ from efface.diffusion.loading import save_pipeline
 from efface.diffusion.model_folder import inspect_model
 from efface.errors import RequestError
 from efface.records import read_record
+from efface.requests.classes.settings import ClassSettings
 from efface.runs.lineage import check_start, describe_start
 from efface.settings.base import read_settings
 from efface.training.checkpoint import Checkpoints, read_tensors
@@ -30,7 +31,7 @@ def test_a_generator_written_by_another_diffusers_is_of_the_same_network(
     kind: str, pipelines: Callable[[str], Path], tmp_path: Path
 ) -> None:
     """Which named fewer settings in its files, or some that are no longer there."""
-    base, settings = pipelines(kind), read_settings("class", None)
+    base, settings = pipelines(kind), read_settings("class", ClassSettings)
     info = inspect_model(base)
     shutil.copytree(base, tmp_path / "generator")
     file = tmp_path / "generator" / info.component / "config.json"

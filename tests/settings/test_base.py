@@ -99,7 +99,7 @@ def test_every_recipe_loads_for_its_method(read, recipe):
     about = section or ("images" if 'name = "siss"' in text else "class")
     settings = read(recipe=recipe, kind=about)
     assert f'name = "{settings.method_name}"' in text
-    assert kinds()[about].need in settings.method.needs
+    assert kinds()[about].need in settings.method.forgets
 
 
 def test_there_are_recipes():
@@ -149,3 +149,15 @@ def test_every_setting_is_used_by_a_recipe_a_document_or_a_benchmark(name: str):
         if f"{name}.{field}" not in text and f"\n{field} = " not in text
     ]
     assert not unused
+
+
+@pytest.mark.parametrize("change", ["lora_rank=8", "steps=2", "ema_decay=0.9", "guard_every=1"])
+def test_settings_of_the_loop_are_refused_where_nothing_is_trained(read, change):
+    name, _, value = change.partition("=")
+    sentence = rf"train\.{name} is {value}, and method 'uce' trains nothing: it edits the weights"
+    with pytest.raises(ConfigError, match=sentence):
+        read(f"train.{change}", kind="concept", method="uce")
+    settings = read("train.seed=3", "train.ignore_memory=true", kind="concept", method="uce")
+    assert (settings.train.seed, settings.train.steps) == (3, 1)
+    section, own = kinds()["concept"].section, kinds()["concept"].own
+    assert from_json(settings.to_json(), section, own) == settings

@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from efface import __version__, progress
-from efface.cli.evidence import attack, compare, evaluate, report, verify
+from efface.cli.evidence import attack, bench, compare, evaluate, report, verify
 from efface.cli.forgetting import request_command
 from efface.cli.looking import doctor, methods, preflight, runs, sample, settings, triage
 from efface.cli.making import autoencoder, classifier, demo, detector, train
@@ -37,7 +37,17 @@ OUT_OF_MEMORY = (
 
 ORDER = (  # of --help: what is done first comes first
     *("demo", "triage", "preflight", "forget", "distil", "sample", "evaluate", "attack", "report"),
-    *("compare", "verify", "runs", "train", "classifier", "autoencoder", "detector", "methods"),
+    *(
+        "compare",
+        "bench",
+        "verify",
+        "runs",
+        "train",
+        "classifier",
+        "autoencoder",
+        "detector",
+        "methods",
+    ),
     *("settings", "doctor"),
 )
 
@@ -71,7 +81,7 @@ app.add_typer(forget_app, name="forget")
 for name, kind in kinds().items():
     own = forget_app if kind.forgets else app
     own.command(name)(with_shared(request_command(kind), computes=True))
-for command in (triage, preflight, sample, evaluate, attack, verify, demo):
+for command in (triage, preflight, sample, evaluate, attack, bench, verify, demo):
     app.command()(with_shared(command, computes=True))
 for command in (train, classifier, autoencoder, detector):
     app.command()(with_shared(command, computes=True))

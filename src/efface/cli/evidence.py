@@ -1,4 +1,4 @@
-"""Commands that measure a run and prove it: evaluate, attack, report, compare and verify."""
+"""Commands that measure and prove: evaluate, attack, report, compare, bench and verify."""
 
 from __future__ import annotations
 
@@ -136,6 +136,59 @@ def compare(
         console.print()
     if out is not None:
         say(f"comparison written to {out}")
+
+
+def bench(
+    file: Annotated[Path, typer.Argument(help="A TOML file with methods, requests and seeds.")],
+    out: Annotated[
+        Path,
+        typer.Option(help="A folder for runs, tables and the page; one that is there goes on."),
+    ],
+    jobs: Annotated[int, typer.Option(min=1, help="Runs at once, each in a process.")] = 1,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            help="The address of a Dask scheduler whose workers make the runs, in place of --jobs."
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="List the runs, and how many of them are done; write nothing."
+        ),
+    ] = False,
+) -> None:
+    """Compare methods on the same requests, seeds and budget.
+
+    Runs that are done are not made again, so the same command goes on with what was stopped. Exits
+    with 1 where a run failed.
+    """
+    from efface.benchmark.file import read_file
+
+    read_file(file)
+    from efface.benchmark.bench import bench as carry_out
+    from efface.benchmark.bench import dry_run as forecast
+
+    if dry_run:
+        rows = forecast(file, out)
+        show(
+            ("row", "runs", "steps", "done", "left"),
+            [(row.row, row.what, row.steps, str(row.done), str(row.left)) for row in rows],
+        )
+        say(f"{sum(row.left for row in rows)} runs are left")
+        return
+    from rich.console import Console
+
+    from efface.benchmark.tables import as_terminal
+
+    found = carry_out(file, out, jobs=jobs, cluster=cluster)
+    Console().print(as_terminal(found))
+    failed = [(row.name, reason) for row in found.rows for reason in row.failed]
+    for name, reason in failed:
+        say(f"{name} failed: {reason}")
+    say(f"benchmark written to {out / 'bench.html'}")
+    if failed:
+        raise typer.Exit(1)
 
 
 def verify(

@@ -131,3 +131,15 @@ class ImageBank:
         """
         count = min([count, *(retain for retain, _ in self.groups)])
         return self.retain[self._order[:, :count]]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class WordBank:
+    """What the text encoders make of words: `forget` and `target` (N, D), `retain` (M, D).
+
+    Row by row, a name of what is forgotten and its replacement.
+    """
+
+    forget: Tensor
+    target: Tensor
+    retain: Tensor

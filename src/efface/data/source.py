@@ -2,14 +2,14 @@
 
 import functools
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from efface.data.batch import Batch, Choices, ImageBank, NegativeGuidance, Side
+from efface.data.batch import Batch, Choices, ImageBank, NegativeGuidance, Side, WordBank
 from efface.data.images import to_model
 from efface.data.randomness import Shard, derive_seed
 from efface.diffusion.denoiser import Condition
@@ -19,6 +19,7 @@ class BatchSource(ABC):
     """What a run is fed with. The same (step, shard) always gives the same batch."""
 
     bank: ImageBank | None = None  # all images of a request that is about images
+    words: WordBank | None = None  # all words, for a method that edits what they stand for
     forget_rows: int = 0  # of a global batch
 
     @abstractmethod
@@ -54,6 +55,7 @@ class ConditionSource(BatchSource):
     gibberish_guidance: float = 1.0
     negative: Condition | None = None  # one row
     forget_guidance: float = 0.0
+    words: WordBank | None = None
 
     def batch(self, step: int, shard: Shard) -> Batch:
         generator = torch.Generator().manual_seed(derive_seed(self.seed, "conditions", step))
@@ -256,6 +258,48 @@ class PairSource(BatchSource):
         """The table, then a row for every retain-only image."""
         assert self.table is not None and self.retain_only is not None
         return Condition.cat([self.table, self.retain_only.condition])
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class LabelledSource(BatchSource):
+    """Retained images and images to forget, each under its own label, once per epoch of its side.
+
+    The target of a row to forget is uniform over the `replacements` of its label.
+    """
+
+    bank: ImageBank  # pyright: ignore[reportIncompatibleVariableOverride]
+    table: Condition
+    labels: tuple[Tensor, Tensor]  # rows of the table: of the bank's two sides
+    replacements: Mapping[int, Sequence[int]]  # rows of the table, by row
+    retain_rows: int  # of a global batch
+    forget_rows: int = 0
+    seed: int
+
+    def batch(self, step: int, shard: Shard) -> Batch:
+        rows = epoch_rows(len(self.bank.retain), self.retain_rows, step, self.seed, "retain")
+        index = rows[shard.rows(self.retain_rows)]
+        condition = self.table[self.labels[0][index]]
+        x0 = self.bank.retain[index.to(self.bank.retain.device)]
+        retain = Side(size=len(x0), x0=x0, condition=condition, target=condition)
+        forget = self._forget_side(step, shard) if self.forget_rows else Side(size=0)
+        return Batch(retain=retain, forget=forget)
+
+    def _forget_side(self, step: int, shard: Shard) -> Side:
+        rows = epoch_rows(len(self.bank.forget), self.forget_rows, step, self.seed, "forget")
+        labels = self.labels[1][rows]
+        generator = torch.Generator().manual_seed(derive_seed(self.seed, "targets", step))
+        shares = torch.rand(self.forget_rows, generator=generator).tolist()
+        given = [self.replacements[label] for label in labels.tolist()]
+        chosen = [own[int(u * len(own))] for own, u in zip(given, shares, strict=True)]
+        own = shard.rows(self.forget_rows)
+        x0 = self.bank.forget[rows[own].to(self.bank.forget.device)]
+        return Side(
+            size=len(x0),
+            x0=x0,
+            condition=self.table[labels[own]],
+            target=self.table[torch.tensor(chosen)[own]],
+            keeps_condition=True,
+        )
 
 
 @functools.lru_cache(maxsize=64)

@@ -81,11 +81,11 @@ def estimate(
     # Where the model is on the CPU, what it encoded is there twice.
     prompts = amounts.prompts * (1 if device == "cuda" else 2)
     # Conditions of all parts of a batch at once, and of replacements.
-    rows = train.batch_size + (2 if "conditions" in method.needs else 1) * amounts.forget_rows
+    rows = train.batch_size + (2 if "conditions" in method.forgets else 1) * amounts.forget_rows
     vae = part_footprint(describe_part(model, "vae")) if model.vae else 0
     parts = {
         "pretrained network": foot.network,
-        **dict.fromkeys(method.phases, foot.copy),
+        **dict.fromkeys((*method.phases, method.delivers), foot.copy),
         "averages": (2 if train.guard_every else 1) * foot.copy,
         "gradients": gradients * foot.trained,
         "optimizer": 2 * len(method.phases) * foot.trained,  # AdamW's two moments
@@ -134,7 +134,7 @@ def _activations(
         taken.append(
             sum(own.kept for own in passes) + max((own.passing for own in passes), default=0)
         )
-    return max(taken)
+    return max(taken, default=0)
 
 
 def _network_names(method: Method) -> list[str]:

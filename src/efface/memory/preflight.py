@@ -123,7 +123,8 @@ def _choices(settings: Settings, amounts: Amounts, processes: int) -> Mapping[st
         "evaluate.batch_size": [FEW] if evaluate.batch_size > FEW else [],
         "evaluate.dtype": ["bfloat16"] if evaluate.dtype == "float32" else [],
     }
-    return {name: values for name, values in choices.items() if values}
+    trains = bool(settings.method.phases)
+    return {n: values for n, values in choices.items() if values and (trains or "train." not in n)}
 
 
 def accumulations(settings: Settings, forget_rows: int, processes: int) -> Iterator[int]:

@@ -8,13 +8,14 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import ConfigDict, Field
 from torch import Tensor
 
-from efface.data.batch import Batch, ImageBank
+from efface.data.batch import Batch, ImageBank, WordBank
 from efface.data.randomness import RowRandom
 from efface.diffusion.denoiser import Denoiser
 from efface.diffusion.sampling import MultiStep, Sampler
 from efface.methods.gradient_rules import GradientRule, PlainSum
 
-Need = Literal["conditions", "retain_images", "forget_images", "prior"]
+Subject = Literal["conditions", "images"]
+Need = Literal["images", "prior", "words"]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -32,6 +33,7 @@ class StepContext:
     rng: RowRandom
     networks: Mapping[str, Denoiser]
     bank: ImageBank | None = None  # all images of a request that is about images
+    words: WordBank | None = None  # all words of a request about a concept
     memo: dict[str, Tensor] = field(default_factory=dict)
     prepared: Mapping[str, Tensor] = field(default_factory=dict)
 
@@ -78,7 +80,9 @@ class Method(ABC):
     summary: ClassVar[str]  # one line, for `efface methods`
     phases: ClassVar[tuple[str, ...]] = ("student",)  # networks updated in one step, in order
     delivers: ClassVar[str] = "student"  # the network that is the result
-    needs: ClassVar[frozenset[Need]] = frozenset()
+    forgets: ClassVar[frozenset[Subject]] = frozenset()  # what it can be asked to forget
+    needs: ClassVar[frozenset[Need]] = frozenset()  # what it is fed with, beside conditions
+    network_classes: ClassVar[frozenset[str]] = frozenset()  # of diffusers; none: works on all
     inherited: ClassVar[tuple[str, ...]] = ()  # what a run has in common with one it starts from
     train_defaults: ClassVar[Mapping[str, Any]] = {}  # settings of the loop that suit the method
     forget_share: float = 0.0  # forget rows of a batch as a share of its retained rows
@@ -149,6 +153,10 @@ class Method(ABC):
     def inner_loss(self, phase: str, ctx: StepContext) -> Tensor:
         """What the inner steps of `phase` descend, a scalar; with noise of its own in each step."""
         raise NotImplementedError(f"{type(self).__name__} has inner steps and no inner_loss")
+
+    def edit(self, ctx: StepContext) -> None:
+        """Change weights of the networks in place, at the beginning of a step; in closed form."""
+        return
 
     @abstractmethod
     def loss(self, phase: str, ctx: StepContext) -> LossTerms: ...

@@ -5,7 +5,7 @@ from typing import ClassVar
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from efface.methods.base import LossTerms, StepContext, per_sample_sum
+from efface.methods.base import LossTerms, StepContext, Subject, per_sample_sum
 from efface.methods.gradient_rules import GradientRule, Projection
 from efface.methods.image_method import ImageMethod
 
@@ -25,6 +25,7 @@ class EraseDiffSISS(ImageMethod):
         description="Share of the forget gradient that a step descends at least.",
     )
 
+    forgets: ClassVar[frozenset[Subject]] = frozenset({"conditions", "images"})
     title: ClassVar[str] = "EraseDiff (as in SISS)"
     summary: ClassVar[str] = "EraseDiff of SISS's tables: images to forget become uniform noise"
 
@@ -37,6 +38,6 @@ class EraseDiffSISS(ImageMethod):
         target = self.retain_noise(ctx, pairs, m_x, pairs.eps)
         retain = per_sample_sum((pairs.eps_theta(student, m_x) - target).square()).mean()
         uniform = ctx.rng.uniforms(tuple(pairs.x.shape[1:]))[: len(pairs.x)]
-        eps = pairs.eps_theta(student, pairs.noised(pairs.a))
+        eps = pairs.forget_eps_theta(student, pairs.noised(pairs.a))
         forget = (per_sample_sum((eps - uniform).square()) * pairs.in_window).mean()
         return LossTerms(retain=retain, forget=forget)

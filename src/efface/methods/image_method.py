@@ -10,7 +10,7 @@ from torch import Tensor
 
 from efface.diffusion.denoiser import Denoiser
 from efface.errors import ConfigError
-from efface.methods.base import Method, Need, StepContext
+from efface.methods.base import Method, Need, StepContext, Subject
 from efface.methods.gradient_rules import DualVariable, FixedNorm, GradientRule, RelativeNorm
 from efface.methods.mixture import posterior_shares, subtract
 from efface.methods.pairs import ALL, Pairs, Rows, bank_of, condition_rows, images
@@ -45,7 +45,8 @@ class ImageMethod(Method):
 
     forget_share: ClassVar[float] = 1.0  # rows come in pairs
     one_row_per_pair: ClassVar[bool] = False  # else both images of a pair pass the student
-    needs: ClassVar[frozenset[Need]] = frozenset({"retain_images", "forget_images"})
+    forgets: ClassVar[frozenset[Subject]] = frozenset({"images"})
+    needs: ClassVar[frozenset[Need]] = frozenset({"images"})
     train_defaults: ClassVar[Mapping[str, Any]] = {
         "learning_rate": 5e-5,
         "steps": 90,
@@ -100,6 +101,7 @@ class ImageMethod(Method):
             in_window=self.acts(ctx, t, schedule.num_timesteps),
             teacher_rows=self._teacher_rows(ctx, t),
             condition=ctx.batch.retain.condition,
+            forget_condition=ctx.batch.forget.condition,
         )
 
     def acts(self, ctx: StepContext, t: Tensor, timesteps: int) -> Tensor:

@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from pydantic.dataclasses import dataclass
 
-from efface.methods.base import LossTerms, Need, StepContext, per_sample_sum
+from efface.methods.base import LossTerms, StepContext, Subject, per_sample_sum
 from efface.methods.image_method import ImageMethod
 
 
@@ -13,9 +13,9 @@ class NaiveDeletion(ImageMethod):
     """L_R alone: the baseline that hopes for catastrophic forgetting (arXiv 2503.01034, 1.2)."""
 
     forget_share: ClassVar[float] = 0.0
+    forgets: ClassVar[frozenset[Subject]] = frozenset({"conditions", "images"})
     title: ClassVar[str] = "naive deletion"
     summary: ClassVar[str] = "fine-tunes on the retained images alone (baseline)"
-    needs: ClassVar[frozenset[Need]] = frozenset({"retain_images", "forget_images"})
 
     def loss(self, phase: str, ctx: StepContext) -> LossTerms:
         student, pairs = ctx.networks[phase], self.pairs(ctx)

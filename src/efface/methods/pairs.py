@@ -16,7 +16,8 @@ ALL = slice(None)
 class Pairs:
     """Retained images x and images to forget a, row by row, with one timestep and noise each.
 
-    Both images of a row have one condition (arXiv 2503.01034, section 4).
+    Where single images are forgotten, both of a row have one condition (arXiv 2503.01034, section
+    4); where a label is, each has its own.
     """
 
     x: Tensor  # (B, ...) in model space
@@ -26,7 +27,8 @@ class Pairs:
     levels: tuple[Tensor, Tensor]  # alpha, sigma, broadcast over x
     in_window: Tensor  # (B,) bool: whether the row's image is forgotten at its timestep
     teacher_rows: Tensor  # (B,) bool: whether the retain term regresses the original model there
-    condition: Condition | None = None  # one row per pair; None for unconditional models
+    condition: Condition | None = None  # of x, one row each; None for unconditional models
+    forget_condition: Condition | None = None  # of a
 
     def noised(self, y: Tensor) -> Tensor:
         """Alpha y + sigma eps: (B, ...) -> (B, ...)."""
@@ -39,8 +41,12 @@ class Pairs:
         return (m - alpha * y) / sigma
 
     def eps_theta(self, denoiser: Denoiser, m: Tensor, rows: Rows = ALL) -> Tensor:
-        """A network's noise prediction at rows of m (B, ...), each under its own condition."""
+        """A network's noise prediction at rows of m (B, ...) under the conditions of x."""
         return denoiser(m[rows], self.t[rows], condition_rows(self.condition, rows)).eps
+
+    def forget_eps_theta(self, denoiser: Denoiser, m: Tensor, rows: Rows = ALL) -> Tensor:
+        """A network's noise prediction at rows of m (B, ...) under the conditions of a."""
+        return denoiser(m[rows], self.t[rows], condition_rows(self.forget_condition, rows)).eps
 
 
 def images(side: Side) -> Tensor:

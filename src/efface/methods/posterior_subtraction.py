@@ -39,7 +39,7 @@ class PosteriorSubtraction(ImageMethod):
         default=0.25, description="Forget rows per retained row."
     )
 
-    needs: ClassVar[frozenset[Need]] = frozenset({"retain_images", "forget_images", "prior"})
+    needs: ClassVar[frozenset[Need]] = frozenset({"images", "prior"})
     title: ClassVar[str] = "posterior subtraction"
     summary: ClassVar[str] = "regresses the prediction of a model trained without the images"
     train_defaults: ClassVar[Mapping[str, Any]] = {

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from efface.diffusion.denoiser import Denoiser
 from efface.diffusion.sampling import OneStep, denoise_to, first_timestep
-from efface.methods.base import LossTerms, Method, Need, Share, StepContext, per_sample_sum
+from efface.methods.base import LossTerms, Method, Share, StepContext, Subject, per_sample_sum
 from efface.methods.conditions import (
     by_side,
     choose_target,
@@ -43,8 +43,12 @@ class Redirection(Method):
 
     title: ClassVar[str] = "Redirection"
     summary: ClassVar[str] = "regression on another condition: data-free, the sampler is kept"
-    needs: ClassVar[frozenset[Need]] = frozenset({"conditions"})
-    train_defaults: ClassVar[Mapping[str, Any]] = {"learning_rate": 1e-5, "steps": 1000}
+    forgets: ClassVar[frozenset[Subject]] = frozenset({"conditions"})
+    train_defaults: ClassVar[Mapping[str, Any]] = {
+        "learning_rate": 1e-5,
+        "steps": 1000,
+        "ema_decay": 0.99,
+    }
 
     def networks(self, pretrained: Denoiser) -> dict[str, Denoiser]:
         if self.guided("teacher"):

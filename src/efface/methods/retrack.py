@@ -7,7 +7,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from efface.methods.base import LossTerms, Share, StepContext, per_sample_sum
+from efface.methods.base import LossTerms, Share, StepContext, Subject, per_sample_sum
 from efface.methods.image_method import ImageMethod
 from efface.methods.pairs import Pairs, bank_of
 
@@ -29,6 +29,7 @@ class ReTrack(ImageMethod):
         default=10, ge=1, le=1_000_000, description="Retained images that an image is pointed at."
     )
 
+    forgets: ClassVar[frozenset[Subject]] = frozenset({"conditions", "images"})
     title: ClassVar[str] = "ReTrack"
     summary: ClassVar[str] = "points images to forget at their retained neighbours (ReTrack)"
 
@@ -38,7 +39,7 @@ class ReTrack(ImageMethod):
         target = self.retain_noise(ctx, pairs, m_x, pairs.eps)
         retain = per_sample_sum((pairs.eps_theta(student, m_x) - target).square()).mean()
         towards = pairs.noise_towards(self._neighbour_mean(ctx, pairs, m_a), m_a)
-        losses = per_sample_sum((pairs.eps_theta(student, m_a) - towards).square())
+        losses = per_sample_sum((pairs.forget_eps_theta(student, m_a) - towards).square())
         forget = (losses * pairs.in_window).mean()
         return LossTerms(retain=(1 - self.weight) * retain, forget=self.weight * forget)
 

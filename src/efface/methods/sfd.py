@@ -14,7 +14,7 @@ from efface.diffusion.denoiser import Condition, Denoiser
 from efface.diffusion.sampling import OneStep
 from efface.diffusion.schedule import NoiseSchedule
 from efface.errors import ConfigError
-from efface.methods.base import LossTerms, Method, Need, Share, StepContext, per_sample_sum
+from efface.methods.base import LossTerms, Method, Share, StepContext, Subject, per_sample_sum
 from efface.methods.conditions import (
     by_side,
     choose_target,
@@ -122,7 +122,7 @@ class SFD(Method):
         "score forgetting distillation: data-free, the result generates in one step"
     )
     phases: ClassVar[tuple[str, ...]] = ("fake_score", "student")
-    needs: ClassVar[frozenset[Need]] = frozenset({"conditions"})
+    forgets: ClassVar[frozenset[Subject]] = frozenset({"conditions"})
     inherited: ClassVar[tuple[str, ...]] = ("sigma_init", "input_scale")
     train_defaults: ClassVar[Mapping[str, Any]] = {
         "learning_rate": 1e-5,

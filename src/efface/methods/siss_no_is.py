@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from pydantic.dataclasses import dataclass
 
-from efface.methods.base import LossTerms, StepContext, per_sample_sum
+from efface.methods.base import LossTerms, StepContext, Subject, per_sample_sum
 from efface.methods.image_method import SubtractingMethod
 
 
@@ -15,6 +15,7 @@ class SISSNoIS(SubtractingMethod):
     Retained image and image to forget share timestep and noise.
     """
 
+    forgets: ClassVar[frozenset[Subject]] = frozenset({"conditions", "images"})
     title: ClassVar[str] = "SISS without importance sampling"
     summary: ClassVar[str] = "SISS with two passes instead of importance sampling"
 
@@ -26,7 +27,7 @@ class SISSNoIS(SubtractingMethod):
         rows = pairs.in_window.nonzero()[:, 0]
         forget = retain.new_zeros(())
         if len(rows):
-            eps = pairs.eps_theta(student, pairs.noised(pairs.a), rows)
+            eps = pairs.forget_eps_theta(student, pairs.noised(pairs.a), rows)
             forget = per_sample_sum((eps - pairs.eps[rows]).square()).sum() / len(pairs.x)
         loss_a = forget.detach() / (self.window * pairs.x[0].numel())
         return LossTerms(retain=retain, forget=-forget, logs={"forgotten_loss": loss_a})

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from efface.evaluation.subjects import Compared, Job, Subjects
     from efface.evaluation.views import View
     from efface.memory.estimate import Amounts
+    from efface.methods.base import Method
     from efface.metrics.judge import Judge
     from efface.settings.base import Settings
     from efface.training.guard import Stopper
@@ -76,7 +77,8 @@ class Request(BaseModel, ABC):
     section: ClassVar[str]  # of its own settings in recipes
     own: ClassVar[type[BaseModel] | None] = None  # their class; None for a kind without any
     words_class: ClassVar[type[Words]]
-    need: ClassVar[str]  # what a method must work on
+    need: ClassVar[str]  # what a method must be able to forget
+    supplies: ClassVar[frozenset[str]] = frozenset()  # what it can be fed with, beside conditions
     default_method: ClassVar[str] = "sfd"
     text_recipe: ClassVar[str | None] = None  # that ships, for text-to-image models
     results: ClassVar[Mapping[str, str]] = {}  # what can be delivered, and the method for it
@@ -139,6 +141,11 @@ class Request(BaseModel, ABC):
         known = (*before.earlier, before.model_copy(update={"earlier": ()}), *self.earlier)
         found = [one for one in known if one.forgets and one.model_dump() != own]
         return type(self).model_validate(own | {"earlier": found})
+
+    @classmethod
+    def fits(cls, method: Method) -> bool:
+        """Whether a method can carry out such requests."""
+        return cls.need in method.forgets and method.needs <= cls.supplies
 
     @classmethod
     @abstractmethod

@@ -19,6 +19,7 @@ from efface.memory.estimate import estimate, readable
 from efface.memory.preflight import available_memory
 from efface.runs.forget import begin_record, carry_out
 from efface.runs.plan import Plan
+from efface.settings.base import Settings
 
 STEPS, SECONDS = 20, 5.0  # at most, that are tried; the first step is not timed
 
@@ -32,17 +33,21 @@ def dry_run(plan: Plan, out: str | Path, measure: bool = True) -> dict[str, str]
 
     The time is that of a few steps made here, in a folder that is gone afterwards.
     """
-    train = plan.settings.train
-    count = format_count(train.steps)
     return {
         "forget": plan.request.describe(),
         "model": f"{plan.info.source} ({plan.info.network_class})",
         "method": plan.settings.method.title,
-        "training": f"{count} steps of {train.batch_size} samples, {_describe_time(plan)}",
+        "training": f"{_describe_steps(plan.settings)}, {_describe_time(plan)}",
         "evaluation": _describe_evaluation(plan) if measure else "none",
         "memory": _describe_memory(plan, measure),
         "would write": str(out),
     }
+
+
+def _describe_steps(settings: Settings) -> str:
+    if not settings.method.phases:
+        return "none, weights are edited in closed form"
+    return f"{format_count(settings.train.steps)} steps of {settings.train.batch_size} samples"
 
 
 def _describe_time(plan: Plan) -> str:
@@ -68,9 +73,8 @@ def _seconds_per_step(plan: Plan) -> float:
         contextlib.suppress(_Tried),
     ):
         carry_out(plan, begin_record(plan), Path(folder) / "run", False, on_step)
-    return statistics.median(
-        b - a for a, b in itertools.pairwise(ends or [began, time.monotonic()])
-    )
+    times = ends if len(ends) > 1 else [began, time.monotonic()]  # of a single step, with loading
+    return statistics.median(b - a for a, b in itertools.pairwise(times))
 
 
 def _describe_evaluation(plan: Plan) -> str:

@@ -38,6 +38,7 @@ class Plan:
     def sources(self) -> list[Any]:
         """What is read by its path, among other values: none of it may be overwritten."""
         named = [*self.request.earlier, self.request, self.settings.evaluate]
+        named += [] if self.settings.own is None else [self.settings.own]
         values = (value for one in named for _, value in one)
         return [self.info.folder, self.start, *self.given, *values]
 
@@ -117,10 +118,11 @@ def choose_settings(
     ConfigError for what is unknown or out of range, and for a method that is not for such requests.
     """
     settings = settings_of(type(request), info, method, recipe, changes)
-    if request.need not in settings.method.needs:
+    if not request.fits(settings.method):
         raise ConfigError(
-            f"method {settings.method_name!r} does not work for {request.describe()}: use one that "
-            f"needs {request.need!r}, as {request.default_method}; `efface methods` lists all."
+            f"method {settings.method_name!r} does not work for a request of the kind "
+            f"{request.kind!r}: use another, as {request.default_method}; `efface methods` lists "
+            "what each can forget."
         )
     return settings
 
@@ -132,8 +134,11 @@ def settings_of(
     recipe: str | Path | None,
     changes: Iterable[str],
 ) -> Settings:
-    """The settings of a kind of request. ConfigError for what is unknown or out of range."""
-    return read_settings(
+    """The settings of a kind of request. ConfigError for what is unknown or out of range.
+
+    Also for a method that does not work on the network of the model.
+    """
+    settings = read_settings(
         kind.section,
         kind.own,
         method=method,
@@ -143,3 +148,11 @@ def settings_of(
         default_recipe=None if info is None else kind.default_recipe(info),
         others=sections(),
     )
+    suited = settings.method.network_classes
+    if info is not None and suited and info.network_class not in suited:
+        raise ConfigError(
+            f"method {settings.method_name!r} works on {', '.join(sorted(suited))}, and the "
+            f"network of {info.source} is {info.network_class}: use another method, as "
+            f"{kind.default_method}."
+        )
+    return settings

@@ -72,7 +72,7 @@ def _choose(
         except ConfigError as error:
             refused = refused or error
             continue
-        if request.need in settings.method.needs:
+        if request.fits(settings.method):
             return request, settings
     by_method = f" by method {method!r}" if method else ""
     raise refused or ConfigError(

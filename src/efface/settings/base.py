@@ -17,6 +17,7 @@ from efface.training.settings import TrainSettings
 
 S = TypeVar("S", bound=BaseModel)
 METHOD, TRAIN, EVALUATE = "method", "train", "evaluate"
+UNTRAINED = ("seed", "ignore_memory")  # settings of the loop that matter to a method without loss
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,14 +71,27 @@ def from_values(values: Values, section: str, own: type[BaseModel] | None) -> Se
     method = dict(values[METHOD])
     name = method.pop("name")
     kind = resolve(name)
+    train = build(TrainSettings, dict(kind.train_defaults) | values.get(TRAIN, {}), TRAIN)
+    if not kind.phases:
+        _check_untrained(name, train, TrainSettings(**kind.train_defaults))
     return Settings(
         method_name=name,
         method=build(kind, method, METHOD),
-        train=build(TrainSettings, dict(kind.train_defaults) | values.get(TRAIN, {}), TRAIN),
+        train=train,
         evaluate=build(EvaluateSettings, values.get(EVALUATE, {}), EVALUATE),
         section=section,
         own=None if own is None else build(own, values.get(section, {}), section),
     )
+
+
+def _check_untrained(method: str, train: TrainSettings, own: TrainSettings) -> None:
+    """Raise ConfigError for settings of the loop where nothing is trained."""
+    for name, value in train:
+        if name not in UNTRAINED and value != getattr(own, name):
+            raise ConfigError(
+                f"train.{name} is {value!r}, and method {method!r} trains nothing: it edits the "
+                "weights in closed form. Leave it out."
+            )
 
 
 def from_json(content: Mapping[str, Any], section: str, own: type[BaseModel] | None) -> Settings:

@@ -25,7 +25,7 @@ class Denoising(Method):
     summary: ClassVar[str] = (
         "ordinary training or fine-tuning on images, to make a model to start from"
     )
-    needs: ClassVar[frozenset[Need]] = frozenset({"retain_images"})
+    needs: ClassVar[frozenset[Need]] = frozenset({"images"})
     train_defaults: ClassVar[Mapping[str, Any]] = {
         "learning_rate": 2e-3,
         "learning_rate_schedule": "cosine",

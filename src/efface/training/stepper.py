@@ -88,6 +88,7 @@ class Stepper:
         Raises RunError where something is not finite.
         """
         parts = self._parts(step)
+        self._method.edit(self._context(step, parts[0], self._networks, "edit", step))
         values: dict[str, float] = {}
         for phase in self._method.phases:
             self.activate(phase)
@@ -135,6 +136,7 @@ class Stepper:
             rng=RowRandom(seed, part.shard, sides, self._accelerator.device),
             networks=networks,
             bank=self._source.bank,
+            words=self._source.words,
             memo=part.memo,
             prepared=self._prepared.tensors(),
         )

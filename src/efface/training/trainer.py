@@ -244,6 +244,9 @@ class Trainer:
 
     @property
     def _rows(self) -> int:
+        """Rows that a step trains on: none where there is no loss."""
+        if not self.method.phases:
+            return 0
         return self.settings.batch_size + self.source.forget_rows
 
     def _save(self, step: int) -> None:

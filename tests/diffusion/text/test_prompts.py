@@ -80,3 +80,24 @@ def test_the_encoders_can_be_given_up_once_all_prompts_are_known(
     copy.null(known)
     with pytest.raises(RequestError, match="'a dog' was not encoded before the text encoders"):
         copy.encode(["a dog"])
+
+
+@pytest.mark.parametrize("family", ["sd", "sdxl", "sd_bert", "pixart_alpha"])
+def test_the_last_token_of_a_prompt_is_the_one_before_the_mark_of_its_end(
+    text_model: Make, family: str
+) -> None:
+    """By the tokens that the pipeline's own tokenizer makes, with or without a mark before them."""
+    denoiser, prompts = text_model(family), ["a cat", "two bags"]
+    tokenizer = denoiser.prompts._readers[0].tokenizer
+    found = denoiser.prompts.last_tokens(prompts)
+    states = denoiser.encode(prompts).tensors["encoder_hidden_states"]
+    for row, prompt in enumerate(prompts):
+        *_, last, mark = tokenizer(prompt).input_ids
+        assert mark in tokenizer.all_special_ids and last not in tokenizer.all_special_ids
+        assert_close(found[row], states[row, len(tokenizer(prompt).input_ids) - 2])
+
+
+def test_a_prompt_that_fills_the_encoder_has_a_last_token_too(text_model: Make) -> None:
+    denoiser, longest = text_model("sd"), "a" * LONGEST["sd"]
+    states = denoiser.encode([longest]).tensors["encoder_hidden_states"]
+    assert_close(denoiser.prompts.last_tokens([longest]), states[:, -2])

@@ -33,7 +33,8 @@ class ForgetBrightness(Request):
     section: ClassVar[str] = "brightness"
     own: ClassVar[type[BaseModel]] = BrightnessSettings
     words_class: ClassVar[type[BrightnessWords]] = BrightnessWords
-    need: ClassVar[str] = "forget_images"
+    need: ClassVar[str] = "images"
+    supplies: ClassVar[frozenset[str]] = frozenset({"images", "prior"})
     default_method: ClassVar[str] = "siss"
     guided: ClassVar[bool] = False
     same_sampler: ClassVar[bool] = True

@@ -17,6 +17,7 @@ from efface.diffusion.denoiser import Denoiser
 from efface.diffusion.model_folder import inspect_model
 from efface.errors import RequestError
 from efface.requests.classes.material import ClassMaterial
+from efface.requests.classes.settings import ClassSettings
 from efface.settings.base import Settings, read_settings
 
 ZERO = efface.ForgetClass(labels=(0, 3), replacement=(1,))
@@ -25,7 +26,7 @@ ZERO = efface.ForgetClass(labels=(0, 3), replacement=(1,))
 @pytest.fixture
 def settings() -> Settings:
     changes = ["train.batch_size=8", "method.forget_share=0.5"]
-    return read_settings("class", None, changes=changes)
+    return read_settings("class", ClassSettings, changes=changes)
 
 
 @pytest.fixture

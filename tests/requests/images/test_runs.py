@@ -111,7 +111,7 @@ def test_a_run_stops_at_the_likelihood_of_unseen_images(forget: Forget) -> None:
     assert float(own) >= float(others.rstrip(").")) > 0
 
 
-@pytest.mark.parametrize("name", [n for n in names() if "forget_images" in resolve(n).needs])
+@pytest.mark.parametrize("name", [n for n in names() if "images" in resolve(n).forgets])
 def test_every_method_runs_and_changes_the_weights(name: str, model: Path, forget: Forget) -> None:
     more = ("--method", name, "--retain", "digits", "--no-evaluate")
     out = forget(*more, "--set", "train.learning_rate=1e-3")

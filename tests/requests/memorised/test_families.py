@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 
 KINDS = ("sd", "sd_v", "sdxl", "sd3", "sd35", "flux", "flux_schnell")
 KINDS += ("pixart_alpha", "pixart_sigma")
-METHODS = [name for name in names() if "forget_images" in resolve(name).needs]
+METHODS = [name for name in names() if "images" in resolve(name).forgets]
 Forget = Callable[..., Path]
 
 

@@ -174,6 +174,16 @@ class PromptEncoder:
         rows = [{**self._rows[prompt], **self._constants} for prompt in prompts]
         return Condition({name: torch.stack([r[name] for r in rows]) for name in rows[0]})
 
+    def last_tokens(self, prompts: Sequence[str]) -> Tensor:
+        """What the encoders make of the last token of each prompt that is no mark, (N, D).
+
+        For families whose encoders read the same tokens, with one mark behind them.
+        """
+        states = self.encode(prompts).tensors["encoder_hidden_states"]
+        reader = self._readers[0]
+        last = [min(count, reader.longest) - 2 for count in reader.counts(prompts)]
+        return states[torch.arange(len(last)), torch.tensor(last)]
+
     def null(self, negative_prompt: str | None) -> Condition:
         """One row of the negative prompt; None is the empty one, as the stock pipeline has it."""
         row = self.encode([negative_prompt or ""])

@@ -8,13 +8,14 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
 
 from efface.diffusion.class_networks import describe_labels
 from efface.diffusion.model_folder import ModelInfo
 from efface.errors import RequestError
 from efface.evaluation.wording import format_count, join_words, number_word, plural, shorten
 from efface.requests.base import CONDITIONED, RESULTS, Request, evaluate_names, require_classes
+from efface.requests.classes.settings import ClassSettings
 from efface.requests.words import AppearanceWords, Phrases, keeping, source_of
 
 SHOWN = 20  # names in a sentence
@@ -92,8 +93,10 @@ class ForgetClass(Request):
     """A label to generate instead, or 'random' for all retained ones."""
 
     section: ClassVar[str] = "class"
+    own: ClassVar[type[BaseModel]] = ClassSettings
     words_class: ClassVar[type[ClassWords]] = ClassWords
     need: ClassVar[str] = "conditions"
+    supplies: ClassVar[frozenset[str]] = frozenset({"images"})
     keeps: ClassVar[frozenset[str]] = frozenset({"class"})
     results: ClassVar[Mapping[str, str]] = RESULTS
     options: ClassVar[frozenset[str]] = frozenset(
@@ -187,12 +190,20 @@ class ForgetClass(Request):
             raise RequestError(
                 f"all {classes} labels were to be forgotten: at least one must be retained."
             )
+        source = settings.of(ClassSettings).images
+        if source is not None:
+            from efface.data.images import check_source
+
+            check_source(source)
 
     def read(self, model: ModelInfo, settings: Settings) -> ClassMaterial:
+        from efface.requests.classes.images import read_labelled
         from efface.requests.classes.material import ClassMaterial
 
-        known = self.of(model)
+        known, source = self.of(model), settings.of(ClassSettings).images
+        needed = "images" in settings.method.needs
         return ClassMaterial(
+            images=read_labelled(source, model) if source and needed else None,
             replacements={int(k): tuple(map(int, own)) for k, own in known.replacements.items()},
             retain=tuple(known.retained(model.labels)),
             requests=len(known.together),

@@ -7,6 +7,7 @@ from typing import ClassVar
 import torch
 from accelerate import Accelerator
 
+from efface.data.batch import WordBank
 from efface.data.prompts import spread
 from efface.data.source import ConditionSource
 from efface.diffusion.denoiser import Denoiser
@@ -27,8 +28,10 @@ from efface.requests.concept.finding import ConceptGoal, Phrases, find_finders, 
 from efface.requests.concept.prompt_groups import PromptGroup, digest_groups, read_prompt_groups
 from efface.requests.concept.prompts import (
     ConceptPrompts,
+    Words,
     prompts_to_retain,
     read_concept_prompts,
+    read_words,
     without_earlier,
 )
 from efface.requests.concept.protocol import ConceptProtocol
@@ -46,6 +49,7 @@ class PromptMaterial(Material):
     phrases: Phrases | None = None  # None: no phrase was replaced by another
     earlier: tuple[Phrases | None, ...] = ()  # those of earlier requests
     groups: tuple[PromptGroup, ...] = ()
+    words: Words = ()  # for a method that edits them, each with its replacement
 
     goal_class: ClassVar[type[ConceptGoal]] = ConceptGoal
 
@@ -60,7 +64,8 @@ class PromptMaterial(Material):
     def encoded(self) -> list[str]:
         """Every prompt that is trained on or measured, in the order in which they are encoded."""
         measured = [prompt for group in self.groups for prompt in group.prompts]
-        return [*self.prompts.different, *self.prompts.row_negatives, *measured]
+        words = [word for pair in self.words for word in pair]
+        return [*self.prompts.different, *self.prompts.row_negatives, *measured, *words]
 
     def amounts(self, settings: Settings) -> Amounts:
         return Amounts(
@@ -109,6 +114,15 @@ class PromptMaterial(Material):
             negative=denoiser.encode(negative).to(device) if negative else None,
             gibberish_guidance=config.gibberish_guidance,
             forget_guidance=config.forget_guidance or 0.0,
+            words=self.word_bank(denoiser) if self.words else None,
+        )
+
+    def word_bank(self, denoiser: TextDenoiser) -> WordBank:
+        """The words to edit, and those that every retained prompt ends with."""
+        forget, target = zip(*self.words, strict=True)
+        states = denoiser.prompts.last_tokens
+        return WordBank(
+            forget=states(forget), target=states(target), retain=states(self.prompts.retain)
         )
 
     def protocol(self, job: Job) -> Protocol:
@@ -165,6 +179,7 @@ def read_concept(request: ForgetConcept, model: ModelInfo, settings: Settings) -
         phrases=phrases,
         earlier=tuple(earlier),
         groups=read_prompt_groups(config, settings.evaluate, phrases),
+        words=read_words(request) if "words" in settings.method.needs else (),
     )
     negative = material.prompts.negative_prompt
     check_prompts([*material.encoded, *([] if negative is None else [negative])], readers)

@@ -13,6 +13,8 @@ from efface.progress import note
 from efface.requests.concept.request import ForgetConcept
 from efface.requests.concept.settings import ConceptSettings
 
+Words = tuple[tuple[str, str], ...]
+
 
 @dataclass(frozen=True, kw_only=True)
 class ConceptPrompts:
@@ -109,6 +111,15 @@ def read_concept_prompts(
         dropped=len(given) - len(others),
         too_long=len(others) - len(whole),
     )
+
+
+def read_words(request: ForgetConcept) -> Words:
+    """Every name of every forgotten concept, once, with its replacement."""
+    words: dict[str, str] = {}
+    for one in request.together:
+        assert one.replacement is not None  # the request was checked
+        words |= dict.fromkeys(one.names, without_earlier(request, one.replacement))
+    return tuple(words.items())
 
 
 def without_earlier(request: ForgetConcept, target: str) -> str:

@@ -93,6 +93,7 @@ class ForgetConcept(Request):
     own: ClassVar[type[BaseModel]] = ConceptSettings
     words_class: ClassVar[type[ConceptWords]] = ConceptWords
     need: ClassVar[str] = "conditions"
+    supplies: ClassVar[frozenset[str]] = frozenset({"words"})
     keeps: ClassVar[frozenset[str]] = frozenset({"concept"})
     text_recipe: ClassVar[str | None] = "concept-sfd"
     results: ClassVar[Mapping[str, str]] = RESULTS
@@ -161,6 +162,11 @@ class ForgetConcept(Request):
     def check(self, model: ModelInfo, settings: Settings) -> None:
         """Raise RequestError for a model without prompts, ConfigError for guidance of no effect."""
         require_text(model)
+        if "words" in settings.method.needs and any(o.replacement is None for o in self.together):
+            raise ConfigError(
+                f"method {settings.method_name!r} edits the words of a concept: give a replacement "
+                "phrase, in place of prompt pairs or keywords."
+            )
         negative = any(one.negative is not None for one in self.together)
         if negative and not settings.method.guides_teacher:
             raise ConfigError(

@@ -111,7 +111,8 @@ class ForgetImages(Request):
     section: ClassVar[str] = "images"
     own: ClassVar[type[BaseModel]] = ImageSettings
     words_class: ClassVar[type[ImageWords]] = ImageWords
-    need: ClassVar[str] = "forget_images"
+    need: ClassVar[str] = "images"
+    supplies: ClassVar[frozenset[str]] = frozenset({"images", "prior"})
     keeps: ClassVar[frozenset[str]] = frozenset({"images"})
     default_method: ClassVar[str] = "siss"
     options: ClassVar[frozenset[str]] = frozenset({"judge", "size", "start"})

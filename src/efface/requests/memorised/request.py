@@ -98,7 +98,8 @@ class ForgetMemorised(Request):
     section: ClassVar[str] = "memorised"
     own: ClassVar[type[BaseModel]] = MemorisedSettings
     words_class: ClassVar[type[MemorisedWords]] = MemorisedWords
-    need: ClassVar[str] = "forget_images"
+    need: ClassVar[str] = "images"
+    supplies: ClassVar[frozenset[str]] = frozenset({"images", "prior"})
     keeps: ClassVar[frozenset[str]] = frozenset({"memorised"})
     default_method: ClassVar[str] = "siss"
     text_recipe: ClassVar[str | None] = "memorised-siss"

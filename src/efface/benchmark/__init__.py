@@ -1,0 +1,1 @@
+"""A benchmark: methods on the same requests, seeds and budget, measured alike."""

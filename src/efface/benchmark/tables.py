@@ -1,0 +1,199 @@
+"""The rows of a benchmark as a table for the terminal, as Markdown and as CSV."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from efface.benchmark.results import Bench, BenchFigure, BenchRow, primary
+from efface.evaluation.wording import (
+    DASH,
+    as_csv,
+    format_count,
+    format_duration,
+    format_interval,
+    format_number,
+    format_value,
+    printable,
+)
+from efface.memory.estimate import readable
+from efface.records import Value
+from efface.reporting.comparison import DIRECTIONS
+
+BESIDE = ("worst_class",)  # secondary figures with a column of their own
+FRONT = "*"  # marks rows on the Pareto front
+Cell = tuple[str, str]  # a value, and its interval or ""
+NOTE = (
+    "Means over requests and seeds, with 95 % intervals by Student's t over these runs; of a few "
+    "runs they are wide and rough. * marks methods that no other beats: none is at least as good "
+    "in every primary figure and better in one. "
+)
+
+
+def columns(rows: Sequence[BenchRow]) -> list[BenchFigure]:
+    """The figures with a column, as the first row has them."""
+    found: dict[str, BenchFigure] = {}
+    for row in rows:
+        beside = [f for name in BESIDE for f in row.figures if f.spec.name == name]
+        for figure in (*primary(row), *beside):
+            found.setdefault(figure.name, figure)
+    return list(found.values())
+
+
+def heading(figure: BenchFigure) -> str:
+    arrow, _ = DIRECTIONS[figure.spec.better]
+    label = figure.label.partition(" (")[0] if figure.spec.name in BESIDE else figure.label
+    return f"{label} {arrow}".strip()
+
+
+def headings(rows: Sequence[BenchRow]) -> list[str]:
+    costs = [title for title, _ in _costs(rows)]
+    return ["row", *(heading(figure) for figure in columns(rows)), *costs]
+
+
+def cells(row: BenchRow, rows: Sequence[BenchRow]) -> list[Cell]:
+    """A row's name, figures and costs, below the `headings`."""
+    found = [(name_of(row), _state(row))]
+    for figure in columns(rows):
+        own = row.get(figure.name)
+        found.append(_cell(own.value, figure.spec.unit) if own else (DASH, ""))
+    return [*found, *((cell(row), "") for _, cell in _costs(rows))]
+
+
+def name_of(row: BenchRow) -> str:
+    strength = "" if row.strength is None else f" at {row.strength}"
+    return f"{printable(row.name)}{strength}{f' {FRONT}' if row.front else ''}"
+
+
+def _state(row: BenchRow) -> str:
+    parts = [f"{row.runs} {'run' if row.runs == 1 else 'runs'}"]
+    parts += [f"{row.collapsed} collapsed"] if row.collapsed else []
+    parts += ["failed"] if row.failed else []
+    return ", ".join(parts)
+
+
+def _cell(value: Value, unit: str) -> Cell:
+    return format_value(value.value, unit), format_interval(value.low, value.high, unit)
+
+
+def _costs(rows: Sequence[BenchRow]) -> list[tuple[str, Any]]:
+    """Columns of what was not measured in any row are left out."""
+    found: list[tuple[str, Any]] = []
+    if any(row.relearned for row in rows):
+        found.append(("relearned in steps (retrained)", _relearned))
+    if any(row.from_retrained for row in rows):
+        found.append(("margins from retrained", lambda row: _number(row.from_retrained)))
+    return [
+        *found,
+        ("forwards", lambda row: _count(row.forwards)),
+        ("steps", lambda row: _count(row.steps)),
+        ("time", lambda row: DASH if row.seconds is None else format_duration(row.seconds.value)),
+        ("memory", lambda row: DASH if row.memory is None else readable(round(row.memory.value))),
+    ]
+
+
+def _relearned(row: BenchRow) -> str:
+    if row.relearned is None:
+        return DASH
+    half, retrained = row.relearned.half, row.relearned.retrained
+    own = "not relearned" if half is None else format_number(half)
+    return own if retrained is None else f"{own} ({format_number(retrained)})"
+
+
+def _number(value: Value | None) -> str:
+    return DASH if value is None else format_number(value.value)
+
+
+def _count(value: Value | None) -> str:
+    return DASH if value is None else format_count(round(value.value))
+
+
+def as_terminal(bench: Bench) -> Table:
+    """A line for every row."""
+    table = Table(box=None, pad_edge=False)
+    for heading in headings(bench.rows):
+        table.add_column(Text(heading), overflow="fold")
+    for row in bench.rows:
+        lines = []
+        for value, interval in cells(row, bench.rows):
+            text = Text(value)
+            lines.append(text.append(f"\n{interval}", style="dim") if interval else text)
+        table.add_row(*lines)
+    return table
+
+
+def as_markdown(bench: Bench) -> str:
+    """The table, and how it was made."""
+    titles = headings(bench.rows)
+    lines = [f"`{_inert(bench.command)}`", "", _line(titles), _line(["---"] * len(titles))]
+    for row in bench.rows:
+        found = cells(row, bench.rows)
+        lines.append(_line([f"{v} ({i})" if i else v for v, i in found]))
+    return "\n".join([*lines, "", NOTE + seeds_of(bench), ""])
+
+
+def seeds_of(bench: Bench) -> str:
+    commit = "" if bench.commit is None else f", commit {bench.commit}"
+    return f"Seeds {', '.join(map(str, bench.seeds))}; {bench.date}{commit}."
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(_inert(cell) for cell in cells)} |"
+
+
+def _inert(text: str) -> str:
+    """Text that stays in its cell."""
+    for mark in "|`<":
+        text = text.replace(mark, {"|": "\\|", "`": "'", "<": "&lt;"}[mark])
+    return printable(text)
+
+
+def as_records(bench: Bench) -> Iterator[dict[str, Any]]:
+    """One flat record per row, request and figure."""
+    for row in bench.rows:
+        costs = {
+            name: None if value is None else value.value
+            for name, value in (
+                ("forwards", row.forwards),
+                ("steps", row.steps),
+                ("seconds", row.seconds),
+                ("memory", row.memory),
+                ("margins_from_retrained", row.from_retrained),
+            )
+        }
+        relearned = row.relearned
+        costs["relearned"] = None if relearned is None else relearned.half
+        for figure in row.figures:
+            yield {
+                "row": row.name,
+                "method": row.method,
+                "strength": row.strength,
+                "front": row.front,
+                "request": figure.request,
+                "metric": figure.spec.name,
+                "label": figure.label,
+                "unit": figure.spec.unit,
+                "side": figure.spec.side,
+                "role": figure.spec.role,
+                "better": figure.spec.better,
+                "extractor": figure.extractor,
+                "runs": figure.runs,
+                **_ends("", figure.value),
+                **_ends("original", figure.original),
+                **_ends("difference", figure.difference),
+                **_ends("retrained", figure.retrained),
+                **costs,
+            }
+
+
+def _ends(name: str, value: Value | None) -> dict[str, float | None]:
+    titles = [name, f"{name}_low", f"{name}_high"] if name else ["value", "low", "high"]
+    ends = (None,) * 3 if value is None else (value.value, value.low, value.high)
+    return dict(zip(titles, ends, strict=True))
+
+
+def as_table_csv(bench: Bench) -> str:
+    return as_csv(as_records(bench))
