@@ -330,6 +330,44 @@ def test_what_cannot_be_kept_is_refused(classes: Last, tiny_model: Path, tmp_pat
         efface.forget(classes.run, other, tmp_path / "out")
 
 
+def test_a_caption_is_forgotten_as_a_concept_where_it_goes_with_another(
+    concepts: Last, memorised: Last, tmp_path: Path
+) -> None:
+    """The two kinds do not go together, and the refusals say what does: here it is done."""
+    bag = efface.ForgetConcept(concept="bag", replacement="coat")
+    image = efface.ForgetMemorised(prompt="big hat")
+    advice = "concept (RUN|MODEL) --concept CAPTION --prompt-pairs FILE"
+    for run, request, why in (
+        (
+            memorised.run,
+            bag,
+            f"learn from prompts alone.*{advice}.*make this request of the result",
+        ),
+        (concepts.run, image, f"need images that show what is forgotten.*that run.*{advice}"),
+    ):
+        with pytest.raises(RequestError, match=why) as caught:
+            efface.forget(
+                run, request, tmp_path / "out", changes=COPIES if request is image else SMALL
+            )
+        assert "\n" not in str(caught.value) and not (tmp_path / "out").exists()
+    (tmp_path / "pairs.txt").write_text("big hat\tbig pen\n")
+    caption = efface.ForgetConcept(concept="big hat", prompt_pairs=str(tmp_path / "pairs.txt"))
+    changes = [*SMALL, "train.steps=1"]
+    first = efface.forget(concepts.model, caption, tmp_path / "1", changes=changes, measure=False)
+    for model, request, both in (
+        (first, bag, ["big hat", "bag"]),
+        (concepts.run, caption, [*(one for one, _ in CONCEPTS), "big hat"]),
+    ):
+        out = tmp_path / both[-1]
+        run = efface.forget(model, request, out, changes=changes, measure=False)
+        recorded = read_record(run).request
+        assert [one["concept"] for one in (*recorded["earlier"], recorded)] == both
+        material = read_run(run, [], "evaluate").material
+        assert isinstance(material, PromptMaterial)
+        taught = dict(zip(material.prompts.forget, material.prompts.targets, strict=True))
+        assert taught["big hat"] == "big pen" and "a bag" in taught
+
+
 def test_images_that_an_earlier_run_forgot_must_still_be_there(
     images: Last, tmp_path: Path
 ) -> None:

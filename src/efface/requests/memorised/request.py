@@ -82,6 +82,14 @@ def _quoted(request: ForgetMemorised) -> str:
     return f"“{shorten(request.prompt)}”"
 
 
+# Methods of prompts forget a caption too: another prompt takes its place.
+ON_THE_RUN = (
+    "its methods need images that show what is forgotten. Forget the caption as a concept of that "
+    "run, with `efface forget concept RUN --concept CAPTION --prompt-pairs FILE`, where a line of "
+    "FILE is the caption, a tab and a prompt that does not generate the image"
+)
+
+
 class ForgetMemorised(Request):
     """Forget the image that a text-to-image model has memorised for a prompt."""
 
@@ -101,6 +109,7 @@ class ForgetMemorised(Request):
     need: ClassVar[str] = "images"
     supplies: ClassVar[frozenset[str]] = frozenset({"images", "prior"})
     keeps: ClassVar[frozenset[str]] = frozenset({"memorised"})
+    instead: ClassVar[Mapping[str, str]] = {"concept": ON_THE_RUN}
     default_method: ClassVar[str] = "siss"
     text_recipe: ClassVar[str | None] = "memorised-siss"
     options: ClassVar[frozenset[str]] = frozenset({"size", "start"})
