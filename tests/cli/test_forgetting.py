@@ -57,6 +57,8 @@ def test_several_of_a_kind_are_one_request_each_with_its_own() -> None:
         {"concept": "bag", "replacement": "coat"},
         {"concept": "cup", "replacement": "pen"},
     ]
+    both = make_request(kinds()["memorised"], {"prompt": ["a bag", "a cup"]})
+    assert [one.prompt for one in both.together] == ["a bag", "a cup"]
     shared = make_request(concept, {"concept": ["bag", "cup"], "replacement": ["pen"]})
     assert [one.model_dump()["replacement"] for one in (*shared.earlier, shared)] == ["pen"] * 2
     folders = make_request(images, {"images": ["a", "b", "c"], "retain": "digits"})

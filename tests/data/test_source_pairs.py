@@ -103,3 +103,58 @@ def test_shards_of_retain_only_images_are_the_whole() -> None:
         order = [labels(getattr(part, side).condition) for part in parts]
         assert sorted(x0[:, 0, 0, 0].tolist()) == sorted(of_all.x0[:, 0, 0, 0].tolist())
         assert sorted(sum(order, [])) == sorted(labels(of_all.condition))
+
+
+def grouped(**more: Any) -> PairSource:
+    """Retained images 0 to 4, 10 to 12 and 20; images to forget 5 and 6, 13 and 21."""
+
+    def filled(*values: int) -> torch.Tensor:
+        return torch.tensor(values, dtype=torch.float32).view(-1, 1, 1, 1).expand(-1, 1, 2, 2)
+
+    bank = ImageBank(
+        filled(0, 1, 2, 3, 4, 10, 11, 12, 20), filled(5, 6, 13, 21), 0.1, ((5, 2), (3, 1), (1, 1))
+    )
+    table = Condition({"class_labels": torch.tensor([100, 101, 110, 111, 120, 121])})
+    source = PairSource(
+        bank=bank, retain_rows=4, forget_rows=4, seed=0, table=table, shares=(0.25, 0.75)
+    )
+    return replace(source, **more)
+
+
+def test_pairs_of_several_groups_are_of_one_and_groups_take_turns() -> None:
+    source, seen = grouped(), []
+    for step in range(300):
+        batch = source.batch(step, Shard())
+        assert labels(batch.retain.condition) == labels(batch.forget.condition)
+        sides = [batch.retain.x0, batch.forget.x0]
+        rows = [side[:, 0, 0, 0].int().tolist() for side in sides if side is not None]
+        for x, a, label in zip(*rows, labels(batch.retain.condition), strict=True):
+            assert x // 10 == a // 10 == (label - 100) // 10
+            seen.append((x, a, label))
+    groups = [label // 10 - 10 for *_, label in seen]
+    assert [groups.count(group) for group in range(3)] == [400, 400, 400]
+    assert {x for x, _, _ in seen} == {0, 1, 2, 3, 4, 10, 11, 12, 20}
+    assert {a for _, a, _ in seen} == {5, 6, 13, 21}
+    assert {label for *_, label in seen} == {100, 101, 110, 111, 120, 121}
+
+
+def test_parts_of_a_batch_hold_the_groups_of_the_whole() -> None:
+    source = grouped()
+    for side in ("retain", "forget"):
+        parts = [getattr(source.batch(3, Shard(i, 2)), side).x0 for i in range(2)]
+        assert torch.cat(parts).equal(getattr(source.batch(3, Shard()), side).x0)
+
+
+def test_every_group_has_pairs_beside_retain_only_rows() -> None:
+    only = RetainOnly(
+        images=torch.full((2, 1, 2, 2), 50.0),
+        condition=Condition({"class_labels": torch.tensor([7, 7])}),
+        share=0.5,
+    )
+    source, seen = grouped(retain_only=only), []
+    for step in range(60):
+        batch = source.batch(step, Shard())
+        assert batch.retain.retain_only is not None
+        pairs = ~batch.retain.retain_only
+        seen += [labels(batch.retain.condition)[i] // 10 for i in pairs.nonzero()[:, 0].tolist()]
+    assert min(seen.count(group) for group in (10, 11, 12)) > 20

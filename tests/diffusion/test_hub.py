@@ -143,6 +143,13 @@ def rename(model: Path, name: str, to: str) -> None:
     (model / name).rename((model / name).with_name(to))
 
 
+def two_variants(model: Path) -> None:
+    for name in ("bf16", "fp16"):
+        other = model / "unet" / f"diffusion_pytorch_model.{name}.safetensors"
+        shutil.copyfile(model / "unet" / WEIGHTS, other)
+    (model / "unet" / WEIGHTS).unlink()
+
+
 def lose_a_shard(model: Path) -> None:
     (model / "unet" / shard(model / "unet")[1]).unlink()
 
@@ -151,8 +158,8 @@ def lose_a_shard(model: Path) -> None:
     ("damage", "sentence"),
     [
         (
-            lambda m: rename(m, f"unet/{WEIGHTS}", "diffusion_pytorch_model.bf16.safetensors"),
-            "unet of acme/tiny holds .*bf16.safetensors, the variant 'bf16', and no plain weights",
+            two_variants,
+            "unet of acme/tiny holds the variants 'bf16' and 'fp16' of its weights, and no plain",
         ),
         (
             lambda m: rename(m, "text_encoder/model.safetensors", "pytorch_model.bin"),

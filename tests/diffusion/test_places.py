@@ -101,6 +101,15 @@ def variant_beside(folder: Path) -> None:
     shutil.copy(folder / WEIGHTS, folder / f"{STEM}.fp16.safetensors")
 
 
+def variant_alone(folder: Path) -> None:
+    (folder / "unet" / WEIGHTS).rename(folder / "unet" / f"{STEM}.fp16.safetensors")
+
+
+def variant_alone_at_root(folder: Path) -> None:
+    variant_alone(folder)
+    all_at_root(folder)
+
+
 def other_weights_at_root(folder: Path) -> None:
     save_file({"w": torch.zeros(1)}, folder / "original.safetensors")
 
@@ -112,6 +121,7 @@ def pickle_beside(folder: Path) -> None:
 
 LAYOUTS = [all_at_root, network_at_root, scheduler_at_root, no_index, old_index, sharded]
 LAYOUTS += [sharded_at_root, variant_beside, other_weights_at_root, pickle_beside]
+LAYOUTS += [variant_alone, variant_alone_at_root]
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -230,15 +240,6 @@ def pickle_at_root(folder: Path) -> None:
     all_at_root(folder)
 
 
-def variant_alone(folder: Path) -> None:
-    (folder / "unet" / WEIGHTS).rename(folder / "unet" / f"{STEM}.fp16.safetensors")
-
-
-def variant_alone_at_root(folder: Path) -> None:
-    variant_alone(folder)
-    all_at_root(folder)
-
-
 def no_weights(folder: Path) -> None:
     all_at_root(folder)
     (folder / WEIGHTS).unlink()
@@ -284,8 +285,6 @@ BROKEN = [
     (old_lora, FUSE),
     (as_pickle, "unet holds .*bin, a pickle, .* Save the model with safe_serialization=True"),
     (pickle_at_root, "model holds .*bin, a pickle, .* Save the model with safe_serialization"),
-    (variant_alone, "unet holds .*, the variant 'fp16', .* load the pipeline with variant='fp16'"),
-    (variant_alone_at_root, "model holds .*, the variant 'fp16', and no plain weights"),
     (no_weights, "model holds no weights: a .safetensors file is needed"),
     (missing_shard, "model lacks .*, which its .* names"),
     (

@@ -17,8 +17,10 @@ from efface.diffusion.weight_files import (
     OTHER_VARIANTS,
     TRANSFORMERS,
     check_weights,
+    find_variant,
     hash_model,
     hash_weights,
+    names_in,
     weights_wanted,
 )
 from efface.errors import ModelError
@@ -94,15 +96,16 @@ def test_an_index_that_names_no_files_beside_it_is_refused(tmp_path, content):
         "model-00001-of-00002.{}.safetensors",
     ],
 )
-def test_a_variant_alone_is_named_whatever_it_is(tmp_path, variant, name):
+def test_a_variant_is_found_whatever_it_is_and_wherever_its_number_stands(tmp_path, variant, name):
     file = name.format(variant)
     save_file({"w": torch.zeros(10)}, tmp_path / file)
     index = f"model.safetensors.index.{variant}.json"
-    (tmp_path / index).write_text("{}")
-    with pytest.raises(ModelError, match=f"holds {file}, the variant '{variant}', and no plain"):
-        check_weights(tmp_path, "model")
+    (tmp_path / index).write_text(json.dumps({"weight_map": {"w": file}}))
+    assert find_variant("here", TRANSFORMERS, names_in(tmp_path)) == variant
+    check_weights(tmp_path, TRANSFORMERS, variant)
     save_file({"w": torch.zeros(10)}, tmp_path / "model.safetensors")
-    check_weights(tmp_path, "model")
+    assert find_variant("here", TRANSFORMERS, names_in(tmp_path)) is None
+    check_weights(tmp_path, TRANSFORMERS)
     for other in (file, index):
         assert any(fnmatch(other, pattern) for pattern in OTHER_VARIANTS)
 

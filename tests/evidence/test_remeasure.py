@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
@@ -23,6 +24,7 @@ from efface.evidence.networks import Given, NotHereError
 from efface.evidence.remeasure import recorded_settings, remeasure
 from efface.records import RunRecord, read_evaluation, read_record
 from efface.requests import read_request
+from tests.evidence.conftest import LABELS, forget
 from tests.metrics.detectors import MULTI, make_random
 
 Measure = Callable[..., Again]
@@ -53,6 +55,24 @@ def test_every_figure_is_measured_again_as_it_was_recorded(which, measure, reque
     assert {result.metric for result in recorded.results} <= named
     for result, other in zip(recorded.results, again.evaluation.results, strict=True):
         assert other.value == pytest.approx(result.value, rel=1e-6), result.metric
+
+
+def test_a_model_that_is_there_only_as_a_variant_is_recorded_and_measured_again(
+    tiny_model, tmp_path, measure
+):
+    model = Path(shutil.copytree(tiny_model, tmp_path / "half"))
+    plain = model / "unet" / "diffusion_pytorch_model.safetensors"
+    weights = {name: weight.half() for name, weight in load_file(plain).items()}
+    save_file(weights, plain.with_suffix(".fp16.safetensors"), metadata={"format": "pt"})
+    plain.unlink()
+    asked = efface.ForgetClass(labels=(3,), replacement=(1, 2))
+    run = forget(model, asked, tmp_path / "run", LABELS)
+    record = read_record(run)
+    assert record.model["variants"] == {"unet": "fp16"}
+    assert list(record.model["weights"]) == ["unet/diffusion_pytorch_model.fp16.safetensors"]
+    assert list(record.output) == ["unet/diffusion_pytorch_model.safetensors"]
+    checks = compare(read_evaluation(run), measure(run))
+    assert all(check.good and check.looked for check in checks), checks
 
 
 def test_copies_of_images_are_counted_anew(image_run, tmp_path):

@@ -53,7 +53,7 @@ def test_requests_come_back_from_their_record(request_: Request):
 def test_every_kind_is_found_by_its_folder_and_has_its_own_section():
     assert set(kinds()) == {request.kind for request in REQUESTS}
     own = sections()
-    assert set(own) == {"images", "concept", "memorised", "distil"}
+    assert set(own) == {"class", "images", "concept", "memorised", "distil"}
     assert all(issubclass(section, BaseModel) for section in own.values())
     for kind in kinds().values():
         names = {

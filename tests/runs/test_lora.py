@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from typing import Any
 import diffusers
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch.testing import assert_close
 
 from efface.data.batch import ImageBank
@@ -44,6 +45,26 @@ def run(pipelines: Pipelines, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def weights(pipeline: Path) -> dict[str, torch.Tensor]:
     (file,) = [f for f in pipeline.glob("*/*.safetensors") if f.parent.name in NETWORKS]
     return load_file(file)
+
+
+def test_a_base_that_is_there_only_as_a_variant_gives_plain_files(
+    pipelines: Pipelines, tmp_path: Path
+) -> None:
+    base = Path(shutil.copytree(pipelines("sd"), tmp_path / "base"))
+    for part, stem in (("unet", "diffusion_pytorch_model"), ("text_encoder", "model")):
+        plain = base / part / f"{stem}.safetensors"
+        half = {name: w.half() for name, w in load_file(plain).items()}
+        save_file(half, plain.with_suffix(".fp16.safetensors"), metadata={"format": "pt"})
+        plain.unlink()
+    out = forget(base, BAG, tmp_path / "run", changes=LORA, measure=False)
+    files = {f.relative_to(out / "pipeline").as_posix() for f in out.rglob("pipeline/*/*")}
+    plain = {f.relative_to(pipelines("sd")).as_posix() for f in pipelines("sd").glob("*/*")}
+    assert files == plain
+    moved = load_file(out / "pipeline" / "unet" / "diffusion_pytorch_model.safetensors")
+    assert {w.dtype for w in moved.values()} == {torch.float32}
+    stock = diffusers.StableDiffusionPipeline.from_pretrained(out / "pipeline")
+    assert stock.text_encoder.dtype == torch.float32
+    stock.load_lora_weights(str(out / "lora"))
 
 
 def checkpoint(out: Path, name: str) -> dict[str, torch.Tensor]:

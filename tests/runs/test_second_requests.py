@@ -16,6 +16,7 @@ from PIL import Image
 import efface
 from efface.data.images import load_images
 from efface.data.randomness import Shard
+from efface.data.source import PairSource
 from efface.diffusion.loading import load, save_pipeline
 from efface.errors import RequestError
 from efface.evidence.pack import pack
@@ -24,8 +25,11 @@ from efface.records import Evaluation, RunRecord, read_evaluation, read_record
 from efface.reporting import judge_run
 from efface.requests.base import Request
 from efface.requests.concept.material import PromptMaterial
+from efface.requests.memorised.feed import CopyStopper
+from efface.requests.memorised.material import MemorisedMaterial
 from efface.runs.recorded import Recorded, read_run
 from tests.metrics.detectors import MULTI, make_random
+from tests.requests.memorised.conftest import SMALL as MEMORISED
 from tests.tiny import SMALL
 
 FEW = (
@@ -46,7 +50,27 @@ IMAGES = (
     "evaluate.baseline_steps=1",
 )
 PAIRS = ((4, 7), (7, 1), (1, None), (0, 5), (9, 5))  # a replacement is forgotten twice
+CAPTIONS = (
+    ("red bag", "bag"),
+    ("big hat", "hat"),
+    ("old cup", "cup"),
+    ("wet dog", "dog"),
+    ("cut car", "car"),
+)
+CONTROLS = [
+    f"{colour} {thing} {where}".strip()
+    for colour in ("blue", "dry", "hot", "green")
+    for thing in ("cat", "pen", "box", "bed", "tv", "man", "dog", "cup")
+    for where in ("", "here", "on bed", "on tv")
+]
 CONCEPTS = (("bag", "coat"), ("coat", "hat"), ("cup", "pen"), ("dog", "box"), ("car", "bed"))
+
+
+# Of the settings that tests of memorised images have; similar images count as copies.
+COPIES = tuple(c for c in MEMORISED if "copy_similarity" not in c and "train.steps" not in c) + (
+    "train.steps=1",
+    "memorised.copy_similarity=0.25",
+)
 
 
 def in_a_row(
@@ -143,7 +167,19 @@ def concepts(pipelines: Callable[[str], Path], tmp_path_factory: pytest.TempPath
     return read_last(in_a_row(model, three_at_once(requests), folder, changes), model)
 
 
-@pytest.mark.parametrize("kind", ["classes", "images", "concepts"])
+@pytest.fixture(scope="module")
+def memorised(pipelines: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Last:
+    folder, model = tmp_path_factory.mktemp("memorised"), pipelines("sd")
+    (folder / "controls.txt").write_text("\n".join(CONTROLS))
+    controls = str(folder / "controls.txt")
+    requests = [
+        efface.ForgetMemorised(prompt=prompt, modified_prompt=other, control_prompts=controls)
+        for prompt, other in CAPTIONS
+    ]
+    return read_last(in_a_row(model, three_at_once(requests), folder, COPIES), model)
+
+
+@pytest.mark.parametrize("kind", ["classes", "images", "concepts", "memorised"])
 def test_the_first_original_model_teaches_and_is_compared_with(
     kind: str, request: pytest.FixtureRequest
 ) -> None:
@@ -218,12 +254,49 @@ def test_concepts_stay_forgotten_and_are_all_measured_again(concepts: Last) -> N
     assert not {"a bag", "a coat", "a cup", "a dog", "a car"} & set(material.prompts.retain)
 
 
-def test_a_pack_holds_the_earlier_requests_and_is_verified(classes: Last, tmp_path: Path) -> None:
-    pack([classes.run], tmp_path / "pack.zip")
-    checks = verify(tmp_path / "pack.zip", classes.run / "pipeline").checks
+def test_captions_stay_forgotten_and_are_all_measured_again(memorised: Last) -> None:
+    found = {result.metric: result for result in memorised.evaluation.results}
+    for which in ("", "_modified"):
+        each = [found[f"memorised_share{which}/{number}"] for number in range(1, 6)]
+        assert all(one.samples == 10 and one.spec.role == "primary" for one in each)
+        together = found[f"memorised_share{which}"]
+        assert together.samples == 50
+        assert together.value == pytest.approx(np.mean([one.value for one in each]))
+    words = "the images memorised for “red bag”, “big hat”, “old cup”, “wet dog” and “cut car”"
+    assert words in memorised.headline.replace("The", "the", 1)
+    notes = memorised.record.notes
+    assert notes["modified_prompt"] == "car"
+    assert [one["modified_prompt"] for one in notes["earlier"]] == ["bag", "hat", "cup", "dog"]
+    folders = {path.name for path in (memorised.run / "preparation").iterdir()}
+    assert folders == {"1", "2", "3", "4", "5"}
+
+
+def test_copies_of_every_caption_stay_on_the_forget_side(memorised: Last) -> None:
+    """In pairs with samples of the same caption, none of which is a copy of any."""
+    material = memorised.recorded.material
+    assert isinstance(material, MemorisedMaterial)
+    assert not {prompt for pair in CAPTIONS for prompt in pair} & set(material.controls)
+    model = load(memorised.recorded.info)
+    feed = material.feed(model, memorised.recorded.settings, memorised.run, Accelerator())
+    assert isinstance(feed.source, PairSource) and isinstance(feed.stopper, CopyStopper)
+    assert len(feed.source.bank.groups) == len(feed.stopper.captions) == 5
+    assert all(min(group) > 0 for group in feed.source.bank.groups)
+    assert len(feed.source.bank.forget) == sum(forget for _, forget in feed.source.bank.groups)
+
+
+@pytest.mark.parametrize("kind", ["classes", "memorised"])
+def test_a_pack_holds_the_earlier_requests_and_is_verified(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    last: Last = request.getfixturevalue(kind)
+    pack([last.run], tmp_path / "pack.zip")
+    checks = verify(tmp_path / "pack.zip", last.run / "pipeline").checks
     assert [check for check in checks if not check.good] == []
     looked = {check.subject for check in checks if check.looked}
-    assert {f"class_rate/{label}" for label in (4, 7, 1, 0, 9)} <= looked
+    if kind == "classes":
+        assert {f"class_rate/{label}" for label in (4, 7, 1, 0, 9)} <= looked
+    else:
+        assert {f"memorised_share/{number}" for number in range(1, 6)} <= looked
 
 
 def test_labels_of_one_request_are_the_same_at_once(tiny_model: Path, tmp_path: Path) -> None:
@@ -255,6 +328,44 @@ def test_what_cannot_be_kept_is_refused(classes: Last, tiny_model: Path, tmp_pat
     other = efface.ForgetImages(images="digits", retain="digits")
     with pytest.raises(RequestError, match="class-conditional"):
         efface.forget(classes.run, other, tmp_path / "out")
+
+
+def test_a_caption_is_forgotten_as_a_concept_where_it_goes_with_another(
+    concepts: Last, memorised: Last, tmp_path: Path
+) -> None:
+    """The two kinds do not go together, and the refusals say what does: here it is done."""
+    bag = efface.ForgetConcept(concept="bag", replacement="coat")
+    image = efface.ForgetMemorised(prompt="big hat")
+    advice = "concept (RUN|MODEL) --concept CAPTION --prompt-pairs FILE"
+    for run, request, why in (
+        (
+            memorised.run,
+            bag,
+            f"learn from prompts alone.*{advice}.*make this request of the result",
+        ),
+        (concepts.run, image, f"need images that show what is forgotten.*that run.*{advice}"),
+    ):
+        with pytest.raises(RequestError, match=why) as caught:
+            efface.forget(
+                run, request, tmp_path / "out", changes=COPIES if request is image else SMALL
+            )
+        assert "\n" not in str(caught.value) and not (tmp_path / "out").exists()
+    (tmp_path / "pairs.txt").write_text("big hat\tbig pen\n")
+    caption = efface.ForgetConcept(concept="big hat", prompt_pairs=str(tmp_path / "pairs.txt"))
+    changes = [*SMALL, "train.steps=1"]
+    first = efface.forget(concepts.model, caption, tmp_path / "1", changes=changes, measure=False)
+    for model, request, both in (
+        (first, bag, ["big hat", "bag"]),
+        (concepts.run, caption, [*(one for one, _ in CONCEPTS), "big hat"]),
+    ):
+        out = tmp_path / both[-1]
+        run = efface.forget(model, request, out, changes=changes, measure=False)
+        recorded = read_record(run).request
+        assert [one["concept"] for one in (*recorded["earlier"], recorded)] == both
+        material = read_run(run, [], "evaluate").material
+        assert isinstance(material, PromptMaterial)
+        taught = dict(zip(material.prompts.forget, material.prompts.targets, strict=True))
+        assert taught["big hat"] == "big pen" and "a bag" in taught
 
 
 def test_images_that_an_earlier_run_forgot_must_still_be_there(

@@ -105,19 +105,31 @@ def in_turn(given: Sequence[Any], count: int) -> list[Any]:
 class ImageBank:
     """`retain` (N, C, H, W) and `forget` (K, C, H, W) in model space.
 
-    `prior` is the share of the images to forget in what the model was trained on.
+    `prior` is the share of the images to forget in what the model was trained on. Of several groups
+    `groups` has how many images of either side belong to each, in their order.
     """
 
     retain: Tensor
     forget: Tensor
     prior: float
+    groups: tuple[tuple[int, int], ...] = ()
 
     @functools.cached_property
     def _order(self) -> Tensor:
-        return torch.cdist(self.forget.flatten(1), self.retain.flatten(1)).argsort(1)
+        distances = torch.cdist(self.forget.flatten(1), self.retain.flatten(1))
+        if self.groups:
+            retain, forget = map(torch.tensor, zip(*self.groups, strict=True))
+            number = torch.arange(len(self.groups))
+            own = number.repeat_interleave(forget)[:, None] == number.repeat_interleave(retain)
+            distances = distances.masked_fill(~own.to(distances.device), torch.inf)
+        return distances.argsort(1)
 
     def neighbours(self, count: int) -> Tensor:
-        """The `count` retained images nearest to every image to forget: (K, count, C, H, W)."""
+        """The retained images nearest to every image to forget, of its group: (K, n, C, H, W).
+
+        There are `count` of them, or as many as the smallest group has.
+        """
+        count = min([count, *(retain for retain, _ in self.groups)])
         return self.retain[self._order[:, :count]]
 
 

@@ -174,7 +174,9 @@ class RetainOnly:
 class PairSource(BatchSource):
     """Retained images and images to forget, every one once per epoch of its side.
 
-    Both images of a pair have the same condition, a row of `table` that is sampled by `shares`.
+    Both images of a pair have the same condition, a row of `table` that is sampled by `shares`. If
+    the bank has several groups, both are of one, each as often as any other; the table has as many
+    rows for every group, and every image comes as often as the others of its group.
     With `retain_only` a share of the retained rows, spread evenly, are such images instead.
     """
 
@@ -183,7 +185,7 @@ class PairSource(BatchSource):
     forget_rows: int = 0
     seed: int
     table: Condition | None = None  # None for an unconditional model
-    shares: tuple[float, ...] = ()  # of the rows of the table
+    shares: tuple[float, ...] = ()  # of the rows of the table, of each group
     retain_only: RetainOnly | None = None
 
     def batch(self, step: int, shard: Shard) -> Batch:
@@ -195,7 +197,7 @@ class PairSource(BatchSource):
     def _side(self, images: Tensor, rows: int, step: int, shard: Shard, name: str) -> Side:
         if rows == 0:
             return Side(size=0)
-        index = epoch_rows(len(images), rows, step, self.seed, name)[shard.rows(rows)]
+        index = self._rows(len(images), rows, step, name)[shard.rows(rows)]
         x0, retain_only = images[index.to(images.device)], None
         if self.retain_only is not None:
             which = self._retain_only_images(rows, step, shard)
@@ -206,6 +208,24 @@ class PairSource(BatchSource):
         return Side(
             size=len(x0), x0=x0, condition=condition, target=condition, retain_only=retain_only
         )
+
+    def _rows(self, count: int, rows: int, step: int, name: str) -> Tensor:
+        """Row numbers of one side's `count` images, (rows,)."""
+        if not self.bank.groups:
+            return epoch_rows(count, rows, step, self.seed, name)
+        sizes = [sizes[name == "forget"] for sizes in self.bank.groups]
+        each = [
+            first + epoch_rows(size, rows, step, self.seed, f"{name} {number}")
+            for number, (first, size) in enumerate(zip(_begins(sizes), sizes, strict=True))
+        ]
+        return torch.stack(each).gather(0, self._groups(rows, step)[None])[0]
+
+    def _groups(self, rows: int, step: int) -> Tensor:
+        """The group of each row, (rows,): of the first rows the same for both sides."""
+        generator = torch.Generator().manual_seed(derive_seed(self.seed, "groups", step))
+        most = max(self.retain_rows, self.forget_rows)
+        order = torch.randperm(most, generator=generator) + step * most
+        return (order % len(self.bank.groups))[:rows]
 
     def _retain_only_images(self, rows: int, step: int, shard: Shard) -> Tensor:
         """The retain-only image of each row, (B,), -1 in pairs; the same for both sides."""
@@ -225,6 +245,8 @@ class PairSource(BatchSource):
             return None
         generator = torch.Generator().manual_seed(derive_seed(self.seed, "conditions", step))
         sampled = torch.multinomial(torch.tensor(self.shares), rows, True, generator=generator)
+        if self.bank.groups:
+            sampled = sampled + len(self.shares) * self._groups(rows, step)
         sampled = sampled[shard.rows(rows)]
         if self.retain_only is None:
             return self.table[sampled]
@@ -280,7 +302,7 @@ class LabelledSource(BatchSource):
         )
 
 
-@functools.lru_cache(maxsize=16)
+@functools.lru_cache(maxsize=64)
 def epoch_rows(count: int, rows: int, step: int, seed: int, name: str) -> Tensor:
     """Row numbers of one batch, (rows,): all of `count` once per epoch, each in its own order.
 
@@ -299,11 +321,16 @@ def epoch_rows(count: int, rows: int, step: int, seed: int, name: str) -> Tensor
     return torch.cat(parts)
 
 
+def _begins(sizes: Sequence[int]) -> list[int]:
+    """Where parts of these sizes begin, one after the other."""
+    return [sum(sizes[:number]) for number in range(len(sizes))]
+
+
 def _order(count: int, seed: int) -> Tensor:
     return torch.randperm(count, generator=torch.Generator().manual_seed(seed))
 
 
-_kept_order = functools.lru_cache(maxsize=8)(_order)
+_kept_order = functools.lru_cache(maxsize=32)(_order)
 
 
 def _pick(values: Sequence[int], count: int, generator: torch.Generator) -> Tensor:

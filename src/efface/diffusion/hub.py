@@ -128,3 +128,13 @@ def download(model: str, names: list[str], asked: str, commit: str | None = None
 
     with asking_hub(asked, ModelError):
         return Path(snapshot_download(model, allow_patterns=names, revision=commit))
+
+
+def list_files(model: str, commit: str) -> list[str] | None:
+    """Names of all files of a hub model; None where the hub cannot be asked."""
+    from huggingface_hub import HfApi
+
+    try:
+        return HfApi().list_repo_files(model, revision=commit)
+    except hub_errors():
+        return None

@@ -62,7 +62,7 @@ def load(
     network = load_network(info, dtype, finite)
     codec: Codec = IdentityCodec()
     if info.vae:
-        vae = _from_pretrained(diffusers.AutoencoderKL, info.place("vae"))
+        vae = _from_pretrained(info, diffusers.AutoencoderKL, info.place("vae"))
         codec = VAECodec(vae.requires_grad_(False))
     if info.family is None:
         made = build_denoiser(network, scheduler, info.num_classes, info.null_label, codec)
@@ -115,7 +115,7 @@ def build_denoiser(
 def load_network(info: ModelInfo, dtype: torch.dtype = torch.float32, finite: bool = True) -> Any:
     """The network alone, as diffusers knows it. Raises ModelError."""
     kind = getattr(diffusers, info.network_class)
-    network = _from_pretrained(kind, info.weights_folder, dtype, finite)
+    network = _from_pretrained(info, kind, info.weights_folder, dtype, finite)
     if info.sample_size is not None and "sample_size" in network.config:
         network.register_to_config(sample_size=info.sample_size)  # where it was left open
     return network
@@ -125,17 +125,25 @@ def _load_encoders(info: ModelInfo) -> dict[str, Any]:
     """Text encoders by their subfolders."""
     kinds = {name: getattr(transformers, info.index[name][1]) for name in info.encoders}
     return {
-        name: _from_pretrained(kind, info.folder / name).requires_grad_(False)
+        name: _from_pretrained(info, kind, info.folder / name).requires_grad_(False)
         for name, kind in kinds.items()
     }
 
 
 def _from_pretrained(
-    kind: Any, folder: Path, dtype: torch.dtype = torch.float32, finite: bool = True
+    info: ModelInfo,
+    kind: Any,
+    folder: Path,
+    dtype: torch.dtype = torch.float32,
+    finite: bool = True,
 ) -> Any:
     with loading(folder), quiet(), quiet("diffusers"):
         model, loaded = kind.from_pretrained(
-            folder, use_safetensors=True, dtype=dtype, output_loading_info=True
+            folder,
+            variant=info.variants.get(folder),
+            use_safetensors=True,
+            dtype=dtype,
+            output_loading_info=True,
         )
     if loaded["missing_keys"]:
         # diffusers would go on with random numbers in their place.

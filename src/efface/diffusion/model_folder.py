@@ -1,7 +1,7 @@
 """Reads what a model folder says about itself, before any weight is loaded (no torch)."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from efface.diffusion.config_files import (
     read_vae,
     understanding,
 )
-from efface.diffusion.hub import download, download_descriptions, hub_errors, without_bars
+from efface.diffusion.hub import download, download_descriptions, list_files, without_bars
 from efface.diffusion.places import (
     check_average,
     find_folder,
@@ -48,6 +48,9 @@ from efface.diffusion.weight_files import (
     DIFFUSERS,
     TRANSFORMERS,
     check_weights,
+    find_variant,
+    index_name,
+    names_in,
     refuse_adapters,
     refuse_lora,
     require_weights,
@@ -84,6 +87,7 @@ class ModelInfo:
     sample_size: int | None = None
     size: int | None = None
     learns_variance: bool = False  # in as many further channels as the network takes
+    variants: Mapping[Path, str] = field(default_factory=dict)  # in place of plain weights
 
     def place(self, part: str) -> Path:
         """Folder of a part of the pipeline."""
@@ -157,10 +161,9 @@ def inspect_model(
     _check_parts(info, config, scheduler)
     info = info if size is None else _sized(info, size)
     drawn_shape(info)
+    info = _with_variants(info)
     _tell(info, null_label)
-    if on_hub:
-        _check_listed(info)
-    else:
+    if not on_hub:
         fetch_weights(info)
     return info
 
@@ -183,6 +186,11 @@ def _tell(info: ModelInfo, null_label: int | None) -> None:
     """Say what was taken for granted."""
     if info.weights_folder.name == f"{info.component}_ema":
         remark(f"{info.weights_folder} holds averaged weights: they are read as the model.")
+    for place, variant in info.variants.items():
+        remark(
+            f"{place} holds its weights only as the variant {variant!r}: they are read, and held "
+            "in float32 as all others."
+        )
     own = null_label if null_label is not None else info.index.get("null_label")
     if own is None and info.null_label is not None and info.network_class == UNET:
         remark(
@@ -209,8 +217,8 @@ def fetch_weights(info: ModelInfo) -> None:
             "give the folder of a copy that is whole."
         )
     for place, stem in _weights(info).items():
-        check_weights(place, stem)
-        refuse_adapters(place, stem)
+        check_weights(place, stem, info.variants.get(place))
+        refuse_adapters(place, stem, info.variants.get(place))
 
 
 def _weights(info: ModelInfo) -> dict[Path, str]:
@@ -227,28 +235,42 @@ def _weights(info: ModelInfo) -> dict[Path, str]:
 def missing_weights(info: ModelInfo) -> list[str]:
     """Files of weights that a model on the hub lacks on this machine."""
     files = [
-        place / name for place, s in _weights(info).items() for name in weights_wanted(place, s)
+        place / name
+        for place, stem in _weights(info).items()
+        for name in weights_wanted(place, stem, info.variants.get(place))
     ]
     return [file.relative_to(info.folder).as_posix() for file in files if not file.is_file()]
 
 
-def _check_listed(info: ModelInfo) -> None:
-    """Raise ModelError where the hub does not have all weights, before any are fetched.
+def _with_variants(info: ModelInfo) -> ModelInfo:
+    """The same model, with what its weights are read from where there are no plain ones.
 
-    Offline nobody knows: then `fetch_weights` has the last word.
+    ModelError where that cannot be told, or where the hub does not have all weights, before any
+    are fetched. Offline nobody knows what the hub has: then `fetch_weights` has the last word.
     """
-    if not missing_weights(info):
-        return
-    from huggingface_hub import HfApi
+    missing = info.on_hub and missing_weights(info)
+    listed = list_files(info.source, info.folder.name) if missing else None
+    if listed is not None:
+        return _with_listed(info, listed)
+    found = {p: find_variant(str(p), stem, names_in(p)) for p, stem in _weights(info).items()}
+    return replace(info, variants={place: name for place, name in found.items() if name})
 
-    try:
-        listed = HfApi().list_repo_files(info.source, revision=info.folder.name)
-    except hub_errors():
-        return
+
+def _with_listed(info: ModelInfo, listed: Sequence[str]) -> ModelInfo:
+    """The same of a model on the hub, whose files are `listed`."""
+    files, found = [info.folder / name for name in listed], {}
     for place, stem in _weights(info).items():
-        here = {path.name for path in map(info.folder.joinpath, listed) if path.parent == place}
-        where = "" if place == info.folder else f"{place.name} of "
-        require_weights(f"{where}{info.source}", stem, weights_wanted(place, stem), here)
+        there = {file.name for file in files if file.parent == place}
+        where = f"{'' if place == info.folder else f'{place.name} of '}{info.source}"
+        variant = find_variant(where, stem, there)
+        if variant is not None:
+            found[place] = variant
+            index = place / index_name(stem, variant)
+            if index in files:
+                name, asked = index.relative_to(info.folder).as_posix(), f"{index.name} of {where}"
+                download(info.source, [name], f"{asked} is not on this machine", info.folder.name)
+        require_weights(where, stem, weights_wanted(place, stem, variant), there, variant)
+    return replace(info, variants=found)
 
 
 @understanding

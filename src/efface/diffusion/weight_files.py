@@ -33,27 +33,71 @@ LORA_NAMES = re.compile(r"\.base_layer\.|\.lora_|_lora\.|\.lora\.(up|down)\.")
 LORA_FILES = ("pytorch_lora_weights.safetensors", "adapter_config.json")
 
 
-def check_weights(folder: Path, stem: str) -> None:
+def check_weights(folder: Path, stem: str, variant: str | None = None) -> None:
     """Raise ModelError unless all weights are there and whole (headers against sizes)."""
-    wanted = weights_wanted(folder, stem)
-    require_weights(str(folder), stem, wanted, {p.name for p in folder.glob("*") if p.is_file()})
+    wanted = weights_wanted(folder, stem, variant)
+    require_weights(str(folder), stem, wanted, names_in(folder), variant)
     for name in wanted:
         _check_header(folder / name)
 
 
-def index_name(stem: str) -> str:
+def index_name(stem: str, variant: str | None = None) -> str:
     """The file that says which shard holds which weights."""
-    return f"{stem}.safetensors.index.json"
+    return f"{stem}.safetensors.index{_dotted(variant)}.json"
 
 
-def weights_wanted(folder: Path, stem: str) -> list[str]:
+def file_name(stem: str, variant: str | None = None) -> str:
+    """The file of weights that are not sharded."""
+    return f"{stem}{_dotted(variant)}.safetensors"
+
+
+def _dotted(variant: str | None) -> str:
+    return "" if variant is None else f".{variant}"
+
+
+def plain_name(name: str, variant: str) -> str:
+    """What a file of a variant is called without it."""
+    return name.replace(f".{variant}", "", 1)
+
+
+def names_in(folder: Path) -> set[str]:
+    """Names of the files of a folder."""
+    return {path.name for path in folder.glob("*") if path.is_file()}
+
+
+def find_variant(where: str, stem: str, there: Collection[str]) -> str | None:
+    """The variant that weights are read from: the only one `there` where none are plain.
+
+    ModelError where there are several.
+    """
+    found = _variants(stem, there)
+    if len(found) > 1:
+        listed = f"{', '.join(map(repr, found[:-1]))} and {found[-1]!r}"
+        raise ModelError(
+            f"{where} holds the variants {listed} of its weights, and no plain ones, so it is not "
+            f"known which is the model: remove all but one, or add {file_name(stem)}."
+        )
+    return found[0] if found else None
+
+
+def _variants(stem: str, there: Collection[str]) -> list[str]:
+    """Variants of weights that are `there` in place of plain ones."""
+    plain = re.compile(rf"{stem}(-\d+-of-\d+)?\.safetensors")
+    if any(map(plain.fullmatch, there)):
+        return []
+    # The number of a shard stands after the variant, in older releases before it.
+    named = re.compile(rf"{stem}(?:-\d+-of-\d+)?\.([\w-]+?)(?:-\d+-of-\d+)?\.safetensors")
+    return sorted({match[1] for match in map(named.fullmatch, there) if match})
+
+
+def weights_wanted(folder: Path, stem: str, variant: str | None = None) -> list[str]:
     """Names of the files that a component is loaded from: one, or all that its index names.
 
     Where both are there, transformers takes the one file, and diffusers the index.
     """
-    plain, index = f"{stem}.safetensors", folder / index_name(stem)
-    if not index.is_file() or (stem == TRANSFORMERS and (folder / plain).is_file()):
-        return [plain]
+    whole, index = file_name(stem, variant), folder / index_name(stem, variant)
+    if not index.is_file() or (stem == TRANSFORMERS and (folder / whole).is_file()):
+        return [whole]
     weights = read_json(index, "it says which file holds which weights").get("weight_map")
     names = sorted(set(map(str, weights.values()))) if isinstance(weights, dict) else []
     if not names or not all(re.fullmatch(r"[\w.-]+\.safetensors", name) for name in names):
@@ -64,28 +108,25 @@ def weights_wanted(folder: Path, stem: str) -> list[str]:
     return names
 
 
-def require_weights(where: str, stem: str, wanted: Sequence[str], there: Collection[str]) -> None:
+def require_weights(
+    where: str,
+    stem: str,
+    wanted: Sequence[str],
+    there: Collection[str],
+    variant: str | None = None,
+) -> None:
     """Raise ModelError, which says what is `there` instead, unless all `wanted` files are."""
     missing = [name for name in wanted if name not in there]
     if not missing:
         return
-    plain, index, names = f"{stem}.safetensors", index_name(stem), sorted(there)
-    if missing[0] != plain:
+    whole, index, names = file_name(stem, variant), index_name(stem, variant), sorted(there)
+    if missing[0] != whole:
         raise ModelError(
             f"{where} lacks {missing[0]}, which its {index} names: copy or download the model "
             "again."
         )
-    # The number of a shard stands after the variant, in older releases before it.
-    variant = re.compile(rf"{stem}(?:-\d+-of-\d+)?\.([\w-]+?)(?:-\d+-of-\d+)?\.safetensors")
-    other = next(filter(None, map(variant.fullmatch, names)), None)
-    if other:
-        raise ModelError(
-            f"{where} holds {other[0]}, the variant {other[1]!r}, and no plain weights: efface "
-            f"trains from {plain} or its shards. Download these too, or load the pipeline with "
-            f"variant={other[1]!r} and dtype=torch.float32 and save it."
-        )
     for name in names:
-        if re.fullmatch(rf"{stem}-\d+-of-\d+\.safetensors", name):
+        if re.fullmatch(rf"{stem}.*-\d+-of-\d+.*\.safetensors", name):
             raise ModelError(
                 f"{where} holds {name} and no {index}, which names all shards: copy or download "
                 "the model again."
@@ -95,7 +136,7 @@ def require_weights(where: str, stem: str, wanted: Sequence[str], there: Collect
                 f"{where} holds {name}, a pickle, which can run code when it is opened: only "
                 "safetensors are read. Save the model with safe_serialization=True."
             )
-    raise ModelError(f"{where} holds no weights: a .safetensors file is needed, {plain}.")
+    raise ModelError(f"{where} holds no weights: a .safetensors file is needed, {whole}.")
 
 
 def refuse_lora(folder: Path) -> None:
@@ -108,9 +149,9 @@ def refuse_lora(folder: Path) -> None:
         )
 
 
-def refuse_adapters(folder: Path, stem: str) -> None:
+def refuse_adapters(folder: Path, stem: str, variant: str | None = None) -> None:
     """Raise ModelError for weights that were saved while a LoRA was attached to them."""
-    for file in weights_wanted(folder, stem):
+    for file in weights_wanted(folder, stem, variant):
         with safe_open(folder / file, framework="numpy") as tensors:
             lora = next(filter(LORA_NAMES.search, tensors.keys()), None)
         if lora is not None:
@@ -134,20 +175,39 @@ def _check_header(file: Path) -> None:
 def hash_weights(folder: Path) -> dict[str, str]:
     """SHA-256 of every safetensors file of a model folder, by its relative path.
 
-    A judge beside the model is no part of it, nor are variants (model.fp16.safetensors), which are
-    never read and may have been fetched or not.
+    A judge beside the model is no part of it, nor are variants (model.fp16.safetensors) that are
+    not read and may have been fetched or not.
     """
+    files = sorted([*folder.glob(AT_ROOT), *folder.glob("*/*.safetensors")])
     return {
         file.relative_to(folder).as_posix(): hash_file(file)
-        for file in sorted([*folder.glob(AT_ROOT), *folder.glob("*/*.safetensors")])
-        if file.parent.name != "judge" and not _is_variant(file)
+        for file in _without_unread(files)
+        if file.parent.name != "judge"
     }
 
 
-def _is_variant(file: Path) -> bool:
-    """Whether a file is of other weights of the same network, as model.fp16.safetensors is."""
-    before, weights, after = file.name.partition(".safetensors")
-    return bool(weights) and ("." in before or after not in ("", ".index.json"))
+def _without_unread(files: Sequence[Path]) -> list[Path]:
+    """All but variants that are not read."""
+    read = {
+        (folder, stem): _variants(stem, names_in(folder))
+        for folder in {file.parent for file in files}
+        for stem in (DIFFUSERS, TRANSFORMERS)
+    }
+    return [
+        file
+        for file in files
+        if (variant := _variant_in(file.name)) is None
+        or read.get((file.parent, re.split(r"[-.]", file.name)[0])) == [variant]
+    ]
+
+
+def _variant_in(name: str) -> str | None:
+    """The variant that a file is of, as model.fp16.safetensors is; None for plain ones."""
+    before, weights, after = name.partition(".safetensors")
+    if not weights:
+        return None
+    own = re.sub(r"-\d+-of-\d+", "", before).partition(".")[2]
+    return own or after.removeprefix(".index").removesuffix(".json").strip(".") or None
 
 
 def hash_model(folder: Path) -> str:
@@ -159,10 +219,8 @@ def hash_model(folder: Path) -> str:
     files += folder.glob(AT_ROOT)
     parts = [
         [file.relative_to(folder).as_posix(), hash_file(file)]
-        for file in sorted(files)
+        for file in _without_unread(sorted(filter(Path.is_file, files)))
         if file.parent.name != "judge"
-        and file.is_file()
-        and not _is_variant(file)
         and not any(part.startswith(".") for part in file.relative_to(folder).parts)
     ]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from efface.data.batch import in_turn
 from efface.diffusion.denoiser import ClassDenoiser, Denoiser
-from efface.diffusion.weight_files import DIFFUSERS, weights_wanted
+from efface.diffusion.weight_files import DIFFUSERS, find_variant, names_in, weights_wanted
 from efface.evaluation.sample_sets import SampleSet, Subject, draw_kept
 from efface.evaluation.store import Store
 from efface.training.guard import energy_distance
@@ -84,7 +84,8 @@ def weight_change(after: Path, before: Path) -> float:
 def _tensors(folder: Path, opened: contextlib.ExitStack) -> dict[str, Any]:
     """The file of every tensor, by the tensor's name."""
     found: dict[str, Any] = {}
-    for name in weights_wanted(folder, DIFFUSERS):
+    variant = find_variant(str(folder), DIFFUSERS, names_in(folder))
+    for name in weights_wanted(folder, DIFFUSERS, variant):
         file = opened.enter_context(safe_open(folder / name, "pt"))
         found |= dict.fromkeys(file.keys(), file)
     return found

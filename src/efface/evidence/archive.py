@@ -24,7 +24,7 @@ ALLOWED = re.compile(
     r"SHA256SUMS|report\.html"
     r"|run-[1-9][0-9]{0,3}/(?:(?:record|evaluation|attacks)\.json"
     r"|(?:provenance|evaluation)\.intoto\.json"
-    r"|preparation/[a-z]{1,32}\.(?:json|safetensors)"
+    r"|preparation/(?:[1-9][0-9]{0,3}/)?[a-z]{1,32}\.(?:json|safetensors)"
     rf"|metrics\.jsonl|samples/(?:grid\.json|{SHEET.pattern}))"
 )
 

@@ -85,6 +85,7 @@ class Request(BaseModel, ABC):
     options: ClassVar[frozenset[str]] = frozenset()  # of `efface forget`, beside what all take
     forgets: ClassVar[bool] = True
     keeps: ClassVar[frozenset[str]] = frozenset()  # kinds of earlier requests that `read` takes up
+    instead: ClassVar[Mapping[str, str]] = {}  # what to do, by kinds that it cannot keep
     guided: ClassVar[bool] = True  # whether models are sampled with evaluate.guidance
     same_sampler: ClassVar[bool] = False  # whether the result is sampled as the original model is
     subject: ClassVar[str]  # what a run is about, in a phrase
@@ -124,9 +125,10 @@ class Request(BaseModel, ABC):
     def _check_earlier(self) -> Self:
         for one in self.earlier:
             if one.kind not in self.keeps:
+                remedy = self.instead.get(one.kind, "start from the original model")
                 raise RequestError(
                     f"an earlier request forgot {one.describe()}, and one of the kind "
-                    f"{self.kind!r} cannot keep that forgotten: start from the original model."
+                    f"{self.kind!r} cannot keep that forgotten: {remedy}."
                 )
         return self
 

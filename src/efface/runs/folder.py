@@ -57,6 +57,8 @@ def new_record(
         }
         if info.names:
             model["id2label"] = {str(label): name for label, name in info.names.items()}
+        if info.variants:
+            model["variants"] = {place.name: name for place, name in info.variants.items()}
         if info.size is not None:
             model["size"] = info.size
     return RunRecord(

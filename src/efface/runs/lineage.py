@@ -61,17 +61,16 @@ def keep_earlier(
     """
     if start is None:
         return request
-    check_start(start, info, settings)
-    if not (start / "record.json").exists():
-        return request
-    before = read_record(start)
-    if not is_request(before.request):
+    before = read_record(start) if (start / "record.json").exists() else None
+    if before is None or not is_request(before.request):
+        check_start(start, info, settings)
         return request
     earlier = read_request(before.request)
+    request = request.after(earlier)  # no other method helps where the kinds do not go together
+    check_start(start, info, settings)
     if earlier.forgets:
         own = from_json(before.settings, earlier.section, earlier.own)
         read_unchanged(earlier, before, info, own)
-    request = request.after(earlier)
     request.check(info, settings)
     return request
 

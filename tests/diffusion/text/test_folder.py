@@ -80,13 +80,9 @@ def test_weights_under_the_names_of_older_releases_load_the_same(
     assert_close(states[1], states[0], rtol=0, atol=0)
 
 
-def only_half_precision(folder: Path) -> None:
-    for path in (folder / "unet" / WEIGHTS, folder / "text_encoder" / "model.safetensors"):
-        path.rename(path.with_suffix(".fp16.safetensors"))
-
-
-def other_half_precision(folder: Path) -> None:
-    path = folder / "unet" / WEIGHTS
+def two_half_precisions(folder: Path) -> None:
+    path = folder / "text_encoder" / "model.safetensors"
+    shutil.copy(path, path.with_suffix(".fp16.safetensors"))
     path.rename(path.with_suffix(".bf16.safetensors"))
 
 
@@ -232,8 +228,7 @@ def test_latents_without_a_size_have_the_one_that_was_given(folder: Path) -> Non
 @pytest.mark.parametrize(
     ("breakage", "sentence"),
     [
-        (only_half_precision, "unet holds .*, the variant 'fp16', and no plain weights: efface"),
-        (other_half_precision, "unet holds .*, the variant 'bf16', and no plain weights: efface"),
+        (two_half_precisions, "text_encoder holds the variants 'bf16' and 'fp16' of its weights"),
         (pickled_encoder, "text_encoder holds pytorch_model.bin, a pickle"),
         (truncated_encoder, "text_encoder/model.safetensors is truncated"),
         (no_tokenizer, "names a tokenizer that is not there"),
@@ -262,8 +257,7 @@ def test_a_broken_pipeline_is_refused_with_one_sentence(
 @pytest.mark.parametrize(
     "breakage",
     [
-        only_half_precision,
-        other_half_precision,
+        two_half_precisions,
         pickled_encoder,
         truncated_encoder,
         unlimited_tokenizer,

@@ -146,7 +146,5 @@ def test_a_source_that_is_not_there_is_refused_before_anything_is_read(
 
 @pytest.mark.parametrize("name", ["siss", "posterior_subtraction", "siss_bernoulli"])
 def test_methods_whose_pairs_share_a_condition_are_refused(name: str, tiny_model: Path) -> None:
-    with pytest.raises(
-        ConfigError, match=f"'{name}' does not work for .* kind 'class'"
-    ):
+    with pytest.raises(ConfigError, match=f"'{name}' does not work for .* kind 'class'"):
         efface.forget(tiny_model, ZERO, "unused", method=name)

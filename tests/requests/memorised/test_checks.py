@@ -68,3 +68,12 @@ def test_the_published_norm_is_taken_for_the_latents_that_it_belongs_to(
         check_settings(model, settings)
     monkeypatch.setattr("efface.requests.memorised.checks.PUBLISHED_LATENTS", (4, 8, 8))
     check_settings(model, settings)
+
+
+def test_shares_of_the_samples_of_one_prompt_are_of_no_use_to_several(
+    model: ModelInfo, make_settings: MakeSettings
+) -> None:
+    settings = make_settings(["memorised.original_share=0"], method="posterior_subtraction")
+    check_settings(model, settings)
+    with pytest.raises(ConfigError, match="needs the share of copies .* and here are 2"):
+        check_settings(model, settings, captions=2)

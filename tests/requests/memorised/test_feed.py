@@ -9,6 +9,7 @@ from torch.testing import assert_close
 
 from efface.data.randomness import Shard
 from efface.diffusion.text.denoiser import TextDenoiser
+from efface.requests.memorised.captions import Sought
 from efface.requests.memorised.feed import CopyStopper, encode_images, pair_source
 from efface.requests.memorised.sampling import PromptSampler, to_unit
 from efface.requests.memorised.similarity import PIXELS, Comparison, CopyDetector, Sides
@@ -46,7 +47,7 @@ def test_pairs_are_conditioned_on_both_prompts_by_their_shares(
     nothing = (prompts, images[:0])
     for share, expected in ((1.0, prompts[:1]), (0.0, prompts[1:])):
         settings = make_settings(["train.batch_size=4", f"memorised.original_share={share}"])
-        source = pair_source(denoiser, sides_of(images), prompts, nothing, settings)
+        source = pair_source(denoiser, [sides_of(images)], prompts, nothing, settings)
         assert source.retain_only is None
         batch = source.batch(0, Shard())
         assert (batch.retain.size, batch.forget.size) == (4, 4)
@@ -66,7 +67,7 @@ def test_samples_of_control_prompts_are_retained_under_their_own_prompts(
     prompts = denoiser.encode(["a red bag", "a bag"])
     settings = make_settings(["memorised.control_share=0.25", "memorised.control_images=2"])
     controls = (denoiser.encode(words[:3]), samples)
-    found = pair_source(denoiser, sides_of(samples), prompts, controls, settings).retain_only
+    found = pair_source(denoiser, [sides_of(samples)], prompts, controls, settings).retain_only
     assert found is not None and found.share == 0.25
     twice = denoiser.encode([word for word in words[:3] for _ in range(2)])
     for name, tensor in twice.tensors.items():
@@ -83,10 +84,13 @@ class CountingPixels(Comparison):
         return super().features(images)
 
 
+def sought(*detectors: CopyDetector) -> list[Sought]:
+    return [Sought(prompt="a red bag", modified="a cat", detector=one) for one in detectors]
+
+
 def make_stopper(sampler: PromptSampler, detector: CopyDetector, count: int) -> CopyStopper:
     return CopyStopper(
-        detector=detector,
-        prompts=["a red bag", "a cat"],
+        captions=sought(detector),
         sampler=sampler.sampler,
         seeds=sampler.seeds("prompt", count),
         batch_size=4,
@@ -100,7 +104,48 @@ def test_a_stopper_samples_every_prompt(sampler: PromptSampler) -> None:
     assert "none of 6 samples" in (stopper.check(sampler.denoiser) or "")
     for image in own:  # one copy, under the second prompt, is enough to go on
         detector = replace(other, reference=image)
-        assert replace(stopper, detector=detector).check(sampler.denoiser) is None
+        assert replace(stopper, captions=sought(detector)).check(sampler.denoiser) is None
+
+
+def test_a_run_of_several_captions_goes_on_while_any_has_copies(sampler: PromptSampler) -> None:
+    (own,) = to_unit(sampler.sample(["a cat"], 1, "prompt"))
+    there = CopyDetector(reference=own, threshold=0.999, comparison=PIXELS)
+    gone = replace(there, threshold=1.1)
+    stopper = make_stopper(sampler, gone, 3)
+    for detectors in ((there, gone), (gone, there)):
+        assert replace(stopper, captions=sought(*detectors)).check(sampler.denoiser) is None
+    never = replace(stopper, captions=sought(gone, gone)).check(sampler.denoiser)
+    assert "none of 12 samples" in (never or "")
+
+
+def test_pairs_of_several_captions_have_images_and_prompts_of_one(
+    text_model: TextModel, make_settings: Callable[..., Settings]
+) -> None:
+    denoiser, images = text_model("sd"), random_images(12)
+    sides = [sides_of(images[:5]), sides_of(images[5:])]
+    prompts = denoiser.encode(["a red bag", "a bag", "a red cup", "a cup"])
+    settings = make_settings(["train.batch_size=4", "memorised.original_share=0.5"])
+    source = pair_source(denoiser, sides, prompts, (prompts, images[:0]), settings)
+    assert source.bank.groups == ((3, 2), (5, 2))
+    bank = source.bank
+    latents = [
+        torch.cat([bank.retain[:3], bank.forget[:2]]),
+        torch.cat([bank.retain[3:], bank.forget[2:]]),
+    ]
+    met = set()
+    for step in range(12):
+        batch = source.batch(step, Shard())
+        for row in range(4):
+            found = set()
+            for side in (batch.retain, batch.forget):
+                assert side.x0 is not None and side.condition is not None
+                name, encoded = next(iter(side.condition.tensors.items()))
+                (rows,) = torch.where((prompts.tensors[name] == encoded[row]).flatten(1).all(1))
+                apart = [(own - side.x0[row]).flatten(1).norm(dim=1).min() for own in latents]
+                found |= {int(torch.stack(apart).argmin()), int(rows[0]) // 2}
+            assert len(found) == 1
+            met |= found
+    assert met == {0, 1}
 
 
 def test_a_check_ends_at_the_first_copy(sampler: PromptSampler) -> None:
@@ -112,5 +157,5 @@ def test_a_check_ends_at_the_first_copy(sampler: PromptSampler) -> None:
     assert stopper.check(sampler.denoiser) is None
     assert comparison.seen == [5]  # four samples and the reference
     never = replace(detector, threshold=1.1)
-    assert replace(stopper, detector=never).check(sampler.denoiser) is not None
+    assert replace(stopper, captions=sought(never)).check(sampler.denoiser) is not None
     assert comparison.seen == [5, 5, 5, 5]

@@ -51,7 +51,8 @@ def test_an_image_is_brought_to_the_size_of_the_model(
     request = request_.model_copy(update={"image": save(tmp_path / "image", size)})
     model, settings = inspect_model(pipelines("sd")), make_settings()
     material = read_memorised(request, model, settings)
-    assert material.image is not None and material.image.shape == (3, 16, 16)
+    assert material.captions[0].image is not None
+    assert material.captions[0].image.shape == (3, 16, 16)
     assert len(material.controls) == 59 and "a red  BAG" not in material.controls
     assert material.recorded() == {"digest": material.digest, "control_prompts_too_long": 0}
     assert material.digest != read_memorised(request_, model, settings).digest
@@ -144,11 +145,13 @@ def test_a_run_is_stopped_by_samples_of_both_prompts(
     shutil.copytree(run / "preparation", tmp_path / "preparation")
     stopper = feed([*small, "memorised.stop_images=6"]).stopper
     assert isinstance(stopper, CopyStopper)
-    assert list(stopper.prompts) == ["a red bag", "a bag"] and len(stopper.seeds) == 6
+    (caption,) = stopper.captions
+    assert list(caption.prompts.values()) == ["a red bag", "a bag"] and len(stopper.seeds) == 6
     assert set(stopper.seeds).isdisjoint(range(1000, 1010))
     denoiser = feed(small).denoiser
     assert stopper.check(denoiser) is None
-    never = replace(stopper, detector=replace(stopper.detector, threshold=1.1))
+    other = replace(caption, detector=replace(caption.detector, threshold=1.1))
+    never = replace(stopper, captions=[other])
     assert "none of 12 samples" in (never.check(denoiser) or "")
 
 

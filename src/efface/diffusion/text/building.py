@@ -3,7 +3,6 @@
 import hashlib
 import inspect
 import json
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,18 +16,15 @@ from efface.diffusion.denoiser import Codec
 from efface.diffusion.model_folder import ModelInfo, drawn_shape, sample_shape
 from efface.diffusion.quiet import quiet
 from efface.diffusion.schedule import read_schedule
+from efface.diffusion.text.copying import copy_part
 from efface.diffusion.text.denoiser import TextDenoiser
 from efface.diffusion.text.encoding import constant_rows
 from efface.diffusion.text.families import tokenizer_of
 from efface.diffusion.text.folder import parts_in
 from efface.diffusion.text.prompts import PromptEncoder, load_readers
-from efface.diffusion.weight_files import OTHER_VARIANTS, PICKLE_SUFFIXES
-from efface.errors import ModelError
 
 # What a pipeline that only encodes prompts must not do.
 QUIET = {"requires_safety_checker": False, "add_watermarker": False}
-# Neither code nor pickles, and no second copy of the weights in another format.
-LEFT_BEHIND = (*(f"*{s}" for s in PICKLE_SUFFIXES), *OTHER_VARIANTS, "*.py", "*.h5", "*.msgpack")
 LORA_CARD = """\
 # LoRA
 
@@ -157,7 +153,7 @@ def write_text(
     scheduler.save_pretrained(folder / "scheduler")
     for name in parts_in(denoiser.index):
         if name not in (family.component, "scheduler"):
-            _copy(denoiser.folder / name, folder / name)
+            copy_part(denoiser.folder / name, folder / name)
     own = {name: value for name, value in denoiser.index.items() if name not in OURS}
     own |= {
         "_diffusers_version": diffusers.__version__,
@@ -188,12 +184,3 @@ def write_lora(
         use = ONE_STEP_USE.format(scheduler=scheduler, options=options)
     text = LORA_CARD.format(scheduler=scheduler, use=use, scale=scale)
     (folder / "README.md").write_text(text, encoding="utf-8")
-
-
-def _copy(source: Path, target: Path) -> None:
-    if not source.is_dir():
-        raise ModelError(
-            f"{source} is gone, so that the pipeline cannot be written whole: put back the model "
-            "that the run began with."
-        )
-    shutil.copytree(source, target, ignore=shutil.ignore_patterns(*LEFT_BEHIND))

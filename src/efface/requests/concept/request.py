@@ -63,6 +63,15 @@ def _name(requests: Sequence[ForgetConcept]) -> str:
     return f"the {plural(len(requests), 'concept')} {concepts}"
 
 
+# Methods of prompts cannot learn from copies of an image, but another prompt can take its place.
+FROM_THE_ORIGINAL = (
+    "its methods learn from prompts alone, without images. Forget the caption as a concept of the "
+    "original model first, with `efface forget concept MODEL --concept CAPTION --prompt-pairs "
+    "FILE`, where a line of FILE is the caption, a tab and a prompt that does not generate the "
+    "image, and then make this request of the result"
+)
+
+
 class ForgetConcept(Request):
     """Forget a concept of a text-to-image model.
 
@@ -95,6 +104,7 @@ class ForgetConcept(Request):
     need: ClassVar[str] = "conditions"
     supplies: ClassVar[frozenset[str]] = frozenset({"words"})
     keeps: ClassVar[frozenset[str]] = frozenset({"concept"})
+    instead: ClassVar[Mapping[str, str]] = {"memorised": FROM_THE_ORIGINAL}
     text_recipe: ClassVar[str | None] = "concept-sfd"
     results: ClassVar[Mapping[str, str]] = RESULTS
     options: ClassVar[frozenset[str]] = frozenset({"result", "start", "size"})

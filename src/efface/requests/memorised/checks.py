@@ -10,9 +10,15 @@ PUBLISHED_NORM = 750.0
 PUBLISHED_LATENTS = (4, 64, 64)  # of Stable Diffusion 1.x
 
 
-def check_settings(model: ModelInfo, settings: Settings) -> None:
-    """Raise ConfigError for settings that cannot work."""
+def check_settings(model: ModelInfo, settings: Settings, captions: int = 1) -> None:
+    """Raise ConfigError for settings that cannot work, of so many captions."""
     own, method = settings.of(MemorisedSettings), settings.method
+    if method.asks_prior and captions > 1:
+        raise ConfigError(
+            f"method {settings.method_name!r} as it is set needs the share of copies among the "
+            f"samples of one prompt, and here are {captions} with images of their own: use siss, "
+            "with method.retain_target=noise or teacher."
+        )
     if method.asks_prior and own.original_share > 0:
         raise ConfigError(
             f"method {settings.method_name!r} as it is set needs the share of copies among a "

@@ -115,12 +115,12 @@ def stands_out(p_values: Sequence[float]) -> bool:
     return len(p_values) * min(p_values) <= FALSE_ALARMS
 
 
-def require_memorised(detection: Detection) -> None:
+def require_memorised(detection: Detection, prompt: str) -> None:
     """Raise RequestError where nothing is there to forget."""
     if detection.is_memorised:
         return
     raise RequestError(
-        f"nothing memorised was found for this prompt: {detection.copies} of {detection.samples} "
+        f"nothing memorised was found for {prompt!r}: {detection.copies} of {detection.samples} "
         f"samples are copies, its text-noise norm is {detection.norm:.3g} (p = "
         f"{detection.norm_p:.2g} among {detection.controls} control prompts) and the similarity of "
         f"its samples {detection.similarity:.2g} (p = {detection.similarity_p:.2g}); there is "

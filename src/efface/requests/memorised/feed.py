@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,10 +13,9 @@ from efface.data.source import PairSource, RetainOnly
 from efface.diffusion.denoiser import Condition, Denoiser
 from efface.diffusion.sampling import Sampler, draw_images, rows_at_once
 from efface.memory.estimate import forget_rows
-from efface.requests.memorised.detection import Detection
-from efface.requests.memorised.searching import Modification
+from efface.requests.memorised.captions import Sought
 from efface.requests.memorised.settings import MemorisedSettings
-from efface.requests.memorised.similarity import CopyDetector, Sides
+from efface.requests.memorised.similarity import Sides
 from efface.settings.base import Settings
 
 ENCODE_SEED = 9_100_000  # of the VAE's posterior
@@ -26,12 +24,12 @@ AT_ONCE = 32  # images in one pass of the VAE
 
 def pair_source(
     denoiser: Denoiser,
-    sides: Sides,
+    captions: Sequence[Sides],
     prompts: Condition,
     controls: tuple[Condition, Tensor],
     settings: Settings,
 ) -> PairSource:
-    """Latents of both sides, under the original and the modified prompt (two rows).
+    """Latents of both sides, under the original and the modified prompt (two rows for a caption).
 
     If the settings ask for them, there are retain-only rows beside the pairs: samples (uint8) of
     control prompts (one row each), each conditioned on its own prompt.
@@ -45,12 +43,17 @@ def pair_source(
             condition=condition[rows],
             share=own.control_share,
         )
-    forget, retain = sides.forget, sides.retain
+    forget, retain = (
+        torch.cat([encode_images(denoiser, images) for images in side])
+        for side in ([one.forget for one in captions], [one.retain for one in captions])
+    )
+    groups = tuple((len(one.retain), len(one.forget)) for one in captions)
     return PairSource(
         bank=ImageBank(
-            encode_images(denoiser, retain),
-            encode_images(denoiser, forget),
+            retain,
+            forget,
             len(forget) / (len(forget) + len(retain)),
+            groups if len(groups) > 1 else (),
         ),
         retain_rows=settings.train.batch_size,
         forget_rows=forget_rows(settings),
@@ -74,41 +77,27 @@ def encode_images(denoiser: Denoiser, images: Tensor) -> Tensor:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class CopyStopper:
-    """Stops where the prompts no longer generate the memorised image.
+    """Stops where the prompts no longer generate the memorised images.
 
     Samples every prompt from the same seeds at every check. Nothing is remembered: a resumed run
     stops where an uninterrupted one does.
     """
 
-    detector: CopyDetector
-    prompts: Sequence[str]
+    captions: Sequence[Sought]
     sampler: Sampler
     seeds: range  # one sample of each prompt per seed; not those of the evaluation
     batch_size: int
 
     def check(self, student: Denoiser) -> str | None:
         """A sentence if the run should stop. The first copy ends the sampling."""
-        rows = [(prompt, seed) for prompt in self.prompts for seed in self.seeds]
-        for start in range(0, len(rows), self.batch_size):
-            prompts, seeds = zip(*rows[start : start + self.batch_size], strict=True)
-            condition = student.encode(prompts)
-            images = draw_images(student, self.sampler, condition, seeds, self.batch_size)
-            if self.detector.copies(images).any():
-                return None
-        return f"none of {len(rows)} samples of its prompts is a copy"
-
-
-def preparation_notes(
-    detection: Detection, modification: Modification, sides: Sides
-) -> dict[str, Any]:
-    return {
-        "memorised": detection.is_memorised,
-        "copies_before": detection.copies,
-        "samples_before": detection.samples,
-        "modified_prompt": modification.prompt.text,
-        "modified_share": modification.prompt.share,
-        "prompts_tried": len(modification.tried),
-        "copies": len(sides.forget),
-        "others": len(sides.retain),
-        "undecided": sides.undecided,
-    }
+        count = 0
+        for caption in self.captions:
+            rows = [(prompt, seed) for prompt in caption.prompts.values() for seed in self.seeds]
+            for start in range(0, len(rows), self.batch_size):
+                prompts, seeds = zip(*rows[start : start + self.batch_size], strict=True)
+                condition = student.encode(prompts)
+                images = draw_images(student, self.sampler, condition, seeds, self.batch_size)
+                if caption.detector.copies(images).any():
+                    return None
+            count += len(rows)
+        return f"none of {count} samples of its prompts is a copy"

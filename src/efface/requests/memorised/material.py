@@ -29,14 +29,18 @@ from efface.memory.footprint import rows_footprint, sampling_footprint
 from efface.metrics.judge import Judge
 from efface.requests.base import Feed, Material
 from efface.requests.concept.finding import ConceptGoal
-from efface.requests.memorised.detection import Detection, detect, detector_of, require_memorised
-from efface.requests.memorised.feed import CopyStopper, pair_source, preparation_notes
-from efface.requests.memorised.protocol import MemorisedProtocol
-from efface.requests.memorised.sampling import AT_ONCE, prompt_sampler, to_unit
-from efface.requests.memorised.searching import Modification, modify
+from efface.requests.memorised.captions import (
+    Caption,
+    prepare,
+    read_sought,
+    without_copies_of_others,
+)
+from efface.requests.memorised.feed import CopyStopper, pair_source
+from efface.requests.memorised.protocol import MemorisedProtocol, one_or_all
+from efface.requests.memorised.sampling import AT_ONCE, prompt_sampler
 from efface.requests.memorised.settings import MemorisedSettings
-from efface.requests.memorised.similarity import Comparison, Sides, read_comparison, separate
-from efface.requests.memorised.stages import Stages, read_prepared
+from efface.requests.memorised.similarity import Comparison, read_comparison
+from efface.requests.memorised.stages import Stages, preparation_numbers
 from efface.settings.base import Settings
 
 if TYPE_CHECKING:
@@ -73,16 +77,14 @@ class MemorisedGoal(ConceptGoal):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class MemorisedMaterial(Material):
-    """A prompt, the image where it is given, and control prompts.
+    """Captions, the earliest first, their images where these are given, and control prompts.
 
     The verdict compares with `controls`, whose samples training may retain. `others` are further
     control prompts, which training does not use.
     """
 
     model: ModelInfo
-    image: Tensor | None  # (C, H, W) uint8
-    prompt: str
-    modified_prompt: str | None
+    captions: tuple[Caption, ...]
     controls: tuple[str, ...]
     others: tuple[str, ...]
     comparison: Comparison
@@ -92,8 +94,8 @@ class MemorisedMaterial(Material):
 
     @property
     def digest(self) -> str:
-        image = None if self.image is None else pixel_hash(self.image)
-        return digest_of_json([image, self.controls, self.others])
+        images = [None if one.image is None else pixel_hash(one.image) for one in self.captions]
+        return digest_of_json([one_or_all(images), self.controls, self.others])
 
     def recorded(self) -> dict[str, Any]:
         return super().recorded() | {"control_prompts_too_long": self.too_long}
@@ -121,104 +123,95 @@ class MemorisedMaterial(Material):
     def feed(
         self, denoiser: Denoiser, settings: Settings, run: Path, accelerator: Accelerator
     ) -> Feed:
-        """Prepare in the run folder, and encode all prompts.
+        """Prepare every caption in the run folder, and encode all prompts.
 
-        RequestError where nothing is memorised or no prompt generates the image only sometimes,
+        RequestError where nothing is memorised or no prompt generates an image only sometimes,
         DataError where its samples cannot be separated.
         """
         own, device = settings.of(MemorisedSettings), accelerator.device
         model = as_text_denoiser(denoiser).to(device)
         sampler, comparison = prompt_sampler(model, settings), self.comparison.to(device)
-        image = None if self.image is None else to_unit(self.image)
-        stages = Stages(run, accelerator.is_main_process)
-        detection = stages.once(
-            Detection,
-            lambda: detect(sampler, self.prompt, self.controls, image, comparison, own),
-            lambda found: {"detection": found.sheet()},
-        )
-        if not own.force:
-            require_memorised(detection)
-        detector = detector_of(detection, comparison)
-        modification = stages.once(
-            Modification, lambda: modify(sampler, detector, own, self.prompt, self.modified_prompt)
-        )
-        modified = modification.prompt.text
-        sides = stages.once(
-            Sides,
-            lambda: separate(sampler, detector, own, modified),
-            lambda found: {"copies": found.forget, "others": found.retain},
-        )
-        prompts, retained = model.encode([self.prompt, modified]), model.encode(self.controls)
+        prepared = []
+        for caption, number in zip(
+            self.captions, preparation_numbers(len(self.captions)), strict=True
+        ):
+            stages = Stages(run, accelerator.is_main_process, number)
+            prepared.append(prepare(caption, stages, sampler, self.controls, comparison, own))
+        prepared = without_copies_of_others(prepared, own)
+        sought = [one.sought for one in prepared]
+        prompts = [prompt for one in sought for prompt in (one.prompt, one.modified)]
+        encoded, retained = model.encode(prompts), model.encode(self.controls)
         model.encode(self.measured_prompts(settings.evaluate.retain_samples))  # for the evaluation
-        model, controls = model.without_encoders(), (retained, detection.control_images)
+        model, controls = (
+            model.without_encoders(),
+            (retained, prepared[-1].detection.control_images),
+        )
+        *earlier, notes = (one.notes() for one in prepared)
         return Feed(
             denoiser=model,
-            source=pair_source(model, sides, prompts, controls, settings),
+            source=pair_source(model, [one.sides for one in prepared], encoded, controls, settings),
             retained=retained,
             stopper=CopyStopper(
-                detector=detector,
-                prompts=tuple(dict.fromkeys([self.prompt, modified])),
+                captions=sought,
                 sampler=sampler.sampler,
                 seeds=sampler.seeds("stop", own.stop_images),
                 batch_size=sampler.batch_size,
             ),
-            notes=preparation_notes(detection, modification, sides),
+            notes=notes | ({"earlier": earlier} if earlier else {}),
         )
 
     def protocol(self, job: Job) -> Protocol:
-        """The memorised image, the threshold and the modified prompt are those of preparation."""
-        detection, modification = read_prepared(job.run)
+        """The images, the thresholds and the modified prompts are those of preparation."""
         return MemorisedProtocol(
             views=job.views,
             config=job.settings.evaluate,
-            prompt=self.prompt,
-            modified=modification.prompt.text,
+            captions=read_sought(job.run, self.captions, self.comparison.to(job.subjects.device)),
             controls=self.measured_prompts(job.settings.evaluate.retain_samples),
             held_out=self.held_out,
-            detector=detector_of(detection, self.comparison.to(job.subjects.device)),
         )
 
     def goal(
         self, run: Path, models: Subjects, settings: Settings, finder: Judge | View | None
     ) -> Goal:
-        """The memorised image and the threshold are those of preparation."""
-        detection, _ = read_prepared(run)
-        detector = detector_of(detection, self.comparison.to(models.device))
+        """Of the last request; its image and the threshold are those of preparation."""
+        *_, caption = read_sought(run, self.captions, self.comparison.to(models.device))
         return MemorisedGoal(
-            sought=[self.prompt],
-            conditions=[self.prompt],
+            sought=[caption.prompt],
+            conditions=[caption.prompt],
             others=list(self.measured_prompts(len(self.controls))),
             guidance=settings.evaluate.set_guidance,
-            finder=detector.similarity,
-            threshold=detector.threshold,
-            image=detector.reference,
-            called=detector.called,
+            finder=caption.detector.similarity,
+            threshold=caption.detector.threshold,
+            image=caption.detector.reference,
+            called=caption.detector.called,
         )
 
 
 def read_memorised(
     request: "ForgetMemorised", model: ModelInfo, settings: Settings
 ) -> MemorisedMaterial:
-    """Read a request's image and prompts, and the extractor that images are compared by.
+    """Read a request's images and prompts, and the extractor that images are compared by.
 
     DataError or RequestError for what cannot be used.
     """
     own = settings.of(MemorisedSettings)
-    image = None if request.image is None else _read_image(request.image, model)
-    prompts = [request.prompt]
-    if request.modified_prompt is not None:
-        prompts.append(request.modified_prompt)
+    captions = tuple(
+        Caption(
+            prompt=one.prompt,
+            modified_prompt=one.modified_prompt,
+            image=None if one.image is None else _read_image(one.image, model),
+        )
+        for one in request.together
+    )
+    prompts = [one.prompt for one in captions]
+    prompts += [one.modified_prompt for one in captions if one.modified_prompt is not None]
     readers = load_readers(model)
     check_prompts(prompts, readers)
-    controls, others, too_long = _read_controls(
-        request.control_prompts, prompts, own.controls, readers
-    )
+    controls, others, too_long = _read_controls(request.controls, prompts, own.controls, readers)
     return MemorisedMaterial(
         model=model,
-        image=image,
+        captions=captions,
         too_long=too_long,
-        prompt=request.prompt,
-        modified_prompt=request.modified_prompt,
         controls=controls,
         others=others,
         comparison=read_comparison(own.extractor),

@@ -3,9 +3,12 @@
 A CLIP or an extractor sees the samples of control prompts too, for what else the model generates.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from efface.evaluation.grids import write_prompt_grids
 from efface.evaluation.protocol import (
@@ -29,9 +32,9 @@ from efface.metrics.threshold_curve import similarity_curve
 from efface.records import Curve, Evaluation, Margin, Result, Spec
 from efface.requests.concept.prompts import ConceptPrompts
 from efface.requests.concept.protocol import ConceptProtocol
-from efface.requests.memorised.similarity import SIMILARITY, CopyDetector
+from efface.requests.memorised.captions import MODIFIED, ORIGINAL, Sought
+from efface.requests.memorised.similarity import SIMILARITY
 
-ORIGINAL, MODIFIED = "", "_modified"  # prompts, by what the names of their figures end in
 COLUMNS, CONTROL_ROWS = 8, 6
 
 SHARE = Spec(
@@ -75,21 +78,18 @@ def of_prompt(spec: Spec, which: str) -> Spec:
     )
 
 
+def one_or_all(values: Sequence[Any]) -> Any:
+    """The only value, or all of several."""
+    return values[0] if len(values) == 1 else list(values)
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class MemorisedProtocol(Protocol):
-    """Both prompts, and control prompts, of which nothing is forgotten."""
+    """Both prompts of every caption, and control prompts, of which nothing is forgotten."""
 
-    prompt: str
-    modified: str
+    captions: Sequence[Sought]
     controls: tuple[str, ...]
     held_out: bool  # whether no control prompt was trained on
-    detector: CopyDetector
-
-    @property
-    def prompts(self) -> dict[str, str]:
-        """The original and the modified one; a prompt that needed no change is there once."""
-        own = {ORIGINAL: self.prompt}
-        return own if self.modified == self.prompt else own | {MODIFIED: self.modified}
 
     @property
     def seeds(self) -> range:
@@ -104,58 +104,122 @@ class MemorisedProtocol(Protocol):
     def _clips(self) -> dict[str, ClipView]:
         return {name: view for name, view in self.views.items() if isinstance(view, ClipView)}
 
+    def _name(self, number: int, which: str) -> str:
+        """Of the samples of a prompt."""
+        return which if len(self.captions) == 1 else f"{number}{which}"
+
+    def _of_which(self, which: str) -> list[tuple[int, Sought]]:
+        """Captions that have such a prompt, with their numbers from 1."""
+        return [(n, one) for n, one in enumerate(self.captions, start=1) if which in one.prompts]
+
     def samples(self) -> dict[str, Samples]:
-        """Those of both prompts, which CLIPs see too, as published; and of control prompts."""
-        observers: dict[str, Observer] = {SIMILARITY: self.detector, **self._clips}
-        own = {
-            which: Samples(
-                seeds=self.seeds, observers=observers, asked=always([prompt] * len(self.seeds))
-            )
-            for which, prompt in self.prompts.items()
-        }
+        """Those of all prompts, which CLIPs see too, as published; and of control prompts."""
+        own = {}
+        for number, caption in enumerate(self.captions, start=1):
+            observers: dict[str, Observer] = {SIMILARITY: caption.detector, **self._clips}
+            for which, prompt in caption.prompts.items():
+                own[self._name(number, which)] = Samples(
+                    seeds=self.seeds, observers=observers, asked=always([prompt] * len(self.seeds))
+                )
         return own | self._of_controls.samples()
 
     def report(self, seen: Mapping[str, Seen], subjects: Subjects) -> Evaluation:
         sampled = f"{subjects.result.sampler.describe()}, for all models"
         controls = self._of_controls.report(seen, subjects)
         results = [
-            result for which in self.prompts for result in self._results(which, seen, sampled)
+            result
+            for which in (ORIGINAL, MODIFIED)
+            if self._of_which(which)
+            for result in self._results(which, seen, sampled)
+        ]
+        curves = [
+            self._curve(number, caption, seen, sampled)
+            for number, caption in enumerate(self.captions, start=1)
         ]
         return Evaluation(
             results=[*results, *map(self._among_controls, controls.results)],
-            curves=[self._curve(seen, sampled), *controls.curves],
+            curves=[*curves, *controls.curves],
             terms=self.terms(),
         )
 
     def _results(self, which: str, seen: Mapping[str, Seen], sampled: str) -> list[Result]:
-        """All figures of one prompt."""
-        prompt = "the modified prompt" if which == MODIFIED else "the prompt"
-        detector, sampled = self.detector, f"{sampled}, conditioned on {prompt}"
-        compared = f"{sampled}; {detector.called}"
-        similar = {m: o[SIMILARITY] for m, o in of_models(seen, which, SIMILARITY).items()}
-        copies = {m: bounded_mean(own >= detector.threshold) for m, own in similar.items()}
-        similarity = {m: mean(own) for m, own in similar.items()}
+        """All figures of one prompt of every caption, and each caption's share by itself."""
+        numbered = self._of_which(which)
+        sampled = f"{sampled}, conditioned on {_called(which, len(numbered) > 1)}"
+        compared = f"{sampled}; {_compared(numbered)}"
+        similar = {number: self._similarity(number, which, seen) for number, _ in numbered}
+        copies = {
+            number: {m: own >= caption.detector.threshold for m, own in similar[number].items()}
+            for number, caption in numbered
+        }
+        count = len(numbered) * len(self.seeds)
+        shares = {m: bounded_mean(own) for m, own in _joined(copies).items()}
+        means = {m: mean(own) for m, own in _joined(similar).items()}
         results = [
-            make_result(of_prompt(SHARE, which), copies, self.seeds, protocol=compared),
-            make_result(of_prompt(REFERENCE, which), similarity, self.seeds, protocol=compared),
+            make_result(of_prompt(spec, which), own, self.seeds, samples=count, protocol=compared)
+            for spec, own in ((SHARE, shares), (REFERENCE, means))
         ]
         for name, view in self._clips.items():
-            embedded = {m: o["embedded"] for m, o in of_models(seen, which, name).items()}
-            quality = {m: mean(prompt_quality(view.clip, own)) for m, own in embedded.items()}
-            text, spec = f"{sampled}; measured with: {view.clip.name}", of_prompt(QUALITY, which)
+            embedded = {
+                number: {
+                    m: o["embedded"]
+                    for m, o in of_models(seen, self._name(number, which), name).items()
+                }
+                for number, _ in numbered
+            }
+            quality = {m: mean(prompt_quality(view.clip, e)) for m, e in _joined(embedded).items()}
             results.append(
-                make_result(spec, quality, self.seeds, protocol=text, extractor=view.extractor)
+                make_result(
+                    of_prompt(QUALITY, which),
+                    quality,
+                    self.seeds,
+                    samples=count,
+                    protocol=f"{sampled}; measured with: {view.clip.name}",
+                    extractor=view.extractor,
+                )
             )
-        return results
+        return [*results, *self._by_caption(which, numbered, copies, sampled)]
 
-    def _curve(self, seen: Mapping[str, Seen], sampled: str) -> Curve:
+    def _similarity(
+        self, number: int, which: str, seen: Mapping[str, Seen]
+    ) -> dict[str, np.ndarray]:
+        observed = of_models(seen, self._name(number, which), SIMILARITY)
+        return {model: arrays[SIMILARITY] for model, arrays in observed.items()}
+
+    def _by_caption(
+        self,
+        which: str,
+        numbered: Sequence[tuple[int, Sought]],
+        copies: Mapping[int, Mapping[str, np.ndarray]],
+        sampled: str,
+    ) -> list[Result]:
+        """How often the image of each of several captions is generated."""
+        if len(self.captions) == 1:
+            return []
+        return [
+            make_result(
+                of_prompt(SHARE, which).about(
+                    number, f"caption {number}", f"the image of caption {number}", decides=True
+                ),
+                {model: bounded_mean(own) for model, own in copies[number].items()},
+                self.seeds,
+                protocol=f"{sampled}; {caption.detector.called}",
+            )
+            for number, caption in numbered
+        ]
+
+    def _curve(self, number: int, caption: Sought, seen: Mapping[str, Seen], sampled: str) -> Curve:
         similarity = {
-            f"{model}{which}": own[which][SIMILARITY][SIMILARITY]
-            for model, own in seen.items()
-            for which in self.prompts
+            f"{model}{which}": own
+            for which in caption.prompts
+            for model, own in self._similarity(number, which, seen).items()
         }
-        text = f"{sampled}; {self.detector.comparison.name}"
-        return similarity_curve(similarity, self.detector.threshold, text)
+        text = f"{sampled}; {caption.detector.comparison.name}"
+        curve = similarity_curve(similarity, caption.detector.threshold, text)
+        if len(self.captions) == 1:
+            return curve
+        title = f"{curve.title}, caption {number}"
+        return curve.model_copy(update={"name": f"{curve.name}/{number}", "title": title})
 
     def _among_controls(self, result: Result) -> Result:
         trained = "none of them trained on" if self.held_out else "which may have been trained on"
@@ -164,20 +228,44 @@ class MemorisedProtocol(Protocol):
 
     def terms(self) -> Terms:
         """What two evaluations share if their figures may be compared."""
-        detector = self.detector
+        detectors = [one.detector for one in self.captions]
+        images = [shorten(digest_of_array(one.reference.numpy())) for one in detectors]
+        copies = [f"{one.comparison.name}, {one.threshold:.6g}" for one in detectors]
         return {
-            "prompt": digest_of(self.prompt),
-            "modified prompt": digest_of(self.modified),
+            "prompt": digest_of(one_or_all([one.prompt for one in self.captions])),
+            "modified prompt": digest_of(one_or_all([one.modified for one in self.captions])),
             "control prompts": digest_of(self.controls),
-            "copy": f"{detector.comparison.name}, {detector.threshold:.6g}",
-            "memorised image": shorten(digest_of_array(detector.reference.numpy())),
+            "copy": "; ".join(copies),
+            "memorised image": ", ".join(images),
         }
 
     def write_sheets(
         self, folder: Path, seen: Mapping[str, Seen], subjects: Subjects, store: Store
     ) -> None:
-        """Both prompts first, then control prompts, one row each."""
-        rows = [*self.prompts.values(), *self.controls[:CONTROL_ROWS]]
+        """Prompts of captions first, then control prompts, one row each."""
+        own = [prompt for caption in self.captions for prompt in caption.prompts.values()]
+        rows = [*own, *self.controls[:CONTROL_ROWS]]
         asked = [prompt for prompt in rows for _ in range(COLUMNS)]
         models = (subjects.original, subjects.result)
-        write_prompt_grids(folder, models, rows, asked, len(self.prompts), self.config, store)
+        write_prompt_grids(folder, models, rows, asked, len(own), self.config, store)
+
+
+def _called(which: str, several: bool) -> str:
+    prompt = "the modified prompt" if which == MODIFIED else "the prompt"
+    return f"{prompt} of each caption" if several else prompt
+
+
+def _compared(numbered: Sequence[tuple[int, Sought]]) -> str:
+    """What tells copies, in words for a protocol."""
+    (_, first), *others = numbered
+    if not others:
+        return first.detector.called
+    thresholds = ", ".join(f"{one.detector.threshold:.3f}" for _, one in numbered)
+    name = first.detector.comparison.name
+    return f"{name} with the memorised image of each; copies have at least {thresholds}"
+
+
+def _joined(values: Mapping[int, Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Values of all captions by model, one caption after the other."""
+    parts = list(values.values())
+    return {model: np.concatenate([part[model] for part in parts]) for model in parts[0]}

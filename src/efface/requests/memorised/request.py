@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from efface.data.phrases import same_phrase
 from efface.diffusion.model_folder import ModelInfo
 from efface.errors import RequestError
-from efface.evaluation.wording import format_count, format_share, shorten
+from efface.evaluation.wording import format_count, format_share, join_words, shorten
 from efface.requests.base import EXTRACTOR, SHARED, Request, evaluate_names, has_words, require_text
 from efface.requests.memorised.settings import MemorisedSettings
-from efface.requests.words import Phrases, Words, source_of
+from efface.requests.words import Phrases, Words, keeping, source_of
 
 if TYPE_CHECKING:
     from efface.memory.estimate import Amounts
@@ -33,18 +33,27 @@ class MemorisedWords(Words):
     unknown: ClassVar[str] = "Whether another prompt still finds it is not known."
 
     def phrases(self, record: RunRecord, names: Mapping[int, str]) -> Phrases:
+        together = self.request.together
+        several = len(together) > 1
+        every = f"the images memorised for {join_words([_quoted(one) for one in together])}"
         asked = (
             f"The model {source_of(record)} was to forget the image memorised for "
-            f"“{shorten(self.request.prompt)}”."
+            f"{_quoted(self.request)}.{keeping(self.request, f'{every} in all')}"
         )
         return Phrases(
-            forgotten="the memorised image",
+            forgotten=every if several else "the memorised image",
             rest="samples of other prompts",
             requested=f"{asked} {self._modified(record.notes)}".strip(),
+            many=several,
         )
 
     def anonymous(self, record: RunRecord) -> str:
-        return "an image memorised for one prompt"
+        count = len(self.request.together)
+        return (
+            f"images memorised for {count} prompts"
+            if count > 1
+            else "an image memorised for one prompt"
+        )
 
     def limits(self, record: RunRecord, evaluation: Evaluation) -> list[str]:
         return [
@@ -69,15 +78,27 @@ class MemorisedWords(Words):
         )
 
 
+def _quoted(request: ForgetMemorised) -> str:
+    return f"“{shorten(request.prompt)}”"
+
+
+# Methods of prompts forget a caption too: another prompt takes its place.
+ON_THE_RUN = (
+    "its methods need images that show what is forgotten. Forget the caption as a concept of that "
+    "run, with `efface forget concept RUN --concept CAPTION --prompt-pairs FILE`, where a line of "
+    "FILE is the caption, a tab and a prompt that does not generate the image"
+)
+
+
 class ForgetMemorised(Request):
     """Forget the image that a text-to-image model has memorised for a prompt."""
 
     kind: Literal["memorised"] = "memorised"
-    prompt: str
+    prompt: str = Field(json_schema_extra={"several": True})
     """The caption for which a training image is generated."""
-    image: str | None = None
+    image: str | None = Field(default=None, json_schema_extra={"several": True})
     """That image; default: the one that samples of the prompt agree on."""
-    modified_prompt: str | None = None
+    modified_prompt: str | None = Field(default=None, json_schema_extra={"of_one": True})
     """A prompt that generates it only sometimes; default: searched for."""
     control_prompts: str | None = None
     """Similar prompts without memorised images; default: templates."""
@@ -87,9 +108,11 @@ class ForgetMemorised(Request):
     words_class: ClassVar[type[MemorisedWords]] = MemorisedWords
     need: ClassVar[str] = "images"
     supplies: ClassVar[frozenset[str]] = frozenset({"images", "prior"})
+    keeps: ClassVar[frozenset[str]] = frozenset({"memorised"})
+    instead: ClassVar[Mapping[str, str]] = {"concept": ON_THE_RUN}
     default_method: ClassVar[str] = "siss"
     text_recipe: ClassVar[str | None] = "memorised-siss"
-    options: ClassVar[frozenset[str]] = frozenset({"size"})
+    options: ClassVar[frozenset[str]] = frozenset({"size", "start"})
     same_sampler: ClassVar[bool] = True
     subject: ClassVar[str] = "a memorised image"
     measured: ClassVar[frozenset[str]] = evaluate_names(
@@ -108,6 +131,12 @@ class ForgetMemorised(Request):
             )
         return self
 
+    @property
+    def controls(self) -> str | None:
+        """Control prompts of this request, or of the last one that gave any."""
+        given = [one.control_prompts for one in self.together]
+        return next((source for source in reversed(given) if source is not None), None)
+
     def describe(self) -> str:
         return f"the image memorised for {self.prompt!r}"
 
@@ -125,22 +154,24 @@ class ForgetMemorised(Request):
         from efface.data.images import check_source
         from efface.data.prompts import check_prompts
 
-        if self.image is not None:
-            check_source(self.image)
-        if self.control_prompts is not None:
-            check_prompts(self.control_prompts)
+        for source in (one.image for one in self.together):
+            if source is not None:
+                check_source(source)
+        if self.controls is not None:
+            check_prompts(self.controls)
 
     def packed(self, run: Path) -> dict[str, bytes]:
         from efface.requests.memorised.stages import FOLDER, pack_preparation
 
-        return pack_preparation(run) if (run / FOLDER).exists() else {}
+        there = (run / FOLDER).exists()
+        return pack_preparation(run, len(self.together)) if there else {}
 
     def check(self, model: ModelInfo, settings: Settings) -> None:
         """Raise RequestError for a model without prompts, ConfigError for what never begins."""
         from efface.requests.memorised.checks import check_settings
 
         require_text(model)
-        check_settings(model, settings)
+        check_settings(model, settings, len(self.together))
 
     def read(self, model: ModelInfo, settings: Settings) -> MemorisedMaterial:
         from efface.requests.memorised.material import read_memorised

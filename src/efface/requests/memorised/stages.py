@@ -1,7 +1,7 @@
 """What comes before a memorised image is forgotten: each stage is made once and kept as files."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,16 +24,25 @@ COLUMNS = 8
 S = TypeVar("S")
 
 
+def preparation_numbers(captions: int) -> Sequence[int | None]:
+    """The number of each caption's preparation, the earliest first; None of a single one."""
+    return [None] if captions == 1 else range(1, captions + 1)
+
+
+def _folder(run: Path, number: int | None) -> Path:
+    return run / FOLDER if number is None else run / FOLDER / str(number)
+
+
 class Stages:
     """`preparation/` of a run: a stage that is there is not made again.
 
     Every process makes the same; the one that `writes` keeps it. An outcome is a dataclass, which
     its files are named after: its tensors are kept as safetensors, all else as JSON. JSON comes
-    last, so that a stage with JSON is whole.
+    last, so that a stage with JSON is whole. Of several captions each has a subfolder, its number.
     """
 
-    def __init__(self, run: Path, writes: bool = True) -> None:
-        self.folder = run / FOLDER
+    def __init__(self, run: Path, writes: bool = True, number: int | None = None) -> None:
+        self.folder = _folder(run, number)
         self._writes = writes
 
     def read(self, kind: type[S]) -> S | None:
@@ -87,12 +96,12 @@ def as_files(outcome: Any) -> dict[str, bytes]:
     return files | {f"{name}.json": f"{json.dumps(others, indent=2, default=vars)}\n".encode()}
 
 
-def read_prepared(run: Path) -> tuple[Detection, Modification]:
+def read_prepared(run: Path, number: int | None = None) -> tuple[Detection, Modification]:
     """What a finished run was prepared with; DataError where that is missing, or not of a run.
 
     Anybody may have written it: the image is (C, H, W) in [0, 1], and a prompt was found.
     """
-    stages = Stages(run)
+    stages = Stages(run, number=number)
     detection, modification = stages.read(Detection), stages.read(Modification)
     if detection is None or modification is None:
         raise DataError(
@@ -107,14 +116,18 @@ def read_prepared(run: Path) -> tuple[Detection, Modification]:
     return detection, modification
 
 
-def pack_preparation(run: Path) -> dict[str, bytes]:
+def pack_preparation(run: Path, captions: int = 1) -> dict[str, bytes]:
     """What an evidence pack holds of a finished run, by file name: enough for `read_prepared`.
 
     Samples of the prompt and of control prompts, and prompts that were tried and not taken, are
     left out. DataError where `preparation/` of the run is not whole.
     """
-    detection, modification = read_prepared(run)
-    nothing = detection.prompt_images[:0]
-    files = as_files(replace(detection, prompt_images=nothing, control_images=nothing))
-    files |= as_files(Modification(tried=(modification.prompt,)))
-    return {f"{FOLDER}/{name}": content for name, content in files.items()}
+    packed: dict[str, bytes] = {}
+    for number in preparation_numbers(captions):
+        detection, modification = read_prepared(run, number)
+        nothing = detection.prompt_images[:0]
+        files = as_files(replace(detection, prompt_images=nothing, control_images=nothing))
+        files |= as_files(Modification(tried=(modification.prompt,)))
+        folder = _folder(run, number).relative_to(run).as_posix()
+        packed |= {f"{folder}/{name}": content for name, content in files.items()}
+    return packed
