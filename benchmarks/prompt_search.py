@@ -65,13 +65,14 @@ def main() -> None:
 
 def search(material: MemorisedMaterial, sampler: PromptSampler, own: MemorisedSettings) -> Found:
     """What was found for one prompt, and after how many tries."""
-    assert material.image is not None
-    image, comparison = to_unit(material.image), material.comparison
-    detection = detect(sampler, material.prompt, material.controls, image, comparison, own)
+    (caption,) = material.captions
+    assert caption.image is not None
+    image, comparison = to_unit(caption.image), material.comparison
+    detection = detect(sampler, caption.prompt, material.controls, image, comparison, own)
     detector = detector_of(detection, comparison)
     found: Found = {"copies": detection.copies, "of": detection.samples}
     try:
-        modification = modify(sampler, detector, own, material.prompt, None)
+        modification = modify(sampler, detector, own, caption.prompt, None)
     except RequestError as error:
         return found | {"prompt": None, "refused": str(error)}
     prompt = modification.prompt
