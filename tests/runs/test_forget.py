@@ -139,7 +139,7 @@ RANDOM = ["train.guard_every=0", "method.forget_share=1", "train.steps=400"]
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(reason="the most frequent label has 22.7 %, of at most 22.2 %", strict=True)
+@pytest.mark.xfail(reason="the most frequent label has 35 %, of at most 22.2 %", strict=True)
 def test_random_replacement_is_spread_over_the_other_labels(tmp_path: Path) -> None:
     """The most frequent label has at most twice its share, as a mean over three seeds."""
     shares = []
