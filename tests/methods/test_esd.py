@@ -16,6 +16,8 @@ from efface.diffusion.text.denoiser import TextDenoiser
 from efface.errors import ConfigError, ModelError
 from efface.methods.base import StepContext
 from efface.methods.esd import ESD
+from efface.requests.concept.request import ForgetConcept
+from efface.runs.plan import make_plan
 from efface.training.settings import TrainSettings
 from efface.training.trainer import Trainer
 
@@ -99,3 +101,11 @@ def test_a_network_without_cross_attention_has_no_variants(
     method = ESD(trained="cross_attention")
     with pytest.raises(ConfigError, match=r"method\.trained=cross_attention"):
         method.prepare(iter([context(sfd_context, tiny_unet(), method)]))
+
+
+def test_a_negative_prompt_would_have_no_effect_and_is_refused(
+    pipelines: Callable[[str], Path], keywords: Path
+) -> None:
+    request = ForgetConcept(concept="bag", negative=str(keywords))
+    with pytest.raises(ConfigError, match="no effect"):
+        make_plan(pipelines("sd"), request, method="esd")

@@ -43,7 +43,8 @@ def test_unknown_method_names_those_there_are() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["denoising", "base", "closed_form", "image_method", "labelled", "saliency"]
+    "name",
+    ["denoising", "base", "closed_form", "image_method", "labelled", "on_samples", "saliency"],
 )
 def test_names_of_helpers_are_no_methods(name: str) -> None:
     with pytest.raises(ConfigError, match=f"'{name}'"):

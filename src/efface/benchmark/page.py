@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import jinja2
 from markupsafe import Markup
 
 from efface.benchmark.results import Bench, BenchFigure, BenchRow, primary
@@ -39,25 +38,22 @@ class Plot:
 
 def render(bench: Bench) -> str:
     """The page as text: a pure function of `bench.json`."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     styles = [(report.HERE / name).read_text(encoding="utf-8") for name in report.STYLES]
-    return environment.get_template("bench.html.jinja").render(
-        bench=bench,
-        headings=headings(bench.rows),
-        lines=[cells(row, bench.rows) for row in bench.rows],
-        plots=plots(bench.rows),
-        note=NOTE + seeds_of(bench),
-        name_of=name_of,
-        format_number=format_number,
-        format_value=format_value,
-        policy=POLICY,
-        style=Markup("".join(styles)),
+    return (
+        report.templates_of(HERE)
+        .get_template("bench.html.jinja")
+        .render(
+            bench=bench,
+            headings=headings(bench.rows),
+            lines=[cells(row, bench.rows) for row in bench.rows],
+            plots=plots(bench.rows),
+            note=NOTE + seeds_of(bench),
+            name_of=name_of,
+            format_number=format_number,
+            format_value=format_value,
+            policy=POLICY,
+            style=Markup("".join(styles)),
+        )
     )
 
 

@@ -1,7 +1,7 @@
 """ESD: the prediction under the condition is moved the other way from the null condition's."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -9,15 +9,15 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from efface.diffusion.denoiser import Denoiser
-from efface.diffusion.sampling import denoise_to, first_timestep
 from efface.errors import ConfigError
-from efface.methods.base import LossTerms, Method, StepContext, Subject, per_sample_sum
+from efface.methods.base import LossTerms, StepContext, per_sample_sum
+from efface.methods.on_samples import OnSamples
 
 CROSS_ATTENTION = "attn2"  # as diffusers names it in a UNet
 
 
 @dataclass(frozen=True, kw_only=True)
-class ESD(Method):
+class ESD(OnSamples):
     """|eps_theta(x_t, c) - (eps_0(x_t) - eta (eps_0(x_t, c) - eps_0(x_t)))|^2 for a condition c.
 
     eps_0 is the original model, eps_0(x_t) its prediction under the null condition, and x_t where
@@ -29,33 +29,16 @@ class ESD(Method):
     eta: float = Field(
         default=1.0, ge=0, le=100, description="Strength of the negative guidance; published: 1."
     )
-    partial_steps: int = Field(
-        default=8, ge=1, le=100, description="DDIM steps of the original model from noise to x_t."
-    )
     trained: Literal["all", "cross_attention", "others"] = Field(
         default="all", description="Which weights are updated: ESD, ESD-x or ESD-u."
     )
 
     title: ClassVar[str] = "ESD"
     summary: ClassVar[str] = "negative guidance becomes the prediction: data-free (baseline)"
-    forgets: ClassVar[frozenset[Subject]] = frozenset({"conditions"})
-    forget_share: ClassVar[float] = 1.0
-    train_defaults: ClassVar[Mapping[str, Any]] = {
-        "learning_rate": 1e-5,
-        "steps": 1000,
-        "ema_decay": 0.99,
-    }
-
-    @property
-    def guides_teacher(self) -> bool:
-        return True
 
     def networks(self, pretrained: Denoiser) -> dict[str, Denoiser]:
         pretrained.require_null()
-        return {"teacher": pretrained.frozen(), "student": pretrained.clone()}
-
-    def passes(self, phase: str, network: str, retain: int, forget: int) -> tuple[int, ...]:
-        return (forget,) if network == "student" else ()
+        return super().networks(pretrained)
 
     def prepare(self, contexts: Iterator[StepContext]) -> dict[str, Tensor]:
         if self.trained == "all":
@@ -75,12 +58,10 @@ class ESD(Method):
 
     def loss(self, phase: str, ctx: StepContext) -> LossTerms:
         teacher, student = ctx.networks["teacher"], ctx.networks["student"]
-        condition, first = ctx.batch.forget.condition, ctx.batch.retain.size
+        condition = ctx.batch.forget.condition
         assert condition is not None  # what is forgotten is one
-        z = ctx.rng.normal(student.sample_shape)[first:]
-        t = ctx.rng.integers(0, first_timestep(student) + 1)[first:]
+        t, x_t = self.sample_path(ctx, condition)
         with torch.no_grad():
-            x_t = denoise_to(t, teacher, z, condition, self.partial_steps)
             eps_null = teacher(x_t, t, teacher.null(condition)).eps
             target = eps_null - self.eta * (teacher(x_t, t, condition).eps - eps_null)
         losses = per_sample_sum((student(x_t, t, condition).eps - target).square())

@@ -154,16 +154,21 @@ def render_page(sections: Sequence[Section]) -> str:
     )
 
 
-@functools.cache
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE),
+def templates_of(folder: Path) -> jinja2.Environment:
+    """Templates in which all text is escaped and nothing may be missing."""
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(folder),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+
+
+@functools.cache
+def _environment() -> jinja2.Environment:
+    environment = templates_of(HERE)
     environment.globals |= {
         "icons": {"good": "✓", "warn": "!", "bad": "✕"},
         "directions": comparison.DIRECTIONS,
