@@ -82,6 +82,7 @@ class Method(ABC):
     delivers: ClassVar[str] = "student"  # the network that is the result
     forgets: ClassVar[frozenset[Subject]] = frozenset()  # what it can be asked to forget
     needs: ClassVar[frozenset[Need]] = frozenset()  # what it is fed with, beside conditions
+    reads_negative: ClassVar[bool] = False  # whether rows may have a negative prompt of their own
     network_classes: ClassVar[frozenset[str]] = frozenset()  # of diffusers; none: works on all
     inherited: ClassVar[tuple[str, ...]] = ()  # what a run has in common with one it starts from
     train_defaults: ClassVar[Mapping[str, Any]] = {}  # settings of the loop that suit the method

@@ -44,6 +44,7 @@ class Redirection(Method):
     title: ClassVar[str] = "Redirection"
     summary: ClassVar[str] = "regression on another condition: data-free, the sampler is kept"
     forgets: ClassVar[frozenset[Subject]] = frozenset({"conditions"})
+    reads_negative: ClassVar[bool] = True
     train_defaults: ClassVar[Mapping[str, Any]] = {
         "learning_rate": 1e-5,
         "steps": 1000,

@@ -123,6 +123,7 @@ class SFD(Method):
     )
     phases: ClassVar[tuple[str, ...]] = ("fake_score", "student")
     forgets: ClassVar[frozenset[Subject]] = frozenset({"conditions"})
+    reads_negative: ClassVar[bool] = True
     inherited: ClassVar[tuple[str, ...]] = ("sigma_init", "input_scale")
     train_defaults: ClassVar[Mapping[str, Any]] = {
         "learning_rate": 1e-5,
@@ -239,9 +240,14 @@ class SFD(Method):
     def _window(
         self, ctx: StepContext, schedule: NoiseSchedule
     ) -> tuple[int, int] | tuple[Tensor, Tensor]:
-        """First and one past the last timestep, wider for forget rows during the warm-up."""
+        """First and one past the last timestep, wider for forget rows during the warm-up.
+
+        Where they have several replacements it is to the end: which one noise becomes is decided
+        at high levels.
+        """
         low, high = _timestep(schedule, self.sigma_min), _timestep(schedule, self.sigma_max) + 1
-        if ctx.step >= self.forget_warmup * ctx.steps:
+        several = ctx.batch.forget.choices is not None
+        if not several and ctx.step >= self.forget_warmup * ctx.steps:
             return low, high
         forget = (
             torch.arange(ctx.batch.size, device=schedule.alphas.device) >= ctx.batch.retain.size

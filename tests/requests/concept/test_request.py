@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from efface.diffusion.model_folder import inspect_model
 from efface.errors import ConfigError, DataError, RequestError
 from efface.requests import read_request
 from efface.requests.concept.request import ForgetConcept
-from efface.settings.base import Settings
+from efface.settings.base import Settings, read_settings
 
 BAG = {"concept": "bag", "replacement": "coat"}
 Make = Callable[..., Settings]
@@ -56,6 +57,28 @@ def test_keywords_need_guidance_of_the_teacher(
     request.check(info, concept_settings())
     with pytest.raises(ConfigError, match=r"method\.teacher_guidance above 1"):
         request.check(info, concept_settings("method.teacher_guidance=1.0"))
+
+
+GUIDED = ["concept.forget_guidance=2.0", "concept.gibberish=0.1", "concept.interpolation=0.5"]
+
+
+def with_method(method: str, *changes: str) -> Settings:
+    return read_settings(ForgetConcept.section, ForgetConcept.own, method=method, changes=changes)
+
+
+@pytest.mark.parametrize("setting", GUIDED)
+@pytest.mark.parametrize("method", ["esd", "concept_ablation", "uce", "rece", "sfd", "redirection"])
+def test_a_setting_that_a_method_does_not_read_is_refused(
+    method: str, setting: str, pipelines: Callable[[str], Path]
+) -> None:
+    info, request = inspect_model(pipelines("sd")), ForgetConcept(**BAG)
+    request.check(info, with_method(method))
+    name = setting.split("=")[0]
+    read = method in ("sfd", "redirection")
+    read |= method in ("esd", "concept_ablation") and name == "concept.interpolation"
+    refusal = pytest.raises(ConfigError, match=f"{name} has no effect.*'{method}'")
+    with contextlib.nullcontext() if read else refusal:
+        request.check(info, with_method(method, setting))
 
 
 @pytest.mark.parametrize("name", ["forget_prompts", "retain_prompts", "prompt_pairs", "negative"])

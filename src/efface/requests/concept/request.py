@@ -170,8 +170,9 @@ class ForgetConcept(Request):
                 check_prompts(source)
 
     def check(self, model: ModelInfo, settings: Settings) -> None:
-        """Raise RequestError for a model without prompts, ConfigError for guidance of no effect."""
+        """Raise RequestError for a model without prompts, ConfigError for settings of no effect."""
         require_text(model)
+        self._check_settings(settings)
         if "words" in settings.method.needs and any(o.replacement is None for o in self.together):
             raise ConfigError(
                 f"method {settings.method_name!r} edits the words of a concept: give a replacement "
@@ -183,6 +184,24 @@ class ForgetConcept(Request):
                 "keywords for a negative prompt have no effect without guidance of the teacher: "
                 "set method.teacher_guidance above 1, as recipes/nudity-sfd.toml does."
             )
+
+    @staticmethod
+    def _check_settings(settings: Settings) -> None:
+        """Raise ConfigError for settings of prompts that the method does not read."""
+        from efface.requests.concept.settings import ConceptSettings
+
+        concept, method = settings.of(ConceptSettings), settings.method
+        unread: list[str] = []
+        if not method.reads_negative:
+            unread += ["gibberish", "forget_guidance"]
+        if "words" in method.needs:
+            unread += ["interpolation"]
+        for name in unread:
+            if getattr(concept, name):
+                raise ConfigError(
+                    f"concept.{name} has no effect with method {settings.method_name!r}: leave it "
+                    "out, or take sfd or redirection, which read it."
+                )
 
     def read(self, model: ModelInfo, settings: Settings) -> PromptMaterial:
         from efface.requests.concept.material import read_concept
