@@ -105,6 +105,7 @@ def test_of_several_replacements_the_students_noise_decides(
     assert asked[:RETAIN].equal(labels[:RETAIN])
     chosen = choices.of(z[RETAIN:], prepared["directions"])
     assert asked[RETAIN:].equal(chosen.tensors["class_labels"])
+    assert all(seen.equal(asked) for _, _, seen in calls["fake_score"])
 
 
 @pytest.mark.parametrize("stop", [False, True])
@@ -266,6 +267,22 @@ def test_forget_warmup_widens_the_window_of_forget_rows_only(
     assert (int(early[:4000].min()), int(early[:4000].max())) == (38, 711)
     assert (int(early[4000:].min()), int(early[4000:].max())) == (20, 979)  # sfd 1.4
     assert (int(late.min()), int(late.max())) == (38, 711)
+
+
+def test_several_replacements_have_the_wider_window_to_the_end(
+    tiny_unet: Make, sfd_context: MakeContext
+) -> None:
+    denoiser = tiny_unet(schedule="linear")
+    ctx = sfd_context(denoiser, 4000, 4000, 9)
+    choices = Choices(
+        table=denoiser.encode([3, 5]),
+        rows=torch.arange(2).expand(4000, 2),
+        counts=torch.full((4000,), 2),
+    )
+    ctx = replace(ctx, batch=replace(ctx.batch, forget=replace(ctx.batch.forget, choices=choices)))
+    t, _, _ = SFD()._noised(ctx, torch.zeros(8000, 1, 8, 8))
+    assert (int(t[:4000].min()), int(t[:4000].max())) == (38, 711)
+    assert (int(t[4000:].min()), int(t[4000:].max())) == (20, 979)
 
 
 def test_no_data_set_is_read(

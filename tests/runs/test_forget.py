@@ -135,11 +135,8 @@ def test_latent_transformer_with_vae_runs_end_to_end(
     assert efface.load(out).schedule.num_timesteps < 1000
 
 
-RANDOM = ["train.guard_every=0", "method.forget_share=1", "train.steps=400"]
-
-
 @pytest.mark.slow
-@pytest.mark.xfail(reason="the most frequent label has 35 %, of at most 22.2 %", strict=True)
+@pytest.mark.timeout(3600)
 def test_random_replacement_is_spread_over_the_other_labels(tmp_path: Path) -> None:
     """The most frequent label has at most twice its share, as a mean over three seeds."""
     shares = []
@@ -149,8 +146,8 @@ def test_random_replacement_is_spread_over_the_other_labels(tmp_path: Path) -> N
             "zoo:digits",
             request,
             tmp_path / str(seed),
-            recipe="recipes/digits-sfd.toml",
-            changes=[*RANDOM, f"train.seed={seed}"],
+            recipe="digits-sfd",
+            changes=[f"train.seed={seed}"],
             measure=False,
         )
         info = inspect_model(run)

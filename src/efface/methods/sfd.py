@@ -50,9 +50,10 @@ class SFD(Method):
 
     A student generates in one step; a fake score learns the student's distribution; the student is
     moved so that the teacher and the fake score agree on its samples. In forget rows the teacher is
-    conditioned on the replacement instead. Losses are summed over pixels and averaged over
-    the rows of a side. Noise levels are sigma_t / alpha_t and become timesteps of the model's own
-    schedule; the defaults are those of the paper's CIFAR-10 runs.
+    conditioned on the replacement instead; where there are several, so is the fake score. Losses
+    are summed over pixels and averaged over the rows of a side. Noise levels are sigma_t / alpha_t
+    and become timesteps of the model's own schedule; the defaults are those of the paper's CIFAR-10
+    runs.
     """
 
     alpha: float = Field(
@@ -209,7 +210,8 @@ class SFD(Method):
             x = self._generate(ctx, condition)
         ctx.memo["x"] = x
         t, eps, x_t = self._noised(ctx, x.detach())
-        eps_psi = fake_score(x_t, t, condition, self.fake_score_training_guidance).eps
+        seen = choose_target(ctx, condition, ctx.memo["z"])
+        eps_psi = fake_score(x_t, t, seen, self.fake_score_training_guidance).eps
         return by_side(ctx, fake_score_loss(eps, eps_psi), self.fake_score_forget_weight)
 
     def _student_loss(self, ctx: StepContext) -> LossTerms:
@@ -217,11 +219,11 @@ class SFD(Method):
         teacher, fake_score = ctx.networks["teacher"], ctx.networks["fake_score"]
         condition, target = self._conditions(ctx, self.student_condition_dropout)
         x = ctx.memo["x"] if self.share_student_pass else self._generate(ctx, condition)
-        target = choose_target(ctx, target, ctx.memo["z"])
+        target, seen = (choose_target(ctx, c, ctx.memo["z"]) for c in (target, condition))
         t, _, x_t = self._noised(ctx, x)
         with torch.no_grad() if self.stop_score_gradient else contextlib.nullcontext():
             p = teacher(x_t, t, target, *guide_teacher(ctx, target, self.teacher_guidance)).x0
-            q = fake_score(x_t, t, condition, self.fake_score_guidance).x0
+            q = fake_score(x_t, t, seen, self.fake_score_guidance).x0
         return by_side(ctx, sid_loss(x, p, q, self.alpha), self.student_forget_weight)
 
     def _generate(self, ctx: StepContext, condition: Condition | None) -> Tensor:
