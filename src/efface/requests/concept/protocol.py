@@ -1,7 +1,7 @@
 """How requests about prompts are measured: samples, and what CLIPs and detectors find in them."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +15,6 @@ from efface.evaluation.protocol import (
     Samples,
     Seen,
     Terms,
-    always,
     digest_of,
     make_result,
     of_models,
@@ -124,10 +123,14 @@ class ConceptProtocol(Protocol):
             prompts = self.sampled(side)
             if prompts:
                 observers = {n: v for n, v in self.views.items() if self._observes(n, side)}
-                sets[side] = _samples(self.seeds(side), prompts, observers)
+                seeds = self.seeds(side)
+                sets[side] = Samples(seeds=seeds, observers=observers, asked=prompts)
         for group in self.groups if self.group_finders else ():
-            prompts = self.sampled_group(group)
-            sets[set_of(group)] = _samples(self.group_seeds(), prompts, self.group_finders)
+            sets[set_of(group)] = Samples(
+                seeds=self.group_seeds(),
+                observers=self.group_finders,
+                asked=self.sampled_group(group),
+            )
         return sets
 
     def _observes(self, name: str, side: Side) -> bool:
@@ -216,7 +219,3 @@ class ConceptProtocol(Protocol):
         asked = [prompt for prompt in rows for _ in range(COLUMNS)]
         models = (subjects.original, subjects.result)
         write_prompt_grids(folder, models, rows, asked, len(shown), self.config, store)
-
-
-def _samples(seeds: range, prompts: Sequence[str], observers: Mapping[str, View]) -> Samples:
-    return Samples(seeds=seeds, observers=observers, asked=always(prompts))

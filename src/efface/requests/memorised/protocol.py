@@ -16,7 +16,6 @@ from efface.evaluation.protocol import (
     Samples,
     Seen,
     Terms,
-    always,
     digest_of,
     make_result,
     of_models,
@@ -119,7 +118,7 @@ class MemorisedProtocol(Protocol):
             observers: dict[str, Observer] = {SIMILARITY: caption.detector, **self._clips}
             for which, prompt in caption.prompts.items():
                 own[self._name(number, which)] = Samples(
-                    seeds=self.seeds, observers=observers, asked=always([prompt] * len(self.seeds))
+                    seeds=self.seeds, observers=observers, asked=[prompt] * len(self.seeds)
                 )
         return own | self._of_controls.samples()
 
