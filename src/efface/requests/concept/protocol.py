@@ -60,17 +60,18 @@ class ConceptProtocol(Protocol):
     groups: tuple[PromptGroup, ...] = ()
     group_samples: int = 0  # of each group
 
-    def _rows(self) -> list[int]:
-        """The number of the forget prompt of each sample."""
+    def _rows(self) -> list[tuple[int, int]]:
+        """The numbers of the request and of the forget prompt of each sample."""
         owners = self.prompts.owners or (0,) * len(self.prompts.forget)
         requests = range(1 + len(self.earlier))
         owned = [[row for row, own in enumerate(owners) if own == one] for one in requests]
-        return [row for own in owned for row in in_turn(own, self.config.forget_samples)]
+        each = self.config.forget_samples
+        return [(one, row) for one, own in enumerate(owned) for row in in_turn(own, each)]
 
     def sampled(self, side: Side) -> list[str]:
         """The prompt of each sample."""
         if side == "forget":
-            return [self.prompts.forget[row] for row in self._rows()]
+            return [self.prompts.forget[row] for _, row in self._rows()]
         return in_turn(self.prompts.retain, self.config.retain_samples)
 
     def seeds(self, side: Side) -> range:
@@ -93,19 +94,13 @@ class ConceptProtocol(Protocol):
         """
         pairs = list(zip(self.prompts.forget, self.prompts.targets, strict=True))
         phrases = (*self.earlier, self.phrases)
-        rows = zip(self._owners(), self._rows(), strict=True)
-        contrasts = [phrases[owner] or pairs[row] for owner, row in rows]
+        contrasts = [phrases[owner] or pairs[row] for owner, row in self._rows()]
         return find_finders(self.views, None if self.earlier else self.phrases, contrasts)
 
     @cached_property
     def group_finders(self) -> dict[str, Finder]:
         """What finds the concept in prompt groups: the first of them is asked."""
         return dict(list(find_finders(self.views, self.phrases).items())[:1])
-
-    def _owners(self) -> list[int]:
-        """The number of the request of each sample of the forget prompts."""
-        owners = self.prompts.owners
-        return [owners[row] if owners else 0 for row in self._rows()]
 
     def terms(self) -> Terms:
         """What two evaluations share if their figures may be compared."""
@@ -191,7 +186,7 @@ class ConceptProtocol(Protocol):
         self, finder: Finder, scores: Mapping[str, np.ndarray], text: str
     ) -> list[Result]:
         """How often the concept of each of several requests is found."""
-        owners, found = np.array(self._owners()), []
+        owners, found = np.array([owner for owner, _ in self._rows()]), []
         for number in range(1 + len(self.earlier)) if self.earlier else ():
             own = {model: values[owners == number] for model, values in scores.items()}
             if not len(own["result"]):  # a later request names the same concept
