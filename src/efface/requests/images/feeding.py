@@ -1,6 +1,5 @@
 """What a run that forgets images is fed with, and when it may stop."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +19,7 @@ from efface.metrics.nll import LikelihoodSettings, nll
 from efface.progress import Bar
 from efface.requests.images.settings import ImageSettings
 from efface.settings.base import Settings
-from efface.training.guard import Measure, UnseenStopper
+from efface.training.guard import Measure
 
 GENERATED_SEED = 9_000_000  # away from the seeds of training and evaluation
 STOP_SEED = 8_000_000
@@ -116,13 +115,6 @@ def generate_retained(denoiser: Denoiser, forget: Tensor, count: int, steps: int
             "--retain."
         )
     return Generated(images=images[~near], copies=copies, alike=int(near.sum()) - copies)
-
-
-def unseen_stopper(
-    denoiser: Denoiser, forget: Sequence[Tensor], unseen: Tensor, by: str
-) -> UnseenStopper:
-    """Stop where no set of images to forget is predicted better than unseen ones."""
-    return UnseenStopper(STOP_MEASURES[by], forget, unseen.to(denoiser.device))
 
 
 def _mean_loss(student: Denoiser, images: Tensor) -> float:
