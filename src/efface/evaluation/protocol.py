@@ -154,12 +154,8 @@ def make_result(
 
     Of as many `samples` as there are seeds, unless said otherwise.
     """
-
-    def value(name: str) -> Value | None:
-        found = values.get(name)
-        return None if found is None else _value(found)
-
-    own, original = _value(values["result"]), _value(values["baseline"])
+    found = {name: _value(estimate) for name, estimate in values.items()}
+    own, original = found["result"], found["baseline"]
     paired = difference(values["result"], values["baseline"])
     return Result(
         spec=spec,
@@ -171,9 +167,9 @@ def make_result(
         protocol=protocol,
         baseline=original,
         difference=independent_difference(own, original) if paired is None else _value(paired),
-        baseline_one_step=value("baseline_one_step"),
-        retrained=value("retrained"),
-        distilled=value("distilled"),
+        baseline_one_step=found.get("baseline_one_step"),
+        retrained=found.get("retrained"),
+        distilled=found.get("distilled"),
         unseen=None if unseen is None else _value(unseen),
         extractor=extractor,
     )
