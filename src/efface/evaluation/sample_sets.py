@@ -118,7 +118,7 @@ def observe(
     Samples are generated batch by batch, shared among processes, and not kept.
     """
     keys = {name: samples.key(observer) for name, observer in observers.items()}
-    kept = {name: None if key is None else store.get(key) for name, key in keys.items()}
+    kept = {name: store.get(key) for name, key in keys.items()}
     # A store may be seen differently by different processes; all of them draw, or none.
     lacking = [name for name, arrays in kept.items() if arrays is None]
     missing = sorted(set(gather_object(lacking)))
@@ -127,9 +127,8 @@ def observe(
         drawn = _look(samples, {name: observers[name] for name in missing}, what)
         for name in missing:
             seen[name] = drawn[name]
-            key = keys[name]
-            if key is not None and PartialState().is_main_process:
-                store.put(key, seen[name])
+            if PartialState().is_main_process:
+                store.put(keys[name], seen[name])
     return {name: seen[name] for name in observers}
 
 
