@@ -42,22 +42,18 @@ def pair_source(
         notes = {"exact_duplicates": split.exact, "near_duplicates": split.near}
     if prior is None:
         prior = counted_prior(split)
-    generated = None
-    if split.retain is None or (method.asks_prior and not prior):
+    retain = None if split.retain is None else split.retain.images
+    if retain is None or (method.asks_prior and not prior):
         steps = settings.evaluate.baseline_steps
         generated = generate_retained(denoiser, forget, own.generate, steps)
         notes["generated_copies_dropped"] = generated.copies
         notes["generated_alike_dropped"] = generated.alike
-        if split.retain is None:
-            notes["generated"] = len(generated.images)
+        if retain is None:
+            retain = generated.images
+            notes["generated"] = len(retain)
         if prior is None:
             # Laplace's rule: a share of 0 would leave nothing to subtract.
             prior = (generated.copies + 1) / (own.generate + 2)
-    if split.retain is not None:
-        retain = split.retain.images
-    else:
-        assert generated is not None  # what is not given is generated
-        retain = generated.images
     if prior is None:  # of no account to a method that does not ask for it
         prior = len(forget) / (len(forget) + len(retain))
     if own.mirrored:
