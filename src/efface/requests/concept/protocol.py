@@ -148,10 +148,10 @@ class ConceptProtocol(Protocol):
             if self._observes(name, "retain"):
                 retain = of_models(seen, "retain", name)
                 results += self._about_retained(view, retain, sampled)
-        for name in self.group_finders if self.groups else ():
+        for name, finder in self.group_finders.items() if self.groups else ():
             scores = score_groups(self, name, seen)
-            results += group_results(self, name, scores, sampled)
-            curves += group_curves(self, name, scores, sampled)
+            results += group_results(self, finder, scores, sampled)
+            curves += group_curves(self, finder, scores, sampled)
         return Evaluation(results=results, curves=curves, terms=self.terms())
 
     def _about_retained(
