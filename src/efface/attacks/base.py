@@ -106,7 +106,7 @@ class Attack(Section, ABC):
 
     title: ClassVar[str]
     summary: ClassVar[str]  # what is done, in a phrase for every reader
-    goals: ClassVar[tuple[type[Goal], ...]]  # that it can pursue
+    goals: ClassVar[tuple[type[Goal], ...]] = (Goal,)  # that it can pursue
 
     @property
     def name(self) -> str:
