@@ -180,6 +180,19 @@ def test_every_image_comes_once_per_epoch_in_a_new_order(count, rows):
     assert len({tuple(epoch) for epoch in epochs}) == len(epochs)
 
 
+def test_without_labels_every_image_comes_with_a_condition_of_its_own():
+    images = torch.arange(6).float().view(6, 1, 1, 1)
+    table = Condition({"class_labels": torch.arange(6)})
+    source = ImageSource(images=images, table=table, rows=3, seed=0, name="examples")
+    batches = [source.batch(step, Shard()) for step in range(2)]
+    rows = torch.cat([batch.retain.x0.flatten() for batch in batches])  # pyright: ignore
+    assert sorted(rows.tolist()) == list(range(6))
+    for batch in batches:
+        assert batch.retain.x0 is not None
+        assert labels(batch.retain.condition) == batch.retain.x0.flatten().tolist()
+        assert batch.forget.size == source.forget_rows == 0
+
+
 def test_pixels_go_to_minus_one_to_one():
     images = torch.arange(256, dtype=torch.uint8).view(256, 1, 1, 1)
     source = ImageSource(images=images, table=None, labels=None, rows=256, seed=0)

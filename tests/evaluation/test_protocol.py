@@ -15,7 +15,6 @@ from efface.evaluation.protocol import (
     Protocol,
     Samples,
     Seen,
-    always,
     evaluate,
     make_result,
     observe_all,
@@ -48,8 +47,8 @@ class Bright(Protocol):
     def samples(self) -> dict[str, Samples]:
         observers = {"mean": Mean(), "pixels": PixelObserver()}
         return {
-            "labels": Samples(seeds=range(5, 8), observers=observers, asked=always(LABELS)),
-            "nobody": Samples(seeds=range(9), observers={}, asked=always([0] * 9)),
+            "labels": Samples(seeds=range(5, 8), observers=observers, asked=LABELS),
+            "nobody": Samples(seeds=range(9), observers={}, asked=[0] * 9),
         }
 
     def probe(self, subject: Subject, store: Store) -> Looked:

@@ -75,16 +75,6 @@ def test_a_sample_drawn_again_is_the_sample():
     np.testing.assert_allclose(again.numpy(), seen[[5, 0, 6]], atol=0.5 / 255 + 1e-5)
 
 
-def test_what_is_asked_for_by_labels_or_by_their_condition_is_the_same(tmp_path):
-    samples, store = sample_set(), Store(tmp_path)
-    condition = samples.subject.denoiser.encode(LABELS)
-    encoded, other = sample_set(asked=condition), sample_set(asked=condition[torch.arange(7) // 2])
-    np.testing.assert_array_equal(*(look(one)["pixels"]["pixels"] for one in (samples, encoded)))
-    seen = [draw_kept(one, store, "test") for one in (encoded, other, encoded)]
-    assert torch.equal(seen[0], seen[2]) and not torch.equal(seen[0], seen[1])
-    assert len(list(tmp_path.iterdir())) == 2  # the third was kept
-
-
 def test_nothing_is_drawn_twice(tmp_path):
     store, first, second = Store(tmp_path), Pixels(), Pixels()
     once = look(sample_set(), store, pixels=first)

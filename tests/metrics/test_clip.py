@@ -9,8 +9,11 @@ import pytest
 
 from efface.errors import DataError
 from efface.metrics.clip import load_clip
+from efface.metrics.clip_iqa import prompt_quality
 from efface.metrics.extractors import load_extractor
 from tests.metrics.clips import LENGTH, PROMPTS, images
+
+CONTRASTS = [("a bag", "a coat", "a cat"), ("a coat", "a bag", "a bag"), ("a", "b", "c")]
 
 
 def test_other_prompts_in_the_batch_do_not_change_an_embedding(clip):
@@ -68,3 +71,18 @@ def test_what_is_no_clip_is_refused(clip_folder, tmp_path):
     (tmp_path / "model.safetensors").write_bytes(b"nothing")
     with pytest.raises(DataError, match="is no readable .* vision model"):
         load_clip(tmp_path)
+
+
+def test_a_score_is_the_share_of_the_first_text_in_the_softmax(clip):
+    embedded = clip.embed_images(images(3))
+    found = clip.prefers_first(embedded, CONTRASTS)
+    for image, texts, score in zip(embedded, CONTRASTS, found, strict=True):
+        odds = np.exp([clip.temperature * float(image @ clip.embed_prompts([t])[0]) for t in texts])
+        assert score == pytest.approx(odds[0] / odds.sum(), rel=1e-4)
+    assert np.ptp(found) > 0.01
+
+
+def test_equal_contrasts_are_those_of_a_single_question(clip):
+    embedded = clip.embed_images(images())
+    found = clip.prefers_first(embedded, [("good", "bad")] * 5)
+    np.testing.assert_allclose(found, prompt_quality(clip, embedded, ("good", "bad")), rtol=1e-5)

@@ -3,7 +3,7 @@
 import functools
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Self
 
@@ -80,7 +80,6 @@ class Findings:
     log_x: bool = False
     weak: WeakErasure | None = None  # None: none was attacked
     y_label: str | None = None  # None: the goal's
-    notes: Sequence[str] = ()
     examples: str | None = None  # what was attacked with, where anything was
 
     @functools.cached_property
@@ -107,7 +106,7 @@ class Attack(Section, ABC):
 
     title: ClassVar[str]
     summary: ClassVar[str]  # what is done, in a phrase for every reader
-    goals: ClassVar[tuple[type[Goal], ...]]  # that it can pursue
+    goals: ClassVar[tuple[type[Goal], ...]] = (Goal,)  # that it can pursue
 
     @property
     def name(self) -> str:
@@ -174,8 +173,7 @@ class Attack(Section, ABC):
 
     def notes(self, findings: Findings) -> list[str]:
         """What else a reader is to know."""
-        used = [] if findings.examples is None else [f"attacked with {findings.examples}"]
-        return [*findings.notes, *used]
+        return [] if findings.examples is None else [f"attacked with {findings.examples}"]
 
     def compare(self, case: Case, findings: Findings) -> Speed | None:
         """How fast it comes back beside a retrained model; None where that was not measured."""

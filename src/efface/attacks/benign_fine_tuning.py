@@ -7,7 +7,6 @@ from pydantic import Field
 
 from efface.attacks.base import LARGEST, Case, Counts, Findings, Subject, Trials
 from efface.attacks.fine_tuning import FineTuningAttack
-from efface.attacks.goals import Goal
 from efface.records import AttackResult
 
 
@@ -24,7 +23,6 @@ class BenignFineTuning(FineTuningAttack):
 
     title: ClassVar[str] = "Benign fine-tuning"
     summary: ClassVar[str] = "the model is fine-tuned on retained images, as any owner might do"
-    goals: ClassVar[tuple[type[Goal], ...]] = (Goal,)
 
     def measure(self, case: Case) -> Findings:
         return self.find(case, "retained images")

@@ -104,9 +104,6 @@ class ChangedPrompts(PromptEncoder):
     def check(self, prompts: Sequence[str]) -> None:
         self._prompts.check(prompts)
 
-    def encode(self, prompts: Sequence[str]) -> Condition:
-        return self._prompts.encode(prompts)
-
     def null(self, negative_prompt: str | None) -> Condition:
         return self._prompts.null(negative_prompt)
 

@@ -1,20 +1,17 @@
 """Attacks that learn, each at a few learning rates, and fine-tuning a copy of a model."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Annotated
 
 from accelerate import Accelerator
 from pydantic import Field
-from torch import Tensor
 
 from efface.attacks.base import BudgetAttack, Case, Counts, Findings, Subject, Trials, cheapest
 from efface.attacks.costs import Trial, point
 from efface.attacks.goals import Examples
-from efface.data.batch import Batch, Side
-from efface.data.randomness import Shard, random_state_kept
-from efface.data.source import BatchSource, epoch_rows
-from efface.diffusion.denoiser import Condition, Denoiser
+from efface.data.randomness import random_state_kept
+from efface.data.source import ImageSource
+from efface.diffusion.denoiser import Denoiser
 from efface.diffusion.sampling import OneStep
 from efface.records import MULTI_STEP, Point
 from efface.training.denoising import Denoising
@@ -22,23 +19,6 @@ from efface.training.settings import TrainSettings
 from efface.training.stepper import Stepper
 
 Rates = Annotated[tuple[Annotated[float, Field(gt=0, le=10)], ...], Field(min_length=1)]
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class ExampleSource(BatchSource):
-    """Examples, every one once per epoch in a new order."""
-
-    x0: Tensor  # (N, C, H, W) in model space
-    condition: Condition | None  # N rows
-    rows: int
-    seed: int
-
-    def batch(self, step: int, shard: Shard) -> Batch:
-        index = epoch_rows(len(self.x0), self.rows, step, self.seed, "examples")
-        index = index[shard.rows(self.rows)].to(self.x0.device)
-        condition = None if self.condition is None else self.condition[index]
-        side = Side(size=len(index), x0=self.x0[index], condition=condition, target=condition)
-        return Batch(retain=side, forget=Side(size=0))
 
 
 class SweepingAttack(BudgetAttack):
@@ -129,11 +109,12 @@ class FineTuningAttack(SweepingAttack):
         settings = TrainSettings(
             batch_size=self.batch_size, learning_rate=rate, seed=self.seed, clip_norm=1.0
         )
-        source = ExampleSource(
-            x0=examples.x0.to(denoiser.device),
-            condition=examples.encode(denoiser),
+        source = ImageSource(
+            images=examples.x0.to(denoiser.device),
+            table=examples.encode(denoiser),
             rows=self.batch_size,
             seed=self.seed,
+            name="examples",
         )
         method, accelerator, course = Denoising(condition_dropout=0.0), Accelerator(), []
         networks = {

@@ -42,7 +42,6 @@ class NoiseSearch(BudgetAttack):
     summary: ClassVar[str] = (
         "the model is not changed; noise that it turns into what was forgotten is searched for"
     )
-    goals: ClassVar[tuple[type[Goal], ...]] = (Goal,)
 
     def measure(self, case: Case) -> Findings:
         goal = case.goal.unconditioned(case.original.denoiser)

@@ -11,7 +11,7 @@ from efface.attacks.goals import ConditionGoal, Examples, Goal, ImageGoal
 from efface.attacks.weak import exchanged
 from efface.data.batch import in_turn
 from efface.diffusion.denoiser import Denoiser
-from efface.metrics.copy_similarity import denoise_back
+from efface.metrics.copy_similarity import denoise_back, to_pixels
 from efface.metrics.intervals import Estimate, proportion
 from efface.records import AttackResult
 
@@ -107,8 +107,7 @@ class PartialDenoising(BudgetAttack):
         draws, seed = max(1, self.samples // count), self.first_seed
         condition = goal.condition(denoiser, count)
         back = denoise_back(denoiser, x0, t, draws, seed, self.sampling_steps, condition=condition)
-        decoded = denoiser.codec.decode(back.flatten(0, 1).to(denoiser.device))
-        shown = goal.shown(decoded.clamp(-1, 1).add(1).div(2).cpu())
+        shown = goal.shown(to_pixels(denoiser, back.flatten(0, 1)).cpu())
         return proportion(int(shown.sum()), len(shown))
 
 

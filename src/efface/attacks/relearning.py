@@ -6,7 +6,6 @@ from typing import ClassVar
 from efface.attacks.base import BudgetAttack, Case, Counts, Findings, Subject, Trials
 from efface.attacks.costs import Trial
 from efface.attacks.fine_tuning import FineTuningAttack
-from efface.attacks.goals import Goal
 from efface.records import AttackResult
 
 
@@ -23,7 +22,6 @@ class Relearning(FineTuningAttack):
 
     title: ClassVar[str] = "Relearning"
     summary: ClassVar[str] = "the model is fine-tuned on a few of the forgotten images"
-    goals: ClassVar[tuple[type[Goal], ...]] = (Goal,)
 
     def measure(self, case: Case) -> Findings:
         return self.find(case, case.goal.examples)

@@ -137,14 +137,15 @@ class ImageSource(BatchSource):
     """Images of the retained side, every one once per epoch in a new order."""
 
     images: Tensor  # (N, C, H, W) on the device: uint8 pixels, or float32 in model space
-    table: Condition | None  # one condition per label or caption
-    labels: Tensor | None  # (N,) rows of the table
+    table: Condition | None  # one condition per label, caption or image
+    labels: Tensor | None = None  # (N,) rows of the table; None: one for each image
     rows: int  # of a global batch
     seed: int
     horizontal_flip: bool = False
+    name: str = "epoch"  # part of the seed of the order
 
     def batch(self, step: int, shard: Shard) -> Batch:
-        order = epoch_rows(len(self.images), self.rows, step, self.seed, "epoch")
+        order = epoch_rows(len(self.images), self.rows, step, self.seed, self.name)
         index = order[shard.rows(self.rows)].to(self.images.device)
         x0 = self.images[index]
         if not x0.is_floating_point():
@@ -155,8 +156,8 @@ class ImageSource(BatchSource):
             flip = flip.to(x0.device).view(-1, 1, 1, 1)
             x0 = torch.where(flip, x0.flip(-1), x0)
         condition = None
-        if self.table is not None and self.labels is not None:
-            condition = self.table[self.labels[index]]
+        if self.table is not None:
+            condition = self.table[index if self.labels is None else self.labels[index]]
         side = Side(size=len(x0), x0=x0, condition=condition, target=condition)
         return Batch(retain=side, forget=Side(size=0))
 

@@ -17,7 +17,7 @@ from efface.diffusion.denoiser import ClassDenoiser, Denoiser
 from efface.diffusion.weight_files import DIFFUSERS, find_variant, names_in, weights_wanted
 from efface.evaluation.sample_sets import SampleSet, Subject, draw_kept
 from efface.evaluation.store import Store
-from efface.training.guard import energy_distance
+from efface.training.guard import energy_distance, spread
 
 SAMPLES = 64
 SEED = 6_000_000  # away from the seeds of training, evaluation and the guard in the loop
@@ -55,9 +55,8 @@ def measure_change(
 
     own, same = draw(result, seeds), draw(as_result, seeds)
     others = draw(original, range(SEED + SAMPLES, SEED + 2 * SAMPLES))
-    spread = torch.cdist(same, same).sum() / (SAMPLES * (SAMPLES - 1))
     return {
-        "samples": float((own - same).norm(dim=1).mean() / spread),
+        "samples": float((own - same).norm(dim=1).mean() / spread(same)),
         "retained_distance": float(energy_distance(own, others)),
     }
 

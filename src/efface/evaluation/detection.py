@@ -22,26 +22,18 @@ def check_detector(config: EvaluateSettings) -> Sequence[str]:
     """
     if config.detector is None:
         return ()
-    labels = _labels_of(config.detector)
-    check_labels(concept_labels(config), labels, LABELS_SETTING)
-    return labels
-
-
-def _labels_of(detector: str) -> Sequence[str]:
-    source, pin = split_pin(detector)
+    source, pin = split_pin(config.detector)
     if source == NUDENET:
         require_nudenet()
-        return LABELS
-    return read_labels(source, pin)
+    labels = LABELS if source == NUDENET else read_labels(source, pin)
+    check_labels(concept_labels(config), labels, LABELS_SETTING)
+    return labels
 
 
 def load_detector(config: EvaluateSettings) -> Detector:
     """The detector; DataError for one that is none, ConfigError for labels that it lacks."""
     assert config.detector is not None
     source, pin = split_pin(config.detector)
-    if source == NUDENET:
-        detector: Detector = load_nudenet(pin)
-    else:
-        detector = load_classifier(source, pin)
+    detector = load_nudenet(pin) if source == NUDENET else load_classifier(source, pin)
     check_labels(concept_labels(config), detector.labels, LABELS_SETTING)
     return detector

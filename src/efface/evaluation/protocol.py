@@ -5,7 +5,7 @@ here, once: for a run's evaluation, for every model beside the result, and for v
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,23 +29,16 @@ Terms = dict[str, str]
 SHOWN = 12  # digits of a hash
 
 
-def always(asked: Asked | None) -> Callable[[Subject], Asked | None]:
-    """The same conditions for every model."""
-    return lambda subject: asked
-
-
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Samples:
     """A set of samples that every model draws from the same seeds, and who looks at it."""
 
     seeds: range
     observers: Mapping[str, Observer]
-    asked: Callable[[Subject], Asked | None] = always(None)  # none: unconditional samples
+    asked: Asked | None = None  # None: unconditional samples
 
     def drawn_from(self, subject: Subject, batch_size: int) -> SampleSet:
-        return SampleSet(
-            subject=subject, seeds=self.seeds, asked=self.asked(subject), batch_size=batch_size
-        )
+        return SampleSet(subject=subject, seeds=self.seeds, asked=self.asked, batch_size=batch_size)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -161,12 +154,8 @@ def make_result(
 
     Of as many `samples` as there are seeds, unless said otherwise.
     """
-
-    def value(name: str) -> Value | None:
-        found = values.get(name)
-        return None if found is None else _value(found)
-
-    own, original = _value(values["result"]), _value(values["baseline"])
+    found = {name: _value(estimate) for name, estimate in values.items()}
+    own, original = found["result"], found["baseline"]
     paired = difference(values["result"], values["baseline"])
     return Result(
         spec=spec,
@@ -178,9 +167,9 @@ def make_result(
         protocol=protocol,
         baseline=original,
         difference=independent_difference(own, original) if paired is None else _value(paired),
-        baseline_one_step=value("baseline_one_step"),
-        retrained=value("retrained"),
-        distilled=value("distilled"),
+        baseline_one_step=found.get("baseline_one_step"),
+        retrained=found.get("retrained"),
+        distilled=found.get("distilled"),
         unseen=None if unseen is None else _value(unseen),
         extractor=extractor,
     )

@@ -1,7 +1,5 @@
 """Samples generated once for all observers; sample i depends on seed i alone."""
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -13,7 +11,7 @@ from accelerate.utils import gather_object
 from torch import Tensor
 
 from efface.data.split import distances
-from efface.diffusion.denoiser import Condition, Denoiser
+from efface.diffusion.denoiser import Denoiser
 from efface.diffusion.sampling import Sampler, draw_images
 from efface.evaluation.store import Arrays, Store, digest_of_array, digest_of_json
 from efface.progress import Bar
@@ -64,7 +62,7 @@ class DistanceObserver:
         return {"distances": distances(images, self.images).cpu().numpy()}
 
 
-Asked = Sequence[int] | Sequence[str] | Condition  # labels, prompts, or what they were turned into
+Asked = Sequence[int] | Sequence[str]  # labels or prompts
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -93,14 +91,8 @@ class SampleSet:
         return replace(
             self,
             seeds=[self.seeds[row] for row in rows],
-            asked=None if self.asked is None else _rows_of(self.asked, rows),
+            asked=None if self.asked is None else [self.asked[row] for row in rows],
         )
-
-
-def _rows_of(asked: Asked, rows: Sequence[int]) -> Asked:
-    if isinstance(asked, Condition):
-        return asked[torch.as_tensor(rows, dtype=torch.long)]
-    return [asked[row] for row in rows]  # type: ignore[return-value]
 
 
 def _name_seeds(seeds: Sequence[int]) -> list[int] | dict[str, list[int]]:
@@ -109,23 +101,10 @@ def _name_seeds(seeds: Sequence[int]) -> list[int] | dict[str, list[int]]:
     return {"each": list(seeds)}
 
 
-def digest_of_condition(condition: Condition) -> str:
-    """SHA-256 of the tensors of a condition."""
-    tensors = {
-        name: digest_of_array(
-            (tensor.float() if tensor.is_floating_point() else tensor).cpu().numpy()
-        )
-        for name, tensor in condition.tensors.items()
-    }
-    return hashlib.sha256(json.dumps(tensors, sort_keys=True).encode()).hexdigest()
-
-
 def _name_asked(asked: Asked | None) -> list[int] | str | None:
-    """Labels as they are; of prompts, which may be anybody's, and of conditions the SHA-256."""
+    """Labels as they are; of prompts, which may be anybody's, the SHA-256."""
     if asked is None:
         return None
-    if isinstance(asked, Condition):
-        return digest_of_condition(asked)
     if any(isinstance(one, str) for one in asked):
         return digest_of_json(list(asked))
     return [int(label) for label in asked]
@@ -139,7 +118,7 @@ def observe(
     Samples are generated batch by batch, shared among processes, and not kept.
     """
     keys = {name: samples.key(observer) for name, observer in observers.items()}
-    kept = {name: None if key is None else store.get(key) for name, key in keys.items()}
+    kept = {name: store.get(key) for name, key in keys.items()}
     # A store may be seen differently by different processes; all of them draw, or none.
     lacking = [name for name, arrays in kept.items() if arrays is None]
     missing = sorted(set(gather_object(lacking)))
@@ -148,9 +127,8 @@ def observe(
         drawn = _look(samples, {name: observers[name] for name in missing}, what)
         for name in missing:
             seen[name] = drawn[name]
-            key = keys[name]
-            if key is not None and PartialState().is_main_process:
-                store.put(key, seen[name])
+            if PartialState().is_main_process:
+                store.put(keys[name], seen[name])
     return {name: seen[name] for name in observers}
 
 
@@ -181,7 +159,5 @@ def _look(samples: SampleSet, observers: Mapping[str, Observer], what: str) -> d
 def _draw(samples: SampleSet, rows: Sequence[int]) -> Tensor:
     denoiser = samples.subject.denoiser
     some = samples.only(rows)
-    asked = some.asked
-    if asked is not None and not isinstance(asked, Condition):
-        asked = denoiser.encode(asked)
-    return draw_images(denoiser, some.subject.sampler, asked, some.seeds, some.batch_size)
+    condition = None if some.asked is None else denoiser.encode(some.asked)
+    return draw_images(denoiser, some.subject.sampler, condition, some.seeds, some.batch_size)

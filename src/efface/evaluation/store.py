@@ -45,7 +45,7 @@ def digest_of_array(values: np.ndarray) -> str:
 
 
 class Store:
-    """A folder of arrays, one file per key; without a folder nothing is kept.
+    """A folder of arrays, one file per key; without a folder nothing is kept, nor without a key.
 
     What cannot be read counts as missing and what cannot be written is not kept: the store only
     ever saves time.
@@ -54,8 +54,8 @@ class Store:
     def __init__(self, folder: Path | None) -> None:
         self.folder = folder
 
-    def get(self, key: Mapping[str, Any]) -> Arrays | None:
-        if self.folder is None:
+    def get(self, key: Mapping[str, Any] | None) -> Arrays | None:
+        if self.folder is None or key is None:
             return None
         path = self._path(key)
         try:
@@ -68,8 +68,8 @@ class Store:
             return None
         return found
 
-    def put(self, key: Mapping[str, Any], arrays: Arrays) -> None:
-        if self.folder is None:
+    def put(self, key: Mapping[str, Any] | None, arrays: Arrays) -> None:
+        if self.folder is None or key is None:
             return
         path = self._path(key)
         with contextlib.suppress(OSError, SafetensorError):
@@ -81,11 +81,10 @@ class Store:
 
     def measured(self, key: Mapping[str, Any] | None, compute: Callable[[], Arrays]) -> Arrays:
         """What was kept under `key`, or computed now; None is the key of what has no name."""
-        found = None if key is None else self.get(key)
+        found = self.get(key)
         if found is None:
             found = compute()
-            if key is not None:
-                self.put(key, found)
+            self.put(key, found)
         return found
 
     def _path(self, key: Mapping[str, Any]) -> Path:

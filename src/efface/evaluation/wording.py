@@ -5,6 +5,7 @@ import datetime
 import io
 import math
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -185,11 +186,9 @@ def shorten(name: str) -> str:
 
 def describe_hardware(hardware: dict[str, Any]) -> str:
     """'NVIDIA H200' or '2 CPU cores' from a record's hardware."""
-    gpus = [str(gpu) for gpu in hardware.get("gpus") or []]
+    gpus = Counter(map(str, hardware.get("gpus") or []))
     if gpus:
-        kinds = list(dict.fromkeys(gpus))
-        counted = [(kind, gpus.count(kind)) for kind in kinds]
-        return " + ".join(kind if n == 1 else f"{n} × {kind}" for kind, n in counted)
+        return " + ".join(kind if n == 1 else f"{n} × {kind}" for kind, n in gpus.items())
     cores = hardware.get("cores")
     if isinstance(cores, int):
         return f"{cores} CPU {plural(cores, 'core')}"

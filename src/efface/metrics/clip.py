@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.special import softmax
 from torch import Tensor
 
 from efface.metrics.pretrained import Pretrained, find_files, load_parts, refusing
@@ -41,6 +42,19 @@ class Clip(Pretrained):
         ).to(self.network.device)
         seen = self.network.text_model(tokens["input_ids"], tokens["attention_mask"])
         return _unit(self.network.text_projection(seen.pooler_output))
+
+    def prefers_first(
+        self, embedded: np.ndarray, contrasts: Sequence[tuple[str, ...]]
+    ) -> np.ndarray:
+        """Probability (N,) of the first of several texts per image, at the CLIP's own temperature.
+
+        Images (N, D) come from `embed_images`; all have the same number of texts.
+        """
+        texts = sorted({text for several in contrasts for text in several})
+        vectors = self.embed_prompts(texts).astype(np.float64)
+        rows = np.array([[texts.index(text) for text in several] for several in contrasts])
+        cosines = np.einsum("nd,npd->np", embedded.astype(np.float64), vectors[rows])
+        return softmax(self.temperature * cosines, axis=1)[:, 0]
 
 
 def _unit(vectors: Tensor) -> np.ndarray:

@@ -5,7 +5,6 @@ import numpy as np
 from efface.errors import DataError
 from efface.metrics.base import Metric, Observations
 from efface.metrics.clip import Clip
-from efface.metrics.clip_contrast import detector_scores
 from efface.metrics.intervals import Estimate, bounded_mean
 from efface.records import Margin, Spec
 
@@ -21,7 +20,7 @@ def prompt_quality(
     position embedding is kept, which the paper leaves out for images of other sizes: the model's
     own processor makes them of one size.
     """
-    return detector_scores(clip, embedded, [opposites] * len(embedded))
+    return clip.prefers_first(embedded, [opposites] * len(embedded))
 
 
 def _clip_iqa(seen: Observations) -> Estimate:

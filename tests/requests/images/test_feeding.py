@@ -16,10 +16,10 @@ from efface.requests.images.feeding import (
     counted_prior,
     generate_retained,
     pair_source,
-    unseen_stopper,
 )
 from efface.requests.images.request import ForgetImages
 from efface.settings.base import Settings, read_settings
+from efface.training.guard import UnseenStopper
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def test_training_stops_where_images_are_predicted_as_unseen_ones(tiny_unet, by:
     denoiser = tiny_unet(conditional=False)
     digits: ImageSet = load_images("digits", "test")
     same = to_model(digits.images[:2])
-    assert unseen_stopper(denoiser, [same], same, by).check(denoiser) is not None
+    assert UnseenStopper(STOP_MEASURES[by], [same], same).check(denoiser) is not None
 
 
 def test_samples_near_an_image_to_forget_are_dropped(tiny_unet):

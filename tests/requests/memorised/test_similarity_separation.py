@@ -9,7 +9,7 @@ from torch import Tensor
 from efface.errors import DataError
 from efface.requests.memorised.sampling import PromptSampler, to_unit
 from efface.requests.memorised.settings import MemorisedSettings
-from efface.requests.memorised.similarity import PIXELS, CopyDetector, separate, split
+from efface.requests.memorised.similarity import PIXELS, CopyDetector, separate
 
 Own = Callable[..., MemorisedSettings]
 
@@ -39,7 +39,7 @@ def given(own_settings: Own, undecided: float, least_rows: int) -> MemorisedSett
 @pytest.mark.parametrize("copies", [6, 15, 24])
 def test_planted_copies_go_to_the_side_to_forget(own_settings: Own, copies: int) -> None:
     images, planted, image = synthetic(copies)
-    found = split(images, detector_for(image), given(own_settings, 0.0, 4))
+    found = separate(images, detector_for(image), given(own_settings, 0.0, 4))
     assert found.forget.equal(images[planted]) and found.retain.equal(images[~planted])
     assert found.undecided == 0
 
@@ -51,20 +51,20 @@ def test_a_split_with_next_to_nothing_on_one_side_is_refused(
     images, _, image = synthetic(copies)
     settings = given(own_settings, 0.0, least)
     with pytest.raises(DataError, match=r"(?s)too small.*--modified-prompt.*memorised\.images"):
-        split(images, detector_for(image), settings)
+        separate(images, detector_for(image), settings)
 
 
 def test_near_copies_are_on_neither_side(own_settings: Own) -> None:
     """Of the 15 others the 7 most similar to the image."""
     images, planted, image = synthetic(15)
-    found = split(images, detector_for(image), given(own_settings, 0.5, 8))
+    found = separate(images, detector_for(image), given(own_settings, 0.5, 8))
     assert found.forget.equal(images[planted]) and found.undecided == 7
     similarity = detector_for(image).similarity(to_unit(images))
     others = [i for i in range(30) if not planted[i]]
     farthest = sorted(others, key=lambda i: similarity[i])[:8]
     assert found.retain.equal(images[sorted(farthest)])
     with pytest.raises(DataError, match="too small"):
-        split(images, detector_for(image), given(own_settings, 0.5, 9))
+        separate(images, detector_for(image), given(own_settings, 0.5, 9))
 
 
 def test_samples_of_a_partly_memorised_prompt_are_separated(
@@ -72,7 +72,8 @@ def test_samples_of_a_partly_memorised_prompt_are_separated(
 ) -> None:
     """Copies are similar to a few grey levels, others are not."""
     settings = own_settings("memorised.images=40")
-    sides = separate(sampler, detector, settings, prompt)
+    images = sampler.sample([prompt], settings.images, "synthetic")
+    sides = separate(images, detector, settings)
     copies, others = sides.forget.float(), sides.retain.float()
     assert 0.05 <= len(copies) / 40 <= 0.95
     assert len(copies) + len(others) + sides.undecided == 40

@@ -9,7 +9,7 @@ import numpy as np
 
 from efface.data.batch import in_turn
 from efface.evaluation.grids import write_grids
-from efface.evaluation.protocol import Protocol, Samples, Seen, always, of_models, view_result
+from efface.evaluation.protocol import Protocol, Samples, Seen, of_models, view_result
 from efface.evaluation.store import Store
 from efface.evaluation.subjects import Subjects
 from efface.evaluation.views import JudgeView, View
@@ -56,9 +56,7 @@ class ClassProtocol(Protocol):
 
     def samples(self) -> dict[str, Samples]:
         return {
-            side: Samples(
-                seeds=self.seeds(side), observers=self.views, asked=always(self.labels(side))
-            )
+            side: Samples(seeds=self.seeds(side), observers=self.views, asked=self.labels(side))
             for side in self.sides
         }
 

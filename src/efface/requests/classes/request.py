@@ -225,8 +225,9 @@ def find_label(given: int | str, model: ModelInfo) -> int:
     if re.fullmatch(r"-?[0-9]{1,9}", text.strip()) and (text == given or kind == "number"):
         found.add(int(text))
     if len(found) > 1:
+        both = " and ".join(map(str, sorted(found)))
         raise RequestError(
-            f"{given!r} is more than one label of {model.source}, {_listed(found)}: give the "
+            f"{given!r} is more than one label of {model.source}, {both}: give the "
             f"number, as number:{min(found)}."
         )
     if not found:
@@ -243,10 +244,6 @@ def _known(text: str, model: ModelInfo) -> str:
     first = [*near, *(name for name in names if name not in near)][:SHOWN]
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return f"it has {', '.join(first)}{more}"
-
-
-def _listed(labels: set[int]) -> str:
-    return " and ".join(map(str, sorted(labels)))
 
 
 def _called(name: str) -> set[str]:

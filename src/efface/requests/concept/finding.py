@@ -13,7 +13,6 @@ from efface.data.phrases import same_phrase
 from efface.errors import ConfigError
 from efface.evaluation.store import Arrays
 from efface.evaluation.views import ClipView, DetectorView, View
-from efface.metrics.clip_contrast import detector_scores
 from efface.settings.evaluate import EvaluateSettings
 
 Phrases = tuple[str, str]  # the concept and its replacement
@@ -51,7 +50,7 @@ class ClipFinder(ClipView):
         """How probable it is that each sample shows the label, or the concept: (N,)."""
         texts = self.pairs if self.phrases is None else [self._texts(labels)]
         embedded = arrays["embedded"]
-        return detector_scores(self.clip, embedded, in_turn(texts, len(embedded)))
+        return self.clip.prefers_first(embedded, in_turn(texts, len(embedded)))
 
     def name_sought(self, labels: Sequence[str]) -> str:
         sought, *others = self._texts(labels)

@@ -21,7 +21,7 @@ from efface.metrics.intervals import Estimate, proportion_by_seed
 from efface.metrics.retained_accuracy import RETAINED_ACCURACY
 from efface.metrics.threshold_curve import threshold_curve
 from efface.records import Curve, Result, Spec
-from efface.requests.concept.finding import Phrases, require_finder
+from efface.requests.concept.finding import Finder, Phrases, require_finder
 from efface.requests.concept.settings import ConceptSettings
 from efface.settings.evaluate import EvaluateSettings
 from efface.settings.reading import Section, build
@@ -195,11 +195,10 @@ def score_groups(protocol: "ConceptProtocol", observer: str, seen: Mapping[str, 
 
 
 def group_results(
-    protocol: "ConceptProtocol", observer: str, scores: Scores, sampled: str
+    protocol: "ConceptProtocol", finder: Finder, scores: Scores, sampled: str
 ) -> list[Result]:
     """One rate per group, and that of all neighbours together."""
-    finder, seeds = protocol.group_finders[observer], protocol.group_seeds()
-    threshold = finder.threshold
+    seeds, threshold = protocol.group_seeds(), finder.threshold
 
     def result(spec: Spec, rates: Mapping[str, Estimate], sought: str, groups: int = 1) -> Result:
         extractor, samples = finder.described_as(sought), groups * len(seeds)
@@ -227,13 +226,10 @@ def group_results(
 
 
 def group_curves(
-    protocol: "ConceptProtocol", observer: str, scores: Scores, sampled: str
+    protocol: "ConceptProtocol", finder: Finder, scores: Scores, sampled: str
 ) -> list[Curve]:
     """Rates of the concept by threshold in each group without labels, before and after."""
-    forget, finder = (
-        [g.name for g in protocol.groups if not g.labels],
-        protocol.group_finders[observer],
-    )
+    forget = [group.name for group in protocol.groups if not group.labels]
     if not forget:
         return []
     extractor = finder.described_as(finder.name_sought(()))

@@ -1,7 +1,7 @@
 """How requests about prompts are measured: samples, and what CLIPs and detectors find in them."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +15,6 @@ from efface.evaluation.protocol import (
     Samples,
     Seen,
     Terms,
-    always,
     digest_of,
     make_result,
     of_models,
@@ -61,17 +60,18 @@ class ConceptProtocol(Protocol):
     groups: tuple[PromptGroup, ...] = ()
     group_samples: int = 0  # of each group
 
-    def _rows(self) -> list[int]:
-        """The number of the forget prompt of each sample."""
+    def _rows(self) -> list[tuple[int, int]]:
+        """The numbers of the request and of the forget prompt of each sample."""
         owners = self.prompts.owners or (0,) * len(self.prompts.forget)
         requests = range(1 + len(self.earlier))
         owned = [[row for row, own in enumerate(owners) if own == one] for one in requests]
-        return [row for own in owned for row in in_turn(own, self.config.forget_samples)]
+        each = self.config.forget_samples
+        return [(one, row) for one, own in enumerate(owned) for row in in_turn(own, each)]
 
     def sampled(self, side: Side) -> list[str]:
         """The prompt of each sample."""
         if side == "forget":
-            return [self.prompts.forget[row] for row in self._rows()]
+            return [self.prompts.forget[row] for _, row in self._rows()]
         return in_turn(self.prompts.retain, self.config.retain_samples)
 
     def seeds(self, side: Side) -> range:
@@ -94,19 +94,13 @@ class ConceptProtocol(Protocol):
         """
         pairs = list(zip(self.prompts.forget, self.prompts.targets, strict=True))
         phrases = (*self.earlier, self.phrases)
-        rows = zip(self._owners(), self._rows(), strict=True)
-        contrasts = [phrases[owner] or pairs[row] for owner, row in rows]
+        contrasts = [phrases[owner] or pairs[row] for owner, row in self._rows()]
         return find_finders(self.views, None if self.earlier else self.phrases, contrasts)
 
     @cached_property
     def group_finders(self) -> dict[str, Finder]:
         """What finds the concept in prompt groups: the first of them is asked."""
         return dict(list(find_finders(self.views, self.phrases).items())[:1])
-
-    def _owners(self) -> list[int]:
-        """The number of the request of each sample of the forget prompts."""
-        owners = self.prompts.owners
-        return [owners[row] if owners else 0 for row in self._rows()]
 
     def terms(self) -> Terms:
         """What two evaluations share if their figures may be compared."""
@@ -124,10 +118,14 @@ class ConceptProtocol(Protocol):
             prompts = self.sampled(side)
             if prompts:
                 observers = {n: v for n, v in self.views.items() if self._observes(n, side)}
-                sets[side] = _samples(self.seeds(side), prompts, observers)
+                seeds = self.seeds(side)
+                sets[side] = Samples(seeds=seeds, observers=observers, asked=prompts)
         for group in self.groups if self.group_finders else ():
-            prompts = self.sampled_group(group)
-            sets[set_of(group)] = _samples(self.group_seeds(), prompts, self.group_finders)
+            sets[set_of(group)] = Samples(
+                seeds=self.group_seeds(),
+                observers=self.group_finders,
+                asked=self.sampled_group(group),
+            )
         return sets
 
     def _observes(self, name: str, side: Side) -> bool:
@@ -150,10 +148,10 @@ class ConceptProtocol(Protocol):
             if self._observes(name, "retain"):
                 retain = of_models(seen, "retain", name)
                 results += self._about_retained(view, retain, sampled)
-        for name in self.group_finders if self.groups else ():
+        for name, finder in self.group_finders.items() if self.groups else ():
             scores = score_groups(self, name, seen)
-            results += group_results(self, name, scores, sampled)
-            curves += group_curves(self, name, scores, sampled)
+            results += group_results(self, finder, scores, sampled)
+            curves += group_curves(self, finder, scores, sampled)
         return Evaluation(results=results, curves=curves, terms=self.terms())
 
     def _about_retained(
@@ -188,7 +186,7 @@ class ConceptProtocol(Protocol):
         self, finder: Finder, scores: Mapping[str, np.ndarray], text: str
     ) -> list[Result]:
         """How often the concept of each of several requests is found."""
-        owners, found = np.array(self._owners()), []
+        owners, found = np.array([owner for owner, _ in self._rows()]), []
         for number in range(1 + len(self.earlier)) if self.earlier else ():
             own = {model: values[owners == number] for model, values in scores.items()}
             if not len(own["result"]):  # a later request names the same concept
@@ -216,7 +214,3 @@ class ConceptProtocol(Protocol):
         asked = [prompt for prompt in rows for _ in range(COLUMNS)]
         models = (subjects.original, subjects.result)
         write_prompt_grids(folder, models, rows, asked, len(shown), self.config, store)
-
-
-def _samples(seeds: range, prompts: Sequence[str], observers: Mapping[str, View]) -> Samples:
-    return Samples(seeds=seeds, observers=observers, asked=always(prompts))

@@ -1,6 +1,5 @@
 """What a run that forgets images is fed with, and when it may stop."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +19,7 @@ from efface.metrics.nll import LikelihoodSettings, nll
 from efface.progress import Bar
 from efface.requests.images.settings import ImageSettings
 from efface.settings.base import Settings
-from efface.training.guard import Measure, UnseenStopper
+from efface.training.guard import Measure
 
 GENERATED_SEED = 9_000_000  # away from the seeds of training and evaluation
 STOP_SEED = 8_000_000
@@ -43,22 +42,18 @@ def pair_source(
         notes = {"exact_duplicates": split.exact, "near_duplicates": split.near}
     if prior is None:
         prior = counted_prior(split)
-    generated = None
-    if split.retain is None or (method.asks_prior and not prior):
+    retain = None if split.retain is None else split.retain.images
+    if retain is None or (method.asks_prior and not prior):
         steps = settings.evaluate.baseline_steps
         generated = generate_retained(denoiser, forget, own.generate, steps)
         notes["generated_copies_dropped"] = generated.copies
         notes["generated_alike_dropped"] = generated.alike
-        if split.retain is None:
-            notes["generated"] = len(generated.images)
+        if retain is None:
+            retain = generated.images
+            notes["generated"] = len(retain)
         if prior is None:
             # Laplace's rule: a share of 0 would leave nothing to subtract.
             prior = (generated.copies + 1) / (own.generate + 2)
-    if split.retain is not None:
-        retain = split.retain.images
-    else:
-        assert generated is not None  # what is not given is generated
-        retain = generated.images
     if prior is None:  # of no account to a method that does not ask for it
         prior = len(forget) / (len(forget) + len(retain))
     if own.mirrored:
@@ -116,13 +111,6 @@ def generate_retained(denoiser: Denoiser, forget: Tensor, count: int, steps: int
             "--retain."
         )
     return Generated(images=images[~near], copies=copies, alike=int(near.sum()) - copies)
-
-
-def unseen_stopper(
-    denoiser: Denoiser, forget: Sequence[Tensor], unseen: Tensor, by: str
-) -> UnseenStopper:
-    """Stop where no set of images to forget is predicted better than unseen ones."""
-    return UnseenStopper(STOP_MEASURES[by], forget, unseen.to(denoiser.device))
 
 
 def _mean_loss(student: Denoiser, images: Tensor) -> float:

@@ -24,11 +24,12 @@ from efface.evaluation.views import View
 from efface.metrics.judge import Judge
 from efface.progress import note
 from efface.requests.base import Feed, Material
-from efface.requests.images.feeding import generate_retained, pair_source, unseen_stopper
+from efface.requests.images.feeding import STOP_MEASURES, generate_retained, pair_source
 from efface.requests.images.protocol import ImageProtocol, retained_distance
 from efface.requests.images.request import ForgetImages
 from efface.requests.images.settings import ImageSettings
 from efface.settings.base import Settings
+from efface.training.guard import UnseenStopper
 
 NOISE_SEED = 6_500_000  # away from the seeds of training, evaluation and attacks
 NOISE_TRIES = 64
@@ -84,10 +85,10 @@ class ImageMaterial(Material):
         source, notes = pair_source(denoiser, self.split, self.prior, settings)
         stopper = None
         if self.unseen is not None:
-            unseen = to_model(self.unseen.images)
+            unseen = to_model(self.unseen.images).to(denoiser.device)
             ends = list(itertools.accumulate(self.counts[:-1]))  # near duplicates follow at the end
             forget = source.bank.forget.tensor_split(ends)
-            stopper = unseen_stopper(denoiser, forget, unseen, settings.train.stop_by)
+            stopper = UnseenStopper(STOP_MEASURES[settings.train.stop_by], forget, unseen)
             known = stopper.check(denoiser) is None
             notes["known_better_than_unseen"] = known
             if not known:

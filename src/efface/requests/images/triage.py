@@ -12,24 +12,19 @@ from torch import Tensor
 
 from efface.data.images import ImageSet, to_model
 from efface.data.split import COPY_SHARE, distances, pixel_hash
-from efface.diffusion.denoiser import Denoiser
 from efface.diffusion.loading import load
 from efface.diffusion.model_folder import ModelInfo, inspect_model
 from efface.diffusion.sampling import MultiStep, draw_images
 from efface.errors import DataError, RequestError
 from efface.evaluation.grids import save_grid
+from efface.evaluation.sample_sets import Subject
+from efface.evaluation.store import Store
 from efface.evaluation.wording import as_csv
 from efface.files import require_empty
 from efface.metrics.copy_rate import calibrate_distance
-from efface.metrics.copy_similarity import copy_similarity, denoise_back
-from efface.metrics.membership_gap import (
-    MembershipGap,
-    denoising_losses,
-    loss_timesteps,
-    membership_gap,
-)
+from efface.metrics.membership_gap import MembershipGap, loss_timesteps, membership_gap
 from efface.progress import Bar
-from efface.requests.images.probe import BACK_AT
+from efface.requests.images.probe import Probe
 from efface.requests.images.request import ForgetImages
 from efface.requests.images.settings import ImageSettings
 from efface.settings.base import Settings, read_settings
@@ -112,10 +107,12 @@ def triage(
     order = torch.randperm(len(others), generator=torch.Generator().manual_seed(0))
     order = order[: min(UNSEEN, len(others)) // 2 * 2]
 
+    subject = Subject(denoiser=denoiser, sampler=sampler)
+    probe = Probe(subject=subject, own=own, seed=config.seed, store=Store(None))
+
     def measure(group: Tensor) -> tuple[Scores, Tensor]:
         near = distances(samples, group)  # (samples, N)
-        copies = (near < _reach(group, others.images)).sum(0).numpy()
-        return _measure(denoiser, group, copies, config.seed), near
+        return _measure(probe, group, near < _reach(group, others.images)), near
 
     scores, near = measure(forget.images)
     calibration, _ = measure(others.images[order[::2]])
@@ -145,7 +142,7 @@ def _read(
     """Settings, the model's configuration, and both groups of images at its size."""
     settings = read_settings(
         request.section, request.own, changes=changes, default_method=request.default_method
-    )
+    ).changed({"images.draws": DRAWS})
     request.check_files()
     info = inspect_model(model)
     request.check(info, settings)
@@ -160,14 +157,13 @@ def _reach(images: Tensor, unseen: Tensor) -> Tensor:
     return COPY_SHARE * between.masked_fill(between == 0, torch.inf).min(0).values
 
 
-def _measure(denoiser: Denoiser, images: Tensor, copies: np.ndarray, seed: int) -> Scores:
-    timesteps = loss_timesteps(denoiser.schedule.num_timesteps)
+def _measure(probe: Probe, images: Tensor, near: Tensor) -> Scores:
+    """Scores of images of which samples are so near that they are copies: (samples, N) bool."""
     x = to_model(images)
-    back = denoise_back(denoiser, x, int(BACK_AT * denoiser.schedule.num_timesteps), DRAWS, seed)
     return Scores(
-        losses=denoising_losses(denoiser, x, timesteps, DRAWS, seed),
-        similarity=copy_similarity(denoiser, x, back),
-        copies=copies,
+        losses=probe.losses(x)["losses"],
+        similarity=probe.put_back(x)["similarities"],
+        copies=near.sum(0).numpy(),
     )
 
 

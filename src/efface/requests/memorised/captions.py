@@ -97,7 +97,7 @@ def prepare(
     modified = modification.prompt.text
     sides = stages.once(
         Sides,
-        lambda: separate(sampler, detector, own, modified),
+        lambda: separate(sampler.sample([modified], own.images, "synthetic"), detector, own),
         lambda found: {"copies": found.forget, "others": found.retain},
     )
     return Prepared(

@@ -16,7 +16,6 @@ from efface.evaluation.protocol import (
     Samples,
     Seen,
     Terms,
-    always,
     digest_of,
     make_result,
     of_models,
@@ -119,7 +118,7 @@ class MemorisedProtocol(Protocol):
             observers: dict[str, Observer] = {SIMILARITY: caption.detector, **self._clips}
             for which, prompt in caption.prompts.items():
                 own[self._name(number, which)] = Samples(
-                    seeds=self.seeds, observers=observers, asked=always([prompt] * len(self.seeds))
+                    seeds=self.seeds, observers=observers, asked=[prompt] * len(self.seeds)
                 )
         return own | self._of_controls.samples()
 
@@ -147,7 +146,7 @@ class MemorisedProtocol(Protocol):
         numbered = self._of_which(which)
         sampled = f"{sampled}, conditioned on {_called(which, len(numbered) > 1)}"
         compared = f"{sampled}; {_compared(numbered)}"
-        similar = {number: self._similarity(number, which, seen) for number, _ in numbered}
+        similar = {n: self._seen(n, which, seen, SIMILARITY, SIMILARITY) for n, _ in numbered}
         copies = {
             number: {m: own >= caption.detector.threshold for m, own in similar[number].items()}
             for number, caption in numbered
@@ -160,13 +159,7 @@ class MemorisedProtocol(Protocol):
             for spec, own in ((SHARE, shares), (REFERENCE, means))
         ]
         for name, view in self._clips.items():
-            embedded = {
-                number: {
-                    m: o["embedded"]
-                    for m, o in of_models(seen, self._name(number, which), name).items()
-                }
-                for number, _ in numbered
-            }
+            embedded = {n: self._seen(n, which, seen, name, "embedded") for n, _ in numbered}
             quality = {m: mean(prompt_quality(view.clip, e)) for m, e in _joined(embedded).items()}
             results.append(
                 make_result(
@@ -180,11 +173,12 @@ class MemorisedProtocol(Protocol):
             )
         return [*results, *self._by_caption(which, numbered, copies, sampled)]
 
-    def _similarity(
-        self, number: int, which: str, seen: Mapping[str, Seen]
+    def _seen(
+        self, number: int, which: str, seen: Mapping[str, Seen], observer: str, array: str
     ) -> dict[str, np.ndarray]:
-        observed = of_models(seen, self._name(number, which), SIMILARITY)
-        return {model: arrays[SIMILARITY] for model, arrays in observed.items()}
+        """What an observer saw of a prompt's samples, by model."""
+        observed = of_models(seen, self._name(number, which), observer)
+        return {model: arrays[array] for model, arrays in observed.items()}
 
     def _by_caption(
         self,
@@ -212,7 +206,7 @@ class MemorisedProtocol(Protocol):
         similarity = {
             f"{model}{which}": own
             for which in caption.prompts
-            for model, own in self._similarity(number, which, seen).items()
+            for model, own in self._seen(number, which, seen, SIMILARITY, SIMILARITY).items()
         }
         text = f"{sampled}; {caption.detector.comparison.name}"
         curve = similarity_curve(similarity, caption.detector.threshold, text)

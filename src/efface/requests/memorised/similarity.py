@@ -13,7 +13,7 @@ from efface.evaluation.store import Arrays, digest_of_array
 from efface.metrics.copy_similarity import pixels
 from efface.metrics.extractors import Extractor, load_extractor
 from efface.metrics.pretrained import split_pin
-from efface.requests.memorised.sampling import PromptSampler, to_unit
+from efface.requests.memorised.sampling import to_unit
 from efface.requests.memorised.settings import MemorisedSettings
 
 NEAREST = 0.99  # quantile: a few of many controls may happen to be copies too
@@ -125,14 +125,7 @@ class Sides:
     undecided: int
 
 
-def separate(
-    sampler: PromptSampler, detector: CopyDetector, settings: MemorisedSettings, prompt: str
-) -> Sides:
-    """Sample a partly memorised prompt and separate its images."""
-    return split(sampler.sample([prompt], settings.images, "synthetic"), detector, settings)
-
-
-def split(images: Tensor, detector: CopyDetector, settings: MemorisedSettings) -> Sides:
+def separate(images: Tensor, detector: CopyDetector, settings: MemorisedSettings) -> Sides:
     """Separate images (N, C, H, W) uint8; DataError where one side has next to nothing.
 
     Of those that are no copies the share `undecided` that is most similar to the memorised image is
