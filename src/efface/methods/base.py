@@ -86,6 +86,8 @@ class Method(ABC):
     network_classes: ClassVar[frozenset[str]] = frozenset()  # of diffusers; none: works on all
     inherited: ClassVar[tuple[str, ...]] = ()  # what a run has in common with one it starts from
     train_defaults: ClassVar[Mapping[str, Any]] = {}  # settings of the loop that suit the method
+    as_published: ClassVar[Mapping[str, Any]] = {}  # of the published script, as `--set` has them
+    repaired: ClassVar[str] = ""  # what that script does otherwise than its paper
     forget_share: float = 0.0  # forget rows of a batch as a share of its retained rows
 
     @property

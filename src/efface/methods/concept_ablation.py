@@ -1,6 +1,7 @@
 """Concept ablation: on samples of the anchor, the concept is predicted as the anchor is."""
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch
 from pydantic.dataclasses import dataclass
@@ -21,6 +22,13 @@ class ConceptAblation(OnSamples):
 
     title: ClassVar[str] = "concept ablation"
     summary: ClassVar[str] = "predicts the anchor's samples alike: data-free (baseline)"
+    as_published: ClassVar[Mapping[str, Any]] = {
+        "train.steps": 100,
+        "train.batch_size": 8,
+        "train.learning_rate": 1.6e-5,
+        "train.weight_decay": 0.01,
+        "train.ema_decay": 0.0,
+    }
 
     def loss(self, phase: str, ctx: StepContext) -> LossTerms:
         student, side = ctx.networks["student"], ctx.batch.forget

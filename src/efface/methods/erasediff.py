@@ -1,6 +1,7 @@
 """EraseDiff: random label whose step never raises the forget loss."""
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
@@ -27,6 +28,16 @@ class EraseDiff(Relabel):
 
     title: ClassVar[str] = "EraseDiff"
     summary: ClassVar[str] = "random label by a projected, bilevel step (baseline)"
+    as_published: ClassVar[Mapping[str, Any]] = {
+        "method.eta": 0.1,
+        "train.batch_size": 128,
+        "train.learning_rate": 1e-4,
+        "train.clip_norm": 1.0,
+        "train.ema_decay": 0.0,
+    }
+    repaired: ClassVar[str] = (
+        "ends with an error that it hides; its multiplier may raise the forget loss"
+    )
 
     def rule(self, phase: str) -> GradientRule:
         return Projection(eta=self.eta)

@@ -1,13 +1,14 @@
 """EraseDiff as SISS compares with it: images to forget are regressed onto uniform noise."""
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from efface.methods.base import LossTerms, StepContext, Subject, per_sample_sum
 from efface.methods.gradient_rules import GradientRule, Projection
-from efface.methods.image_method import ImageMethod
+from efface.methods.image_method import PUBLISHED, ImageMethod
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +29,8 @@ class EraseDiffSISS(ImageMethod):
     forgets: ClassVar[frozenset[Subject]] = frozenset({"conditions", "images"})
     title: ClassVar[str] = "EraseDiff (as in SISS)"
     summary: ClassVar[str] = "EraseDiff of SISS's tables: images to forget become uniform noise"
+    as_published: ClassVar[Mapping[str, Any]] = PUBLISHED | {"method.eta": 1e-3}
+    repaired: ClassVar[str] = "a fixed norm of 500 in an earlier commit, in place of the projection"
 
     def rule(self, phase: str) -> GradientRule:
         return Projection(eta=self.eta)

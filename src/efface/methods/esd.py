@@ -1,7 +1,7 @@
 """ESD: the prediction under the condition is moved the other way from the null condition's."""
 
 from collections.abc import Iterator, Mapping
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -35,6 +35,16 @@ class ESD(OnSamples):
 
     title: ClassVar[str] = "ESD"
     summary: ClassVar[str] = "negative guidance becomes the prediction: data-free (baseline)"
+    as_published: ClassVar[Mapping[str, Any]] = {
+        "method.eta": 1.0,
+        "train.steps": 1000,
+        "train.batch_size": 1,
+        "train.learning_rate": 1e-5,
+        "train.ema_decay": 0.0,
+    }
+    repaired: ClassVar[str] = (
+        "its CIFAR-10 version steps before the backward pass and never clears gradients"
+    )
 
     def networks(self, pretrained: Denoiser) -> dict[str, Denoiser]:
         pretrained.require_null()

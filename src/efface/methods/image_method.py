@@ -15,6 +15,16 @@ from efface.methods.gradient_rules import DualVariable, FixedNorm, GradientRule,
 from efface.methods.mixture import posterior_shares, subtract
 from efface.methods.pairs import ALL, Pairs, Rows, bank_of, condition_rows, images
 
+PUBLISHED = {  # of all baselines in SISS's script, for CelebA
+    "train.steps": 60,
+    "train.batch_size": 64,
+    "train.learning_rate": 5e-6,
+    "train.beta1": 0.95,
+    "train.weight_decay": 1e-6,
+    "train.clip_norm": 1.0,
+    "train.ema_decay": 0.0,
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class ImageMethod(Method):

@@ -17,6 +17,16 @@ from efface.methods.base import LossTerms, Method, Need, StepContext, Subject, p
 NEEDED = "every row has a condition, and those to forget a target"
 
 
+PUBLISHED = {  # of SalUn's script, for CIFAR-10: its weight of 0.001 is of a sum against a mean
+    "method.retain_weight": 3.07,
+    "train.steps": 1000,
+    "train.batch_size": 128,
+    "train.learning_rate": 1e-4,
+    "train.clip_norm": 1.0,
+    "train.ema_decay": 0.0,
+}
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Noised:
     """Images of one side at their timesteps: x_t = alpha x0 + sigma eps."""

@@ -1,11 +1,12 @@
 """Naive deletion: further training on the retain set."""
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from pydantic.dataclasses import dataclass
 
 from efface.methods.base import LossTerms, StepContext, Subject, per_sample_sum
-from efface.methods.image_method import ImageMethod
+from efface.methods.image_method import PUBLISHED, ImageMethod
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,6 +17,7 @@ class NaiveDeletion(ImageMethod):
     forgets: ClassVar[frozenset[Subject]] = frozenset({"conditions", "images"})
     title: ClassVar[str] = "naive deletion"
     summary: ClassVar[str] = "fine-tunes on the retained images alone (baseline)"
+    as_published: ClassVar[Mapping[str, Any]] = PUBLISHED
 
     def loss(self, phase: str, ctx: StepContext) -> LossTerms:
         student, pairs = ctx.networks[phase], self.pairs(ctx)

@@ -1,11 +1,12 @@
 """NegGrad: gradient ascent on the forget set."""
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from pydantic.dataclasses import dataclass
 
 from efface.methods.base import LossTerms, StepContext, Subject, per_sample_sum
-from efface.methods.image_method import ImageMethod
+from efface.methods.image_method import PUBLISHED, ImageMethod
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,6 +17,8 @@ class NegGrad(ImageMethod):
     forgets: ClassVar[frozenset[Subject]] = frozenset({"conditions", "images"})
     title: ClassVar[str] = "NegGrad"
     summary: ClassVar[str] = "gradient ascent on the images to forget (baseline)"
+    as_published: ClassVar[Mapping[str, Any]] = PUBLISHED
+    repaired: ClassVar[str] = "EraseDiff's script of this name ascends on the images to keep"
 
     def loss(self, phase: str, ctx: StepContext) -> LossTerms:
         student, pairs = ctx.networks[phase], self.pairs(ctx)

@@ -1,7 +1,7 @@
 """RECE: UCE, then again for whatever the edited layers still read as the concept."""
 
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
 from pydantic import Field
@@ -33,6 +33,13 @@ class RECE(Editor):
 
     title: ClassVar[str] = "RECE"
     summary: ClassVar[str] = "UCE, repeated for inputs that bring the concept back; no training"
+    as_published: ClassVar[Mapping[str, Any]] = {
+        "method.change_weight": 0.1,
+        "method.retain_weight": 0.1,
+        "method.norm_weight": 0.1,
+        "method.rounds": 3,
+    }
+    repaired: ClassVar[str] = "keeps the round with the best rate of the detector that is reported"
 
     def map(self, words: WordBank, layers: Sequence[nn.Linear]) -> Tensor:
         mapping = self.redirect(words.forget, words)

@@ -1,6 +1,7 @@
 """ReTrack: the noised image to forget is pointed at its retained neighbours."""
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch
 from pydantic import Field
@@ -32,6 +33,13 @@ class ReTrack(ImageMethod):
     forgets: ClassVar[frozenset[Subject]] = frozenset({"conditions", "images"})
     title: ClassVar[str] = "ReTrack"
     summary: ClassVar[str] = "points images to forget at their retained neighbours (ReTrack)"
+    as_published: ClassVar[Mapping[str, Any]] = {
+        "method.weight": 0.005,
+        "train.steps": 40,
+        "train.learning_rate": 5e-6,
+        "train.clip_norm": 1.0,
+        "train.ema_decay": 0.0,
+    }
 
     def loss(self, phase: str, ctx: StepContext) -> LossTerms:
         student, pairs = ctx.networks[phase], self.pairs(ctx)

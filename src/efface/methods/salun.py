@@ -1,13 +1,14 @@
 """SalUn: random label that updates the most salient weights alone."""
 
 from collections.abc import Iterator, Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from efface.methods.base import Share, StepContext
+from efface.methods.labelled import PUBLISHED
 from efface.methods.relabel import Relabel
 from efface.methods.saliency import saliency_mask, summed_gradients
 
@@ -28,6 +29,10 @@ class SalUn(Relabel):
 
     title: ClassVar[str] = "SalUn"
     summary: ClassVar[str] = "random label on the most salient weights alone (baseline)"
+    as_published: ClassVar[Mapping[str, Any]] = PUBLISHED | {"method.salient_share": 0.5}
+    repaired: ClassVar[str] = (
+        "masks the gradient of guided predictions, where momentum and decay still move weights"
+    )
 
     def prepare(self, contexts: Iterator[StepContext]) -> dict[str, Tensor]:
         return summed_gradients(contexts, self.mask_batches)

@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Iterator, Mapping
 from itertools import islice
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from pydantic import Field
@@ -40,6 +40,18 @@ class SelectiveAmnesia(LabelledMethod):
 
     title: ClassVar[str] = "Selective Amnesia"
     summary: ClassVar[str] = "the label becomes noise, under a Fisher penalty (baseline)"
+    as_published: ClassVar[Mapping[str, Any]] = {
+        "method.retain_weight": 1.0,
+        "method.fisher_weight": 10.0,
+        "train.steps": 20_000,
+        "train.batch_size": 128,
+        "train.learning_rate": 1e-4,
+        "train.clip_norm": 1.0,
+        "train.ema_decay": 0.9999,
+    }
+    repaired: ClassVar[str] = (
+        "takes the Fisher information of images in [0, 1], for a model of images in [-1, 1]"
+    )
 
     def forget_rows(self, ctx: StepContext, forget: Noised) -> tuple[Tensor, Tensor]:
         student = ctx.networks["student"]

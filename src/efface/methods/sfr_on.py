@@ -37,6 +37,18 @@ class SFROn(Method):
 
     title: ClassVar[str] = "SFR-on"
     summary: ClassVar[str] = "masked ascent in turn with retain steps (baseline)"
+    as_published: ClassVar[Mapping[str, Any]] = {
+        "method.ascent": 10.0,
+        "method.power": 0.5,
+        "train.steps": 300,
+        "train.batch_size": 128,
+        "train.learning_rate": 1e-4,
+        "train.clip_norm": 1.0,
+        "train.ema_decay": 0.0,
+    }
+    repaired: ClassVar[str] = (
+        "masks before gradients are cleared, in one of its modes, without effect"
+    )
     forgets: ClassVar[frozenset[Subject]] = frozenset({"conditions"})
     needs: ClassVar[frozenset[Need]] = frozenset({"images"})
     forget_share: ClassVar[float] = 1.0
