@@ -10,17 +10,11 @@ from pathlib import Path
 from markupsafe import Markup
 
 from efface.benchmark.results import Bench, BenchFigure, BenchRow, primary
-from efface.benchmark.tables import (
-    NOTE,
-    cells,
-    headings,
-    name_of,
-    seeds_of,
-)
+from efface.benchmark.tables import NOTE, cells, headings, name_of, seeds_of
 from efface.evaluation.wording import format_number, format_value, is_share
 from efface.records import Value
-from efface.reporting import page as report
 from efface.reporting.charts import Axis, Span, Spot, spot_chart
+from efface.reporting.page import templates_of
 
 HERE = Path(__file__).parent
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
@@ -38,9 +32,8 @@ class Plot:
 
 def render(bench: Bench) -> str:
     """The page as text: a pure function of `bench.json`."""
-    styles = [(report.HERE / name).read_text(encoding="utf-8") for name in report.STYLES]
     return (
-        report.templates_of(HERE)
+        templates_of(HERE)
         .get_template("bench.html.jinja")
         .render(
             bench=bench,
@@ -52,7 +45,6 @@ def render(bench: Bench) -> str:
             format_number=format_number,
             format_value=format_value,
             policy=POLICY,
-            style=Markup("".join(styles)),
         )
     )
 
