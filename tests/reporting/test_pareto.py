@@ -67,8 +67,8 @@ def test_a_gap_pushed_beyond_never_seen_is_no_better_than_one_left(tmp_path: Pat
         for n, gap in enumerate((-0.6, 0.6))
     ]
     (figure,) = pareto_figures(compare_folders(*folders)[0])
-    assert [dot.forget.value for dot in figure.dots] == [0.6, 0.6]
-    assert [(d.forget.low, d.forget.high) for d in figure.dots] == [
+    assert [dot.forget[0] for dot in figure.dots] == [0.6, 0.6]
+    assert [d.forget[1:] for d in figure.dots] == [
         pytest.approx((0.5, 0.7)), pytest.approx((0.5, 0.7)),
     ]  # fmt: skip
 
