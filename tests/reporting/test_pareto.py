@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from efface.reporting.pareto import pareto_figures
+from efface.records import Spec, Value
+from efface.reporting.charts import Axis
+from efface.reporting.pareto import axis_of, front_of, pareto_figures, span_of
 from tests.reporting.conftest import RunMaker, make_record
 from tests.reporting.full_runs import compare_folders, measured
 from tests.reporting.image_runs import make_image_evaluation, make_image_record, write_image_run
@@ -67,8 +69,8 @@ def test_a_gap_pushed_beyond_never_seen_is_no_better_than_one_left(tmp_path: Pat
         for n, gap in enumerate((-0.6, 0.6))
     ]
     (figure,) = pareto_figures(compare_folders(*folders)[0])
-    assert [dot.forget.value for dot in figure.dots] == [0.6, 0.6]
-    assert [(d.forget.low, d.forget.high) for d in figure.dots] == [
+    assert [dot.forget[0] for dot in figure.dots] == [0.6, 0.6]
+    assert [d.forget[1:] for d in figure.dots] == [
         pytest.approx((0.5, 0.7)), pytest.approx((0.5, 0.7)),
     ]  # fmt: skip
 
@@ -84,3 +86,21 @@ def test_numbers_of_points_do_not_cover_each_other(make_run: RunMaker):
         abs(a[0] - b[0]) >= 12 or abs(a[1] - b[1]) >= 12
         for n, a in enumerate(numbers) for b in numbers[:n]
     )  # fmt: skip
+
+
+def test_what_is_best_at_0_is_drawn_by_its_distance_from_it():
+    gap = Spec(name="gap", label="Gap", meaning="", unit="", side="retain", better="zero")
+    spans = [span_of(Value(value=v, low=v - 1, high=v + 1), gap) for v in (-3.0, 0.5, 2.0)]
+    assert spans == [(3, 2, 4), (0.5, 0, 1.5), (2, 1, 3)]
+    axis = axis_of(gap, "Gap")
+    assert axis.label == "Gap (less is better)" and axis.less_is_better
+    assert span_of(Value(value=-3, low=-4, high=-2), gap.model_copy(update={"better": "less"})) == (
+        -3, -4, -2,
+    )  # fmt: skip
+
+
+def test_points_that_are_alike_share_the_front():
+    best, worse = ((2.0, 1.0, 3.0), (2.0, 2.0, 2.0)), ((2.0, 0.0, 3.0), (1.0, 1.0, 1.0))
+    assert front_of([best, worse, best], Axis("x"), Axis("y")) == [best, best]
+    less = Axis("x", less_is_better=True)
+    assert front_of([best, worse], less, less) == [worse]

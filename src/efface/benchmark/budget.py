@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from efface.benchmark.file import STEPS
 from efface.data.randomness import random_state_kept
 from efface.errors import ConfigError
-from efface.files import parse_json
 from efface.records import read_record
 from efface.runs.forget import begin_record, carry_out
 from efface.runs.plan import Plan
+from efface.training.checkpoint import Checkpoints
 
 TRIED = 8  # steps, of which the second half is counted apart
 QUIET = {"train.guard_every": 0, "train.stop_every": 0, "train.warmup_steps": 0}
@@ -49,15 +48,8 @@ def count_cost(plan: Plan) -> Cost:
     with tempfile.TemporaryDirectory() as folder, random_state_kept():
         run = Path(folder) / "run"
         carry_out(plan, begin_record(plan), run, False, None)
-        state = run / "checkpoints" / f"step_{half:08d}" / "state.json"
-        early = _forwards(parse_json(state.read_bytes(), "state.json", "run again"))
+        early = Checkpoints.restore(run / "checkpoints" / f"step_{half:08d}", {}).forwards
         late = read_record(run).forwards
     assert late is not None  # of a finished run
     per_step = (late - early) / (TRIED - half)
     return Cost(before=early - half * per_step, per_step=per_step)
-
-
-def _forwards(state: Mapping[str, object]) -> int:
-    found = state["forwards"]
-    assert isinstance(found, int)
-    return found

@@ -10,17 +10,11 @@ from pathlib import Path
 from markupsafe import Markup
 
 from efface.benchmark.results import Bench, BenchFigure, BenchRow, primary
-from efface.benchmark.tables import (
-    NOTE,
-    cells,
-    headings,
-    name_of,
-    seeds_of,
-)
-from efface.evaluation.wording import format_number, format_value, is_share
-from efface.records import Value
-from efface.reporting import page as report
+from efface.benchmark.tables import NOTE, cells, headings, name_of, seeds_of
+from efface.evaluation.wording import format_number, format_value
 from efface.reporting.charts import Axis, Span, Spot, spot_chart
+from efface.reporting.page import templates_of
+from efface.reporting.pareto import axis_of, front_of, span_of
 
 HERE = Path(__file__).parent
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
@@ -38,9 +32,8 @@ class Plot:
 
 def render(bench: Bench) -> str:
     """The page as text: a pure function of `bench.json`."""
-    styles = [(report.HERE / name).read_text(encoding="utf-8") for name in report.STYLES]
     return (
-        report.templates_of(HERE)
+        templates_of(HERE)
         .get_template("bench.html.jinja")
         .render(
             bench=bench,
@@ -52,7 +45,6 @@ def render(bench: Bench) -> str:
             format_number=format_number,
             format_value=format_value,
             policy=POLICY,
-            style=Markup("".join(styles)),
         )
     )
 
@@ -74,16 +66,17 @@ def _trade_off(rows: Sequence[BenchRow], x: BenchFigure, y: BenchFigure) -> Plot
         if across is not None and up is not None:
             points.append((number, row, _span(across), _span(up)))
     title = f"{x.label} against {y.label}"
-    return _plot(title, points, _axis(x), _axis(y))
+    return _plot(title, points, axis_of(x.spec, x.label), axis_of(y.spec, y.label))
 
 
 def _against_cost(rows: Sequence[BenchRow], y: BenchFigure) -> Plot | None:
     points = []
     for number, row in enumerate(rows, start=1):
-        up = row.get(y.name)
-        if row.forwards is not None and up is not None:
-            points.append((number, row, _ends(row.forwards), _span(up)))
-    return _plot(f"Cost against {y.label}", points, Axis(COST, less_is_better=True), _axis(y))
+        cost, up = row.forwards, row.get(y.name)
+        if cost is not None and up is not None:
+            points.append((number, row, (cost.value, cost.low, cost.high), _span(up)))
+    axis = Axis(COST, less_is_better=True)
+    return _plot(f"Cost against {y.label}", points, axis, axis_of(y.spec, y.label))
 
 
 def _plot(
@@ -91,14 +84,14 @@ def _plot(
 ) -> Plot | None:
     if not points:
         return None
-    trained = [(_merit(a, x), _merit(b, y)) for _, row, a, b in points if row.trained]
+    front = front_of([(a, b) for _, row, a, b in points if row.trained], x, y)
     spots = [
         Spot(
             name=str(number),
             tone="result" if row.trained else "original",
             x=a,
             y=b,
-            best=row.trained and _is_best((_merit(a, x), _merit(b, y)), trained),
+            best=row.trained and (a, b) in front,
         )
         for number, row, a, b in points
     ]
@@ -109,28 +102,5 @@ def _plot(
     return Plot(title=title, svg=svg, rows=tuple((n, row) for n, row, _, _ in points))
 
 
-def _is_best(own: tuple[float, float], others: Sequence[tuple[float, float]]) -> bool:
-    return not any(a >= own[0] and b >= own[1] and (a, b) != own for a, b in others)
-
-
-def _merit(span: Span, axis: Axis) -> float:
-    return -span[0] if axis.less_is_better else span[0]
-
-
-def _ends(value: Value) -> Span:
-    return value.value, value.low, value.high
-
-
 def _span(figure: BenchFigure) -> Span:
-    """Of a figure that is best at 0, the distance from it."""
-    value, low, high = _ends(figure.value)
-    if figure.spec.better != "zero":
-        return value, low, high
-    ends = sorted((abs(low), abs(high)))
-    return abs(value), 0.0 if low <= 0 <= high else ends[0], ends[1]
-
-
-def _axis(figure: BenchFigure) -> Axis:
-    more = figure.spec.better == "more"
-    label = f"{figure.label} ({'more' if more else 'less'} is better)"
-    return Axis(label, percent=is_share(figure.spec.unit), less_is_better=not more)
+    return span_of(figure.value, figure.spec)

@@ -21,7 +21,8 @@ from efface.evaluation.wording import (
 )
 from efface.memory.estimate import readable
 from efface.records import Value
-from efface.reporting.comparison import DIRECTIONS
+from efface.reporting.comparison import DIRECTIONS, flat
+from efface.runs.compare import with_details
 
 BESIDE = ("worst_class",)  # secondary figures with a column of their own
 FRONT = "*"  # marks rows on the Pareto front
@@ -117,11 +118,7 @@ def as_terminal(bench: Bench) -> Table:
     for heading in headings(bench.rows):
         table.add_column(Text(heading), overflow="fold")
     for row in bench.rows:
-        lines = []
-        for value, interval in cells(row, bench.rows):
-            text = Text(value)
-            lines.append(text.append(f"\n{interval}", style="dim") if interval else text)
-        table.add_row(*lines)
+        table.add_row(*(with_details(*cell) for cell in cells(row, bench.rows)))
     return table
 
 
@@ -181,18 +178,12 @@ def as_records(bench: Bench) -> Iterator[dict[str, Any]]:
                 "better": figure.spec.better,
                 "extractor": figure.extractor,
                 "runs": figure.runs,
-                **_ends("", figure.value),
-                **_ends("original", figure.original),
-                **_ends("difference", figure.difference),
-                **_ends("retrained", figure.retrained),
+                **flat("", figure.value),
+                **flat("original", figure.original),
+                **flat("difference", figure.difference),
+                **flat("retrained", figure.retrained),
                 **costs,
             }
-
-
-def _ends(name: str, value: Value | None) -> dict[str, float | None]:
-    titles = [name, f"{name}_low", f"{name}_high"] if name else ["value", "low", "high"]
-    ends = (None,) * 3 if value is None else (value.value, value.low, value.high)
-    return dict(zip(titles, ends, strict=True))
 
 
 def as_table_csv(bench: Bench) -> str:

@@ -34,21 +34,10 @@ OUT_OF_MEMORY = (
     "evaluate.batch_size, and go on with --resume; `efface preflight MODEL` says what a run takes."
 )
 
-
 ORDER = (  # of --help: what is done first comes first
     *("demo", "triage", "preflight", "forget", "distil", "sample", "evaluate", "attack", "report"),
-    *(
-        "compare",
-        "bench",
-        "verify",
-        "runs",
-        "train",
-        "classifier",
-        "autoencoder",
-        "detector",
-        "methods",
-    ),
-    *("settings", "doctor"),
+    *("compare", "bench", "verify", "runs", "train", "classifier", "autoencoder", "detector"),
+    *("methods", "settings", "doctor"),
 )
 
 

@@ -264,5 +264,12 @@ def write_figure(figure: Figure | None, unit: str) -> tuple[str, str]:
     return format_value(figure.value, unit), interval
 
 
+def flat(name: str, found: Figure | Value | None) -> dict[str, float | None]:
+    """A value and its ends by names of columns; of "" they are value, low and high."""
+    titles = [name, f"{name}_low", f"{name}_high"] if name else ["value", "low", "high"]
+    ends = (None,) * 3 if found is None else (found.value, found.low, found.high)
+    return dict(zip(titles, ends, strict=True))
+
+
 def write_difference(value: Value, unit: str) -> str:
     return format_difference(value.value, value.low, value.high, unit)

@@ -149,21 +149,23 @@ def render_page(sections: Sequence[Section]) -> str:
             bases=comparison.compare_runs(runs, outcomes) if len(sections) > 1 else [],
             policy=content_policy(script),
             script=Markup(script),  # ours, as is: its hash is in the policy
-            style=Markup("".join((HERE / name).read_text(encoding="utf-8") for name in STYLES)),
         )
     )
 
 
 def templates_of(folder: Path) -> jinja2.Environment:
-    """Templates in which all text is escaped and nothing may be missing."""
-    return jinja2.Environment(
-        loader=jinja2.FileSystemLoader(folder),
+    """Templates of pages, in which all text is escaped and nothing may be missing."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader([folder, HERE]),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    style = "".join((HERE / name).read_text(encoding="utf-8") for name in STYLES)
+    environment.globals["style"] = Markup(style)
+    return environment
 
 
 @functools.cache

@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from efface.evaluation.wording import format_value, is_share
-from efface.records import Side
-from efface.reporting.charts import Axis, Spot, spot_chart
+from efface.records import Side, Spec, Value
+from efface.reporting.charts import Axis, Span, Spot, spot_chart
 from efface.reporting.comparison import Base, Entry, Figure, MetricRow
 
 
 @dataclass(frozen=True, kw_only=True)
 class Dot:
     entry: Entry
-    forget: Figure
-    retain: Figure
+    forget: Span
+    retain: Span
     best: bool  # no other is better at one and at least as good at the other
 
 
@@ -58,47 +58,57 @@ def _primary(rows: Sequence[MetricRow], side: Side) -> list[MetricRow]:
 def _dots(base: Base, x: MetricRow, y: MetricRow) -> tuple[Dot, ...]:
     """The entries that have both."""
     found = [
-        (entry, _sized(x, own), rest)
+        (entry, span_of(own, x.key.spec), span_of(rest, y.key.spec))
         for entry, own, rest in zip(base.entries, x.cells, y.cells, strict=True)
         if own is not None and rest is not None
     ]
-    merits = [(_merit(x, own), _merit(y, rest)) for _, own, rest in found]
+    front = front_of([(own, rest) for _, own, rest in found], _axis(x), _axis(y))
     return tuple(
-        Dot(entry=entry, forget=own, retain=rest, best=not _is_dominated(merit, merits))
-        for (entry, own, rest), merit in zip(found, merits, strict=True)
+        Dot(entry=entry, forget=own, retain=rest, best=(own, rest) in front)
+        for entry, own, rest in found
     )
 
 
-def _sized(row: MetricRow, figure: Figure) -> Figure:
-    """Of a figure that is best at 0, the distance from it."""
-    if row.key.spec.better != "zero":
-        return figure
+def span_of(figure: Figure | Value, spec: Spec) -> Span:
+    """A figure with its ends; of one that is best at 0, the distance from it."""
+    if spec.better != "zero":
+        return figure.value, figure.low, figure.high
     ends = sorted((abs(figure.low), abs(figure.high)))
-    low = 0.0 if figure.low <= 0 <= figure.high else ends[0]
-    return Figure(value=abs(figure.value), low=low, high=ends[1], values=figure.values)
+    return abs(figure.value), 0.0 if figure.low <= 0 <= figure.high else ends[0], ends[1]
 
 
-def is_more_better(row: MetricRow) -> bool:
-    return row.key.spec.better == "more"
+def axis_of(spec: Spec, label: str) -> Axis:
+    less = spec.better != "more"
+    label = f"{label} ({'less' if less else 'more'} is better)"
+    return Axis(label, percent=is_share(spec.unit), less_is_better=less)
 
 
-def _merit(row: MetricRow, figure: Figure) -> float:
-    return figure.value if is_more_better(row) else -figure.value
+def front_of(points: Sequence[tuple[Span, Span]], x: Axis, y: Axis) -> list[tuple[Span, Span]]:
+    """The points that no other beats: better at one and at least as good at the other."""
+    merits = [(_merit(a, x), _merit(b, y)) for a, b in points]
+    return [
+        point
+        for point, (own, rest) in zip(points, merits, strict=True)
+        if not any(a >= own and b >= rest and (a, b) != (own, rest) for a, b in merits)
+    ]
 
 
-def _is_dominated(merit: tuple[float, float], all_merits: Sequence[tuple[float, float]]) -> bool:
-    x, y = merit
-    return any(a >= x and b >= y and (a, b) != (x, y) for a, b in all_merits)
+def _merit(span: Span, axis: Axis) -> float:
+    return -span[0] if axis.less_is_better else span[0]
 
 
 def _draw(figure: ParetoFigure) -> Markup:
     """Bars are intervals, or ranges over seeds."""
     x, y, dots = figure.forget, figure.retain, figure.dots
-    spots = [_spot("original", "original", (_sized(x, x.original), y.original), best=False)]
-    spots += [_spot(str(d.entry.number), "result", (d.forget, d.retain), d.best) for d in dots]
+    original = [span_of(row.original, row.key.spec) for row in (x, y)]
+    spots = [Spot(name="original", tone="original", x=original[0], y=original[1], best=False)]
+    spots += [
+        Spot(name=str(dot.entry.number), tone="result", x=dot.forget, y=dot.retain, best=dot.best)
+        for dot in dots
+    ]
     points = "; ".join(
-        f"{dot.entry.number}: {format_value(dot.forget.value, x.key.spec.unit)} and "
-        f"{format_value(dot.retain.value, y.key.spec.unit)}"
+        f"{dot.entry.number}: {format_value(dot.forget[0], x.key.spec.unit)} and "
+        f"{format_value(dot.retain[0], y.key.spec.unit)}"
         for dot in dots
     )
     across, up = _axis(x), _axis(y)
@@ -106,14 +116,5 @@ def _draw(figure: ParetoFigure) -> Markup:
 
 
 def _axis(row: MetricRow) -> Axis:
-    name = row.key.spec.label
-    if row.key.spec.better == "zero":
-        name += ", distance from 0"
-    more = is_more_better(row)
-    label = f"{name} ({'more' if more else 'less'} is better)"
-    return Axis(label, percent=is_share(row.key.spec.unit), less_is_better=not more)
-
-
-def _spot(name: str, tone: str, figures: tuple[Figure, Figure], best: bool) -> Spot:
-    x, y = ((figure.value, figure.low, figure.high) for figure in figures)
-    return Spot(name=name, tone=tone, x=x, y=y, best=best)
+    spec = row.key.spec
+    return axis_of(spec, f"{spec.label}, distance from 0" if spec.better == "zero" else spec.label)

@@ -66,19 +66,20 @@ def _headline_of_rest(retained: Findings, phrases: Phrases) -> str:
     rest = phrases.rest
     if retained.decisive is None:
         return f"Damage to {rest} was not measured."
+    rest_is = f"{upper_first(rest)} {plural(phrases.rest_count, 'is', 'are')}"
     if retained.answer == "yes":
-        return f"{upper_first(rest)} {plural(phrases.rest_count, 'is', 'are')} preserved."
+        return f"{rest_is} preserved."
     evidence = describe_result(retained.decisive.result, phrases)
     if retained.decisive.is_unlike:
         return (
-            f"{upper_first(rest)} {plural(phrases.rest_count, 'is', 'are')} unlike those of the "
-            f"original model: {evidence}. Only real images can tell whether that is worse."
+            f"{rest_is} unlike those of the original model: {evidence}. Only real images can tell "
+            "whether that is worse."
         )
     if retained.answer == "inconclusive":
         return f"Damage to {rest} cannot be ruled out: {evidence}."
     if retained.collapsed:
         return f"The model has collapsed: {evidence}."
-    return f"{upper_first(rest)} {plural(phrases.rest_count, 'is', 'are')} damaged: {evidence}."
+    return f"{rest_is} damaged: {evidence}."
 
 
 def describe_result(result: Result, phrases: Phrases, *details: str) -> str:

@@ -22,6 +22,7 @@ from efface.reporting.comparison import (
     Figure,
     MetricRow,
     compare_runs,
+    flat,
     mean_difference,
     write_difference,
     write_figure,
@@ -84,24 +85,17 @@ def _shared(base: Base, row: MetricRow) -> dict[str, Any]:
 
 
 def _cell_record(entry: Entry, row: MetricRow, figure: Figure) -> dict[str, Any]:
-    difference = figure.difference  # paired by seed: of a single run none
     return {
         "entry": entry.number,
         "name": entry.name,
         "runs": list(entry.names),
         "seeds": list(entry.seeds),
         "outcomes": list(entry.outcomes),
-        "value": figure.value,
-        "low": figure.low,
-        "high": figure.high,
+        **flat("", figure),
         "bounds": "95 % interval" if figure.spread is None else "range over seeds",
         "standard_deviation": figure.spread,
-        "original": row.original.value,
-        "original_low": row.original.low,
-        "original_high": row.original.high,
-        "difference": None if difference is None else difference.value,
-        "difference_low": None if difference is None else difference.low,
-        "difference_high": None if difference is None else difference.high,
+        **flat("original", row.original),
+        **flat("difference", figure.difference),  # paired by seed: of a single run none
     }
 
 
@@ -191,19 +185,25 @@ def _table(base: Base, part: slice) -> Table:
 def _name(row: MetricRow) -> Text:
     arrow, _ = DIRECTIONS[row.key.spec.better]
     seen = "".join(f", {text}" for text in (row.key.measured_with, printable(row.apart)) if text)
-    name = Text(f"{printable(row.key.spec.label)} {arrow}".strip())
-    return name.append(f"\n{format_count(row.key.samples)} samples{seen}", style="dim")
+    name = f"{printable(row.key.spec.label)} {arrow}".strip()
+    return with_details(name, f"{format_count(row.key.samples)} samples{seen}")
 
 
 def _text(figure: Figure | None, row: MetricRow) -> Text:
-    value, interval = write_figure(figure, row.key.spec.unit)
-    text = Text(value)
-    if interval:
-        text.append(f"\n{interval}", style="dim")
-    if figure is not None and figure.difference is not None:
-        difference = write_difference(figure.difference, row.key.spec.unit)
-        text.append(f"\nfrom the original model: {difference}", style="dim")
-    return text
+    unit = row.key.spec.unit
+    value, interval = write_figure(figure, unit)
+    if figure is None or figure.difference is None:
+        return with_details(value, interval)
+    difference = f"from the original model: {write_difference(figure.difference, unit)}"
+    return with_details(value, interval, difference)
+
+
+def with_details(text: str, *details: str) -> Text:
+    """A cell of a table, with dim lines below."""
+    cell = Text(text)
+    for line in filter(None, details):
+        cell.append(f"\n{line}", style="dim")
+    return cell
 
 
 def write_comparison(bases: Sequence[Base], out: Path) -> list[Path]:
