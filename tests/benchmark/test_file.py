@@ -11,6 +11,7 @@ from efface.benchmark.file import check_apart, named, read_asked, read_file, see
 from efface.errors import ConfigError, EffaceError
 from efface.requests.classes.request import ForgetClass
 from efface.requests.concept.request import ForgetConcept
+from efface.runs.plan import settings_of
 from tests.benchmark.conftest import HEAD, SHORT, WHOLE
 
 File = Callable[[str], Path]
@@ -31,6 +32,16 @@ def test_settings_of_a_row_go_before_those_of_all(file: File) -> None:
     changes = found.changes(found.method[0])
     assert changes[0] == "evaluate.forget_samples=10"
     assert changes.index("train.steps=2") < changes.index("train.steps=3")
+
+
+def test_a_row_has_the_settings_of_the_published_script(file: File) -> None:
+    rows = "[[method]]\nname = 'salun'\nas_published = true\nset = ['train.steps=7']\n"
+    found = read_file(file(HEAD + rows))
+    settings = settings_of(ForgetClass, None, "salun", None, found.changes(found.method[0]))
+    assert (settings.train.steps, settings.train.batch_size) == (7, 128)
+    assert settings.method.retain_weight == 3.07  # pyright: ignore[reportAttributeAccessIssue]
+    with pytest.raises(ConfigError, match="no published settings of 'redirection'"):
+        read_file(file(SHORT + "as_published = true\n"))
 
 
 def test_seeds_are_evaluated_on_samples_of_their_own() -> None:

@@ -56,6 +56,8 @@ class MethodRow(Section):
     """The method, where the row is called otherwise."""
     recipe: str | None = None
     """A TOML file of settings, or the name of one that ships."""
+    as_published: bool = False
+    """With the settings of the published script, in place of the method's own defaults."""
     set: tuple[str, ...] = ()
     """Settings, as "train.batch_size=32"."""
     strength: Strength | None = None
@@ -69,6 +71,22 @@ class MethodRow(Section):
     def values(self) -> tuple[Scalar | None, ...]:
         """Of its strength; None alone where there is none to choose."""
         return (None,) if self.strength is None else self.strength.values
+
+    def published(self) -> list[str]:
+        """Settings of the published script in the form of `--set`.
+
+        ConfigError where none are known.
+        """
+        if not self.as_published:
+            return []
+        from efface.methods import resolve
+
+        known = resolve(self.method_name).as_published
+        if not known:
+            raise ConfigError(
+                f"no published settings of {self.method_name!r} are known: give `set`."
+            )
+        return [f"{name}={json.dumps(value)}" for name, value in known.items()]
 
     def chosen(self, value: Scalar | None) -> list[str]:
         """A value of its strength in the form of `--set`."""
@@ -182,7 +200,7 @@ class BenchFile(Section):
     def changes(self, row: MethodRow) -> list[str]:
         """The settings of a row, in the form of `--set`; later ones go before."""
         shared = [f"evaluate.{name}={json.dumps(value)}" for name, value in self.evaluate.items()]
-        return [*shared, *self.set, *row.set]
+        return [*shared, *self.set, *row.published(), *row.set]
 
     @property
     def attack_changes(self) -> tuple[str, ...] | None:
