@@ -22,15 +22,33 @@ from tests.benchmark.conftest import Made
 
 def test_both_views_of_quality_and_the_worst_class_have_columns(whole: Made) -> None:
     names = [figure.spec.name for figure in columns(whole.bench.rows)]
-    assert names == ["class_rate", "retained_accuracy", "fd", "fd", "worst_class"]
+    assert names == ["class_rate", "retained_accuracy", "fd", "fd", "worst_class", *["recall"] * 2]
     titles = headings(whole.bench.rows)
-    assert titles[-4:] == ["forwards", "steps", "time", "memory"] and "Worst class ↑" in titles
+    assert titles[-2:] == ["forwards", "time"] and any("Recall (pixels" in t for t in titles)
+
+
+def test_a_class_is_named_where_it_is_the_worst_of_all_rows(whole: Made) -> None:
+    def titles(*labels: str) -> list[str]:
+        rows = []
+        for row, label in zip(whole.bench.rows, labels, strict=False):
+            figures = [
+                figure.model_copy(update={"spec": figure.spec.model_copy(update={"label": label})})
+                for figure in row.figures
+                if figure.spec.name == "worst_class"
+            ]
+            rows.append(row.model_copy(update={"figures": figures}))
+        return headings(rows)[1:2]
+
+    assert titles("Worst class (3)", "Worst class (3)") == ["Worst class (3) ↑"]
+    assert titles("Worst class (3)", "Worst class (5)") == ["Worst class ↑"]
 
 
 def test_every_row_has_a_cell_for_every_heading(whole: Made) -> None:
     rows = whole.bench.rows
     assert {len(cells(row, rows)) for row in rows} == {len(headings(rows))}
-    assert cells(rows[0], rows)[-4:] == [("–", "")] * 4
+    assert cells(rows[0], rows)[-2:] == [("–", "")] * 2
+    forwards, _ = cells(rows[-1], rows)[-2:]
+    assert forwards[1] == "2 steps"
 
 
 def test_the_terminal_shows_every_row(whole: Made) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from rich.table import Table
@@ -24,7 +24,7 @@ from efface.records import Value
 from efface.reporting.comparison import DIRECTIONS, flat
 from efface.runs.compare import with_details
 
-BESIDE = ("worst_class",)  # secondary figures with a column of their own
+BESIDE = ("worst_class", "recall")  # secondary figures with columns of their own
 FRONT = "*"  # marks rows on the Pareto front
 Cell = tuple[str, str]  # a value, and its interval or ""
 NOTE = (
@@ -44,15 +44,17 @@ def columns(rows: Sequence[BenchRow]) -> list[BenchFigure]:
     return list(found.values())
 
 
-def heading(figure: BenchFigure) -> str:
+def heading(figure: BenchFigure, rows: Sequence[BenchRow]) -> str:
     arrow, _ = DIRECTIONS[figure.spec.better]
-    label = figure.label.partition(" (")[0] if figure.spec.name in BESIDE else figure.label
+    labels = {own.label for row in rows if (own := row.get(figure.name)) is not None}
+    # Of each row another class may be the worst: "Worst class (3)".
+    label = figure.label if len(labels) == 1 else figure.label.partition(" (")[0]
     return f"{label} {arrow}".strip()
 
 
 def headings(rows: Sequence[BenchRow]) -> list[str]:
     costs = [title for title, _ in _costs(rows)]
-    return ["row", *(heading(figure) for figure in columns(rows)), *costs]
+    return ["row", *(heading(figure, rows) for figure in columns(rows)), *costs]
 
 
 def cells(row: BenchRow, rows: Sequence[BenchRow]) -> list[Cell]:
@@ -61,7 +63,7 @@ def cells(row: BenchRow, rows: Sequence[BenchRow]) -> list[Cell]:
     for figure in columns(rows):
         own = row.get(figure.name)
         found.append(_cell(own.value, figure.spec.unit) if own else (DASH, ""))
-    return [*found, *((cell(row), "") for _, cell in _costs(rows))]
+    return [*found, *(cell(row) for _, cell in _costs(rows))]
 
 
 def name_of(row: BenchRow) -> str:
@@ -80,36 +82,40 @@ def _cell(value: Value, unit: str) -> Cell:
     return format_value(value.value, unit), format_interval(value.low, value.high, unit)
 
 
-def _costs(rows: Sequence[BenchRow]) -> list[tuple[str, Any]]:
+def _costs(rows: Sequence[BenchRow]) -> list[tuple[str, Callable[[BenchRow], Cell]]]:
     """Columns of what was not measured in any row are left out."""
-    found: list[tuple[str, Any]] = []
+    found: list[tuple[str, Callable[[BenchRow], Cell]]] = []
     if any(row.relearned for row in rows):
-        found.append(("relearned in steps (retrained)", _relearned))
+        found.append(("relearned in steps", _relearned))
     if any(row.from_retrained for row in rows):
-        found.append(("margins from retrained", lambda row: _number(row.from_retrained)))
-    return [
-        *found,
-        ("forwards", lambda row: _count(row.forwards)),
-        ("steps", lambda row: _count(row.steps)),
-        ("time", lambda row: DASH if row.seconds is None else format_duration(row.seconds.value)),
-        ("memory", lambda row: DASH if row.memory is None else readable(round(row.memory.value))),
-    ]
+        found.append(("margins from retrained", _from_retrained))
+    return [*found, ("forwards", _forwards), ("time", _time)]
 
 
-def _relearned(row: BenchRow) -> str:
+def _relearned(row: BenchRow) -> Cell:
     if row.relearned is None:
-        return DASH
+        return DASH, ""
     half, retrained = row.relearned.half, row.relearned.retrained
     own = "not relearned" if half is None else format_number(half)
-    return own if retrained is None else f"{own} ({format_number(retrained)})"
+    return own, "" if retrained is None else f"retrained: {format_number(retrained)}"
 
 
-def _number(value: Value | None) -> str:
-    return DASH if value is None else format_number(value.value)
+def _from_retrained(row: BenchRow) -> Cell:
+    return DASH if row.from_retrained is None else format_number(row.from_retrained.value), ""
 
 
-def _count(value: Value | None) -> str:
-    return DASH if value is None else format_count(round(value.value))
+def _forwards(row: BenchRow) -> Cell:
+    if row.forwards is None or row.steps is None:
+        return DASH, ""
+    forwards, steps = (format_count(round(count.value)) for count in (row.forwards, row.steps))
+    return forwards, f"{steps} steps"
+
+
+def _time(row: BenchRow) -> Cell:
+    if row.seconds is None:
+        return DASH, ""
+    memory = "" if row.memory is None else readable(round(row.memory.value))
+    return format_duration(row.seconds.value), memory
 
 
 def as_terminal(bench: Bench) -> Table:
