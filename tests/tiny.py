@@ -36,7 +36,11 @@ SMALL = [
 GUARDED = [*SMALL, "train.guard_every=2"]
 BAG = ForgetConcept(concept="bag", replacement="coat")
 KEYWORDS = ("red", "green")
-SCHEDULER = {"zero_terminal_snr": "rescale_betas_zero_snr", "clip_sample": "clip_sample"}
+SCHEDULER = {
+    "zero_terminal_snr": "rescale_betas_zero_snr",
+    "clip_sample": "clip_sample",
+    "timesteps": "num_train_timesteps",
+}
 
 
 def make_tiny_unet(conditional: bool = True, seed: int = 0, **overrides: object) -> Denoiser:

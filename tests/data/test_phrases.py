@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from efface.data.phrases import fold, names, replace_phrase, same_phrase
@@ -37,6 +37,7 @@ VISIBLE = st.text(min_size=1).filter(
 )
 
 
+@settings(deadline=None)  # the first case compiles patterns
 @given(st.text(), st.text(), VISIBLE)
 def test_replacing_never_reads_a_phrase_as_a_pattern(before: str, new: str, phrase: str) -> None:
     """What stands between two spaces is found and replaced as it is, backslashes included."""
@@ -148,6 +149,7 @@ def test_words_are_found_in_every_script_and_the_rest_is_left(
     assert replace_phrase(prompt, [phrase], "X") == expected
 
 
+@settings(deadline=None)  # the first case compiles patterns
 @given(st.text())
 def test_folding_again_changes_nothing_and_forms_of_unicode_fold_alike(text: str) -> None:
     for form in ("NFC", "NFD", "NFKC", "NFKD"):

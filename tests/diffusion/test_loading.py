@@ -80,8 +80,10 @@ def test_a_saved_latent_model_loads_bit_identical(tiny_dit, tmp_path):
     save_pipeline(denoiser, tmp_path / "model")
     loaded = load(tmp_path / "model")
     assert_same(denoiser, loaded)
-    latents = torch.randn(2, 4, 4, 4)
-    assert_close(loaded.codec.decode(latents), denoiser.codec.decode(latents), rtol=0, atol=0)
+    own, read = (model.codec.vae.state_dict() for model in (denoiser, loaded))
+    assert own.keys() == read.keys() and all(own[name].equal(read[name]) for name in own)
+    latents = torch.randn(2, 4, 4, 4)  # sums round by where weights lie in memory
+    assert_close(loaded.codec.decode(latents), denoiser.codec.decode(latents), rtol=0, atol=1e-5)
 
 
 def test_a_pixel_transformer_loads_bit_identical(pixel_dit, tmp_path):

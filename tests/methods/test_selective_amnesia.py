@@ -23,7 +23,7 @@ MakeContext = Callable[..., StepContext]
 @pytest.fixture
 def prepared(tiny_unet: Make, labelled_context: MakeContext) -> tuple[Denoiser, dict]:
     """A model, and its pre-pass over two images at every timestep."""
-    denoiser = tiny_unet()
+    denoiser = tiny_unet(timesteps=100)
     steps = denoiser.schedule.num_timesteps
     method = SelectiveAmnesia(fisher_images=2, fisher_timesteps=steps)
     networks = {"student": denoiser}
