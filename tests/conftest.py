@@ -25,6 +25,7 @@ def pytest_collection_finish() -> None:
     """What was imported stays: the garbage collector need not look through it again and again."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(50_000, 20, 100)  # tests leave few cycles, and looking for them takes long
     gc.enable()
 
 

@@ -44,6 +44,15 @@ FIELDS = [
 ]
 
 
+# A pre-pass and a way to x_t that are as short as they may be.
+SHORT = {"mask_batches": 1, "fisher_images": 1, "fisher_timesteps": 1, "partial_steps": 2}
+
+
+def make_short(name: str) -> Any:
+    kind: Any = resolve(name)
+    return kind(**{key: n for key, n in SHORT.items() if key in kind.__pydantic_fields__})
+
+
 def field(name: str, key: str) -> Any:
     kind: Any = resolve(name)
     return kind.__pydantic_fields__[key]
@@ -91,7 +100,7 @@ def test_loss_is_finite_and_only_active_networks_take_gradient(
     suited: Callable[..., Denoiser],
     make_context: Callable[..., StepContext],
 ) -> None:
-    method = resolve(name)()
+    method = make_short(name)
     ctx = make_context(method, suited(method, **MODELS[model]))
     for phase in method.phases:
         for other, denoiser in ctx.networks.items():
@@ -112,7 +121,7 @@ def test_loss_is_finite_and_only_active_networks_take_gradient(
 def test_loss_runs_on_a_latent_transformer(
     name: str, tiny_dit: Callable[[], Denoiser], make_context: Callable[..., StepContext]
 ) -> None:
-    method, denoiser = resolve(name)(), tiny_dit()
+    method, denoiser = make_short(name), tiny_dit()
     if "images" in method.needs:
         pytest.skip("needs images of this model's size")
     ctx = make_context(method, denoiser)
@@ -126,7 +135,7 @@ def test_image_methods_forget_under_prompts(
     name: str, kind: str, text_model: Callable[..., TextDenoiser]
 ) -> None:
     """On a text-to-image model, where every pair of latents has a prompt of its own."""
-    method, denoiser = resolve(name)(), text_model(kind)
+    method, denoiser = make_short(name), text_model(kind)
     generator = torch.Generator().manual_seed(0)
     latents = torch.randn(9, *denoiser.sample_shape, generator=generator)
     source = PairSource(
@@ -161,7 +170,7 @@ def test_image_methods_forget_under_prompts(
 def test_a_method_without_a_loss_edits_the_same_weights_twice(
     name: str, suited: Callable[..., Denoiser], make_context: Callable[..., StepContext]
 ) -> None:
-    method = resolve(name)()
+    method = make_short(name)
     edited = []
     for _ in range(2):
         ctx = make_context(method, suited(method))
@@ -178,7 +187,7 @@ def test_a_method_with_a_loss_edits_nothing(
     name: str, suited: Callable[..., Denoiser], make_context: Callable[..., StepContext]
 ) -> None:
     """Of its own: what a step changes is the update alone."""
-    method = resolve(name)()
+    method = make_short(name)
     ctx = make_context(method, suited(method))
     before = {n: d.clone().network.state_dict() for n, d in ctx.networks.items()}
     method.edit(ctx)
@@ -191,7 +200,7 @@ def test_a_method_with_a_loss_edits_nothing(
 def test_same_seed_gives_the_same_loss(
     name: str, suited: Callable[..., Denoiser], make_context: Callable[..., StepContext]
 ) -> None:
-    method = resolve(name)()
+    method = make_short(name)
     denoiser = suited(method)
     for phase in method.phases[:1]:
         first, second = (method.loss(phase, make_context(method, denoiser)).total for _ in range(2))
@@ -205,7 +214,7 @@ def test_ten_steps_change_the_trained_networks_and_nothing_else(
     make_source: Callable[..., BatchSource],
     tmp_path: Path,
 ) -> None:
-    method = resolve(name)()
+    method = make_short(name)
     denoiser = suited(method)
     before = {k: v.clone() for k, v in denoiser.network.state_dict().items()}
     settings = TrainSettings(steps=10, batch_size=4, learning_rate=1e-3, ema_decay=0.5)
@@ -226,7 +235,7 @@ def test_a_method_guides_what_it_says_and_nothing_else(
     name: str, suited: Callable[..., Denoiser], make_context: Callable[..., StepContext]
 ) -> None:
     """A guided pass has twice the rows."""
-    method = resolve(name)()
+    method = make_short(name)
     ctx = make_context(method, suited(method))
     rows: dict[str, list[int]] = {other: [] for other in ctx.networks}
     for other, denoiser in ctx.networks.items():
