@@ -20,7 +20,6 @@ from efface.evaluation.wording import (
     printable,
 )
 from efface.memory.estimate import readable
-from efface.records import Value
 from efface.reporting.comparison import DIRECTIONS, flat
 from efface.runs.compare import with_details
 
@@ -34,14 +33,16 @@ NOTE = (
 )
 
 
-def columns(rows: Sequence[BenchRow]) -> list[BenchFigure]:
-    """The figures with a column, as the first row has them."""
-    found: dict[str, BenchFigure] = {}
+def columns(rows: Sequence[BenchRow]) -> tuple[list[BenchFigure], list[BenchFigure]]:
+    """The figures with a column, as the first row has them: primary ones, and those beside."""
+    first: dict[str, BenchFigure] = {}
+    beside: dict[str, BenchFigure] = {}
     for row in rows:
-        beside = [f for name in BESIDE for f in row.figures if f.spec.name == name]
-        for figure in (*primary(row), *beside):
-            found.setdefault(figure.name, figure)
-    return list(found.values())
+        for figure in primary(row):
+            first.setdefault(figure.name, figure)
+        for figure in (f for name in BESIDE for f in row.figures if f.spec.name == name):
+            beside.setdefault(figure.name, figure)
+    return list(first.values()), list(beside.values())
 
 
 def heading(figure: BenchFigure, rows: Sequence[BenchRow]) -> str:
@@ -53,17 +54,15 @@ def heading(figure: BenchFigure, rows: Sequence[BenchRow]) -> str:
 
 
 def headings(rows: Sequence[BenchRow]) -> list[str]:
-    costs = [title for title, _ in _costs(rows)]
-    return ["row", *(heading(figure, rows) for figure in columns(rows)), *costs]
+    first, beside = ([heading(figure, rows) for figure in some] for some in columns(rows))
+    return ["row", *first, *(title for title, _ in _costs(rows)), *beside]
 
 
 def cells(row: BenchRow, rows: Sequence[BenchRow]) -> list[Cell]:
     """A row's name, figures and costs, below the `headings`."""
-    found = [(name_of(row), _state(row))]
-    for figure in columns(rows):
-        own = row.get(figure.name)
-        found.append(_cell(own.value, figure.spec.unit) if own else (DASH, ""))
-    return [*found, *(cell(row) for _, cell in _costs(rows))]
+    first, beside = ([_figure(row, figure) for figure in some] for some in columns(rows))
+    costs = [cell(row) for _, cell in _costs(rows)]
+    return [(name_of(row), _state(row)), *first, *costs, *beside]
 
 
 def name_of(row: BenchRow) -> str:
@@ -78,8 +77,11 @@ def _state(row: BenchRow) -> str:
     return ", ".join(parts)
 
 
-def _cell(value: Value, unit: str) -> Cell:
-    return format_value(value.value, unit), format_interval(value.low, value.high, unit)
+def _figure(row: BenchRow, figure: BenchFigure) -> Cell:
+    own, unit = row.get(figure.name), figure.spec.unit
+    if own is None:
+        return DASH, ""
+    return format_value(own.value.value, unit), format_interval(own.value.low, own.value.high, unit)
 
 
 def _costs(rows: Sequence[BenchRow]) -> list[tuple[str, Callable[[BenchRow], Cell]]]:
