@@ -93,7 +93,7 @@ def hub(answer: Answer, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
             pass
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     address = f"http://127.0.0.1:{server.server_port}"
     with monkeypatch.context() as patch:
         patch.setenv("NO_PROXY", "127.0.0.1")

@@ -313,11 +313,11 @@ def begin_in_two_processes(out: Path, overwrite: bool) -> None:
     settings = read_settings("class", ClassSettings).to_json()
     record = new_record(None, {"kind": "class"}, "SFD", settings)
     if not accelerator.is_main_process:
-        time.sleep(2)
+        time.sleep(0.5)
     assert not check_folder(out, record, False, overwrite)
     with new_folder(out, record, False, accelerator):
         if accelerator.is_main_process:
-            time.sleep(2)  # the second is ready first, and leaves what may have to come back
+            time.sleep(0.5)  # the second is ready first, and leaves what may have to come back
             assert (out / ".replaced").exists() == overwrite
     accelerator.wait_for_everyone()
 
