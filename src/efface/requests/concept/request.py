@@ -191,16 +191,14 @@ class ForgetConcept(Request):
         from efface.requests.concept.settings import ConceptSettings
 
         concept, method = settings.of(ConceptSettings), settings.method
-        unread: list[str] = []
-        if not method.reads_negative:
-            unread += ["gibberish", "forget_guidance"]
-        if "words" in method.needs:
-            unread += ["interpolation"]
+        unread = () if method.reads_negative else ("gibberish", "forget_guidance")
+        if not method.phases:  # edited in closed form: there are no rows
+            unread = (*unread, "interpolation")
         for name in unread:
             if getattr(concept, name):
                 raise ConfigError(
                     f"concept.{name} has no effect with method {settings.method_name!r}: leave it "
-                    "out, or take sfd or redirection, which read it."
+                    "out, or choose another method."
                 )
 
     def read(self, model: ModelInfo, settings: Settings) -> PromptMaterial:
