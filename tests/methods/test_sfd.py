@@ -7,11 +7,9 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from pydantic import ValidationError
 from torch import Tensor
 from torch.testing import assert_close
 
@@ -19,7 +17,6 @@ from efface.data import images
 from efface.data.batch import Choices
 from efface.data.source import BatchSource
 from efface.diffusion.denoiser import Denoiser
-from efface.errors import ConfigError
 from efface.methods.base import StepContext
 from efface.methods.conditions import by_side
 from efface.methods.sfd import SFD, sid_loss
@@ -238,53 +235,6 @@ def test_share_of_forget_rows_leaves_the_expectation(
     assert_close(terms.retain, losses[:RETAIN].mean())
 
 
-def test_one_step_sampler_starts_at_noise_level_2_5_from_unit_noise(tiny_unet: Make) -> None:
-    sampler = SFD().sampler(tiny_unet(schedule="linear"))
-    assert (sampler.t_init, sampler.input_scale) == (440, 1.0)
-
-
-def test_published_input_scale_is_the_noise_level_of_the_start(tiny_unet: Make) -> None:
-    sampler = SFD(input_scale="published").sampler(tiny_unet(schedule="linear"))
-    assert sampler.input_scale == pytest.approx(0.9286, abs=1e-4)  # b at t = 440, sfd 1.1
-
-
-def test_timesteps_stay_in_the_window_and_reach_its_ends(
-    tiny_unet: Make, sfd_context: MakeContext
-) -> None:
-    ctx = sfd_context(tiny_unet(schedule="linear"), 4000, 1000)
-    t, _, _ = SFD()._noised(ctx, torch.zeros(5000, 1, 8, 8))
-    assert (int(t.min()), int(t.max())) == (38, 711)  # sfd 1.1
-
-
-def test_forget_warmup_widens_the_window_of_forget_rows_only(
-    tiny_unet: Make, sfd_context: MakeContext
-) -> None:
-    denoiser, method = tiny_unet(schedule="linear"), SFD(forget_warmup=0.5)
-    early, late = (
-        method._noised(sfd_context(denoiser, 4000, 4000, step), torch.zeros(8000, 1, 8, 8))[0]
-        for step in (4, 5)
-    )
-    assert (int(early[:4000].min()), int(early[:4000].max())) == (38, 711)
-    assert (int(early[4000:].min()), int(early[4000:].max())) == (20, 979)  # sfd 1.4
-    assert (int(late.min()), int(late.max())) == (38, 711)
-
-
-def test_several_replacements_have_the_wider_window_to_the_end(
-    tiny_unet: Make, sfd_context: MakeContext
-) -> None:
-    denoiser = tiny_unet(schedule="linear")
-    ctx = sfd_context(denoiser, 4000, 4000, 9)
-    choices = Choices(
-        table=denoiser.encode([3, 5]),
-        rows=torch.arange(2).expand(4000, 2),
-        counts=torch.full((4000,), 2),
-    )
-    ctx = replace(ctx, batch=replace(ctx.batch, forget=replace(ctx.batch.forget, choices=choices)))
-    t, _, _ = SFD()._noised(ctx, torch.zeros(8000, 1, 8, 8))
-    assert (int(t[:4000].min()), int(t[:4000].max())) == (38, 711)
-    assert (int(t[4000:].min()), int(t[4000:].max())) == (20, 979)
-
-
 def test_no_data_set_is_read(
     tiny_unet: Make,
     make_source: Callable[..., BatchSource],
@@ -311,53 +261,3 @@ def test_no_data_set_is_read(
     settings = TrainSettings(steps=2, batch_size=4, learning_rate=1e-3)
     result = Trainer(method, method.networks(denoiser), source, settings, tmp_path).run()
     assert result.steps == 2
-
-
-@pytest.mark.parametrize(
-    ("given", "named"),
-    [
-        ({"sigma_init": 0.0}, "sigma_init"),
-        ({"forget_share": 1.5}, "forget_share"),
-        ({"fake_score_condition_dropout": 2.0}, "fake_score_condition_dropout"),
-        ({"teacher_guidance": -3.0}, "teacher_guidance"),
-        ({"alpha": float("nan")}, "alpha"),
-    ],
-)
-def test_hyperparameters_out_of_range_are_refused_by_name(
-    given: dict[str, Any], named: str
-) -> None:
-    with pytest.raises(ValidationError, match=named):
-        SFD(**given)
-
-
-@pytest.mark.parametrize(
-    ("given", "named"),
-    [
-        ({"sigma_min": 20.0}, ("sigma_min", "20.0", "sigma_max", "13.0")),
-        ({"warmup_sigma_min": 500.0}, ("warmup_sigma_min", "500.0", "warmup_sigma_max")),
-        (
-            {"share_student_pass": True, "fake_score_condition_dropout": 0.1},
-            ("share_student_pass", "0.1", "0.0"),
-        ),
-    ],
-)
-def test_hyperparameters_that_contradict_each_other_are_refused_by_name(
-    given: dict[str, Any], named: tuple[str, ...]
-) -> None:
-    with pytest.raises(ConfigError) as refused:
-        SFD(**given)
-    for part in named:
-        assert part in str(refused.value)
-
-
-def test_what_is_guided_is_declared() -> None:
-    assert not any(SFD().guided(name) for name in ("teacher", "fake_score", "student"))
-    assert not SFD().guides_teacher
-    teacher = SFD(teacher_guidance=1.5)
-    assert teacher.guides_teacher and teacher.guided("teacher") and not teacher.guided("fake_score")
-    weak = SFD(teacher_guidance=0.5)  # passes twice the rows, and leads to the null condition
-    assert weak.guided("teacher") and not weak.guides_teacher
-    for name in ("fake_score_guidance", "fake_score_training_guidance"):
-        method = SFD(**{name: 2.0})
-        assert method.guided("fake_score") and not method.guided("teacher")
-        assert not method.guides_teacher
