@@ -130,3 +130,16 @@ def test_conditions_are_the_batchs_own_without_dropout(
     condition, target = SFD()._conditions(ctx, 0.0)
     assert labels_of(condition)[6:].tolist() == [0] * 4
     assert labels_of(target)[6:].tolist() == [1] * 4
+
+
+def test_what_is_guided_is_declared() -> None:
+    assert not any(SFD().guided(name) for name in ("teacher", "fake_score", "student"))
+    assert not SFD().guides_teacher
+    teacher = SFD(teacher_guidance=1.5)
+    assert teacher.guides_teacher and teacher.guided("teacher") and not teacher.guided("fake_score")
+    weak = SFD(teacher_guidance=0.5)  # passes twice the rows, and leads to the null condition
+    assert weak.guided("teacher") and not weak.guides_teacher
+    for name in ("fake_score_guidance", "fake_score_training_guidance"):
+        method = SFD(**{name: 2.0})
+        assert method.guided("fake_score") and not method.guided("teacher")
+        assert not method.guides_teacher

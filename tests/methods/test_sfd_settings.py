@@ -1,4 +1,4 @@
-"""SFD's hyperparameters: what is refused by name, and what they say of guidance."""
+"""SFD's hyperparameters: what is refused by name."""
 
 from __future__ import annotations
 
@@ -46,16 +46,3 @@ def test_hyperparameters_that_contradict_each_other_are_refused_by_name(
         SFD(**given)
     for part in named:
         assert part in str(refused.value)
-
-
-def test_what_is_guided_is_declared() -> None:
-    assert not any(SFD().guided(name) for name in ("teacher", "fake_score", "student"))
-    assert not SFD().guides_teacher
-    teacher = SFD(teacher_guidance=1.5)
-    assert teacher.guides_teacher and teacher.guided("teacher") and not teacher.guided("fake_score")
-    weak = SFD(teacher_guidance=0.5)  # passes twice the rows, and leads to the null condition
-    assert weak.guided("teacher") and not weak.guides_teacher
-    for name in ("fake_score_guidance", "fake_score_training_guidance"):
-        method = SFD(**{name: 2.0})
-        assert method.guided("fake_score") and not method.guided("teacher")
-        assert not method.guides_teacher
