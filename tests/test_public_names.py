@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import typer
 
 import efface
+from efface.cli import app
 
 NAMES = """
 forget evaluate attack bench compare verify sample train train_classifier preflight triage distil
@@ -27,6 +29,23 @@ def test_a_public_name_is_listed_and_callable(name: str) -> None:
     place = getattr(efface, home) if home else efface
     assert last in dir(place)
     assert callable(getattr(place, last)) or name == "__version__"
+
+
+NAMED_OTHERWISE = {  # a folder of this name is there, or the command names what it makes
+    "autoencoder": "train_autoencoder",
+    "classifier": "train_classifier",
+    "detector": "train_detector",
+    "methods": "methods.names",
+    "runs": "list_runs",
+    "settings": "list_settings",
+}
+
+
+@pytest.mark.parametrize("command", typer.main.get_command(app).commands)  # pyright: ignore
+def test_every_command_is_a_public_function(command: str) -> None:
+    home, _, last = NAMED_OTHERWISE.get(command, command).rpartition(".")
+    place = getattr(efface, home) if home else efface
+    assert last in dir(place) and callable(getattr(place, last))
 
 
 def test_what_is_listed_is_there_and_nothing_else() -> None:

@@ -15,6 +15,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 if TYPE_CHECKING:
     from efface import attacks, methods, metrics
     from efface.benchmark.bench import bench
+    from efface.cli.doctor import doctor
     from efface.diffusion.loading import load
     from efface.evidence.verify import verify
     from efface.requests.classes.request import ForgetClass
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from efface.runs.distil import distil
     from efface.runs.evaluate import evaluate
     from efface.runs.forget import forget
+    from efface.runs.list_settings import list_settings
     from efface.runs.listing import list_runs
     from efface.runs.preflight import preflight
     from efface.runs.report import report
@@ -49,9 +51,11 @@ _HOMES = {
     "compare": "runs.compare",
     "demo": "runs.demo",
     "distil": "runs.distil",
+    "doctor": "cli.doctor",
     "evaluate": "runs.evaluate",
     "forget": "runs.forget",
     "list_runs": "runs.listing",
+    "list_settings": "runs.list_settings",
     "load": "diffusion.loading",
     "preflight": "runs.preflight",
     "report": "runs.report",
@@ -77,9 +81,11 @@ __all__ = [  # noqa: PLE0604
     "compare",
     "demo",
     "distil",
+    "doctor",
     "evaluate",
     "forget",
     "list_runs",
+    "list_settings",
     "load",
     "methods",
     "metrics",

@@ -8,7 +8,7 @@ import sys
 from typer.testing import CliRunner
 
 from efface.cli import app
-from efface.cli.doctor import examine
+from efface.cli.doctor import doctor
 
 
 def test_a_torchvision_that_does_not_import_is_named(tmp_path, monkeypatch):
@@ -29,7 +29,7 @@ def test_a_torchvision_that_does_not_import_is_named(tmp_path, monkeypatch):
 
 
 def test_this_installation_is_good():
-    findings = examine()
+    findings = doctor()
     assert [f.text for f in findings if not f.good] == []
     text = "\n".join(f.text for f in findings)
     for name in ("torch ", "diffusers ", "accelerate ", "runs on ", "extra 'data'"):
@@ -38,7 +38,7 @@ def test_this_installation_is_good():
 
 def test_a_missing_package_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "accelerate", None)  # any import of it raises
-    bad = [f.text for f in examine() if not f.good]
+    bad = [f.text for f in doctor() if not f.good]
     assert len(bad) == 1
     assert bad[0].startswith("accelerate cannot be imported")
 
@@ -52,7 +52,7 @@ def test_every_extra_is_named_with_what_it_lacks(monkeypatch):
         return there[name]
 
     monkeypatch.setattr(importlib.metadata, "version", version)
-    said = {f.text for f in examine() if f.text.startswith("extra")}
+    said = {f.text for f in doctor() if f.text.startswith("extra")}
     assert "extra 'onnx': installed" in said
     assert any("'data': datasets is 3.0 and must be >=4.0" in text for text in said)
     assert any("'sign': model-signing is missing, pyopenssl is missing" in text for text in said)

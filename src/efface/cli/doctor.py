@@ -19,7 +19,7 @@ class Finding:
     text: str
 
 
-def examine() -> list[Finding]:
+def doctor() -> list[Finding]:
     """What is installed and whether it works; torchvision first, since it breaks the others."""
     findings = [_torchvision(), *map(_importable, NEEDED)]
     if findings[1].good:

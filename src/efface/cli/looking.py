@@ -113,7 +113,7 @@ def methods() -> None:
 
 def doctor() -> None:
     """Check the installation."""
-    from efface.cli.doctor import examine
+    from efface.cli.doctor import doctor as examine
 
     findings = examine()
     for finding in findings:
@@ -130,28 +130,19 @@ def settings(
 
     With the type, range, default and meaning of each.
     """
+    from itertools import groupby
+
     from rich.console import Console
     from rich.table import Column, Table
     from rich.text import Text
 
-    from efface.errors import ConfigError
-    from efface.requests import sections
-    from efface.runs.early import METHOD, SECTIONS
+    from efface.runs.list_settings import list_settings
 
-    known = {METHOD: None} | SECTIONS | sections()
-    if section is not None and section not in known:
-        raise ConfigError(f"section {section!r} is unknown: there is {', '.join(known)}.")
-    chosen = list(known) if section is None else [section]
-    if METHOD in chosen:
-        from efface.methods import resolve
-
-        known[METHOD] = resolve(method)
-    from efface.settings.listing import list_section
-
-    for name in chosen:
+    found = list_settings(section, method)
+    for _, rows in groupby(found, key=lambda row: row.name.partition(".")[0]):
         table = Table(Column("setting", no_wrap=True), *("type", "range", "default"), box=None)
         table.add_column("meaning", overflow="fold", min_width=20)
-        for row in list_section(name, known[name]):
+        for row in rows:
             table.add_row(*map(Text, (row.name, row.type, row.range, row.default, row.description)))
         Console().print(table)
 
