@@ -58,7 +58,7 @@ def commands(root: Path) -> dict[str, list[str]]:
     memorised = ["--prompt", "a red bag", "--modified-prompt", "a bag"]
     memorised += ["--control-prompts", str(root / "controls.txt")]
     siss = [*MEMORISED, "memorised.original_share=0.5", "method.rule_name=relative_norm"]
-    siss += ["memorised.split=similarity", "memorised.undecided=0.5"]
+    siss += ["memorised.undecided=0.5"]
     sd = str(text_model(root, "sd"))
     kinds = {
         "class": ([str(root / "model"), "--label", "0", "--replace", "1"], [*STEPS, *SAMPLES]),

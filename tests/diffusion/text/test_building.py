@@ -85,3 +85,35 @@ def test_samples_are_stock_whatever_the_scheduler_says_of_clipping_and_offsets(
     ).images
     images = draw_images(denoiser, MultiStep(3), denoiser.encode(["a cat"]), [0])
     assert_close(images, stock, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("family", ["sd", "sdxl"])
+def test_what_an_index_says_of_parts_that_are_not_read_changes_nothing(
+    family: str, pipelines: Folders, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(pipelines(family), tmp_path / "model")
+    expected = _answer(folder)
+    index = json.loads((folder / "model_index.json").read_text())
+    for name in ("safety_checker", "feature_extractor", "image_encoder"):
+        for strange in ("x", "", True, 1e308, {}):
+            changed = json.dumps(index | {name: strange})
+            (folder / "model_index.json").write_text(changed)
+            assert_close(_answer(folder), expected)
+
+
+def _answer(folder: Path) -> torch.Tensor:
+    denoiser = as_text_denoiser(load(folder))
+    x_t = torch.ones(1, *denoiser.sample_shape)
+    return denoiser(x_t, torch.tensor([10]), denoiser.encode(["a bag"])).x0
+
+
+@pytest.mark.parametrize("strange", [None, 1, "false", [], [None, None], {}])
+def test_a_switch_of_the_pipeline_is_on_or_off(
+    strange: object, pipelines: Folders, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(pipelines("sdxl"), tmp_path / "model")
+    index = json.loads((folder / "model_index.json").read_text())
+    switch = {"force_zeros_for_empty_prompt": strange}
+    (folder / "model_index.json").write_text(json.dumps(index | switch))
+    with pytest.raises(ModelError, match="force_zeros_for_empty_prompt: it must be true or false"):
+        load(folder)

@@ -39,6 +39,12 @@ def test_all_labels_but_the_forgotten_are_retained():
     assert ForgetClass(labels=(0,), replacement=["random"]).replacement == ()  # pyright: ignore
 
 
+@pytest.mark.parametrize("given", [True, 1, 0.5, "random", {"a": 1}, [None], [[8]], [1e308]])
+def test_a_recorded_replacement_that_is_none_is_one_sentence(given: object) -> None:
+    with pytest.raises(RequestError, match="replacement"):
+        ForgetClass.model_validate({"kind": "class", "labels": [4], "replacement": given})
+
+
 def test_labels_are_named_in_words() -> None:
     assert ForgetClass(labels=(3,)).describe() == "label 3"
     assert ForgetClass(labels=(3, 5)).describe() == "labels 3, 5"

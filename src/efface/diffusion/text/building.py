@@ -22,6 +22,7 @@ from efface.diffusion.text.encoding import constant_rows
 from efface.diffusion.text.families import tokenizer_of
 from efface.diffusion.text.folder import parts_in
 from efface.diffusion.text.prompts import PromptEncoder, load_readers
+from efface.errors import ModelError
 
 # What a pipeline that only encodes prompts must not do.
 QUIET = {"requires_safety_checker": False, "add_watermarker": False}
@@ -99,11 +100,21 @@ def _encoding_pipeline(info: ModelInfo, parts: Mapping[str, Any]) -> Any:
     for name, parameter in inspect.signature(kind.__init__).parameters.items():
         if name in QUIET:
             options[name] = QUIET[name]
-        elif name in info.index and not isinstance(info.index[name], list):
-            options[name] = info.index[name]
+        elif name in info.index and isinstance(parameter.default, bool):
+            options[name] = _read_switch(info, name)
         elif parameter.default is inspect.Parameter.empty and name != "self":
             options[name] = None
     return kind(**(options | dict(parts)))
+
+
+def _read_switch(info: ModelInfo, name: str) -> bool:
+    """An option of the pipeline that is on or off; ModelError for anything else."""
+    value = info.index[name]
+    if not isinstance(value, bool):
+        raise ModelError(
+            f"{info.source}: model_index.json has {value!r} for {name}: it must be true or false."
+        )
+    return value
 
 
 def differ_in_network_alone(one: ModelInfo, other: ModelInfo) -> bool:

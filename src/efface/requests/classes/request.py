@@ -117,7 +117,7 @@ class ForgetClass(Request):
     @field_validator("replacement", mode="before")
     @classmethod
     def _random(cls, given: Any) -> Any:
-        return () if given is not None and list(given) == ["random"] else given
+        return () if given in (["random"], ("random",)) else given
 
     @model_validator(mode="after")
     def _check_words(self) -> Self:
