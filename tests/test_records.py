@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 
 import pytest
@@ -9,16 +10,21 @@ from pydantic import ValidationError
 
 from efface.errors import DataError
 from efface.records import (
+    Cost,
     Evaluation,
     Matrix,
+    Rate,
     Result,
     RunRecord,
+    Speed,
     Value,
     read_evaluation,
     read_record,
     write_json,
 )
 from tests.specs import spec_of
+
+SPEED = functools.partial(Speed, line="result", seeds=[0])
 
 
 def record() -> RunRecord:
@@ -151,6 +157,25 @@ def test_a_matrix_of_another_shape_is_refused(change: dict):
     Matrix.model_validate(whole | {"protocol": ""})
     with pytest.raises(ValidationError):
         Matrix.model_validate(whole | {"protocol": ""} | change)
+
+
+@pytest.mark.parametrize("strange", [float("inf"), float("-inf"), float("nan"), -1, "x", [1]])
+@pytest.mark.parametrize(
+    ("kind", "fields", "name"),
+    [
+        (Cost, {"share": 0.5}, "budget"),
+        (Rate, {"rate": 1e-3, "highest": 0.5, "most": 1}, "half"),
+        (Rate, {"rate": 1e-3, "highest": 0.5, "half": 1}, "most"),
+        (SPEED, {"retrained": [1], "ratio": 1, "low": 1, "high": 1}, "budgets"),
+        (SPEED, {"budgets": [1], "ratio": 1, "low": 1, "high": 1}, "retrained"),
+        (SPEED, {"budgets": [1], "retrained": [1], "low": 1, "high": 1}, "ratio"),
+    ],
+)
+def test_a_budget_is_a_number_or_not_reached(kind, fields, name, strange):
+    many = name in ("budgets", "retrained")
+    kind(**fields | {name: [None] if many else None})
+    with pytest.raises(ValidationError):
+        kind(**fields | {name: [strange] if many else strange})
 
 
 @pytest.mark.parametrize(

@@ -2,15 +2,17 @@
 
 import json
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from efface.errors import DataError, RequestError
 from efface.files import parse_json, whole_file
 
 MULTI_STEP = "_multi_step"  # ends the line of a one-step generator that is sampled in many steps
 M = TypeVar("M", bound=BaseModel)
+Finite = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Budget = Finite | None  # on the axis of an attack; None: not within the whole budget
 Side = Literal["forget", "retain"]  # of which samples or images a figure is
 
 
@@ -169,7 +171,7 @@ class Cost(Content):
     """What it took to bring a share of the forgotten thing back."""
 
     share: float  # of what the original model shows, above what a model that never knew it shows
-    budget: float | None  # on the attack's axis; None: not reached within the whole budget
+    budget: Budget
     images: int | None = None  # images that were needed, where the attack takes any
 
 
@@ -185,8 +187,8 @@ class Rate(Content):
     """What came of an attack at one learning rate."""
 
     rate: float
-    half: float | None  # budgets for half and nine tenths; None: not within the whole budget
-    most: float | None
+    half: Budget  # for half and nine tenths
+    most: Budget
     highest: float  # on the curve's y axis
 
 
@@ -195,11 +197,11 @@ class Speed(Content):
 
     line: str  # the way in which this run's model was attacked
     seeds: list[int]
-    budgets: list[float | None]
-    retrained: list[float | None]
-    ratio: float | None  # the median of budget / retrained; None where it is not known
-    low: float  # its interval of 95 %
-    high: float | None  # None: without end
+    budgets: list[Budget]
+    retrained: list[Budget]
+    ratio: Finite | None  # the median of budget / retrained; None where it is not known
+    low: Finite  # its interval of 95 %
+    high: Finite | None  # None: without end
 
 
 class AttackResult(Content):

@@ -8,11 +8,10 @@ import numpy as np
 from scipy import special
 
 from efface.metrics.intervals import Estimate
-from efface.records import Cost, Point, Rate, Speed
+from efface.records import Budget, Cost, Point, Rate, Speed
 
 SHARES = HALF, MOST = (0.5, 0.9)  # of the way from the floor to the level
 ZERO = Estimate(0.0, 0.0, 0.0)  # the floor where there is neither a retrained model nor a control
-Budget = float | None  # None: not within the whole budget
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
