@@ -135,13 +135,17 @@ def result_of(run: Path) -> dict[str, object]:
     }
 
 
-def complaint(code: int, number: int, out: Path, errors: str) -> str | None:
-    """What is wrong with how a process answered a signal, if anything is."""
+def complaint(code: int, number: int, errors: str, due: bool) -> str | None:
+    """What is wrong with how a process answered a signal, if anything is.
+
+    `due` says whether it owes a word on how the run goes on.
+    """
     if code == 0 or (code == -signal.SIGKILL and number == signal.SIGKILL):
         return None  # it was done before the signal came
-    if code != 128 + number or errors.count("\n") != 1 or "stopped" not in errors:
+    last = (errors.splitlines() or [""])[-1]
+    if code != 128 + number or "Traceback" in errors or "stopped" not in last:
         return f"exit {code} after signal {number}: {errors[-2000:]}"
-    if (out / "record.json").exists() and "add --resume" not in errors:
+    if due and "add --resume" not in last:
         return f"no word on how it goes on: {errors}"
     return None
 
@@ -154,7 +158,8 @@ def stop_and_resume(kind: Kind, number: int, chance: random.Random, out: Path) -
         more = ["--resume"] if (out / "record.json").exists() else []
         process = start([*kind.arguments, "--out", str(out), *more], errors)
         code = wait(process, chance.uniform(0, kind.seconds), number)
-        wrong = complaint(code, number, out, errors.read_text())
+        due = not more and (out / "record.json").exists() and not (out / "report.html").exists()
+        wrong = complaint(code, number, errors.read_text(), due)
         if wrong is not None:
             return wrong
         stopped = chance.random() < AGAIN

@@ -193,6 +193,9 @@ def test_a_budget_is_a_number_or_not_reached(kind, fields, name, strange):
         pytest.param(json.dumps(written() | {"start": {"request": "distil"}}), id="its request"),
         pytest.param(json.dumps(written() | {"settings": {"train": 3}}), id="a section"),
         pytest.param(json.dumps(written() | {"settings": [1]}), id="settings"),
+        pytest.param(json.dumps(written() | {"hardware": {"gpus": True}}), id="gpus"),
+        pytest.param(json.dumps(written() | {"hardware": {"gpus": [1]}}), id="a gpu"),
+        pytest.param(json.dumps(written() | {"hardware": {"cores": "2"}}), id="cores"),
     ],
 )
 def test_entries_of_another_kind_are_no_record(tmp_path, content):

@@ -255,6 +255,13 @@ class StartEntry(BaseModel):
     source: str = ""
 
 
+class HardwareEntry(BaseModel):
+    """What is read of a record's `hardware`, where it is there."""
+
+    gpus: list[str] = []
+    cores: int | None = None
+
+
 class RunRecord(Content):
     """`record.json`: what was asked, with what it was done, what came out."""
 
@@ -286,6 +293,7 @@ class RunRecord(Content):
     def _check_entries(self) -> "RunRecord":
         ModelEntry.model_validate(self.model, strict=True)
         StartEntry.model_validate(self.start or {}, strict=True)
+        HardwareEntry.model_validate(self.hardware, strict=True)
         return self
 
 

@@ -107,10 +107,17 @@ def test_what_is_stopped_says_so_and_exits_as_the_signal_asks(
     assert sentence in written and written.count("\n") == 1
 
 
-def test_sigterm_is_an_interruption(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_outside_a_command_is_one_sentence_too(
+    number: int,
+    code: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     before = signal.getsignal(signal.SIGTERM)
-    monkeypatch.setattr("efface.cli.app", lambda: os.kill(os.getpid(), signal.SIGTERM))
-    with pytest.raises(Stopped) as stopped:
+    monkeypatch.setattr("efface.cli.app", lambda: os.kill(os.getpid(), number))
+    with pytest.raises(SystemExit) as left:
         main()
     signal.signal(signal.SIGTERM, before)
-    assert stopped.value.signal == signal.SIGTERM
+    assert left.value.code == code
+    assert capsys.readouterr().err == "efface: stopped\n"

@@ -48,8 +48,7 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as stop:
-            number = stop.signal if isinstance(stop, Stopped) else signal.SIGINT
-            _leave(str(stop) or "stopped", 128 + number)
+            _leave_stopped(stop)
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Those of other packages come last."""
@@ -99,6 +98,8 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _stop)
     try:
         app()
+    except KeyboardInterrupt as stop:  # before a command began, or after it ended
+        _leave_stopped(stop)
     except Exception as error:
         sentence = _sentence(error)
         if sentence is None or progress.speech.verbose:
@@ -119,6 +120,11 @@ def _sentence(error: Exception) -> str | None:
     if type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported here
         return OUT_OF_MEMORY
     return None
+
+
+def _leave_stopped(stop: KeyboardInterrupt) -> NoReturn:
+    number = stop.signal if isinstance(stop, Stopped) else signal.SIGINT
+    _leave(str(stop) or "stopped", 128 + number)
 
 
 def _leave(sentence: str, code: int) -> NoReturn:

@@ -186,11 +186,11 @@ def shorten(name: str) -> str:
 
 def describe_hardware(hardware: dict[str, Any]) -> str:
     """'NVIDIA H200' or '2 CPU cores' from a record's hardware."""
-    gpus = Counter(map(str, hardware.get("gpus") or []))
+    gpus = Counter(hardware.get("gpus", []))
     if gpus:
         return " + ".join(kind if n == 1 else f"{n} × {kind}" for kind, n in gpus.items())
     cores = hardware.get("cores")
-    if isinstance(cores, int):
+    if cores is not None:
         return f"{cores} CPU {plural(cores, 'core')}"
     return "hardware not recorded"
 
