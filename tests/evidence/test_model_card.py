@@ -293,6 +293,14 @@ def test_a_run_without_a_result_or_a_base_is_refused(run, tmp_path):
         write_model_card(tmp_path / "empty")
 
 
+@pytest.mark.parametrize("labels", [[[4]], [{}], 4, True, "4", {"a": 1}, [None], None, [], [1e308]])
+def test_a_request_that_is_not_known_here_may_hold_anything(run, labels):
+    request = {"kind": "of another package", "labels": labels}
+    record = read_record(run).model_copy(update={"request": request})
+    text = make_card(record, Evaluation(results=[]), None, None)
+    assert "class_labels=[0]" in text
+
+
 def test_nothing_measured_is_said(run):
     record: RunRecord = read_record(run)
     text = make_card(record, Evaluation(results=[]), None, None)

@@ -33,6 +33,7 @@ from efface.records import (
 )
 from efface.reporting import judge_run
 from efface.reporting.comparison import DIRECTIONS
+from efface.reporting.run_folder import listed
 from efface.reporting.sentences import describe_method
 from efface.requests import words_of
 from efface.requests.words import Words
@@ -130,7 +131,7 @@ def make_card(
 def _call(record: RunRecord, words: Words) -> str:
     """The arguments of the pipeline for one image."""
     if record.model.get("classes"):
-        taken = {*(record.request.get("labels") or ()), record.model.get("null_label")}
+        taken = [*listed(record.request.get("labels")), record.model.get("null_label")]
         label = next(n for n in range(len(taken) + 1) if n not in taken)
         return f"class_labels=[{label}]"
     if words.task(record) != "text-to-image":
