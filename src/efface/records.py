@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from efface.errors import DataError, RequestError
 from efface.files import parse_json, whole_file
 
+SCHEMA = 1  # of all records
 MULTI_STEP = "_multi_step"  # ends the line of a one-step generator that is sampled in many steps
 M = TypeVar("M", bound=BaseModel)
 Finite = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -60,13 +61,10 @@ class Spec(BaseModel):
         return self.model_copy(update=changed)
 
 
-class Result(Content):
+class Result(Value):
     """One figure of the result, with the original model measured by the same protocol."""
 
     spec: Spec
-    value: float
-    low: float
-    high: float
     samples: int
     seeds: list[int]  # first and last: sample i has seed first + i
     protocol: str
@@ -104,13 +102,10 @@ class ForgottenImage(Content):
     copies_baseline: int
 
 
-class Point(Content):
+class Point(Value):
     """A figure at one place of a curve."""
 
     x: float
-    value: float
-    low: float
-    high: float
 
 
 class Curve(Content):
@@ -296,14 +291,10 @@ class RunRecord(Content):
         HardwareEntry.model_validate(self.hardware, strict=True)
         return self
 
-
-SCHEMA = 1  # of all records
-
-
-def require_finished(run: Path, record: RunRecord) -> None:
-    """Raise RequestError for a run that has made no model yet."""
-    if record.status == "running":
-        raise RequestError(f"{run} is not finished: complete it with --resume first.")
+    def require_finished(self, run: Path) -> None:
+        """Raise RequestError for a run that has made no model yet."""
+        if self.status == "running":
+            raise RequestError(f"{run} is not finished: complete it with --resume first.")
 
 
 def write_json(path: Path, model: BaseModel) -> None:

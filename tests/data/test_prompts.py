@@ -147,6 +147,17 @@ def test_the_column_of_captions_can_be_chosen(write: Write) -> None:
         check_prompts(f"{file}x?caption=prompt")
 
 
+def test_a_column_is_that_of_tables_which_do_not_name_another(write: Write) -> None:
+    file = write("list.tsv", "prompt\tblip\tlong\nfirst\ta bag\tone bag\n")
+    assert read_prompts(file, "blip") == ["a bag"]
+    assert read_prompts(f"{file}?caption=long", "blip") == ["one bag"]
+    text = write("list.txt", "a cat\n")
+    assert read_prompts(text, "blip") == ["a cat"]
+    for read in (read_prompts, check_prompts):
+        with pytest.raises(DataError, match="list.txt is a text file without columns, .*'blip'"):
+            read(f"{text}?caption=blip")
+
+
 @pytest.mark.parametrize("name", ["pairs.txt", "pairs.csv", "datasets:someone/pairs"])
 def test_missing_pairs_are_refused_with_what_pairs_are_read_from(name: str) -> None:
     with pytest.raises(DataError, match="pairs of prompts .*a prompt, a tab and another .* target"):

@@ -261,3 +261,14 @@ def test_images_to_forget_are_not_one_split_of_several(tmp_path):
     assert len(load_images(str(tmp_path))) == 2
     with pytest.raises(DataError, match="holds parquet files of several splits"):
         load_images(str(tmp_path), how=Reading(complete=True))
+
+
+@pytest.mark.parametrize("columns", ["image=a", "label=a", "image=a&label=b"])
+@pytest.mark.parametrize("source", ["digits", "zoo:symbol", "folder", "folder/0.png"])
+def test_what_is_no_table_has_no_columns(tmp_path, source, columns):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    Image.new("L", (8, 8)).save(folder / "0.png")
+    named = source if source in ("digits", "zoo:symbol") else str(tmp_path / source)
+    with pytest.raises(DataError, match="is no table, and .* names columns: leave them out"):
+        load_images(f"{named}?{columns}")

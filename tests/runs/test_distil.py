@@ -13,7 +13,7 @@ SMALL = ("train.steps=2", "train.batch_size=4", "train.ignore_memory=true")
 
 def test_it_is_a_run_that_forgets_nothing(tiny_model: Path, tmp_path: Path) -> None:
     run = efface.distil(tiny_model, tmp_path / "run", changes=SMALL, measure=False)
-    assert read_record(run).request == {"kind": "distil", "retain_prompts": None}
+    assert read_record(run).request == efface.Distil().model_dump(mode="json")
     assert (run / "pipeline" / "model_index.json").exists()
 
 

@@ -95,7 +95,7 @@ def test_two_stage_starts_from_the_distilled_networks_with_the_true_teacher(
     a, b = (read_tensors(folder, "fake_score") for folder in kept if folder)
     assert all(a[key].equal(b[key]) for key in a)
     assert read_record(second).start == {
-        "request": {"kind": "distil", "retain_prompts": None},
+        "request": efface.Distil().model_dump(mode="json"),
         "output": read_record(first).output,
         "source": str(first),
     }

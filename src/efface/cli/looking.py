@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from efface.cli.options import Method, Model, NullLabel, Recipe, Set, Size
+from efface.cli.options import ImageColumn, Method, Model, NullLabel, Recipe, Set, Size
 from efface.cli.output import say, show
 
 
@@ -18,9 +18,7 @@ def triage(
         str, typer.Option(help="Images that the model was not trained on, or 'digits'.")
     ],
     out: Annotated[Path | None, typer.Option(help="A new folder for table, JSON and page.")] = None,
-    image_column: Annotated[
-        str | None, typer.Option(help="The column of images in tables, where several could be.")
-    ] = None,
+    image_column: ImageColumn = None,
     changes: Set = None,
 ) -> None:
     """Has the model memorised these images at all?"""

@@ -43,6 +43,12 @@ Set = Annotated[
         "--set", help="A setting, as train.steps=500 or relearning.images=[1]. Repeatable."
     ),
 ]
+ImageColumn = Annotated[
+    str | None, typer.Option(help="The column of images in tables, where several could be.")
+]
+LabelColumn = Annotated[
+    str | None, typer.Option(help="The column of labels in tables, where it is not `label`.")
+]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in OUT.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run in OUT.")]
 NullLabel = Annotated[

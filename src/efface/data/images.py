@@ -100,8 +100,11 @@ def load_images(
     """
     how = how if size is None else replace(how, size=(size, size))
     source, wanted = _parted(source)
+    given = source
     source, how = _with_columns(source, how)
     files = [] if source == "digits" else table_files(source)
+    if not files and not source.startswith(HUB) and source != given:
+        raise DataError(f"{source} is no table, and {given!r} names columns: leave them out.")
     if files or source.startswith(HUB):
         images = _table(source, files, split, wanted, how)
     else:

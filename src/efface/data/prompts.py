@@ -41,6 +41,7 @@ PEOPLE = (
 )  # fmt: skip
 CONSONANTS = ("b", "d", "f", "g", "k", "l", "m", "n", "p", "r", "s", "t", "v", "z", "br", "st")
 VOWELS = ("a", "e", "i", "o", "u", "ee", "oo", "an", "el", "ish", "on")
+CAPTION = "?caption="  # behind a source, before the name of its column
 PROMPT_COLUMNS = (("prompt", "caption", "text"),)
 PAIR_COLUMNS = (("prompt",), ("target",))
 TEXT = ("", ".txt")
@@ -61,14 +62,14 @@ FOREIGN = re.compile(
 Columns = Sequence[Sequence[str]]  # the names that each may have, the first that is there counts
 
 
-def read_prompts(source: str) -> list[str]:
+def read_prompts(source: str, column: str | None = None) -> list[str]:
     """Prompts of a file or data set, in order, stripped of spaces and without duplicates.
 
-    Tables have a column `prompt`, `caption` or `text`, or the one in SOURCE?caption=NAME; a text
-    file has one prompt per line. Of a data set the split `train` or the only one is read. Says how
-    many there are. Raises DataError.
+    Tables have a column `prompt`, `caption` or `text`, or the `column` that is given, also as
+    SOURCE?caption=NAME; a text file has one prompt per line. Of a data set the split `train` or the
+    only one is read. Says how many there are. Raises DataError.
     """
-    place, columns = _with_column(source)
+    place, columns = _with_column(source, column)
     given = [row[0] for row in _read_rows(place, columns, PROMPTS)]
     prompts = list(dict.fromkeys(text.strip() for text in given if _is_visible(text)))
     if not prompts:
@@ -83,6 +84,11 @@ def check_prompts(source: str) -> None:
     if not place.startswith(HUB) and not os.path.isfile(place):
         raise DataError(f"no prompts at {source}: give {PROMPTS}.")
     _suffix_of(place, PROMPTS)
+
+
+def has_columns(source: str) -> bool:
+    """Whether prompts come from a table or a data set, by its name."""
+    return source.startswith(HUB) or Path(source.partition(CAPTION)[0]).suffix.lower() not in TEXT
 
 
 def read_pairs(source: str) -> list[tuple[str, str]]:
@@ -132,11 +138,21 @@ def spread(prompts: Sequence[str], count: int) -> list[str]:
     return [prompts[i * len(prompts) // count] for i in range(count)]
 
 
-def _with_column(source: str) -> tuple[str, Columns]:
-    """A source, and the column of its captions: that behind "?caption=", or one of the usual."""
-    place, mark, name = source.partition("?caption=")
+def _with_column(source: str, column: str | None = None) -> tuple[str, Columns]:
+    """A source, and the column of its captions: that behind "?caption=", or one of the usual.
+
+    A `column` is that of tables whose names do not say another one.
+    """
+    place, mark, name = source.partition(CAPTION)
     if not mark or os.path.exists(source):
-        return source, PROMPT_COLUMNS
+        if column is None or not has_columns(source):
+            return source, PROMPT_COLUMNS
+        return source, ((column,),)
+    if not has_columns(place):
+        raise DataError(
+            f"{place} is a text file without columns, and the column {name!r} was asked for: leave "
+            "it out, or give a table."
+        )
     return place, ((name,),)
 
 

@@ -124,6 +124,6 @@ def labels_of(
     if wrong:
         raise DataError(
             f"{source} has the label {wrong[0]!r} in column {column!r}: labels are numbers from 0 "
-            f"to {end - 1}, choose another column by appending ?label=NAME."
+            f"to {end - 1}, choose another column with --label-column, or append ?label=NAME."
         )
     return labels, names

@@ -24,7 +24,7 @@ from efface.evaluation.store import Store
 from efface.evaluation.views import View
 from efface.metrics.judge import Judge, load_judge
 from efface.progress import remark
-from efface.records import RunRecord, require_finished
+from efface.records import RunRecord
 from efface.settings.base import Settings
 from efface.settings.evaluate import EvaluateSettings
 
@@ -39,7 +39,7 @@ SAMPLING = {
 
 def check_measurable(run: Path, record: RunRecord) -> None:
     """Raise RequestError unless a run has made what it says, and that is still there."""
-    require_finished(run, record)
+    record.require_finished(run)
     if hash_weights(run / "pipeline") != record.output:
         raise RequestError(
             f"{run / 'pipeline'} does not hold the weights that the run made: restore them, or run "

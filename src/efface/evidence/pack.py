@@ -21,7 +21,6 @@ from efface.evidence.statements import (
     run_folders,
     weights_among,
 )
-from efface.records import require_finished
 from efface.reporting import write_report
 from efface.requests import is_request, read_request
 
@@ -118,7 +117,7 @@ def _require_plain(run: Path, name: str) -> None:
 def _check_pipeline(run: Path, packed: PackedRun) -> None:
     """RequestError unless the model is what the run wrote, and lies in its folder."""
     record = packed.record
-    require_finished(run, record)
+    record.require_finished(run)
     for name in (*record.output, *input_weights(record)):
         if ".." in name.split("/") or name.startswith("/") or "\\" in name:
             raise RequestError(

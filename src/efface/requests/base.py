@@ -302,5 +302,16 @@ def require_classes(model: ModelInfo) -> int:
     return model.num_classes
 
 
+def check_column(column: str | None, *sources: str | None) -> None:
+    """Raise RequestError for a column of prompts where no table is named to read any from."""
+    from efface.data.prompts import has_columns
+
+    if column is not None and not any(source and has_columns(source) for source in sources):
+        raise RequestError(
+            f"the column {column!r} of prompts was given, and no table of prompts: give a table, "
+            "or leave the column out."
+        )
+
+
 def has_words(text: str) -> bool:
     return any(map(str.isalnum, text))

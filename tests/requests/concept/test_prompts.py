@@ -49,6 +49,18 @@ def test_prompts_without_the_concept_and_retained_ones_with_nothing_else_are_ref
     assert prompts.notes()["retain_prompts_dropped"] == 2
 
 
+def test_tables_of_prompts_share_a_column_and_text_files_need_none(tmp_path: Path) -> None:
+    forget, retain = tmp_path / "forget.csv", tmp_path / "retain.jsonl"
+    forget.write_text("prompt,blip\na cat,a red bag\n")
+    retain.write_text('{"text": "a bag", "blip": "a dog"}\n')
+    files = {"retain_prompts": str(retain), "caption_column": "blip"}
+    prompts = read_concept_prompts(changed(forget_prompts=str(forget), **files), CONFIG)
+    assert prompts.forget == ("a red bag",) and prompts.retain == ("a dog",)
+    (tmp_path / "forget.txt").write_text("a blue bag\n")
+    text = changed(forget_prompts=str(tmp_path / "forget.txt"), **files)
+    assert read_concept_prompts(text, CONFIG).forget == ("a blue bag",)
+
+
 def test_every_prompt_is_forgotten_under_all_names_and_no_retained_one_has_one(
     tmp_path: Path,
 ) -> None:

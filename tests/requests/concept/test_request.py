@@ -35,6 +35,8 @@ Make = Callable[..., Settings]
             "forget prompts.*one of the two",
         ),
         (BAG | {"concept": 3}, "request.concept is 3"),
+        (BAG | {"caption_column": "blip"}, "column 'blip'.*no table of prompts"),
+        (BAG | {"caption_column": "blip", "retain_prompts": "x.txt"}, "no table of prompts"),
     ],
 )
 def test_words_that_contradict_each_other_are_refused(words: dict[str, Any], named: str) -> None:

@@ -12,6 +12,7 @@ from efface.diffusion.loading import save_pipeline
 from efface.diffusion.model_folder import inspect_model
 from efface.errors import DataError, RequestError
 from efface.requests import read_request
+from efface.requests.concept.material import PromptMaterial
 from efface.requests.distil.request import Distil
 from efface.settings.base import read_settings
 
@@ -36,6 +37,18 @@ def test_others_are_refused(
     save_pipeline(tiny_unet(conditional=False), tmp_path / "model")
     with pytest.raises(RequestError, match="is unconditional"):
         Distil().check(inspect_model(tmp_path / "model"), SETTINGS)
+
+
+def test_prompts_are_those_of_the_column_that_is_given(
+    pipelines: Callable[[str], Path], tmp_path: Path
+) -> None:
+    file = tmp_path / "list.csv"
+    file.write_text("prompt,blip\na cat,a dog\n")
+    request = Distil(retain_prompts=str(file), caption_column="blip")
+    material = request.read(inspect_model(pipelines("sd")), SETTINGS)
+    assert isinstance(material, PromptMaterial) and material.prompts.retain == ("a dog",)
+    with pytest.raises(RequestError, match="column 'blip'.*no table of prompts"):
+        Distil(retain_prompts="x.txt", caption_column="blip")
 
 
 def test_a_missing_file_is_named() -> None:

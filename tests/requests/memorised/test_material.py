@@ -84,6 +84,21 @@ def test_what_cannot_be_used_is_refused(
         read_memorised(request, inspect_model(pipelines("sd")), make_settings(changes))
 
 
+def test_control_prompts_are_those_of_the_column_that_is_given(
+    pipelines: Pipelines, make_settings: MakeSettings, tmp_path: Path
+) -> None:
+    file = tmp_path / "controls.csv"
+    rows = [f"a cat number {i},a bag number {i}" for i in range(59)]
+    file.write_text("\n".join(["prompt,blip", *rows]))
+    first = ForgetMemorised(prompt="a dog", control_prompts=str(file), caption_column="blip")
+    second = ForgetMemorised(prompt="a red bag", earlier=(first,))
+    for request in (first, second):
+        material = read_memorised(request, inspect_model(pipelines("sd")), make_settings())
+        assert set(material.controls) == {f"a bag number {i}" for i in range(59)}
+    with pytest.raises(RequestError, match="column 'blip'.*no table of prompts"):
+        ForgetMemorised(prompt="a red bag", caption_column="blip")
+
+
 def test_what_else_is_generated_is_measured_on_prompts_that_training_does_not_use(
     pipelines: Pipelines, make_settings: MakeSettings, tmp_path: Path
 ) -> None:
@@ -223,6 +238,7 @@ def test_the_command_line_takes_the_words_of_a_request(run: Path, controls: str)
         "prompt": "a red bag",
         "image": None,
         "modified_prompt": "a bag",
+        "caption_column": None,
         "control_prompts": controls,
     }
     assert (record.status, record.steps) == ("finished", 2)

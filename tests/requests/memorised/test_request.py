@@ -55,9 +55,8 @@ def test_the_recipe_that_ships_is_the_default(
 def test_control_prompts_are_those_that_were_given_last() -> None:
     first = ForgetMemorised(prompt="a bag", control_prompts="one.txt")
     second = ForgetMemorised(prompt="a hat").after(first)
-    assert second.controls == "one.txt"
-    assert ForgetMemorised(prompt="a cup", control_prompts="two.txt").after(second).controls == (
-        "two.txt"
-    )
+    assert second.controls == ("one.txt", None)
+    third = ForgetMemorised(prompt="a cup", control_prompts="two.csv", caption_column="blip")
+    assert third.after(second).controls == ("two.csv", "blip")
     assert [one.prompt for one in second.together] == ["a bag", "a hat"]
     assert len(ForgetMemorised(prompt="a hat").after(second).together) == 2

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import datasets
 import pytest
 import torch
+from PIL import Image
 
 from efface.data.images import ImageSet, load_images
 from efface.errors import ConfigError, DataError
@@ -24,6 +28,25 @@ def test_images_are_pooled_and_labels_left_out():
     images = training_images(DataSettings(without_labels=(3,), mean_pool=2))
     assert images.images.shape[1:] == (1, 4, 4)
     assert images.labels is not None and 3 not in images.labels
+
+
+def test_tables_have_the_columns_that_a_recipe_names(tmp_path: Path) -> None:
+    images = [Image.new("L", (8, 8), grey) for grey in (5, 6)]
+    columns = {"front": images, "back": images[::-1], "fine": [0, 1], "label": [1, 1]}
+    kinds = {"front": datasets.Image(), "back": datasets.Image()}
+    kinds |= {"fine": datasets.Value("int64"), "label": datasets.Value("int64")}
+    source, other = str(tmp_path / "x.parquet"), str(tmp_path / "y.parquet")
+    for file in (source, other):
+        datasets.Dataset.from_dict(columns, datasets.Features(kinds)).to_parquet(file)
+    read = training_images(
+        DataSettings(
+            source=source,
+            added=f"{other}?image=front&label=label",
+            image_column="back",
+            label_column="fine",
+        )
+    )
+    assert read.images[:, 0, 0, 0].tolist() == [6, 5, 5, 6]
 
 
 def test_a_row_that_is_not_there_is_refused():

@@ -187,12 +187,16 @@ def read_concept(request: ForgetConcept, model: ModelInfo, settings: Settings) -
 
 
 def read_retained(
-    source: str | None, count: int, model: ModelInfo, settings: Settings
+    source: str | None,
+    count: int,
+    model: ModelInfo,
+    settings: Settings,
+    column: str | None = None,
 ) -> PromptMaterial:
     """At most `count` prompts of a file or data set, or of templates, with nothing to forget."""
     check_detector(settings.evaluate)
     config = ConceptSettings()
-    given = prompts_to_retain(source, config)
+    given = prompts_to_retain(source, config, column=column)
     whole = whole_prompts(given, load_readers(model))
     retain, long = tuple(spread(whole, count)), len(given) - len(whole)
     return PromptMaterial(prompts=ConceptPrompts(retain=retain, too_long=long), config=config)

@@ -87,7 +87,7 @@ def read_concept_prompts(
     # The replacements are retained as well.
     own = (one.replacement for one in request.together if one.replacement is not None)
     more = list(dict.fromkeys(without_earlier(request, phrase) for phrase in own))
-    given = prompts_to_retain(request.retain_prompts, config, more)
+    given = prompts_to_retain(request.retain_prompts, config, more, request.caption_column)
     same = set(map(fold, forget))
     others = [p for p in given if fold(p) not in same and not names(p, *unwanted)]
     if not others:
@@ -145,17 +145,20 @@ def _read_pairs(
     if request.prompt_pairs is not None:
         return read_pairs(request.prompt_pairs), []
     if request.negative is not None:
-        keywords = read_prompts(request.negative)
+        keywords = read_prompts(request.negative, request.caption_column)
         return _keyword_pairs(keywords, config.people), keywords
     return _phrase_pairs(request, config), []
 
 
 def prompts_to_retain(
-    source: str | None, config: ConceptSettings, subjects: Sequence[str] = ()
+    source: str | None,
+    config: ConceptSettings,
+    subjects: Sequence[str] = (),
+    column: str | None = None,
 ) -> list[str]:
     """Prompts of a file or data set, or templates with the subjects of the settings and others."""
     if source is not None:
-        return read_prompts(source)
+        return read_prompts(source, column)
     return fill_templates(config.templates, [*config.subjects, *subjects])
 
 
@@ -165,7 +168,7 @@ def _phrase_pairs(request: ForgetConcept, config: ConceptSettings) -> list[tuple
     if request.forget_prompts is None:
         prompts = fill_templates(config.templates, [request.concept])
     else:
-        prompts = read_prompts(request.forget_prompts)
+        prompts = read_prompts(request.forget_prompts, request.caption_column)
     pairs: dict[str, str] = {}
     for prompt in prompts:
         if not names(prompt, *request.names):

@@ -17,6 +17,7 @@ from efface.requests.base import (
     DETECTOR,
     RESULTS,
     Request,
+    check_column,
     evaluate_names,
     has_words,
     require_text,
@@ -97,6 +98,8 @@ class ForgetConcept(Request):
     """Instead of --replace: prompts, each with its replacement."""
     negative: str | None = None
     """Instead of --replace: a file of keywords for a negative prompt."""
+    caption_column: str | None = None
+    """The column of prompts in tables; default: prompt, caption or text."""
 
     section: ClassVar[str] = "concept"
     own: ClassVar[type[BaseModel]] = ConceptSettings
@@ -124,6 +127,7 @@ class ForgetConcept(Request):
         for name in self.names:
             if not has_words(name):
                 raise RequestError(f"the concept {name!r} has no words: give a phrase.")
+        check_column(self.caption_column, self.retain_prompts, self.forget_prompts, self.negative)
         ways = (self.replacement, self.prompt_pairs, self.negative)
         if sum(way is not None for way in ways) != 1:
             raise RequestError(
@@ -164,7 +168,7 @@ class ForgetConcept(Request):
     def check_files(self) -> None:
         from efface.data.prompts import check_prompts
 
-        own = [(one.forget_prompts, one.prompt_pairs, one.negative) for one in self.together]
+        own = [(one.forget_prompts, one.negative, one.prompt_pairs) for one in self.together]
         for source in (self.retain_prompts, *itertools.chain(*own)):
             if source is not None:
                 check_prompts(source)

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 from efface.diffusion.model_folder import ModelInfo
 from efface.errors import RequestError
-from efface.requests.base import CONDITIONED, Material, Request, require_classes, require_text
+from efface.requests.base import (
+    CONDITIONED,
+    Material,
+    Request,
+    check_column,
+    require_classes,
+    require_text,
+)
 from efface.requests.words import Phrases, PlainWords, source_of
 from efface.settings.reading import Section
 
@@ -55,6 +62,8 @@ class Distil(Request):
     kind: Literal["distil"] = "distil"
     retain_prompts: str | None = None
     """Prompts of a text-to-image model: a file or datasets:OWNER/NAME; default: templates."""
+    caption_column: str | None = None
+    """The column of prompts in tables; default: prompt, caption or text."""
 
     section: ClassVar[str] = "distil"
     own: ClassVar[type[BaseModel]] = DistilSettings
@@ -66,6 +75,11 @@ class Distil(Request):
     subject: ClassVar[str] = "a distilled model"
     measured: ClassVar[frozenset[str]] = CONDITIONED
     attacked: ClassVar[frozenset[str]] = frozenset()
+
+    @model_validator(mode="after")
+    def _check_column(self) -> Self:
+        check_column(self.caption_column, self.retain_prompts)
+        return self
 
     def describe(self) -> str:
         return "nothing"
@@ -105,5 +119,9 @@ class Distil(Request):
         from efface.requests.concept.material import read_retained
 
         return read_retained(
-            self.retain_prompts, settings.of(DistilSettings).retain, model, settings
+            self.retain_prompts,
+            settings.of(DistilSettings).retain,
+            model,
+            settings,
+            self.caption_column,
         )

@@ -207,7 +207,7 @@ def read_memorised(
     prompts += [one.modified_prompt for one in captions if one.modified_prompt is not None]
     readers = load_readers(model)
     check_prompts(prompts, readers)
-    controls, others, too_long = _read_controls(request.controls, prompts, own.controls, readers)
+    controls, others, too_long = _read_controls(*request.controls, prompts, own.controls, readers)
     return MemorisedMaterial(
         model=model,
         captions=captions,
@@ -229,13 +229,17 @@ def _read_image(source: str, model: ModelInfo) -> Tensor:
 
 
 def _read_controls(
-    source: str | None, prompts: list[str], count: int, readers: Sequence[Reader]
+    source: str | None,
+    column: str | None,
+    prompts: list[str],
+    count: int,
+    readers: Sequence[Reader],
 ) -> tuple[tuple[str, ...], tuple[str, ...], int]:
     """`count` control prompts from all over the list, none of them one of `prompts`; the others.
 
     And how many are too long.
     """
-    given = fill_templates(TEMPLATES, SUBJECTS) if source is None else read_prompts(source)
+    given = fill_templates(TEMPLATES, SUBJECTS) if source is None else read_prompts(source, column)
     whole = whole_prompts(given, readers)
     different = [
         control for control in whole if not any(same_phrase(control, prompt) for prompt in prompts)

@@ -12,7 +12,15 @@ from efface.data.phrases import same_phrase
 from efface.diffusion.model_folder import ModelInfo
 from efface.errors import RequestError
 from efface.evaluation.wording import format_count, format_share, join_words, shorten
-from efface.requests.base import EXTRACTOR, SHARED, Request, evaluate_names, has_words, require_text
+from efface.requests.base import (
+    EXTRACTOR,
+    SHARED,
+    Request,
+    check_column,
+    evaluate_names,
+    has_words,
+    require_text,
+)
 from efface.requests.memorised.settings import MemorisedSettings
 from efface.requests.words import Phrases, Words, keeping, source_of
 
@@ -102,6 +110,8 @@ class ForgetMemorised(Request):
     """A prompt that generates it only sometimes; default: searched for."""
     control_prompts: str | None = None
     """Similar prompts without memorised images; default: templates."""
+    caption_column: str | None = None
+    """The column of prompts in tables; default: prompt, caption or text."""
 
     section: ClassVar[str] = "memorised"
     own: ClassVar[type[BaseModel]] = MemorisedSettings
@@ -121,6 +131,7 @@ class ForgetMemorised(Request):
 
     @model_validator(mode="after")
     def _check_words(self) -> Self:
+        check_column(self.caption_column, self.control_prompts)
         for name, text in (("prompt", self.prompt), ("modified prompt", self.modified_prompt)):
             if text is not None and not has_words(text):
                 raise RequestError(f"the {name} {text!r} has no words: give the caption.")
@@ -132,10 +143,10 @@ class ForgetMemorised(Request):
         return self
 
     @property
-    def controls(self) -> str | None:
-        """Control prompts of this request, or of the last one that gave any."""
-        given = [one.control_prompts for one in self.together]
-        return next((source for source in reversed(given) if source is not None), None)
+    def controls(self) -> tuple[str | None, str | None]:
+        """Control prompts of this request, or of the last one that gave any, and their column."""
+        given = [(one.control_prompts, one.caption_column) for one in self.together]
+        return next((one for one in reversed(given) if one[0] is not None), (None, None))
 
     def describe(self) -> str:
         return f"the image memorised for {self.prompt!r}"
@@ -157,8 +168,8 @@ class ForgetMemorised(Request):
         for source in (one.image for one in self.together):
             if source is not None:
                 check_source(source)
-        if self.controls is not None:
-            check_prompts(self.controls)
+        if self.controls[0] is not None:
+            check_prompts(self.controls[0])
 
     def packed(self, run: Path) -> dict[str, bytes]:
         from efface.requests.memorised.stages import FOLDER, pack_preparation

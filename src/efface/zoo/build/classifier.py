@@ -7,7 +7,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from efface.data.images import ImageSet, load_images
+from efface.data.images import ImageSet
 from efface.data.randomness import derive_seed
 from efface.diffusion.class_networks import write_names
 from efface.errors import ConfigError, DataError
@@ -15,7 +15,7 @@ from efface.files import require_empty
 from efface.metrics.intervals import proportion
 from efface.metrics.judge import Judge, ResidualClassifier, classify
 from efface.zoo.build.fitting import fit, seeded, shuffled
-from efface.zoo.build.images import training_images
+from efface.zoo.build.images import read_part, training_images
 from efface.zoo.build.settings import ClassifierSettings, read_build_settings
 
 LABEL_SMOOTHING = 0.05
@@ -28,7 +28,7 @@ def train_classifier(recipe: str | Path, out: str | Path, changes: Iterable[str]
     data = settings.data
     if data.held_out is None and data.source != "digits":
         raise ConfigError("a classifier is measured on held-out images: set data.held_out.")
-    held_out = load_images(data.held_out or "digits", "test").mean_pooled(data.mean_pool)
+    held_out = read_part(data, data.held_out or "digits", "test").mean_pooled(data.mean_pool)
     name = f"{Path(recipe).stem} classifier"
     device = str(Accelerator().device)
     judge = fit_classifier(name, training_images(data), held_out, settings.judge, device)

@@ -3,6 +3,7 @@
 import diffusers
 import torch
 
+from efface.data.image_files import Reading
 from efface.data.images import ImageSet, load_images
 from efface.data.source import ImageSource
 from efface.diffusion.denoiser import ClassDenoiser, Denoiser
@@ -13,10 +14,16 @@ from efface.zoo.build.settings import BuildSettings, DataSettings, NetworkSettin
 
 def training_images(data: DataSettings) -> ImageSet:
     """The images of a recipe, with those that it adds and without those that it leaves out."""
-    images = load_images(data.source, "train").without_labels(data.without_labels)
+    images = read_part(data, data.source, "train").without_labels(data.without_labels)
     if data.added is not None:
-        images = images.with_copies(load_images(data.added, "train"), data.added_copies)
+        images = images.with_copies(read_part(data, data.added, "train"), data.added_copies)
     return images.mean_pooled(data.mean_pool)
+
+
+def read_part(data: DataSettings, source: str, split: str) -> ImageSet:
+    """Images of a recipe; tables have its columns, where their names do not say others."""
+    how = Reading(image_column=data.image_column, label_column=data.label_column)
+    return load_images(source, split, how=how)
 
 
 def new_denoiser(settings: NetworkSettings, images: ImageSet, conditional: bool) -> Denoiser:

@@ -7,10 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from efface.data.images import ImageSet, load_images
+from efface.data.images import ImageSet
 from efface.data.prompts import SLOT
 from efface.data.randomness import derive_seed
 from efface.errors import ConfigError, DataError
+from efface.zoo.build.images import read_part
 from efface.zoo.build.settings import SIZE, BuildSettings, SceneSettings
 
 COLOURS = {
@@ -71,7 +72,7 @@ def training_scenes(settings: BuildSettings) -> Scenes:
     """The scenes of a recipe; ConfigError if it has none."""
     if not settings.scenes.images:
         raise ConfigError("the recipe composes no scenes: set scenes.images above 0.")
-    return compose(load_images(settings.data.source, "train"), settings.scenes)
+    return compose(read_part(settings.data, settings.data.source, "train"), settings.scenes)
 
 
 def held_out_scenes(settings: BuildSettings) -> Scenes:
@@ -80,7 +81,7 @@ def held_out_scenes(settings: BuildSettings) -> Scenes:
         raise ConfigError("scenes are measured on held-out images: set data.held_out.")
     count = min(HELD_OUT, settings.scenes.images)
     fresh = settings.scenes.model_copy(update=dict(images=count, memorised=()))
-    return compose(load_images(settings.data.held_out, "test"), fresh)
+    return compose(read_part(settings.data, settings.data.held_out, "test"), fresh)
 
 
 def compose(images: ImageSet, settings: SceneSettings) -> Scenes:

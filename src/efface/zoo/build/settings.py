@@ -30,6 +30,10 @@ class DataSettings(Section):
 
     source: str = "digits"
     """Training images: 'digits', a folder, a parquet file or a data set."""
+    image_column: str | None = None
+    """The column of images in tables, where several could be."""
+    label_column: str | None = None
+    """The column of labels in tables; default: label, or the only one of named classes."""
     held_out: str | None = None
     """Images that nothing is trained on; default: those of the digits."""
     mean_pool: int = Field(default=1, ge=1, le=64)
