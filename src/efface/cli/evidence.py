@@ -213,6 +213,10 @@ def verify(
         Path | None,
         typer.Option(help="Check the signature beside the pack by this public key (PEM)."),
     ] = None,
+    lora: Annotated[
+        Path | None,
+        typer.Option(help="Also draw with this LoRA, a folder or a file, and compare the images."),
+    ] = None,
 ) -> None:
     """Check an evidence pack against the delivered model.
 
@@ -229,6 +233,7 @@ def verify(
         clip=clip,
         retrained=retrained,
         public_key=public_key,
+        lora=lora,
     )
     for check in found.checks:
         mark = "BAD " if not check.good else "ok  " if check.looked else "--  "

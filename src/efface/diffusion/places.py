@@ -96,3 +96,11 @@ def check_average(average: Path, own: Path, config: dict[str, Any]) -> None:
                 f"{average} and {own} differ in {differing[0]}, so they are not the same network: "
                 "remove the one that is not the model."
             )
+
+
+def find_here(model: str) -> Path | None:
+    """The folder of a model that a record names; None where it is not, or no longer, here."""
+    try:
+        return find_folder(model)
+    except (ModelError, OSError):
+        return None

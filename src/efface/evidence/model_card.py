@@ -12,8 +12,8 @@ from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
 from efface.diffusion.hub import hub_errors
-from efface.diffusion.places import find_folder
-from efface.errors import EffaceError, RequestError
+from efface.diffusion.places import find_here
+from efface.errors import RequestError
 from efface.evaluation.wording import (
     format_count,
     format_date,
@@ -82,7 +82,7 @@ def make_card(
 ) -> str:
     """The card as text, with its metadata on top."""
     source = str(record.model["source"])
-    folder = _local_folder(source)
+    folder = find_here(source)
     on_hub = folder is None and HUB_ID.fullmatch(source) is not None
     licence = _read_licence(folder, source if on_hub else None)
     words = words_of(record.request)
@@ -218,13 +218,6 @@ def _earlier_wording(path: Path) -> str | None:
         )
     wording = data.get("forgotten")
     return _checked(wording) if isinstance(wording, str) else None
-
-
-def _local_folder(source: str) -> Path | None:
-    try:
-        return find_folder(source)
-    except (EffaceError, OSError):
-        return None  # moved away since: the card can still be written
 
 
 def _read_licence(folder: Path | None, hub_id: str | None) -> dict[str, str]:

@@ -18,6 +18,7 @@ from efface.evidence.compare import (
     differs,
     not_checked,
 )
+from efface.evidence.lora import check_lora
 from efface.evidence.networks import Given, NotHereError
 from efface.evidence.pack import REPORT, render_report, unpack
 from efface.evidence.remeasure import remeasure
@@ -51,13 +52,15 @@ def verify(
     clip: str | Path | None = None,
     retrained: str | Path | None = None,
     public_key: str | Path | None = None,
+    lora: str | Path | None = None,
 ) -> Verification:
     """Check a pack that anybody may have written against the model folder `model`.
 
     All figures are measured again on it, or those called `metric`, or with 'none' none. `judge`,
     `detector`, `clip` and `retrained` are what to do so with; default: what the record names. A
-    signature beside the pack is checked by the `public_key` (PEM). What differs is among the
-    checks; DataError is raised for an archive that is no pack, ModelError for no model.
+    signature beside the pack is checked by the `public_key` (PEM). With `lora`, a folder or a file,
+    stock diffusers draws with it and the original model too. What differs is among the checks;
+    DataError is raised for an archive that is no pack, ModelError for no model.
     """
     given = Given(judge=judge, detector=detector, clip=clip, retrained=retrained)
     archive = read_archive(Path(pack))
@@ -82,6 +85,7 @@ def verify(
         checks += differences
         if all(check.good for check in differences):
             checks += _check_figures(run, folder, metric, given)
+            checks += [] if lora is None else check_lora(run.record, folder, Path(lora))
         else:
             checks.append(differs("figures", "not measured again: this is another model"))
     return Verification(sha256=archive.sha256, checks=tuple(checks))

@@ -24,12 +24,14 @@ from efface.methods.sfd import SFD
 Make = Callable[..., TextDenoiser]
 # Every kind of model that loads a LoRA; those of a group are drawn in one process.
 GROUPS = (("sd", "flux"), ("sdxl", "sd3", "sd_v", "sd35", "flux_schnell"))
+COMPONENTS = dict.fromkeys(("sd", "sdxl", "sd_v"), "unet")
+COMPONENTS |= dict.fromkeys(("flux", "flux_schnell", "sd3", "sd35"), "transformer")
 SLOW = [pytest.param(kind, marks=pytest.mark.slow) for kind in GROUPS[1]]
 KINDS = [*GROUPS[0], *SLOW]
 PROMPTS, SEEDS = ["a cat", "two bags", "Red coat."], [11, 12, 13]
 
 STOCK = """
-import json, sys, diffusers, torch
+import json, os, sys, diffusers, torch
 from safetensors.torch import load_file, save_file
 
 root = sys.argv[1]
@@ -62,6 +64,13 @@ for kind, base in jobs["bases"].items():
     for scale in (0.0, 0.5):
         pipe.set_adapters(["first"], [scale])
         images[f"{kind}/scaled {scale}"] = draw(pipe)
+    if os.path.exists(f"{root}/{kind}_lora/kohya.safetensors"):
+        pipe.unload_lora_weights()
+        images[f"{kind}/unloaded"] = draw(pipe)
+        pipe.load_lora_weights(f"{root}/{kind}_lora", weight_name="kohya.safetensors")
+        images[f"{kind}/kohya"] = draw(pipe)
+        pipe.unload_lora_weights()
+        pipe.load_lora_weights(f"{root}/{kind}_lora", adapter_name="first")
     pipe.load_lora_weights(f"{root}/{kind}_second", adapter_name="second")
     pipe.set_adapters(["first", "second"], [1.0, 0.25])
     images[f"{kind}/stacked"] = draw(pipe)
@@ -154,6 +163,43 @@ def test_the_whole_pipeline_and_the_lora_draw_the_students_pictures(
     assert (images - stock[f"{kind}/untouched"]).abs().max() > 0.01
 
 
+def test_the_names_of_kohyas_scripts_give_the_same_pictures(
+    stock: dict[str, Tensor], kind: str
+) -> None:
+    """A U-Net's alone; for transformers user interfaces read the names of diffusers."""
+    assert (f"{kind}/kohya" in stock) is (COMPONENTS[kind] == "unet")
+    if f"{kind}/kohya" in stock:
+        assert_close(stock[f"{kind}/kohya"], stock[f"{kind}/lora"], rtol=0, atol=1e-5)
+        assert_close(stock[f"{kind}/unloaded"], stock[f"{kind}/untouched"], rtol=0, atol=1e-5)
+
+
+def test_keys_are_those_that_user_interfaces_build(roots: Callable[[str], Path]) -> None:
+    """ComfyUI: "lora_unet_" and the name of a weight in diffusers, every dot an underscore.
+
+    Of each there are lora_down (rank, in), lora_up (out, rank) and alpha, which is the rank.
+    """
+    root = roots("sd")
+    unet = diffusers.UNet2DConditionModel.from_pretrained(root / "sd" / "unet")
+    known = {
+        "lora_unet_" + name.removesuffix(".weight").replace(".", "_"): weight.shape
+        for name, weight in unet.named_parameters()
+        if name.endswith(".weight")
+    }
+    tensors = load_file(root / "sd_lora" / "kohya.safetensors")
+    layers = {key.partition(".")[0] for key in tensors}
+    assert layers <= known.keys() and len(layers) == 32
+    assert tensors.keys() == {
+        f"{layer}.{part}"
+        for layer in layers
+        for part in ("lora_down.weight", "lora_up.weight", "alpha")
+    }
+    for layer in layers:
+        down, up = (tensors[f"{layer}.lora_{side}.weight"] for side in ("down", "up"))
+        assert (up.shape[0], down.shape[1]) == known[layer]
+        assert down.shape[0] == up.shape[1] == float(tensors[f"{layer}.alpha"]) == 2
+        assert layer.endswith(("to_q", "to_k", "to_v", "to_out_0"))
+
+
 def test_the_lora_is_scaled_by_stock_diffusers(
     stock: dict[str, Tensor], text_model: Make, kind: str
 ) -> None:
@@ -181,4 +227,6 @@ def test_the_lora_says_how_it_is_used(roots: Callable[[str], Path]) -> None:
     text = (root / "sd_lora" / "README.md").read_text()
     lines = ("load_lora_weights", "num_inference_steps=1, guidance_scale=1.0", "DDIMScheduler")
     assert all(line in text for line in lines) and str(root) not in text
+    assert "read `kohya.safetensors`" in text
+    assert "read `pytorch_lora_weights.safetensors`" in (root / "flux_lora/README.md").read_text()
     assert "guidance_scale" not in (root / "flux_lora" / "README.md").read_text()

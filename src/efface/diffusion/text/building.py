@@ -9,6 +9,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import diffusers
+from diffusers.utils import convert_state_dict_to_kohya
+from safetensors.torch import save_file
 from torch import Tensor
 
 from efface.diffusion.config_files import read_json
@@ -26,6 +28,8 @@ from efface.errors import ModelError
 
 # What a pipeline that only encodes prompts must not do.
 QUIET = {"requires_safety_checker": False, "add_watermarker": False}
+UNET = "unet"
+KOHYA = "kohya.safetensors"
 LORA_CARD = """\
 # LoRA
 
@@ -42,6 +46,13 @@ pipe.load_lora_weights(THIS_FOLDER, adapter_name="efface")
 {scale}`pipe.set_adapters(["efface"], [0.5])` applies half of it, a weight of 0 nothing, and
 further LoRAs of the same base can stand beside it. The whole changed pipeline lies beside this
 folder in `pipeline`.
+
+{interfaces}"""
+INTERFACES = """\
+User interfaces read `{file}`. One that does not understand a LoRA may ignore it without a word, and
+then nothing is forgotten: draw one prompt about what was forgotten from one seed, with and without
+it. `efface verify PACK --model PIPELINE --lora THIS_FOLDER` does so with stock diffusers, and
+compares the images with the delivered pipeline's.
 """
 ONE_STEP_USE = """\
 pipe.scheduler = {scheduler}.from_pretrained(THIS_FOLDER, subfolder="scheduler")
@@ -181,11 +192,17 @@ def write_lora(
 ) -> None:
     """Write a LoRA for the stock pipeline, with `denoiser`'s scheduler and a README.
 
+    That of a U-Net also under the names of kohya's scripts, which user interfaces read.
+
     `extra` is what a one-step generator adds to model_index.json, empty for all others.
     """
     family, scheduler = denoiser.family, type(denoiser.scheduler).__name__
     kind = getattr(diffusers, denoiser.index["_class_name"])
     kind.save_lora_weights(folder, **{f"{family.component}_lora_layers": dict(layers)})
+    kohya = family.component == UNET
+    if kohya:
+        named = {f"{UNET}.{name}": tensor.contiguous() for name, tensor in layers.items()}
+        save_file(convert_state_dict_to_kohya(named), folder / KOHYA, metadata={"format": "pt"})
     denoiser.scheduler.save_pretrained(folder / "scheduler")
     use = scale = ""
     if extra:
@@ -193,5 +210,6 @@ def write_lora(
         if extra["input_scale"] != 1.0:
             scale = f"Hand it latents of your own, times {extra['input_scale']:.6g}. "
         use = ONE_STEP_USE.format(scheduler=scheduler, options=options)
-    text = LORA_CARD.format(scheduler=scheduler, use=use, scale=scale)
+    interfaces = INTERFACES.format(file=KOHYA if kohya else "pytorch_lora_weights.safetensors")
+    text = LORA_CARD.format(scheduler=scheduler, use=use, scale=scale, interfaces=interfaces)
     (folder / "README.md").write_text(text, encoding="utf-8")
