@@ -203,6 +203,7 @@ class AttackResult(Content):
     """One attack on one run: how much comes back for which budget."""
 
     attack: str
+    called: str = ""  # what was sought, where several things were forgotten
     title: str
     summary: str  # what was done, in a phrase
     curve: Curve  # recovery against budget; lines "result", "baseline", "weak", "retrained"

@@ -299,6 +299,23 @@ def test_a_pack_holds_the_earlier_requests_and_is_verified(
         assert {f"memorised_share/{number}" for number in range(1, 6)} <= looked
 
 
+@pytest.mark.parametrize("kind", ["concepts", "memorised"])
+def test_everything_that_was_forgotten_is_attacked_by_itself(
+    request: pytest.FixtureRequest, kind: str, tmp_path: Path
+) -> None:
+    last: Last = request.getfixturevalue(kind)
+    run = Path(shutil.copytree(last.run, tmp_path / "run"))
+    short = [f"noise_search.{own}" for own in ("samples=2", "tries=[1, 2]", "sampling_steps=1")]
+    found = efface.attack(run, ["noise_search"], changes=short)
+    what = {"concepts": "concept", "memorised": "caption"}[kind]
+    assert [result.called for result in found.results] == [f"{what} {n}" for n in range(1, 6)]
+    assert [result.title for result in found.results][4] == f"Noise search ({what} 5)"
+    again = efface.attack(run, ["noise_search"], changes=short)
+    assert [result.called for result in again.results] == [f"{what} {n}" for n in range(1, 6)]
+    page = efface.report([run]).page.read_text()
+    assert all(f"Noise search ({what} {n})" in page for n in range(1, 6))
+
+
 def test_labels_of_one_request_are_the_same_at_once(tiny_model: Path, tmp_path: Path) -> None:
     both = efface.ForgetClass(labels=("4,7",), replacement=(1,))  # pyright: ignore
     assert both.labels == ("4", "7")  # which may be names

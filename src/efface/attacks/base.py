@@ -43,6 +43,7 @@ class Case:
     original: Subject
     retrained: Subject | None = None  # trained without what is forgotten
     goal: Goal
+    called: str = ""  # what is sought, where several things were forgotten
     seed: int = 0  # of the weak erasure, the same for all attacks
 
     @functools.cached_property
@@ -141,13 +142,15 @@ class Attack(Section, ABC):
         began = time.perf_counter()
         findings = self.measure(case)
         scale, speed = findings.scale, self.compare(case, findings)
+        title = f"{self.title} ({case.called})" if case.called else self.title
         return AttackResult(
             attack=self.name,
-            title=self.title,
+            called=case.called,
+            title=title,
             summary=self.summary,
             curve=Curve(
                 name=self.name,
-                title=self.title,
+                title=title,
                 x_label=findings.x_label,
                 y_label=findings.y_label or case.goal.y_label,
                 log_x=findings.log_x,

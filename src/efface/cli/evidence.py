@@ -49,7 +49,7 @@ def attack(
 
     check_run(run)
     from efface.records import read_record
-    from efface.reporting.attack_words import ATTACK_COLUMNS, attack_row, tell_attack
+    from efface.reporting.attack_words import ATTACK_COLUMNS, attack_row, name_attack, tell_attack
     from efface.reporting.resistance import find_resistance
     from efface.runs.attack import attack as attack_run
 
@@ -64,7 +64,7 @@ def attack(
     findings = find_resistance(read_record(run), found).findings
     show(ATTACK_COLUMNS, [attack_row(finding) for finding in findings])
     for finding in findings:
-        say(f"{finding.result.attack}: {tell_attack(finding)}")
+        say(f"{name_attack(finding.result)}: {tell_attack(finding)}")
     if (run / "evaluation.json").exists():
         from efface.reporting import write_report
 

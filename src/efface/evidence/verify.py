@@ -36,6 +36,7 @@ from efface.evidence.statements import (
     run_folders,
     weights_among,
 )
+from efface.reporting.attack_words import name_attack
 
 # What values of a strange kind cause where a record may hold any JSON.
 UNFIT = (EffaceError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, OSError)
@@ -194,7 +195,7 @@ def _check_figures(run: PackedRun, folder: Path, metric: str | None, given: Give
     """Figures and samples against those made again; what is never made again is named."""
     attacks = run.attacks.results if run.attacks is not None else []
     checks = [not_checked("training", "not trained again: losses, times and hardware")]
-    checks += [not_checked(f"attack {result.attack}", "not run again") for result in attacks]
+    checks += [not_checked(f"attack {name_attack(result)}", "not run again") for result in attacks]
     if metric == "none":
         return [*checks, not_checked("figures", "none was measured again")]
     names = dict.fromkeys(result.metric for result in run.evaluation.results)

@@ -56,6 +56,11 @@ WITH_IT = ("result", "baseline", "weak")  # models that know what is sought
 ATTACK_COLUMNS = ("attack", "back", "this model", "original", "without it", "outcome")
 
 
+def name_attack(result: AttackResult) -> str:
+    """'relearning', or 'relearning (concept 2)'."""
+    return f"{result.attack} ({shorten(result.called)})" if result.called else result.attack
+
+
 def attack_row(finding: AttackFinding) -> tuple[str, ...]:
     """One attack in a row of a table: the budgets at which half and most of it came back."""
     result = finding.result
@@ -65,7 +70,7 @@ def attack_row(finding: AttackFinding) -> tuple[str, ...]:
     budgets = ["\n".join(map(write_budget, result.costs.get(line, []))) for line in lines]
     budgets += [DASH] * (3 - len(budgets))
     shares = "\n".join(f"{cost.share:.0%}" for cost in result.costs.get(finding.line, []))
-    return (result.attack, shares, *budgets, OUTCOMES[finding.came])
+    return (name_attack(result), shares, *budgets, OUTCOMES[finding.came])
 
 
 def tell_attack(finding: AttackFinding) -> str:

@@ -282,6 +282,12 @@ class Material(ABC):
     ) -> Goal:
         """What an attack tries to bring back."""
 
+    def goals(
+        self, run: Path, models: Subjects, settings: Settings, finder: Judge | View | None
+    ) -> Mapping[str, Goal]:
+        """One for each of several requests, by what it is called, where one cannot seek all."""
+        return {"": self.goal(run, models, settings, finder)}
+
 
 def require_text(model: ModelInfo) -> None:
     """Raise RequestError for a model without prompts."""

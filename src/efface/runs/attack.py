@@ -1,5 +1,6 @@
 """Runs attacks on a run folder: does what was forgotten come back."""
 
+import itertools
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -52,22 +53,22 @@ def attack(
     if retrained is not None:
         check_retrained(retrained, recorded.info)
     finder = recorded.material.finder(recorded.info, recorded.settings, judge)
-    case = read_case(recorded, retrained, finder)
-    if reference is not None and case.goal.examples != REAL:
+    cases = read_cases(recorded, retrained, finder)
+    if reference is not None and all(case.goal.examples != REAL for case in cases):
         raise RequestError(
             f"{reference} holds no image with a label that was forgotten: give labelled images, as "
             "a folder with a subfolder for each label, or none."
         )
     with locked(run):
         found = _earlier(run, recorded.record.output, finder)
-        for one in selected:
+        for one, case in itertools.product(selected, cases):
             result = one.run(case)
             beside = {
                 "retrained": None if retrained is None else str(retrained),
                 "reference": recorded.settings.evaluate.reference,
             }
             result = result.model_copy(update={"settings": result.settings | beside})
-            kept = [r for r in found.results if r.attack != result.attack]
+            kept = [r for r in found.results if (r.attack, r.called) != (one.name, case.called)]
             found = found.model_copy(update={"results": [*kept, result]})
             write_json(run / "attacks.json", found)
     return found
@@ -106,10 +107,13 @@ def fitting(attacks: Sequence[Attack], material: Material, strict: bool) -> list
     return fit
 
 
-def read_case(
+def read_cases(
     recorded: Recorded, retrained: str | Path | None, finder: Judge | View | None
-) -> Case:
-    """Load all models; a one-step generator is put on the original model's whole schedule."""
+) -> list[Case]:
+    """Load all models; a case for each of several things that were forgotten.
+
+    A one-step generator is put on the original model's whole schedule.
+    """
     config, request = recorded.settings.evaluate, recorded.request
     compared = request.compared(config.set_guidance, retrained=retrained)
     # Networks that are trained on are held in float32.
@@ -126,15 +130,19 @@ def read_case(
                 "give a retrained model with the same one."
             )
         beside = Subject(denoiser=models.retrained.denoiser, sampler=models.original.sampler)
-    return Case(
+    goals = recorded.material.goals(recorded.run, models, recorded.settings, finder)
+    first, *others = goals.items()
+    case = Case(
         result=Subject(
             denoiser=original.with_network(models.result.denoiser.network),
             sampler=models.result.sampler,
         ),
         original=Subject(denoiser=original, sampler=models.original.sampler),
         retrained=beside,
-        goal=recorded.material.goal(recorded.run, models, recorded.settings, finder),
+        called=first[0],
+        goal=first[1],
     )
+    return [case, *(replace(case, called=called, goal=goal) for called, goal in others)]
 
 
 def _earlier(run: Path, output: dict[str, str], finder: Judge | View | None) -> Attacks:

@@ -1,5 +1,6 @@
 """The prompts of a request, read and checked for one model."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -7,6 +8,7 @@ from typing import ClassVar
 import torch
 from accelerate import Accelerator
 
+from efface.attacks.goals import Goal
 from efface.data.batch import WordBank
 from efface.data.prompts import spread
 from efface.data.source import ConditionSource
@@ -142,7 +144,8 @@ class PromptMaterial(Material):
     def finder(self, model: ModelInfo, settings: Settings, judge: str | Path | None) -> View:
         super().finder(model, settings, judge)
         config = settings.evaluate
-        require_finder(config, self.phrases)
+        for phrases in (*self.earlier, self.phrases):
+            require_finder(config, phrases)
         own = config.model_copy(update={"extractor": None, "reference": None})
         views = read_views(None, own, None, Accelerator().device, Store(None))
         return next(iter(find_finders(views, self.phrases).values()))
@@ -150,9 +153,26 @@ class PromptMaterial(Material):
     def goal(
         self, run: Path, models: Subjects, settings: Settings, finder: Judge | View | None
     ) -> ConceptGoal:
+        return self._goal(len(self.earlier), self.phrases, settings, finder)
+
+    def goals(
+        self, run: Path, models: Subjects, settings: Settings, finder: Judge | View | None
+    ) -> Mapping[str, Goal]:
+        """Of each concept, but for those that a later request names again."""
+        if not self.earlier:
+            return super().goals(run, models, settings, finder)
+        return {
+            f"concept {number + 1}": self._goal(number, phrases, settings, finder)
+            for number, phrases in enumerate((*self.earlier, self.phrases))
+            if self.prompts.of_request(number)
+        }
+
+    def _goal(
+        self, number: int, phrases: Phrases | None, settings: Settings, finder: Judge | View | None
+    ) -> ConceptGoal:
         assert isinstance(finder, View)  # `finder` found it
-        forget = list(dict.fromkeys(self.prompts.of_request(len(self.earlier))))
-        network = find_finders({"finder": finder}, self.phrases)["finder"]
+        forget = list(dict.fromkeys(self.prompts.of_request(number)))
+        network = find_finders({"finder": finder}, phrases)["finder"]
         return ConceptGoal(
             sought=forget,
             conditions=forget,

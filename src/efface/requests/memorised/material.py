@@ -1,6 +1,6 @@
 """A memorised image and its prompts: read, prepared, trained on and measured."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -173,18 +173,28 @@ class MemorisedMaterial(Material):
     def goal(
         self, run: Path, models: Subjects, settings: Settings, finder: Judge | View | None
     ) -> Goal:
-        """Of the last request; its image and the threshold are those of preparation."""
-        *_, caption = read_sought(run, self.captions, self.comparison.to(models.device))
-        return MemorisedGoal(
-            sought=[caption.prompt],
-            conditions=[caption.prompt],
-            others=list(self.measured_prompts(len(self.controls))),
-            guidance=settings.evaluate.set_guidance,
-            finder=caption.detector.similarity,
-            threshold=caption.detector.threshold,
-            image=caption.detector.reference,
-            called=caption.detector.called,
-        )
+        *_, last = self.goals(run, models, settings, finder).values()
+        return last
+
+    def goals(
+        self, run: Path, models: Subjects, settings: Settings, finder: Judge | View | None
+    ) -> Mapping[str, Goal]:
+        """Of each caption; its image and the threshold are those of preparation."""
+        sought = read_sought(run, self.captions, self.comparison.to(models.device))
+        single = len(sought) == 1
+        return {
+            "" if single else f"caption {number}": MemorisedGoal(
+                sought=[caption.prompt],
+                conditions=[caption.prompt],
+                others=list(self.measured_prompts(len(self.controls))),
+                guidance=settings.evaluate.set_guidance,
+                finder=caption.detector.similarity,
+                threshold=caption.detector.threshold,
+                image=caption.detector.reference,
+                called=caption.detector.called,
+            )
+            for number, caption in enumerate(sought, start=1)
+        }
 
 
 def read_memorised(
