@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from efface.benchmark.bench import bench
     from efface.cli.doctor import doctor
     from efface.diffusion.loading import load
+    from efface.diffusion.single_file import convert
     from efface.evidence.verify import verify
     from efface.requests.classes.request import ForgetClass
     from efface.requests.concept.request import ForgetConcept
@@ -49,6 +50,7 @@ _HOMES = {
     "attack": "runs.attack",
     "bench": "benchmark.bench",
     "compare": "runs.compare",
+    "convert": "diffusion.single_file",
     "demo": "runs.demo",
     "distil": "runs.distil",
     "doctor": "cli.doctor",
@@ -79,6 +81,7 @@ __all__ = [  # noqa: PLE0604
     "attacks",
     "bench",
     "compare",
+    "convert",
     "demo",
     "distil",
     "doctor",

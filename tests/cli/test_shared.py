@@ -14,7 +14,7 @@ from efface.cli import app
 from efface.progress import note
 
 ROOT = typer.main.get_command(app)
-LIGHT = ("report", "compare", "runs", "methods", "settings", "doctor")
+LIGHT = ("report", "compare", "runs", "convert", "methods", "settings", "doctor")
 
 
 def commands(group: click.Command, path: tuple[str, ...] = ()) -> dict[str, click.Command]:

@@ -15,7 +15,7 @@ from efface import __version__, progress
 from efface.cli.evidence import attack, bench, compare, evaluate, report, verify
 from efface.cli.forgetting import request_command
 from efface.cli.looking import doctor, methods, preflight, runs, sample, settings, triage
-from efface.cli.making import autoencoder, classifier, demo, detector, train
+from efface.cli.making import autoencoder, classifier, convert, demo, detector, train
 from efface.cli.shared import with_shared
 from efface.errors import EffaceError, Stopped
 from efface.requests import kinds
@@ -36,8 +36,8 @@ OUT_OF_MEMORY = (
 
 ORDER = (  # of --help: what is done first comes first
     *("demo", "triage", "preflight", "forget", "distil", "sample", "evaluate", "attack", "report"),
-    *("compare", "bench", "verify", "runs", "train", "classifier", "autoencoder", "detector"),
-    *("methods", "settings", "doctor"),
+    *("compare", "bench", "verify", "runs", "convert", "train", "classifier", "autoencoder"),
+    *("detector", "methods", "settings", "doctor"),
 )
 
 
@@ -73,7 +73,7 @@ for command in (triage, preflight, sample, evaluate, attack, bench, verify, demo
     app.command()(with_shared(command, computes=True))
 for command in (train, classifier, autoencoder, detector):
     app.command()(with_shared(command, computes=True))
-for command in (report, compare, runs, methods, settings, doctor):
+for command in (report, compare, runs, convert, methods, settings, doctor):
     app.command()(with_shared(command, computes=False))
 
 

@@ -1,4 +1,4 @@
-"""Commands that make something to work with: train, classifier, autoencoder, detector and demo."""
+"""Commands that make something to work with: convert, train, classifier and so on."""
 
 from __future__ import annotations
 
@@ -98,6 +98,21 @@ def detector(
         f"detector written to {out}: {detected.accuracy:.1%} of its answers right on "
         f"{detected.images} held-out scenes, all of them right on {detected.exact:.1%}"
     )
+
+
+def convert(
+    checkpoint: Annotated[Path, typer.Argument(help="A .safetensors file with a whole model.")],
+    config: Annotated[
+        str,
+        typer.Option(help="A diffusers folder of the same architecture; weights may be missing."),
+    ],
+    out: Annotated[Path, typer.Option(help="A new folder for the model.")],
+) -> None:
+    """Make a model folder of a checkpoint in one file."""
+    from efface.diffusion.single_file import convert as convert_file
+
+    info = convert_file(checkpoint, config, out)
+    say(f"model written to {out}: {info.index['_class_name']}")
 
 
 def demo(

@@ -42,8 +42,9 @@ def find_folder(model: str) -> Path | None:
         )
     if folder.suffix == ".safetensors" and folder.exists():
         raise ModelError(
-            f"no model at {model}, but a file of weights, a LoRA perhaps: give the folder of a "
-            "diffusers pipeline, for a LoRA the base model that it was made for."
+            f"no model at {model}, but a file of weights: give the folder of a diffusers pipeline, "
+            "for a LoRA the base model that it was made for; `efface convert` makes one of a whole "
+            "checkpoint."
         )
     if folder.exists() or not re.fullmatch(r"[\w.-]+/[\w.-]+", model) or model.startswith("."):
         raise ModelError(
